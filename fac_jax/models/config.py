@@ -1,0 +1,185 @@
+"""Frozen configuration of the model and its presets. A ConfigDict becomes one of these once, in the launcher."""
+
+import dataclasses
+from typing import Any, Literal
+
+from fac_jax.text.special_ids import SpecialIds
+
+Remat = Literal["none", "full", "dots"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MoEConfig:
+    """Mixture of experts (model.md section 5).
+
+    Attributes:
+      num_experts: E.
+      top_k: experts a token is sent to.
+      expert_width: hidden width of one SwiGLU expert.
+      normalize_top_k: renormalise the picked probabilities.
+      dense_layers: layers that keep a dense MLP (`mlp_only_layers`).
+      sparse_step: a layer i is sparse only if (i + 1) % sparse_step == 0.
+      aux_loss_coef: weight of the load-balancing loss; 0 leaves it out.
+    """
+
+    num_experts: int
+    top_k: int
+    expert_width: int
+    normalize_top_k: bool = True
+    dense_layers: tuple[int, ...] = ()
+    sparse_step: int = 1
+    aux_loss_coef: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class DecoderConfig:
+    """A Qwen3 decoder: the Shared LLM, or the headless transformer of the refined head (model.md sections 5, 6)."""
+
+    width: int
+    depth: int
+    mlp_width: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rope_theta: float = 1e6
+    norm_eps: float = 1e-6
+    moe: MoEConfig | None = None
+
+    def is_sparse(self, layer: int) -> bool:
+        """Whether decoder layer `layer` has experts."""
+        moe = self.moe
+        return moe is not None and layer not in moe.dense_layers and (layer + 1) % moe.sparse_step == 0
+
+    def runs(self) -> tuple[tuple[int, int], ...]:
+        """(start, length) of the maximal runs of layers of one kind, each of which is one scanned stack."""
+        starts = [i for i in range(self.depth) if i == 0 or self.is_sparse(i) != self.is_sparse(i - 1)]
+        return tuple((a, b - a) for a, b in zip(starts, [*starts[1:], self.depth], strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class EncoderConfig:
+    """The windowed continuous audio encoder (model.md section 2). A window is `2 * n_window` mel frames."""
+
+    width: int
+    depth: int
+    num_heads: int
+    mlp_width: int
+    n_window: int = 100
+    mel_bins: int = 128
+
+    def __post_init__(self) -> None:
+        if self.n_window % 2:
+            raise ValueError(f"n_window must be even, so that pairs pooled to 25 Hz stay in their window: {self.n_window}")
+
+    @property
+    def mel_frames(self) -> int:
+        """Mel frames (100 Hz) of one window."""
+        return 2 * self.n_window
+
+    @property
+    def frames(self) -> int:
+        """Encoder frames (25 Hz) of one full window."""
+        return self.n_window // 2
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelConfig:
+    """Fun-Audio-Chat.
+
+    Attributes:
+      text: the Shared LLM.
+      audio: the continuous audio encoder.
+      head: the refined head's own transformer.
+      vocab_size: V.
+      codebook_size: C, specials included.
+      special: special ids of text and speech.
+      tie_embeddings: the text head is the text embedding.
+      group_size: G speech tokens a LLM position (25 / G Hz).
+      grouping: "mean" (the release) or "concat" (the paper's Eq. 1).
+      continuous_mode: continuous features "replace" the discrete row of an audio with a waveform, or "add" to it.
+      fusion: text and speech of a JOINT position are "average"d (the release) or "sum"med (the paper's Eq. 5).
+      user_audio_scale: factor on a SPEECH position; 0.5 in the release's training, 1.0 at its inference and here.
+      head_prefill: what the refined head reads at prompt positions in generation, "as_trained" or "release"
+        (model.md section 9).
+      delay_groups: groups of speech bos before the first group of a reply.
+      scan_layers: one scanned stack a run of equal layers (training), or layers side by side (decoding).
+      remat: what a layer recomputes in the backward pass.
+      dtype: dtype of activations; norms, softmax and losses are float32 whatever it is.
+      param_dtype: dtype in which parameters are made.
+    """
+
+    text: DecoderConfig
+    audio: EncoderConfig
+    head: DecoderConfig
+    vocab_size: int
+    codebook_size: int
+    special: SpecialIds
+    tie_embeddings: bool = False
+    group_size: int = 5
+    grouping: Literal["mean", "concat"] = "mean"
+    continuous_mode: Literal["replace", "add"] = "replace"
+    fusion: Literal["average", "sum"] = "average"
+    user_audio_scale: float = 1.0
+    head_prefill: Literal["as_trained", "release"] = "as_trained"
+    delay_groups: int = 2
+    scan_layers: bool = True
+    remat: Remat = "none"
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+
+    @property
+    def units(self) -> int:
+        """Number of codec ids, which are below every speech special."""
+        return min(self.special.speech_bos, self.special.speech_eos, self.special.speech_pad)
+
+
+def replace(config: ModelConfig, **changes: Any) -> ModelConfig:
+    """`dataclasses.replace` with one level of nesting: `replace(c, text={"depth": 2}, group_size=1)`.
+
+    Raises:
+      ValueError: a key that the configuration does not have.
+    """
+
+    def merge(node: Any, new: Any, where: str) -> Any:
+        if not isinstance(new, dict):
+            return new
+        known = {f.name for f in dataclasses.fields(node)}
+        unknown = sorted(set(new) - known)
+        if unknown:
+            raise ValueError(f"unknown model config key {where}{unknown[0]}; known: {', '.join(sorted(known))}")
+        values = {}
+        for key, value in new.items():
+            old = getattr(node, key)
+            values[key] = merge(old, value, f"{where}{key}.") if dataclasses.is_dataclass(old) else value
+        return dataclasses.replace(node, **values)
+
+    return merge(config, changes, "")
+
+
+def to_dict(config: ModelConfig) -> dict[str, Any]:
+    """Plain nested dict for JSON."""
+    return dataclasses.asdict(config)
+
+
+def from_dict(values: dict[str, Any]) -> ModelConfig:
+    """Inverse of `to_dict`.
+
+    Raises:
+      TypeError: a key that is missing or that the configuration does not have.
+    """
+
+    def decoder(v: dict[str, Any]) -> DecoderConfig:
+        moe = v.get("moe")
+        if moe is not None:
+            moe = MoEConfig(**{**moe, "dense_layers": tuple(moe["dense_layers"])})
+        return DecoderConfig(**{**v, "moe": moe})
+
+    return ModelConfig(
+        **{
+            **values,
+            "text": decoder(values["text"]),
+            "head": decoder(values["head"]),
+            "audio": EncoderConfig(**values["audio"]),
+            "special": SpecialIds(**values["special"]),
+        }
+    )

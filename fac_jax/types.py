@@ -1,0 +1,104 @@
+"""Pytree dataclasses that travel between the floors of the project.
+
+Legend of shapes: B batch rows, S LLM positions (5 Hz on audio), G speech tokens of a group, T speech tokens (25 Hz),
+M mel frames (100 Hz), W encoder windows, D width, N heads, K kv heads, H head dim, V vocabulary, C codebook,
+E experts, L layers.
+"""
+
+import enum
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from flax import struct
+
+Array: TypeAlias = jax.Array | np.ndarray
+Params: TypeAlias = dict[str, Any]
+
+IGNORE: int = -100  # a label that carries no loss
+NO_TEXT: int = -1  # a position whose text stream is empty: its text embedding is zero
+NO_FRAME: int = -1  # a 25 Hz frame beyond the end of its audio: its encoder feature is zero
+
+
+class Kind(enum.IntEnum):
+    """What an LLM position carries."""
+
+    TEXT = 0  # one text token
+    SPEECH = 1  # one group of speech alone (a user's audio)
+    JOINT = 2  # one group of speech and one text token beside it (a spoken reply)
+
+
+@struct.dataclass
+class Batch:
+    """Conversations laid on the 5 Hz LLM grid, with their audio as encoder windows; every shape is static.
+
+    Attributes:
+      text_ids: int32 `[B, S]`. Text stream: at JOINT positions the reply's text (silence-filled), at SPEECH positions
+        the audio placeholder id or NO_TEXT.
+      kind: int32 `[B, S]`, values of `Kind`.
+      speech_ids: int32 `[B, S, G]`. Ids of the group at audio positions, the speech pad id elsewhere.
+      has_waveform: bool `[B, S]`. True where the group's continuous features are to be used (model.md section 3).
+      frame_index: int32 `[B, S, G]`. Gather map into the encoder's 25 Hz frames `[W * n // 2]` (n = `n_window`; frame f
+        of window w is `w * (n // 2) + f`), or NO_FRAME.
+      segment_ids: int32 `[B, S]`. 0 is padding; 1, 2, .. number the conversations packed into a row.
+      positions: int32 `[B, S]`. Counted from 0 inside every segment.
+      labels: int32 `[B, S]`. Text labels, not shifted; IGNORE carries no loss.
+      speech_labels: int32 `[B, S, G]`. Speech labels on the grid, not shifted; IGNORE carries no loss.
+      mel_windows: float32 `[W, 2n, 128]`. Log-mel windows of all audios of the batch, zero beyond `mel_lengths`.
+      mel_lengths: int32 `[W]`. Valid mel frames of a window; 0 for a window that only fills the budget.
+    """
+
+    text_ids: Array
+    kind: Array
+    speech_ids: Array
+    has_waveform: Array
+    frame_index: Array
+    segment_ids: Array
+    positions: Array
+    labels: Array
+    speech_labels: Array
+    mel_windows: Array
+    mel_lengths: Array
+
+
+@struct.dataclass
+class ModelOutput:
+    """What a forward pass gives.
+
+    Attributes:
+      hidden: `[B, S, D]`. Shared LLM state after its final norm.
+      speech_hidden: `[B, S, G, D]`. Refined-head state in LLM width; fine position iG + j predicts speech label
+        (i + 1)G + j. None when the head was not run.
+      router: statistics of the mixture-of-experts routers, None for a dense backbone.
+    """
+
+    hidden: Array
+    speech_hidden: Array | None
+    router: "RouterStats | None"
+
+
+@struct.dataclass
+class RouterStats:
+    """Sums over the unmasked tokens of all MoE layers, float32.
+
+    Attributes:
+      picks: `[E]`. How often each expert was picked (every token picks k).
+      probs: `[E]`. Summed router probability.
+      tokens: scalar. Number of (token, layer) pairs.
+    """
+
+    picks: Array
+    probs: Array
+    tokens: Array
+
+
+@struct.dataclass
+class KVCache:
+    """Keys and values of one attention layer: two `[B, S_max, K, H]` arrays (S_max = G * S_max in the head)."""
+
+    k: Array
+    v: Array
+
+
+class InputError(ValueError):
+    """Bad input from outside. The message is one line that names the file, row, key or shape and what to do."""
