@@ -1,0 +1,43 @@
+# Every target makes .venv when it is absent, and installs again only when requirements.txt or pyproject.toml change.
+PYTHON ?= python3
+WORKERS ?= 2
+QUICKSTART ?= --workdir runs/quickstart
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: install quickstart test test-slow test-browser benchmark lint format clean
+
+install: $(STAMP)
+
+$(STAMP): requirements.txt pyproject.toml
+	@echo "Installing into .venv (about two minutes)"
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+quickstart: $(STAMP)
+	$(BIN)/python -m experiments.quickstart $(QUICKSTART)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow
+
+test-browser: $(STAMP)
+	$(BIN)/python -m pytest -q -m browser
+
+benchmark: $(STAMP)
+	$(BIN)/python -m experiments.benchmark
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf .venv .cache .pytest_cache .ruff_cache build dist *.egg-info runs

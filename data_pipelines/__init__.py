@@ -1,0 +1,1 @@
+"""Builders, synthesis and loaders: everything that makes a Batch."""

@@ -1,0 +1,1 @@
+"""Thin launchers and their configurations."""

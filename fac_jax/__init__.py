@@ -1,0 +1,1 @@
+"""Fun-Audio-Chat in JAX and Flax Linen."""

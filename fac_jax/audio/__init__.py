@@ -1,0 +1,1 @@
+"""Waveforms: loading, resampling, log-mel."""

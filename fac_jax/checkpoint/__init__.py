@@ -1,0 +1,1 @@
+"""Stores of parameters and conversion between formats."""

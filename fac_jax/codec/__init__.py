@@ -1,0 +1,1 @@
+"""Waveform to 25 Hz speech tokens and back."""

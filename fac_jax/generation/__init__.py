@@ -1,0 +1,1 @@
+"""Sampling, caches and joint decoding."""

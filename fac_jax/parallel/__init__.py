@@ -1,0 +1,1 @@
+"""Meshes, logical-to-mesh rules, kernels by device."""

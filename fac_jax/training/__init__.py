@@ -1,0 +1,1 @@
+"""State, optimizer, one pure step and one loop for every stage."""

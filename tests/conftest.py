@@ -1,0 +1,62 @@
+"""What every test shares: one thread a worker, a compilation cache, and the figures that the tests print."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before jax is imported. Tolerances hold for the CPU; JAX_PLATFORMS in the environment chooses another device.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false")
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+
+PROPERTY = "figure"  # key of a figure among the properties of a test, which travel from xdist's workers
+
+
+class Figures:
+    """Asserts a measured value against its limit and keeps it for the table that closes the run."""
+
+    def __init__(self, node: pytest.Item) -> None:
+        self._node = node
+
+    def _keep(self, name: str, value: float, sign: str, limit: float) -> None:
+        self._node.user_properties.append((PROPERTY, [name, float(value), sign, float(limit)]))
+
+    def __call__(self, name: str, value: float, limit: float) -> None:
+        """The value is at most the limit (a NaN is not)."""
+        self._keep(name, value, "<=", limit)
+        assert value <= limit, f"{name}: {value:.3g} > {limit:.3g}"
+
+    def at_least(self, name: str, value: float, limit: float) -> None:
+        """The value is at least the limit (a NaN is not)."""
+        self._keep(name, value, ">=", limit)
+        assert value >= limit, f"{name}: {value:.3g} < {limit:.3g}"
+
+
+@pytest.fixture
+def figures(request: pytest.FixtureRequest) -> Figures:
+    """`figures("dense logits max abs diff", value, limit)` asserts and prints at the end of the run."""
+    return Figures(request.node)
+
+
+def _rows(terminalreporter: pytest.TerminalReporter) -> Iterator[tuple[str, float, str, float]]:
+    reports = [r for key in ("passed", "failed") for r in terminalreporter.getreports(key)]
+    for report in sorted(reports, key=lambda r: r.nodeid):
+        for key, value in report.user_properties:
+            if key == PROPERTY:
+                yield tuple(value)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rows = list(_rows(terminalreporter))
+    if not rows:
+        return
+    width = max(len(name) for name, *_ in rows)
+    terminalreporter.section("figures")
+    for name, value, sign, limit in rows:
+        terminalreporter.write_line(f"{name:<{width}}  {value:10.4g}  {sign} {limit:g}")

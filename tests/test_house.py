@@ -1,0 +1,145 @@
+"""The house rules of the design: floors of imports, sizes of files, the closed set of logical axis names."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fac_jax import axes
+
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("fac_jax", "data_pipelines", "experiments")
+MAX_LINES = 400
+
+GROUND = ("fac_jax.types", "fac_jax.axes")
+FLOOR_1 = ("fac_jax.audio", "fac_jax.text", "fac_jax.layers")
+FLOOR_2 = ("fac_jax.models", "fac_jax.codec")
+FLOOR_3 = ("fac_jax.losses", "fac_jax.parallel")
+PIPELINES = ("data_pipelines",)
+FLOOR_4 = ("fac_jax.training", "fac_jax.checkpoint", "fac_jax.generation")
+UP_TO_3 = GROUND + FLOOR_1 + FLOOR_2 + FLOOR_3 + PIPELINES
+
+# What a room may import besides itself.
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "fac_jax.types": (),
+    "fac_jax.axes": (),
+    "fac_jax.audio": GROUND,
+    "fac_jax.text": GROUND,
+    "fac_jax.layers": GROUND,
+    "fac_jax.models": GROUND + FLOOR_1,
+    "fac_jax.codec": GROUND + FLOOR_1,
+    "fac_jax.losses": GROUND,
+    "fac_jax.parallel": GROUND,
+    "data_pipelines": GROUND + FLOOR_1 + ("fac_jax.codec",),
+    "fac_jax.training": UP_TO_3,
+    "fac_jax.checkpoint": GROUND + FLOOR_1 + FLOOR_2,
+    "fac_jax.generation": UP_TO_3,
+    "fac_jax.evaluation": UP_TO_3 + FLOOR_4,
+    "fac_jax.serving": UP_TO_3 + FLOOR_4,
+    "experiments": ("fac_jax", "data_pipelines"),
+}
+PURE = ("fac_jax/layers", "fac_jax/models", "fac_jax/losses")
+UNKNOWN_TO_PURE = ("ml_collections", "absl", "orbax", "tensorflow_datasets", "grain")
+PARTITIONING = {"with_logical_partitioning", "with_partitioning", "with_logical_constraint", "LogicallyPartitioned"}
+
+
+def sources(*folders: str) -> list[Path]:
+    return sorted(p for folder in folders for p in (ROOT / folder).rglob("*.py"))
+
+
+def inside(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == p or module.startswith(p + ".") for p in packages)
+
+
+def imports(tree: ast.AST) -> Iterator[str]:
+    """Full names of all imports; `from a import b` counts as a.b, so that a module cannot hide behind its package."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"line {node.lineno}: imports are absolute"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(module: str) -> str | None:
+    return next((room for room in MAY_IMPORT if inside(module, (room,))), None)
+
+
+def wrong_imports(module: str, tree: ast.AST) -> list[str]:
+    room = room_of(module)
+    if room is None:
+        return [] if module in PACKAGES else [f"{module} is in no room of the design"]
+    allowed = (room, *MAY_IMPORT[room])
+    return [f"{module} imports {i}" for i in imports(tree) if inside(i, PACKAGES) and not inside(i, allowed)]
+
+
+def wrong_axes(tree: ast.AST, known: set[str]) -> list[str]:
+    """Axis constants that do not exist, and string literals given where a logical axis name is expected."""
+    wrong = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "axes":
+            wrong += [f"axes.{node.attr}"] if node.attr not in known else []
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in PARTITIONING:
+            wrong += [repr(n.value) for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+        elif isinstance(node, ast.Dict):
+            keys = zip(node.keys, node.values, strict=True)
+            values = [v for k, v in keys if k is not None and "PARTITION_NAME" in ast.unparse(k)]
+            wrong += [repr(v.value) for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str)]
+    return wrong
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_imports_point_downwards(package: str) -> None:
+    wrong = []
+    for path in sources(package):
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        wrong += wrong_imports(module, ast.parse(path.read_text(), str(path)))
+    assert not wrong, "\n".join(wrong)
+
+
+def test_pure_rooms_know_nothing_of_meshes_files_and_configs() -> None:
+    for path in sources(*PURE):
+        known = [i for i in imports(ast.parse(path.read_text())) if inside(i, (*UNKNOWN_TO_PURE, "fac_jax.parallel"))]
+        assert not known, f"{path.relative_to(ROOT)} imports {', '.join(known)}"
+
+
+def test_files_have_one_subject() -> None:
+    sizes = {p.relative_to(ROOT): len(p.read_text().splitlines()) for p in sources(*PACKAGES, "tests")}
+    assert not {str(p): n for p, n in sizes.items() if n > MAX_LINES}
+
+
+def test_logical_axes_are_of_the_closed_set() -> None:
+    known = {name for name, value in vars(axes).items() if isinstance(value, str) and value in axes.ALL} | {"ALL"}
+    assert len(known) == len(axes.ALL) + 1
+    for path in sources("fac_jax"):
+        wrong = wrong_axes(ast.parse(path.read_text()), known)
+        assert not wrong, f"{path.relative_to(ROOT)}: {', '.join(wrong)}"
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("fac_jax.layers.norm", "from fac_jax.models import config"),
+        ("fac_jax.layers.norm", "def f():\n    import fac_jax.parallel.mesh"),
+        ("fac_jax.models.head", "from fac_jax import training"),
+        ("fac_jax.audio.mel", "from fac_jax.text import bpe"),
+        ("data_pipelines.rows", "from fac_jax.models.config import ModelConfig"),
+        ("fac_jax.evaluation.report", "import experiments.train"),
+        ("fac_jax.attic.things", "import numpy"),
+    ],
+)
+def test_the_floors_see_a_wrong_import(module: str, source: str) -> None:
+    assert wrong_imports(module, ast.parse(source))
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "axes.EMBD",
+        "nn.with_logical_partitioning(init, ('embed', axes.MLP))",
+        "nn.scan(Layer, metadata_params={nn.PARTITION_NAME: 'layers'})",
+    ],
+)
+def test_the_closed_set_sees_a_wrong_name(source: str) -> None:
+    assert wrong_axes(ast.parse(source), {"EMBED", "MLP", "LAYERS"})
