@@ -36,3 +36,16 @@ SPEECH_SPECIALS: tuple[str, ...] = ("speech_bos", "speech_eos", "speech_unk", "s
 def speech_special_ids(units: int) -> dict[str, int]:
     """Ids of the speech specials, which follow the `units` codec ids: bos, eos, unk, pad (codebook = units + 4)."""
     return {name: units + i for i, name in enumerate(SPEECH_SPECIALS)}
+
+
+IM_START: str = "<|im_start|>"  # opens every turn; the template alone writes it
+
+TEXT_SPECIALS: dict[str, str] = {
+    "pad": "<|endoftext|>",
+    "eos": "<|im_end|>",
+    "audio": "<|AUDIO|>",
+    "audio_bos": "<|audio_bos|>",
+    "audio_eos": "<|audio_eos|>",
+    "sil": "<|sil|>",
+}
+"""Field of `SpecialIds` -> its token in a tokenizer."""

@@ -1,0 +1,28 @@
+"""The fixed texts of the chat template (model.md section 8)."""
+
+from typing import Literal
+
+Role = Literal["user", "assistant"]
+
+SYSTEM_TEXT: str = "You are asked to generate text tokens."
+SYSTEM_JOINT: str = "You are asked to generate both text and speech tokens at the same time."
+
+TEMPLATE_TEXTS: tuple[str, ...] = (f"system\n{SYSTEM_TEXT}", f"system\n{SYSTEM_JOINT}", "user\n", "assistant\n")
+"""What the template writes around every conversation, for a tokenizer that is trained to write it shortly."""
+
+TOOLS_BLOCK: str = """
+
+# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{tools}
+</tools>
+
+For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
+<tool_call>
+{{"name": <function-name>, "arguments": <args-json-object>}}
+</tool_call>"""
+"""Qwen's (Hermes') tools block, to follow a system prompt."""

@@ -1,0 +1,162 @@
+"""Text <-> ids: byte-level BPE by the `tokenizers` library, trained on a corpus or read from a Qwen3 folder."""
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import tokenizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
+
+from fac_jax.text.prompts import TEMPLATE_TEXTS
+from fac_jax.text.special_ids import IM_START, TEXT_SPECIALS, SpecialIds, speech_special_ids
+from fac_jax.types import InputError
+
+FILE: str = "tokenizer.json"
+CONFIG_FILE: str = "tokenizer_config.json"
+SPECIALS: tuple[str, ...] = (TEXT_SPECIALS["pad"], IM_START, *list(TEXT_SPECIALS.values())[1:])
+
+# The published split of Qwen: contractions, words with the mark before them, single digits, punctuation, line breaks.
+SPLIT: str = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+
+class Tokenizer:
+    """Text <-> ids. Text never makes a special token: only the chat template adds their ids.
+
+    Attributes:
+      vocab_size: smallest size of an embedding table that holds every id.
+    """
+
+    def __init__(self, core: tokenizers.Tokenizer) -> None:
+        core.encode_special_tokens = True  # a special token written in a text is spelt, not obeyed
+        self._core = core
+        self.vocab_size: int = 1 + max(core.get_vocab(with_added_tokens=True).values())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Tokenizer":
+        """Reads a `tokenizer.json`, or the folder that holds it; `tokenizer_config.json` beside it may add tokens.
+
+        Raises:
+          InputError: a file is missing or is not what its name says, or an added token's id contradicts the vocabulary.
+        """
+        path = Path(path)
+        file = path / FILE if path.is_dir() else path
+        if "model" not in _read_json(file):
+            raise InputError(f"not a tokenizer: {file} has no key 'model'")
+        core = tokenizers.Tokenizer.from_file(str(file))
+        config = file.with_name(CONFIG_FILE)
+        added = _read_json(config).get("added_tokens_decoder", {}) if config.is_file() else {}
+        for key, entry in sorted(added.items(), key=lambda item: int(item[0])):
+            _add(core, entry["content"], special=entry.get("special", False))
+            if core.token_to_id(entry["content"]) != int(key):
+                have = core.token_to_id(entry["content"])
+                raise InputError(f"{config} gives {entry['content']} the id {key}, but {file} makes it {have}")
+        for name in SPECIALS:
+            if core.token_to_id(name) is not None:
+                _add(core, name, special=True)  # whatever the file says: text must not be able to write it
+        return cls(core)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes `tokenizer.json`; the file appears complete."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._core.save(str(beside))
+        beside.replace(path)
+
+    def with_specials(self) -> "Tokenizer":
+        """The same tokenizer with those of our special tokens that it lacks, as a plain Qwen3 one does, at its end."""
+        core = tokenizers.Tokenizer.from_str(self._core.to_str())
+        for name in SPECIALS:
+            _add(core, name, special=True)
+        return Tokenizer(core)
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, no special token among them."""
+        return self._core.encode(text, add_special_tokens=False).ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids; special tokens are left out."""
+        return self._core.decode(list(ids), skip_special_tokens=True)
+
+    def token_id(self, token: str) -> int:
+        """Id of one token of the vocabulary.
+
+        Raises:
+          InputError: the tokenizer does not have it.
+        """
+        found = self._core.token_to_id(token)
+        if found is None:
+            raise InputError(f"tokenizer has no token {token}; add it (Tokenizer.with_specials)")
+        return found
+
+    def special_ids(self, units: int) -> SpecialIds:
+        """The special ids of this tokenizer and of a codec with so many units.
+
+        Raises:
+          InputError: names every special token that the tokenizer lacks.
+        """
+        missing = [name for name in SPECIALS if self._core.token_to_id(name) is None]
+        if missing:
+            raise InputError(f"tokenizer lacks special tokens {', '.join(missing)}; add them (Tokenizer.with_specials)")
+        speech = speech_special_ids(units)
+        return SpecialIds(
+            **{field: self.token_id(name) for field, name in TEXT_SPECIALS.items()},
+            speech_bos=speech["speech_bos"],
+            speech_eos=speech["speech_eos"],
+            speech_pad=speech["speech_pad"],
+        )
+
+
+def train_tokenizer(corpus: Iterable[str], vocab_size: int, path: str | os.PathLike[str]) -> Tokenizer:
+    """Trains a byte-level BPE with Qwen's split and our special tokens (the last ids) and writes it.
+
+    The template's own texts are counted once for every text of the corpus, as conversations repeat them.
+
+    Args:
+      corpus: texts.
+      vocab_size: upper bound of the vocabulary, special tokens included; a small corpus may fill less.
+      path: the `tokenizer.json` to write.
+
+    Raises:
+      InputError: the corpus is empty, or the vocabulary has no room for all bytes and the special tokens.
+    """
+    texts = list(corpus)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    least = len(alphabet) + len(SPECIALS)
+    if not texts:
+        raise InputError("no text to train a tokenizer on")
+    if vocab_size < least:
+        raise InputError(f"vocab_size {vocab_size} is too small: all bytes and special tokens take {least}")
+    core = tokenizers.Tokenizer(models.BPE())
+    core.normalizer = normalizers.NFC()
+    core.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(SPLIT), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size - len(SPECIALS), initial_alphabet=sorted(alphabet), show_progress=False
+    )
+    core.train_from_iterator((text for row in texts for text in (row, *TEMPLATE_TEXTS)), trainer)
+    tokenizer = Tokenizer(core).with_specials()
+    tokenizer.save(path)
+    return tokenizer
+
+
+def _add(core: tokenizers.Tokenizer, token: str, *, special: bool) -> None:
+    added = AddedToken(token, special=special, normalized=False)
+    core.add_special_tokens([added]) if special else core.add_tokens([added])
+
+
+def _read_json(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"tokenizer file not found: {file}") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"tokenizer file is not JSON: {file}") from error
