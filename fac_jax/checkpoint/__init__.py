@@ -1,1 +1,1 @@
-"""Stores of parameters and conversion between formats."""
+"""Checkpoints: the orbax store, and the release's names, configuration and batches."""

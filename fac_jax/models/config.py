@@ -69,7 +69,9 @@ class EncoderConfig:
 
     def __post_init__(self) -> None:
         if self.n_window % 2:
-            raise ValueError(f"n_window must be even, so that pairs pooled to 25 Hz stay in their window: {self.n_window}")
+            raise ValueError(
+                f"n_window must be even, so that pairs pooled to 25 Hz stay in their window: {self.n_window}"
+            )
 
     @property
     def mel_frames(self) -> int:

@@ -1,0 +1,106 @@
+"""The release's processor tensors as our `Batch` (model.md sections 4 and 7): a data loader can be moved over."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fac_jax.models.config import ModelConfig
+from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, InputError, Kind
+
+
+def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batch:
+    """Lays the release's flat lists of audios on the LLM grid.
+
+    Args:
+      arrays: `input_ids`, `attention_mask` `[B, S]`; if there is audio, `speech_ids`, `speech_attention_mask` `[A, T]`,
+        and, if any has a waveform, `input_features` `[A', 128, M]`, `feature_attention_mask` `[A', M]`,
+        `feature_exist_mask` `[A]`; in training `labels` `[B, S]`, `text_ids` `[A, T / G]`, `text_attention_mask` `[A]`.
+      config: the model.
+
+    Raises:
+      InputError: audio positions and groups differ in number; names both.
+    """
+    special, group = config.special, config.group_size
+    ids = np.asarray(arrays["input_ids"], np.int32)
+    rows, length = ids.shape
+    mask = np.asarray(arrays["attention_mask"]).astype(bool)
+    text = ids.copy()
+    kind = np.full(ids.shape, Kind.TEXT, np.int32)
+    speech = np.full((rows, length, group), special.speech_pad, np.int32)
+    valid_speech = np.zeros((rows, length, group), bool)
+    has_waveform = np.zeros(ids.shape, bool)
+    frame_index = np.full((rows, length, group), NO_FRAME, np.int32)
+    labels = np.asarray(arrays.get("labels", np.full(ids.shape, IGNORE)), np.int32).copy()
+
+    windows, lengths = np.zeros((0, config.audio.mel_frames, config.audio.mel_bins), np.float32), np.zeros(0, np.int32)
+    audio_rows, audio_cols = np.nonzero((ids == special.audio) & mask)
+    groups: list[tuple[int, int]] = []
+    first_frame: list[int | None] = []
+    encoded: list[int] = []
+    if "speech_ids" in arrays:
+        counts = np.asarray(arrays["speech_attention_mask"]).astype(int).sum(axis=1)
+        groups = [(a, g) for a, n in enumerate(counts) for g in range(-(-n // group))]
+        exists = np.asarray(arrays.get("feature_exist_mask", np.zeros(len(counts)))).astype(bool)
+        windows, lengths, starts, frames = _windows(arrays, config)
+        order = np.cumsum(exists) - 1
+        first_frame = [starts[order[a]] if exists[a] else None for a in range(len(counts))]
+        encoded = [frames[order[a]] if exists[a] else 0 for a in range(len(counts))]
+    if len(groups) != len(audio_rows):
+        raise InputError(f"{len(audio_rows)} audio positions in input_ids but {len(groups)} groups of speech ids")
+
+    with_text = np.asarray(arrays["text_attention_mask"]).astype(bool) if "text_ids" in arrays else None
+    for (audio, g), row, col in zip(groups, audio_rows, audio_cols, strict=True):
+        tokens = np.asarray(arrays["speech_ids"][audio], np.int32)
+        span = np.arange(g * group, (g + 1) * group)
+        inside = span < counts[audio]
+        speech[row, col] = np.where(inside, tokens[np.minimum(span, len(tokens) - 1)], special.speech_pad)
+        valid_speech[row, col] = inside
+        joint = with_text is not None and with_text[audio]
+        kind[row, col] = Kind.JOINT if joint else Kind.SPEECH
+        if joint:
+            reply = np.asarray(arrays["text_ids"][audio], np.int32)
+            token = reply[g] if g < len(reply) else special.sil
+            text[row, col] = special.sil if token in (special.pad, special.eos) else token
+        elif with_text is not None:
+            text[row, col] = NO_TEXT
+        has_waveform[row, col] = first_frame[audio] is not None
+        if first_frame[audio] is not None:
+            frame_index[row, col] = np.where(span < encoded[audio], first_frame[audio] + span, NO_FRAME)
+
+    kept = labels != IGNORE
+    speech_labels = np.where((kind == Kind.JOINT)[..., None] & kept[..., None] & valid_speech, speech, IGNORE)
+    speech_labels[labels == special.audio_eos] = special.speech_eos
+    labels = np.where(kind == Kind.JOINT, np.where(kept, text, IGNORE), np.where(kind == Kind.SPEECH, IGNORE, labels))
+    return Batch(
+        text_ids=text,
+        kind=kind,
+        speech_ids=speech,
+        has_waveform=has_waveform,
+        frame_index=frame_index,
+        segment_ids=mask.astype(np.int32),
+        positions=np.maximum(np.cumsum(mask, axis=1) - 1, 0).astype(np.int32),
+        labels=labels.astype(np.int32),
+        speech_labels=speech_labels.astype(np.int32),
+        mel_windows=windows,
+        mel_lengths=lengths,
+    )
+
+
+def _windows(
+    arrays: Mapping[str, np.ndarray], config: ModelConfig
+) -> tuple[np.ndarray, np.ndarray, list[int], list[int]]:
+    """Windows `[W, 2n, 128]`, their lengths, and for every audio its first 25 Hz frame and its number of frames."""
+    size = config.audio.mel_frames
+    windows, lengths, starts, frames = [], [], [], []
+    features = arrays.get("input_features", np.zeros((0, config.audio.mel_bins, 0), np.float32))
+    masks = arrays.get("feature_attention_mask", np.zeros((0, 0), np.int32))
+    for mel, mask in zip(features, masks, strict=True):
+        total = int(min(mask.sum(), mel.shape[1]))
+        starts.append(len(windows) * config.audio.frames)
+        frames.append(max(1, ((total - 1) // 2 + 1) // 2))
+        for begin in range(0, total, size):
+            piece = mel[:, begin : min(begin + size, total)].T
+            windows.append(np.pad(piece, ((0, size - len(piece)), (0, 0))))
+            lengths.append(len(piece))
+    shape = (-1, size, config.audio.mel_bins)
+    return np.asarray(windows, np.float32).reshape(shape), np.asarray(lengths, np.int32), starts, frames

@@ -1,0 +1,125 @@
+"""Assembly of Fun-Audio-Chat (arXiv 2512.20156; model.md sections 2 to 6)."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from fac_jax.layers.attention import Attend, einsum_attend, self_visibility
+from fac_jax.models.audio_encoder import AudioEncoder
+from fac_jax.models.backbone import Backbone
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.refined_head import RefinedHead
+from fac_jax.models.speech_embedder import SpeechEmbedder
+from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, Kind, ModelOutput, Params
+
+Heads = Literal["joint", "text"]
+
+
+class FunAudioChat(nn.Module):
+    """The model. `attend` computes every attention; the einsum reference unless a device has a better one."""
+
+    config: ModelConfig
+    attend: Attend = einsum_attend
+
+    def setup(self) -> None:
+        c = self.config
+        self.encoder = AudioEncoder(c.audio, c.text.width, self.attend, c.remat, c.dtype, c.param_dtype)
+        self.speech_embedder = SpeechEmbedder(c)
+        self.backbone = Backbone(c, self.attend)
+        self.refined_head = RefinedHead(c, self.attend)
+
+    def __call__(self, batch: Batch, heads: Heads = "joint") -> ModelOutput:
+        """Teacher-forced forward pass; `heads="text"` leaves the refined head out."""
+        embedded, text = self.embed(batch)
+        visibility = self_visibility(batch.segment_ids, batch.positions, causal=True)
+        hidden, _, router = self.backbone(embedded, batch.positions, visibility)
+        speech = self.speak(hidden, text, batch) if heads == "joint" else None
+        return ModelOutput(hidden=hidden, speech_hidden=speech, router=router)
+
+    def encode_audio(self, mel_windows: jax.Array, mel_lengths: jax.Array) -> jax.Array:
+        """`[W, 2n, 128]`, int32 `[W]` -> 25 Hz frames `[W, n // 2, D]`."""
+        return self.encoder(mel_windows, mel_lengths)
+
+    def embed(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
+        """LLM inputs and embeddings of the text stream, both `[B, S, D]` (model.md section 4)."""
+        frames = None
+        if batch.mel_windows.shape[0]:
+            frames = rearrange(self.encode_audio(batch.mel_windows, batch.mel_lengths), "w f d -> (w f) d")
+        groups = self.speech_embedder(batch.speech_ids, batch.has_waveform, batch.frame_index, frames)
+        text = self.embed_text(batch.text_ids)
+        return self.fuse(text, groups, batch.kind), text
+
+    def embed_text(self, text_ids: jax.Array) -> jax.Array:
+        """int32 `[B, S] -> [B, S, D]`; zero where there is no text."""
+        return jnp.where((text_ids == NO_TEXT)[..., None], 0, self.backbone.embed(text_ids))
+
+    def fuse(self, text: jax.Array, groups: jax.Array, kind: jax.Array) -> jax.Array:
+        """Joins the streams by kind, `[B, S, D]` each: text, scaled speech, or both (Eq. 5; the release averages)."""
+        kind = kind[..., None]
+        joint = text + groups
+        if self.config.fusion == "average":
+            joint = joint / 2
+        speech = groups * self.config.user_audio_scale
+        return jnp.where(kind == Kind.JOINT, joint, jnp.where(kind == Kind.SPEECH, speech, text))
+
+    def speak(self, hidden: jax.Array, text: jax.Array, batch: Batch) -> jax.Array:
+        """Refined head over the whole batch with the labels as its past, `[B, S, G, D]` (model.md section 6)."""
+        labels = batch.speech_labels
+        ids = jnp.where(labels == IGNORE, self.config.special.speech_pad, labels)
+        shifted = jnp.roll(rearrange(ids, "b s g -> b (s g)"), 1 - self.config.group_size, axis=1)
+        previous = self.speech_embedder.lookup(shifted.reshape(labels.shape))
+        return self.refined_head(hidden, text, previous, batch.segment_ids, batch.positions)
+
+    def text_logits(self, hidden: jax.Array) -> jax.Array:
+        """`[.., D] -> float32 [.., V]`."""
+        return logits(hidden, self.backbone.unembedding())
+
+    def speech_logits(self, speech_hidden: jax.Array) -> jax.Array:
+        """`[.., D] -> float32 [.., C]`; the head is tied to the speech table."""
+        return logits(speech_hidden, self.speech_embedder.embed.embedding)
+
+
+def logits(hidden: jax.Array, table: jax.Array) -> jax.Array:
+    """Float32 scores of `hidden` `[.., D]` against the rows of `table` `[V, D]`."""
+    return jnp.matmul(hidden, table.T.astype(hidden.dtype), preferred_element_type=jnp.float32)
+
+
+def speech_unembedding(params: Params) -> jax.Array:
+    """The speech head `[C, D]` of a whole model's parameters."""
+    return params["speech_embedder"]["embed"]["embedding"]
+
+
+def init_params(config: ModelConfig, rng: jax.Array) -> Params:
+    """Fresh parameters as a plain nested dict, in `config.param_dtype`. Trace it with `jax.eval_shape` for shapes."""
+    return nn.unbox(boxed_params(config, rng))
+
+
+def boxed_params(config: ModelConfig, rng: jax.Array) -> Params:
+    """As `init_params`, every leaf boxed with its logical axis names (see `fac_jax/axes.py`)."""
+
+    def touch_all(model: FunAudioChat, batch: Batch) -> None:
+        output = model(batch)
+        model.text_logits(output.hidden)
+
+    return FunAudioChat(config).init(rng, empty_batch(config, 1, 1, 1), method=touch_all)["params"]
+
+
+def empty_batch(config: ModelConfig, rows: int, length: int, windows: int) -> Batch:
+    """A batch of padding alone, `[rows, length]` LLM positions and `windows` encoder windows."""
+    grid, fine = (rows, length), (rows, length, config.group_size)
+    return Batch(
+        text_ids=jnp.full(grid, config.special.pad, jnp.int32),
+        kind=jnp.full(grid, Kind.TEXT, jnp.int32),
+        speech_ids=jnp.full(fine, config.special.speech_pad, jnp.int32),
+        has_waveform=jnp.zeros(grid, bool),
+        frame_index=jnp.full(fine, NO_FRAME, jnp.int32),
+        segment_ids=jnp.zeros(grid, jnp.int32),
+        positions=jnp.zeros(grid, jnp.int32),
+        labels=jnp.full(grid, IGNORE, jnp.int32),
+        speech_labels=jnp.full(fine, IGNORE, jnp.int32),
+        mel_windows=jnp.zeros((windows, config.audio.mel_frames, config.audio.mel_bins), jnp.float32),
+        mel_lengths=jnp.zeros((windows,), jnp.int32),
+    )
