@@ -1,0 +1,156 @@
+"""A recipe, a model and the stages that train it, run in order in a workdir.
+
+WORKDIR/config.json                  what was asked for
+WORKDIR/STAGE/metrics.jsonl          loss curve; tensorboard/ beside it
+WORKDIR/STAGE/checkpoints/STEP/      while it runs
+WORKDIR/STAGE/model/                 once it is finished
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, load_params
+from fac_jax.checkpoint.store import CheckpointStore
+from fac_jax.models import config as model_config
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.training.interfaces import Data
+from fac_jax.training.loop import train
+from fac_jax.training.objectives import make_objective
+from fac_jax.training.optimizer import make_optimizer, make_schedule
+from fac_jax.training.stage import StageConfig
+from fac_jax.training.state import init_state
+from fac_jax.training.step import make_step
+from fac_jax.types import InputError, Params
+
+SHOWN = 3  # differing keys that an error names
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is trained and how; the whole of it goes to `config.json`.
+
+    Attributes:
+      model: the model of all stages.
+      stages: in order.
+      data: what the data factory reads, shared by the stages.
+    """
+
+    model: ModelConfig
+    stages: tuple[StageConfig, ...]
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+
+def run_recipe(
+    recipe: Recipe, workdir: Path, make_data: Callable[[StageConfig], Data], assets: Mapping[str, Path]
+) -> Path:
+    """Runs the stages that are not finished, the first of them from its newest checkpoint.
+
+    Args:
+      recipe: what to train.
+      workdir: made if absent.
+      make_data: batches of a stage from their beginning.
+      assets: files and folders that go into every finished model (tokenizer, codec), by name.
+
+    Returns:
+      folder of the last stage's model.
+
+    Raises:
+      InputError: the workdir holds another config, a stage names a start that is not before it, or see `train`.
+    """
+    claim(workdir, to_dict(recipe))
+    starts = start_folders(recipe, workdir)
+    for order, stage in enumerate(recipe.stages):
+        if not (workdir / stage.name / MODEL).is_dir():
+            params = _start_params(recipe, stage, starts[order])
+            _run_stage(recipe, order, params, workdir, make_data(stage), assets)
+    return workdir / recipe.stages[-1].name / MODEL
+
+
+def start_folders(recipe: Recipe, workdir: Path) -> list[Path | None]:
+    """For every stage the model it starts from; None for fresh parameters.
+
+    Raises:
+      InputError: two stages of one name, or a `start_from` that names no earlier stage.
+    """
+    names = [stage.name for stage in recipe.stages]
+    folders: list[Path | None] = []
+    for order, stage in enumerate(recipe.stages):
+        before = names[:order]
+        if stage.name in before:
+            raise InputError(f"stages {before.index(stage.name)} and {order} have the same name, {stage.name}")
+        start = stage.start_from or (before[-1] if before else None)
+        if start is not None and start not in before:
+            raise InputError(f"stage {stage.name} starts from {start}, which is no stage before it")
+        folders.append(workdir / start / MODEL if start else None)
+    return folders
+
+
+def _start_params(recipe: Recipe, stage: StageConfig, start: Path | None) -> Params:
+    def init(seed: int) -> Params:
+        return init_params(recipe.model, jax.random.key(seed))
+
+    if start is None:
+        return jax.jit(init)(stage.seed)
+    return load_params(start, jax.eval_shape(init, 0))[0]
+
+
+def _run_stage(
+    recipe: Recipe, order: int, params: Params, workdir: Path, data: Data, assets: Mapping[str, Path]
+) -> None:
+    stage = recipe.stages[order]
+    directory = workdir / stage.name
+    schedule = make_schedule(stage.optimizer, stage.steps)
+    optimizer = make_optimizer(stage.optimizer, schedule)
+    objective = make_objective(stage, FunAudioChat(recipe.model))
+    step = make_step(objective, optimizer, schedule, stage.trainable)
+    state = init_state(params, optimizer, stage.trainable)
+    store = CheckpointStore(directory / CHECKPOINTS, recipe.model, stage.keep)
+    try:
+        state = train(stage, step, state, data, store, directory)
+    finally:
+        store.close()
+    origin = {"stage": stage.name, "order": order, "steps": stage.steps}
+    export_model(directory / MODEL, state.params, recipe.model, origin, assets)
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """JSON-able."""
+    return {**dataclasses.asdict(recipe), "model": model_config.to_dict(recipe.model)}
+
+
+def claim(workdir: Path, config: dict[str, Any]) -> None:
+    """Writes `config` to `workdir/config.json`, or checks that it is what stands there.
+
+    Raises:
+      InputError: another config stands there; names the first keys that differ.
+    """
+    path = workdir / "config.json"
+    text = json.dumps(config, indent=2) + "\n"
+    if not path.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        beside = path.with_suffix(".tmp")
+        beside.write_text(text)
+        os.replace(beside, path)
+        return
+    theirs, ours = _leaves(json.loads(path.read_text())), _leaves(json.loads(text))
+    wrong = [key for key in theirs | ours if theirs.get(key) != ours.get(key)]
+    if wrong:
+        told = [f"{key} is {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} here" for key in wrong[:SHOWN]]
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise InputError(f"{workdir}: holds another config: {'; '.join(told)}{more}; take another --workdir")
+
+
+def _leaves(tree: Any, where: str = "") -> dict[str, str]:
+    """JSON values by dotted path; an empty container counts as a value."""
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    flat: dict[str, str] = {}
+    for key, value in children:
+        flat |= _leaves(value, f"{where}.{key}" if where else str(key))
+    return flat or {where: json.dumps(tree)}

@@ -1,0 +1,104 @@
+"""Finished models on disk: parameters, configuration and the files that belong to them (tokenizer, codec).
+
+MODEL/config.json    model configuration
+MODEL/origin.json    stage that made it, its number in the recipe, its steps
+MODEL/params/        parameters, orbax
+MODEL/...            assets by name
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from fac_jax.checkpoint.store import check_shapes
+from fac_jax.models import config as model_config
+from fac_jax.models.config import ModelConfig
+from fac_jax.types import InputError, Params
+
+MODEL = "model"  # finished model of a stage directory
+CHECKPOINTS = "checkpoints"  # running checkpoints of a stage directory
+
+
+def export_model(
+    directory: Path, params: Params, config: ModelConfig, origin: dict[str, Any], assets: Mapping[str, Path]
+) -> None:
+    """Writes a finished model: beside first, then renamed, so that `directory` is whole whenever it exists.
+
+    Args:
+      directory: must not exist.
+      params: parameters.
+      config: their model.
+      origin: what made them; `{"stage": name, "order": its number in the recipe, "steps": ..}`.
+      assets: files and folders to copy in, by the name they get.
+    """
+    beside = directory.absolute().with_name(directory.name + ".unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(beside / "params", params)
+    _write_json(beside / "config.json", model_config.to_dict(config))
+    _write_json(beside / "origin.json", origin)
+    for name, source in assets.items():
+        copy = shutil.copytree if source.is_dir() else shutil.copyfile
+        copy(source, beside / name)
+    os.replace(beside, directory)
+
+
+def resolve(path: Path) -> Path:
+    """Folder whose `params/` and config a path names.
+
+    Args:
+      path: a finished model; a stage directory (its model, else its newest checkpoint); a single checkpoint; or a
+        workdir (the model of its last finished stage).
+
+    Raises:
+      InputError: nothing is there.
+    """
+    if not path.is_dir():
+        raise InputError(f"{path}: no such checkpoint folder")
+    if (path / "params").is_dir():
+        return path
+    if (path / MODEL).is_dir():
+        return path / MODEL
+    if (path / CHECKPOINTS).is_dir():
+        steps = [int(p.name) for p in (path / CHECKPOINTS).iterdir() if p.name.isdigit() and (p / "params").is_dir()]
+        if steps:
+            return path / CHECKPOINTS / str(max(steps))
+    models = [p.parent for p in path.glob(f"*/{MODEL}/origin.json")]
+    if not models:
+        raise InputError(f"{path}: holds no finished stage and no checkpoint")
+    return max(models, key=lambda model: json.loads((model / "origin.json").read_text())["order"])
+
+
+def load_params(path: Path, expected: Params | None = None) -> tuple[Params, ModelConfig]:
+    """Parameters, on the default device, and configuration of what `path` names (see `resolve`).
+
+    Args:
+      path: model, stage, checkpoint or workdir.
+      expected: tree of the parameters a model wants (abstract or real), to be held against those found.
+
+    Raises:
+      InputError: nothing is there, or it has parameters of other names or shapes than `expected`.
+    """
+    found = resolve(path)
+    config = found / "config.json"
+    if not config.exists():
+        config = found / "config" / "metadata"
+    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    with ocp.StandardCheckpointer() as checkpointer:
+        metadata = checkpointer.metadata((found / "params").absolute()).item_metadata.tree
+        if expected is not None:
+            check_shapes(metadata, expected, found)
+        target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), metadata)
+        params = checkpointer.restore((found / "params").absolute(), target)
+    return params, model_config.from_dict(json.loads(config.read_text()))
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2) + "\n")

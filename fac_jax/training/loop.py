@@ -1,0 +1,104 @@
+"""The one training loop, for every stage."""
+
+import contextlib
+import dataclasses
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from fac_jax.training.interfaces import Data, Loaded, Store
+from fac_jax.training.interrupt import deferred_interrupts
+from fac_jax.training.metrics import MetricLog
+from fac_jax.training.progress import Rates, StageProgress
+from fac_jax.training.stage import StageConfig
+from fac_jax.training.state import TrainState
+from fac_jax.training.step import Metrics, Step
+from fac_jax.types import InputError
+
+
+class NonFiniteError(InputError):
+    """A loss or a gradient is not finite."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Pending:
+    """A step that was sent to the device and not looked at yet."""
+
+    step: int
+    loaded: Loaded
+    metrics: Metrics
+
+
+def restore(state: TrainState, data: Data, store: Store) -> TrainState:
+    """The newest checkpoint, with `data` set to what follows it; `state` itself if there is none."""
+    step = store.latest()
+    if step is None:
+        return state
+    params, opt_state, data_state = store.restore(step, state.params, state.opt_state)
+    data.set_state(data_state)
+    return TrainState(step=jnp.asarray(step, jnp.int32), params=params, opt_state=opt_state)
+
+
+def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: Store, directory: Path) -> TrainState:
+    """Runs a stage to its end, from its newest checkpoint if there is one.
+
+    A step's metrics are read while the next one runs, so the device never waits for the host. Before a checkpoint is
+    written they have been read, so a checkpoint never holds a step that was not finite. Ctrl-C and SIGTERM let the
+    running step finish, save, and raise KeyboardInterrupt.
+
+    Args:
+      stage: what to run.
+      step: of `make_step`; donates its state.
+      state: where to start if there is no checkpoint; not to be used afterwards.
+      data: batches from their beginning.
+      store: checkpoints of this stage.
+      directory: of the stage, for its curves.
+
+    Raises:
+      NonFiniteError: loss or gradient of a step is not finite; names the step, its rows and the last good checkpoint.
+    """
+    state = restore(state, data, store)
+    start = int(state.step)
+    rates = Rates()
+
+    with (
+        contextlib.closing(MetricLog(directory, start)) as log,
+        deferred_interrupts() as interrupted,
+        StageProgress(stage.name, start, stage.steps) as progress,
+    ):
+
+        def settle(pending: _Pending | None) -> None:
+            if pending is None:
+                return
+            metrics = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
+            loaded = pending.loaded
+            if not metrics.pop("finite"):
+                raise NonFiniteError(_non_finite(stage, pending, metrics, store))
+            metrics |= {"audio_seconds": float(loaded.audio_seconds), "tokens": float(loaded.tokens)}
+            recent = rates.add(loaded.audio_seconds)
+            log.write(pending.step, metrics, recent)
+            progress.update(pending.step, metrics["loss"], recent)
+
+        pending: _Pending | None = None
+        for number in range(start + 1, stage.steps + 1):
+            loaded = next(data)
+            state, metrics = step(state, loaded.batch)
+            settle(pending)
+            pending = _Pending(number, loaded, metrics)
+            if number % stage.checkpoint_every == 0 or number == stage.steps or interrupted():
+                settle(pending)
+                pending = None
+                store.save(number, state.params, state.opt_state, data.get_state())
+            if interrupted():
+                raise KeyboardInterrupt
+    return state
+
+
+def _non_finite(stage: StageConfig, pending: _Pending, metrics: dict[str, float], store: Store) -> str:
+    good = store.latest()
+    return (
+        f"stage {stage.name}: not finite at step {pending.step} (loss {metrics['loss']}, gradient norm "
+        f"{metrics['grad_norm']}); rows of its batch: {', '.join(pending.loaded.row_ids)}; "
+        f"last good checkpoint: {'none' if good is None else store.path(good)}"
+    )

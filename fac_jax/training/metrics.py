@@ -1,0 +1,47 @@
+"""Curves of a stage: a JSONL of every step's metrics, and TensorBoard."""
+
+import json
+import os
+from pathlib import Path
+
+from tensorboardX import SummaryWriter
+
+JSONL = "metrics.jsonl"
+
+
+def read_curve(directory: Path) -> list[dict[str, float]]:
+    """All lines of a stage's metrics, in order of steps; a line that was cut off by a crash is left out."""
+    path = directory / JSONL
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("\n")]
+
+
+class MetricLog:
+    """Writes `metrics.jsonl` and `tensorboard/` under a stage's directory.
+
+    The JSONL holds what training computed and no clock, so that two runs of the same thing give the same bytes; rates
+    go to TensorBoard only. Opened at a step, the log first forgets all lines after it, so that a resumed curve has no
+    line twice.
+    """
+
+    def __init__(self, directory: Path, step: int) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        kept = [line for line in read_curve(directory) if line["step"] <= step]
+        path = directory / JSONL
+        beside = path.with_suffix(".tmp")
+        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
+        os.replace(beside, path)
+        self._file = path.open("a")
+        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+
+    def write(self, step: int, metrics: dict[str, float], rates: dict[str, float]) -> None:
+        """One line for a step; `rates` (per second) are shown in TensorBoard alone."""
+        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._file.flush()
+        for name, value in (metrics | rates).items():
+            self._board.add_scalar(name, value, step)
+
+    def close(self) -> None:
+        """Flushes both."""
+        self._file.close()
+        self._board.close()

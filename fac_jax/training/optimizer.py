@@ -1,0 +1,75 @@
+"""AdamW with clipping, and the learning-rate schedule."""
+
+import dataclasses
+import re
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import traverse_util
+
+from fac_jax.training.trainable import path_of
+from fac_jax.types import Params
+
+
+@dataclasses.dataclass(frozen=True)
+class OptimizerConfig:
+    """AdamW, and a cosine from peak to floor after a linear warm-up.
+
+    Attributes:
+      peak: greatest learning rate.
+      floor: learning rate of the last step.
+      warmup: share of the steps that climb linearly to the peak.
+      b1, b2, eps: moments of Adam.
+      weight_decay: decoupled decay, times the learning rate.
+      no_decay: regular expression of the paths that do not decay.
+      clip_norm: greatest global norm of the gradient over the trainable parameters.
+    """
+
+    peak: float
+    floor: float = 0.0
+    warmup: float = 0.02
+    b1: float = 0.9
+    b2: float = 0.98
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+    no_decay: str = r"(^|/)(scale|bias|embedding|bos_eos)$"
+    clip_norm: float = 1.0
+
+
+def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """Learning rate of update k = 0 .. steps - 1: linear to the peak, then a cosine that ends at the floor."""
+    warmup = round(config.warmup * steps)
+    decay = max(steps - 1 - warmup, 1)
+
+    def rate(count: jax.typing.ArrayLike) -> jax.Array:
+        step = jnp.asarray(count, jnp.float32)
+        climb = config.peak * (step + 1.0) / (warmup + 1.0)
+        done = jnp.clip((step - warmup) / decay, 0.0, 1.0)
+        fall = config.floor + (config.peak - config.floor) * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
+        return jnp.where(step < warmup, climb, fall)
+
+    return rate
+
+
+def decays(params: Params, no_decay: str) -> Params:
+    """Tree of bools of the structure of `params`: which parameters weight decay acts on."""
+    matcher = re.compile(no_decay)
+    flat = traverse_util.flatten_dict(params)
+    return traverse_util.unflatten_dict({keys: matcher.search(path_of(keys)) is None for keys in flat})
+
+
+def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
+    """The transformation of the trainable parameters (frozen ones never reach it)."""
+    return optax.chain(
+        optax.clip_by_global_norm(config.clip_norm),
+        optax.adamw(
+            schedule,
+            b1=config.b1,
+            b2=config.b2,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            mask=lambda params: decays(cast(Params, params), config.no_decay),
+        ),
+    )

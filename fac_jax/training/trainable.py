@@ -1,0 +1,47 @@
+"""Which parameters train: a choice of paths, and parameter trees cut in two by it."""
+
+import re
+from collections.abc import Sequence
+
+import jax
+from flax import traverse_util
+
+from fac_jax.types import InputError, Params
+
+
+def path_of(keys: tuple[str, ...]) -> str:
+    """Path of a parameter as patterns see it, "backbone/norm/scale"."""
+    return "/".join(keys)
+
+
+def split(params: Params, patterns: Sequence[str]) -> tuple[Params, Params]:
+    """Cut a nested dict into (trainable, frozen) nested dicts of their leaves.
+
+    A parameter trains if one of the regular expressions matches the beginning of its path: "encoder/", "" for all.
+
+    Raises:
+      InputError: a pattern that matches no parameter.
+    """
+    flat = traverse_util.flatten_dict(params)
+    matchers = {pattern: re.compile(pattern) for pattern in patterns}
+    chosen: set[tuple[str, ...]] = set()
+    for pattern, matcher in matchers.items():
+        hits = {keys for keys in flat if matcher.match(path_of(keys))}
+        if not hits:
+            known = ", ".join(sorted({keys[0] for keys in flat}))
+            raise InputError(f'trainable pattern "{pattern}" matches no parameter; the tree has {known}')
+        chosen |= hits
+    trainable = {keys: leaf for keys, leaf in flat.items() if keys in chosen}
+    frozen = {keys: leaf for keys, leaf in flat.items() if keys not in chosen}
+    return traverse_util.unflatten_dict(trainable), traverse_util.unflatten_dict(frozen)
+
+
+def join(trainable: Params, frozen: Params) -> Params:
+    """Inverse of `split`."""
+    flat = traverse_util.flatten_dict(frozen) | traverse_util.flatten_dict(trainable)
+    return traverse_util.unflatten_dict(flat)
+
+
+def count(params: Params) -> int:
+    """Number of scalars of a tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
