@@ -14,7 +14,7 @@ from fac_jax.types import KVCache
 
 
 class RefinedHead(nn.Module):
-    """`condition` opens an LLM state into G pieces; `decode` runs the 25 Hz transformer on them and the tokens before."""
+    """`condition` opens an LLM state into G pieces; `decode` runs the 25 Hz transformer on them."""
 
     config: ModelConfig
     attend: Attend = einsum_attend
@@ -40,7 +40,7 @@ class RefinedHead(nn.Module):
         caches: tuple[KVCache, ...] | None = None,
         slot: jax.Array | int = 0,
     ) -> tuple[jax.Array, tuple[KVCache, ...] | None]:
-        """Fine inputs `[B, T, D]` (piece + embedding of the token before) -> states `[B, T, D]` in LLM width, caches."""
+        """Fine inputs `[B, T, D]` (piece + embedding of the token before) -> states in LLM width, caches."""
         states, caches, _ = self.decoder(self.input(x), positions, visibility, caches, slot)
         return self.output(states), caches
 

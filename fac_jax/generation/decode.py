@@ -1,0 +1,234 @@
+"""Joint generation of text and speech, one compiled program (model.md section 9)."""
+
+import dataclasses
+from functools import partial
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+
+from fac_jax.generation.prefill import prefill_backbone, prefill_head
+from fac_jax.generation.sampling import GREEDY, Sampling, mark, pick
+from fac_jax.generation.state import Reply, SpeechState, State
+from fac_jax.layers.attention import Attend, Visibility, einsum_attend
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.decoder import unstack_layers
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.types import Batch, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Decoding:
+    """How to answer.
+
+    Attributes:
+      stream: "text" answers in text alone and leaves the refined head out, "joint" in text and speech.
+      max_steps: text ids an answer may have (static: it sizes the caches; one id is 200 ms of speech).
+      text: picking of the text stream.
+      speech: picking of the speech stream.
+      force_audio_bos: the first id of a joint answer is `audio_bos`.
+      feedback: a spoken group goes back with the text beside it ("both"), or alone ("speech", single-modal).
+    """
+
+    stream: Literal["joint", "text"] = "joint"
+    max_steps: int = 64
+    text: Sampling = GREEDY
+    speech: Sampling = GREEDY
+    force_audio_bos: bool = True
+    feedback: Literal["both", "speech"] = "both"
+
+
+@partial(jax.jit, static_argnames=("model", "decoding"))
+def generate(
+    model: FunAudioChat, params: Params, prompt: Batch, keys: jax.Array, limit: jax.Array, decoding: Decoding
+) -> Reply:
+    """Answers a batch of prompts.
+
+    Args:
+      model: a model with `scan_layers=False`.
+      params: its parameters (`prepare_params`).
+      prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
+      keys: PRNG keys `[B]`.
+      limit: int32 scalar, text ids an answer may have, at most `decoding.max_steps`.
+      decoding: how to answer.
+    """
+    return model.apply({"params": params}, prompt, keys, limit, decoding, method=_generate)
+
+
+def _generate(model: FunAudioChat, prompt: Batch, keys: jax.Array, limit: jax.Array, decoding: Decoding) -> Reply:
+    state = _start(model, prompt, keys, limit, decoding)
+    # A bound method inside `nn.while_loop` would be lifted variable by variable; parameters are constants here.
+    module, variables = model.clone(parent=None), {"params": model.variables["params"]}
+
+    def running(state: State) -> jax.Array:
+        return (state.step < limit) & ~jnp.all(state.finished)
+
+    def step(state: State) -> State:
+        return module.apply(variables, state, decoding, method=_step)
+
+    state = jax.lax.while_loop(running, step, state)
+    speech = state.speech
+    return Reply(
+        text_ids=state.ids,
+        text_count=state.count,
+        speech_ids=None if speech is None else speech.ids,
+        speech_count=None if speech is None else speech.count,
+    )
+
+
+def _start(model: FunAudioChat, prompt: Batch, keys: jax.Array, limit: jax.Array, decoding: Decoding) -> State:
+    """Prefill and the first text id."""
+    c, special, rows = model.config, model.config.special, prompt.text_ids.shape[0]
+    slots = prompt.text_ids.shape[1] + decoding.max_steps
+    hidden, text, caches, segments, positions = prefill_backbone(model, prompt, slots)
+    length = prompt.segment_ids.sum(axis=1)
+    is_last = (prompt.positions == length[:, None] - 1) & (prompt.segment_ids > 0)
+    last_hidden = jnp.take_along_axis(hidden, jnp.argmax(is_last, axis=1)[:, None, None], axis=1)[:, 0]
+    seen = mark(jnp.zeros((rows, c.vocab_size), bool), prompt.text_ids, prompt.segment_ids > 0)
+    joint = decoding.stream == "joint"
+    if joint and decoding.force_audio_bos:
+        first = jnp.full((rows,), special.audio_bos, jnp.int32)
+    else:
+        first = pick(model.text_logits(last_hidden), seen, _fold(keys, 0), decoding.text)
+    speech = None
+    if joint:
+        speech = prefill_head(model, prompt, hidden, text, _fold(keys, 1), decoding.speech, decoding.max_steps)
+    any_step = limit > 0
+    ids = jnp.full((rows, decoding.max_steps), special.pad, jnp.int32)
+    return State(
+        step=jnp.minimum(jnp.int32(1), limit),
+        caches=caches,
+        segments=segments,
+        positions=positions,
+        length=length,
+        last=first,
+        seen=mark(seen, first, jnp.ones_like(first, bool)),
+        finished=first == special.eos,
+        ids=ids.at[:, 0].set(jnp.where(any_step, first, special.pad)),
+        count=jnp.broadcast_to(any_step, (rows,)).astype(jnp.int32),
+        keys=keys,
+        speech=speech,
+    )
+
+
+def _step(model: FunAudioChat, state: State, decoding: Decoding) -> State:
+    """One LLM step and, in a joint answer, the G fine steps of its group."""
+    special = model.config.special
+    rows = state.last.shape[0]
+    text = model.embed_text(state.last)
+    x, speech = text, state.speech
+    if speech is not None:
+        starts = (state.last == special.audio_bos) & ~speech.speaking
+        speech = speech.replace(speaking=speech.speaking | starts, started=speech.started & ~starts)
+        groups = model.speech_embedder.group(speech.group[:, None])[:, 0]
+        spoken = _fuse(model, text, groups, decoding)
+        x = jnp.where((speech.speaking & speech.started)[:, None], spoken, text)
+
+    slot = state.segments.shape[1] - decoding.max_steps + state.step - 1
+    position = state.length + state.step - 1
+    segments = state.segments.at[:, slot].set(1)
+    positions = state.positions.at[:, slot].set(position)
+    visibility = Visibility(jnp.ones((rows, 1), jnp.int32), segments, position[:, None], positions)
+    hidden, caches, _ = model.backbone(x[:, None], position[:, None], visibility, state.caches, slot)
+
+    picked = pick(model.text_logits(hidden[:, 0]), state.seen, _fold(state.keys, 2 * state.step), decoding.text)
+    written = picked
+    if speech is not None:
+        keys = _fold(state.keys, 2 * state.step + 1)
+        speech, group = _speak(model, speech, hidden, text[:, None], position, state.step, keys, decoding)
+        speech, ended = _append(model, speech, group, ~state.finished)
+        written = jnp.where(ended, special.audio_eos, picked)
+    written = jnp.where(state.finished, special.pad, written)
+    return state.replace(
+        step=state.step + 1,
+        caches=caches,
+        segments=segments,
+        positions=positions,
+        last=written,
+        seen=mark(state.seen, written, ~state.finished),
+        finished=state.finished | (picked == special.eos),
+        ids=state.ids.at[:, state.step].set(written),
+        count=state.count + ~state.finished,
+        speech=speech,
+    )
+
+
+def _fuse(model: FunAudioChat, text: jax.Array, groups: jax.Array, decoding: Decoding) -> jax.Array:
+    if decoding.feedback == "speech":
+        return groups
+    return (text + groups) / 2 if model.config.fusion == "average" else text + groups
+
+
+def _speak(
+    model: FunAudioChat,
+    speech: SpeechState,
+    hidden: jax.Array,
+    text: jax.Array,
+    position: jax.Array,
+    step: jax.Array,
+    keys: jax.Array,
+    decoding: Decoding,
+) -> tuple[SpeechState, jax.Array]:
+    """G fine steps from one LLM state; hidden and text `[B, 1, D]`. Returns the state and the group int32 `[B, G]`."""
+    c = model.config
+    group, rows = c.group_size, position.shape[0]
+    pieces = jnp.moveaxis(model.refined_head.condition(hidden, text)[:, 0], 1, 0)
+    first_slot = speech.segments.shape[1] - (decoding.max_steps - step + 1) * group
+    new = jax.lax.dynamic_update_slice
+    segments = new(speech.segments, jnp.ones((rows, group), jnp.int32), (0, first_slot))
+    fine = position[:, None] * group + jnp.arange(group)
+    positions = new(speech.positions, fine, (0, first_slot))
+    pad_row = model.speech_embedder.lookup(jnp.full((rows,), c.special.speech_pad, jnp.int32))
+    feed_back = speech.speaking | (c.head_prefill == "release")
+    module, variables = model.clone(parent=None), {"params": model.variables["params"]}
+
+    def fine_step(carry: tuple, j: jax.Array) -> tuple[tuple, jax.Array]:
+        return module.apply(variables, carry, j, method=one)
+
+    def one(model: FunAudioChat, carry: tuple, j: jax.Array) -> tuple[tuple, jax.Array]:
+        caches, last, seen = carry
+        at = position[:, None] * group + j
+        visibility = Visibility(jnp.ones((rows, 1), jnp.int32), segments, at, positions)
+        out, caches = model.refined_head.decode((pieces[j] + last)[:, None], at, visibility, caches, first_slot + j)
+        ids = pick(model.speech_logits(out[:, 0]), seen, _fold(keys, j), decoding.speech)
+        last = jnp.where(feed_back[:, None], model.speech_embedder.lookup(ids), pad_row)
+        return (caches, last, mark(seen, ids, jnp.ones_like(ids, bool))), ids
+
+    (caches, last, _), ids = jax.lax.scan(fine_step, (speech.caches, speech.last, speech.seen), jnp.arange(group))
+    return speech.replace(caches=caches, segments=segments, positions=positions, last=last), ids.T
+
+
+def _append(
+    model: FunAudioChat, speech: SpeechState, group: jax.Array, alive: jax.Array
+) -> tuple[SpeechState, jax.Array]:
+    """Takes a group `[B, G]` into the replies of samples that speak. Returns the state and bool `[B]`, speech ended."""
+    eos = model.config.special.speech_eos
+    speaks = speech.speaking & alive
+    ended = speaks & jnp.any(group == eos, axis=1)
+    group = jnp.where(ended[:, None], eos, group)
+    rows = jnp.arange(group.shape[0])
+    row = jnp.where(speaks, speech.count, speech.ids.shape[1])
+    speech = speech.replace(
+        group=jnp.where(speaks[:, None], group, speech.group),
+        ids=speech.ids.at[rows, row].set(group, mode="drop"),
+        count=speech.count + speaks,
+        seen=mark(speech.seen, group, speaks[:, None]),
+        started=(speech.started | speaks) & ~ended,
+        speaking=speech.speaking & ~ended,
+    )
+    return speech, ended
+
+
+def _fold(keys: jax.Array, data: jax.Array | int) -> jax.Array:
+    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
+
+
+def prepare(config: ModelConfig, params: Params, attend: Attend = einsum_attend) -> tuple[FunAudioChat, Params]:
+    """A trained (scanned) model as `generate` wants it, its layers side by side."""
+    backbone, head = params["backbone"], params["refined_head"]
+    params = {
+        **params,
+        "backbone": {**backbone, "decoder": unstack_layers(backbone["decoder"], config.text)},
+        "refined_head": {**head, "decoder": unstack_layers(head["decoder"], config.head)},
+    }
+    return FunAudioChat(dataclasses.replace(config, scan_layers=False, remat="none"), attend), params

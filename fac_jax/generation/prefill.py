@@ -1,0 +1,99 @@
+"""Prompt passes of the Shared LLM and the refined head (model.md section 9)."""
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from fac_jax.generation.sampling import Sampling, mark, pick
+from fac_jax.generation.state import SpeechState
+from fac_jax.layers.attention import Visibility
+from fac_jax.models.decoder import empty_caches
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.models.refined_head import fine_positions
+from fac_jax.types import Batch, KVCache
+
+
+def pad_slots(values: jax.Array, slots: int) -> jax.Array:
+    """int32 `[B, S] -> [B, slots]`, zeros behind."""
+    return jnp.pad(values, ((0, 0), (0, slots - values.shape[1])))
+
+
+def prefill_backbone(
+    model: FunAudioChat, prompt: Batch, slots: int
+) -> tuple[jax.Array, jax.Array, tuple[KVCache, ...], jax.Array, jax.Array]:
+    """Runs the prompt. Returns hidden states and text embeddings `[B, S, D]`, caches, slot segments and positions."""
+    c = model.config
+    embedded, text = model.embed(prompt)
+    segments, positions = pad_slots(prompt.segment_ids, slots), pad_slots(prompt.positions, slots)
+    visibility = Visibility(prompt.segment_ids, segments, prompt.positions, positions)
+    caches = empty_caches(c.text, prompt.text_ids.shape[0], slots, c.dtype)
+    hidden, caches, _ = model.backbone(embedded, prompt.positions, visibility, caches, 0)
+    return hidden, text, caches, segments, positions
+
+
+def prefill_head(
+    model: FunAudioChat,
+    prompt: Batch,
+    hidden: jax.Array,
+    text: jax.Array,
+    keys: jax.Array,
+    sampling: Sampling,
+    max_steps: int,
+) -> SpeechState:
+    """Runs the refined head over the prompt with the fill that `config.head_prefill` names."""
+    c = model.config
+    group, rows, length = c.group_size, *prompt.text_ids.shape
+    tail = group - 1 if c.head_prefill == "release" else 0
+    slots = length * group + tail + max_steps * group
+    fill = c.special.speech_bos if c.head_prefill == "release" else c.special.speech_pad
+    pieces = rearrange(model.refined_head.condition(hidden, text), "b s g d -> b (s g) d")
+    fill_row = model.speech_embedder.lookup(jnp.full((rows,), fill, jnp.int32))
+
+    fine = fine_positions(prompt.positions, group)
+    total = prompt.segment_ids.sum(axis=1) * group
+    segments = jnp.repeat(prompt.segment_ids, group, axis=1) * (fine < (total - tail)[:, None])
+    all_segments, all_positions = pad_slots(segments, slots), pad_slots(fine, slots)
+    visibility = Visibility(segments, all_segments, fine, all_positions)
+    caches = empty_caches(c.head, rows, slots, c.dtype)
+    states, caches = model.refined_head.decode(pieces + fill_row[:, None], fine, visibility, caches, 0)
+
+    last = fill_row
+    if tail:
+        state = _at(states, fine, segments, total - group)
+        seen = jnp.zeros((rows, c.codebook_size), bool)
+        for j in range(group):  # G picks that only stay in the cache and in `last`; nothing here grows with the prompt
+            ids = pick(
+                model.speech_logits(state), seen, jax.vmap(lambda k, j=j: jax.random.fold_in(k, j))(keys), sampling
+            )
+            seen = mark(seen, ids, jnp.ones_like(ids, bool))
+            last = model.speech_embedder.lookup(ids)
+            if j == group - 1:
+                break
+            position = total - tail + j
+            slot = length * group + j
+            all_segments = all_segments.at[:, slot].set(1)
+            all_positions = all_positions.at[:, slot].set(position)
+            visibility = Visibility(jnp.ones((rows, 1), jnp.int32), all_segments, position[:, None], all_positions)
+            piece = _at(pieces, fine, jnp.repeat(prompt.segment_ids, group, axis=1), position)
+            step, caches = model.refined_head.decode(
+                (piece + last)[:, None], position[:, None], visibility, caches, slot
+            )
+            state = step[:, 0]
+    return SpeechState(
+        caches=caches,
+        segments=all_segments,
+        positions=all_positions,
+        last=last,
+        group=jnp.full((rows, group), c.special.speech_pad, jnp.int32),
+        speaking=jnp.zeros((rows,), bool),
+        started=jnp.zeros((rows,), bool),
+        seen=jnp.zeros((rows, c.codebook_size), bool),
+        ids=jnp.full((rows, max_steps, group), c.special.speech_pad, jnp.int32),
+        count=jnp.zeros((rows,), jnp.int32),
+    )
+
+
+def _at(values: jax.Array, positions: jax.Array, segments: jax.Array, wanted: jax.Array) -> jax.Array:
+    """Rows of values `[B, T, D]` at position `wanted` `[B]`, wherever padding has put them -> `[B, D]`."""
+    index = jnp.argmax((positions == wanted[:, None]) & (segments > 0), axis=1)
+    return jnp.take_along_axis(values, index[:, None, None], axis=1)[:, 0]
