@@ -1,0 +1,144 @@
+"""What a spoken reply sounds like, judged by something that is not our model: MFCC and dynamic time warping.
+
+A reply is heard as the candidate text whose rendering is nearest. Distances are those of the symmetric step pattern of
+Sakoe and Chiba (1978): a diagonal step counts twice, so that the sum is normalised by the two lengths together.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import librosa
+import numpy as np
+
+_FAR = np.float32(1e9)  # cost of a cell that no path may cross
+
+
+@dataclasses.dataclass(frozen=True)
+class ListenerConfig:
+    """Front end and warping.
+
+    Attributes:
+      window: seconds of one analysis window.
+      hop: seconds between frames.
+      bins: mel bins.
+      coefficients: cepstral coefficients kept; the 0th, the loudness, is dropped.
+      trim_db: decibels below the peak at which the ends count as silence.
+      shortest: seconds of sound below which a reply is nothing.
+      quietest: peak amplitude (1 is full scale) below which a reply is nothing.
+      band: how far a path may stray from the diagonal, as a share of the lengths.
+    """
+
+    window: float = 0.032
+    hop: float = 0.02
+    bins: int = 40
+    coefficients: int = 16
+    trim_db: float = 40.0
+    shortest: float = 0.15
+    quietest: float = 1e-3
+    band: float = 0.2
+
+
+class Listener:
+    """Names the candidate that a waveform sounds like."""
+
+    def __init__(self, candidates: Mapping[str, np.ndarray], rate: int, config: ListenerConfig | None = None) -> None:
+        """Analyses the renderings once.
+
+        Args:
+          candidates: text to its rendering, float `[samples]`; every possible reply, in the voice (and through the
+            codec) in which replies come.
+          rate: sampling rate of the renderings and of every reply, Hz.
+          config: front end and warping.
+
+        Raises:
+          ValueError: no candidates, or a rendering that is too short or silent.
+        """
+        if not candidates:
+            raise ValueError("a listener needs candidates")
+        self._config = config or ListenerConfig()
+        self._rate = rate
+        self._texts = list(candidates)
+        features = [self._features(wave) for wave in candidates.values()]
+        silent = [text for text, f in zip(self._texts, features, strict=True) if f is None]
+        if silent:
+            raise ValueError(f"rendering of {silent[0]!r} is silent or shorter than {self._config.shortest} s")
+        found = [f for f in features if f is not None]
+        self._lengths = np.array([len(f) for f in found])
+        self._features_of_all = np.zeros((len(found), self._lengths.max(), self._config.coefficients), np.float32)
+        for row, f in zip(self._features_of_all, found, strict=True):
+            row[: len(f)] = f
+
+    def hear(self, wave: np.ndarray) -> str:
+        """The nearest candidate's text, or "" for a reply that is silent or too short to be anything."""
+        ranked = self.rank(wave)
+        return ranked[0][0] if ranked else ""
+
+    def rank(self, wave: np.ndarray) -> list[tuple[str, float]]:
+        """All candidates with their distances, nearest first; empty for a reply that is silent or too short.
+
+        Args:
+          wave: float `[samples]` in [-1, 1] at the listener's rate.
+        """
+        features = self._features(wave)
+        if features is None:
+            return []
+        distances = warped_distances(features, self._features_of_all, self._lengths, self._config.band)
+        return [(self._texts[i], float(distances[i])) for i in np.argsort(distances, kind="stable")]
+
+    def _features(self, wave: np.ndarray) -> np.ndarray | None:
+        """Cepstra `[frames, coefficients]` of the part that sounds, less their mean; None if there is none."""
+        c = self._config
+        if wave.size < c.shortest * self._rate or np.abs(wave).max() < c.quietest:
+            return None
+        mel = librosa.feature.melspectrogram(
+            y=wave.astype(np.float32),
+            sr=self._rate,
+            n_mels=c.bins,
+            n_fft=round(c.window * self._rate),
+            hop_length=round(c.hop * self._rate),
+        )
+        energy = mel.sum(axis=0)
+        loud = np.flatnonzero(energy > energy.max() * 10 ** (-c.trim_db / 10))
+        first, last = loud[0], loud[-1] + 1
+        if (last - first) * c.hop < c.shortest:
+            return None
+        cepstra = librosa.feature.mfcc(S=librosa.power_to_db(mel[:, first:last]), n_mfcc=c.coefficients + 1)[1:]
+        return (cepstra - cepstra.mean(axis=1, keepdims=True)).T
+
+
+def warped_distances(query: np.ndarray, candidates: np.ndarray, lengths: np.ndarray, band: float) -> np.ndarray:
+    """Distances of one sequence from many after dynamic time warping, all candidates at once.
+
+    Args:
+      query: `[N, F]`.
+      candidates: `[C, M, F]`, rows of `lengths` frames and then anything.
+      lengths: int `[C]`.
+      band: largest |i / N - j / length| on a path.
+
+    Returns:
+      float32 `[C]`: Euclidean costs summed along the cheapest path, over N + length.
+    """
+    n, (count, m, width) = len(query), candidates.shape
+    squares = (query**2).sum(1)[:, None, None] + (candidates**2).sum(2).T
+    products = (query @ candidates.transpose(2, 1, 0).reshape(width, m * count)).reshape(n, m, count)
+    cost = np.sqrt(np.maximum(squares - 2 * products, 0))
+    i, j = np.arange(n)[:, None, None], np.arange(m)[:, None]
+    cost[(j >= lengths) | (np.abs((i + 0.5) / n - (j + 0.5) / lengths) > band + 0.5 / n + 0.5 / lengths)] = _FAR
+
+    # Shift row i by i, so that a diagonal of the cost matrix is a column: skewed[i, d] = cost[i, d - i].
+    diagonals = n + m
+    padded = np.full((n, diagonals + 1, count), _FAR)
+    padded[:, :m] = cost
+    skewed = padded.reshape(n * (diagonals + 1), count)[: n * diagonals].reshape(n, diagonals, count)
+
+    ends = np.empty((diagonals, count), np.float32)
+    older = np.full((n + 1, count), _FAR)  # row 0 is the border above the first frame
+    old = np.full((n + 1, count), _FAR)
+    older[0] = 0.0  # the corner from which the first cell is entered
+    for d in range(diagonals):
+        c = skewed[:, d]
+        new = np.full((n + 1, count), _FAR)
+        new[1:] = np.minimum(np.minimum(old[:-1], old[1:]) + c, older[:-1] + 2 * c)
+        older, old = old, np.minimum(new, _FAR)
+        ends[d] = old[n]
+    return ends[n - 1 + lengths - 1, np.arange(count)] / (n + lengths)
