@@ -1,0 +1,80 @@
+"""The one interface of all codecs: waveform <-> speech ids at 25 Hz."""
+
+import importlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from fac_jax.types import InputError
+
+TOKEN_RATE: int = 25  # Hz
+FILE: str = "codec.json"
+
+# Name in codec.json -> module and class; imported on demand, as a codec may bring a model of its own.
+_CODECS: dict[str, tuple[str, str]] = {"unit": ("fac_jax.codec.unit_codec", "UnitCodec")}
+
+
+class Codec(Protocol):
+    """Waveform <-> speech ids.
+
+    Attributes:
+      rate: sampling rate of the waveforms on both sides, Hz.
+      units: number of ids; the speech specials follow them (`speech_special_ids`).
+    """
+
+    rate: int
+    units: int
+
+    def encode(self, wave: np.ndarray) -> np.ndarray:
+        """Float `[N]` -> int32 `[T]`, T = `int(25 * seconds)`. InputError for speech shorter than one id."""
+        ...
+
+    def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`encode` of every wave, faster than one by one. InputError names the first bad wave's index."""
+        ...
+
+    def decode(self, ids: np.ndarray) -> np.ndarray:
+        """Integers `[T]` below `units` -> float32 `[N]`, N = `T * rate / 25`. InputError for other ids or none."""
+        ...
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the codec for `load_codec`."""
+        ...
+
+
+def check_ids(ids: np.ndarray, units: int) -> np.ndarray:
+    """Ids to be spoken as int32 `[T]`.
+
+    Raises:
+      InputError: there is none, or one is outside the codebook (special ids never reach a decoder).
+    """
+    ids = np.asarray(ids)
+    if ids.size == 0:
+        raise InputError("no speech ids to decode")
+    outside = ids[(ids < 0) | (ids >= units)]
+    if outside.size:
+        raise InputError(f"speech id {outside[0]} is outside the codec's {units} units (0 to {units - 1})")
+    return ids.astype(np.int32)
+
+
+def load_codec(folder: str | os.PathLike[str]) -> Codec:
+    """Reads a codec that `save` wrote.
+
+    Raises:
+      InputError: no codec there, or one of an unknown name.
+    """
+    file = Path(folder) / FILE
+    if not file.is_file():
+        raise InputError(f"no codec in {folder}: {FILE} not found")
+    try:
+        name = json.loads(file.read_text())["name"]
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"not a codec description: {file}") from error
+    if name not in _CODECS:
+        raise InputError(f"{file} names the unknown codec {name!r}; known: {', '.join(_CODECS)}")
+    module, cls = _CODECS[name]
+    return getattr(importlib.import_module(module), cls).load(folder)

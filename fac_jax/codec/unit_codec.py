@@ -1,0 +1,165 @@
+"""The offline codec: 25 Hz units by k-means over stacked log-mel frames, spoken by Griffin-Lim.
+
+A unit is a centroid of 4 consecutive 100 Hz frames of an 80-bin log-mel. It sounds like the voices it was fitted on,
+one speaker at best, and needs no download.
+"""
+
+import dataclasses
+import functools
+import itertools
+import json
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import librosa
+import numpy as np
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from fac_jax.codec.base import FILE, TOKEN_RATE, check_ids
+from fac_jax.types import InputError
+
+RATE: int = 16000  # Hz
+HOP: int = 160  # samples between mel frames: 100 Hz
+WINDOW: int = 512  # samples of one Hann window
+BINS: int = 80
+STACK: int = RATE // TOKEN_RATE // HOP  # mel frames of one unit
+SAMPLES: int = HOP * STACK  # of one unit
+FLOOR: float = 1e-6  # mel power below which all is silence
+CHUNK: int = 16384  # mel frames transformed at a time, which bounds memory
+
+CENTROIDS_FILE: str = "centroids.npy"
+
+
+@dataclasses.dataclass(frozen=True)
+class UnitCodecConfig:
+    """How units are fitted and spoken.
+
+    Attributes:
+      units: number of centroids.
+      seed: of k-means and of Griffin-Lim's phases.
+      fit_units: most stacked frames k-means sees, drawn by the seed.
+      iterations: Griffin-Lim steps.
+    """
+
+    units: int = 128
+    seed: int = 0
+    fit_units: int = 30_000
+    iterations: int = 30
+
+
+class UnitCodec:
+    """A `Codec` of k-means units; 16 kHz on both sides."""
+
+    rate: int = RATE
+
+    def __init__(self, centroids: np.ndarray, config: UnitCodecConfig) -> None:
+        """Takes fitted centroids float32 `[units, STACK * BINS]`; `fit` and `load` make them."""
+        self.config = config
+        self.units: int = len(centroids)
+        self._centroids = centroids
+
+    @classmethod
+    def fit(cls, waves: Sequence[np.ndarray], config: UnitCodecConfig | None = None) -> "UnitCodec":
+        """Fits the units on waves `[N]` at 16 kHz, best of the one voice that is to be spoken.
+
+        Raises:
+          InputError: a wave shorter than one unit, or less speech than there are units.
+        """
+        config = config or UnitCodecConfig()
+        frames = np.concatenate(list(_stacked_mel(waves)))
+        if len(frames) < config.units:
+            raise InputError(f"{len(frames) / TOKEN_RATE:.1f} s of speech cannot make {config.units} units; add speech")
+        if len(frames) > config.fit_units:
+            rows = np.random.default_rng(config.seed).choice(len(frames), config.fit_units, replace=False)
+            frames = frames[np.sort(rows)]
+        # Lloyd's algorithm, as mini-batches leave twin centroids on little speech. One thread: sums are repeatable.
+        with threadpool_limits(1):
+            kmeans = KMeans(config.units, max_iter=25, random_state=config.seed).fit(frames)
+        return cls(np.asarray(kmeans.cluster_centers_, np.float32), config)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "UnitCodec":
+        """Reads what `save` wrote. InputError if the centroids are missing or broken."""
+        folder = Path(folder)
+        values = json.loads((folder / FILE).read_text())
+        try:
+            centroids = np.load(folder / CENTROIDS_FILE)
+        except (FileNotFoundError, EOFError, ValueError) as error:
+            raise InputError(f"codec file is missing or broken: {folder / CENTROIDS_FILE}; fit it again") from error
+        return cls(centroids, UnitCodecConfig(**values["config"]))
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes the centroids, then `codec.json`, without which a folder is no codec."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        beside = folder / f".{os.getpid()}.part"
+        with beside.open("wb") as file:
+            np.save(file, self._centroids)
+        beside.replace(folder / CENTROIDS_FILE)
+        beside.write_text(json.dumps({"name": "unit", "config": dataclasses.asdict(self.config)}, indent=1))
+        beside.replace(folder / FILE)
+
+    def encode(self, wave: np.ndarray) -> np.ndarray:
+        """Float `[N]` at 16 kHz -> int32 `[T]`, T = `N // 640`. InputError for speech shorter than one unit."""
+        return self.encode_batch([wave])[0]
+
+    def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`encode` of every wave. InputError names the index of a wave shorter than one unit."""
+        mean = self._centroids.mean(0)  # differences from it are small numbers, whose float32 products are exact enough
+        centred = self._centroids - mean
+        bias = 0.5 * np.square(centred).sum(1)  # the nearest centroid has the largest x.c - |c|^2 / 2
+        ids = [np.argmax((frames - mean) @ centred.T - bias, axis=1) for frames in _stacked_mel(waves)]
+        ends = np.cumsum([len(wave) // SAMPLES for wave in waves], dtype=np.int64)
+        return np.split(np.concatenate([np.zeros(0), *ids]).astype(np.int32), ends)[:-1]
+
+    def decode(self, ids: np.ndarray) -> np.ndarray:
+        """Integers `[T]` -> float32 `[640 T]` at 16 kHz; the same ids always give the same wave.
+
+        Raises:
+          InputError: no id, or one outside the codebook.
+        """
+        ids = check_ids(ids, self.units)
+        log_mel = self._centroids[ids].reshape(-1, BINS)
+        # Frames lie in the middle of their hop, Griffin-Lim wants them on its edges: their means are there, and smooth.
+        padded = np.pad(log_mel, ((1, 1), (0, 0)), mode="edge")
+        smooth = 0.5 * (padded[:-1] + padded[1:])
+        power = np.maximum(np.exp(smooth) @ _inverse_filterbank(), 0.0)
+        return librosa.griffinlim(
+            np.sqrt(power).T,
+            n_iter=self.config.iterations,
+            hop_length=HOP,
+            n_fft=WINDOW,
+            length=len(ids) * SAMPLES,
+            random_state=self.config.seed,
+        ).astype(np.float32)
+
+
+@functools.cache
+def _filterbank() -> np.ndarray:
+    """Mel filters `[WINDOW // 2 + 1, BINS]` float32."""
+    return librosa.filters.mel(sr=RATE, n_fft=WINDOW, n_mels=BINS).T.astype(np.float32)
+
+
+@functools.cache
+def _inverse_filterbank() -> np.ndarray:
+    """Pseudo-inverse of the filters, `[BINS, WINDOW // 2 + 1]`."""
+    return np.linalg.pinv(_filterbank())
+
+
+def _stacked_mel(waves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+    """Natural-log mel power of all waves in order, one row a unit: chunks `[.., STACK * BINS]` float32."""
+    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    framed: list[np.ndarray] = []
+    for number, wave in enumerate(waves):
+        frames = len(wave) // SAMPLES * STACK
+        if frames == 0:
+            raise InputError(f"speech {number} of the batch has {len(wave)} samples; one unit takes {SAMPLES}")
+        edged = np.pad(np.asarray(wave, np.float32), (WINDOW - HOP) // 2)
+        framed.append(np.lib.stride_tricks.sliding_window_view(edged, WINDOW)[: frames * HOP : HOP])
+    chunk_of = np.cumsum([len(f) for f in framed], dtype=np.int64) // CHUNK
+    for _, group in itertools.groupby(zip(chunk_of, framed, strict=True), key=lambda pair: pair[0]):
+        spectrum = np.fft.rfft(np.concatenate([f for _, f in group]) * window)
+        power = np.square(spectrum.real) + np.square(spectrum.imag)
+        yield np.log(np.maximum(power @ _filterbank(), FLOOR)).reshape(-1, STACK * BINS)
