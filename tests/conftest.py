@@ -3,8 +3,12 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from data_pipelines.schema import Row
 
 # Before jax is imported. Tolerances hold for the CPU; JAX_PLATFORMS in the environment chooses another device.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -36,6 +40,17 @@ class Figures:
         """The value is at least the limit (a NaN is not)."""
         self._keep(name, value, ">=", limit)
         assert value >= limit, f"{name}: {value:.3g} < {limit:.3g}"
+
+
+@pytest.fixture(scope="session")
+def toy_rows(tmp_path_factory: pytest.TempPathFactory) -> "dict[str, list[Row]]":
+    """The rows of every split of a tiny spoken data set (`toy_world.WORLD`), built once a worker."""
+    from toy_world import WORLD
+
+    from data_pipelines.builder import build, read
+
+    builder = build(WORLD, tmp_path_factory.mktemp("data"))
+    return {split: read(builder, split) for split in builder.info.splits}
 
 
 @pytest.fixture

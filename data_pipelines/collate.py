@@ -1,0 +1,83 @@
+"""Examples as one `Batch` of static shapes."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from data_pipelines.grid import Example, ModelGrid, windows_of
+from fac_jax.audio.mel import BINS
+from fac_jax.types import IGNORE, NO_FRAME, Batch, InputError, Kind
+
+GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")
+
+
+def empty_batch(rows: int, seq_len: int, windows: int, model: ModelGrid) -> Batch:
+    """Padding only: `rows` x `seq_len` LLM positions and `windows` encoder windows."""
+    flat, grid = (rows, seq_len), (rows, seq_len, model.group_size)
+    return Batch(
+        text_ids=np.full(flat, model.special.pad, np.int32),
+        kind=np.full(flat, Kind.TEXT, np.int32),
+        speech_ids=np.full(grid, model.special.speech_pad, np.int32),
+        has_waveform=np.zeros(flat, bool),
+        frame_index=np.full(grid, NO_FRAME, np.int32),
+        segment_ids=np.zeros(flat, np.int32),
+        positions=np.zeros(flat, np.int32),
+        labels=np.full(flat, IGNORE, np.int32),
+        speech_labels=np.full(grid, IGNORE, np.int32),
+        mel_windows=np.zeros((windows, 2 * model.audio.n_window, BINS), np.float32),
+        mel_lengths=np.zeros(windows, np.int32),
+    )
+
+
+def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, model: ModelGrid) -> Batch:
+    """Lays every example into a row of its own; rows, positions and windows that are left over are padding.
+
+    Args:
+      examples: at most `rows`.
+      rows: B.
+      seq_len: S.
+      windows: W, over the whole batch.
+      model: grid and special ids.
+
+    Raises:
+      InputError: the examples exceed one of the three; says both numbers.
+    """
+    if len(examples) > rows:
+        raise InputError(f"{len(examples)} examples do not fit a batch of {rows} rows")
+    needed = sum(windows_of(mel, model.audio.n_window) for example in examples for mel in example.mels)
+    if needed > windows:
+        raise InputError(f"a batch needs {needed} encoder windows, its budget is {windows}: raise `windows`")
+    batch = empty_batch(rows, seq_len, windows, model)
+    window = 0
+    for row, example in enumerate(examples):
+        length = len(example)
+        if length > seq_len:
+            raise InputError(f"row {example.id}: takes {length} LLM positions, the batch has {seq_len}")
+        for name in GRID_FIELDS:
+            getattr(batch, name)[row, :length] = getattr(example, name)
+        shifted = example.frame_index + window * (model.audio.n_window // 2)
+        batch.frame_index[row, :length] = np.where(example.frame_index == NO_FRAME, NO_FRAME, shifted)
+        batch.segment_ids[row, :length] = 1
+        batch.positions[row, :length] = np.arange(length)
+        for mel in example.mels:
+            window = _fill_windows(batch, mel, window)
+    return batch
+
+
+def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
+    """Writes one audio's log-mel `[M, 128]` into windows from `first` on; the number of the window after it."""
+    size = batch.mel_windows.shape[1]
+    count = -(-len(mel) // size)
+    batch.mel_windows[first : first + count].reshape(-1, BINS)[: len(mel)] = mel
+    batch.mel_lengths[first : first + count] = np.minimum(len(mel) - size * np.arange(count), size)
+    return first + count
+
+
+def budget(tasks: Mapping[str, Sequence[Example]], counts: Mapping[str, int], model: ModelGrid) -> tuple[int, int]:
+    """The least (seq_len, windows) that hold every batch with `counts` examples of each task."""
+    longest = max(len(example) for name in counts for example in tasks[name])
+    windows = 0
+    for name, count in counts.items():
+        needs = sorted(sum(windows_of(mel, model.audio.n_window) for mel in e.mels) for e in tasks[name])
+        windows += sum(needs[::-1][:count]) if len(needs) >= count else needs[-1] * count
+    return longest, windows

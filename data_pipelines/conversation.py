@@ -1,0 +1,124 @@
+"""Rows as conversations: what is heard and said, turn by turn, for one task."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from data_pipelines.schema import Kind, Row
+from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT, Role
+from fac_jax.types import InputError
+
+Modality: TypeAlias = Literal["text", "speech"]
+TRANSCRIBE = "write down what you hear"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Turn:
+    """One message.
+
+    Attributes:
+      role: who speaks.
+      text: a user's words, or the instruction beside a user's audio; a reply's text, also where it is spoken.
+      wave: float32 `[N]` at 16 kHz, None for a turn that is only text.
+      speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed.
+      mel: float32 `[M, 128]` log-mel at 100 Hz of a user's `wave`, None where it is not computed yet.
+    """
+
+    role: Role
+    text: str = ""
+    wave: np.ndarray | None = None
+    speech: np.ndarray | None = None
+    mel: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Conversation:
+    """What one example is made of.
+
+    Attributes:
+      id: names the row in every message.
+      system: system prompt, which names the mode.
+      turns: the messages.
+    """
+
+    id: str
+    system: str
+    turns: tuple[Turn, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """One way to look at a row.
+
+    Attributes:
+      kinds: kinds of rows that have it.
+      user: how the question comes; speech with `instruction` as text beside it.
+      assistant: how the answer is given; speech has its text beside it.
+      answer: the row's field that is answered.
+      instruction: text beside a spoken question.
+    """
+
+    kinds: tuple[Kind, ...]
+    user: Modality
+    assistant: Modality
+    answer: Literal["reply", "question"] = "reply"
+    instruction: str = ""
+
+
+TASKS: dict[str, Task] = {
+    "text_qa": Task(("qa",), "text", "text"),
+    "text_facts": Task(("fact",), "text", "text"),
+    "text_read": Task(("read_aloud",), "text", "text"),
+    "s2t": Task(("qa",), "speech", "text"),
+    "s2s": Task(("qa",), "speech", "speech"),
+    "t2s": Task(("read_aloud",), "text", "speech"),
+    "t2s_qa": Task(("qa",), "text", "speech"),
+    "asr": Task(("qa", "transcribe"), "speech", "text", answer="question", instruction=TRANSCRIBE),
+}
+
+
+def conversations(rows: Iterable[Row], task: str) -> list[Conversation]:
+    """The conversations of a task over those rows whose kind has it and that bring the audio it needs, in their order.
+
+    A text question of a row is asked as text even where its audio exists. Rows without an audio that the task needs
+    (the text split under "s2t") are left out; the rest share their arrays with the rows.
+
+    Raises:
+      InputError: the task is not known, or no row has it.
+    """
+    if task not in TASKS:
+        raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
+    view = TASKS[task]
+    found = [_converse(row, task) for row in rows if row.kind in view.kinds and _has_audio(row, view)]
+    if not found:
+        raise InputError(
+            f"no row has the task {task!r}: it needs rows of kind {' or '.join(view.kinds)} with its audio"
+        )
+    return found
+
+
+def prompt(conversation: Conversation) -> Conversation:
+    """The conversation without its last turn, which is to be generated."""
+    return dataclasses.replace(conversation, turns=conversation.turns[:-1])
+
+
+def corpus(tasks: Mapping[str, Iterable[Conversation]]) -> Iterator[str]:
+    """Every text of every turn, to train a tokenizer on."""
+    return (turn.text for found in tasks.values() for c in found for turn in c.turns if turn.text)
+
+
+def _has_audio(row: Row, task: Task) -> bool:
+    heard = task.user == "text" or row.user_audio is not None
+    return heard and (task.assistant == "text" or row.assistant_audio is not None)
+
+
+def _converse(row: Row, task: str) -> Conversation:
+    view = TASKS[task]
+    answer = row.reply if view.answer == "reply" else row.question
+    spoken = view.assistant == "speech"
+    heard = view.user == "speech"
+    user = Turn("user", view.instruction if heard else row.question, wave=row.user_audio if heard else None)
+    assistant = Turn("assistant", answer, wave=row.assistant_audio if spoken else None)
+    return Conversation(f"{row.id}:{task}", SYSTEM_JOINT if spoken else SYSTEM_TEXT, (user, assistant))

@@ -1,0 +1,250 @@
+"""One conversation on the 5 Hz LLM grid (model.md sections 1, 4, 7, 8): numpy, unpadded, without a batch dimension."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from data_pipelines.conversation import Conversation, Turn
+from data_pipelines.features import mels, speech_tokens
+from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.text import chat
+from fac_jax.text.chat import AudioPiece, Piece, TextPiece
+from fac_jax.text.special_ids import SpecialIds
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind
+
+
+class EncoderGrid(Protocol):
+    """What the grid needs to know of the audio encoder; `EncoderConfig` has it."""
+
+    @property
+    def n_window(self) -> int:
+        """Half the mel frames of a window."""
+        ...
+
+
+class ModelGrid(Protocol):
+    """What the grid needs to know of the model; `ModelConfig` has it."""
+
+    @property
+    def group_size(self) -> int:
+        """G speech tokens a LLM position."""
+        ...
+
+    @property
+    def delay_groups(self) -> int:
+        """Groups of speech bos before a reply."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Text ids."""
+        ...
+
+    @property
+    def units(self) -> int:
+        """Codec ids, which are below every speech special."""
+        ...
+
+    @property
+    def special(self) -> SpecialIds:
+        """Special ids of text and speech."""
+        ...
+
+    @property
+    def audio(self) -> EncoderGrid:
+        """The audio encoder."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+    """The fields of `fac_jax.types.Batch` for one conversation, S positions long.
+
+    Attributes:
+      id: names the row.
+      text_ids: int32 `[S]`.
+      kind: int32 `[S]`.
+      speech_ids: int32 `[S, G]`.
+      has_waveform: bool `[S]`.
+      frame_index: int32 `[S, G]`, into the encoder frames of the example's own windows.
+      labels: int32 `[S]`.
+      speech_labels: int32 `[S, G]`.
+      mels: log-mel float32 `[M, 128]` of the user's audios, each of which fills windows of its own.
+      audio_seconds: seconds heard and spoken.
+    """
+
+    id: str
+    text_ids: np.ndarray
+    kind: np.ndarray
+    speech_ids: np.ndarray
+    has_waveform: np.ndarray
+    frame_index: np.ndarray
+    labels: np.ndarray
+    speech_labels: np.ndarray
+    mels: tuple[np.ndarray, ...]
+    audio_seconds: float
+
+    def __len__(self) -> int:
+        """LLM positions."""
+        return len(self.text_ids)
+
+
+def windows_of(mel: np.ndarray, n_window: int) -> int:
+    """Encoder windows (2 * n_window mel frames) that a log-mel `[M, 128]` fills."""
+    return -(-len(mel) // (2 * n_window))
+
+
+def encode(
+    conversation: Conversation,
+    tokenizer: Tokenizer,
+    model: ModelGrid,
+    add_generation_prompt: bool = False,
+    seq_len: int | None = None,
+) -> Example:
+    """Lays a conversation on the grid.
+
+    A turn's log-mel is computed if it is not there; for many conversations `add_features` is faster.
+
+    Args:
+      conversation: a user's turn with audio has a wave, speech ids, or both; an assistant's has speech ids.
+      tokenizer: of the model.
+      model: its grid and special ids.
+      add_generation_prompt: end with an opened assistant turn.
+      seq_len: longest example accepted, in LLM positions; None for no limit.
+
+    Raises:
+      InputError: names the row and an audio shorter than one token, a reply without speech ids, an id outside the
+        codebook or the vocabulary, or a length beyond `seq_len`.
+    """
+    audios = tuple(map(_with_mel, conversation.turns))
+    spoken = [i for i, turn in enumerate(audios) if turn.wave is not None or turn.speech is not None]
+    turns = [chat.Turn(t.role, t.text, i if i in spoken else None) for i, t in enumerate(audios)]
+    pieces = chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
+    return lay(conversation.id, pieces, audios, model, seq_len)
+
+
+def lay(
+    row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: ModelGrid, seq_len: int | None = None
+) -> Example:
+    """Lays the pieces of a rendered conversation on the grid; `AudioPiece.audio` counts in `audios`.
+
+    Raises:
+      InputError: see `encode`.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    heard: list[np.ndarray] = []
+    seconds, windows, ends_speech = 0.0, 0, False
+    for piece in pieces:
+        if isinstance(piece, TextPiece):
+            parts.append(_text(piece, model, ends_speech))
+            ends_speech = False
+            continue
+        turn = audios[piece.audio]
+        if piece.joint:
+            parts.append(_joint(row, piece, turn, model))
+            ends_speech = piece.loss
+        else:
+            parts.append(_heard(row, turn, model, windows))
+            if turn.mel is not None:
+                heard.append(turn.mel)
+                windows += windows_of(turn.mel, model.audio.n_window)
+        seconds += speech_tokens(row, turn) / TOKEN_RATE
+    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    length, largest = len(fields["text_ids"]), fields["text_ids"].max()
+    if seq_len is not None and length > seq_len:
+        raise InputError(f"row {row}: takes {length} LLM positions, the context has {seq_len}: shorten or remove it")
+    if largest >= model.vocab_size:
+        raise InputError(f"row {row}: text id {largest} is outside the model's vocabulary of {model.vocab_size}")
+    return Example(id=row, **fields, mels=tuple(heard), audio_seconds=seconds)
+
+
+def _with_mel(turn: Turn) -> Turn:
+    if turn.role == "user" and turn.wave is not None and turn.mel is None:
+        return dataclasses.replace(turn, mel=mels([turn.wave])[0])
+    return turn
+
+
+def _blank(length: int, kind: Kind, model: ModelGrid) -> dict[str, np.ndarray]:
+    """Fields of positions without audio and without loss."""
+    grid = (length, model.group_size)
+    return {
+        "text_ids": np.zeros(length, np.int32),
+        "kind": np.full(length, kind, np.int32),
+        "speech_ids": np.full(grid, model.special.speech_pad, np.int32),
+        "has_waveform": np.zeros(length, bool),
+        "frame_index": np.full(grid, NO_FRAME, np.int32),
+        "labels": np.full(length, IGNORE, np.int32),
+        "speech_labels": np.full(grid, IGNORE, np.int32),
+    }
+
+
+def _text(piece: TextPiece, model: ModelGrid, ends_speech: bool) -> dict[str, np.ndarray]:
+    """Text positions; where they end speech, the one that is labelled audio_eos asks the head for speech eos."""
+    fields = _blank(len(piece.ids), Kind.TEXT, model)
+    fields["text_ids"][:] = piece.ids
+    if piece.loss:
+        fields["labels"][:] = piece.ids
+    if ends_speech:
+        fields["speech_labels"][piece.ids.index(model.special.audio_eos)] = model.special.speech_eos
+    return fields
+
+
+def _heard(row: str, turn: Turn, model: ModelGrid, windows: int) -> dict[str, np.ndarray]:
+    """A user's audio; its first window is number `windows` of the example."""
+    tokens = speech_tokens(row, turn)
+    fields = _blank(-(-tokens // model.group_size), Kind.SPEECH, model)
+    fields["text_ids"][:] = model.special.audio
+    if turn.speech is not None:
+        fields["speech_ids"].reshape(-1)[:tokens] = _units(row, turn, model)
+    if turn.mel is not None:
+        frames = windows * (model.audio.n_window // 2) + _encoder_frames(len(turn.mel), model.audio.n_window)
+        flat = fields["frame_index"].reshape(-1)
+        fitting = min(len(flat), len(frames))
+        flat[:fitting] = frames[:fitting]
+        fields["has_waveform"][:] = True
+    return fields
+
+
+def _joint(row: str, piece: AudioPiece, turn: Turn, model: ModelGrid) -> dict[str, np.ndarray]:
+    """A spoken reply with its text beside it.
+
+    A text longer than its speech gets more positions, whole groups of speech pad that the head learns to speak: they
+    never reach a decoder, and no speech eos cuts the text.
+    """
+    delay = model.delay_groups * model.group_size
+    if turn.speech is None:
+        raise InputError(f"row {row}: the assistant's audio has no speech ids; encode it with a codec (add_features)")
+    tokens = delay + speech_tokens(row, turn)
+    groups = -(-tokens // model.group_size)
+    fields = _blank(max(groups, len(piece.text_ids)), Kind.JOINT, model)
+    speech = fields["speech_ids"].reshape(-1)
+    speech[:delay] = model.special.speech_bos
+    speech[delay:tokens] = _units(row, turn, model)
+    fields["text_ids"][:] = model.special.sil
+    fields["text_ids"][: len(piece.text_ids)] = piece.text_ids
+    if piece.loss:
+        fields["labels"][:] = fields["text_ids"]
+        fields["speech_labels"][:] = fields["speech_ids"]
+        fields["speech_labels"].reshape(-1)[tokens : groups * model.group_size] = IGNORE
+    return fields
+
+
+def _units(row: str, turn: Turn, model: ModelGrid) -> np.ndarray:
+    ids = np.asarray(turn.speech)
+    outside = ids[(ids < 0) | (ids >= model.units)]
+    if outside.size:
+        raise InputError(f"row {row}: speech id {outside[0]} is outside the codec's {model.units} units")
+    return ids
+
+
+def _encoder_frames(mel_frames: int, n_window: int) -> np.ndarray:
+    """Where the 25 Hz frames of an audio with so many mel frames lie in its windows' `[w * n // 2]` (section 2)."""
+    starts = np.arange(0, mel_frames, 2 * n_window)
+    lengths = np.minimum(mel_frames - starts, 2 * n_window)
+    pooled = np.maximum(1, ((lengths - 1) // 2 + 1 - 2) // 2 + 1)
+    slots = np.arange(n_window // 2)
+    index = np.arange(len(starts))[:, None] * (n_window // 2) + slots
+    return index[slots < pooled[:, None]].astype(np.int32)

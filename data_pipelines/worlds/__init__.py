@@ -1,0 +1,1 @@
+"""Content of the data sets that are synthesized here."""
