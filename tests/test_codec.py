@@ -40,8 +40,8 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
 
 def test_a_decoded_reply_is_heard_as_itself(codec, waves, figures):
     spoken = [codec.decode(ids) for ids in codec.encode_batch(waves)]
-    originals = [cepstra(wave) for wave in waves]
-    named = [int(np.argmin([distance(cepstra(wave), original) for original in originals])) for wave in spoken]
+    originals, decoded = ([cepstra(wave) for wave in group] for group in (waves, spoken))
+    named = [int(np.argmin([distance(own, original) for original in originals])) for own in decoded]
     right = float(np.mean(np.array(named) == np.arange(len(waves))))
     figures.at_least("unit codec, decoded replies named by MFCC+DTW", right, 1.0)
     loud = [np.sqrt(np.mean(np.square(w))) for w in (np.concatenate(waves), np.concatenate(spoken))]
