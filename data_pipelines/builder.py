@@ -94,10 +94,10 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> list[Row]:
     """
     if split not in builder.info.splits:
         raise InputError(f"data set {builder.info.full_name} has no split {split!r}; it has {', '.join(SPLITS)}")
-    return [_row(record) for record in builder.as_data_source(split)]
+    return [_row(record) for record in builder.as_data_source(split=split)]
 
 
 def _row(record: Mapping[str, Any]) -> Row:
-    texts = {name: record[name].decode() for name in TEXTS}
-    audio = {name: record[name].astype(np.float32) / 32768 if len(record[name]) else None for name in AUDIOS}
-    return Row(**texts, **audio)
+    fields: dict[str, Any] = {name: record[name].decode() for name in TEXTS}
+    fields |= {name: record[name].astype(np.float32) / 32768 if len(record[name]) else None for name in AUDIOS}
+    return Row(**fields)

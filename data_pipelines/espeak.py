@@ -10,7 +10,6 @@ import functools
 import io
 import json
 import sys
-from collections.abc import Sequence
 
 import espeakng_loader
 import numpy as np
@@ -100,9 +99,9 @@ def speak(text: str, voice: Voice) -> np.ndarray:
 
 def main() -> None:
     """Reads JSON `[[text, name, rate, pitch], ..]` from stdin, writes an npz of int16 `wave` and its `lengths`."""
-    jobs: Sequence[tuple[str, str, int, int]] = json.load(sys.stdin)
+    jobs: list[tuple[str, str, int, int]] = json.load(sys.stdin)
     try:
-        waves = [speak(text, Voice(*voice)) for text, *voice in jobs]
+        waves = [speak(text, Voice(name, rate, pitch)) for text, name, rate, pitch in jobs]
     except ValueError as error:
         sys.exit(str(error))
     samples = np.clip(np.rint(np.concatenate(waves) * 32768), -32768, 32767).astype(np.int16)

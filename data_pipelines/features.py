@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -21,7 +22,10 @@ def speech_tokens(row: str, turn: Turn) -> int:
     Raises:
       InputError: there is not one; names the row.
     """
-    tokens = len(turn.speech) if turn.speech is not None else len(turn.wave) * TOKEN_RATE // RATE
+    if turn.speech is not None:
+        tokens = len(turn.speech)
+    else:
+        tokens = 0 if turn.wave is None else len(turn.wave) * TOKEN_RATE // RATE
     if tokens == 0:
         raise InputError(f"row {row}: the {turn.role}'s audio is shorter than one speech token (40 ms): remove the row")
     return tokens
@@ -53,13 +57,19 @@ def add_features(tasks: Mapping[str, Sequence[Conversation]], codec: Codec | Non
     Raises:
       InputError: a reply is spoken but there is no codec, or a wave is shorter than one token; names the row.
     """
-    every = [(c.id, turn) for conversations in tasks.values() for c in conversations for turn in c.turns]
-    heard = [(i, t) for i, t in every if t.role == "user" and t.wave is not None and t.mel is None]
-    spoken = [(i, t) for i, t in every if t.role == "assistant" and t.wave is not None and t.speech is None]
-    if spoken and codec is None:
-        raise InputError(f"row {spoken[0][0]}: the reply is speech, but there is no codec to encode it")
-    for row, turn in heard + spoken:
-        speech_tokens(row, turn)
+    heard: dict[int, np.ndarray] = {}  # waves by id of turn
+    spoken: dict[int, np.ndarray] = {}
+    for conversation in itertools.chain(*tasks.values()):
+        for turn in conversation.turns:
+            if turn.wave is None:
+                continue
+            speech_tokens(conversation.id, turn)
+            if turn.role == "user" and turn.mel is None:
+                heard[id(turn)] = turn.wave
+            elif turn.role == "assistant" and turn.speech is None:
+                if codec is None:
+                    raise InputError(f"row {conversation.id}: the reply is speech, but there is no codec to encode it")
+                spoken[id(turn)] = turn.wave
     mel_of = _once(heard, mels)
     ids_of = _once(spoken, codec.encode_batch) if codec is not None else {}
 
@@ -77,10 +87,10 @@ def add_features(tasks: Mapping[str, Sequence[Conversation]], codec: Codec | Non
 
 
 def _once(
-    turns: Sequence[tuple[str, Turn]], compute: Callable[[list[np.ndarray]], list[np.ndarray]]
+    waves: Mapping[int, np.ndarray], compute: Callable[[list[np.ndarray]], list[np.ndarray]]
 ) -> dict[int, np.ndarray]:
-    """Results by id of turn; a distinct wave is computed once."""
-    keys = [hashlib.blake2b(np.ascontiguousarray(turn.wave), digest_size=16).digest() for _, turn in turns]
-    distinct = {key: turn.wave for key, (_, turn) in zip(keys, turns, strict=True)}
+    """Results under the keys of `waves`; a distinct wave is computed once."""
+    digests = {key: hashlib.blake2b(wave.tobytes(), digest_size=16).digest() for key, wave in waves.items()}
+    distinct = {digests[key]: wave for key, wave in waves.items()}
     results = dict(zip(distinct, compute(list(distinct.values())), strict=True)) if distinct else {}
-    return {id(turn): results[key] for key, (_, turn) in zip(keys, turns, strict=True)}
+    return {key: results[digest] for key, digest in digests.items()}

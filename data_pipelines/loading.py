@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from typing import cast
 
 import grain
 import numpy as np
@@ -74,7 +75,8 @@ def load(
     rows = sum(config.counts.values())
 
     def batch(number: int) -> Loaded:
-        examples = [sources[name][number * count + i] for name, count in config.counts.items() for i in range(count)]
+        rows_of = ((sources[name], number * count + i) for name, count in config.counts.items() for i in range(count))
+        examples = [cast(Example, source[index]) for source, index in rows_of]
         return _loaded(examples, rows, config.seq_len, config.windows, model)
 
     return iter(grain.MapDataset.range(np.iinfo(np.int64).max).map(batch).to_iter_dataset(READ))
