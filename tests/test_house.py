@@ -1,12 +1,19 @@
 """The house rules of the design: floors of imports, sizes of files, the closed set of logical axis names."""
 
 import ast
+import re
+import sys
 from collections.abc import Iterator
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
+import flax.linen as nn
+import jax
 import pytest
 
 from fac_jax import axes
+from fac_jax.models.fun_audio_chat import boxed_params
+from fac_jax.models.presets import preset
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("fac_jax", "data_pipelines", "experiments")
@@ -62,6 +69,10 @@ def imports(tree: ast.AST) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def canonical(distribution: str) -> str:
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
 def room_of(module: str) -> str | None:
     return next((room for room in MAY_IMPORT if inside(module, (room,))), None)
 
@@ -115,6 +126,29 @@ def test_logical_axes_are_of_the_closed_set() -> None:
     for path in sources("fac_jax"):
         wrong = wrong_axes(ast.parse(path.read_text()), known)
         assert not wrong, f"{path.relative_to(ROOT)}: {', '.join(wrong)}"
+
+
+def is_box(leaf: object) -> bool:
+    return isinstance(leaf, nn.LogicallyPartitioned)
+
+
+@pytest.mark.parametrize("name", ["tiny", "30b_a3b"])
+def test_every_parameter_names_its_axes(name: str) -> None:
+    boxed = jax.eval_shape(lambda rng: boxed_params(preset(name), rng), jax.random.key(0))
+    for path, leaf in jax.tree_util.tree_leaves_with_path(boxed, is_leaf=is_box):
+        assert is_box(leaf), f"{jax.tree_util.keystr(path)} has no axis names"
+        assert len(leaf.names) == leaf.value.ndim, f"{jax.tree_util.keystr(path)}: {leaf.names}"
+        assert set(leaf.names) <= axes.ALL | {None}, f"{jax.tree_util.keystr(path)}: {leaf.names}"
+
+
+def test_what_is_imported_is_required() -> None:
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    required = {canonical(re.split(r"[<>=\[ ;]", line)[0]) for line in lines if line and not line.startswith("#")}
+    tops = {i.split(".")[0] for path in sources(*PACKAGES) for i in imports(ast.parse(path.read_text()))}
+    providers = packages_distributions()
+    outside = tops - set(PACKAGES) - sys.stdlib_module_names
+    missing = {top for top in outside if required.isdisjoint(map(canonical, providers.get(top, [])))}
+    assert not missing, f"imported but not in requirements.txt: {', '.join(sorted(missing))}"
 
 
 @pytest.mark.parametrize(

@@ -4,25 +4,27 @@ import base64
 import io
 import re
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import librosa
-import matplotlib
 import numpy as np
 import soundfile
+from matplotlib import image, rc_context
 from matplotlib.figure import Figure
+from matplotlib.rcsetup import cycler
 
 Series = tuple[Sequence[float], Sequence[float]]  # steps, values
 
 _INK = "#010203"  # stands for the page's text colour until the SVG is inlined
 _LINES = ("#2f7ed8", "#d9730d", "#2a9d6f", "#b0488f", "#8a7a00", "#7a6ff0")  # legible on light and on dark
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
     "text.color": _INK,
     "axes.labelcolor": _INK,
     "axes.edgecolor": _INK,
-    "axes.prop_cycle": matplotlib.cycler(color=_LINES),
+    "axes.prop_cycle": cycler(color=_LINES),
     "axes.spines.top": False,
     "axes.spines.right": False,
     "xtick.color": _INK,
@@ -39,7 +41,7 @@ def curves_svg(name: str, series: Mapping[str, Series], ylabel: str) -> str:
       series: label to (steps, values). Values all positive get a logarithmic axis.
       ylabel: what the values are.
     """
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}):
+    with rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(5.2, 3.0), layout="constrained")
         figure.patch.set_alpha(0)
         ax = figure.add_subplot()
@@ -67,7 +69,7 @@ def spectrogram_png(wave: np.ndarray, rate: int) -> str:
     )
     decibels = librosa.power_to_db(mel, ref=np.max, top_db=70)
     out = io.BytesIO()
-    matplotlib.image.imsave(out, decibels, cmap="magma", vmin=-70, vmax=0, origin="lower", format="png")
+    image.imsave(out, decibels, cmap="magma", vmin=-70, vmax=0, origin="lower", format="png")
     return _data_uri("image/png", out.getvalue())
 
 
