@@ -94,7 +94,8 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> list[Row]:
     """
     if split not in builder.info.splits:
         raise InputError(f"data set {builder.info.full_name} has no split {split!r}; it has {', '.join(SPLITS)}")
-    return [_row(record) for record in builder.as_data_source(split=split)]
+    records = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
+    return [_row(record) for record in records]
 
 
 def _row(record: Mapping[str, Any]) -> Row:
