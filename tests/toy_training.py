@@ -106,7 +106,7 @@ class ToyData:
 
 def stage(name: str = "joint", **changes: Any) -> StageConfig:
     optimizer = OptimizerConfig(peak=1e-2, floor=1e-3, warmup=0.1)
-    plain: dict[str, Any] = {"steps": 20, "optimizer": optimizer, "data": {"toy": 1.0}, "batch_rows": ROWS}
+    plain: dict[str, Any] = {"steps": 20, "optimizer": optimizer, "data": {"toy": 1.0}}
     return StageConfig(name, **(plain | {"checkpoint_every": 7} | changes))
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from fac_jax.checkpoint.store import check_shapes
+from fac_jax.checkpoint.store import check_shapes, stored
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params
@@ -90,13 +90,13 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
     config = found / "config.json"
     if not config.exists():
         config = found / "config" / "metadata"
+    holds = stored(found / "params")
+    if expected is not None:
+        check_shapes(holds, expected, found)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    with ocp.StandardCheckpointer() as checkpointer:
-        metadata = checkpointer.metadata((found / "params").absolute()).item_metadata.tree
-        if expected is not None:
-            check_shapes(metadata, expected, found)
-        target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), metadata)
-        params = checkpointer.restore((found / "params").absolute(), target)
+    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), holds)
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        params = checkpointer.restore((found / "params").absolute(), args=ocp.args.StandardRestore(target))
     return params, model_config.from_dict(json.loads(config.read_text()))
 
 

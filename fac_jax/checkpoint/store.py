@@ -1,7 +1,7 @@
 """Checkpoints of a running stage, by orbax: written beside and committed whole, in the background."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import orbax.checkpoint as ocp
@@ -50,8 +50,7 @@ class CheckpointStore:
         Raises:
           InputError: the checkpoint holds parameters of other names or shapes.
         """
-        found = self._manager.item_metadata(step)["params"].tree
-        check_shapes(found, params, self.path(step))
+        check_shapes(stored(self.path(step) / "params"), params, self.path(step))
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
@@ -65,6 +64,11 @@ class CheckpointStore:
     def close(self) -> None:
         """Waits for what is being written."""
         self._manager.close()
+
+
+def stored(params: Path) -> Params:
+    """Tree of what a `params` folder holds: leaves with `shape` and `dtype`, nothing read."""
+    return cast(Params, ocp.StandardCheckpointHandler().metadata(params.absolute()).tree)
 
 
 def check_shapes(found: Params, expected: Params, where: Path) -> None:

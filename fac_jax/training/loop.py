@@ -40,6 +40,11 @@ def restore(state: TrainState, data: Data, store: Store) -> TrainState:
     return TrainState(step=jnp.asarray(step, jnp.int32), params=params, opt_state=opt_state)
 
 
+def bound(state: TrainState) -> TrainState:
+    """Every array bound to the devices it is on: a mix of bound and free ones would compile the step twice."""
+    return jax.tree.map(lambda leaf: jax.device_put(leaf, leaf.sharding), state)
+
+
 def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: Store, directory: Path) -> TrainState:
     """Runs a stage to its end, from its newest checkpoint if there is one.
 
@@ -58,7 +63,7 @@ def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: 
     Raises:
       NonFiniteError: loss or gradient of a step is not finite; names the step, its rows and the last good checkpoint.
     """
-    state = restore(state, data, store)
+    state = bound(restore(state, data, store))
     start = int(state.step)
     rates = Rates()
 

@@ -14,8 +14,7 @@ class StageConfig:
       name: also the folder of the stage in the workdir.
       steps: updates.
       optimizer: AdamW and its schedule.
-      data: mixture of data sets, as the data factory reads it.
-      batch_rows: rows of a batch over all devices.
+      data: mixture of tasks and the static shapes of a batch, as the data factory reads them.
       loss: "sft" for next-token cross-entropy of both streams, "ctc" for the encoder's warm-up on transcripts.
       trainable: regular expressions of the parameter paths that train ("" matches all, "encoder/" the encoder).
       text_weight: lambda, weight of the text loss.
@@ -31,7 +30,6 @@ class StageConfig:
     steps: int
     optimizer: OptimizerConfig
     data: dict[str, Any]
-    batch_rows: int
     loss: Literal["sft", "ctc"] = "sft"
     trainable: tuple[str, ...] = ("",)
     text_weight: float = 1.0
