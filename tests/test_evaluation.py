@@ -133,7 +133,7 @@ def test_hearing_is_fast(spoken: dict[str, np.ndarray], figures) -> None:
         start = time.process_time()
         listener.hear(wave)
         seconds.append(time.process_time() - start)
-    figures("heard, processor seconds a reply, 187 candidates", min(seconds), 0.2)
+    figures("heard, processor seconds a reply, 187 candidates", min(seconds), 0.1)
 
 
 def test_a_finer_hop_hears_the_same(spoken: dict[str, np.ndarray]) -> None:
