@@ -6,6 +6,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from fac_jax.generation.prefill import prefill_backbone, prefill_head
 from fac_jax.generation.sampling import GREEDY, Sampling, mark, pick
@@ -17,28 +18,28 @@ from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.types import Batch, Params
 
 
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Decoding:
     """How to answer.
 
     Attributes:
       stream: "text" answers in text alone and leaves the refined head out, "joint" in text and speech.
-      max_steps: text ids an answer may have (static: it sizes the caches; one id is 200 ms of speech).
+      max_steps: text ids an answer may have (it sizes the caches; one id is 200 ms of speech).
       text: picking of the text stream.
       speech: picking of the speech stream.
       force_audio_bos: the first id of a joint answer is `audio_bos`.
       feedback: a spoken group goes back with the text beside it ("both"), or alone ("speech", single-modal).
     """
 
-    stream: Literal["joint", "text"] = "joint"
-    max_steps: int = 64
+    stream: Literal["joint", "text"] = struct.field(pytree_node=False, default="joint")
+    max_steps: int = struct.field(pytree_node=False, default=64)
     text: Sampling = GREEDY
     speech: Sampling = GREEDY
-    force_audio_bos: bool = True
-    feedback: Literal["both", "speech"] = "both"
+    force_audio_bos: bool = struct.field(pytree_node=False, default=True)
+    feedback: Literal["both", "speech"] = struct.field(pytree_node=False, default="both")
 
 
-@partial(jax.jit, static_argnames=("model", "decoding"))
+@partial(jax.jit, static_argnames="model")
 def generate(
     model: FunAudioChat, params: Params, prompt: Batch, keys: jax.Array, limit: jax.Array, decoding: Decoding
 ) -> Reply:

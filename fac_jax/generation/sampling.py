@@ -1,31 +1,34 @@
 """Picking ids from logits (model.md section 9)."""
 
-import dataclasses
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 
-@dataclasses.dataclass(frozen=True)
+@struct.dataclass
 class Sampling:
-    """How one stream picks its ids.
+    """How one stream picks its ids. Only `method` and `top_k` are static: the rest changes without a compilation.
 
     Attributes:
-      temperature: 0 takes the most likely id, above 0 draws.
-      top_k: draw among the k most likely ids; 0 for all.
+      method: "greedy" takes the likeliest id, "draw" draws one.
+      top_k: draw among the k likeliest ids; 0 for all.
+      temperature: logits are divided by it before a draw; above 0.
       top_p: draw among the fewest ids that together have this probability.
       repetition_penalty: applied once to every distinct id of the history, before anything else; 1 for none.
     """
 
-    temperature: float = 0.0
-    top_k: int = 0
-    top_p: float = 1.0
-    repetition_penalty: float = 1.0
+    method: Literal["greedy", "draw"] = struct.field(pytree_node=False, default="greedy")
+    top_k: int = struct.field(pytree_node=False, default=0)
+    temperature: float | jax.Array = 1.0
+    top_p: float | jax.Array = 1.0
+    repetition_penalty: float | jax.Array = 1.0
 
 
 GREEDY = Sampling()
 # The release's default for spoken replies: text stays greedy, speech is drawn.
-RELEASE_SPEECH = Sampling(temperature=0.8, top_p=0.9, repetition_penalty=1.2)
+RELEASE_SPEECH = Sampling(method="draw", temperature=0.8, top_p=0.9, repetition_penalty=1.2)
 
 
 def pick(logits: jax.Array, seen: jax.Array, keys: jax.Array, sampling: Sampling) -> jax.Array:
@@ -40,10 +43,9 @@ def pick(logits: jax.Array, seen: jax.Array, keys: jax.Array, sampling: Sampling
     Returns:
       int32 `[B]`.
     """
-    if sampling.repetition_penalty != 1.0:
-        penalty = sampling.repetition_penalty
-        logits = jnp.where(seen, jnp.where(logits < 0, logits * penalty, logits / penalty), logits)
-    if sampling.temperature == 0.0:
+    penalty = sampling.repetition_penalty
+    logits = jnp.where(seen, jnp.where(logits < 0, logits * penalty, logits / penalty), logits)
+    if sampling.method == "greedy":
         return jnp.argmax(logits, axis=-1).astype(jnp.int32)
     logits = keep_top_p(keep_top_k(logits / sampling.temperature, sampling.top_k), sampling.top_p)
     return jax.vmap(jax.random.categorical)(keys, logits).astype(jnp.int32)
@@ -57,10 +59,8 @@ def keep_top_k(logits: jax.Array, k: int) -> jax.Array:
     return jnp.where(logits < lowest, -jnp.inf, logits)
 
 
-def keep_top_p(logits: jax.Array, p: float) -> jax.Array:
+def keep_top_p(logits: jax.Array, p: float | jax.Array) -> jax.Array:
     """Hides the least likely ids of each row beyond probability p; the likeliest always stays."""
-    if p >= 1.0:
-        return logits
     ordered = jnp.sort(logits, axis=-1, descending=True)
     probs = jax.nn.softmax(ordered, axis=-1)
     before = jnp.cumsum(probs, axis=-1) - probs
