@@ -37,7 +37,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.models": GROUND + FLOOR_1,
     "fac_jax.codec": GROUND + FLOOR_1,
     "fac_jax.losses": GROUND,
-    "fac_jax.parallel": GROUND,
+    "fac_jax.parallel": GROUND + ("fac_jax.layers",),
     "data_pipelines": GROUND + FLOOR_1 + ("fac_jax.codec",),
     "fac_jax.training": UP_TO_3,
     "fac_jax.checkpoint": GROUND + FLOOR_1 + FLOOR_2,
