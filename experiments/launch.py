@@ -1,9 +1,13 @@
 """The wrapper of every launcher: flags in, one line and exit code 2 for bad input, never a traceback for it."""
 
+import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
 
-from absl import app, flags
+from absl import app, flags, logging
+from ml_collections import ConfigDict, config_flags
 
 from fac_jax.types import InputError
 
@@ -20,6 +24,8 @@ def run(main: Callable[[], None]) -> None:
     def guarded(arguments: Sequence[str]) -> None:
         if len(arguments) > 1:
             _refuse(f"unexpected argument {arguments[1]}; options are written --name=value")
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.WARNING)  # orbax and tensorflow-datasets tell every step they take
         try:
             main()
         except InputError as error:
@@ -31,17 +37,36 @@ def run(main: Callable[[], None]) -> None:
     app.run(guarded, flags_parser=_parse)
 
 
+def config(flag: flags.FlagHolder[ConfigDict]) -> ConfigDict:
+    """Value of a `DEFINE_config_file` flag.
+
+    Raises:
+      InputError: there is no such file.
+    """
+    file = config_flags.get_config_filename(flags.FLAGS[flag.name])
+    if not Path(file.split(":")[0]).is_file():
+        raise InputError(f"--{flag.name}={file}: no such file")
+    return flag.value
+
+
 def _parse(argv: Sequence[str]) -> list[str]:
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:
         _refuse(str(error))
     except (AttributeError, KeyError) as error:  # what ml_collections raises for a key that the config lacks
-        key = str(error).strip("'\"")
-        given = next((word for word in argv if key in word.split("=")[0].split(".")), key)
-        _refuse(f"unknown config key {key} in {given}")
+        _refuse(_unknown_key(str(error), argv))
 
 
-def _refuse(message: str) -> None:
+def _unknown_key(told: str, argv: Sequence[str]) -> str:
+    """Rewrites what ml_collections says of a key, so that the whole option is named."""
+    names = re.findall(r"\w+", told)
+    options = [word.split("=")[0] for word in argv if word.startswith("--")]
+    option = next((option for option in options if names[0] in option.split(".")), names[0])
+    near = re.search(r"Did you mean \W*(\w+)", told)
+    return f"unknown config key {option}" + (f"; did you mean {near[1]}?" if near else "")
+
+
+def _refuse(message: str) -> NoReturn:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(BAD_INPUT)

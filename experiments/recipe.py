@@ -1,6 +1,6 @@
 """A recipe, a model and the stages that train it, run in order in a workdir.
 
-WORKDIR/config.json                  what was asked for
+WORKDIR/config.json                  what was asked for (`claim`)
 WORKDIR/STAGE/metrics.jsonl          loss curve; tensorboard/ beside it
 WORKDIR/STAGE/checkpoints/STEP/      while it runs
 WORKDIR/STAGE/model/                 once it is finished
@@ -17,9 +17,9 @@ import jax
 
 from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, load_params
 from fac_jax.checkpoint.store import CheckpointStore
-from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.parallel.attention import training_attend
 from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
 from fac_jax.training.objectives import make_objective
@@ -34,21 +34,23 @@ SHOWN = 3  # differing keys that an error names
 
 @dataclasses.dataclass(frozen=True)
 class Recipe:
-    """What is trained and how; the whole of it goes to `config.json`.
+    """What is trained and how.
 
     Attributes:
       model: the model of all stages.
       stages: in order.
-      data: what the data factory reads, shared by the stages.
     """
 
     model: ModelConfig
     stages: tuple[StageConfig, ...]
-    data: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def run_recipe(
-    recipe: Recipe, workdir: Path, make_data: Callable[[StageConfig], Data], assets: Mapping[str, Path]
+    recipe: Recipe,
+    workdir: Path,
+    make_data: Callable[[StageConfig], Data],
+    assets: Mapping[str, Path],
+    finished: Callable[[StageConfig], None] = lambda stage: None,
 ) -> Path:
     """Runs the stages that are not finished, the first of them from its newest checkpoint.
 
@@ -57,19 +59,20 @@ def run_recipe(
       workdir: made if absent.
       make_data: batches of a stage from their beginning.
       assets: files and folders that go into every finished model (tokenizer, codec), by name.
+      finished: called after every stage that this call trained.
 
     Returns:
       folder of the last stage's model.
 
     Raises:
-      InputError: the workdir holds another config, a stage names a start that is not before it, or see `train`.
+      InputError: a stage names a start that is not before it, or a model there has another shape; or see `train`.
     """
-    claim(workdir, to_dict(recipe))
     starts = start_folders(recipe, workdir)
     for order, stage in enumerate(recipe.stages):
         if not (workdir / stage.name / MODEL).is_dir():
             params = _start_params(recipe, stage, starts[order])
             _run_stage(recipe, order, params, workdir, make_data(stage), assets)
+            finished(stage)
     return workdir / recipe.stages[-1].name / MODEL
 
 
@@ -108,7 +111,7 @@ def _run_stage(
     directory = workdir / stage.name
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(recipe.model))
+    objective = make_objective(stage, FunAudioChat(recipe.model, training_attend()))
     step = make_step(objective, optimizer, schedule, stage.trainable)
     state = init_state(params, optimizer, stage.trainable)
     store = CheckpointStore(directory / CHECKPOINTS, recipe.model, stage.keep)
@@ -120,12 +123,7 @@ def _run_stage(
     export_model(directory / MODEL, state.params, recipe.model, origin, assets)
 
 
-def to_dict(recipe: Recipe) -> dict[str, Any]:
-    """JSON-able."""
-    return {**dataclasses.asdict(recipe), "model": model_config.to_dict(recipe.model)}
-
-
-def claim(workdir: Path, config: dict[str, Any]) -> None:
+def claim(workdir: Path, config: Mapping[str, Any]) -> None:
     """Writes `config` to `workdir/config.json`, or checks that it is what stands there.
 
     Raises:

@@ -112,7 +112,7 @@ def stage(name: str = "joint", **changes: Any) -> StageConfig:
 
 def recipe(**changes: Any) -> Recipe:
     warmup = stage("warmup", loss="ctc", trainable=("encoder/",), steps=9, checkpoint_every=4)
-    return Recipe(MODEL, (warmup, stage("joint", **changes)), {"world": "toy"})
+    return Recipe(MODEL, (warmup, stage("joint", **changes)))
 
 
 if __name__ == "__main__":

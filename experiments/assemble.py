@@ -1,0 +1,246 @@
+"""From a config and nothing else to what training needs: data, codec, tokenizer, model, stages.
+
+WORKDIR/codec/                     unit codec, fitted on the replies of the training rows
+WORKDIR/tokenizer/tokenizer.json   trained on the texts of all rows to train on
+"""
+
+import dataclasses
+import functools
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ml_collections import ConfigDict
+
+from data_pipelines.augment import AugmentConfig
+from data_pipelines.builder import build, read
+from data_pipelines.collate import budget
+from data_pipelines.conversation import TASKS, Conversation, conversations, corpus
+from data_pipelines.features import add_features
+from data_pipelines.grid import Example, encode
+from data_pipelines.loading import LoadingConfig, load
+from data_pipelines.schema import Row
+from data_pipelines.worlds.arithmetic import WorldConfig
+from experiments.recipe import Recipe, claim
+from fac_jax.codec.base import Codec, load_codec
+from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.presets import preset
+from fac_jax.text.special_ids import speech_special_ids
+from fac_jax.text.tokenizer import FILE, Tokenizer, train_tokenizer
+from fac_jax.training.interfaces import Data
+from fac_jax.training.stage import StageConfig
+from fac_jax.types import InputError
+
+T = TypeVar("T")
+
+TEXT_SPLIT_TASKS = ("text_qa", "text_facts")  # read from the split without speech; all others from "train"
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The data of a recipe.
+
+    Attributes:
+      world: the rows.
+      codec: the units that replies are spoken in.
+      vocab_size: upper bound of the tokenizer's vocabulary.
+      augment: changes of the user's audio in training; None leaves it as it is.
+      processes: that speak the rows.
+    """
+
+    world: WorldConfig = WorldConfig()
+    codec: UnitCodecConfig = UnitCodecConfig()
+    vocab_size: int = 512
+    augment: AugmentConfig | None = AugmentConfig()
+    processes: int = 2
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Materials:
+    """What the stages share.
+
+    Attributes:
+      rows: of every split.
+      codec: waveform <-> speech ids.
+      tokenizer: text <-> ids.
+      model: fitted to the vocabulary and the codebook.
+      augment: of the user's audio in training.
+    """
+
+    rows: dict[str, list[Row]]
+    codec: Codec
+    tokenizer: Tokenizer
+    model: ModelConfig
+    augment: AugmentConfig | None
+
+    @functools.cached_property
+    def _examples(self) -> dict[str, list[Example]]:
+        return {}
+
+    def examples(self, tasks: Sequence[str]) -> dict[str, list[Example]]:
+        """Training examples of the named tasks; each is made once.
+
+        Raises:
+          InputError: a task that does not exist, or a row that does not fit; names it.
+        """
+        missing = {name: self._conversations(name) for name in tasks if name not in self._examples}
+        for name, found in add_features(missing, self.codec).items():
+            self._examples[name] = [encode(c, self.tokenizer, self.model) for c in found]
+        return {name: self._examples[name] for name in tasks}
+
+    def _conversations(self, task: str) -> list[Conversation]:
+        return conversations(training_rows(self.rows, task), task)
+
+    def data(self, stage: StageConfig) -> Data:
+        """Batches of a stage; its `data["counts"]` says how many rows of each task are in one.
+
+        Raises:
+          InputError: see `examples`; a task without rows.
+        """
+        counts = stage.data["counts"]
+        tasks = self.examples(list(counts))
+        seq_len, windows = budget(tasks, counts, self.model)
+        loading = LoadingConfig(counts, seq_len, windows, stage.seed, self.augment)
+        return load(tasks, loading, self.model)
+
+
+def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:
+    """The rows that a task trains on."""
+    return rows["text" if task in TEXT_SPLIT_TASKS else "train"]
+
+
+def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir: Path) -> Materials:
+    """Builds, or finds built, the data set, the codec and the tokenizer, and fits the model to them.
+
+    Args:
+      data: of the recipe.
+      model: `preset` and changes of it (`presets.preset`).
+      workdir: gets the codec and the tokenizer.
+      data_dir: holds data sets, each in a folder named after its world.
+
+    Raises:
+      InputError: a world that cannot be, an unknown preset or model key.
+    """
+    builder = build(data.world, data_dir, data.processes)
+    rows = {split: read(builder, split) for split in builder.info.splits}
+    codec = _codec(data.codec, rows["train"], workdir / "codec")
+    tokenizer = _tokenizer(data.vocab_size, rows, workdir / "tokenizer" / FILE)
+    config = dataclasses.replace(
+        base_model(model),
+        vocab_size=tokenizer.vocab_size,
+        codebook_size=codec.units + len(speech_special_ids(codec.units)),
+        special=tokenizer.special_ids(codec.units),
+    )
+    return Materials(rows, codec, tokenizer, config, data.augment)
+
+
+def base_model(values: Mapping[str, Any]) -> ModelConfig:
+    """The preset that `values` name with their changes; vocabulary and special ids are not those of any data yet.
+
+    Raises:
+      InputError: an unknown preset or key.
+    """
+    changes = dict(values)
+    try:
+        return preset(changes.pop("preset"), **changes)
+    except ValueError as error:
+        raise InputError(str(error)) from error
+
+
+def _codec(config: UnitCodecConfig, rows: Sequence[Row], folder: Path) -> Codec:
+    if not (folder / "codec.json").exists():
+        replies = {row.reply: row.assistant_audio for row in rows if row.assistant_audio is not None}
+        UnitCodec.fit([replies[reply] for reply in sorted(replies)], config).save(folder)
+    return load_codec(folder)
+
+
+def _tokenizer(vocab_size: int, rows: Mapping[str, list[Row]], file: Path) -> Tokenizer:
+    if not file.exists():
+        seen = {task: conversations(training_rows(rows, task), task) for task in TASKS}
+        train_tokenizer(corpus(seen), vocab_size, file)
+    return Tokenizer.load(file)
+
+
+def assets(workdir: Path) -> dict[str, Path]:
+    """What goes into every finished model beside its parameters."""
+    return {FILE: workdir / "tokenizer" / FILE, "codec": workdir / "codec"}
+
+
+def data_config(config: ConfigDict) -> DataConfig:
+    """`config.data` as a frozen dataclass.
+
+    Raises:
+      InputError: a key that it does not have.
+    """
+    return from_values(DataConfig, config.to_dict()["data"], "data")
+
+
+def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
+    """The stages that `config.recipe` lists, each described in `config.stages`.
+
+    Raises:
+      InputError: a stage that is not described, or a key that stages do not have.
+    """
+    values = config.to_dict()
+    described = values["stages"]
+    unknown = [name for name in values["recipe"] if name not in described]
+    if unknown:
+        raise InputError(f"recipe lists stage {unknown[0]}, config.stages has {', '.join(described)}")
+    return tuple(
+        from_values(StageConfig, {"name": name, **described[name]}, f"stages.{name}") for name in values["recipe"]
+    )
+
+
+def make_recipe(config: ConfigDict, model: ModelConfig) -> Recipe:
+    """The recipe of a config, for a model that was fitted to its data."""
+    return Recipe(model, stages(config))
+
+
+def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials, Recipe]:
+    """Checks a config, claims the workdir for it, and makes everything that comes before training.
+
+    Args:
+      config: `model` (preset and changes), `data` (`DataConfig`), `stages` by name, `recipe` (their names in order).
+      workdir: of the run.
+      data_dir: of data sets.
+
+    Raises:
+      InputError: a bad config, or the workdir holds another one.
+    """
+    values = config.to_dict()
+    data = data_config(config)
+    make_recipe(config, base_model(values["model"]))
+    claim(workdir, values)
+    materials = prepare(data, values["model"], workdir, data_dir)
+    return materials, make_recipe(config, materials.model)
+
+
+def from_values(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A frozen dataclass, its fields frozen dataclasses too, from nested dicts.
+
+    Raises:
+      InputError: a key that the dataclass does not have, or one without default that is missing; names it in full.
+    """
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    unknown = [key for key in values if key not in fields]
+    if unknown:
+        raise InputError(f"unknown config key {where}.{unknown[0]}; known: {', '.join(fields)}")
+    required = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise InputError(f"config key {where}.{missing[0]} is missing")
+    hints = typing.get_type_hints(kind)
+
+    def convert(key: str, value: Any) -> Any:
+        inner = [t for t in (hints[key], *typing.get_args(hints[key])) if dataclasses.is_dataclass(t)]
+        if inner and isinstance(value, dict):
+            return from_values(typing.cast(type, inner[0]), value, f"{where}.{key}")
+        return value
+
+    return kind(**{key: convert(key, value) for key, value in values.items()})
