@@ -14,13 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy_training
-from toy_training import MODEL, ToyData, make_batch, recipe, stage
+from toy_training import MODEL, ToyData, make_batch, recipe, stage, warmup
 
+from experiments import launch
 from experiments.recipe import Recipe, run_recipe
 from fac_jax.checkpoint.export import load_params
 from fac_jax.losses.cross_entropy import token_cross_entropy
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.training.interrupt import SIGNALS, deferred_interrupts
 from fac_jax.training.metrics import MetricLog, read_curve
 from fac_jax.training.objectives import encoder_ctc_loss, next_labels, sft_loss
 from fac_jax.training.stage import StageConfig
@@ -54,10 +56,10 @@ def curves(workdir: Path) -> dict[str, bytes]:
 
 
 def test_loss_falls_in_every_stage(uninterrupted: Path) -> None:
-    warmup, joint = (read_curve(uninterrupted / name) for name in ("warmup", "joint"))
-    assert [line["step"] for line in warmup] == list(range(1, 10))
+    ears, joint = (read_curve(uninterrupted / name) for name in ("warmup", "joint"))
+    assert [line["step"] for line in ears] == list(range(1, 10))
     assert [line["step"] for line in joint] == list(range(1, 21))
-    assert np.mean([line["loss"] for line in warmup[-2:]]) < 0.97 * warmup[0]["loss"]
+    assert np.mean([line["loss"] for line in ears[-2:]]) < 0.97 * ears[0]["loss"]
     for name in ("text_loss", "speech_loss"):
         assert joint[-1][name] < 0.9 * joint[0][name]
     assert joint[-1]["loss"] == pytest.approx(joint[-1]["text_loss"] + joint[-1]["speech_loss"], rel=1e-6)
@@ -103,9 +105,9 @@ def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, uninterrupted:
     assert same_trees(load_params(tmp_path)[0], load_params(uninterrupted)[0])
 
 
-def program(workdir: Path, pause: float) -> subprocess.Popen[str]:
+def program(workdir: Path, *options: str) -> subprocess.Popen[str]:
     root = Path(__file__).parents[1]
-    command = [sys.executable, toy_training.__file__, str(workdir), str(pause)]
+    command = [sys.executable, toy_training.__file__, f"--workdir={workdir}", *options]
     environment = {**os.environ, "PYTHONPATH": str(root)}
     return subprocess.Popen(command, cwd=root, env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -113,48 +115,62 @@ def program(workdir: Path, pause: float) -> subprocess.Popen[str]:
 def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
     deadline = time.monotonic() + 120
     while not path.exists():
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 def test_killed_and_started_again_gives_the_same_curve(tmp_path: Path, uninterrupted: Path) -> None:
-    process = program(tmp_path, pause=0.1)
+    process = program(tmp_path, "--pause=0.1")
     wait_for(tmp_path / "joint" / "checkpoints" / "14", process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert process.returncode == -signal.SIGKILL
     assert not (tmp_path / "joint" / "model").exists()
-    assert program(tmp_path, pause=0).wait() == 0
+    again = program(tmp_path)
+    assert (again.communicate()[1], again.returncode) == ("", 0)
     assert curves(tmp_path) == curves(uninterrupted)
     assert same_trees(load_params(tmp_path)[0], load_params(uninterrupted)[0])
 
 
-def test_an_interrupt_saves_the_running_step(tmp_path: Path, uninterrupted: Path) -> None:
-    class Interrupted(ToyData):
-        def __next__(self) -> toy_training.ToyLoaded:
-            if self._next == 4:
-                os.kill(os.getpid(), signal.SIGINT)
-            return super().__next__()
-
-    with pytest.raises(KeyboardInterrupt):
-        run_recipe(recipe(), tmp_path, lambda s: ToyData() if s.name == "warmup" else Interrupted(), {})
-    assert (tmp_path / "joint" / "checkpoints" / "5").is_dir()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+def test_a_terminated_program_saves_and_says_how_to_go_on(tmp_path: Path, uninterrupted: Path) -> None:
+    process = program(tmp_path, "--pause=0.2")
+    wait_for(tmp_path / "joint" / "checkpoints" / "7", process)
+    process.send_signal(signal.SIGTERM)
+    told = process.communicate()[1]
+    assert told == "interrupted; the same command goes on from the last checkpoint\n"
+    assert process.returncode == launch.INTERRUPTED
     run(tmp_path)
     assert curves(tmp_path) == curves(uninterrupted)
 
 
-@pytest.mark.parametrize(("poisoned", "good"), [(2, "none"), (13, "joint/checkpoints/7")])
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, poisoned: int, good: str) -> None:
-    single = Recipe(MODEL, (stage(),))
+def test_the_program_stops_at_a_nan_with_one_line(tmp_path: Path) -> None:
+    process = program(tmp_path, "--poisoned=9")
+    told = process.communicate()[1]
+    assert process.returncode == launch.BAD_INPUT
+    assert told.startswith("error: stage joint: not finite at step 10 (loss nan") and told.count("\n") == 1
+    assert "toy/9/0" in told and str(tmp_path / "joint" / "checkpoints" / "7") in told
+
+
+def test_an_interrupt_waits_and_a_second_one_does_not() -> None:
+    before = [signal.getsignal(number) for number in SIGNALS]
+    with deferred_interrupts() as interrupted:
+        assert not interrupted()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupted()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_a_loss_that_is_not_finite_names_step_rows_and_no_checkpoint(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
-        run(tmp_path, single, poisoned=poisoned)
+        run(tmp_path, Recipe(MODEL, (stage(),)), poisoned=2)
     message = str(caught.value)
-    assert f"stage joint: not finite at step {poisoned + 1} (loss nan" in message
-    assert f"rows of its batch: toy/{poisoned}/0, toy/{poisoned}/1, toy/{poisoned}/2; " in message
-    assert message.endswith(f"last good checkpoint: {good if good == 'none' else tmp_path / good}")
-    assert "\n" not in message
-    assert [line["step"] for line in read_curve(tmp_path / "joint")] == list(range(1, poisoned + 1))
+    assert message.startswith("stage joint: not finite at step 3 (loss nan")
+    assert "; rows of its batch: toy/2/0, toy/2/1, toy/2/2; " in message
+    assert message.endswith("; last good checkpoint: none")
+    assert [line["step"] for line in read_curve(tmp_path / "joint")] == [1, 2]
 
 
 def test_every_stage_compiles_once(tmp_path: Path) -> None:
@@ -166,9 +182,9 @@ def test_every_stage_compiles_once(tmp_path: Path) -> None:
             seen.append(event)
 
     jax.monitoring.register_event_duration_secs_listener(note)
-    two = Recipe(MODEL, (stage("first"), stage("second")))
+    two = Recipe(MODEL, (warmup("first"), warmup("second")))
     with pytest.raises(Stopped):
-        run_recipe(two, tmp_path, lambda _: Stopping(9), {})
+        run_recipe(two, tmp_path, lambda _: Stopping(6), {})
     assert len(seen) == 1
     run(tmp_path, two)
     assert len(seen) == 3
@@ -218,7 +234,7 @@ def test_ctc_hears_the_users_audio_and_nothing_else(params: Params) -> None:
 
 
 def test_bfloat16_trains_with_float32_parameters(tmp_path: Path) -> None:
-    single = Recipe(replace(MODEL, dtype="bfloat16"), (stage(steps=12),))
+    single = Recipe(replace(MODEL, dtype="bfloat16"), (stage(steps=12, speech_weight=0.0),))
     params, config = load_params(run(tmp_path, single))
     assert config.dtype == "bfloat16"
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}
@@ -240,7 +256,7 @@ def test_wrong_recipes_are_refused(tmp_path: Path, stages: tuple[StageConfig, ..
 
 
 def test_a_stage_may_start_from_an_earlier_one(tmp_path: Path) -> None:
-    run(tmp_path, Recipe(MODEL, (stage("a"), stage("b"), stage("c", start_from="a"))))
+    run(tmp_path, Recipe(MODEL, (warmup("a"), warmup("b"), warmup("c", start_from="a"))))
     b, c = (json.loads(curves(tmp_path)[name].splitlines()[0]) for name in "bc")
     assert b == c
 

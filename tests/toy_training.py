@@ -1,17 +1,18 @@
 """A tiny model, endless made-up conversations and a two-stage recipe for the tests of training.
 
-As a program, `python tests/toy_training.py WORKDIR`, it runs the recipe like any launcher, so that a test can kill it.
+As a program, `python tests/toy_training.py --workdir DIR`, it runs the recipe like any launcher, so that a test can
+kill it or see how it exits.
 """
 
 import dataclasses
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
+from absl import flags
 
+from experiments import launch
 from experiments.recipe import Recipe, run_recipe
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig
 from fac_jax.text.special_ids import SpecialIds
@@ -110,11 +111,23 @@ def stage(name: str = "joint", **changes: Any) -> StageConfig:
     return StageConfig(name, **(plain | {"checkpoint_every": 7} | changes))
 
 
-def recipe(**changes: Any) -> Recipe:
-    warmup = stage("warmup", loss="ctc", trainable=("encoder/",), steps=9, checkpoint_every=4)
-    return Recipe(MODEL, (warmup, stage("joint", **changes)))
+def warmup(name: str = "warmup", **changes: Any) -> StageConfig:
+    """The stage that compiles fastest."""
+    return stage(name, **({"loss": "ctc", "trainable": ("encoder/",), "steps": 9, "checkpoint_every": 4} | changes))
+
+
+def recipe() -> Recipe:
+    return Recipe(MODEL, (warmup(), stage()))
+
+
+def main() -> None:
+    options = flags.FLAGS
+    data = {"poisoned": options.poisoned, "pause": options.pause}
+    run_recipe(recipe(), Path(options.workdir), lambda s: ToyData(**data if s.name == "joint" else {}), {})
 
 
 if __name__ == "__main__":
-    print("devices", jax.devices())
-    run_recipe(recipe(), Path(sys.argv[1]), lambda _: ToyData(pause=float(sys.argv[2])), {})
+    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+    flags.DEFINE_integer("poisoned", -1, "Batch of the second stage that holds a NaN.")
+    flags.DEFINE_float("pause", 0.0, "Seconds that a batch of the second stage takes.")
+    launch.run(main)

@@ -6,10 +6,11 @@ MODEL/params/        parameters, orbax
 MODEL/...            assets by name
 """
 
+import contextlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +85,34 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
       expected: tree of the parameters a model wants (abstract or real), to be held against those found.
 
     Raises:
-      InputError: nothing is there, or it has parameters of other names or shapes than `expected`.
+      InputError: nothing is there, a file is damaged, or there are parameters of other names or shapes than
+        `expected`.
     """
     found = resolve(path)
-    config = found / "config.json"
-    if not config.exists():
-        config = found / "config" / "metadata"
-    holds = stored(found / "params")
+    folder = found / "params"
+    file = found / "config.json"
+    if not file.exists():
+        file = found / "config" / "metadata"
+    with _readable(file):
+        config = model_config.from_dict(json.loads(file.read_text()))
+    with _readable(folder):
+        holds = stored(folder)
     if expected is not None:
         check_shapes(holds, expected, found)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), holds)
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        params = checkpointer.restore((found / "params").absolute(), args=ocp.args.StandardRestore(target))
-    return params, model_config.from_dict(json.loads(config.read_text()))
+    with _readable(folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        params = checkpointer.restore(folder.absolute(), args=ocp.args.StandardRestore(target))
+    return params, config
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Says in one line which file or folder is not what it should be."""
+    try:
+        yield
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path}: cannot be read, it is damaged or incomplete ({str(error)[:100]})") from error
 
 
 def _write_json(path: Path, value: Any) -> None:
