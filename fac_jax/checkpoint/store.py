@@ -68,7 +68,9 @@ class CheckpointStore:
 
 def stored(params: Path) -> Params:
     """Tree of what a `params` folder holds: leaves with `shape` and `dtype`, nothing read."""
-    return cast(Params, ocp.StandardCheckpointHandler().metadata(params.absolute()).tree)
+    handler = ocp.StandardCheckpointHandler()
+    found = handler.metadata(params.absolute())  # pyright: ignore[reportArgumentType]  (it takes any path)
+    return cast(Params, found.tree)
 
 
 def check_shapes(found: Params, expected: Params, where: Path) -> None:
