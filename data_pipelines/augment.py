@@ -21,7 +21,7 @@ class AugmentConfig:
       frequency_bins: most bins of one.
     """
 
-    shift_bins: int = 4
+    shift_bins: int = 6
     gain_db: float = 6.0
     time_masks: int = 2
     time_frames: int = 10

@@ -1,6 +1,6 @@
 """Trains the stages of a config in a workdir, and goes on where a run before it stopped.
 
-python -m experiments.train --config experiments/configs/toy.py --workdir runs/toy [--config.stages.speak.steps=300]
+python -m experiments.train --config experiments/configs/quickstart.py --workdir runs/mine [--config.seed=1]
 """
 
 from pathlib import Path

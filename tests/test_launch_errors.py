@@ -11,21 +11,21 @@ import pytest
 from ml_collections import ConfigDict
 
 from experiments.assemble import data_config, start
-from experiments.configs import toy
+from experiments.configs import quickstart
 from experiments.recipe import claim
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
-TOY = f"--config={ROOT / 'experiments' / 'configs' / 'toy.py'}"
+CONFIG = f"--config={ROOT / 'experiments' / 'configs' / 'quickstart.py'}"
 CASES: dict[str, tuple[list[str], str]] = {
     "no config": ([], "--config must have a value"),
     "no such config": (["--config=nowhere.py"], "--config=nowhere.py: no such file"),
     "unknown key": (
-        [TOY, "--config.stages.speak.stps=3"],
+        [CONFIG, "--config.stages.speak.stps=3"],
         "unknown config key --config.stages.speak.stps; did you mean steps?",
     ),
-    "wrong type": ([TOY, "--config.stages.speak.steps=few"], "--config.stages.speak.steps=few"),
-    "another config": ([TOY], "holds another config: stages.speak.steps is 1 there, 460 here"),
+    "wrong type": ([CONFIG, "--config.stages.speak.steps=few"], "--config.stages.speak.steps=few"),
+    "another config": ([CONFIG], "holds another config: stages.speak.steps is 1 there, 460 here"),
 }
 
 
@@ -33,7 +33,7 @@ CASES: dict[str, tuple[list[str], str]] = {
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.CompletedProcess[str]]]:
     """All cases at once, each a process of its own."""
     taken = tmp_path_factory.mktemp("taken")
-    values = toy.get_config().to_dict()
+    values = quickstart.get_config().to_dict()
     values["stages"]["speak"]["steps"] = 1
     claim(taken, values)
 
@@ -59,7 +59,7 @@ def test_bad_input_is_one_line_and_exit_code_two(
 
 
 def changed(**changes: object) -> ConfigDict:
-    config = toy.get_config()
+    config = quickstart.get_config()
     config.unlock()
     config.update(changes)
     return config
@@ -83,7 +83,7 @@ def test_a_config_is_checked_before_the_workdir_is_touched(tmp_path: Path, confi
 
 
 def test_a_key_without_default_must_be_there() -> None:
-    config = toy.get_config()
+    config = quickstart.get_config()
     del config.stages.text["optimizer"]["peak"]
     with pytest.raises(InputError, match=r"config key stages\.text\.optimizer\.peak is missing"):
         start(config, Path("never"), Path("never"))

@@ -53,12 +53,17 @@ class WorldConfig:
     limit: int = 10
     test_pairs: int = 37
     dev_pairs: int = 13
-    clips_per_pair: int = 20
+    clips_per_pair: int = 24
     read_aloud: int = 900
     transcribe: int = 300
     train_voices: tuple[str, ...] = (
-        *("en-us", "en-us+m1", "en-us+f1", "en-us+linda", "en-us-nyc+m2", "en-us-nyc+belinda"),
-        *("en-gb-x-rp", "en-gb-x-rp+m3", "en-gb-x-rp+f1", "en-gb-scotland+m4", "en-gb-scotland+linda", "en-029+m6"),
+        *("en-us", "en-us+m1", "en-us+f1", "en-us+belinda", "en-us+robert", "en-us+Andrea", "en-us+aunty"),
+        *("en-us-nyc+m2", "en-us-nyc+belinda", "en-us-nyc+paul", "en-us-nyc+Andrea", "en-us-nyc+shelby"),
+        *("en-gb-x-rp", "en-gb-x-rp+m3", "en-gb-x-rp+m4", "en-gb-x-rp+f1", "en-gb-x-rp+grandma", "en-gb-x-rp+iven"),
+        *("en-gb-x-rp+shelby", "en-gb-scotland", "en-gb-scotland+m4", "en-gb-scotland+m6", "en-gb-scotland+linda"),
+        *("en-gb-scotland+max", "en-gb-scotland+michel", "en-gb-scotland+aunty", "en-029+m6", "en-029+m8"),
+        *("en-029+ed", "en-029+miguel", "en-gb-x-gbclan+f1", "en-gb-x-gbclan+quincy", "en-gb-x-gbclan+pablo"),
+        *("en-gb-x-gbcwmd+linda", "en-gb-x-gbcwmd+rob", "en-gb-x-gbcwmd+anika"),
     )
     dev_voices: tuple[str, ...] = ("en-us+m5", "en-gb-scotland+steph")
     test_voices: tuple[str, ...] = ("en-us+m7", "en-gb-x-rp+f4")

@@ -20,6 +20,7 @@ import orbax.checkpoint as ocp
 from fac_jax.checkpoint.store import check_shapes, stored
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.types import InputError, Params
 
 MODEL = "model"  # finished model of a stage directory
@@ -82,7 +83,8 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
 
     Args:
       path: model, stage, checkpoint or workdir.
-      expected: tree of the parameters a model wants (abstract or real), to be held against those found.
+      expected: tree of the parameters a model wants (abstract or real), to be held against those found; those of the
+        configuration found there if None.
 
     Raises:
       InputError: nothing is there, a file is damaged, or there are parameters of other names or shapes than
@@ -97,8 +99,9 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
         config = model_config.from_dict(json.loads(file.read_text()))
     with _readable(folder):
         holds = stored(folder)
-    if expected is not None:
-        check_shapes(holds, expected, found)
+    if expected is None:
+        expected = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    check_shapes(holds, expected, found)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), holds)
     with _readable(folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:

@@ -104,6 +104,7 @@ class ModelConfig:
       head_prefill: what the refined head reads at prompt positions in generation, "as_trained" or "release"
         (model.md section 9).
       delay_groups: groups of speech bos before the first group of a reply.
+      context: most LLM positions of a row (2048 is about 6 minutes of audio); longer input is refused.
       scan_layers: one scanned stack a run of equal layers (training), or layers side by side (decoding).
       remat: what a layer recomputes in the backward pass.
       dtype: dtype of activations; norms, softmax and losses are float32 whatever it is.
@@ -124,6 +125,7 @@ class ModelConfig:
     user_audio_scale: float = 1.0
     head_prefill: Literal["as_trained", "release"] = "as_trained"
     delay_groups: int = 2
+    context: int = 2048
     scan_layers: bool = True
     remat: Remat = "none"
     dtype: str = "float32"

@@ -28,7 +28,7 @@ def _tiny() -> ModelConfig:
     """About 1.7 M parameters, for the offline world of the quickstart; vocabulary and codebook come from its data."""
     return ModelConfig(
         text=DecoderConfig(width=128, depth=4, mlp_width=384, num_heads=4, num_kv_heads=2, head_dim=32, rope_theta=1e4),
-        audio=EncoderConfig(width=96, depth=2, num_heads=4, mlp_width=384, n_window=40),
+        audio=EncoderConfig(width=96, depth=2, num_heads=4, mlp_width=384, n_window=80),
         head=DecoderConfig(width=128, depth=2, mlp_width=384, num_heads=4, num_kv_heads=2, head_dim=32, rope_theta=1e4),
         vocab_size=512,
         codebook_size=132,
@@ -36,6 +36,7 @@ def _tiny() -> ModelConfig:
             pad=0, eos=2, audio=3, audio_bos=4, audio_eos=5, sil=6, speech_bos=128, speech_eos=129, speech_pad=131
         ),
         tie_embeddings=True,
+        context=256,
     )
 
 

@@ -1,0 +1,151 @@
+"""From nothing to a small model that answers spoken questions aloud, and a page to hear it.
+
+python -m experiments.quickstart --workdir runs/quickstart [--fast] [--config.seed=1]
+
+Data, codec, training, held-out questions, report: see `configs/quickstart.py` for sizes, times and results. `--fast`
+runs the same way shortened, to see that all of it works; what it trains answers nothing.
+"""
+
+import json
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from experiments import launch
+from experiments.assemble import assets, start
+from experiments.evaluate import evaluate
+from experiments.recipe import run_recipe
+from fac_jax.checkpoint.export import load_params
+from fac_jax.evaluation import report
+from fac_jax.evaluation.figures import Series
+from fac_jax.types import InputError
+
+DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
+CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
+FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
+
+SOUNDS = 12  # answers with players on the page
+FAST_QUESTIONS = 6
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
+
+
+class Clock:
+    """Seconds of the parts of a run; a part that an earlier start of the run finished keeps what it took then."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.parts: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """Adds the time since the last lap to a part."""
+        now = time.monotonic()
+        self.parts[name] = self.parts.get(name, 0.0) + now - self._last
+        self._last = now
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(json.dumps(self.parts))
+
+
+def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int | None) -> report.Report:
+    """Runs the whole way and writes `report.html` and `report.json` into the workdir.
+
+    Args:
+      config: as `configs/quickstart.py` gives.
+      workdir: of the run; a run that was stopped goes on.
+      data_dir: folder of data sets.
+      questions: how many held-out questions are asked; None for all.
+
+    Raises:
+      InputError: bad config, or see `run_recipe`.
+    """
+    clock = Clock(workdir / "seconds.json")
+    materials, recipe = start(config, workdir, data_dir)
+    clock.lap("data and codec")
+    trained = run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
+    params, _ = load_params(trained)
+    metrics, answers = evaluate(params, materials, materials.rows["test"][:questions], SOUNDS)
+    clock.lap("questions")
+    found = report.Report(
+        title="fac_jax quickstart",
+        summary=(
+            "A Fun-Audio-Chat trained from nothing on synthesized speech. It is asked sums and differences that it has "
+            "only read, never heard, by voices that it has never heard. Heard means that MFCC and dynamic time warping "
+            "find the right reply nearest among all replies of the world."
+        ),
+        metrics=metrics,
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),
+        seconds_total=sum(clock.parts.values()),
+        stages=[report.Stage(name, seconds, curves(workdir / name)) for name, seconds in clock.parts.items()],
+        answers=answers,
+        environment=environment(config),
+    )
+    report.write_report(workdir / "report.html", found)
+    return found
+
+
+def curves(directory: Path) -> dict[str, Series]:
+    """Losses over steps of a stage directory, none if it is no stage."""
+    file = directory / "metrics.jsonl"
+    if not file.exists():
+        return {}
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    names = [name for name in lines[0] if name.endswith("_loss")]
+    steps = [line["step"] for line in lines]
+    return {name.replace("_", " "): (steps, [line[name] for line in lines]) for name in names}
+
+
+def environment(config: ConfigDict) -> dict[str, str]:
+    """What the run ran on."""
+    machine = f"{platform.machine()}, {jax.local_device_count()} x {jax.devices()[0].device_kind}"
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return {
+        "command": " ".join(["python -m experiments.quickstart", *sys.argv[1:]]),
+        "seed": str(config.seed),
+        "machine": machine,
+        "python": platform.python_version(),
+        "packages": versions,
+    }
+
+
+def shorten(config: ConfigDict) -> ConfigDict:
+    """The config with few rows and few steps."""
+    config = config.copy_and_resolve_references()
+    world = {"clips_per_pair": 1, "read_aloud": 40, "transcribe": 10}
+    config.data.world = {**config.data.world.to_dict(), **world}
+    for name in config.recipe:
+        config.stages[name].steps = 6
+    return config
+
+
+def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) -> None:
+    """What the command prints at its end."""
+    for answer in answers:
+        print(f"  {answer.question!r} -> {answer.written!r}, heard as {answer.heard!r}")
+    for name, value in found.metrics.items():
+        print(f"{name:24s} {value:.3f}")
+    print(f"{'seconds_total':24s} {found.seconds_total:.0f}\nlisten: {workdir / 'report.html'}")
+
+
+def main() -> None:
+    """The command."""
+    workdir = Path(WORKDIR.value)
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"{workdir}: is a file; give a folder")
+    config = shorten(CONFIG.value) if FAST.value else CONFIG.value
+    data_dir = Path(DATA_DIR.value) if DATA_DIR.value else workdir / "data"
+    found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
+    show(found, workdir, found.answers[:5])
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("workdir")
+    launch.run(main)
