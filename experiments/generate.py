@@ -16,12 +16,12 @@ from fac_jax.checkpoint.export import load_params, resolve
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.generation.answers import Answer, answers
 from fac_jax.generation.decode import Decoding, prepare
-from fac_jax.generation.sampling import GREEDY, Sampling
+from fac_jax.generation.sampling import Sampling
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
-CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Finished model, stage or workdir.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Finished model, stage or workdir.", required=True)
 AUDIO = flags.DEFINE_string("audio", None, "Spoken question, any file that soundfile or librosa reads.")
 TEXT = flags.DEFINE_string("text", "", "Question as text, or an instruction beside the audio.")
 MODE = flags.DEFINE_enum(
@@ -72,19 +72,18 @@ def main() -> None:
     joint = MODE.value.endswith("2s")
     if joint and OUT.value is None:
         raise InputError(f"--mode {MODE.value} speaks: say with --out where the wave goes")
-    speech = GREEDY.replace(repetition_penalty=PENALTY.value)
+    speech = Sampling(repetition_penalty=PENALTY.value)
     if TEMPERATURE.value:
         speech = Sampling("draw", temperature=TEMPERATURE.value, top_p=TOP_P.value, repetition_penalty=PENALTY.value)
     decoding = Decoding("joint" if joint else "text", MAX_STEPS.value, speech=speech)
     asked = question(MODE.value, AUDIO.value, TEXT.value)
     answer, codec = ask(Path(CHECKPOINT.value), asked, decoding, SEED.value)
     print(answer.text)
-    if joint:
+    if OUT.value is not None and joint:
         if not answer.units.size:
             raise InputError("the model spoke nothing, so no wave was written; train it longer or raise --max_steps")
         io.save_wav(OUT.value, codec.decode(answer.units), codec.rate)
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("checkpoint")
     launch.run(main)

@@ -20,16 +20,17 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments import launch
 from experiments.assemble import assets, start
-from experiments.evaluate import evaluate
+from experiments.questions import evaluate
 from experiments.recipe import run_recipe
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation import report
 from fac_jax.evaluation.figures import Series
+from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
 
 DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
-WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
@@ -94,11 +95,8 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
 
 def curves(directory: Path) -> dict[str, Series]:
     """Losses over steps of a stage directory, none if it is no stage."""
-    file = directory / "metrics.jsonl"
-    if not file.exists():
-        return {}
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    names = [name for name in lines[0] if name.endswith("_loss")]
+    lines = read_curve(directory)
+    names = [name for name in lines[0] if name.endswith("_loss")] if lines else []
     steps = [line["step"] for line in lines]
     return {name.replace("_", " "): (steps, [line[name] for line in lines]) for name in names}
 
@@ -118,12 +116,11 @@ def environment(config: ConfigDict) -> dict[str, str]:
 
 def shorten(config: ConfigDict) -> ConfigDict:
     """The config with few rows and few steps."""
-    config = config.copy_and_resolve_references()
+    short = config.copy_and_resolve_references()
     world = {"clips_per_pair": 1, "read_aloud": 40, "transcribe": 10}
-    config.data.world = {**config.data.world.to_dict(), **world}
-    for name in config.recipe:
-        config.stages[name].steps = 6
-    return config
+    with short.unlocked():
+        short.update({"data": {"world": world}, "stages": {name: {"steps": 6} for name in config.to_dict()["stages"]}})
+    return short
 
 
 def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) -> None:
@@ -140,12 +137,13 @@ def main() -> None:
     workdir = Path(WORKDIR.value)
     if workdir.exists() and not workdir.is_dir():
         raise InputError(f"{workdir}: is a file; give a folder")
-    config = shorten(CONFIG.value) if FAST.value else CONFIG.value
+    config = launch.config(CONFIG)
+    if FAST.value:
+        config = shorten(config)
     data_dir = Path(DATA_DIR.value) if DATA_DIR.value else workdir / "data"
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
     show(found, workdir, found.answers[:5])
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("workdir")
     launch.run(main)

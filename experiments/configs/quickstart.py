@@ -8,33 +8,35 @@ Times and results stand in the README.
 
 from typing import Any
 
-from ml_collections import ConfigDict
+from ml_collections import ConfigDict, FieldReference
 
 
-def stage(steps: int, peak: float, counts: dict[str, int], **values: Any) -> dict[str, Any]:
+def stage(seed: FieldReference, steps: int, peak: float, counts: dict[str, int], **values: Any) -> dict[str, Any]:
     """A stage that trains for `steps` on `counts` rows of each task, cosine from `peak` to a twentieth of it."""
     optimizer = {"peak": peak, "floor": peak / 20, "warmup": 0.05, "b2": 0.98, "weight_decay": 0.01, "clip_norm": 1.0}
-    return {"steps": steps, "optimizer": optimizer, "data": {"counts": counts}, "checkpoint_every": 100, **values}
+    shared = {"checkpoint_every": 100, "seed": seed}
+    return {"steps": steps, "optimizer": optimizer, "data": {"counts": counts}, **shared, **values}
 
 
 def get_config() -> ConfigDict:
     """Text pre-training; encoder warm-up by CTC; spoken questions, written replies; spoken replies."""
-    config = ConfigDict(
+    seed = FieldReference(0)  # of the world, the codec and every stage: --config.seed changes all
+    return ConfigDict(
         {
-            "seed": 0,
+            "seed": seed,
             "recipe": ("text", "ears", "listen", "speak"),
             "model": {"preset": "tiny", "dtype": "float32"},
-            "data": {"world": {}, "codec": {"units": 128}, "vocab_size": 512, "processes": 2},
+            "data": {
+                "world": {"seed": seed},
+                "codec": {"units": 128, "seed": seed},
+                "vocab_size": 512,
+                "processes": 2,
+            },
             "stages": {
-                "text": stage(220, 3e-3, {"text_qa": 48, "text_facts": 16}, speech_weight=0.0),
-                "ears": stage(500, 4e-3, {"asr": 32}, loss="ctc", trainable=("encoder/",)),
-                "listen": stage(300, 2e-3, {"s2t": 24, "text_qa": 6, "text_facts": 2}, speech_weight=0.0),
-                "speak": stage(460, 2e-3, {"s2s": 12, "t2s": 8, "text_qa": 3, "text_facts": 1}),
+                "text": stage(seed, 220, 3e-3, {"text_qa": 48, "text_facts": 16}, speech_weight=0.0),
+                "ears": stage(seed, 500, 4e-3, {"asr": 32}, loss="ctc", trainable=("encoder/",)),
+                "listen": stage(seed, 300, 2e-3, {"s2t": 24, "text_qa": 6, "text_facts": 2}, speech_weight=0.0),
+                "speak": stage(seed, 460, 2e-3, {"s2s": 12, "t2s": 8, "text_qa": 3, "text_facts": 1}),
             },
         }
     )
-    config.data.world.seed = config.get_ref("seed")
-    config.data.codec.seed = config.get_ref("seed")
-    for name in config.recipe:
-        config.stages[name].seed = config.get_ref("seed")
-    return config

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import orbax.checkpoint as ocp
@@ -99,14 +99,16 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
         config = model_config.from_dict(json.loads(file.read_text()))
     with _readable(folder):
         holds = stored(folder)
-    if expected is None:
-        expected = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    check_shapes(holds, expected, found)
+    check_shapes(holds, expected or _own_shapes(config), found)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), holds)
     with _readable(folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         params = checkpointer.restore(folder.absolute(), args=ocp.args.StandardRestore(target))
     return params, config
+
+
+def _own_shapes(config: ModelConfig) -> Params:
+    return cast(Params, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
 
 
 @contextlib.contextmanager

@@ -117,7 +117,8 @@ def decoder_entries(ours: str, torch: str, config: DecoderConfig) -> Iterator[En
     """The rows of one Qwen3 stack; `ours` and `torch` are its prefixes."""
     for start, length in config.runs():
         layers = [f"{torch}.{i}." for i in range(start, start + length)]
-        block, experts = (SPARSE, config.moe.num_experts) if config.is_sparse(start) else (DENSE, 0)
+        sparse = config.moe if config.is_sparse(start) else None
+        block, experts = (SPARSE, sparse.num_experts) if sparse else (DENSE, 0)
         yield from _stack(f"{ours}.layers_{start}", layers, (*ATTENTION, *block), experts)
 
 

@@ -35,7 +35,7 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
     windows, lengths = np.zeros((0, config.audio.mel_frames, config.audio.mel_bins), np.float32), np.zeros(0, np.int32)
     audio_rows, audio_cols = np.nonzero((ids == special.audio) & mask)
     groups: list[tuple[int, int]] = []
-    first_frame: list[int | None] = []
+    first_frame: list[int] = []  # NO_FRAME for an audio without waveform
     encoded: list[int] = []
     if "speech_ids" in arrays:
         counts = np.asarray(arrays["speech_attention_mask"]).astype(int).sum(axis=1)
@@ -43,7 +43,7 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
         exists = np.asarray(arrays.get("feature_exist_mask", np.zeros(len(counts)))).astype(bool)
         windows, lengths, starts, frames = _windows(arrays, config)
         order = np.cumsum(exists) - 1
-        first_frame = [starts[order[a]] if exists[a] else None for a in range(len(counts))]
+        first_frame = [starts[order[a]] if exists[a] else NO_FRAME for a in range(len(counts))]
         encoded = [frames[order[a]] if exists[a] else 0 for a in range(len(counts))]
     if len(groups) != len(audio_rows):
         raise InputError(f"{len(audio_rows)} audio positions in input_ids but {len(groups)} groups of speech ids")
@@ -63,8 +63,8 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
             text[row, col] = special.sil if token in (special.pad, special.eos) else token
         elif with_text is not None:
             text[row, col] = NO_TEXT
-        has_waveform[row, col] = first_frame[audio] is not None
-        if first_frame[audio] is not None:
+        has_waveform[row, col] = first_frame[audio] != NO_FRAME
+        if first_frame[audio] != NO_FRAME:
             frame_index[row, col] = np.where(span < encoded[audio], first_frame[audio] + span, NO_FRAME)
 
     kept = labels != IGNORE

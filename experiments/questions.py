@@ -1,0 +1,95 @@
+"""Asks a trained model held-out questions and scores what it writes and what it is heard to say."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.progress import track
+
+from data_pipelines.conversation import conversations, prompt
+from data_pipelines.features import add_features
+from data_pipelines.grid import Example, encode
+from data_pipelines.schema import Row
+from experiments.assemble import Materials
+from fac_jax.codec.base import Codec
+from fac_jax.evaluation.heard import Listener
+from fac_jax.evaluation.report import Answer, Sound
+from fac_jax.evaluation.text import accuracy
+from fac_jax.generation import answers as generation
+from fac_jax.generation.decode import Decoding
+from fac_jax.generation.decode import prepare as prepare_model
+from fac_jax.types import Params
+
+ROWS = 32  # prompts answered together
+TEXT, JOINT = Decoding("text", max_steps=20), Decoding("joint", max_steps=24)  # toy replies take 7 and 14 ids
+
+
+def evaluate(
+    params: Params, materials: Materials, questions: Sequence[Row], sounds: int
+) -> tuple[dict[str, float], list[Answer]]:
+    """Accuracies on held-out questions, and the spoken answers.
+
+    Every question is asked in three ways: as text for a text reply, aloud for a text reply, and aloud for a spoken
+    reply. *Heard* is judged on the waveform, against clean renderings of every reply of the world.
+
+    Args:
+      params: parameters of `materials.model` (scanned layers).
+      materials: data, codec, tokenizer and model of the run.
+      questions: rows with spoken questions and replies.
+      sounds: how many answers keep their sounds for the report.
+
+    Returns:
+      `text_qa_accuracy`, `s2t_accuracy`, `s2s_text_accuracy`, `s2s_heard_accuracy` and the ceiling of the last,
+      `codec_heard_accuracy` (right replies through the codec); and an answer a question.
+    """
+    model, decoder = prepare_model(materials.model, params)
+
+    def ask(rows: Sequence[Row], task: str, decoding: Decoding) -> list[generation.Answer]:
+        asked = prompts(materials, rows, task)
+        found = generation.answers(model, decoder, asked, materials.tokenizer, decoding, ROWS)
+        return list(track(found, description=f"asking {task}", total=len(asked)))
+
+    distinct = list({row.question: row for row in questions}.values())
+    expected = [row.reply for row in questions]
+    written = ask(distinct, "text_qa", TEXT)
+    metrics = {"text_qa_accuracy": accuracy([row.reply for row in distinct], [a.text for a in written])}
+    metrics["s2t_accuracy"] = accuracy(expected, [a.text for a in ask(questions, "s2t", TEXT)])
+
+    clean = renderings(materials.rows)
+    listener = Listener(clean, materials.codec.rate)
+    codec, answers = materials.codec, []
+    spoken = ask(questions, "s2s", JOINT)
+    for i, (row, answer) in enumerate(track(list(zip(questions, spoken, strict=True)), description="listening")):
+        wave = speak(codec, answer.units)
+        answers.append(
+            Answer(
+                question=row.question,
+                voice=row.voice,
+                expected=row.reply,
+                written=answer.text,
+                heard=listener.hear(wave),
+                question_sound=Sound(row.user_audio) if i < sounds and row.user_audio is not None else None,
+                reply_sound=Sound(wave, codec.rate) if i < sounds and wave.size else None,
+            )
+        )
+    metrics["s2s_text_accuracy"] = float(np.mean([a.written_right for a in answers]))
+    metrics["s2s_heard_accuracy"] = float(np.mean([a.heard_right for a in answers]))
+    ceiling = [listener.hear(codec.decode(codec.encode(clean[row.reply]))) == row.reply for row in distinct]
+    metrics["codec_heard_accuracy"] = float(np.mean(ceiling))
+    return metrics, answers
+
+
+def prompts(materials: Materials, rows: Sequence[Row], task: str) -> list[Example]:
+    """What a model is asked: the conversations of a task without their reply."""
+    asked = add_features({task: [prompt(c) for c in conversations(rows, task)]}, None)[task]
+    return [encode(c, materials.tokenizer, materials.model, add_generation_prompt=True) for c in asked]
+
+
+def renderings(rows: Mapping[str, Sequence[Row]]) -> dict[str, np.ndarray]:
+    """Every reply of the world in the assistant's voice, as it was synthesized."""
+    found = [row for split in rows.values() for row in split if row.kind == "qa"]
+    return {row.reply: row.assistant_audio for row in found if row.assistant_audio is not None}
+
+
+def speak(codec: Codec, units: np.ndarray) -> np.ndarray:
+    """Wave of codec ids; nothing for no ids, which a codec refuses."""
+    return codec.decode(units) if units.size else np.zeros(0, np.float32)
