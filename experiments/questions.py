@@ -1,6 +1,7 @@
 """Asks a trained model held-out questions and scores what it writes and what it is heard to say."""
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from rich.progress import track
@@ -10,7 +11,6 @@ from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
 from data_pipelines.schema import Row
 from experiments.assemble import Materials
-from fac_jax.codec.base import Codec
 from fac_jax.evaluation.heard import Listener
 from fac_jax.evaluation.report import Answer, Sound
 from fac_jax.evaluation.text import accuracy
@@ -54,27 +54,36 @@ def evaluate(
     metrics = {"text_qa_accuracy": accuracy([row.reply for row in distinct], [a.text for a in written])}
     metrics["s2t_accuracy"] = accuracy(expected, [a.text for a in ask(questions, "s2t", TEXT)])
 
-    clean = renderings(materials.rows)
-    listener = Listener(clean, materials.codec.rate)
-    codec, answers = materials.codec, []
+    clean, codec = renderings(materials.rows), materials.codec
+    listener = Listener(clean, codec.rate)
+
+    def listen(units: np.ndarray) -> tuple[np.ndarray, str]:
+        wave = codec.decode(units) if units.size else np.zeros(0, np.float32)
+        return wave, listener.hear(wave)
+
     spoken = ask(questions, "s2s", JOINT)
-    for i, (row, answer) in enumerate(track(list(zip(questions, spoken, strict=True)), description="listening")):
-        wave = speak(codec, answer.units)
-        answers.append(
-            Answer(
-                question=row.question,
-                voice=row.voice,
-                expected=row.reply,
-                written=answer.text,
-                heard=listener.hear(wave),
-                question_sound=Sound(row.user_audio) if i < sounds and row.user_audio is not None else None,
-                reply_sound=Sound(wave, codec.rate) if i < sounds and wave.size else None,
-            )
+    ceiling = list(dict.fromkeys(expected))
+    everything = [answer.units for answer in spoken] + codec.encode_batch([clean[reply] for reply in ceiling])
+    with ThreadPoolExecutor() as pool:
+        sounded = list(track(pool.map(listen, everything), description="listening", total=len(everything)))
+    answers = [
+        Answer(
+            question=row.question,
+            voice=row.voice,
+            expected=row.reply,
+            written=answer.text,
+            heard=heard,
+            question_sound=Sound(row.user_audio) if i < sounds and row.user_audio is not None else None,
+            reply_sound=Sound(wave, codec.rate) if i < sounds and wave.size else None,
         )
+        for i, (row, answer, (wave, heard)) in enumerate(zip(questions, spoken, sounded, strict=False))
+    ]
     metrics["s2s_text_accuracy"] = float(np.mean([a.written_right for a in answers]))
     metrics["s2s_heard_accuracy"] = float(np.mean([a.heard_right for a in answers]))
-    ceiling = [listener.hear(codec.decode(codec.encode(clean[row.reply]))) == row.reply for row in distinct]
-    metrics["codec_heard_accuracy"] = float(np.mean(ceiling))
+    heard_through_codec = [heard for _, heard in sounded[len(spoken) :]]
+    metrics["codec_heard_accuracy"] = float(
+        np.mean([h == r for h, r in zip(heard_through_codec, ceiling, strict=True)])
+    )
     return metrics, answers
 
 
@@ -88,8 +97,3 @@ def renderings(rows: Mapping[str, Sequence[Row]]) -> dict[str, np.ndarray]:
     """Every reply of the world in the assistant's voice, as it was synthesized."""
     found = [row for split in rows.values() for row in split if row.kind == "qa"]
     return {row.reply: row.assistant_audio for row in found if row.assistant_audio is not None}
-
-
-def speak(codec: Codec, units: np.ndarray) -> np.ndarray:
-    """Wave of codec ids; nothing for no ids, which a codec refuses."""
-    return codec.decode(units) if units.size else np.zeros(0, np.float32)
