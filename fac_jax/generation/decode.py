@@ -11,10 +11,11 @@ from flax import struct
 from fac_jax.generation.prefill import prefill_backbone, prefill_head
 from fac_jax.generation.sampling import GREEDY, Sampling, mark, pick
 from fac_jax.generation.state import Reply, SpeechState, State
-from fac_jax.layers.attention import Attend, Visibility, einsum_attend
+from fac_jax.layers.attention import Visibility
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.attention import decoding_attend
 from fac_jax.types import Batch, Params
 
 
@@ -47,7 +48,7 @@ def generate(
 
     Args:
       model: a model with `scan_layers=False`.
-      params: its parameters (`prepare_params`).
+      params: its parameters, both from `prepare`.
       prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
       keys: PRNG keys `[B]`.
       limit: int32 scalar, text ids an answer may have, at most `decoding.max_steps`.
@@ -224,12 +225,12 @@ def _fold(keys: jax.Array, data: jax.Array | int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
 
 
-def prepare(config: ModelConfig, params: Params, attend: Attend = einsum_attend) -> tuple[FunAudioChat, Params]:
-    """A trained (scanned) model as `generate` wants it, its layers side by side."""
+def prepare(config: ModelConfig, params: Params) -> tuple[FunAudioChat, Params]:
+    """A trained (scanned) model as `generate` wants it: layers side by side, attention for the default backend."""
     backbone, head = params["backbone"], params["refined_head"]
     params = {
         **params,
         "backbone": {**backbone, "decoder": unstack_layers(backbone["decoder"], config.text)},
         "refined_head": {**head, "decoder": unstack_layers(head["decoder"], config.head)},
     }
-    return FunAudioChat(dataclasses.replace(config, scan_layers=False, remat="none"), attend), params
+    return FunAudioChat(dataclasses.replace(config, scan_layers=False, remat="none"), decoding_attend()), params

@@ -67,11 +67,12 @@ def einsum_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibili
 
 def update_cache(cache: KVCache, k: jax.Array, v: jax.Array, slot: jax.Array | int) -> KVCache:
     """Writes k, v `[B, T, K, H]` at cache slots `slot .. slot + T`."""
-    start = (0, slot, 0, 0)
-    return KVCache(
-        k=jax.lax.dynamic_update_slice(cache.k, k.astype(cache.k.dtype), start),
-        v=jax.lax.dynamic_update_slice(cache.v, v.astype(cache.v.dtype), start),
-    )
+
+    def write(old: jax.Array, new: jax.Array) -> jax.Array:
+        new = rearrange(new, "b t k h -> (b k) t h").astype(old.dtype)
+        return jax.lax.dynamic_update_slice(old, new, (0, slot, 0))
+
+    return KVCache(k=write(cache.k, k), v=write(cache.v, v))
 
 
 class DecoderAttention(nn.Module):
@@ -109,7 +110,7 @@ class DecoderAttention(nn.Module):
         v = project("v", self.num_kv_heads, axes.KV_HEADS)
         if cache is not None:
             cache = update_cache(cache, k, v, slot)
-            k, v = cache.k, cache.v
+            k, v = (rearrange(a, "(b k) s h -> b s k h", b=x.shape[0]) for a in (cache.k, cache.v))
         out = rearrange(self.attend(q, k, v, visibility), "b t n h -> b t (n h)")
         return Linear(x.shape[-1], (axes.HEADS, axes.EMBED), name="o", **kinds)(out), cache
 

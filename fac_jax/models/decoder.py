@@ -133,5 +133,5 @@ def unstack_layers(params: dict[str, Any], config: DecoderConfig) -> dict[str, A
 
 def empty_caches(config: DecoderConfig, batch: int, slots: int, dtype: str) -> tuple[KVCache, ...]:
     """Zero caches of `slots` positions, one a layer."""
-    shape = (batch, slots, config.num_kv_heads, config.head_dim)
+    shape = (batch * config.num_kv_heads, slots, config.head_dim)
     return tuple(KVCache(k=jnp.zeros(shape, dtype), v=jnp.zeros(shape, dtype)) for _ in range(config.depth))

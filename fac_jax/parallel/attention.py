@@ -33,10 +33,37 @@ def mapped_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibili
     return rearrange(out, "(b k) g t h -> b t (k g) h", k=heads)
 
 
-# What training uses on each backend; `einsum_attend` is the reference that all are tested against.
+def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
+    """A single new position (a step of decoding) by matrix-vector products alone; more than one as `mapped_attend`.
+
+    XLA's CPU backend transposes a copy of the whole cache for the einsums of the reference. A batch of products of
+    one (sample, kv head)'s `[T', H]` with one vector it runs in place, if the cache stores them so (`KVCache`).
+    """
+    if q.shape[1] > 1:
+        return mapped_attend(q, k, v, visibility)
+    heads = k.shape[2]
+    keys, values = rearrange(k, "b s k h -> (b k) s h"), rearrange(v, "b s k h -> (b k) s h")
+    mask = jnp.repeat(visibility.mask()[:, 0], heads, axis=0)
+
+    def one(q: jax.Array) -> jax.Array:
+        scores = jnp.einsum("nh,nsh->ns", q, keys, preferred_element_type=jnp.float32)
+        weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask).astype(v.dtype)
+        return jnp.einsum("ns,nsh->nh", weights, values)
+
+    out = jnp.stack([one(q) for q in rearrange(q, "b 1 (k g) h -> g (b k) h", k=heads)])
+    return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
+
+
+# What each backend uses; `einsum_attend` is the reference that all are tested against.
 TRAINING: Final[Mapping[str, Attend]] = {"cpu": mapped_attend, "gpu": einsum_attend, "tpu": einsum_attend}
+DECODING: Final[Mapping[str, Attend]] = {"cpu": stepwise_attend, "gpu": einsum_attend, "tpu": einsum_attend}
 
 
 def training_attend() -> Attend:
     """Attention for training on the default backend."""
     return TRAINING[jax.default_backend()]
+
+
+def decoding_attend() -> Attend:
+    """Attention for generation on the default backend."""
+    return DECODING[jax.default_backend()]
