@@ -12,6 +12,7 @@ from fac_jax.generation.prefill import prefill_backbone, prefill_head
 from fac_jax.generation.sampling import GREEDY, Sampling, mark, pick
 from fac_jax.generation.state import Reply, SpeechState, State
 from fac_jax.layers.attention import Visibility
+from fac_jax.layers.linear import by_rows
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -226,11 +227,12 @@ def _fold(keys: jax.Array, data: jax.Array | int) -> jax.Array:
 
 
 def prepare(config: ModelConfig, params: Params) -> tuple[FunAudioChat, Params]:
-    """A trained (scanned) model as `generate` wants it: layers side by side, attention for the default backend."""
+    """A trained model as `generate` wants it: layers side by side, kernels by rows, attention for this backend."""
     backbone, head = params["backbone"], params["refined_head"]
-    params = {
-        **params,
+    stepped = {
         "backbone": {**backbone, "decoder": unstack_layers(backbone["decoder"], config.text)},
         "refined_head": {**head, "decoder": unstack_layers(head["decoder"], config.head)},
+        "speech_embedder": params["speech_embedder"],
     }
+    params = {**params, **by_rows(stepped)}
     return FunAudioChat(dataclasses.replace(config, scan_layers=False, remat="none"), decoding_attend()), params

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from fac_jax.layers.attention import Attend, einsum_attend, self_visibility
+from fac_jax.layers.linear import against_rows
 from fac_jax.models.audio_encoder import AudioEncoder
 from fac_jax.models.backbone import Backbone
 from fac_jax.models.config import ModelConfig
@@ -75,16 +76,11 @@ class FunAudioChat(nn.Module):
 
     def text_logits(self, hidden: jax.Array) -> jax.Array:
         """`[.., D] -> float32 [.., V]`."""
-        return logits(hidden, self.backbone.unembedding())
+        return against_rows(hidden, self.backbone.unembedding(), "float32")
 
     def speech_logits(self, speech_hidden: jax.Array) -> jax.Array:
         """`[.., D] -> float32 [.., C]`; the head is tied to the speech table."""
-        return logits(speech_hidden, self.speech_embedder.embed.embedding)
-
-
-def logits(hidden: jax.Array, table: jax.Array) -> jax.Array:
-    """Float32 scores of `hidden` `[.., D]` against the rows of `table` `[V, D]`."""
-    return jnp.matmul(hidden, table.T.astype(hidden.dtype), preferred_element_type=jnp.float32)
+        return against_rows(speech_hidden, self.speech_embedder.embed.embedding, "float32")
 
 
 def speech_unembedding(params: Params) -> jax.Array:
