@@ -1,0 +1,249 @@
+"""How fast this machine trains and answers, and how near decoding comes to what its memory allows.
+
+python -m experiments.benchmark [--presets=tiny,base] [--json=out.json]
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import launch
+from experiments.measure import best, compiled, copy_bandwidth, machine
+from fac_jax.generation.decode import Decoding, generate, prepare
+from fac_jax.models.config import ModelConfig, replace
+from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_params
+from fac_jax.models.presets import preset
+from fac_jax.parallel.attention import training_attend
+from fac_jax.training.objectives import make_objective
+from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from fac_jax.training.stage import StageConfig
+from fac_jax.training.state import init_state
+from fac_jax.training.step import make_step
+from fac_jax.types import NO_TEXT, Batch, InputError, Kind, Params
+
+PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
+JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
+
+UNIT_RATE = 25  # Hz
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversation:
+    """Lengths in LLM positions: text, then the user's audio, then a spoken reply."""
+
+    text: int
+    heard: int
+    spoken: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """What is measured of a preset.
+
+    Attributes:
+      rows: of a training batch.
+      packed: conversations in a row.
+      conversation: each of them.
+      batches: questions answered together, one measurement each.
+      steps: text ids of an answer.
+      repeats: of which the fastest counts.
+    """
+
+    rows: int
+    packed: int
+    conversation: Conversation
+    batches: tuple[int, ...] = (1, 4)
+    steps: int = 60
+    repeats: int = 3
+
+
+QUESTION = Conversation(text=19, heard=40, spoken=0)
+WORKLOADS = {
+    "tiny": Workload(rows=24, packed=1, conversation=Conversation(12, 12, 24), repeats=10),
+    "base": Workload(rows=2, packed=2, conversation=Conversation(19, 45, 64)),
+}
+
+
+def endless(config: ModelConfig) -> ModelConfig:
+    """The model with ends that no step can pick, so that every answer is as long as allowed."""
+    return replace(config, special={"eos": config.vocab_size, "speech_eos": config.codebook_size})
+
+
+def packed_batch(config: ModelConfig, rows: int, packed: int, one: Conversation) -> Batch:
+    """Random conversations in every row, side by side as segments, without padding."""
+    rng = np.random.default_rng(0)
+    group, length = config.group_size, one.text + one.heard + one.spoken
+    windows = -(-one.heard * group // config.audio.frames)
+    empty = empty_batch(config, rows, packed * length, rows * packed * windows)
+    batch = jax.tree.map(np.array, empty)
+    kind = np.repeat([Kind.TEXT, Kind.SPEECH, Kind.JOINT], [one.text, one.heard, one.spoken])
+    batch.kind[:] = np.tile(kind, packed)
+    batch.segment_ids[:] = np.repeat(np.arange(1, packed + 1), length)
+    batch.positions[:] = np.tile(np.arange(length), packed)
+    heard, spoken = batch.kind == Kind.SPEECH, batch.kind == Kind.JOINT
+    batch.text_ids[:] = np.where(heard, NO_TEXT, rng.integers(0, config.vocab_size, heard.shape))
+    batch.has_waveform[:] = heard
+    clips = np.arange(rows * packed)[:, None] * windows * config.audio.frames + np.arange(one.heard * group)
+    batch.frame_index[heard] = clips.reshape(-1, group)
+    batch.speech_ids[spoken] = rng.integers(0, config.units, (int(spoken.sum()), group))
+    batch.labels[spoken], batch.speech_labels[spoken] = batch.text_ids[spoken], batch.speech_ids[spoken]
+    batch.mel_windows[:] = rng.standard_normal(batch.mel_windows.shape)
+    batch.mel_lengths[:] = config.audio.mel_frames
+    return batch
+
+
+def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
+    """One training step of all parameters on both losses."""
+    stage = StageConfig("benchmark", steps=1000, optimizer=OptimizerConfig(peak=1e-3), data={})
+    schedule = make_schedule(stage.optimizer, stage.steps)
+    optimizer = make_optimizer(stage.optimizer, schedule)
+    objective = make_objective(stage, FunAudioChat(config, training_attend()))
+    step = jax.jit(make_step(objective, optimizer, schedule, stage.trainable), donate_argnums=0)
+    batch = jax.device_put(packed_batch(config, work.rows, work.packed, work.conversation))
+    state = init_state(jax.tree.map(jnp.copy, params), optimizer, stage.trainable)
+    program = compiled(step, state, batch)
+
+    def run() -> dict[str, jax.Array]:
+        nonlocal state
+        state, metrics = program.run(state, batch)
+        return metrics
+
+    seconds = best(run, work.repeats)
+    audio = int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
+    return {
+        "steps/s": 1 / seconds,
+        "audio seconds/s": audio / seconds,
+        "LLM positions/s": batch.kind.size / seconds,
+        "compile seconds": program.compile_seconds,
+        "bytes": program.bytes,
+    }
+
+
+def step_bytes(model: FunAudioChat, params: Params) -> int:
+    """Bytes of weights that one LLM step of joint decoding reads: the Shared LLM once, the refined head G times.
+
+    Rows of embedding tables that are looked up do not count; experts of a mixture count as if all were picked.
+
+    Args:
+      model: with its parameters from `prepare`.
+      params: likewise.
+    """
+
+    def size(*trees: Any) -> int:
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
+
+    backbone, head, speech = params["backbone"], params["refined_head"], params["speech_embedder"]
+    unembedding = backbone["embed" if model.config.tie_embeddings else "unembed"]
+    once = size(backbone["decoder"], unembedding, speech["discrete"], head["pre"])
+    each = size(head["input"], head["decoder"], head["output"], speech["embed"])
+    return once + model.config.group_size * each
+
+
+def decode_figures(
+    config: ModelConfig, params: Params, work: Workload, rows: int, bandwidth: float
+) -> dict[str, float]:
+    """Joint greedy answers to `rows` questions, none of which ends by itself.
+
+    Args:
+      config: of `params`.
+      params: scanned layers.
+      work: steps and repeats.
+      rows: B.
+      bandwidth: bytes a second, of the bound.
+    """
+    model, params = prepare(config, params)
+    prompt = jax.device_put(packed_batch(config, rows, 1, QUESTION))
+    keys = jax.random.split(jax.random.key(0), rows)
+    decoding = Decoding("joint", max_steps=work.steps)
+    program = compiled(generate, model, params, prompt, keys, jnp.int32(work.steps), decoding)
+
+    def seconds(limit: int) -> float:
+        return best(lambda: program.run(params, prompt, keys, jnp.int32(limit), decoding), work.repeats)
+
+    prefill = seconds(1)
+    step = (seconds(work.steps) - prefill) / (work.steps - 1)
+    return {
+        "prefill seconds": prefill,
+        "LLM steps/s": 1 / step,
+        "speech tokens/s": rows * config.group_size / step,
+        "times real time": config.group_size / UNIT_RATE / step,
+        "bound, LLM steps/s": bandwidth / step_bytes(model, params),
+        "share of bound": step_bytes(model, params) / bandwidth / step,
+        "compile seconds": program.compile_seconds,
+        "bytes": program.bytes,
+    }
+
+
+def benchmark(presets: Sequence[str]) -> dict[str, Any]:
+    """All figures, by preset and measurement.
+
+    Raises:
+      InputError: a preset without a workload.
+    """
+    unknown = [name for name in presets if name not in WORKLOADS]
+    if unknown:
+        raise InputError(f"--presets={unknown[0]}: not measured here; known: {', '.join(WORKLOADS)}")
+    bandwidth = copy_bandwidth()
+    figures: dict[str, Any] = {"machine": machine(), "copy bytes/s": bandwidth, "train": {}, "decode": {}}
+    for name in presets:
+        work = WORKLOADS[name]
+        config = endless(preset(name))
+        params = jax.jit(lambda config=config: init_params(config, jax.random.key(0)))()
+        where = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6:.1f} M, {config.dtype}"
+        figures["train"][where] = train_figures(config, params, work)
+        for rows in work.batches:
+            figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows, bandwidth)
+    return figures
+
+
+def table(first: str, rows: dict[str, dict[str, float]]) -> Iterator[str]:
+    """Lines of a Markdown table: a row a measurement, a column a figure."""
+    names = list(next(iter(rows.values())))
+    heads = ["MiB" if name == "bytes" else name for name in names]
+    yield f"| {first} | {' | '.join(heads)} |"
+    yield "|---|" + "---:|" * len(heads)
+    for where, values in rows.items():
+        cells = [f"{values[name] / 2**20:.0f}" if name == "bytes" else _short(name, values[name]) for name in names]
+        yield f"| {where} | {' | '.join(cells)} |"
+
+
+def _short(name: str, value: float) -> str:
+    """Three digits, or a percentage."""
+    if name.startswith("share"):
+        return f"{value:.0%}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def show(figures: dict[str, Any]) -> str:
+    """Markdown of all figures."""
+    lines = [
+        f"{figures['machine']}; memory copies at {figures['copy bytes/s'] / 1e9:.1f} GB/s (read and written)",
+        "",
+        *table("training step", figures["train"]),
+        "",
+        *table("joint decoding", figures["decode"]),
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The command."""
+    out = Path(JSON.value) if JSON.value else None
+    if out and not out.parent.is_dir():
+        raise InputError(f"--json={out}: {out.parent} is no folder")
+    jax.config.update("jax_enable_compilation_cache", False)  # so that compile seconds are compile seconds
+    figures = benchmark(PRESETS.value)
+    print(show(figures))
+    if out:
+        out.write_text(json.dumps(figures, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    launch.run(main)

@@ -1,0 +1,72 @@
+"""What the benchmark stands on: the machine, its copy bandwidth, compiled programs, the best time of repeated runs."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import psutil
+
+COPIED = 256 * 2**20  # bytes, far beyond any cache
+
+
+@dataclasses.dataclass(frozen=True)
+class Program:
+    """A compiled program.
+
+    Attributes:
+      run: the call, on arrays alone.
+      compile_seconds: tracing and compilation.
+      bytes: arguments, results and temporaries that it holds at once.
+    """
+
+    run: Callable[..., Any]
+    compile_seconds: float
+    bytes: int
+
+
+def compiled(function: Any, *arguments: Any) -> Program:
+    """Compiles a jitted function for arguments, static ones included."""
+    start = time.perf_counter()
+    program = function.lower(*arguments).compile()
+    seconds = time.perf_counter() - start
+    memory = program.memory_analysis()
+    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
+    return Program(program, seconds, held + memory.temp_size_in_bytes)
+
+
+def best(run: Callable[[], Any], repeats: int) -> float:
+    """Seconds of the fastest of `repeats` runs, after one that does not count."""
+    jax.block_until_ready(run())
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        jax.block_until_ready(run())
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)
+
+
+def copy_bandwidth(repeats: int = 15) -> float:
+    """Bytes a second, read and written both counted, of copying one large array over another."""
+    source, target = jnp.ones(COPIED // 4, jnp.float32), jnp.zeros(COPIED // 4, jnp.float32)
+    copy = jax.jit(lambda source, target: -source, donate_argnums=1, keep_unused=True)
+
+    def run() -> jax.Array:
+        nonlocal target
+        target = copy(source, target)
+        return target
+
+    return 2 * COPIED / best(run, repeats)
+
+
+def machine() -> str:
+    """Processor, cores, memory, devices, jax version."""
+    devices, cpuinfo = jax.devices(), Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor")
+    memory = psutil.virtual_memory().total / 2**30
+    device = f"{len(devices)} x {devices[0].device_kind}"
+    return f"{model}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {device}, jax {jax.__version__}"
