@@ -34,10 +34,10 @@ def get_config() -> ConfigDict:
                 "processes": 2,
             },
             "stages": {
-                "text": stage(seed, 200, 3e-3, {"text_qa": 48, "text_facts": 16}, speech_weight=0.0),
+                "text": stage(seed, 300, 3e-3, {"text_qa": 52, "text_facts": 12}, speech_weight=0.0),
                 "ears": stage(seed, 350, 4e-3, {"asr": 32}, loss="ctc", trainable=("encoder/",)),
-                "listen": stage(seed, 250, 2e-3, {"s2t": 24, "text_qa": 6, "text_facts": 2}, speech_weight=0.0),
-                "speak": stage(seed, 460, 2e-3, {"s2s": 12, "t2s": 8, "text_qa": 3, "text_facts": 1}),
+                "listen": stage(seed, 250, 2e-3, {"s2t": 20, "text_qa": 10, "text_facts": 2}, speech_weight=0.0),
+                "speak": stage(seed, 460, 2e-3, {"s2s": 12, "t2s": 6, "text_qa": 5, "text_facts": 1}),
             },
         }
     )
