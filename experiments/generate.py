@@ -6,17 +6,19 @@ python -m experiments.generate --checkpoint runs/quickstart --mode t2t --text "w
 
 from pathlib import Path
 
+import jax
 from absl import flags
 
 from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.grid import encode
 from experiments import launch
 from fac_jax.audio import io
-from fac_jax.checkpoint.export import load_params, resolve
+from fac_jax.checkpoint.export import load_config, load_params, resolve
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.generation.answers import Answer, answers
 from fac_jax.generation.decode import Decoding, prepare
 from fac_jax.generation.sampling import Sampling
+from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
@@ -57,7 +59,8 @@ def ask(checkpoint: Path, asked: Conversation, decoding: Decoding, seed: int) ->
     Raises:
       InputError: no model, tokenizer or codec there, or a question that does not fit the context.
     """
-    params, config = load_params(checkpoint)
+    config = load_config(checkpoint)
+    params, _ = load_params(checkpoint, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
     folder = resolve(checkpoint)
     tokenizer, codec = Tokenizer.load(folder), load_codec(folder / "codec")
     model, params = prepare(config, params)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -152,7 +153,9 @@ def test_the_program_stops_at_a_nan_with_one_line(tmp_path: Path) -> None:
     assert "toy/9/0" in told and str(tmp_path / "joint" / "checkpoints" / "7") in told
 
 
-def test_an_interrupt_waits_and_a_second_one_does_not() -> None:
+def test_an_interrupt_waits_and_a_second_one_does_not(request: pytest.FixtureRequest) -> None:
+    for number in SIGNALS:  # a program started in the background may have been told to ignore them
+        request.addfinalizer(partial(signal.signal, number, signal.signal(number, signal.default_int_handler)))
     before = [signal.getsignal(number) for number in SIGNALS]
     with deferred_interrupts() as interrupted:
         assert not interrupted()

@@ -12,7 +12,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
@@ -20,7 +20,6 @@ import orbax.checkpoint as ocp
 from fac_jax.checkpoint.store import check_shapes, stored
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.types import InputError, Params
 
 MODEL = "model"  # finished model of a stage directory
@@ -83,8 +82,7 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
 
     Args:
       path: model, stage, checkpoint or workdir.
-      expected: tree of the parameters a model wants (abstract or real), to be held against those found; those of the
-        configuration found there if None.
+      expected: tree of the parameters a model wants (abstract or real), to be held against those found.
 
     Raises:
       InputError: nothing is there, a file is damaged, or there are parameters of other names or shapes than
@@ -92,14 +90,11 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
     """
     found = resolve(path)
     folder = found / "params"
-    file = found / "config.json"
-    if not file.exists():
-        file = found / "config" / "metadata"
-    with _readable(file):
-        config = model_config.from_dict(json.loads(file.read_text()))
+    config = load_config(found)
     with _readable(folder):
         holds = stored(folder)
-    check_shapes(holds, expected or _own_shapes(config), found)
+    if expected is not None:
+        check_shapes(holds, expected, found)
     device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), holds)
     with _readable(folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
@@ -107,8 +102,18 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
     return params, config
 
 
-def _own_shapes(config: ModelConfig) -> Params:
-    return cast(Params, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+def load_config(path: Path) -> ModelConfig:
+    """Configuration of the model that `path` names (see `resolve`).
+
+    Raises:
+      InputError: nothing is there, or the file is damaged.
+    """
+    found = resolve(path)
+    file = found / "config.json"
+    if not file.exists():
+        file = found / "config" / "metadata"
+    with _readable(file):
+        return model_config.from_dict(json.loads(file.read_text()))
 
 
 @contextlib.contextmanager
