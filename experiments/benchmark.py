@@ -51,23 +51,25 @@ class Workload:
       rows: of a training batch.
       packed: conversations in a row.
       conversation: each of them.
+      updates: training steps, of which the fastest counts.
       batches: questions answered together, one measurement each.
       steps: text ids of an answer.
-      repeats: of which the fastest counts.
+      answers: of which the fastest counts.
     """
 
     rows: int
     packed: int
     conversation: Conversation
+    updates: int
     batches: tuple[int, ...] = (1, 4)
     steps: int = 60
-    repeats: int = 3
+    answers: int = 4
 
 
 QUESTION = Conversation(text=19, heard=40, spoken=0)
 WORKLOADS = {
-    "tiny": Workload(rows=24, packed=1, conversation=Conversation(12, 12, 24), repeats=10),
-    "base": Workload(rows=2, packed=2, conversation=Conversation(19, 45, 64)),
+    "tiny": Workload(rows=24, packed=1, conversation=Conversation(12, 12, 24), updates=10),
+    "base": Workload(rows=2, packed=2, conversation=Conversation(19, 45, 64), updates=2),
 }
 
 
@@ -115,7 +117,7 @@ def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[s
         state, metrics = program.run(state, batch)
         return metrics
 
-    seconds = best(run, work.repeats)
+    seconds = best(run, work.updates)
     audio = int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
     return {
         "steps/s": 1 / seconds,
@@ -154,7 +156,7 @@ def decode_figures(
     Args:
       config: of `params`.
       params: scanned layers.
-      work: steps and repeats.
+      work: steps and answers.
       rows: B.
       bandwidth: bytes a second, of the bound.
     """
@@ -165,7 +167,7 @@ def decode_figures(
     program = compiled(generate, model, params, prompt, keys, jnp.int32(work.steps), decoding)
 
     def seconds(limit: int) -> float:
-        return best(lambda: program.run(params, prompt, keys, jnp.int32(limit), decoding), work.repeats)
+        return best(lambda: program.run(params, prompt, keys, jnp.int32(limit), decoding), work.answers)
 
     prefill = seconds(1)
     step = (seconds(work.steps) - prefill) / (work.steps - 1)

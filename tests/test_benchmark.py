@@ -59,7 +59,7 @@ def test_answers_are_as_long_as_allowed():
 
 def test_every_figure_is_there(monkeypatch):
     monkeypatch.setitem(PRESETS, "micro", lambda: MODEL)
-    work = benchmark.Workload(2, 2, benchmark.Conversation(3, 2, 4), batches=(2,), steps=3, repeats=1)
+    work = benchmark.Workload(2, 2, benchmark.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, answers=1)
     monkeypatch.setitem(benchmark.WORKLOADS, "micro", work)
     figures = benchmark.benchmark(["micro"])
     (trained,), (decoded,) = figures["train"].values(), figures["decode"].values()
