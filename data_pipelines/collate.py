@@ -6,27 +6,9 @@ import numpy as np
 
 from data_pipelines.grid import Example, ModelGrid, windows_of
 from fac_jax.audio.mel import BINS
-from fac_jax.types import IGNORE, NO_FRAME, Batch, InputError, Kind
+from fac_jax.types import NO_FRAME, Batch, InputError
 
 GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")
-
-
-def empty_batch(rows: int, seq_len: int, windows: int, model: ModelGrid) -> Batch:
-    """Padding only: `rows` x `seq_len` LLM positions and `windows` encoder windows."""
-    flat, grid = (rows, seq_len), (rows, seq_len, model.group_size)
-    return Batch(
-        text_ids=np.full(flat, model.special.pad, np.int32),
-        kind=np.full(flat, Kind.TEXT, np.int32),
-        speech_ids=np.full(grid, model.special.speech_pad, np.int32),
-        has_waveform=np.zeros(flat, bool),
-        frame_index=np.full(grid, NO_FRAME, np.int32),
-        segment_ids=np.zeros(flat, np.int32),
-        positions=np.zeros(flat, np.int32),
-        labels=np.full(flat, IGNORE, np.int32),
-        speech_labels=np.full(grid, IGNORE, np.int32),
-        mel_windows=np.zeros((windows, 2 * model.audio.n_window, BINS), np.float32),
-        mel_lengths=np.zeros(windows, np.int32),
-    )
 
 
 def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, model: ModelGrid) -> Batch:
@@ -47,7 +29,13 @@ def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, 
     needed = sum(windows_of(mel, model.audio.n_window) for example in examples for mel in example.mels)
     if needed > windows:
         raise InputError(f"a batch needs {needed} encoder windows, its budget is {windows}: raise `windows`")
-    batch = empty_batch(rows, seq_len, windows, model)
+    batch = Batch.padding(
+        (rows, seq_len),
+        (windows, 2 * model.audio.n_window, BINS),
+        group_size=model.group_size,
+        pad=model.special.pad,
+        speech_pad=model.special.speech_pad,
+    )
     window = 0
     for row, example in enumerate(examples):
         length = len(example)

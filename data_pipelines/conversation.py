@@ -69,6 +69,7 @@ class Task:
 
 TASKS: dict[str, Task] = {
     "text_qa": Task(("qa",), "text", "text"),
+    "text_statements": Task(("statement",), "text", "text"),
     "text_facts": Task(("fact",), "text", "text"),
     "text_read": Task(("read_aloud",), "text", "text"),
     "s2t": Task(("qa",), "speech", "text"),

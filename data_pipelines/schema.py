@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.espeak import Voice
 
-Kind: TypeAlias = Literal["qa", "read_aloud", "transcribe", "fact"]
+Kind: TypeAlias = Literal["qa", "read_aloud", "transcribe", "statement", "fact"]
 SPLITS: tuple[str, ...] = ("text", "train", "dev", "test")
 
 

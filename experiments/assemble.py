@@ -35,7 +35,8 @@ from fac_jax.types import InputError
 
 T = TypeVar("T")
 
-TEXT_SPLIT_TASKS = ("text_qa", "text_facts")  # read from the split without speech; all others from "train"
+# Read from the split without speech; all others from "train".
+TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,6 +60,26 @@ class Batch:
     mel_windows: Array
     mel_lengths: Array
 
+    @classmethod
+    def padding(
+        cls, shape: tuple[int, int], windows: tuple[int, int, int], *, group_size: int, pad: int, speech_pad: int
+    ) -> "Batch":
+        """Padding alone, in numpy; `shape` is (B, S), `windows` is (W, 2n, mel bins)."""
+        grid, fine = shape, (*shape, group_size)
+        return cls(
+            text_ids=np.full(grid, pad, np.int32),
+            kind=np.full(grid, Kind.TEXT, np.int32),
+            speech_ids=np.full(fine, speech_pad, np.int32),
+            has_waveform=np.zeros(grid, bool),
+            frame_index=np.full(fine, NO_FRAME, np.int32),
+            segment_ids=np.zeros(grid, np.int32),
+            positions=np.zeros(grid, np.int32),
+            labels=np.full(grid, IGNORE, np.int32),
+            speech_labels=np.full(fine, IGNORE, np.int32),
+            mel_windows=np.zeros(windows, np.float32),
+            mel_lengths=np.zeros(windows[0], np.int32),
+        )
+
 
 @struct.dataclass
 class ModelOutput:

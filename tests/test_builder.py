@@ -62,7 +62,7 @@ def test_a_killed_build_leaves_nothing_to_load_and_a_whole_one_is_reused(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(SpokenArithmetic, "_generate_examples", killed)
         build(WORLD, tmp_path)
-    assert not list(tmp_path.rglob("1.0.0"))
+    assert not list(tmp_path.rglob(str(SpokenArithmetic.VERSION)))
     made = build(WORLD, tmp_path)
     assert len(read(made, "train")) == len(rows(WORLD)["train"])
 
@@ -83,7 +83,7 @@ def test_a_missing_voice_and_a_missing_split_are_named(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_finds_its_rows(toy_rows: dict[str, list[Row]], task: str) -> None:
     view = TASKS[task]
-    split = "text" if task in ("text_qa", "text_facts") else "train"
+    split = "text" if task in ("text_qa", "text_statements", "text_facts") else "train"
     found = conversations(toy_rows[split], task)
     by_id = {f"{row.id}:{task}": row for row in toy_rows[split]}
     for conversation in found:

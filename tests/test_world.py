@@ -53,7 +53,7 @@ def test_held_out_questions_share_neither_content_nor_voice_with_training(world:
         assert not asked[a] & asked[b]
         assert not voices[a] & voices[b]
         assert not timbres[a] & timbres[b]
-    assert {name: len(found) for name, found in voices.items()} == {"train": 36, "dev": 2, "test": 2}
+    assert {name: len(found) for name, found in voices.items()} == {"train": 45, "dev": 2, "test": 2}
     assert len(made["test"]) == 37 * len(TEMPLATES) * 2
     held = asked["dev"] | asked["test"]
     for row in made["train"]:
@@ -111,8 +111,9 @@ def test_a_seed_gives_one_world() -> None:
     [
         ({"limit": 11}, "limit 11 is not in 1..10"),
         ({"test_pairs": 200}, "test_pairs .* is 213, but limit 10 allows at most"),
-        ({"clips_per_pair": 109}, "clips_per_pair 109 exceeds the 108"),
-        ({"read_aloud": 9000}, "is 9300, but there are"),
+        ({"clips_per_pair": 136}, "clips_per_pair 136 exceeds the 135"),
+        ({"read_aloud": 9000}, "read_aloud is 9000, but there are 5082 sentences"),
+        ({"transcribe": 5082}, "transcribe is 5082, but there are 5032 sentences"),
     ],
 )
 def test_a_world_that_cannot_be_is_refused(change: dict[str, int], words: str) -> None:

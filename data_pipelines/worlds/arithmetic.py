@@ -1,7 +1,9 @@
 """The toy world: spoken sums and differences whose replies restate the question, and text facts of a wider world.
 
 Held out is content (pairs of operands) and voice. Text pre-training knows every pair, so that a held-out spoken
-question asks an unseen voice's way for knowledge learnt as text.
+question asks an unseen voice's way for knowledge learnt as text. It meets every pair as a statement too, after a
+request that does not name it: a model that finds the result from what it has written itself finds it whichever way
+the question came.
 """
 
 import csv
@@ -20,6 +22,7 @@ from fac_jax.types import InputError
 FACTS = Path(__file__).with_name("facts.tsv")
 TEMPLATES: tuple[str, ...] = ("what is {}", "how much is {}", "tell me {}")
 READ_ALOUD = "say: {}"
+STATE = {"plus": "name a sum", "minus": "name a difference"}
 NUMBERS: tuple[str, ...] = (
     *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"),
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
@@ -39,7 +42,7 @@ class WorldConfig:
       test_pairs: pairs that only test questions ask aloud.
       dev_pairs: pairs that only dev questions ask aloud (model selection).
       clips_per_pair: spoken training questions a pair.
-      read_aloud: training rows that read a random sentence aloud.
+      read_aloud: training rows that read a random sentence aloud ("nine is two plus five").
       transcribe: training rows that write a spoken random sentence down.
       train_voices: user voices of training rows.
       dev_voices: user voices of dev rows.
@@ -63,7 +66,9 @@ class WorldConfig:
         *("en-gb-x-rp+shelby", "en-gb-scotland", "en-gb-scotland+m4", "en-gb-scotland+m6", "en-gb-scotland+linda"),
         *("en-gb-scotland+max", "en-gb-scotland+michel", "en-gb-scotland+aunty", "en-029+m6", "en-029+m8"),
         *("en-029+ed", "en-029+miguel", "en-gb-x-gbclan+f1", "en-gb-x-gbclan+quincy", "en-gb-x-gbclan+pablo"),
-        *("en-gb-x-gbcwmd+linda", "en-gb-x-gbcwmd+rob", "en-gb-x-gbcwmd+anika"),
+        *("en-gb-x-gbcwmd+linda", "en-gb-x-gbcwmd+rob", "en-gb-x-gbcwmd+anika", "en-us+f2", "en-us-nyc+f5"),
+        *("en-gb-x-rp+f3", "en-gb-x-rp+Alicia", "en-gb-scotland+f3", "en-gb-scotland+Annie", "en-029+f2"),
+        *("en-gb-x-gbcwmd+f3", "en-gb-x-gbclan+Michael"),
     )
     dev_voices: tuple[str, ...] = ("en-us+m5", "en-gb-scotland+steph")
     test_voices: tuple[str, ...] = ("en-us+m7", "en-gb-x-rp+f4")
@@ -130,9 +135,9 @@ def facts() -> list[tuple[str, str, str]]:
 def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
     """The rows of every split (`schema.SPLITS`), in a fixed order.
 
-    Splits: "text" has every pair in every template and the facts, without speech; "train" has spoken questions about
-    the train pairs, sentences to read aloud and sentences to write down; "dev" and "test" have each of their pairs in
-    every template by each of their voices.
+    Splits: "text" has every pair in every template and as a statement, and the facts, without speech; "train" has
+    spoken questions about the train pairs, sentences to read aloud and sentences to write down; "dev" and "test" have
+    each of their pairs in every template by each of their voices.
 
     Raises:
       InputError: see `split_pairs`; or more clips or sentences asked for than there are.
@@ -162,9 +167,7 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
         for i in rng.permutation(len(ways))[: config.clips_per_pair]:
             train.append(ask("train", pair, *ways[i]))
 
-    held_replies = {reply(pair) for split in ("dev", "test") for pair in by_split[split]}
-    sentences = _sentences(config, held_replies, rng)
-    for number, sentence in enumerate(itertools.islice(sentences, config.read_aloud)):
+    for number, sentence in enumerate(_turned_sentences(config, rng)):
         train.append(
             RowSpec(
                 id=f"train-read_aloud-{number}",
@@ -174,7 +177,8 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
                 assistant_voice=config.assistant,
             )
         )
-    for number, sentence in enumerate(itertools.islice(sentences, config.transcribe)):
+    held_replies = {reply(pair) for split in ("dev", "test") for pair in by_split[split]}
+    for number, sentence in enumerate(_sentences(config, held_replies, rng)):
         train.append(
             RowSpec(
                 id=f"train-transcribe-{number}",
@@ -193,18 +197,33 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
     return {"text": _text_rows(pairs(config.limit)), "train": train, **held}
 
 
-def _sentences(config: WorldConfig, avoid: set[str], rng: np.random.Generator) -> Iterator[str]:
-    """Distinct random sentences of the world's words, right and wrong ones, without those to avoid."""
+def _sentences(config: WorldConfig, avoid: set[str], rng: np.random.Generator) -> list[str]:
+    """Distinct random replies to transcribe, right and wrong ones, without those to avoid."""
+    made = [f"{asked} is {result}" for asked, result in _claims(config)]
+    return _draw("transcribe", config.transcribe, [sentence for sentence in made if sentence not in avoid], rng)
+
+
+def _turned_sentences(config: WorldConfig, rng: np.random.Generator) -> list[str]:
+    """Distinct random sentences to read aloud, "nine is two plus five".
+
+    Result first, so that a voice learns every word and every neighbour of it, while no read sentence puts a wrong
+    result behind a sum: an LLM that is taught both would not trust its own sums.
+    """
+    made = [f"{result} is {asked}" for asked, result in _claims(config)]
+    return _draw("read_aloud", config.read_aloud, made, rng)
+
+
+def _claims(config: WorldConfig) -> Iterator[tuple[str, str]]:
+    """(sum or difference, result) in words, right and wrong."""
     operands, results = range(config.limit + 1), range(2 * config.limit + 1)
-    every = list(itertools.product(operands, OPERATIONS, operands, results))
-    wanted = config.read_aloud + config.transcribe
-    if wanted > len(every) - len(avoid):
-        raise InputError(f"read_aloud + transcribe is {wanted}, but there are {len(every) - len(avoid)} sentences")
-    for i in rng.permutation(len(every)):
-        left, operation, right, result = every[i]
-        sentence = f"{say((left, operation, right))} is {NUMBERS[result]}"
-        if sentence not in avoid:
-            yield sentence
+    for left, operation, right, result in itertools.product(operands, OPERATIONS, operands, results):
+        yield say((left, operation, right)), NUMBERS[result]
+
+
+def _draw(name: str, count: int, every: Sequence[str], rng: np.random.Generator) -> list[str]:
+    if count > len(every):
+        raise InputError(f"{name} is {count}, but there are {len(every)} sentences")
+    return [every[i] for i in rng.permutation(len(every))[:count]]
 
 
 def _text_rows(every: Sequence[Pair]) -> list[RowSpec]:
@@ -213,7 +232,11 @@ def _text_rows(every: Sequence[Pair]) -> list[RowSpec]:
         for pair in every
         for i, template in enumerate(TEMPLATES)
     ]
+    stated = [
+        RowSpec(f"text-statement-{'_'.join(map(str, pair))}", "statement", STATE[pair[1]], reply(pair))
+        for pair in every
+    ]
     wider = [
         RowSpec(f"text-fact-{number}", "fact", question, answer) for number, (_, question, answer) in enumerate(facts())
     ]
-    return asked + wider
+    return asked + stated + wider

@@ -14,7 +14,7 @@ from fac_jax.models.backbone import Backbone
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.refined_head import RefinedHead
 from fac_jax.models.speech_embedder import SpeechEmbedder
-from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, Kind, ModelOutput, Params
+from fac_jax.types import IGNORE, NO_TEXT, Batch, Kind, ModelOutput, Params
 
 Heads = Literal["joint", "text"]
 
@@ -105,17 +105,10 @@ def boxed_params(config: ModelConfig, rng: jax.Array) -> Params:
 
 def empty_batch(config: ModelConfig, rows: int, length: int, windows: int) -> Batch:
     """A batch of padding alone, `[rows, length]` LLM positions and `windows` encoder windows."""
-    grid, fine = (rows, length), (rows, length, config.group_size)
-    return Batch(
-        text_ids=jnp.full(grid, config.special.pad, jnp.int32),
-        kind=jnp.full(grid, Kind.TEXT, jnp.int32),
-        speech_ids=jnp.full(fine, config.special.speech_pad, jnp.int32),
-        has_waveform=jnp.zeros(grid, bool),
-        frame_index=jnp.full(fine, NO_FRAME, jnp.int32),
-        segment_ids=jnp.zeros(grid, jnp.int32),
-        positions=jnp.zeros(grid, jnp.int32),
-        labels=jnp.full(grid, IGNORE, jnp.int32),
-        speech_labels=jnp.full(fine, IGNORE, jnp.int32),
-        mel_windows=jnp.zeros((windows, config.audio.mel_frames, config.audio.mel_bins), jnp.float32),
-        mel_lengths=jnp.zeros((windows,), jnp.int32),
+    return Batch.padding(
+        (rows, length),
+        (windows, config.audio.mel_frames, config.audio.mel_bins),
+        group_size=config.group_size,
+        pad=config.special.pad,
+        speech_pad=config.special.speech_pad,
     )
