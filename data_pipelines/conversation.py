@@ -75,9 +75,15 @@ TASKS: dict[str, Task] = {
     "s2t": Task(("qa",), "speech", "text"),
     "s2s": Task(("qa",), "speech", "speech"),
     "t2s": Task(("read_aloud",), "text", "speech"),
+    "t2s_statements": Task(("statement",), "text", "speech"),
     "t2s_qa": Task(("qa",), "text", "speech"),
     "asr": Task(("qa", "transcribe"), "speech", "text", answer="question", instruction=TRANSCRIBE),
 }
+
+
+def is_spoken(task: str) -> bool:
+    """Whether a task's replies are spoken; False for a task that does not exist."""
+    return task in TASKS and TASKS[task].assistant == "speech"
 
 
 def conversations(rows: Iterable[Row], task: str) -> list[Conversation]:

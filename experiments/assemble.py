@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 from data_pipelines.augment import AugmentConfig
 from data_pipelines.builder import build, read
 from data_pipelines.collate import budget
-from data_pipelines.conversation import TASKS, Conversation, conversations, corpus
+from data_pipelines.conversation import TASKS, Conversation, conversations, corpus, is_spoken
 from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
 from data_pipelines.loading import LoadingConfig, load
@@ -100,7 +100,7 @@ class Materials:
         Raises:
           InputError: see `examples`; a task without rows.
         """
-        counts = stage.data["counts"]
+        counts = dict(sorted(stage.data["counts"].items(), key=lambda item: not is_spoken(item[0])))
         tasks = self.examples(list(counts))
         seq_len, windows = budget(tasks, counts, self.model)
         loading = LoadingConfig(counts, seq_len, windows, stage.seed, self.augment)
@@ -185,13 +185,19 @@ def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
       InputError: a stage that is not described, or a key that stages do not have.
     """
     values = config.to_dict()
-    described = values["stages"]
+    described = {name: {**stage, "spoken_rows": _spoken_rows(stage)} for name, stage in values["stages"].items()}
     unknown = [name for name in values["recipe"] if name not in described]
     if unknown:
         raise InputError(f"recipe lists stage {unknown[0]}, config.stages has {', '.join(described)}")
     return tuple(
         from_values(StageConfig, {"name": name, **described[name]}, f"stages.{name}") for name in values["recipe"]
     )
+
+
+def _spoken_rows(stage: Mapping[str, Any]) -> int | None:
+    """Rows of a stage's batch with a spoken reply; `Materials.data` lays them first."""
+    counts = stage.get("data", {}).get("counts", {})
+    return sum(count for task, count in counts.items() if is_spoken(task)) or None
 
 
 def make_recipe(config: ConfigDict, model: ModelConfig) -> Recipe:

@@ -83,6 +83,21 @@ def test_read_aloud_and_transcription_rows_say_what_they_show(world: WorldConfig
     assert len(set(sentences)) == len(sentences)
 
 
+def test_statements_are_asked_for_without_naming_the_pair_and_spoken_for_train_pairs_alone(world: WorldConfig) -> None:
+    made = rows(world)
+    stated = {split: [r for r in made[split] if r.kind == "statement"] for split in made}
+    assert {r.reply for r in stated["text"]} == {reply(pair) for pair in pairs(world.limit)}
+    assert {r.reply for r in stated["train"]} == {reply(pair) for pair in split_pairs(world)["train"]}
+    assert {r.question for r in stated["train"]} == {"name a sum", "name a difference"}
+    assert all(r.assistant_voice == world.assistant for r in stated["train"])
+    assert not stated["dev"] and not stated["test"]
+
+
+def test_no_sentence_read_aloud_puts_a_wrong_result_behind_a_sum(world: WorldConfig) -> None:
+    read = [r.reply for r in rows(world)["train"] if r.kind == "read_aloud"]
+    assert not {sentence.partition(" is ")[0] for sentence in read} - set(NUMBERS)
+
+
 def test_one_voice_answers_and_ids_are_unique(world: WorldConfig) -> None:
     every = [row for split in rows(world).values() for row in split]
     assert len({row.id for row in every}) == len(every)

@@ -136,8 +136,8 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
     """The rows of every split (`schema.SPLITS`), in a fixed order.
 
     Splits: "text" has every pair in every template and as a statement, and the facts, without speech; "train" has
-    spoken questions about the train pairs, sentences to read aloud and sentences to write down; "dev" and "test" have
-    each of their pairs in every template by each of their voices.
+    spoken questions about the train pairs, spoken statements of them, sentences to read aloud and sentences to write
+    down; "dev" and "test" have each of their pairs in every template by each of their voices.
 
     Raises:
       InputError: see `split_pairs`; or more clips or sentences asked for than there are.
@@ -167,6 +167,7 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
         for i in rng.permutation(len(ways))[: config.clips_per_pair]:
             train.append(ask("train", pair, *ways[i]))
 
+    train += [_statement("train", pair, config.assistant) for pair in by_split["train"]]
     for number, sentence in enumerate(_turned_sentences(config, rng)):
         train.append(
             RowSpec(
@@ -226,16 +227,18 @@ def _draw(name: str, count: int, every: Sequence[str], rng: np.random.Generator)
     return [every[i] for i in rng.permutation(len(every))[:count]]
 
 
+def _statement(split: str, pair: Pair, voice: Voice | None) -> RowSpec:
+    name = f"{split}-statement-{'_'.join(map(str, pair))}"
+    return RowSpec(name, "statement", STATE[pair[1]], reply(pair), assistant_voice=voice)
+
+
 def _text_rows(every: Sequence[Pair]) -> list[RowSpec]:
     asked = [
         RowSpec(f"text-qa-{'_'.join(map(str, pair))}-{i}", "qa", template.format(say(pair)), reply(pair))
         for pair in every
         for i, template in enumerate(TEMPLATES)
     ]
-    stated = [
-        RowSpec(f"text-statement-{'_'.join(map(str, pair))}", "statement", STATE[pair[1]], reply(pair))
-        for pair in every
-    ]
+    stated = [_statement("text", pair, None) for pair in every]
     wider = [
         RowSpec(f"text-fact-{number}", "fact", question, answer) for number, (_, question, answer) in enumerate(facts())
     ]

@@ -32,12 +32,21 @@ class FunAudioChat(nn.Module):
         self.backbone = Backbone(c, self.attend)
         self.refined_head = RefinedHead(c, self.attend)
 
-    def __call__(self, batch: Batch, heads: Heads = "joint") -> ModelOutput:
-        """Teacher-forced forward pass; `heads="text"` leaves the refined head out."""
+    def __call__(self, batch: Batch, heads: Heads = "joint", spoken_rows: int | None = None) -> ModelOutput:
+        """Teacher-forced forward pass.
+
+        Args:
+          batch: conversations.
+          heads: "text" leaves the refined head out.
+          spoken_rows: rows, from the first, that the refined head is run on; None for all.
+        """
         embedded, text = self.embed(batch)
         visibility = self_visibility(batch.segment_ids, batch.positions, causal=True)
         hidden, _, router = self.backbone(embedded, batch.positions, visibility)
-        speech = self.speak(hidden, text, batch) if heads == "joint" else None
+        speech = None
+        if heads == "joint":
+            fields = (hidden, text, batch.speech_labels, batch.segment_ids, batch.positions)
+            speech = self.speak(*(field[:spoken_rows] for field in fields))
         return ModelOutput(hidden=hidden, speech_hidden=speech, router=router)
 
     def encode_audio(self, mel_windows: jax.Array, mel_lengths: jax.Array) -> jax.Array:
@@ -66,13 +75,14 @@ class FunAudioChat(nn.Module):
         speech = groups * self.config.user_audio_scale
         return jnp.where(kind == Kind.JOINT, joint, jnp.where(kind == Kind.SPEECH, speech, text))
 
-    def speak(self, hidden: jax.Array, text: jax.Array, batch: Batch) -> jax.Array:
-        """Refined head over the whole batch with the labels as its past, `[B, S, G, D]` (model.md section 6)."""
-        labels = batch.speech_labels
+    def speak(
+        self, hidden: jax.Array, text: jax.Array, labels: jax.Array, segment_ids: jax.Array, positions: jax.Array
+    ) -> jax.Array:
+        """Refined head with the speech labels `[B, S, G]` as its past, `[B, S, G, D]` (model.md section 6)."""
         ids = jnp.where(labels == IGNORE, self.config.special.speech_pad, labels)
         shifted = jnp.roll(rearrange(ids, "b s g -> b (s g)"), 1 - self.config.group_size, axis=1)
         previous = self.speech_embedder.lookup(shifted.reshape(labels.shape))
-        return self.refined_head(hidden, text, previous, batch.segment_ids, batch.positions)
+        return self.refined_head(hidden, text, previous, segment_ids, positions)
 
     def text_logits(self, hidden: jax.Array) -> jax.Array:
         """`[.., D] -> float32 [.., V]`."""

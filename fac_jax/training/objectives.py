@@ -32,22 +32,30 @@ def next_labels(labels: Array, segment_ids: Array) -> jax.Array:
 
 
 def sft_loss(
-    model: FunAudioChat, params: Params, batch: Batch, text_weight: float, speech_weight: float, chunk: int
+    model: FunAudioChat,
+    params: Params,
+    batch: Batch,
+    text_weight: float,
+    speech_weight: float,
+    chunk: int,
+    spoken_rows: int | None = None,
 ) -> tuple[jax.Array, Metrics]:
     """Cross-entropy of both streams and the router's loss (model.md section 7).
 
     LLM position s predicts text label s + 1; fine position p = iG + j predicts speech label p + G, that is token j of
-    group i + 1. Both are means over kept labels, in float32. With `speech_weight` 0 the refined head is not run.
+    group i + 1. Both are means over kept labels, in float32. With `speech_weight` 0 the refined head is not run;
+    else it is run on the first `spoken_rows` rows, the only ones that may have speech labels (None for all).
     """
     heads = "joint" if speech_weight else "text"
-    out = cast(ModelOutput, model.apply({"params": params}, batch, heads=heads))
+    out = cast(ModelOutput, model.apply({"params": params}, batch, heads=heads, spoken_rows=spoken_rows))
     labels = next_labels(batch.labels, batch.segment_ids)
     text = chunked_cross_entropy(out.hidden, text_unembedding(params, model.config), labels, chunk)
     loss = text_weight * text.mean()
     metrics = {"text_loss": text.mean(), "text_accuracy": text.accuracy(), "text_labels": text.count}
     if out.speech_hidden is not None:
         hidden = rearrange(out.speech_hidden, "b s g d -> b (s g) d")
-        labels = rearrange(next_labels(batch.speech_labels, batch.segment_ids), "b s g -> b (s g)")
+        labels = next_labels(batch.speech_labels, batch.segment_ids)[:spoken_rows]
+        labels = rearrange(labels, "b s g -> b (s g)")
         speech = chunked_cross_entropy(hidden, speech_unembedding(params), labels, chunk * model.config.group_size)
         loss += speech_weight * speech.mean()
         metrics |= {
@@ -87,4 +95,5 @@ def make_objective(stage: StageConfig, model: FunAudioChat) -> Objective:
     """The objective that a stage names."""
     if stage.loss == "ctc":
         return lambda params, batch: encoder_ctc_loss(model, params, batch)
-    return lambda params, batch: sft_loss(model, params, batch, stage.text_weight, stage.speech_weight, stage.chunk)
+    weights = (stage.text_weight, stage.speech_weight)
+    return lambda params, batch: sft_loss(model, params, batch, *weights, stage.chunk, stage.spoken_rows)

@@ -19,6 +19,8 @@ class StageConfig:
       trainable: regular expressions of the parameter paths that train ("" matches all, "encoder/" the encoder).
       text_weight: lambda, weight of the text loss.
       speech_weight: mu, weight of the speech loss; at 0 the refined head is not run.
+      spoken_rows: how many rows of a batch, the first ones, can have speech labels: the refined head is run on them
+        alone. None for all.
       chunk: LLM positions whose logits are held at once.
       seed: of the data's order, and of the parameters in the first stage.
       checkpoint_every: steps between checkpoints.
@@ -34,6 +36,7 @@ class StageConfig:
     trainable: tuple[str, ...] = ("",)
     text_weight: float = 1.0
     speech_weight: float = 1.0
+    spoken_rows: int | None = None
     chunk: int = 256
     seed: int = 0
     checkpoint_every: int = 100
