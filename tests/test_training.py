@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy_training
-from toy_training import MODEL, ToyData, make_batch, recipe, stage, warmup
+from toy_training import MODEL, ROWS, ToyData, make_batch, recipe, stage, warmup
 
 from experiments import launch
 from experiments.recipe import Recipe, run_recipe
@@ -220,6 +220,19 @@ def test_losses_are_those_of_shifted_labels(params: Params) -> None:
     np.testing.assert_allclose(metrics["text_loss"], text.mean(), rtol=1e-5)
     np.testing.assert_allclose(loss, 2 * text.mean() + speech.mean() / 2, rtol=1e-5)
     assert metrics["speech_labels"] == (fine[:, group:] != IGNORE).sum()
+
+
+def test_leaving_unspoken_rows_out_of_the_head_changes_nothing(params: Params) -> None:
+    model, batch, spoken = FunAudioChat(MODEL), make_batch(0), ROWS - 1
+    labels = np.where(np.arange(ROWS)[:, None, None] < spoken, batch.speech_labels, IGNORE)
+    batch = batch.replace(speech_labels=labels)
+
+    def loss(p: Params, rows: int | None) -> jax.Array:
+        return sft_loss(model, p, batch, 1.0, 1.0, 256, rows)[0]
+
+    whole, part = (jax.jit(jax.value_and_grad(lambda p, rows=rows: loss(p, rows)))(params) for rows in (None, spoken))
+    assert model.apply({"params": params}, batch, spoken_rows=spoken).speech_hidden.shape[0] == spoken
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), whole, part)
 
 
 def test_without_speech_weight_the_head_is_not_run(params: Params) -> None:

@@ -15,6 +15,10 @@ from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import Metrics, Objective
 from fac_jax.types import IGNORE, NO_FRAME, Array, Batch, Kind, ModelOutput, Params
 
+# Rows as pre-training leaves them (norms 0.3 to 1.1 in the toy world) give logits too flat to learn from: the loss of
+# the quickstart's encoder after 150 steps is 1.24 on them, 0.51 at norm 2, 0.48 at norm 4.
+ROW_NORM = 2.0
+
 
 def next_labels(labels: Array, segment_ids: Array) -> jax.Array:
     """What every LLM position is to predict: the label of the position after it, if it belongs to the same segment.
@@ -75,7 +79,8 @@ def encoder_ctc_loss(model: FunAudioChat, params: Params, batch: Batch) -> tuple
     """CTC of the user's 25 Hz encoder frames against the row's text labels, scored by the text embedding.
 
     For transcription rows, whose labels are the words of their audio. A frame's logits are its products with the rows
-    of the text embedding; the pad id is the blank. Markup (pad, end of turn, audio marks) is left out of the targets.
+    of the text embedding, all brought to one norm; the pad id is the blank. Markup (pad, end of turn, audio marks) is left
+    out of the targets.
     """
     special = model.config.special
     windows = model.apply({"params": params}, batch.mel_windows, batch.mel_lengths, method="encode_audio")
@@ -83,7 +88,8 @@ def encoder_ctc_loss(model: FunAudioChat, params: Params, batch: Batch) -> tuple
     heard = (batch.kind == Kind.SPEECH)[..., None] & (batch.frame_index != NO_FRAME)
     index = rearrange(batch.frame_index, "b s g -> b (s g)")
     picked = jnp.take(frames, index, axis=0, mode="clip")
-    table = params["backbone"]["embed"]["embedding"].astype(picked.dtype)
+    table = params["backbone"]["embed"]["embedding"]
+    table = (ROW_NORM * table / jnp.linalg.norm(table, axis=1, keepdims=True)).astype(picked.dtype)
     logits = jnp.einsum("btd,vd->btv", picked, table, preferred_element_type=jnp.float32)
     markup = jnp.array([IGNORE, special.pad, special.eos, special.audio_bos, special.audio_eos, special.sil])
     kept = ~jnp.isin(batch.labels, markup)
