@@ -79,8 +79,8 @@ def encoder_ctc_loss(model: FunAudioChat, params: Params, batch: Batch) -> tuple
     """CTC of the user's 25 Hz encoder frames against the row's text labels, scored by the text embedding.
 
     For transcription rows, whose labels are the words of their audio. A frame's logits are its products with the rows
-    of the text embedding, all brought to one norm; the pad id is the blank. Markup (pad, end of turn, audio marks) is left
-    out of the targets.
+    of the text embedding, all brought to one norm; the pad id is the blank. Markup (pad, end of turn, audio
+    marks) is left out of the targets.
     """
     special = model.config.special
     windows = model.apply({"params": params}, batch.mel_windows, batch.mel_lengths, method="encode_audio")
