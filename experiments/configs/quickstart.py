@@ -39,10 +39,10 @@ def get_config() -> ConfigDict:
                 "processes": 2,
             },
             "stages": {
-                "text": stage(seed, 300, 3e-3, text(34, 14, 12), speech_weight=0.0),
-                "ears": stage(seed, 300, 4e-3, {"asr": 32}, loss="ctc", trainable=("encoder/",)),
-                "listen": stage(seed, 150, 2e-3, {"s2t": 22, **text(5, 4, 1)}, speech_weight=0.0),
-                "speak": stage(seed, 620, 2e-3, {"s2s": 10, "t2s": 5, "t2s_statements": 3, "s2t": 2, **text(1, 2, 1)}),
+                "text": stage(seed, 270, 3e-3, text(34, 14, 12), speech_weight=0.0),
+                "ears": stage(seed, 400, 4e-3, {"asr": 32}, loss="ctc", trainable=("encoder/",)),
+                "listen": stage(seed, 230, 2e-3, {"s2t": 22, **text(5, 4, 1)}, speech_weight=0.0),
+                "speak": stage(seed, 560, 2e-3, {"s2s": 10, "t2s": 5, "t2s_statements": 3, "s2t": 2, **text(1, 2, 1)}),
             },
         }
     )
