@@ -10,7 +10,7 @@ from data_pipelines.schema import Kind, Row
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT, Role
 from fac_jax.types import InputError
 
-Modality: TypeAlias = Literal["text", "speech"]
+Modality: TypeAlias = Literal["text", "speech", "silence"]
 TRANSCRIBE = "write down what you hear"
 
 
@@ -22,7 +22,8 @@ class Turn:
       role: who speaks.
       text: a user's words, or the instruction beside a user's audio; a reply's text, also where it is spoken.
       wave: float32 `[N]` at 16 kHz, None for a turn that is only text.
-      speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed.
+      speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed. A reply with none
+        (T = 0) is laid as a spoken one, its text beside silence: the text is learnt, silence is not.
       mel: float32 `[M, 128]` log-mel at 100 Hz of a user's `wave`, None where it is not computed yet.
     """
 
@@ -55,7 +56,7 @@ class Task:
     Attributes:
       kinds: kinds of rows that have it.
       user: how the question comes; speech with `instruction` as text beside it.
-      assistant: how the answer is given; speech has its text beside it.
+      assistant: how the answer is given; speech has its text beside it, silence too.
       answer: the row's field that is answered.
       instruction: text beside a spoken question.
     """
@@ -76,6 +77,8 @@ TASKS: dict[str, Task] = {
     "s2s": Task(("qa",), "speech", "speech"),
     "t2s": Task(("read_aloud",), "text", "speech"),
     "t2s_statements": Task(("statement",), "text", "speech"),
+    "silent_qa": Task(("qa",), "text", "silence"),
+    "silent_statements": Task(("statement",), "text", "silence"),
     "t2s_qa": Task(("qa",), "text", "speech"),
     "asr": Task(("qa", "transcribe"), "speech", "text", answer="question", instruction=TRANSCRIBE),
 }
@@ -118,7 +121,7 @@ def corpus(tasks: Mapping[str, Iterable[Conversation]]) -> Iterator[str]:
 
 def _has_audio(row: Row, task: Task) -> bool:
     heard = task.user == "text" or row.user_audio is not None
-    return heard and (task.assistant == "text" or row.assistant_audio is not None)
+    return heard and (task.assistant != "speech" or row.assistant_audio is not None)
 
 
 def _converse(row: Row, task: str) -> Conversation:
@@ -127,5 +130,7 @@ def _converse(row: Row, task: str) -> Conversation:
     spoken = view.assistant == "speech"
     heard = view.user == "speech"
     user = Turn("user", view.instruction if heard else row.question, wave=row.user_audio if heard else None)
-    assistant = Turn("assistant", answer, wave=row.assistant_audio if spoken else None)
-    return Conversation(f"{row.id}:{task}", SYSTEM_JOINT if spoken else SYSTEM_TEXT, (user, assistant))
+    silence = np.zeros(0, np.int32) if view.assistant == "silence" else None
+    assistant = Turn("assistant", answer, wave=row.assistant_audio if spoken else None, speech=silence)
+    system = SYSTEM_TEXT if view.assistant == "text" else SYSTEM_JOINT
+    return Conversation(f"{row.id}:{task}", system, (user, assistant))

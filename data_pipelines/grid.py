@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from data_pipelines.conversation import Conversation, Turn
-from data_pipelines.features import mels, speech_tokens
+from data_pipelines.features import is_silent, mels, speech_tokens
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text import chat
 from fac_jax.text.chat import AudioPiece, Piece, TextPiece
@@ -136,16 +136,19 @@ def lay(
     """
     parts: list[dict[str, np.ndarray]] = []
     heard: list[np.ndarray] = []
-    seconds, windows, ends_speech = 0.0, 0, False
+    seconds, windows, ends_speech, ends_silence = 0.0, 0, False, False
     for piece in pieces:
         if isinstance(piece, TextPiece):
+            # When a silent reply is over is not to be learnt: a spoken one goes on behind its text.
+            piece = dataclasses.replace(piece, loss=False) if ends_silence else piece
             parts.append(_text(piece, model, ends_speech))
-            ends_speech = False
+            ends_speech, ends_silence = False, False
             continue
         turn = audios[piece.audio]
         if piece.joint:
             parts.append(_joint(row, piece, turn, model))
-            ends_speech = piece.loss
+            ends_silence = is_silent(turn)
+            ends_speech = piece.loss and not ends_silence
         else:
             parts.append(_heard(row, turn, model, windows))
             if turn.mel is not None:
@@ -225,7 +228,9 @@ def _joint(row: str, piece: AudioPiece, turn: Turn, model: ModelGrid) -> dict[st
     speech[delay:tokens] = _units(row, turn, model)
     fields["text_ids"][:] = model.special.sil
     fields["text_ids"][: len(piece.text_ids)] = piece.text_ids
-    if piece.loss:
+    if piece.loss and is_silent(turn):
+        fields["labels"][: len(piece.text_ids)] = piece.text_ids
+    elif piece.loss:
         fields["labels"][:] = fields["text_ids"]
         fields["speech_labels"][:] = fields["speech_ids"]
         fields["speech_labels"].reshape(-1)[tokens : groups * model.group_size] = IGNORE

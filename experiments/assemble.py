@@ -36,7 +36,7 @@ from fac_jax.types import InputError
 T = TypeVar("T")
 
 # Read from the split without speech; all others from "train".
-TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts")
+TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts", "silent_qa", "silent_statements")
 
 
 @dataclasses.dataclass(frozen=True)

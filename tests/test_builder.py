@@ -14,6 +14,7 @@ from data_pipelines.conversation import TASKS, conversations
 from data_pipelines.schema import SPLITS, Row
 from data_pipelines.synthesis import Voice
 from data_pipelines.worlds.arithmetic import rows
+from experiments.assemble import TEXT_SPLIT_TASKS
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.types import InputError
 
@@ -83,7 +84,7 @@ def test_a_missing_voice_and_a_missing_split_are_named(tmp_path: Path, monkeypat
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_finds_its_rows(toy_rows: dict[str, list[Row]], task: str) -> None:
     view = TASKS[task]
-    split = "text" if task in ("text_qa", "text_statements", "text_facts") else "train"
+    split = "text" if task in TEXT_SPLIT_TASKS else "train"
     found = conversations(toy_rows[split], task)
     by_id = {f"{row.id}:{task}": row for row in toy_rows[split]}
     for conversation in found:
@@ -92,8 +93,9 @@ def test_every_task_finds_its_rows(toy_rows: dict[str, list[Row]], task: str) ->
         heard = (row.user_audio, view.instruction) if view.user == "speech" else (None, row.question)
         assert user.wave is heard[0] and user.text == heard[1]
         assert (assistant.wave is not None) == (view.assistant == "speech")
+        assert (assistant.speech is not None) == (view.assistant == "silence")
         assert assistant.text == (row.question if task == "asr" else row.reply)
-        assert conversation.system == (SYSTEM_JOINT if view.assistant == "speech" else SYSTEM_TEXT)
+        assert conversation.system == (SYSTEM_TEXT if view.assistant == "text" else SYSTEM_JOINT)
 
 
 def test_tasks_without_rows_are_refused(toy_rows: dict[str, list[Row]]) -> None:

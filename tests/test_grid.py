@@ -147,6 +147,20 @@ def test_a_text_longer_than_its_speech_gets_more_positions(tokenizer: Tokenizer,
     assert (labels[3:] == model.special.speech_pad).all()
 
 
+def test_a_silent_reply_teaches_its_text_alone(tokenizer: Tokenizer, model: ModelConfig) -> None:
+    turns = (Turn("user", "say it"), Turn("assistant", "one plus one is two", speech=np.zeros(0, np.int32)))
+    example = encode(Conversation("silent", "", turns), tokenizer, model)
+    text = tokenizer.encode("one plus one is two")
+    joint = np.flatnonzero(example.kind == Kind.JOINT)
+    assert example.text_ids[joint].tolist() == example.labels[joint].tolist() == text
+    learnt = np.flatnonzero(example.labels != IGNORE)
+    assert learnt.tolist() == [joint[0] - 1, *joint]  # audio_bos opens it; where it ends is not learnt
+    assert (example.speech_labels == IGNORE).all()
+    units = example.speech_ids[joint].reshape(-1)
+    assert set(units[10:].tolist()) == {model.special.speech_pad}
+    assert example.audio_seconds == 0
+
+
 def test_generation_prompts_are_prefixes_of_what_is_trained(
     toy_rows: dict[str, list[Row]], tokenizer: Tokenizer, model: ModelConfig
 ) -> None:
