@@ -4,8 +4,10 @@ WORKERS ?= 2
 QUICKSTART ?= --workdir runs/quickstart
 BIN := .venv/bin
 STAMP := .venv/.installed
+TORCH_BIN := .venv-torch/bin
+TORCH_STAMP := .venv-torch/.installed
 
-.PHONY: install quickstart test test-slow test-browser benchmark lint format clean
+.PHONY: install quickstart test test-slow test-browser test-torch benchmark lint format clean
 
 install: $(STAMP)
 
@@ -27,6 +29,16 @@ test-slow: $(STAMP)
 test-browser: $(STAMP)
 	$(BIN)/python -m pytest -q -m browser
 
+# PyTorch and transformers stay apart from everything else; they are there to be compared with.
+$(TORCH_STAMP): requirements.txt pyproject.toml
+	@echo "Installing into .venv-torch"
+	test -x $(TORCH_BIN)/python || $(PYTHON) -m venv .venv-torch
+	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch]'
+	@touch $@
+
+test-torch: $(TORCH_STAMP)
+	$(TORCH_BIN)/python -m pytest -q tests/pytorch/transformers_parity.py
+
 benchmark: $(STAMP)
 	$(BIN)/python -m experiments.benchmark
 
@@ -40,4 +52,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .cache .pytest_cache .ruff_cache build dist *.egg-info runs
+	rm -rf .venv .venv-torch .cache .pytest_cache .ruff_cache build dist *.egg-info runs

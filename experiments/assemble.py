@@ -1,11 +1,12 @@
-"""From a config and nothing else to what training needs: data, codec, tokenizer, model, stages.
+"""From a config to what training needs: data, codec, tokenizer, model, stages.
 
-WORKDIR/codec/                     unit codec, fitted on the replies of the training rows
-WORKDIR/tokenizer/tokenizer.json   trained on the texts of all rows to train on
+WORKDIR/codec/       fitted on the replies of the training rows, or that of the model to start from
+WORKDIR/tokenizer/   trained on the texts of all rows to train on, or that of the model to start from
 """
 
 import dataclasses
 import functools
+import shutil
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,12 +24,14 @@ from data_pipelines.loading import LoadingConfig, load
 from data_pipelines.schema import Row
 from data_pipelines.worlds.arithmetic import WorldConfig
 from experiments.recipe import Recipe, claim
+from fac_jax.checkpoint.assets import CODEC, TOKENIZER, copy_assets, trained_assets
+from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
-from fac_jax.models.config import ModelConfig
+from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.presets import preset
-from fac_jax.text.special_ids import speech_special_ids
-from fac_jax.text.tokenizer import FILE, Tokenizer, train_tokenizer
+from fac_jax.text.special_ids import TEXT_SPECIALS, speech_special_ids
+from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
@@ -117,37 +120,99 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
 
     Args:
       data: of the recipe.
-      model: `preset` and changes of it (`presets.preset`).
+      model: `preset` or `init_from`, and changes (`base_model`).
       workdir: gets the codec and the tokenizer.
       data_dir: holds data sets, each in a folder named after its world.
 
     Raises:
-      InputError: a world that cannot be, an unknown preset or model key.
+      InputError: a world that cannot be, an unknown preset or model key, a model to start from that is not there or
+        whose tokenizer or codec is not its own.
     """
+    initial = initial_folder(model)
+    if initial:
+        copy_once(initial, workdir)
     builder = build(data.world, data_dir, data.processes)
     rows = {split: read(builder, split) for split in builder.info.splits}
-    codec = _codec(data.codec, rows["train"], workdir / "codec")
-    tokenizer = _tokenizer(data.vocab_size, rows, workdir / "tokenizer" / FILE)
-    config = dataclasses.replace(
-        base_model(model),
-        vocab_size=tokenizer.vocab_size,
-        codebook_size=codec.units + len(speech_special_ids(codec.units)),
-        special=tokenizer.special_ids(codec.units),
-    )
+    codec = _codec(data.codec, rows["train"], workdir / CODEC)
+    tokenizer = _tokenizer(data.vocab_size, rows, workdir / "tokenizer")
+    config = base_model(model)
+    if initial:
+        check_fits(config, tokenizer, codec, initial)
+    else:
+        config = dataclasses.replace(
+            config,
+            vocab_size=tokenizer.vocab_size,
+            codebook_size=codec.units + len(speech_special_ids(codec.units)),
+            special=tokenizer.special_ids(codec.units),
+        )
     return Materials(rows, codec, tokenizer, config, data.augment)
 
 
-def base_model(values: Mapping[str, Any]) -> ModelConfig:
-    """The preset that `values` name with their changes; vocabulary and special ids are not those of any data yet.
+def initial_folder(values: Mapping[str, Any]) -> Path | None:
+    """Model of ours that a config's `model` starts from (`init_from`); None for a preset.
 
     Raises:
-      InputError: an unknown preset or key.
+      InputError: neither is named, or there is no such model.
     """
-    changes = dict(values)
+    if "preset" in values:
+        return None
+    if not values.get("init_from"):
+        raise InputError("config key model.init_from is not set: --config.model.init_from=DIR, a model to start from")
+    return resolve(Path(values["init_from"]))
+
+
+def base_model(values: Mapping[str, Any]) -> ModelConfig:
+    """The preset, or the model to start from, that `values` name, with their changes.
+
+    Vocabulary and special ids of a preset are not those of any data yet.
+
+    Raises:
+      InputError: an unknown preset or key, or there is no such model.
+    """
+    initial = initial_folder(values)
+    changes = {key: value for key, value in values.items() if key not in ("preset", "init_from")}
     try:
-        return preset(changes.pop("preset"), **changes)
+        return replace(load_config(initial), **changes) if initial else preset(values["preset"], **changes)
     except ValueError as error:
         raise InputError(str(error)) from error
+
+
+def copy_once(initial: Path, workdir: Path) -> None:
+    """Takes tokenizer and codec of a model to start from, unless an earlier run has.
+
+    Raises:
+      InputError: the model has no tokenizer.
+    """
+    found = trained_assets(initial)
+    if TOKENIZER not in found:
+        raise InputError(f"{initial / TOKENIZER}: no such file; the model's tokenizer is needed")
+    if not (workdir / "tokenizer").exists():
+        codec = found.pop(CODEC, None)
+        if codec:
+            shutil.copytree(codec, workdir / CODEC, dirs_exist_ok=True)
+        beside = workdir / "tokenizer.unfinished"
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir()
+        copy_assets(found, beside)
+        beside.rename(workdir / "tokenizer")
+
+
+def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec, where: Path) -> None:
+    """Holds the tokenizer and the codec against the model that they came to.
+
+    Raises:
+      InputError: the model has no place for their ids, or the tokenizer gives a special token another id.
+    """
+    if tokenizer.vocab_size > config.vocab_size:
+        raise InputError(f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size}")
+    if codec.units > config.units:
+        raise InputError(
+            f"{where}: the codec has {codec.units} units, the model {config.units}; set --config.data.codec.units"
+        )
+    for field, token in TEXT_SPECIALS.items():
+        theirs, ours = tokenizer.token_id(token), getattr(config.special, field)
+        if theirs != ours:
+            raise InputError(f"{where}: the tokenizer gives {token} the id {theirs}, config.json {ours}")
 
 
 def _codec(config: UnitCodecConfig, rows: Sequence[Row], folder: Path) -> Codec:
@@ -157,16 +222,16 @@ def _codec(config: UnitCodecConfig, rows: Sequence[Row], folder: Path) -> Codec:
     return load_codec(folder)
 
 
-def _tokenizer(vocab_size: int, rows: Mapping[str, list[Row]], file: Path) -> Tokenizer:
-    if not file.exists():
+def _tokenizer(vocab_size: int, rows: Mapping[str, list[Row]], folder: Path) -> Tokenizer:
+    if not (folder / TOKENIZER).exists():
         seen = {task: conversations(training_rows(rows, task), task) for task in TASKS}
-        train_tokenizer(corpus(seen), vocab_size, file)
-    return Tokenizer.load(file)
+        train_tokenizer(corpus(seen), vocab_size, folder / TOKENIZER)
+    return Tokenizer.load(folder)
 
 
 def assets(workdir: Path) -> dict[str, Path]:
     """What goes into every finished model beside its parameters."""
-    return {FILE: workdir / "tokenizer" / FILE, "codec": workdir / "codec"}
+    return {file.name: file for file in (workdir / "tokenizer").iterdir()} | {CODEC: workdir / CODEC}
 
 
 def data_config(config: ConfigDict) -> DataConfig:
@@ -202,14 +267,15 @@ def _spoken_rows(stage: Mapping[str, Any]) -> int | None:
 
 def make_recipe(config: ConfigDict, model: ModelConfig) -> Recipe:
     """The recipe of a config, for a model that was fitted to its data."""
-    return Recipe(model, stages(config))
+    return Recipe(model, stages(config), initial_folder(config.to_dict()["model"]))
 
 
 def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials, Recipe]:
     """Checks a config, claims the workdir for it, and makes everything that comes before training.
 
     Args:
-      config: `model` (preset and changes), `data` (`DataConfig`), `stages` by name, `recipe` (their names in order).
+      config: `model` (`preset` or `init_from`, and changes), `data` (`DataConfig`), `stages` by name, `recipe` (their
+        names in order).
       workdir: of the run.
       data_dir: of data sets.
 

@@ -1,8 +1,9 @@
 """The wrapper of every launcher: flags in, one line and exit code 2 for bad input, never a traceback for it."""
 
+import inspect
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -15,19 +16,42 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 
 
-def run(main: Callable[[], None]) -> None:
-    """Parses absl flags, calls `main`, and exits.
+def run(main: Callable[..., None]) -> None:
+    """Parses absl flags, calls `main` with the words that are no flags, its parameters, and exits.
 
     Exit codes: 0; 2 with one line on stderr for wrong flags, unknown config keys and `InputError`; 130 for Ctrl-C.
     """
+    _run(lambda words: main(*_taken(main, words, "")))
 
+
+def run_commands(commands: Mapping[str, Callable[..., None]]) -> None:
+    """As `run`, for a launcher whose first word names a command; words after it are the command's parameters."""
+
+    def main(words: Sequence[str]) -> None:
+        if not words or words[0] not in commands:
+            _refuse(f"give a command: {' | '.join(commands)}")
+        name, *given = words
+        commands[name](*_taken(commands[name], given, f"{name} "))
+
+    _run(main)
+
+
+def _taken(main: Callable[..., None], words: Sequence[str], name: str) -> Sequence[str]:
+    """The words, if there are as many as `main` has parameters."""
+    wanted = [parameter.upper() for parameter in inspect.signature(main).parameters]
+    if len(words) > len(wanted):
+        _refuse(f"unexpected argument {words[len(wanted)]}; options are written --name=value")
+    if len(words) < len(wanted):
+        _refuse(f"{wanted[len(words)]} is missing: {name}{' '.join(wanted)}")
+    return words
+
+
+def _run(main: Callable[[Sequence[str]], None]) -> None:
     def guarded(arguments: Sequence[str]) -> None:
-        if len(arguments) > 1:
-            _refuse(f"unexpected argument {arguments[1]}; options are written --name=value")
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # orbax and tensorflow-datasets tell every step they take
         try:
-            main()
+            main(arguments[1:])
         except InputError as error:
             _refuse(str(error))
         except KeyboardInterrupt:
@@ -50,6 +74,7 @@ def config(flag: flags.FlagHolder[ConfigDict]) -> ConfigDict:
 
 
 def _parse(argv: Sequence[str]) -> list[str]:
+    flags.FLAGS.set_gnu_getopt()  # words and options in any order
     try:
         return flags.FLAGS(argv)
     except flags.Error as error:

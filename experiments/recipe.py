@@ -39,10 +39,12 @@ class Recipe:
     Attributes:
       model: the model of all stages.
       stages: in order.
+      initial: model that the first stage starts from; None for fresh parameters.
     """
 
     model: ModelConfig
     stages: tuple[StageConfig, ...]
+    initial: Path | None = None
 
 
 def run_recipe(
@@ -77,7 +79,7 @@ def run_recipe(
 
 
 def start_folders(recipe: Recipe, workdir: Path) -> list[Path | None]:
-    """For every stage the model it starts from; None for fresh parameters.
+    """For every stage the model it starts from, `recipe.initial` where none is before it; None for fresh parameters.
 
     Raises:
       InputError: two stages of one name, or a `start_from` that names no earlier stage.
@@ -91,7 +93,7 @@ def start_folders(recipe: Recipe, workdir: Path) -> list[Path | None]:
         start = stage.start_from or (before[-1] if before else None)
         if start is not None and start not in before:
             raise InputError(f"stage {stage.name} starts from {start}, which is no stage before it")
-        folders.append(workdir / start / MODEL if start else None)
+        folders.append(workdir / start / MODEL if start else recipe.initial)
     return folders
 
 
@@ -101,7 +103,9 @@ def _start_params(recipe: Recipe, stage: StageConfig, start: Path | None) -> Par
 
     if start is None:
         return jax.jit(init)(stage.seed)
-    return load_params(start, jax.eval_shape(init, 0))[0]
+    expected = jax.eval_shape(init, 0)
+    found = load_params(start, expected)[0]
+    return jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), found, expected)
 
 
 def _run_stage(

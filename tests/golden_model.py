@@ -9,10 +9,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from fac_jax.checkpoint.release import from_release
-from fac_jax.checkpoint.release_batch import release_batch
 from fac_jax.checkpoint.release_config import load_release_config
 from fac_jax.models.config import ModelConfig
-from fac_jax.types import Batch, Params
+from fac_jax.types import Params
 
 FOLDER = Path(__file__).parent / "golden" / "model"
 CASES = ("dense", "moe", "moe_aux", "moe_mixed")
@@ -26,14 +25,6 @@ class Golden:
     config: ModelConfig
     params: Params
     tensors: dict[str, np.ndarray]
-
-    def under(self, prefix: str) -> dict[str, np.ndarray]:
-        """The arrays below `prefix`, by their shorter names."""
-        return {k.removeprefix(prefix): v for k, v in self.arrays.items() if k.startswith(prefix)}
-
-    def training_batch(self) -> tuple[Batch, ModelConfig]:
-        """The recorded training batch, and the configuration under which the release trained on it."""
-        return release_batch(self.under("in/"), self.config), dataclasses.replace(self.config, user_audio_scale=0.5)
 
 
 @functools.cache

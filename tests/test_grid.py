@@ -12,6 +12,7 @@ from data_pipelines.features import add_features, mels
 from data_pipelines.grid import Example, encode, lay
 from data_pipelines.schema import Row
 from fac_jax.audio.mel import log_mel
+from fac_jax.evaluation.recorded import training_batch, under
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.chat import AudioPiece, Piece, TextPiece
 from fac_jax.text.tokenizer import Tokenizer
@@ -47,8 +48,8 @@ def recorded_pieces(ids: np.ndarray, labels: np.ndarray, joint: Iterator[tuple[b
 @pytest.mark.parametrize("case", ["dense", "moe_aux"])
 def test_the_recorded_batch_is_laid_as_the_release_lays_it(case: str) -> None:
     record = golden(case)
-    arrays, config = record.under("in/"), record.config
-    want, _ = record.training_batch()
+    arrays, config = under(record.arrays, "in/"), record.config
+    want, _ = training_batch(record.arrays, record.config)
     counts = arrays["speech_attention_mask"].sum(axis=1)
     features = iter(zip(arrays["input_features"], arrays["feature_attention_mask"], strict=True))
     turns: list[Turn] = []

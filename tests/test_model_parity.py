@@ -1,9 +1,8 @@
-"""The model against the recorded runs of the release: encoder, hidden states, logits, names, full sizes."""
+"""The model against the recorded runs of the release, its names and its full sizes."""
 
 import dataclasses
 import gzip
 import math
-from functools import partial
 
 import jax
 import numpy as np
@@ -14,72 +13,36 @@ from fac_jax.checkpoint.names import TIED_SPEECH_HEAD, release_entries
 from fac_jax.checkpoint.release import from_release, to_release
 from fac_jax.checkpoint.release_batch import release_batch
 from fac_jax.checkpoint.release_config import load_release_config
+from fac_jax.evaluation.recorded import compare, training_batch, under
 from fac_jax.models.config import from_dict, to_dict
 from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import PRESETS, preset
 from fac_jax.types import InputError
 
-LIMIT = 2e-4
-
-
-def _everything(model, batch):
-    output = model(batch)
-    return output, model.text_logits(output.hidden), model.speech_logits(output.speech_hidden)
-
-
-def _text_logits(model, batch):
-    return model.text_logits(model(batch, heads="text").hidden)
-
 
 @pytest.mark.parametrize("case", CASES)
-def test_forward_matches_the_release(case, figures):
+def test_the_model_is_the_recorded_one(case, figures):
+    """Encoder, hidden states, logits, losses, gradients, every generated token."""
     g = golden(case)
-    batch, config = g.training_batch()
-    model, variables = FunAudioChat(config), {"params": g.params}
-    with jax.default_matmul_precision("highest"):
-        output, text, speech = jax.jit(partial(model.apply, method=_everything))(variables, batch)
-    kept = np.asarray(batch.segment_ids) > 0
-    pairs = {
-        "hidden": (output.hidden, g.arrays["train/last_hidden"]),
-        "text logits": (text, g.arrays["train/text_logits"]),
-        "speech logits": (speech, g.arrays["train/speech_logits"].reshape(speech.shape)),
-    }
-    for name, (ours, theirs) in pairs.items():
-        figures(f"{case}: {name}, max abs diff", np.abs(np.asarray(ours) - theirs)[kept].max(), LIMIT)
+    found = list(compare(g.params, g.config, g.arrays))
+    assert len(found) == 13 + (case == "moe_aux")
+    for figure in found:
+        figures(f"{case}: {figure.name}", figure.value, figure.limit)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_encoder_matches_the_release(case, figures):
-    g = golden(case)
-    batch, config = g.training_batch()
-    with jax.default_matmul_precision("highest"):
-        encode = jax.jit(partial(FunAudioChat(config).apply, method="encode_audio"))
-        frames = encode({"params": g.params}, batch.mel_windows, batch.mel_lengths)
-    frames = np.asarray(frames).reshape(-1, config.text.width)
-    index = np.asarray(batch.frame_index)[np.asarray(batch.has_waveform)].reshape(-1)
-    ours = frames[index[index >= 0]]
-    theirs = np.concatenate(
-        [f[:n] for f, n in zip(g.arrays["encoder/features"], g.arrays["encoder/lengths"], strict=True)]
-    )
-    figures(f"{case}: encoder, max abs diff", np.abs(ours - theirs).max(), LIMIT)
-
-
-@pytest.mark.parametrize("case", CASES)
-def test_text_only_logits_match_the_release(case, figures):
-    g = golden(case)
-    ids = g.arrays["text/input_ids"]
-    batch = release_batch({"input_ids": ids, "attention_mask": np.ones_like(ids)}, g.config)
-    model, variables = FunAudioChat(g.config), {"params": g.params}
-    with jax.default_matmul_precision("highest"):
-        ours = jax.jit(partial(model.apply, method=_text_logits))(variables, batch)
-    figures(f"{case}: text-only logits, max abs diff", np.abs(ours - g.arrays["text/logits"]).max(), LIMIT)
+def test_another_model_is_told_from_the_recorded_one():
+    g = golden("dense")
+    other = jax.tree.map(np.copy, g.params)
+    other["backbone"]["decoder"]["layers_0"]["mlp"]["up"]["kernel"][1] *= 1.01
+    exceeded = {figure.name for figure in compare(other, g.config, g.arrays) if not figure.holds}
+    assert {"hidden, max abs diff", "loss, relative", "text-only logits, max abs diff"} <= exceeded
 
 
 @pytest.mark.parametrize("case", ["dense", "moe_mixed"])
 def test_layers_side_by_side_equal_scanned_layers(case):
     g = golden(case)
-    batch, config = g.training_batch()
+    batch, config = training_batch(g.arrays, g.config)
     scanned = jax.jit(FunAudioChat(config).apply)({"params": g.params}, batch)
     params = dict(g.params)
     params["backbone"] = {**params["backbone"], "decoder": unstack_layers(params["backbone"]["decoder"], config.text)}
@@ -141,7 +104,7 @@ def test_configuration_survives_json(name):
 
 def test_audio_positions_and_groups_must_agree():
     g = golden("dense")
-    arrays = g.under("in/")
+    arrays = under(g.arrays, "in/")
     arrays["input_ids"] = arrays["input_ids"].copy()
     arrays["input_ids"][0, 9] = 7
     with pytest.raises(InputError, match="36 audio positions in input_ids but 37 groups"):

@@ -224,7 +224,7 @@ def _claims(config: WorldConfig) -> Iterator[tuple[str, str]]:
 def _draw(name: str, count: int, every: Sequence[str], rng: np.random.Generator) -> list[str]:
     if count > len(every):
         raise InputError(f"{name} is {count}, but there are {len(every)} sentences")
-    return [every[i] for i in rng.permutation(len(every))[:count]]
+    return [every[int(i)] for i in rng.permutation(len(every))[:count]]
 
 
 def _statement(split: str, pair: Pair, voice: Voice | None) -> RowSpec:

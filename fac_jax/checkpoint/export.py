@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
+from fac_jax.checkpoint.assets import copy_assets, write_json
 from fac_jax.checkpoint.store import check_shapes, stored
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
@@ -43,11 +44,9 @@ def export_model(
     beside.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(beside / "params", params)
-    _write_json(beside / "config.json", model_config.to_dict(config))
-    _write_json(beside / "origin.json", origin)
-    for name, source in assets.items():
-        copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        copy(source, beside / name)
+    write_json(beside / "config.json", model_config.to_dict(config))
+    write_json(beside / "origin.json", origin)
+    copy_assets(assets, beside)
     os.replace(beside, directory)
 
 
@@ -123,7 +122,3 @@ def _readable(path: Path) -> Iterator[None]:
         yield
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{path}: cannot be read, it is damaged or incomplete ({str(error)[:100]})") from error
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2) + "\n")

@@ -1,40 +1,99 @@
-"""Parameters from and to the release's torch names and shapes."""
+"""Parameters from and to torch names and shapes, by the table of `names.py`."""
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from fac_jax.checkpoint.names import TIED_SPEECH_HEAD, TIED_TEXT_HEAD, TO_OURS, TO_TORCH, release_entries
+from fac_jax.checkpoint.names import TIED_SPEECH_HEAD, TIED_TEXT_HEAD, TO_OURS, TO_TORCH, Entry, release_entries
+from fac_jax.checkpoint.sources import RELEASE, Source
 from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.types import Array, InputError, Params
 
 
-def from_release(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> Params:
-    """Our parameter tree (scanned layers) from all tensors of a released checkpoint.
+def match(shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelConfig) -> list[Entry]:
+    """The parameters that a checkpoint fills, with the checkpoint's own names.
+
+    Args:
+      shapes: of every tensor that the checkpoint holds.
+      source: its layout.
+      config: the model.
 
     Raises:
-      InputError: names that are missing, unknown, or tied to a tensor that differs; all of them in one message.
+      InputError: names that are missing or unknown, shapes that are not the model's; all of them in one message.
     """
-    faults, used = [], set()
-    for name, source in _tied(config):
-        if name in tensors:
-            used.add(name)
-            if source in tensors and not np.array_equal(tensors[name], tensors[source]):
-                faults.append(f"{name} differs from {source}, to which it is tied")
-    params: Params = {}
+    ours = param_shapes(config)
+    tied = {source.own_name(name) for name, _ in tied_heads(config)}
+    faults: list[str] = []
+    used: set[str] = set()
+    found: list[Entry] = []
     for entry in release_entries(config):
-        names = entry.names.ravel().tolist()
-        used.update(names)
-        missing = [name for name in names if name not in tensors]
-        if missing:
-            faults += [f"{name} is missing" for name in missing]
+        names = [source.own_name(name) for name in entry.names.ravel().tolist()]
+        if None in names:
             continue
-        stacked = np.stack([TO_OURS[entry.layout](tensors[name]) for name in names])
-        _insert(params, entry.path, stacked.reshape(*entry.names.shape, *stacked.shape[1:]))
-    faults += [f"{name} is unknown" for name in tensors if name not in used]
+        own = dataclasses.replace(entry, names=np.array(names).reshape(entry.names.shape))
+        expected = torch_shape(own, ours[own.path])
+        for name in own.names.ravel().tolist():
+            used.add(name)
+            if name not in shapes:
+                faults.append(f"{name} is missing")
+            elif shapes[name] != expected:
+                faults.append(f"{name} is {list(shapes[name])}, by the configuration {list(expected)}")
+        found.append(own)
+    strangers = [name for name in shapes if name not in used and name not in tied and not source.is_ignored(name)]
+    faults += [f"{name} is unknown" for name in strangers]
     if faults:
-        raise InputError(f"{len(faults)} faults in the checkpoint's names: " + "; ".join(faults))
+        raise InputError(f"{len(faults)} faults in the tensors of {source.title}: {'; '.join(faults)}")
+    return found
+
+
+def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelConfig) -> None:
+    """Holds the tensors that repeat another one against it.
+
+    Raises:
+      InputError: one differs from the tensor to which it is tied.
+    """
+    for name, original in tied_heads(config):
+        repeated, read = source.own_name(name), source.own_name(original)
+        if repeated is None or read is None:
+            continue
+        if repeated in tensors and read in tensors and not np.array_equal(tensors[repeated], tensors[read]):
+            raise InputError(f"{repeated} differs from {read}, to which it is tied")
+
+
+def param_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shape of every parameter (scanned layers) by its path; nothing is allocated."""
+    tree = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    return {tuple(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def torch_shape(entry: Entry, ours: Sequence[int]) -> tuple[int, ...]:
+    """Shape of each torch tensor of an entry whose parameter has the shape `ours`."""
+    one = tuple(ours[entry.names.ndim :])
+    return one if entry.layout == "same" else one[::-1]
+
+
+def pieces(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """The tensors of an entry one by one, in our layout, each with its place in the leading axes of the parameter."""
+    for index in np.ndindex(entry.names.shape):
+        yield index, TO_OURS[entry.layout](tensors[str(entry.names[index])])
+
+
+def from_release(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: Source = RELEASE) -> Params:
+    """Our parameters (scanned layers), those that a layout has, from all tensors of a checkpoint.
+
+    Raises:
+      InputError: see `match` and `check_tied`.
+    """
+    entries = match({name: tensors[name].shape for name in tensors}, source, config)
+    check_tied(tensors, source, config)
+    params: Params = {}
+    for entry in entries:
+        stacked = np.stack([piece for _, piece in pieces(entry, tensors)])
+        insert(params, entry.path, stacked.reshape(*entry.names.shape, *stacked.shape[1:]))
     return params
 
 
@@ -52,11 +111,13 @@ def to_release(params: Params, config: ModelConfig) -> dict[str, Array]:
     return out
 
 
-def _tied(config: ModelConfig) -> list[tuple[str, str]]:
+def tied_heads(config: ModelConfig) -> list[tuple[str, str]]:
+    """(torch name that repeats a tensor, torch name of that tensor)."""
     return [TIED_SPEECH_HEAD, TIED_TEXT_HEAD] if config.tie_embeddings else [TIED_SPEECH_HEAD]
 
 
-def _insert(tree: Params, path: tuple[str, ...], value: np.ndarray) -> None:
+def insert(tree: Params, path: Sequence[str], value: Any) -> None:
+    """Puts a leaf into a nested dict."""
     for key in path[:-1]:
         tree = tree.setdefault(key, {})
     tree[path[-1]] = value

@@ -1,0 +1,165 @@
+"""Checkpoints in and out: the release's safetensors, ours, and a proof that they are the same model.
+
+python -m experiments.convert hf-to-jax SRC DST                 a released checkpoint into a model of ours
+python -m experiments.convert jax-to-hf SRC DST                 back, --dtype=bfloat16 | float32 | float16,
+                                                                --part=all | text (Qwen3) | audio (Whisper)
+python -m experiments.convert assemble DST --text=DIR --audio=DIR --head=DIR
+                                                                Qwen3 + Whisper + a small Qwen3 into a starting model
+python -m experiments.convert verify SRC --recorded=io.npz      all differences from a recorded run, exit 1 past a limit
+python -m experiments.convert inspect SRC                       names, shapes, sizes, what maps where
+"""
+
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from absl import flags
+
+from experiments import launch
+from experiments.progress import shown
+from fac_jax.checkpoint.assemble import assemble as assemble_model
+from fac_jax.checkpoint.convert import FLOATS, export_release, import_release
+from fac_jax.checkpoint.export import load_config, load_params, resolve
+from fac_jax.checkpoint.names import release_entries
+from fac_jax.checkpoint.parts import PARTS
+from fac_jax.checkpoint.release import from_release, match, param_shapes, tied_heads
+from fac_jax.checkpoint.release_config import load_release_config
+from fac_jax.checkpoint.sources import RELEASE
+from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
+from fac_jax.evaluation.recorded import Figure, compare
+from fac_jax.models.config import ModelConfig
+from fac_jax.types import InputError, Params
+
+DTYPE = flags.DEFINE_enum("dtype", "bfloat16", FLOATS, "Of the tensors that jax-to-hf and assemble write.")
+PART = flags.DEFINE_enum("part", "all", list(PARTS), "jax-to-hf: the whole, or a part in the layout of its origin.")
+SHARD_GB = flags.DEFINE_float("shard_gb", 1.0, "Most gigabytes (2^30 bytes) of a shard that jax-to-hf writes.", 0.0)
+TEXT = flags.DEFINE_string("text", None, "assemble: folder of Qwen3, Qwen3-MoE or Qwen3-VL, with its tokenizer.")
+AUDIO = flags.DEFINE_string("audio", None, "assemble: folder of Whisper.")
+HEAD = flags.DEFINE_string("head", None, "assemble: folder of a small Qwen3.")
+UNITS = flags.DEFINE_integer("units", 6561, "assemble: ids of the codec.", lower_bound=1)
+SEED = flags.DEFINE_integer("seed", 0, "assemble: of the parameters that are in none of the three.")
+RECORDED = flags.DEFINE_string("recorded", None, "verify: recorded run (.npz).")
+JSON = flags.DEFINE_bool("json", False, "verify, inspect: print JSON.")
+
+FAILED = 1
+
+
+def hf_to_jax(src: str, dst: str) -> None:
+    """Released checkpoint `src` -> model of ours `dst`."""
+    config = import_release(Path(src), Path(dst), shown("tensors"))
+    print(f"{dst}: {_count(config):,} parameters, {config.param_dtype}")
+    if not (Path(dst) / "tokenizer.json").exists():
+        print(f"no tokenizer in {src}: put tokenizer.json into {dst} before text goes in or out")
+
+
+def jax_to_hf(src: str, dst: str) -> None:
+    """Model of ours `src` -> the release's layout `dst`, or that of Qwen3 or Whisper."""
+    shard_bytes = int(SHARD_GB.value * 2**30)
+    export_release(Path(src), Path(dst), DTYPE.value, shard_bytes, shown("tensors"), PART.value)
+    tensors = TensorFolder(Path(dst))
+    count = sum(math.prod(shape) for shape in tensors.shapes.values())
+    files = len(list(Path(dst).glob("*.safetensors")))
+    print(f"{dst}: {len(tensors)} tensors, {count:,} numbers, {DTYPE.value}, in {files} safetensors")
+
+
+def assemble(dst: str) -> None:
+    """The three folders of --text, --audio and --head -> model of ours `dst`."""
+    folders = {"text": TEXT.value, "audio": AUDIO.value, "head": HEAD.value}
+    absent = [f"--{name}=DIR" for name, folder in folders.items() if not folder]
+    if absent:
+        raise InputError(f"assemble needs {', '.join(absent)}")
+    text, audio, head = (Path(str(folder)) for folder in folders.values())
+    fresh = assemble_model(text, audio, head, Path(dst), UNITS.value, DTYPE.value, SEED.value, shown("tensors"))
+    print(f"{dst}: freshly initialised are {', '.join(fresh)}")
+
+
+def verify(src: str) -> None:
+    """A released checkpoint or a model of ours against a recorded run; exits 1 if a figure exceeds its limit."""
+    if not RECORDED.value:
+        raise InputError("verify needs --recorded=io.npz")
+    params, config = load(Path(src))
+    found: list[Figure] = []
+    for figure in compare(params, config, _arrays(Path(RECORDED.value))):
+        found.append(figure)
+        if not JSON.value:
+            mark = "" if figure.holds else "  EXCEEDED"
+            print(f"{figure.name:50s} {figure.value:10.3g}  <= {figure.limit:g}{mark}", flush=True)
+    if JSON.value:
+        print(json.dumps([{**vars(figure), "holds": figure.holds} for figure in found], indent=2))
+    if not all(figure.holds for figure in found):
+        sys.exit(FAILED)
+
+
+def inspect(src: str) -> None:
+    """Every tensor of a released checkpoint, or every parameter of ours, and what it maps to."""
+    folder = Path(src)
+    rows = list(_inspect_release(folder) if is_release(folder) else _inspect_ours(resolve(folder)))
+    if JSON.value:
+        print(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        print(f"{row['name']}  {row['dtype']}{row['shape']}  {row['bytes']:,} B  ->  {row['maps to']}")
+    print(f"{len(rows)} tensors, {sum(row['bytes'] for row in rows):,} bytes")
+
+
+def _inspect_release(folder: Path) -> Iterator[dict[str, Any]]:
+    config, tensors = load_release_config(folder), TensorFolder(folder)
+    where = {original: f"as {read}, to which it is tied" for original, read in tied_heads(config)}
+    for entry in match(tensors.shapes, RELEASE, config):
+        for index in np.ndindex(entry.names.shape):
+            place = "".join(f"[{i}]" for i in index)
+            where[str(entry.names[index])] = ".".join(entry.path) + place + f" ({entry.layout})"
+    for name in tensors:
+        yield _row(name, tensors.shapes[name], tensors.dtypes[name], where[name])
+
+
+def _inspect_ours(folder: Path) -> Iterator[dict[str, Any]]:
+    config = load_config(folder)
+    shapes = param_shapes(config)
+    for entry in release_entries(config):
+        names = entry.names.ravel().tolist()
+        more = f" .. {names[-1]} ({len(names)} tensors)" if len(names) > 1 else ""
+        yield _row(".".join(entry.path), shapes[entry.path], config.param_dtype, names[0] + more)
+
+
+def _row(name: str, shape: tuple[int, ...], dtype: str, target: str) -> dict[str, Any]:
+    size = math.prod(shape) * jnp.dtype(dtype).itemsize
+    return {"name": name, "shape": list(shape), "dtype": dtype, "bytes": size, "maps to": target}
+
+
+def is_release(folder: Path) -> bool:
+    """Whether a folder holds safetensors."""
+    return (folder / SINGLE).exists() or (folder / INDEX).exists()
+
+
+def load(folder: Path) -> tuple[Params, ModelConfig]:
+    """Parameters and configuration of a released checkpoint or of a model of ours."""
+    if is_release(folder):
+        config = load_release_config(folder)
+        return from_release(TensorFolder(folder), config), config
+    return load_params(folder)
+
+
+def _arrays(file: Path) -> Mapping[str, np.ndarray]:
+    try:
+        with np.load(file) as arrays:
+            return dict(arrays)
+    except FileNotFoundError:
+        raise InputError(f"{file}: no such file") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{file}: no recorded arrays (.npz): {error}") from None
+
+
+def _count(config: ModelConfig) -> int:
+    return sum(math.prod(shape) for shape in param_shapes(config).values())
+
+
+COMMANDS = {"hf-to-jax": hf_to_jax, "jax-to-hf": jax_to_hf, "assemble": assemble, "verify": verify, "inspect": inspect}
+
+if __name__ == "__main__":
+    launch.run_commands(COMMANDS)

@@ -1,0 +1,76 @@
+"""Parameters on disk, read and written piece by piece: the `params` folders of orbax, for models beyond memory."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import orbax.checkpoint as ocp
+import tensorstore as ts
+
+from fac_jax.checkpoint.release import insert
+from fac_jax.types import Params
+
+SMALL = 2**20  # bytes; pieces below it share a chunk
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A parameter to be written.
+
+    Attributes:
+      shape: of the whole.
+      dtype: of the whole.
+      lead: number of leading axes that count its pieces.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    lead: int
+
+    @property
+    def piece_bytes(self) -> int:
+        """Bytes of one piece."""
+        return math.prod(self.shape[self.lead :]) * jnp.dtype(self.dtype).itemsize
+
+
+def create_params(folder: Path, specs: Mapping[tuple[str, ...], Spec]) -> None:
+    """Writes a `params` folder full of zeros, without ever holding them, to be filled by `StoredArray.write`.
+
+    Args:
+      folder: must not exist.
+      specs: of every parameter by its path.
+    """
+    handler = ocp.type_handlers.NumpyHandler(deepcopy_host_arrays=False)
+    registry = ocp.type_handlers.create_type_handler_registry((np.ndarray, handler))
+    zeros: Params = {}
+    options: Params = {}
+    for path, spec in specs.items():
+        insert(zeros, path, np.broadcast_to(np.zeros((), jnp.dtype(spec.dtype)), spec.shape))
+        chunks = ocp.SaveArgs(chunk_byte_size=max(spec.piece_bytes, SMALL), shard_axes=tuple(range(spec.lead)))
+        insert(options, path, chunks)
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry)) as checkpointer:
+        checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(zeros, save_args=options))
+
+
+class StoredArray:
+    """One parameter of a `params` folder."""
+
+    def __init__(self, folder: Path, path: Iterable[str]) -> None:
+        kvstore = {"driver": "ocdbt", "base": f"file://{folder.absolute()}/", "path": ".".join(path) + "/"}
+        self._array = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
+
+    @property
+    def dtype(self) -> np.dtype:
+        """As it is stored."""
+        return self._array.dtype.numpy_dtype
+
+    def write(self, index: tuple[int, ...], piece: np.ndarray) -> None:
+        """Writes the piece at `index` of the leading axes, and waits until it is on disk."""
+        self._array[index].write(piece).result()
+
+    def read(self, index: tuple[int, ...]) -> np.ndarray:
+        """Reads the piece at `index` of the leading axes."""
+        return np.asarray(self._array[index].read().result())

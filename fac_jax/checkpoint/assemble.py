@@ -1,0 +1,127 @@
+"""A starting checkpoint from three published ones: text model, audio encoder, refined head (paper, section 2.3)."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from fac_jax.checkpoint.assets import TOKENIZER, read_json
+from fac_jax.checkpoint.convert import Wrap, at_destination, fill_params, fingerprint, finish
+from fac_jax.checkpoint.names import Entry
+from fac_jax.checkpoint.release import match, param_shapes
+from fac_jax.checkpoint.release_config import decoder_config
+from fac_jax.checkpoint.sources import QWEN3, QWEN3_HEAD, QWEN3_VL, WHISPER, Source
+from fac_jax.checkpoint.tensors import TensorFolder
+from fac_jax.models.config import EncoderConfig, ModelConfig
+from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.text.special_ids import speech_special_ids
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import InputError
+
+TEXT_SOURCES: Mapping[str, Source] = {"qwen3": QWEN3, "qwen3_moe": QWEN3, "qwen3_vl": QWEN3_VL}
+
+
+def assemble(
+    text: Path, audio: Path, head: Path, destination: Path, units: int, dtype: str, seed: int, wrap: Wrap = iter
+) -> list[str]:
+    """Builds a model folder of ours from three folders of safetensors.
+
+    Args:
+      text: Qwen3, Qwen3-MoE or Qwen3-VL (its text part), with its tokenizer, which gets our special tokens.
+      audio: Whisper.
+      head: a small Qwen3.
+      destination: must not exist.
+      units: ids of the codec; four speech specials follow them.
+      dtype: of all parameters.
+      seed: of those that are in none of the three.
+      wrap: of the tensors while they are copied, for a progress bar.
+
+    Returns:
+      paths of the parameters that are freshly initialised.
+
+    Raises:
+      InputError: a file is missing or damaged, or tensors are not those of their config.json.
+    """
+    folders = {"text": text, "audio": audio, "head": head}
+    job = {"assemble": {name: fingerprint(folder) for name, folder in folders.items()}, "dtype": dtype, "seed": seed}
+    with at_destination(destination, job) as beside:
+        values = {name: _config_values(folder) for name, folder in folders.items()}
+        layouts = {"text": _text_source(values["text"], text), "audio": WHISPER, "head": QWEN3_HEAD}
+        if not (text / TOKENIZER).exists():
+            raise InputError(f"{text / TOKENIZER}: no such file; the text model's tokenizer is needed")
+        tokenizer = Tokenizer.load(text).with_specials()
+        try:
+            config = _config(values, tokenizer, units, dtype, text)
+        except KeyError as error:
+            raise InputError(f"config.json of {text}, {audio} or {head} lacks the key {error}") from None
+        entries: list[tuple[Entry, Mapping[str, np.ndarray]]] = []
+        for name, folder in folders.items():
+            tensors = TensorFolder(folder)
+            entries += [(entry, tensors) for entry in match(tensors.shapes, layouts[name], config)]
+        given = {entry.path for entry, _ in entries}
+        fresh = [path for path in param_shapes(config) if path not in given]
+        entries += _fresh(config, fresh, seed)
+        fill_params(beside, config, entries, wrap)
+        origin = {"from": {name: folder.name for name, folder in folders.items()}, "order": 0}
+        finish(beside, config, origin, {})
+        tokenizer.save(beside / TOKENIZER)
+    return [".".join(path) for path in fresh]
+
+
+def _fresh(
+    config: ModelConfig, paths: list[tuple[str, ...]], seed: int
+) -> list[tuple[Entry, Mapping[str, np.ndarray]]]:
+    """Entries of freshly initialised parameters; the program makes these alone."""
+
+    def init() -> dict[str, jax.Array]:
+        tree = init_params(config, jax.random.key(seed))
+        leaves = {tuple(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        return {".".join(path): leaves[path] for path in paths}
+
+    made = {name: np.asarray(leaf) for name, leaf in jax.jit(init)().items()}
+    return [(Entry(path, np.array(".".join(path)), "same"), made) for path in paths]
+
+
+def _config(
+    values: Mapping[str, dict[str, Any]], tokenizer: Tokenizer, units: int, dtype: str, text: Path
+) -> ModelConfig:
+    decoder = values["text"].get("text_config", values["text"])
+    audio, vocabulary = values["audio"], decoder["vocab_size"]
+    if tokenizer.vocab_size > vocabulary:
+        raise InputError(
+            f"{text}: its embedding has {vocabulary} rows, its tokenizer with our special tokens needs "
+            f"{tokenizer.vocab_size}; enlarge the embedding (resize_token_embeddings of transformers)"
+        )
+    return ModelConfig(
+        text=decoder_config(decoder),
+        audio=EncoderConfig(
+            width=audio["d_model"],
+            depth=audio["encoder_layers"],
+            num_heads=audio["encoder_attention_heads"],
+            mlp_width=audio["encoder_ffn_dim"],
+            mel_bins=audio["num_mel_bins"],
+        ),
+        head=decoder_config(values["head"]),
+        vocab_size=vocabulary,
+        codebook_size=units + len(speech_special_ids(units)),
+        special=tokenizer.special_ids(units),
+        tie_embeddings=values["text"].get("tie_word_embeddings", decoder.get("tie_word_embeddings", False)),
+        dtype=dtype,
+        param_dtype=dtype,
+    )
+
+
+def _text_source(values: dict[str, Any], folder: Path) -> Source:
+    kind = str(values.get("model_type"))
+    if kind not in TEXT_SOURCES:
+        raise InputError(f"{folder}: model_type {kind!r} is no text model known here: {', '.join(TEXT_SOURCES)}")
+    return TEXT_SOURCES[kind]
+
+
+def _config_values(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    return read_json(file)

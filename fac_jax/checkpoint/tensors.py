@@ -1,0 +1,148 @@
+"""Folders of safetensors, whole or in shards: read and written one tensor at a time."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from fac_jax.types import InputError
+
+SINGLE: Final = "model.safetensors"
+INDEX: Final = "model.safetensors.index.json"
+DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+SHARD_BYTES: Final = 2**30  # so that writing a shard holds about 1 GB, whatever the model's size
+
+
+class TensorFolder(Mapping[str, np.ndarray]):
+    """The tensors of a folder by name; a tensor is read when it is asked for, its shape and dtype are known at once.
+
+    Attributes:
+      folder: where they lie.
+      shapes: of every tensor.
+      dtypes: of every tensor, as numpy names ("bfloat16" is that of ml_dtypes).
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Reads the index and the headers of all shards.
+
+        Raises:
+          InputError: there is no such folder, it holds no safetensors, or its shards are missing, truncated, disagree
+            with the index, repeat a name or hold another dtype than float; all faults in one message.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder")
+        self.folder = folder
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.dtypes: dict[str, str] = {}
+        self._files: dict[str, Any] = {}
+        placed, faults = _files(folder)
+        for file in sorted(set(placed.values())):
+            faults += self._open(file, {name for name, where in placed.items() if where == file})
+        if faults:
+            raise InputError(f"{folder}: {'; '.join(faults)}")
+
+    def _open(self, file: str, expected: set[str]) -> list[str]:
+        """Takes in the header of one shard; `expected` is what the index says it holds, empty without an index."""
+        path = self.folder / file
+        try:
+            shard = safe_open(path, framework="np", backend="pread")
+        except FileNotFoundError:
+            return [f"shard {file} is missing"]
+        except SafetensorError as error:
+            return [f"{file} is truncated or no safetensors file ({error})"]
+        faults = []
+        names = set(shard.keys())
+        for name in sorted(names):
+            if name in self._files:
+                faults.append(f"{name} stands twice, in {file} too")
+            entry = shard.get_slice(name)
+            self._files[name] = shard
+            self.shapes[name] = tuple(entry.get_shape())
+            dtype = str(entry.get_dtype())
+            self.dtypes[name] = DTYPES.get(dtype, "other")
+            if dtype not in DTYPES:
+                faults.append(f"{name} is {dtype}, which is none of {', '.join(DTYPES)}")
+        if expected != {""}:
+            faults += [f"{name} is not in {file}, where the index has it" for name in sorted(expected - names)]
+            faults += [f"{name} in {file} is not in the index" for name in sorted(names - expected)]
+        return faults
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Reads a tensor."""
+        return self._files[name].get_tensor(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.shapes)
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+
+def _files(folder: Path) -> tuple[dict[str, str], list[str]]:
+    """Shard of every name by the index; without an index the one file, under the name ""."""
+    index = folder / INDEX
+    if not index.exists():
+        if not (folder / SINGLE).exists():
+            return {}, [f"holds neither {SINGLE} nor {INDEX}"]
+        return {"": SINGLE}, []
+    try:
+        return dict(json.loads(index.read_text())["weight_map"]), []
+    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
+        return {}, [f"{INDEX} is no index of safetensors (JSON with a weight_map)"]
+
+
+def write_tensors(
+    folder: Path,
+    sizes: Mapping[str, int],
+    read: Callable[[str], np.ndarray],
+    shard_bytes: int,
+    wrap: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> None:
+    """Writes `model-0000i-of-0000n.safetensors` and their index; a single shard is `model.safetensors` alone.
+
+    Shards that are there already are kept, so a conversion that was interrupted goes on behind them.
+
+    Args:
+      folder: exists.
+      sizes: bytes of every tensor, in the order of writing.
+      read: gives a tensor; called once a name.
+      shard_bytes: most bytes of a shard; a larger tensor has a shard of its own.
+      wrap: of the names while they are worked through, for a progress bar.
+    """
+    shards = _pack(sizes, shard_bytes)
+    count = len(shards)
+    files = [SINGLE] if count == 1 else [f"model-{i:05d}-of-{count:05d}.safetensors" for i in range(1, count + 1)]
+    where = {name: file for file, names in zip(files, shards, strict=True) for name in names}
+    pending: dict[str, np.ndarray] = {}
+    left = {file: len(names) for file, names in zip(files, shards, strict=True)}
+    for name in wrap(sizes):
+        file = where[name]
+        left[file] -= 1
+        if (folder / file).exists():
+            continue
+        pending[name] = np.ascontiguousarray(read(name))
+        if not left[file]:
+            beside = folder / f".{file}.part"
+            save_file(pending, beside, metadata={"format": "pt"})
+            beside.replace(folder / file)
+            pending.clear()
+    if count > 1:
+        index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}
+        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+
+
+def _pack(sizes: Mapping[str, int], most: int) -> list[list[str]]:
+    """Names in their order, cut where a shard would exceed `most` bytes."""
+    shards: list[list[str]] = [[]]
+    held = 0
+    for name, size in sizes.items():
+        if shards[-1] and held + size > most:
+            shards.append([])
+            held = 0
+        shards[-1].append(name)
+        held += size
+    return shards

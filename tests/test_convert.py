@@ -1,0 +1,167 @@
+"""Checkpoints in and out: bit for bit, strict, atomic, and proved against recorded runs."""
+
+import errno
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from golden_model import CASES, FOLDER, golden
+from safetensors.numpy import load_file, save_file
+
+from fac_jax.checkpoint import convert
+from fac_jax.checkpoint.arrays import StoredArray
+from fac_jax.checkpoint.convert import export_release, import_release
+from fac_jax.checkpoint.export import load_params
+from fac_jax.checkpoint.release_config import release_config, to_release_config
+from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
+from fac_jax.types import InputError
+
+Change = Callable[[Path], None]
+
+
+def copy_of(case: str, folder: Path, dtype: str = "float32") -> Path:
+    """A recorded checkpoint in a folder of its own."""
+    folder.mkdir()
+    tensors = {name: tensor.astype(dtype) for name, tensor in golden(case).tensors.items()}
+    save_file(tensors, folder / SINGLE, metadata={"format": "pt"})
+    shutil.copyfile(FOLDER / case / "config.json", folder / "config.json")
+    return folder
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("case", CASES)
+def test_in_and_out_again_is_bit_for_bit(case: str, dtype: str, tmp_path: Path) -> None:
+    source = copy_of(case, tmp_path / "source", dtype)
+    import_release(source, tmp_path / "ours")
+    export_release(tmp_path / "ours", tmp_path / "back", dtype, shard_bytes=200_000)
+    before, after = TensorFolder(source), TensorFolder(tmp_path / "back")
+    assert set(before) == set(after)
+    for name in before:
+        assert before[name].dtype == after[name].dtype
+        np.testing.assert_array_equal(before[name].view(np.uint8), after[name].view(np.uint8), err_msg=name)
+    assert len(list((tmp_path / "back").glob("*.safetensors"))) > 1
+    assert {p.name for p in tmp_path.iterdir()} == {"source", "ours", "back"}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_configurations_go_both_ways(case: str) -> None:
+    values = json.loads((FOLDER / case / "config.json").read_text())
+    config = golden(case).config
+    assert release_config(to_release_config(config)) == config
+    back = to_release_config(config, values)
+    assert {key for key in values if back[key] != values[key]} <= {"torch_dtype", "audio_config", "text_config"}
+
+
+def _drop_shard(folder: Path) -> None:
+    next(iter(sorted(folder.glob("model-*")))).unlink()
+
+
+def _truncate(folder: Path) -> None:
+    file = sorted(folder.glob("model-*"))[0]
+    file.write_bytes(file.read_bytes()[:-8])
+
+
+def _edit(change: Callable[[dict[str, np.ndarray]], None]) -> Change:
+    def edit(folder: Path) -> None:
+        tensors = {name: tensor for file in folder.glob("*.safetensors") for name, tensor in load_file(file).items()}
+        for file in [*folder.glob("*.safetensors"), folder / INDEX]:
+            file.unlink()
+        change(tensors)
+        save_file(tensors, folder / SINGLE)
+
+    return edit
+
+
+def _write(name: str, text: str) -> Change:
+    def write(folder: Path) -> None:
+        (folder / name).write_text(text)
+
+    return write
+
+
+def _duplicate(folder: Path) -> None:
+    files = sorted(folder.glob("model-*"))
+    save_file({**load_file(files[0]), **dict(list(load_file(files[1]).items())[:1])}, files[0])
+
+
+NAME = "audio_tower.output_matching.weight"
+FAULTS: dict[str, tuple[Change, str]] = {
+    "missing shard": (_drop_shard, r"shard model-00001-of-\d+.safetensors is missing"),
+    "truncated shard": (_truncate, r"model-00001-of-\d+.safetensors is truncated"),
+    "wrong shape": (_edit(lambda t: t.update({NAME: t[NAME][:-1]})), r"is \[63, 64\], by the configuration \[64, 64\]"),
+    "unknown name": (_edit(lambda t: t.update(stranger=t[NAME])), "1 faults .*: stranger is unknown"),
+    "missing name": (_edit(lambda t: t.pop(NAME)), f"{NAME} is missing"),
+    "duplicate": (_duplicate, "stands twice"),
+    "wrong dtype": (_edit(lambda t: t.update({NAME: t[NAME].astype(np.int32)})), f"{NAME} is I32, which is none of"),
+    "two dtypes": (_edit(lambda t: t.update({NAME: t[NAME].astype(np.float16)})), "tensors of different dtypes"),
+    "tied and different": (
+        _edit(lambda t: t.update({"audio_invert_tower.lm_head.weight": t["audio_tower.embed_tokens.weight"] + 1})),
+        "differs from audio_tower.embed_tokens.weight, to which it is tied",
+    ),
+    "absent tokenizer": (_write("vocab.json", "{}"), "tokenizer.json: no such file"),
+    "bad config": (_write("config.json", "{"), "config.json: not JSON"),
+    "config without key": (_write("config.json", "{}"), "key 'text_config' is missing"),
+}
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The dense recorded checkpoint in several shards."""
+    folder = tmp_path_factory.mktemp("sharded")
+    import_release(copy_of("dense", folder / "source"), folder / "ours")
+    export_release(folder / "ours", folder / "shards", "float32", shard_bytes=200_000)
+    return folder / "shards"
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_fault_is_one_line_and_leaves_nothing(name: str, sharded: Path, tmp_path: Path) -> None:
+    change, words = FAULTS[name]
+    shutil.copytree(sharded, tmp_path / "source")
+    change(tmp_path / "source")
+    with pytest.raises(InputError, match=words) as raised:
+        import_release(tmp_path / "source", tmp_path / "ours")
+    assert "\n" not in str(raised.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_full_disk_leaves_nothing(sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(StoredArray, "write", full)
+    with pytest.raises(InputError, match="the disk is full"):
+        import_release(sharded, tmp_path / "ours")
+    monkeypatch.setattr("fac_jax.checkpoint.tensors.save_file", full)
+    with pytest.raises(InputError, match="the disk is full"):
+        export_release(sharded.parent / "ours", tmp_path / "back")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_interrupted_conversion_goes_on(sharded: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[tuple[int, ...]] = []
+    write = StoredArray.write
+
+    def interrupted(array: StoredArray, index: tuple[int, ...], piece: np.ndarray) -> None:
+        written.append(index)
+        if len(written) == 20:
+            raise KeyboardInterrupt
+        write(array, index, piece)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(StoredArray, "write", interrupted)
+        import_release(sharded, tmp_path / "ours")
+    assert not (tmp_path / "ours").exists()
+    resumed: list[int] = []
+    import_release(sharded, tmp_path / "ours", lambda items: (resumed.append(i) or i for i in items))
+    assert len(resumed) < len(TensorFolder(sharded))
+    jax.tree.map(np.testing.assert_array_equal, load_params(tmp_path / "ours")[0], golden("dense").params)
+
+
+def test_a_destination_is_never_overwritten(sharded: Path, tmp_path: Path) -> None:
+    (tmp_path / "ours").mkdir()
+    with pytest.raises(InputError, match="ours: exists already"):
+        convert.import_release(sharded, tmp_path / "ours")
