@@ -1,0 +1,80 @@
+"""Core-Cocktail's merge: parameters of two models, weighed subtree by subtree (paper, section 2.3; DrVoice)."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+import jax
+import jax.numpy as jnp
+from flax import traverse_util
+
+from fac_jax.training.trainable import path_of
+from fac_jax.types import Array, InputError, Params
+
+SHOWN = 3  # differing parameters that an error names
+KEPT: Final = 1.0  # alpha of a parameter that no pattern chooses: that of the trained model
+
+
+def merge(trained: Params, start: Params, alphas: Mapping[str, float]) -> Params:
+    """`alpha * trained + (1 - alpha) * start` on the chosen subtrees, `trained` elsewhere.
+
+    Every leaf keeps its dtype and its sharding; nothing is gathered. The sum is float32 whatever the dtype is.
+
+    Args:
+      trained: M_1.
+      start: M_0, of the same structure.
+      alphas: alpha by the regular expression of the parameters' paths ("backbone/" is the Shared LLM); the first that
+        matches the beginning of a path counts. 0 resets a subtree, 1 leaves it as trained.
+
+    Raises:
+      InputError: the trees differ, a pattern matches no parameter, or an alpha is not in [0, 1].
+    """
+    ours, theirs = traverse_util.flatten_dict(trained), traverse_util.flatten_dict(start)
+    check_same(_shapes(ours), _shapes(theirs))
+    chosen = choose_alphas([path_of(path) for path in ours], alphas)
+    merged = {path: combine(leaf, theirs[path], chosen[path_of(path)]) for path, leaf in ours.items()}
+    return traverse_util.unflatten_dict(merged)
+
+
+def combine(trained: Array, start: Array, alpha: float) -> Array:
+    """One array, `alpha * trained + (1 - alpha) * start` in float32, in the dtype of `trained`."""
+    return trained if alpha == KEPT else _combine(trained, start, alpha)
+
+
+@jax.jit
+def _combine(trained: Array, start: Array, alpha: float) -> jax.Array:
+    mixed = alpha * jnp.asarray(trained, jnp.float32) + (1 - alpha) * jnp.asarray(start, jnp.float32)
+    return mixed.astype(trained.dtype)
+
+
+def choose_alphas(paths: list[str], alphas: Mapping[str, float]) -> dict[str, float]:
+    """Alpha of every path.
+
+    Raises:
+      InputError: see `merge`.
+    """
+    outside = [f"{pattern} has {alpha}" for pattern, alpha in alphas.items() if not 0 <= alpha <= 1]
+    if outside:
+        raise InputError(f"alpha is from 0 to 1, but {', '.join(outside)}")
+    idle = [pattern for pattern in alphas if not any(re.match(pattern, path) for path in paths)]
+    if idle:
+        known = ", ".join(sorted({path.split("/")[0] for path in paths}))
+        raise InputError(f'merge pattern "{idle[0]}" matches no parameter; the tree has {known}')
+    return {path: next((alpha for pattern, alpha in alphas.items() if re.match(pattern, path)), KEPT) for path in paths}
+
+
+def check_same(trained: Mapping[str, tuple[int, ...]], start: Mapping[str, tuple[int, ...]]) -> None:
+    """Compares shapes by path.
+
+    Raises:
+      InputError: they differ; names the first parameters that do, with both shapes.
+    """
+    wrong = [path for path in sorted(trained | start) if trained.get(path) != start.get(path)]
+    if wrong:
+        told = [f"{p} is {trained.get(p, 'absent')} in one, {start.get(p, 'absent')} in the other" for p in wrong]
+        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
+        raise InputError(f"models of different shapes cannot be merged: {'; '.join(told[:SHOWN])}{more}")
+
+
+def _shapes(flat: Mapping[tuple[str, ...], Array]) -> dict[str, tuple[int, ...]]:
+    return {path_of(path): tuple(leaf.shape) for path, leaf in flat.items()}
