@@ -12,21 +12,30 @@ GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", 
 
 
 def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, model: ModelGrid) -> Batch:
-    """Lays every example into a row of its own; rows, positions and windows that are left over are padding.
+    """Lays every example into a row of its own (`collate_packed`)."""
+    return collate_packed([[example] for example in examples], rows, seq_len, windows, model)
+
+
+def collate_packed(
+    packed: Sequence[Sequence[Example]], rows: int, seq_len: int, windows: int, model: ModelGrid
+) -> Batch:
+    """Lays the examples of a row one behind the other, each a segment with positions of its own.
+
+    Rows, positions and windows that are left over are padding.
 
     Args:
-      examples: at most `rows`.
+      packed: the examples of every row; at most `rows` rows.
       rows: B.
       seq_len: S.
-      windows: W, over the whole batch.
+      windows: W, over the whole batch; all audios lie in them one behind the other.
       model: grid and special ids.
 
     Raises:
       InputError: the examples exceed one of the three; says both numbers.
     """
-    if len(examples) > rows:
-        raise InputError(f"{len(examples)} examples do not fit a batch of {rows} rows")
-    needed = sum(windows_of(mel, model.audio.n_window) for example in examples for mel in example.mels)
+    if len(packed) > rows:
+        raise InputError(f"{len(packed)} examples do not fit a batch of {rows} rows")
+    needed = sum(windows_of(mel, model.audio.n_window) for row in packed for example in row for mel in example.mels)
     if needed > windows:
         raise InputError(f"a batch needs {needed} encoder windows, its budget is {windows}: raise `windows`")
     batch = Batch.padding(
@@ -37,19 +46,44 @@ def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, 
         speech_pad=model.special.speech_pad,
     )
     window = 0
-    for row, example in enumerate(examples):
+    for row, examples in enumerate(packed):
+        start = 0
+        for segment, example in enumerate(examples, 1):
+            end = start + len(example)
+            if end > seq_len:
+                raise InputError(f"row {example.id}: takes {len(example)} LLM positions, the batch has {seq_len}")
+            here = (row, slice(start, end))
+            for name in GRID_FIELDS:
+                getattr(batch, name)[here] = getattr(example, name)
+            shifted = example.frame_index + window * (model.audio.n_window // 2)
+            batch.frame_index[here] = np.where(example.frame_index == NO_FRAME, NO_FRAME, shifted)
+            batch.segment_ids[here] = segment
+            batch.positions[here] = np.arange(len(example))
+            for mel in example.mels:
+                window = _fill_windows(batch, mel, window)
+            start = end
+    return batch
+
+
+def first_fit(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:
+    """Rows of at most `seq_len` LLM positions: every example, in its order, goes into the first row with room for it.
+
+    Raises:
+      InputError: an example is longer than a row.
+    """
+    rows: list[list[Example]] = []
+    room: list[int] = []
+    for example in examples:
         length = len(example)
         if length > seq_len:
             raise InputError(f"row {example.id}: takes {length} LLM positions, the batch has {seq_len}")
-        for name in GRID_FIELDS:
-            getattr(batch, name)[row, :length] = getattr(example, name)
-        shifted = example.frame_index + window * (model.audio.n_window // 2)
-        batch.frame_index[row, :length] = np.where(example.frame_index == NO_FRAME, NO_FRAME, shifted)
-        batch.segment_ids[row, :length] = 1
-        batch.positions[row, :length] = np.arange(length)
-        for mel in example.mels:
-            window = _fill_windows(batch, mel, window)
-    return batch
+        row = next((i for i, left in enumerate(room) if left >= length), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(seq_len)
+        rows[row].append(example)
+        room[row] -= length
+    return rows
 
 
 def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
