@@ -17,6 +17,7 @@ Params: TypeAlias = dict[str, Any]
 
 IGNORE: int = -100  # a label that carries no loss
 NO_TEXT: int = -1  # a position whose text stream is empty: its text embedding is zero
+NO_TASK: int = -1  # a place of a preference batch without a pair
 NO_FRAME: int = -1  # a 25 Hz frame beyond the end of its audio: its encoder feature is zero
 
 
@@ -79,6 +80,22 @@ class Batch:
             mel_windows=np.zeros(windows, np.float32),
             mel_lengths=np.zeros(windows[0], np.int32),
         )
+
+
+@struct.dataclass
+class PreferenceBatch:
+    """Pairs of replies to the same prompts; N conversations at most lie in a row.
+
+    Attributes:
+      batch: `2 P` rows; row p has the chosen replies, row P + p the rejected ones of the same pairs in the same order.
+      tasks: int32 `[P, N]`. Which preference task conversation n + 1 of a row belongs to, NO_TASK where there is none.
+      reference: float32 `[2 P, N, 2]`. Log-probabilities of each reply's text and speech under the reference; read
+        where they are stored with the rows.
+    """
+
+    batch: Batch
+    tasks: Array
+    reference: Array
 
 
 @struct.dataclass

@@ -24,8 +24,9 @@ from fac_jax.losses.cross_entropy import token_cross_entropy
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.training.interrupt import SIGNALS, deferred_interrupts
+from fac_jax.training.labels import next_labels
 from fac_jax.training.metrics import MetricLog, read_curve
-from fac_jax.training.objectives import encoder_ctc_loss, next_labels, sft_loss
+from fac_jax.training.objectives import encoder_ctc_loss, sft_loss
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import IGNORE, InputError, Params
 

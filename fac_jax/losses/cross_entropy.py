@@ -30,7 +30,27 @@ class TokenSums:
         return self.correct / jnp.maximum(self.count, 1.0)
 
 
-def token_cross_entropy(logits: Array, labels: Array) -> TokenSums:
+@struct.dataclass
+class TokenLosses:
+    """Every position by itself, `[..]`; all are 0 or False where there is no label.
+
+    Attributes:
+      loss: cross-entropy float32, in nats.
+      kept: bool, whether there is a label.
+      correct: bool, whether the label has the greatest logit.
+    """
+
+    loss: jax.Array
+    kept: jax.Array
+    correct: jax.Array
+
+    def sums(self) -> TokenSums:
+        """Over all positions."""
+        count, correct = (jnp.sum(flags, dtype=jnp.float32) for flags in (self.kept, self.correct))
+        return TokenSums(loss=jnp.sum(self.loss), count=count, correct=correct)
+
+
+def token_losses(logits: Array, labels: Array) -> TokenLosses:
     """Cross-entropy of every position against its own label (model.md section 7).
 
     Args:
@@ -44,15 +64,11 @@ def token_cross_entropy(logits: Array, labels: Array) -> TokenSums:
     picked = jnp.take_along_axis(logits, target, axis=-1)[..., 0]
     loss = jax.nn.logsumexp(logits, axis=-1) - picked
     right = jnp.argmax(logits, axis=-1) == labels
-    return TokenSums(
-        loss=jnp.sum(jnp.where(keep, loss, 0.0)),
-        count=jnp.sum(keep, dtype=jnp.float32),
-        correct=jnp.sum(keep & right, dtype=jnp.float32),
-    )
+    return TokenLosses(loss=jnp.where(keep, loss, 0.0), kept=keep, correct=keep & right)
 
 
-def chunked_cross_entropy(hidden: Array, unembedding: Array, labels: Array, chunk: int) -> TokenSums:
-    """Cross-entropy of `hidden @ unembedding.T`, `chunk` positions at a time.
+def chunked_token_losses(hidden: Array, unembedding: Array, labels: Array, chunk: int) -> TokenLosses:
+    """Cross-entropy of `hidden @ unembedding.T` at every position, `chunk` positions at a time.
 
     Logits are made in float32 for one chunk only, in the forward and (made again) in the backward pass, so memory is
     `[.., chunk, V]`. Leading axes stay whole: a sharded batch axis stays sharded.
@@ -65,22 +81,28 @@ def chunked_cross_entropy(hidden: Array, unembedding: Array, labels: Array, chun
     """
     table = jnp.asarray(unembedding).astype(hidden.dtype)
 
-    def sums(h: jax.Array, y: jax.Array) -> TokenSums:
-        logits = jnp.einsum("...d,vd->...v", h, table, preferred_element_type=jnp.float32)
-        return token_cross_entropy(logits, y)
+    def losses(part: tuple[jax.Array, jax.Array]) -> TokenLosses:
+        h, y = part
+        return token_losses(jnp.einsum("...d,vd->...v", h, table, preferred_element_type=jnp.float32), y)
 
     size = labels.shape[-1]
     if size <= chunk:
-        return sums(jnp.asarray(hidden), jnp.asarray(labels))
+        return losses((jnp.asarray(hidden), jnp.asarray(labels)))
 
     lead, count = labels.shape[:-1], -(-size // chunk)
     pad = [(0, 0)] * len(lead) + [(0, count * chunk - size)]
     hidden = jnp.pad(hidden, [*pad, (0, 0)]).reshape(*lead, count, chunk, hidden.shape[-1])
     labels = jnp.pad(labels, pad, constant_values=IGNORE).reshape(*lead, count, chunk)
+    parts = jax.lax.map(jax.checkpoint(losses), (jnp.moveaxis(hidden, -3, 0), jnp.moveaxis(labels, -2, 0)))
+    whole = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -2).reshape(*lead, count * chunk), parts)
+    return jax.tree.map(lambda x: x[..., :size], whole)
 
-    def add(total: TokenSums, part: tuple[jax.Array, jax.Array]) -> tuple[TokenSums, None]:
-        return jax.tree.map(jnp.add, total, sums(*part)), None
 
-    zero = TokenSums(*(jnp.zeros((), jnp.float32) for _ in range(3)))
-    parts = (jnp.moveaxis(hidden, -3, 0), jnp.moveaxis(labels, -2, 0))
-    return jax.lax.scan(jax.checkpoint(add), zero, parts)[0]
+def token_cross_entropy(logits: Array, labels: Array) -> TokenSums:
+    """Sums of `token_losses`."""
+    return token_losses(logits, labels).sums()
+
+
+def chunked_cross_entropy(hidden: Array, unembedding: Array, labels: Array, chunk: int) -> TokenSums:
+    """Sums of `chunked_token_losses`."""
+    return chunked_token_losses(hidden, unembedding, labels, chunk).sums()

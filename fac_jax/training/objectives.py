@@ -11,28 +11,14 @@ from fac_jax.losses.ctc import ctc_loss
 from fac_jax.losses.router import load_balancing_loss
 from fac_jax.models.backbone import text_unembedding
 from fac_jax.models.fun_audio_chat import FunAudioChat, speech_unembedding
+from fac_jax.training.labels import next_labels
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import Metrics, Objective
-from fac_jax.types import IGNORE, NO_FRAME, Array, Batch, Kind, ModelOutput, Params
+from fac_jax.types import IGNORE, NO_FRAME, Batch, Kind, ModelOutput, Params
 
 # Rows as pre-training leaves them (norms 0.3 to 1.1 in the toy world) give logits too flat to learn from: the loss of
 # the quickstart's encoder after 150 steps is 1.24 on them, 0.51 at norm 2, 0.48 at norm 4.
 ROW_NORM = 2.0
-
-
-def next_labels(labels: Array, segment_ids: Array) -> jax.Array:
-    """What every LLM position is to predict: the label of the position after it, if it belongs to the same segment.
-
-    Args:
-      labels: int32 `[B, S]` or `[B, S, G]`, not shifted.
-      segment_ids: int32 `[B, S]`.
-
-    Returns:
-      labels of the same shape, IGNORE where a segment ends.
-    """
-    inside = jnp.pad(segment_ids[:, 1:] == segment_ids[:, :-1], ((0, 0), (0, 1)))
-    inside = inside.reshape(*inside.shape, *(1,) * (labels.ndim - 2))
-    return jnp.where(inside, jnp.roll(labels, -1, axis=1), IGNORE)
 
 
 def sft_loss(

@@ -1,0 +1,21 @@
+"""What every position is to predict."""
+
+import jax
+import jax.numpy as jnp
+
+from fac_jax.types import IGNORE, Array
+
+
+def next_labels(labels: Array, segment_ids: Array) -> jax.Array:
+    """What every LLM position is to predict: the label of the position after it, if it belongs to the same segment.
+
+    Args:
+      labels: int32 `[B, S]` or `[B, S, G]`, not shifted.
+      segment_ids: int32 `[B, S]`.
+
+    Returns:
+      labels of the same shape, IGNORE where a segment ends.
+    """
+    inside = jnp.pad(segment_ids[:, 1:] == segment_ids[:, :-1], ((0, 0), (0, 1)))
+    inside = inside.reshape(*inside.shape, *(1,) * (labels.ndim - 2))
+    return jnp.where(inside, jnp.roll(labels, -1, axis=1), IGNORE)
