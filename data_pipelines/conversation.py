@@ -22,9 +22,9 @@ class Turn:
       role: who speaks.
       text: a user's words, or the instruction beside a user's audio; a reply's text, also where it is spoken.
       wave: float32 `[N]` at 16 kHz, None for a turn that is only text.
-      speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed. A reply with none
-        (T = 0) is laid as a spoken one, its text beside silence: the text is learnt, silence is not.
+      speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed.
       mel: float32 `[M, 128]` log-mel at 100 Hz of a user's `wave`, None where it is not computed yet.
+      silent: a reply laid as a spoken one with its text beside silence: the text is learnt, silence is not.
     """
 
     role: Role
@@ -32,6 +32,7 @@ class Turn:
     wave: np.ndarray | None = None
     speech: np.ndarray | None = None
     mel: np.ndarray | None = None
+    silent: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -130,7 +131,7 @@ def _converse(row: Row, task: str) -> Conversation:
     spoken = view.assistant == "speech"
     heard = view.user == "speech"
     user = Turn("user", view.instruction if heard else row.question, wave=row.user_audio if heard else None)
-    silence = np.zeros(0, np.int32) if view.assistant == "silence" else None
-    assistant = Turn("assistant", answer, wave=row.assistant_audio if spoken else None, speech=silence)
+    wave = row.assistant_audio if spoken else None
+    assistant = Turn("assistant", answer, wave=wave, silent=view.assistant == "silence")
     system = SYSTEM_TEXT if view.assistant == "text" else SYSTEM_JOINT
     return Conversation(f"{row.id}:{task}", system, (user, assistant))

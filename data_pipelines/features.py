@@ -16,11 +16,6 @@ BATCH = 64  # waves transformed together
 BUCKET = 8000  # samples to whose multiples waves are padded: one compilation each
 
 
-def is_silent(turn: Turn) -> bool:
-    """Whether a reply's text is to stand beside silence."""
-    return turn.role == "assistant" and turn.wave is None and turn.speech is not None and not len(turn.speech)
-
-
 def speech_tokens(row: str, turn: Turn) -> int:
     """Speech tokens (25 Hz) of a turn's audio: of its ids, else `int(25 * seconds)` of its wave; 0 for silence.
 
@@ -31,7 +26,7 @@ def speech_tokens(row: str, turn: Turn) -> int:
         tokens = len(turn.speech)
     else:
         tokens = 0 if turn.wave is None else len(turn.wave) * TOKEN_RATE // RATE
-    if tokens == 0 and not is_silent(turn):
+    if tokens == 0 and not turn.silent:
         raise InputError(f"row {row}: the {turn.role}'s audio is shorter than one speech token (40 ms): remove the row")
     return tokens
 

@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from data_pipelines.conversation import Conversation, Turn
-from data_pipelines.features import is_silent, mels, speech_tokens
+from data_pipelines.features import mels, speech_tokens
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text import chat
 from fac_jax.text.chat import AudioPiece, Piece, TextPiece
@@ -120,7 +120,7 @@ def encode(
         codebook or the vocabulary, or a length beyond `seq_len`.
     """
     audios = tuple(map(_with_mel, conversation.turns))
-    spoken = [i for i, turn in enumerate(audios) if turn.wave is not None or turn.speech is not None]
+    spoken = [i for i, turn in enumerate(audios) if turn.wave is not None or turn.speech is not None or turn.silent]
     turns = [chat.Turn(t.role, t.text, i if i in spoken else None) for i, t in enumerate(audios)]
     pieces = chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
     return lay(conversation.id, pieces, audios, model, seq_len)
@@ -147,7 +147,7 @@ def lay(
         turn = audios[piece.audio]
         if piece.joint:
             parts.append(_joint(row, piece, turn, model))
-            ends_silence = is_silent(turn)
+            ends_silence = turn.silent
             ends_speech = piece.loss and not ends_silence
         else:
             parts.append(_heard(row, turn, model, windows))
@@ -218,17 +218,18 @@ def _joint(row: str, piece: AudioPiece, turn: Turn, model: ModelGrid) -> dict[st
     never reach a decoder, and no speech eos cuts the text.
     """
     delay = model.delay_groups * model.group_size
-    if turn.speech is None:
+    if turn.speech is None and not turn.silent:
         raise InputError(f"row {row}: the assistant's audio has no speech ids; encode it with a codec (add_features)")
     tokens = delay + speech_tokens(row, turn)
     groups = -(-tokens // model.group_size)
     fields = _blank(max(groups, len(piece.text_ids)), Kind.JOINT, model)
     speech = fields["speech_ids"].reshape(-1)
     speech[:delay] = model.special.speech_bos
-    speech[delay:tokens] = _units(row, turn, model)
+    if not turn.silent:
+        speech[delay:tokens] = _units(row, turn, model)
     fields["text_ids"][:] = model.special.sil
     fields["text_ids"][: len(piece.text_ids)] = piece.text_ids
-    if piece.loss and is_silent(turn):
+    if piece.loss and turn.silent:
         fields["labels"][: len(piece.text_ids)] = piece.text_ids
     elif piece.loss:
         fields["labels"][:] = fields["text_ids"]

@@ -93,7 +93,7 @@ def test_every_task_finds_its_rows(toy_rows: dict[str, list[Row]], task: str) ->
         heard = (row.user_audio, view.instruction) if view.user == "speech" else (None, row.question)
         assert user.wave is heard[0] and user.text == heard[1]
         assert (assistant.wave is not None) == (view.assistant == "speech")
-        assert (assistant.speech is not None) == (view.assistant == "silence")
+        assert assistant.silent == (view.assistant == "silence")
         assert assistant.text == (row.question if task == "asr" else row.reply)
         assert conversation.system == (SYSTEM_TEXT if view.assistant == "text" else SYSTEM_JOINT)
 

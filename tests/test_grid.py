@@ -149,7 +149,7 @@ def test_a_text_longer_than_its_speech_gets_more_positions(tokenizer: Tokenizer,
 
 
 def test_a_silent_reply_teaches_its_text_alone(tokenizer: Tokenizer, model: ModelConfig) -> None:
-    turns = (Turn("user", "say it"), Turn("assistant", "one plus one is two", speech=np.zeros(0, np.int32)))
+    turns = (Turn("user", "say it"), Turn("assistant", "one plus one is two", silent=True))
     example = encode(Conversation("silent", "", turns), tokenizer, model)
     text = tokenizer.encode("one plus one is two")
     joint = np.flatnonzero(example.kind == Kind.JOINT)

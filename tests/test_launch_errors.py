@@ -25,7 +25,7 @@ CASES: dict[str, tuple[list[str], str]] = {
         "unknown config key --config.stages.speak.stps; did you mean steps?",
     ),
     "wrong type": ([CONFIG, "--config.stages.speak.steps=few"], "--config.stages.speak.steps=few"),
-    "another config": ([CONFIG], "holds another config: stages.speak.steps is 1 there, 620 here"),
+    "another config": ([CONFIG], "holds another config: stages.speak.steps is 1 there, "),
 }
 
 

@@ -49,7 +49,7 @@ class _Pieces(Mapping[str, np.ndarray]):
         self._path, self._lead, self._folders, self._mix = path, lead, folders, mix
 
     def __getitem__(self, number: str) -> np.ndarray:
-        index = np.unravel_index(int(number), self._lead) if self._lead else ()
+        index = tuple(map(int, np.unravel_index(int(number), self._lead))) if self._lead else ()
         first, second = (StoredArray(folder / "params", self._path).read(index) for folder in self._folders)
         return self._mix("/".join(self._path), first, second)
 

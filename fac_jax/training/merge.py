@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, cast
 
 import jax
 import jax.numpy as jnp
@@ -29,7 +29,7 @@ def merge(trained: Params, start: Params, alphas: Mapping[str, float]) -> Params
     Raises:
       InputError: the trees differ, a pattern matches no parameter, or an alpha is not in [0, 1].
     """
-    ours, theirs = traverse_util.flatten_dict(trained), traverse_util.flatten_dict(start)
+    ours, theirs = _flat(trained), _flat(start)
     check_same(_shapes(ours), _shapes(theirs))
     chosen = choose_alphas([path_of(path) for path in ours], alphas)
     merged = {path: combine(leaf, theirs[path], chosen[path_of(path)]) for path, leaf in ours.items()}
@@ -63,7 +63,7 @@ def choose_alphas(paths: list[str], alphas: Mapping[str, float]) -> dict[str, fl
     return {path: next((alpha for pattern, alpha in alphas.items() if re.match(pattern, path)), KEPT) for path in paths}
 
 
-def check_same(trained: Mapping[str, tuple[int, ...]], start: Mapping[str, tuple[int, ...]]) -> None:
+def check_same(trained: dict[str, tuple[int, ...]], start: dict[str, tuple[int, ...]]) -> None:
     """Compares shapes by path.
 
     Raises:
@@ -76,5 +76,9 @@ def check_same(trained: Mapping[str, tuple[int, ...]], start: Mapping[str, tuple
         raise InputError(f"models of different shapes cannot be merged: {'; '.join(told[:SHOWN])}{more}")
 
 
-def _shapes(flat: Mapping[tuple[str, ...], Array]) -> dict[str, tuple[int, ...]]:
+def _flat(tree: Params) -> dict[tuple[str, ...], Array]:
+    return cast(dict[tuple[str, ...], Array], traverse_util.flatten_dict(tree))
+
+
+def _shapes(flat: dict[tuple[str, ...], Array]) -> dict[str, tuple[int, ...]]:
     return {path_of(path): tuple(leaf.shape) for path, leaf in flat.items()}
