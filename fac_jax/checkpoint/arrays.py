@@ -14,6 +14,7 @@ from fac_jax.checkpoint.release import insert
 from fac_jax.types import Params
 
 SMALL = 2**20  # bytes; pieces below it share a chunk
+LARGE = 2**26  # bytes; pieces above it are cut into chunks, written one after the other
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +50,9 @@ def create_params(folder: Path, specs: Mapping[tuple[str, ...], Spec]) -> None:
     options: Params = {}
     for path, spec in specs.items():
         insert(zeros, path, np.broadcast_to(np.zeros((), jnp.dtype(spec.dtype)), spec.shape))
-        chunks = ocp.SaveArgs(chunk_byte_size=max(spec.piece_bytes, SMALL), shard_axes=tuple(range(spec.lead)))
+        chunks = ocp.SaveArgs(
+            chunk_byte_size=min(max(spec.piece_bytes, SMALL), LARGE), shard_axes=tuple(range(spec.lead))
+        )
         insert(options, path, chunks)
     with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry)) as checkpointer:
         checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(zeros, save_args=options))
@@ -69,7 +72,14 @@ class StoredArray:
 
     def write(self, index: tuple[int, ...], piece: np.ndarray) -> None:
         """Writes the piece at `index` of the leading axes, and waits until it is on disk."""
-        self._array[index].write(piece).result()
+        place = self._array[index]
+        if piece.nbytes <= LARGE:
+            place.write(piece).result()
+            return
+        # Whole rows of chunks: what is encoded at a time is a few chunks, not another copy of the piece.
+        rows = place.chunk_layout.read_chunk.shape[0]
+        for start in range(0, len(piece), rows):
+            place[start : start + rows].write(piece[start : start + rows]).result()
 
     def read(self, index: tuple[int, ...]) -> np.ndarray:
         """Reads the piece at `index` of the leading axes."""

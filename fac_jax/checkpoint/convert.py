@@ -102,7 +102,7 @@ def export_release(
             entry, index = places[name]
             if entry.path not in arrays:
                 arrays[entry.path] = StoredArray(folder / "params", entry.path)
-            return TO_TORCH[entry.layout](arrays[entry.path].read(index)).astype(jnp.dtype(dtype))
+            return TO_TORCH[entry.layout](arrays[entry.path].read(index)).astype(jnp.dtype(dtype), copy=False)
 
         sizes = {name: math.prod(torch_shape(entry, shapes[entry.path])) for name, (entry, _) in places.items()}
         sizes |= {name: value.size for name, value in computed.items()}
@@ -158,7 +158,7 @@ def fill_params(
 
     count = sum(entry.names.size for entry, _ in entries if ".".join(entry.path) not in done)
     for _, (array, index, piece) in zip(wrap(range(count)), work(), strict=False):
-        array.write(index, piece.astype(jnp.dtype(dtype)))
+        array.write(index, piece.astype(jnp.dtype(dtype), copy=False))
     filled.unlink(missing_ok=True)
 
 
