@@ -77,7 +77,7 @@ class StoredArray:
             place.write(piece).result()
             return
         # Whole rows of chunks: what is encoded at a time is a few chunks, not another copy of the piece.
-        rows = place.chunk_layout.read_chunk.shape[0]
+        rows = int((place.chunk_layout.read_chunk.shape or piece.shape)[0] or len(piece))
         for start in range(0, len(piece), rows):
             place[start : start + rows].write(piece[start : start + rows]).result()
 
