@@ -6,11 +6,9 @@ WORKDIR/tokenizer/   trained on the texts of all rows to train on, or that of th
 
 import dataclasses
 import functools
-import shutil
-import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -23,20 +21,18 @@ from data_pipelines.grid import Example, encode
 from data_pipelines.loading import LoadingConfig, load
 from data_pipelines.schema import Row
 from data_pipelines.worlds.arithmetic import WorldConfig
+from experiments.initial import base_model, check_fits, copy_once, initial_folder
 from experiments.recipe import Recipe, claim
-from fac_jax.checkpoint.assets import CODEC, TOKENIZER, copy_assets, trained_assets
-from fac_jax.checkpoint.export import load_config, resolve
+from experiments.values import from_values
+from fac_jax.checkpoint.assets import CODEC, TOKENIZER
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
-from fac_jax.models.config import ModelConfig, replace
-from fac_jax.models.presets import preset
-from fac_jax.text.special_ids import TEXT_SPECIALS, speech_special_ids
+from fac_jax.models.config import ModelConfig
+from fac_jax.text.special_ids import speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
-
-T = TypeVar("T")
 
 # Read from the split without speech; all others from "train".
 TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts", "silent_qa", "silent_statements")
@@ -148,73 +144,6 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
     return Materials(rows, codec, tokenizer, config, data.augment)
 
 
-def initial_folder(values: Mapping[str, Any]) -> Path | None:
-    """Model of ours that a config's `model` starts from (`init_from`); None for a preset.
-
-    Raises:
-      InputError: neither is named, or there is no such model.
-    """
-    if "preset" in values:
-        return None
-    if not values.get("init_from"):
-        raise InputError("config key model.init_from is not set: --config.model.init_from=DIR, a model to start from")
-    return resolve(Path(values["init_from"]))
-
-
-def base_model(values: Mapping[str, Any]) -> ModelConfig:
-    """The preset, or the model to start from, that `values` name, with their changes.
-
-    Vocabulary and special ids of a preset are not those of any data yet.
-
-    Raises:
-      InputError: an unknown preset or key, or there is no such model.
-    """
-    initial = initial_folder(values)
-    changes = {key: value for key, value in values.items() if key not in ("preset", "init_from")}
-    try:
-        return replace(load_config(initial), **changes) if initial else preset(values["preset"], **changes)
-    except ValueError as error:
-        raise InputError(str(error)) from error
-
-
-def copy_once(initial: Path, workdir: Path) -> None:
-    """Takes tokenizer and codec of a model to start from, unless an earlier run has.
-
-    Raises:
-      InputError: the model has no tokenizer.
-    """
-    found = trained_assets(initial)
-    if TOKENIZER not in found:
-        raise InputError(f"{initial / TOKENIZER}: no such file; the model's tokenizer is needed")
-    if not (workdir / "tokenizer").exists():
-        codec = found.pop(CODEC, None)
-        if codec:
-            shutil.copytree(codec, workdir / CODEC, dirs_exist_ok=True)
-        beside = workdir / "tokenizer.unfinished"
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        copy_assets(found, beside)
-        beside.rename(workdir / "tokenizer")
-
-
-def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec, where: Path) -> None:
-    """Holds the tokenizer and the codec against the model that they came to.
-
-    Raises:
-      InputError: the model has no place for their ids, or the tokenizer gives a special token another id.
-    """
-    if tokenizer.vocab_size > config.vocab_size:
-        raise InputError(f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size}")
-    if codec.units > config.units:
-        raise InputError(
-            f"{where}: the codec has {codec.units} units, the model {config.units}; set --config.data.codec.units"
-        )
-    for field, token in TEXT_SPECIALS.items():
-        theirs, ours = tokenizer.token_id(token), getattr(config.special, field)
-        if theirs != ours:
-            raise InputError(f"{where}: the tokenizer gives {token} the id {theirs}, config.json {ours}")
-
-
 def _codec(config: UnitCodecConfig, rows: Sequence[Row], folder: Path) -> Codec:
     if not (folder / "codec.json").exists():
         replies = {row.reply: row.assistant_audio for row in rows if row.assistant_audio is not None}
@@ -288,32 +217,3 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials,
     claim(workdir, values)
     materials = prepare(data, values["model"], workdir, data_dir)
     return materials, make_recipe(config, materials.model)
-
-
-def from_values(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A frozen dataclass, its fields frozen dataclasses too, from nested dicts.
-
-    Raises:
-      InputError: a key that the dataclass does not have, or one without default that is missing; names it in full.
-    """
-    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
-    unknown = [key for key in values if key not in fields]
-    if unknown:
-        raise InputError(f"unknown config key {where}.{unknown[0]}; known: {', '.join(fields)}")
-    required = [
-        name
-        for name, field in fields.items()
-        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-    ]
-    missing = [name for name in required if name not in values]
-    if missing:
-        raise InputError(f"config key {where}.{missing[0]} is missing")
-    hints = typing.get_type_hints(kind)
-
-    def convert(key: str, value: Any) -> Any:
-        inner = [t for t in (hints[key], *typing.get_args(hints[key])) if dataclasses.is_dataclass(t)]
-        if inner and isinstance(value, dict):
-            return from_values(typing.cast(type, inner[0]), value, f"{where}.{key}")
-        return value
-
-    return kind(**{key: convert(key, value) for key, value in values.items()})

@@ -23,6 +23,7 @@ from absl import flags
 from experiments import launch
 from experiments.progress import shown
 from fac_jax.checkpoint.assemble import assemble as assemble_model
+from fac_jax.checkpoint.assets import TOKENIZER
 from fac_jax.checkpoint.convert import FLOATS, export_release, import_release
 from fac_jax.checkpoint.export import load_config, load_params, resolve
 from fac_jax.checkpoint.names import release_entries
@@ -53,8 +54,8 @@ def hf_to_jax(src: str, dst: str) -> None:
     """Released checkpoint `src` -> model of ours `dst`."""
     config = import_release(Path(src), Path(dst), shown("tensors"))
     print(f"{dst}: {_count(config):,} parameters, {config.param_dtype}")
-    if not (Path(dst) / "tokenizer.json").exists():
-        print(f"no tokenizer in {src}: put tokenizer.json into {dst} before text goes in or out")
+    if not (Path(dst) / TOKENIZER).exists():
+        print(f"no tokenizer in {src}: put {TOKENIZER} into {dst} before text goes in or out")
 
 
 def jax_to_hf(src: str, dst: str) -> None:

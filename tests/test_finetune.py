@@ -12,8 +12,9 @@ import pytest
 from ml_collections import ConfigDict
 from toy_world import UNITS, WORLD, make_model, make_tokenizer
 
-from experiments.assemble import assets, base_model, start
+from experiments.assemble import assets, start
 from experiments.configs import finetune
+from experiments.initial import base_model
 from experiments.recipe import run_recipe
 from fac_jax.checkpoint.convert import export_release, import_release
 from fac_jax.checkpoint.export import export_model, load_config, load_params

@@ -105,7 +105,7 @@ def test_sums_of_log_probabilities_are_the_losses_of_training() -> None:
 def test_identical_replies_move_nothing(reference: str) -> None:
     pairs = pairs_of("dense", other=False)
     g = golden("dense")
-    model, config = FunAudioChat(g.config), PreferenceConfig(reference=reference)
+    model, config = FunAudioChat(g.config), PreferenceConfig()
     frozen = g.params if reference == "frozen" else None
 
     def loss(params):

@@ -65,11 +65,6 @@ class StoredArray:
         kvstore = {"driver": "ocdbt", "base": f"file://{folder.absolute()}/", "path": ".".join(path) + "/"}
         self._array = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
 
-    @property
-    def dtype(self) -> np.dtype:
-        """As it is stored."""
-        return self._array.dtype.numpy_dtype
-
     def write(self, index: tuple[int, ...], piece: np.ndarray) -> None:
         """Writes the piece at `index` of the leading axes, and waits until it is on disk."""
         place = self._array[index]

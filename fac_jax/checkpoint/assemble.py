@@ -11,10 +11,10 @@ from fac_jax.checkpoint.assets import TOKENIZER, read_json
 from fac_jax.checkpoint.convert import Wrap, at_destination, fill_params, fingerprint, finish
 from fac_jax.checkpoint.names import Entry
 from fac_jax.checkpoint.release import match, param_shapes
-from fac_jax.checkpoint.release_config import decoder_config
+from fac_jax.checkpoint.release_config import decoder_config, encoder_config
 from fac_jax.checkpoint.sources import QWEN3, QWEN3_HEAD, QWEN3_VL, WHISPER, Source
 from fac_jax.checkpoint.tensors import TensorFolder
-from fac_jax.models.config import EncoderConfig, ModelConfig
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.special_ids import speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer
@@ -45,7 +45,8 @@ def assemble(
       InputError: a file is missing or damaged, or tensors are not those of their config.json.
     """
     folders = {"text": text, "audio": audio, "head": head}
-    job = {"assemble": {name: fingerprint(folder) for name, folder in folders.items()}, "dtype": dtype, "seed": seed}
+    sources = {name: fingerprint(folder) for name, folder in folders.items()}
+    job = {"assemble": sources, "units": units, "dtype": dtype, "seed": seed}
     with at_destination(destination, job) as beside:
         values = {name: _config_values(folder) for name, folder in folders.items()}
         layouts = {"text": _text_source(values["text"], text), "audio": WHISPER, "head": QWEN3_HEAD}
@@ -96,13 +97,7 @@ def _config(
         )
     return ModelConfig(
         text=decoder_config(decoder),
-        audio=EncoderConfig(
-            width=audio["d_model"],
-            depth=audio["encoder_layers"],
-            num_heads=audio["encoder_attention_heads"],
-            mlp_width=audio["encoder_ffn_dim"],
-            mel_bins=audio["num_mel_bins"],
-        ),
+        audio=encoder_config(audio),
         head=decoder_config(values["head"]),
         vocab_size=vocabulary,
         codebook_size=units + len(speech_special_ids(units)),

@@ -8,7 +8,7 @@ import numpy as np
 
 from fac_jax.checkpoint.arrays import StoredArray
 from fac_jax.checkpoint.assets import trained_assets
-from fac_jax.checkpoint.convert import Wrap, at_destination, fill_params, finish
+from fac_jax.checkpoint.convert import Wrap, at_destination, fill_params, fingerprint, finish
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.checkpoint.names import Entry, release_entries
 
@@ -35,7 +35,7 @@ def combine_models(
     """
     folders = [resolve(first), resolve(second)]
     config = load_config(folders[0])
-    job = {"combine": [str(folder.absolute()) for folder in folders], "origin": origin}
+    job = {"combine": [fingerprint(folder) for folder in folders], "origin": origin}
     with at_destination(destination, job) as beside:
         entries = [_combined(entry, folders, mix) for entry in release_entries(config)]
         fill_params(beside, config, entries, wrap)

@@ -88,7 +88,7 @@ def export_release(
       InputError: there is no model, the release has no such model, or the disk is full.
     """
     folder, chosen = resolve(source), PARTS[part]
-    with at_destination(destination, {"export": str(folder.absolute()), "dtype": dtype, "part": part}) as beside:
+    with at_destination(destination, {"export": fingerprint(folder), "dtype": dtype, "part": part}) as beside:
         config = replace(load_config(folder), dtype=dtype, param_dtype=dtype)
         release = read_json(folder / RELEASE_FILE)
         values = chosen.config(config, release.get("config", {}))

@@ -34,7 +34,8 @@ class Part:
 
 def qwen3_config(config: ModelConfig, base: dict[str, Any]) -> dict[str, Any]:
     """config.json of the Shared LLM as `Qwen3ForCausalLM` or `Qwen3MoeForCausalLM`."""
-    kept = {key: value for key, value in base.get("text_config", {}).items() if key in ("max_position_embeddings",)}
+    text = base.get("text_config", {})
+    kept = {key: text[key] for key in ("max_position_embeddings",) if key in text}
     return {
         "architectures": ["Qwen3ForCausalLM" if config.text.moe is None else "Qwen3MoeForCausalLM"],
         **decoder_values(config.text),

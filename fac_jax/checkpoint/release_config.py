@@ -1,5 +1,6 @@
 """The release's config.json as a `ModelConfig` (model.md section 10)."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -45,14 +46,7 @@ def release_config(values: dict[str, Any]) -> ModelConfig:
     text, audio = values["text_config"], values["audio_config"]
     return ModelConfig(
         text=decoder_config(text),
-        audio=EncoderConfig(
-            width=audio["d_model"],
-            depth=audio["encoder_layers"],
-            num_heads=audio["encoder_attention_heads"],
-            mlp_width=audio["encoder_ffn_dim"],
-            n_window=audio["n_window"],
-            mel_bins=audio["num_mel_bins"],
-        ),
+        audio=dataclasses.replace(encoder_config(audio), n_window=audio["n_window"]),
         head=decoder_config(audio["crq_transformer_config"]),
         vocab_size=text["vocab_size"],
         codebook_size=audio["codebook_size"],
@@ -71,6 +65,21 @@ def release_config(values: dict[str, Any]) -> ModelConfig:
         group_size=audio["group_size"],
         continuous_mode=audio["continuous_features_mode"],
         **{**RELEASED, **{key: value for key, value in values.get(OURS, {}).items() if key in RELEASED}},
+    )
+
+
+def encoder_config(values: dict[str, Any]) -> EncoderConfig:
+    """Sizes of a Whisper encoder from the config.json of one.
+
+    Raises:
+      KeyError: a key is missing.
+    """
+    return EncoderConfig(
+        width=values["d_model"],
+        depth=values["encoder_layers"],
+        num_heads=values["encoder_attention_heads"],
+        mlp_width=values["encoder_ffn_dim"],
+        mel_bins=values["num_mel_bins"],
     )
 
 

@@ -172,5 +172,6 @@ def _gradients(grads: Mapping[str, Array], norms: Mapping[str, float]) -> Figure
     """The worst gradient norm; a parameter that only one of the two knows is infinitely wrong."""
     ours = {name: float(np.linalg.norm(np.asarray(grad, np.float64))) for name, grad in grads.items()}
     strange = (ours.keys() ^ norms.keys()) - {UNREAD}
-    worst = max(abs(ours.get(name, np.inf) - norm) / norm for name, norm in norms.items() if norm > 0)
-    return Figure("gradient norm of every parameter, relative", np.inf if strange else worst, NORMS)
+    # np.max and not max, which may pass over a NaN.
+    worst = np.max([abs(ours.get(name, np.inf) - norm) / norm for name, norm in norms.items() if norm > 0])
+    return Figure("gradient norm of every parameter, relative", np.inf if strange else float(worst), NORMS)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Final, Literal, cast
+from typing import Final, cast
 
 import jax
 import jax.numpy as jnp
@@ -38,8 +38,6 @@ class PreferenceConfig:
       text_anchor: weight of the cross-entropy of the chosen replies' text.
       speech_anchor: the same of their speech.
       task_weights: of the loss of a task's pairs; 1 for a task that is not named.
-      reference: log-probabilities that are "stored" with the rows, or those of a "frozen" copy of the parameters that
-        the stage starts from, in the step.
     """
 
     kind: PreferenceKind = "sigmoid"
@@ -50,7 +48,6 @@ class PreferenceConfig:
     text_anchor: float = 0.0
     speech_anchor: float = 0.0
     task_weights: Mapping[str, float] = dataclasses.field(default_factory=dict)
-    reference: Literal["stored", "frozen"] = "stored"
 
     @property
     def speaks(self) -> bool:

@@ -1,0 +1,39 @@
+"""Nested config values as frozen dataclasses."""
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from fac_jax.types import InputError
+
+T = TypeVar("T")
+
+
+def from_values(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A frozen dataclass, its fields frozen dataclasses too, from nested dicts.
+
+    Raises:
+      InputError: a key that the dataclass does not have, or one without default that is missing; names it in full.
+    """
+    fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    unknown = [key for key in values if key not in fields]
+    if unknown:
+        raise InputError(f"unknown config key {where}.{unknown[0]}; known: {', '.join(fields)}")
+    required = [
+        name
+        for name, field in fields.items()
+        if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    missing = [name for name in required if name not in values]
+    if missing:
+        raise InputError(f"config key {where}.{missing[0]} is missing")
+    hints = typing.get_type_hints(kind)
+
+    def convert(key: str, value: Any) -> Any:
+        inner = [t for t in (hints[key], *typing.get_args(hints[key])) if dataclasses.is_dataclass(t)]
+        if inner and isinstance(value, dict):
+            return from_values(typing.cast(type, inner[0]), value, f"{where}.{key}")
+        return value
+
+    return kind(**{key: convert(key, value) for key, value in values.items()})
