@@ -26,7 +26,7 @@ AUDIOS = ("user_audio", "assistant_audio")  # int16 at 16 kHz, empty when absent
 class SpokenArithmetic(tfds.core.GeneratorBasedBuilder):
     """Speaks the rows of `worlds.arithmetic`."""
 
-    VERSION = tfds.core.Version("1.1.0")
+    VERSION = tfds.core.Version("1.1.1")
 
     def __init__(self, world: WorldConfig, processes: int = 2, **kwargs: Any) -> None:
         self._world = world

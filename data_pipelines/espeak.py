@@ -30,8 +30,7 @@ class Voice:
     """How a text is spoken.
 
     Attributes:
-      name: espeak-ng voice with an optional variant, e.g. "en-us" or "en-gb-scotland+f1". Breathy variants (f2, f3, f5,
-        Alicia, sandro, victor) are mixed with noise that no seed reaches: they differ from run to run.
+      name: espeak-ng voice with an optional variant, e.g. "en-us" or "en-gb-scotland+f1".
       rate: words per minute.
       pitch: 0 to 99, 50 is the voice's own.
     """
@@ -49,6 +48,7 @@ class _Engine:
         self.rate: int = self._lib.espeak_Initialize(_SYNCHRONOUS, 0, espeakng_loader.get_data_path().encode(), 0)
         if self.rate <= 0:
             raise RuntimeError("espeak-ng did not start: reinstall the espeakng-loader wheel")
+        self._lib.espeak_ng_SetRandSeed(ctypes.c_long(0))  # of breath noise; the library seeds it with the clock
         self._pieces: list[np.ndarray] = []
         self._callback = _CALLBACK(self._receive)  # kept, or it is collected while the library still calls it
         self._lib.espeak_SetSynthCallback(self._callback)
