@@ -2,12 +2,13 @@
 PYTHON ?= python3
 WORKERS ?= 2
 QUICKSTART ?= --workdir runs/quickstart
+RECIPE ?= --workdir runs/recipe
 BIN := .venv/bin
 STAMP := .venv/.installed
 TORCH_BIN := .venv-torch/bin
 TORCH_STAMP := .venv-torch/.installed
 
-.PHONY: install quickstart test test-slow test-browser test-torch benchmark lint format clean
+.PHONY: install quickstart recipe test test-slow test-browser test-torch benchmark lint format clean
 
 install: $(STAMP)
 
@@ -19,6 +20,9 @@ $(STAMP): requirements.txt pyproject.toml
 
 quickstart: $(STAMP)
 	$(BIN)/python -m experiments.quickstart $(QUICKSTART)
+
+recipe: $(STAMP)
+	$(BIN)/python -m experiments.post_training $(RECIPE)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ AUDIOS = ("user_audio", "assistant_audio")  # int16 at 16 kHz, empty when absent
 class SpokenArithmetic(tfds.core.GeneratorBasedBuilder):
     """Speaks the rows of `worlds.arithmetic`."""
 
-    VERSION = tfds.core.Version("1.1.1")
+    VERSION = tfds.core.Version("1.2.0")
 
     def __init__(self, world: WorldConfig, processes: int = 2, **kwargs: Any) -> None:
         self._world = world
@@ -58,8 +58,8 @@ class SpokenArithmetic(tfds.core.GeneratorBasedBuilder):
             yield row.id, {**texts, "voice": voice, "user_audio": user, "assistant_audio": assistant}
 
 
-def _plain(world: WorldConfig) -> str:
-    return json.dumps(dataclasses.asdict(world), sort_keys=True)
+def _plain(config: Any) -> str:
+    return json.dumps(dataclasses.asdict(config), sort_keys=True)
 
 
 def _jobs(row: RowSpec) -> tuple[Job | None, Job | None]:
@@ -70,20 +70,38 @@ def _jobs(row: RowSpec) -> tuple[Job | None, Job | None]:
     )
 
 
-def build(config: WorldConfig, data_dir: str | os.PathLike[str], processes: int = 2) -> tfds.core.GeneratorBasedBuilder:
-    """Makes the data set of a world in a folder of its own under `data_dir`, or finds the one made before.
+def prepared(
+    kind: Callable[..., tfds.core.GeneratorBasedBuilder],
+    config: Mapping[str, Any],
+    data_dir: str | os.PathLike[str],
+    processes: int,
+) -> tfds.core.GeneratorBasedBuilder:
+    """A builder whose data set is made, in a folder of its own under `data_dir`, or was made before.
 
-    It is written beside and renamed when complete, so that what loads is whole. Splits are those of `schema.SPLITS`.
+    It is written beside and renamed when complete, so that what loads is whole.
 
-    Raises:
-      InputError: the world's configuration cannot be met (`arithmetic.rows`), or names a voice that does not exist.
+    Args:
+      kind: class of the builder, called with the config's values, `processes` and `data_dir`.
+      config: frozen dataclasses that define the data set, by the builder's argument.
+      data_dir: of all data sets.
+      processes: that speak.
     """
-    folder = Path(data_dir) / hashlib.sha256(_plain(config).encode()).hexdigest()[:12]
-    builder = SpokenArithmetic(config, processes, data_dir=folder)
+    defined = [_plain(value) for value in config.values()]
+    folder = Path(data_dir) / hashlib.sha256("".join(defined).encode()).hexdigest()[:12]
+    builder = kind(**config, processes=processes, data_dir=folder)
     tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):  # tfds prints that it downloads, which it does not
         builder.download_and_prepare()
     return builder
+
+
+def build(config: WorldConfig, data_dir: str | os.PathLike[str], processes: int = 2) -> tfds.core.GeneratorBasedBuilder:
+    """Makes the data set of a world (`prepared`); splits are those of `schema.SPLITS`.
+
+    Raises:
+      InputError: the world's configuration cannot be met (`arithmetic.rows`), or names a voice that does not exist.
+    """
+    return prepared(SpokenArithmetic, {"world": config}, data_dir, processes)
 
 
 def read(builder: tfds.core.DatasetBuilder, split: str) -> list[Row]:
@@ -92,10 +110,19 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> list[Row]:
     Raises:
       InputError: the data set has no such split.
     """
+    return [_row(record) for record in records(builder, split)]
+
+
+def records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Mapping[str, Any]]:
+    """The records of a split, in the order of the files.
+
+    Raises:
+      InputError: the data set has no such split.
+    """
     if split not in builder.info.splits:
-        raise InputError(f"data set {builder.info.full_name} has no split {split!r}; it has {', '.join(SPLITS)}")
-    records = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
-    return [_row(record) for record in records]
+        known = ", ".join(builder.info.splits)
+        raise InputError(f"data set {builder.info.full_name} has no split {split!r}; it has {known}")
+    return iter(builder.as_data_source(split))  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
 
 
 def _row(record: Mapping[str, Any]) -> Row:

@@ -1,6 +1,7 @@
 """Examples as one `Batch` of static shapes."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -95,7 +96,20 @@ def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
     return first + count
 
 
-def budget(tasks: Mapping[str, Sequence[Example]], counts: Mapping[str, int], model: ModelGrid) -> tuple[int, int]:
+class Sized(Protocol):
+    """An `Example` or a `PairExample`."""
+
+    @property
+    def mels(self) -> tuple[np.ndarray, ...]:
+        """Log-mels of what is heard."""
+        ...
+
+    def __len__(self) -> int:
+        """LLM positions."""
+        ...
+
+
+def budget(tasks: Mapping[str, Sequence[Sized]], counts: Mapping[str, int], model: ModelGrid) -> tuple[int, int]:
     """The least (seq_len, windows) that hold every batch with `counts` examples of each task."""
     longest = max(len(example) for name in counts for example in tasks[name])
     windows = 0

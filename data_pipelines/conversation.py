@@ -72,7 +72,8 @@ class Task:
 TASKS: dict[str, Task] = {
     "text_qa": Task(("qa",), "text", "text"),
     "text_statements": Task(("statement",), "text", "text"),
-    "text_facts": Task(("fact",), "text", "text"),
+    "text_facts": Task(("fact", "rehearsed_fact"), "text", "text"),
+    "text_rehearsed": Task(("rehearsed_fact",), "text", "text"),
     "text_read": Task(("read_aloud",), "text", "text"),
     "s2t": Task(("qa",), "speech", "text"),
     "s2s": Task(("qa",), "speech", "speech"),

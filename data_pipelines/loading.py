@@ -1,18 +1,41 @@
 """Batches for training and evaluation: a mixture of tasks by counts, shuffled, augmented, exactly resumable."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
-from typing import cast
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol, TypeVar, cast
 
 import grain
+import jax
 import numpy as np
 
 from data_pipelines.augment import AugmentConfig, augment
 from data_pipelines.collate import collate
 from data_pipelines.grid import Example, ModelGrid
-from fac_jax.types import Batch, InputError
+from fac_jax.types import Batch, InputError, PreferenceBatch
 
 READ = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)  # a batch takes a few ms; one thread keeps ahead
+
+
+class Item(Protocol):
+    """What a batch is made of: an `Example` or a `PairExample`."""
+
+    @property
+    def id(self) -> str:
+        """Names the row."""
+        ...
+
+    @property
+    def audio_seconds(self) -> float:
+        """Seconds heard and spoken."""
+        ...
+
+    def __len__(self) -> int:
+        """LLM positions."""
+        ...
+
+
+T = TypeVar("T", bound=Item)
+Collate = Callable[[Sequence[T], int, int, int, ModelGrid], Batch | PreferenceBatch]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +47,8 @@ class LoadingConfig:
       seq_len: S, LLM positions of a row (`collate.budget` knows the least).
       windows: W, encoder windows of a batch.
       seed: of order and augmentation.
-      augment: None leaves the audio as it is.
+      augment: of examples; None leaves the audio as it is.
+      micro_batches: so many batches are stacked into one, if more than 1.
     """
 
     counts: Mapping[str, int]
@@ -32,6 +56,7 @@ class LoadingConfig:
     windows: int
     seed: int = 0
     augment: AugmentConfig | None = None
+    micro_batches: int = 1
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -39,20 +64,20 @@ class Loaded:
     """A batch and what it was made of.
 
     Attributes:
-      batch: what a step takes, in numpy.
+      batch: what a step takes, in numpy; every leaf has a leading axis of micro-batches where there are several.
       row_ids: ids of its examples, in the order of its rows.
       audio_seconds: seconds of audio in it, heard and spoken.
       tokens: LLM positions in it that are not padding.
     """
 
-    batch: Batch
+    batch: Batch | PreferenceBatch
     row_ids: list[str]
     audio_seconds: float
     tokens: int
 
 
 def load(
-    tasks: Mapping[str, Sequence[Example]], config: LoadingConfig, model: ModelGrid
+    tasks: Mapping[str, Sequence[T]], config: LoadingConfig, model: ModelGrid, collate: Collate = collate
 ) -> grain.DatasetIterator[Loaded]:
     """Endless batches. Every task is gone through in a new order each epoch of its own.
 
@@ -62,6 +87,7 @@ def load(
       tasks: examples of every task that `config.counts` names.
       config: mixture, static shapes, seed.
       model: grid and special ids.
+      collate: lays the items of a batch out.
 
     Raises:
       InputError: a task has no examples, or (from `next`) a batch exceeds the static shapes.
@@ -74,36 +100,54 @@ def load(
     sources = {name: _endless(tasks[name], config, config.seed + i) for i, name in enumerate(sorted(config.counts))}
     rows = sum(config.counts.values())
 
-    def batch(number: int) -> Loaded:
+    def one(number: int) -> Loaded:
         rows_of = ((sources[name], number * count + i) for name, count in config.counts.items() for i in range(count))
-        examples = [cast(Example, source[index]) for source, index in rows_of]
-        return _loaded(examples, rows, config.seq_len, config.windows, model)
+        items = [cast(T, source[index]) for source, index in rows_of]
+        return _loaded(items, rows, config.seq_len, config.windows, model, collate)
+
+    def batch(number: int) -> Loaded:
+        parts = config.micro_batches
+        return one(number) if parts == 1 else _stacked([one(number * parts + i) for i in range(parts)])
 
     return iter(grain.MapDataset.range(np.iinfo(np.int64).max).map(batch).to_iter_dataset(READ))
 
 
-def _endless(examples: Sequence[Example], config: LoadingConfig, seed: int) -> grain.MapDataset[Example]:
-    shuffled = grain.MapDataset.source(examples).seed(seed).shuffle().repeat()
+def _endless(items: Sequence[Item], config: LoadingConfig, seed: int) -> grain.MapDataset[Item]:
+    shuffled = grain.MapDataset.source(items).seed(seed).shuffle().repeat()
     if config.augment is None:
         return shuffled
     changes = config.augment
-    return shuffled.map_with_index(lambda i, e: augment(e, changes, config.seed, i // len(examples)))
+    return shuffled.map_with_index(lambda i, e: augment(cast(Example, e), changes, config.seed, i // len(items)))
 
 
-def one_epoch(examples: Sequence[Example], rows: int, seq_len: int, windows: int, model: ModelGrid) -> Iterator[Loaded]:
-    """All examples once, in their order, for evaluation; the last batch is filled with padding rows.
+def one_epoch(
+    items: Sequence[T], rows: int, seq_len: int, windows: int, model: ModelGrid, collate: Collate = collate
+) -> Iterator[Loaded]:
+    """All items once, in their order, for evaluation; the last batch is filled with padding rows.
 
     Raises:
       InputError: a batch exceeds the static shapes.
     """
-    for start in range(0, len(examples), rows):
-        yield _loaded(examples[start : start + rows], rows, seq_len, windows, model)
+    for start in range(0, len(items), rows):
+        yield _loaded(items[start : start + rows], rows, seq_len, windows, model, collate)
 
 
-def _loaded(examples: Sequence[Example], rows: int, seq_len: int, windows: int, model: ModelGrid) -> Loaded:
+def _loaded(items: Sequence[T], rows: int, seq_len: int, windows: int, model: ModelGrid, collate: Collate) -> Loaded:
+    batch = collate(items, rows, seq_len, windows, model)
+    grid = batch.batch if isinstance(batch, PreferenceBatch) else batch
     return Loaded(
-        batch=collate(examples, rows, seq_len, windows, model),
-        row_ids=[example.id for example in examples],
-        audio_seconds=sum(example.audio_seconds for example in examples),
-        tokens=sum(map(len, examples)),
+        batch=batch,
+        row_ids=[item.id for item in items],
+        audio_seconds=sum(item.audio_seconds for item in items),
+        tokens=int(np.count_nonzero(grid.segment_ids)),
+    )
+
+
+def _stacked(parts: Sequence[Loaded]) -> Loaded:
+    batches: list[Any] = [part.batch for part in parts]
+    return Loaded(
+        batch=jax.tree.map(lambda *leaves: np.stack(leaves), *batches),
+        row_ids=[name for part in parts for name in part.row_ids],
+        audio_seconds=sum(part.audio_seconds for part in parts),
+        tokens=sum(part.tokens for part in parts),
     )

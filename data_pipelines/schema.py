@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.espeak import Voice
 
-Kind: TypeAlias = Literal["qa", "read_aloud", "transcribe", "statement", "fact"]
+Kind: TypeAlias = Literal["qa", "read_aloud", "transcribe", "statement", "fact", "rehearsed_fact"]
 SPLITS: tuple[str, ...] = ("text", "train", "dev", "test")
 
 
@@ -53,3 +53,34 @@ class Row:
     user_audio: np.ndarray | None
     assistant_audio: np.ndarray | None
     voice: str
+
+
+@dataclasses.dataclass(frozen=True)
+class PairRow:
+    """A spoken question with a better and a worse reply. Audio is float32 `[N]` at 16 kHz, None when absent.
+
+    Attributes:
+      id: unique in the data set.
+      task: which of `fac_jax.types.PREFERENCE_TASKS`.
+      question: the user's words, which are spoken.
+      instruction: text beside them, "" for none.
+      chosen: the better reply.
+      rejected: the worse reply.
+      user_audio: the spoken question, with its noise.
+      chosen_audio: the better reply; None for a text reply.
+      rejected_audio: the worse reply; None for a text reply.
+      voice: name of the user's voice.
+      snr_db: of the question in decibels; None without noise.
+    """
+
+    id: str
+    task: str
+    question: str
+    instruction: str
+    chosen: str
+    rejected: str
+    user_audio: np.ndarray
+    chosen_audio: np.ndarray | None
+    rejected_audio: np.ndarray | None
+    voice: str
+    snr_db: float | None

@@ -19,10 +19,23 @@ from data_pipelines.conversation import TASKS, Conversation, conversations, corp
 from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
 from data_pipelines.loading import LoadingConfig, load
-from data_pipelines.schema import Row
+from data_pipelines.pair_builder import build_pairs
+from data_pipelines.pairs import (
+    SPOKEN,
+    PairExample,
+    both_sides,
+    collate_pairs,
+    encode_pairs,
+    mixture,
+    pair_conversations,
+    with_references,
+)
+from data_pipelines.schema import PairRow, Row
 from data_pipelines.worlds.arithmetic import WorldConfig
+from data_pipelines.worlds.preferences import PairsConfig
 from experiments.initial import base_model, check_fits, copy_once, initial_folder
 from experiments.recipe import Recipe, claim
+from experiments.references import stored_references
 from experiments.values import from_values
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER
 from fac_jax.codec.base import Codec, load_codec
@@ -32,10 +45,12 @@ from fac_jax.text.special_ids import speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
-from fac_jax.types import InputError
+from fac_jax.types import InputError, Params
 
+REFERENCES = "references.npz"  # of a stage
+SIDES = "sides"  # task: both replies of preference pairs as plain rows; "sides_spoken" where they are speech
 # Read from the split without speech; all others from "train".
-TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts", "silent_qa", "silent_statements")
+TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts", "text_rehearsed", "silent_qa", "silent_statements")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +63,7 @@ class DataConfig:
       vocab_size: upper bound of the tokenizer's vocabulary.
       augment: changes of the user's audio in training; None leaves it as it is.
       processes: that speak the rows.
+      pairs: preference pairs of the same world; None for none.
     """
 
     world: WorldConfig = WorldConfig()
@@ -55,6 +71,7 @@ class DataConfig:
     vocab_size: int = 512
     augment: AugmentConfig | None = AugmentConfig()
     processes: int = 2
+    pairs: PairsConfig | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -67,6 +84,7 @@ class Materials:
       tokenizer: text <-> ids.
       model: fitted to the vocabulary and the codebook.
       augment: of the user's audio in training.
+      pair_rows: preference pairs of "train" and "test"; empty without `DataConfig.pairs`.
     """
 
     rows: dict[str, list[Row]]
@@ -74,6 +92,7 @@ class Materials:
     tokenizer: Tokenizer
     model: ModelConfig
     augment: AugmentConfig | None
+    pair_rows: dict[str, list[PairRow]]
 
     @functools.cached_property
     def _examples(self) -> dict[str, list[Example]]:
@@ -91,19 +110,47 @@ class Materials:
         return {name: self._examples[name] for name in tasks}
 
     def _conversations(self, task: str) -> list[Conversation]:
+        if task.removesuffix(SPOKEN) == SIDES:
+            return both_sides(self.pair_rows.get("train", []), task.endswith(SPOKEN))
         return conversations(training_rows(self.rows, task), task)
 
-    def data(self, stage: StageConfig) -> Data:
-        """Batches of a stage; its `data["counts"]` says how many rows of each task are in one.
+    def data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
+        """Batches of a stage; its `data["counts"]` says how many rows, or pairs, of each task are in one.
+
+        Args:
+          stage: what to train.
+          params: what it starts from, the reference of its preferences.
+          directory: of the stage; gets the reference's log-probabilities.
 
         Raises:
-          InputError: see `examples`; a task without rows.
+          InputError: see `examples`; a task without rows; or see `stored_references`.
         """
-        counts = dict(sorted(stage.data["counts"].items(), key=lambda item: not is_spoken(item[0])))
+        if stage.loss == "preference":
+            return self._pair_data(stage, params, directory)
+        counts = _spoken_first(stage.data["counts"])
         tasks = self.examples(list(counts))
         seq_len, windows = budget(tasks, counts, self.model)
-        loading = LoadingConfig(counts, seq_len, windows, stage.seed, self.augment)
+        loading = LoadingConfig(counts, seq_len, windows, stage.seed, self.augment, stage.micro_batches)
         return load(tasks, loading, self.model)
+
+    def pairs(self, split: str) -> list[PairExample]:
+        """Preference pairs of "train" or "test".
+
+        Raises:
+          InputError: the config has no `data.pairs`, or a row does not fit; names it.
+        """
+        if split not in self.pair_rows:
+            raise InputError(f"the config has no preference pairs ({split}): set data.pairs")
+        return encode_pairs(self.pair_rows[split], self.tokenizer, self.model, self.codec)
+
+    def _pair_data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
+        pairs = self.pairs("train")
+        if stage.preference.reference == "stored":
+            pairs = with_references(pairs, stored_references(directory / REFERENCES, self.model, params, pairs))
+        tasks, counts = mixture(pairs), _spoken_first(stage.data["counts"])
+        seq_len, windows = budget(tasks, counts, self.model)
+        loading = LoadingConfig(counts, seq_len, windows, stage.seed, None, stage.micro_batches)
+        return load(tasks, loading, self.model, collate_pairs)
 
 
 def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:
@@ -129,8 +176,9 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
         copy_once(initial, workdir)
     builder = build(data.world, data_dir, data.processes)
     rows = {split: read(builder, split) for split in builder.info.splits}
-    codec = _codec(data.codec, rows["train"], workdir / CODEC)
-    tokenizer = _tokenizer(data.vocab_size, rows, workdir / "tokenizer")
+    pairs = build_pairs(data.world, data.pairs, data_dir, data.processes) if data.pairs else {}
+    codec = _codec(data.codec, rows["train"], pairs.get("train", []), workdir / CODEC)
+    tokenizer = _tokenizer(data.vocab_size, rows, pairs.get("train", []), workdir / "tokenizer")
     config = base_model(model)
     if initial:
         check_fits(config, tokenizer, codec, initial)
@@ -141,19 +189,22 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
             codebook_size=codec.units + len(speech_special_ids(codec.units)),
             special=tokenizer.special_ids(codec.units),
         )
-    return Materials(rows, codec, tokenizer, config, data.augment)
+    return Materials(rows, codec, tokenizer, config, data.augment, pairs)
 
 
-def _codec(config: UnitCodecConfig, rows: Sequence[Row], folder: Path) -> Codec:
+def _codec(config: UnitCodecConfig, rows: Sequence[Row], pairs: Sequence[PairRow], folder: Path) -> Codec:
     if not (folder / "codec.json").exists():
         replies = {row.reply: row.assistant_audio for row in rows if row.assistant_audio is not None}
-        UnitCodec.fit([replies[reply] for reply in sorted(replies)], config).save(folder)
+        waves = [replies[reply] for reply in sorted(replies)]
+        waves += [pair.chosen_audio for pair in pairs if pair.chosen_audio is not None]
+        UnitCodec.fit(waves, config).save(folder)
     return load_codec(folder)
 
 
-def _tokenizer(vocab_size: int, rows: Mapping[str, list[Row]], folder: Path) -> Tokenizer:
+def _tokenizer(vocab_size: int, rows: Mapping[str, list[Row]], pairs: Sequence[PairRow], folder: Path) -> Tokenizer:
     if not (folder / TOKENIZER).exists():
         seen = {task: conversations(training_rows(rows, task), task) for task in TASKS}
+        seen["pairs"] = [conversation for pair in pairs for conversation in pair_conversations(pair)]
         train_tokenizer(corpus(seen), vocab_size, folder / TOKENIZER)
     return Tokenizer.load(folder)
 
@@ -188,10 +239,20 @@ def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
     )
 
 
+def _speaks(task: str) -> bool:
+    """Whether a mixture's rows, or pairs, of this name have spoken replies."""
+    return is_spoken(task) or task.endswith(SPOKEN)
+
+
+def _spoken_first(counts: Mapping[str, int]) -> dict[str, int]:
+    return dict(sorted(counts.items(), key=lambda item: not _speaks(item[0])))
+
+
 def _spoken_rows(stage: Mapping[str, Any]) -> int | None:
-    """Rows of a stage's batch with a spoken reply; `Materials.data` lays them first."""
+    """Rows of a stage's batch with a spoken reply; `Materials.data` lays them first. A pair takes two."""
     counts = stage.get("data", {}).get("counts", {})
-    return sum(count for task, count in counts.items() if is_spoken(task)) or None
+    rows = 2 if stage.get("loss") == "preference" else 1
+    return rows * sum(count for task, count in counts.items() if _speaks(task)) or None
 
 
 def make_recipe(config: ConfigDict, model: ModelConfig) -> Recipe:

@@ -40,16 +40,18 @@ def compiled(function: Any, *arguments: Any) -> Program:
 
 def best(run: Callable[[], Any], repeats: int) -> float:
     """Seconds of the fastest of `repeats` runs, after one that does not count."""
+    once(run)
+    return min(once(run) for _ in range(repeats))
+
+
+def once(run: Callable[[], Any]) -> float:
+    """Seconds of one run."""
+    start = time.perf_counter()
     jax.block_until_ready(run())
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        jax.block_until_ready(run())
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
+    return time.perf_counter() - start
 
 
-def copy_bandwidth(repeats: int = 15) -> float:
+def copy_bandwidth(repeats: int = 5) -> float:
     """Bytes a second, read and written both counted, of copying one large array over another."""
     source, target = jnp.ones(COPIED // 4, jnp.float32), jnp.zeros(COPIED // 4, jnp.float32)
     copy = jax.jit(lambda source, target: -source, donate_argnums=1, keep_unused=True)

@@ -14,13 +14,12 @@ from experiments.progress import shown
 from fac_jax.checkpoint.combine import combine_models
 from fac_jax.checkpoint.export import load_config
 from fac_jax.checkpoint.release import param_shapes
-from fac_jax.training.merge import check_same, choose_alphas, combine
+from fac_jax.training.merge import SHARED_LLM, check_same, choose_alphas, combine
 from fac_jax.types import InputError
 
 ALPHA = flags.DEFINE_float("alpha", 0.5, "Share of A in the Shared LLM; 0 resets it to B.")
 SUBTREE = flags.DEFINE_multi_string("subtree", [], "PATTERN=ALPHA in place of --alpha, as often as needed.")
 OUT = flags.DEFINE_string("out", None, "Folder of the merged model; must not exist.", required=True)
-SHARED_LLM = "backbone/"
 
 
 def alphas() -> dict[str, float]:

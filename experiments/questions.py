@@ -12,7 +12,8 @@ from data_pipelines.grid import Example, encode
 from data_pipelines.schema import Row
 from experiments.assemble import Materials
 from fac_jax.evaluation.heard import Listener
-from fac_jax.evaluation.report import Answer, Sound
+from fac_jax.evaluation.page import Sound
+from fac_jax.evaluation.report import Answer
 from fac_jax.evaluation.text import accuracy
 from fac_jax.generation import answers as generation
 from fac_jax.generation.decode import Decoding
@@ -85,6 +86,30 @@ def evaluate(
         np.mean([h == r for h, r in zip(heard_through_codec, ceiling, strict=True)])
     )
     return metrics, answers
+
+
+def abilities(params: Params, materials: Materials, spoken: Sequence[Row], known: Sequence[Row]) -> dict[str, float]:
+    """Accuracies of a model: `text_accuracy` on what text alone has taught, `spoken_accuracy` (speech in, text out),
+    `heard_accuracy` (speech in, speech out, judged on the waveform), and those of `evaluate` beside them.
+
+    Args:
+      params: parameters of `materials.model` (scanned layers).
+      materials: of the run.
+      spoken: rows with spoken questions and replies.
+      known: rows of questions and replies that are text alone.
+    """
+    model, decoder = prepare_model(materials.model, params)
+    asked = prompts(materials, known, "text_facts")
+    written = generation.answers(model, decoder, asked, materials.tokenizer, TEXT, ROWS)
+    knowledge = accuracy([row.reply for row in known], [answer.text for answer in written])
+    metrics, _ = evaluate(params, materials, spoken, sounds=0)
+    return {
+        "text_accuracy": knowledge,
+        "spoken_accuracy": metrics["s2t_accuracy"],
+        "heard_accuracy": metrics["s2s_heard_accuracy"],
+        "text_qa_accuracy": metrics["text_qa_accuracy"],
+        "s2s_text_accuracy": metrics["s2s_text_accuracy"],
+    }
 
 
 def prompts(materials: Materials, rows: Sequence[Row], task: str) -> list[Example]:

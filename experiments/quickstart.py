@@ -6,12 +6,7 @@ Data, codec, training, held-out questions, report: see `configs/quickstart.py` f
 runs the same way shortened, to see that all of it works; what it trains answers nothing.
 """
 
-import json
-import platform
-import sys
-import time
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import jax
@@ -22,10 +17,9 @@ from experiments import launch
 from experiments.assemble import assets, start
 from experiments.questions import evaluate
 from experiments.recipe import run_recipe
+from experiments.reporting import Clock, curves, environment, shorten_world
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation import report
-from fac_jax.evaluation.figures import Series
-from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
 
 DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
@@ -36,24 +30,6 @@ FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: sho
 
 SOUNDS = 12  # answers with players on the page
 FAST_QUESTIONS = 6
-PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
-
-
-class Clock:
-    """Seconds of the parts of a run; a part that an earlier start of the run finished keeps what it took then."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self.parts: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
-        self._last = time.monotonic()
-
-    def lap(self, name: str) -> None:
-        """Adds the time since the last lap to a part."""
-        now = time.monotonic()
-        self.parts[name] = self.parts.get(name, 0.0) + now - self._last
-        self._last = now
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(self.parts))
 
 
 def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int | None) -> report.Report:
@@ -93,36 +69,6 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
     return found
 
 
-def curves(directory: Path) -> dict[str, Series]:
-    """Losses over steps of a stage directory, none if it is no stage."""
-    lines = read_curve(directory)
-    names = [name for name in lines[0] if name.endswith("_loss")] if lines else []
-    steps = [line["step"] for line in lines]
-    return {name.replace("_", " "): (steps, [line[name] for line in lines]) for name in names}
-
-
-def environment(config: ConfigDict) -> dict[str, str]:
-    """What the run ran on."""
-    machine = f"{platform.machine()}, {jax.local_device_count()} x {jax.devices()[0].device_kind}"
-    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
-    return {
-        "command": " ".join(["python -m experiments.quickstart", *sys.argv[1:]]),
-        "seed": str(config.seed),
-        "machine": machine,
-        "python": platform.python_version(),
-        "packages": versions,
-    }
-
-
-def shorten(config: ConfigDict) -> ConfigDict:
-    """The config with few rows and few steps."""
-    short = config.copy_and_resolve_references()
-    world = {"clips_per_pair": 1, "read_aloud": 40, "transcribe": 10}
-    with short.unlocked():
-        short.update({"data": {"world": world}, "stages": {name: {"steps": 6} for name in config.to_dict()["stages"]}})
-    return short
-
-
 def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) -> None:
     """What the command prints at its end."""
     for answer in answers:
@@ -139,7 +85,7 @@ def main() -> None:
         raise InputError(f"{workdir}: is a file; give a folder")
     config = launch.config(CONFIG)
     if FAST.value:
-        config = shorten(config)
+        config = shorten_world(config)
     data_dir = Path(DATA_DIR.value) if DATA_DIR.value else workdir / "data"
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
     show(found, workdir, found.answers[:5])

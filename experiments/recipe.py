@@ -11,9 +11,10 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, load_params
 from fac_jax.checkpoint.store import CheckpointStore
@@ -22,12 +23,17 @@ from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.attention import training_attend
 from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
+from fac_jax.training.merge import merge
 from fac_jax.training.objectives import make_objective
-from fac_jax.training.optimizer import make_optimizer, make_schedule
+from fac_jax.training.optimizer import averaged, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import init_state
 from fac_jax.training.step import make_step
+from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params
+
+# Batches of a stage from their beginning, from the parameters that it starts from and its folder.
+MakeData: TypeAlias = Callable[[StageConfig, Params, Path], Data]
 
 SHOWN = 3  # differing keys that an error names
 
@@ -50,7 +56,7 @@ class Recipe:
 def run_recipe(
     recipe: Recipe,
     workdir: Path,
-    make_data: Callable[[StageConfig], Data],
+    make_data: MakeData,
     assets: Mapping[str, Path],
     finished: Callable[[StageConfig], None] = lambda stage: None,
 ) -> Path:
@@ -59,7 +65,7 @@ def run_recipe(
     Args:
       recipe: what to train.
       workdir: made if absent.
-      make_data: batches of a stage from their beginning.
+      make_data: see `MakeData`.
       assets: files and folders that go into every finished model (tokenizer, codec), by name.
       finished: called after every stage that this call trained.
 
@@ -72,8 +78,11 @@ def run_recipe(
     starts = start_folders(recipe, workdir)
     for order, stage in enumerate(recipe.stages):
         if not (workdir / stage.name / MODEL).is_dir():
-            params = _start_params(recipe, stage, starts[order])
-            _run_stage(recipe, order, params, workdir, make_data(stage), assets)
+            params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
+            if stage.steps:
+                params = _trained(recipe.model, stage, params, workdir / stage.name, make_data)
+            origin = {"stage": stage.name, "order": order, "steps": stage.steps}
+            export_model(workdir / stage.name / MODEL, params, recipe.model, origin, assets)
             finished(stage)
     return workdir / recipe.stages[-1].name / MODEL
 
@@ -82,7 +91,7 @@ def start_folders(recipe: Recipe, workdir: Path) -> list[Path | None]:
     """For every stage the model it starts from, `recipe.initial` where none is before it; None for fresh parameters.
 
     Raises:
-      InputError: two stages of one name, or a `start_from` that names no earlier stage.
+      InputError: two stages of one name, or a `start_from` or a merge that names no earlier stage.
     """
     names = [stage.name for stage in recipe.stages]
     folders: list[Path | None] = []
@@ -93,6 +102,8 @@ def start_folders(recipe: Recipe, workdir: Path) -> list[Path | None]:
         start = stage.start_from or (before[-1] if before else None)
         if start is not None and start not in before:
             raise InputError(f"stage {stage.name} starts from {start}, which is no stage before it")
+        if stage.merge is not None and stage.merge.start not in before:
+            raise InputError(f"stage {stage.name} merges with {stage.merge.start}, which is no stage before it")
         folders.append(workdir / start / MODEL if start else recipe.initial)
     return folders
 
@@ -103,28 +114,37 @@ def _start_params(recipe: Recipe, stage: StageConfig, start: Path | None) -> Par
 
     if start is None:
         return jax.jit(init)(stage.seed)
-    expected = jax.eval_shape(init, 0)
-    found = load_params(start, expected)[0]
+    return _load(start, recipe.model)
+
+
+def _load(folder: Path, model: ModelConfig) -> Params:
+    expected = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+    found = load_params(folder, expected)[0]
     return jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), found, expected)
 
 
-def _run_stage(
-    recipe: Recipe, order: int, params: Params, workdir: Path, data: Data, assets: Mapping[str, Path]
-) -> None:
-    stage = recipe.stages[order]
-    directory = workdir / stage.name
+def _merged(recipe: Recipe, stage: StageConfig, params: Params, workdir: Path) -> Params:
+    if stage.merge is None:
+        return params
+    return merge(params, _load(workdir / stage.merge.start / MODEL, recipe.model), stage.merge.alphas)
+
+
+def _trained(model: ModelConfig, stage: StageConfig, params: Params, directory: Path, make_data: MakeData) -> Params:
+    """Parameters after a stage's steps; `params` are not to be used afterwards."""
+    data = make_data(stage, params, directory)
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(recipe.model, training_attend()))
-    step = make_step(objective, optimizer, schedule, stage.trainable)
-    state = init_state(params, optimizer, stage.trainable)
-    store = CheckpointStore(directory / CHECKPOINTS, recipe.model, stage.keep)
+    objective = make_objective(stage, FunAudioChat(model, training_attend()))
+    step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches)
+    frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
+    reference = jax.tree.map(jnp.copy, params) if frozen else None
+    store = CheckpointStore(directory / CHECKPOINTS, model, stage.keep)
     try:
-        state = train(stage, step, state, data, store, directory)
+        state = train(stage, step, init_state(params, optimizer, stage.trainable, reference), data, store, directory)
     finally:
         store.close()
-    origin = {"stage": stage.name, "order": order, "steps": stage.steps}
-    export_model(directory / MODEL, state.params, recipe.model, origin, assets)
+    trainable, rest = split(state.params, stage.trainable)
+    return join(averaged(state.opt_state, trainable), rest)
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:

@@ -17,6 +17,7 @@ Params: TypeAlias = dict[str, Any]
 
 IGNORE: int = -100  # a label that carries no loss
 NO_TEXT: int = -1  # a position whose text stream is empty: its text embedding is zero
+PREFERENCE_TASKS: tuple[str, ...] = ("robustness", "instruction", "understanding", "empathy")  # paper, section 2.4
 NO_TASK: int = -1  # a place of a preference batch without a pair
 NO_FRAME: int = -1  # a 25 Hz frame beyond the end of its audio: its encoder feature is zero
 
@@ -87,8 +88,9 @@ class PreferenceBatch:
     """Pairs of replies to the same prompts; N conversations at most lie in a row.
 
     Attributes:
-      batch: `2 P` rows; row p has the chosen replies, row P + p the rejected ones of the same pairs in the same order.
-      tasks: int32 `[P, N]`. Which preference task conversation n + 1 of a row belongs to, NO_TASK where there is none.
+      batch: `2 P` rows; row 2p has the chosen replies, row 2p + 1 the rejected ones of the same pairs in their order.
+        A prompt's audio lies in the windows once, for both.
+      tasks: int32 `[P, N]`. Which of PREFERENCE_TASKS conversation n + 1 of a row belongs to, NO_TASK for none.
       reference: float32 `[2 P, N, 2]`. Log-probabilities of each reply's text and speech under the reference; read
         where they are stored with the rows.
     """
@@ -107,11 +109,13 @@ class ModelOutput:
       speech_hidden: `[B, S, G, D]`. Refined-head state in LLM width; fine position iG + j predicts speech label
         (i + 1)G + j. None when the head was not run.
       router: statistics of the mixture-of-experts routers, None for a dense backbone.
+      audio_frames: `[W * n // 2, D]`. 25 Hz encoder frames of all windows, None for a batch without any.
     """
 
     hidden: Array
     speech_hidden: Array | None
     router: "RouterStats | None"
+    audio_frames: Array | None = None
 
 
 @struct.dataclass

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from fac_jax.evaluation.report import Answer, Report, Sound, Stage
+from fac_jax.evaluation.page import Sound, Stage
+from fac_jax.evaluation.report import Answer, Report
 
 RATE = 16_000
 

@@ -23,9 +23,9 @@ def test_spoken_rows_lie_first_whatever_the_order_of_the_mixture(
     toy_rows: dict[str, list[Row]], tmp_path: Path
 ) -> None:
     tokenizer = make_tokenizer(tmp_path)
-    materials = Materials(toy_rows, LoudnessCodec(), tokenizer, make_model(tokenizer), augment=None)
+    materials = Materials(toy_rows, LoudnessCodec(), tokenizer, make_model(tokenizer), augment=None, pair_rows={})
     counts = {"text_qa": 2, "t2s": 1, "s2t": 1, "s2s": 2}
     stage = StageConfig("mixed", 1, OptimizerConfig(peak=1e-3), data={"counts": counts})
-    batch = next(materials.data(stage)).batch
+    batch = next(materials.data(stage, {}, Path())).batch
     spoken = (np.asarray(batch.speech_labels) != IGNORE).any(axis=(1, 2))
     assert spoken.tolist() == [True] * 3 + [False] * 3

@@ -8,7 +8,7 @@ import pytest
 
 from fac_jax.training.optimizer import OptimizerConfig, decays, make_optimizer, make_schedule
 from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import Metrics, make_step
+from fac_jax.training.step import Counts, Metrics, Objective, make_step
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params
 
@@ -23,14 +23,17 @@ def params() -> Params:
     }
 
 
-def objective(tree: Params, batch: jax.Array) -> tuple[jax.Array, Metrics]:
-    return sum(jnp.sum((leaf - batch) ** 2) for leaf in jax.tree.leaves(tree)), {}
+def distance(tree: Params, batch: jax.Array, counts: Counts, reference: Params | None) -> tuple[jax.Array, Metrics]:
+    return sum(jnp.sum((leaf - batch) ** 2) for leaf in jax.tree.leaves(tree)) / counts["all"], {}
+
+
+OBJECTIVE = Objective(lambda batch: {"all": jnp.ones(())}, distance)
 
 
 def run(patterns: tuple[str, ...], steps: int = 3, config: OptimizerConfig = CONFIG) -> tuple[TrainState, Metrics]:
     schedule = make_schedule(config, 20)
     optimizer = make_optimizer(config, schedule)
-    step = make_step(objective, optimizer, schedule, patterns)
+    step = make_step(OBJECTIVE, optimizer, schedule, patterns)
     state, metrics = init_state(params(), optimizer, patterns), {}
     for _ in range(steps):
         state, metrics = step(state, jnp.zeros(()))

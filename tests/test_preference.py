@@ -12,8 +12,9 @@ from fac_jax.evaluation.recorded import training_batch
 from fac_jax.losses.preference import PreferenceKind, ReplyLogProbs, preference_loss
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.training.objectives import sft_loss
-from fac_jax.training.preference import TASKS, PreferenceConfig, pair_loss, preference_objective, reply_log_probs
+from fac_jax.training.preference import PreferenceConfig, pair_loss, preference_objective, reply_log_probs
 from fac_jax.types import IGNORE, NO_TASK, PreferenceBatch
+from fac_jax.types import PREFERENCE_TASKS as TASKS
 
 KINDS: tuple[PreferenceKind, ...] = ("sigmoid", "ipo", "hinge")
 CHUNK = 16
@@ -63,11 +64,14 @@ def replies(rng: np.random.Generator, pairs: int) -> tuple[ReplyLogProbs, np.nda
 def test_the_loss_weighs_streams_tasks_and_anchors() -> None:
     found, reference, tasks = replies(np.random.default_rng(1), 8)
     config = PreferenceConfig("ipo", 0.5, 0.1, 1.0, 0.25, 0.7, 0.3, {"empathy": 2.0})
-    loss, metrics = pair_loss(config, found, reference, tasks)
+    counts = {name: (tasks == number).sum() for number, name in enumerate(TASKS)}
+    there = tasks != NO_TASK
+    counts |= {"pairs": there.sum(), "text": 5 * there.sum(), "speech": 5 * there.sum()}
+    loss, metrics = pair_loss(config, found, reference, tasks, {name: np.float32(n) for name, n in counts.items()})
     gain = (found.total - reference) @ np.array([1.0, 0.25])
-    h, there = gain[:8] - gain[8:], tasks != NO_TASK
+    h = gain[0::2] - gain[1::2]
     each = numpy_loss(h, "ipo", 0.5, 0.1) * np.where(tasks == TASKS.index("empathy"), 2.0, 1.0)
-    nats = -found.total[:8][there].sum(axis=0) / (5 * there.sum())
+    nats = -found.total[0::2][there].sum(axis=0) / (5 * there.sum())
     np.testing.assert_allclose(loss, each[there].mean() + 0.7 * nats[0] + 0.3 * nats[1], rtol=1e-5)
     for number, name in enumerate(TASKS):
         mine = tasks == number
@@ -83,8 +87,8 @@ def pairs_of(case: str, other: bool) -> PreferenceBatch:
     if other:
         turned = np.where(batch.labels == IGNORE, IGNORE, (batch.labels + 1) % 100)
         rejected = batch.replace(labels=turned)
-    # The two halves share their windows: the second one's frames are the first one's.
-    both = jax.tree.map(lambda a, b: np.concatenate([a, b]), batch, rejected)
+    # Both replies of a pair share their windows: the second one's frames are the first one's.
+    both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), batch, rejected)
     both = both.replace(mel_windows=batch.mel_windows, mel_lengths=batch.mel_lengths)
     rows = batch.labels.shape[0]
     tasks = np.arange(rows, dtype=np.int32)[:, None] % len(TASKS)
@@ -109,7 +113,7 @@ def test_identical_replies_move_nothing(reference: str) -> None:
     frozen = g.params if reference == "frozen" else None
 
     def loss(params):
-        return preference_objective(model, config, params, pairs, CHUNK, frozen)[0]
+        return preference_objective(model, config, params, pairs, CHUNK, frozen=frozen)[0]
 
     value, grads = jax.jit(jax.value_and_grad(loss))(g.params)
     np.testing.assert_allclose(value, np.log(2), rtol=1e-5)
@@ -126,7 +130,7 @@ def test_a_stored_reference_equals_a_frozen_one() -> None:
     def both(policy, frozen):
         stored = pairs.replace(reference=reply_log_probs(model, frozen, pairs.batch, 1, CHUNK).total)
         ours = preference_objective(model, config, policy, stored, CHUNK)
-        return ours, preference_objective(model, config, policy, pairs, CHUNK, frozen)
+        return ours, preference_objective(model, config, policy, pairs, CHUNK, frozen=frozen)
 
     stored, frozen = both(policy, g.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), stored, frozen)

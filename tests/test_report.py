@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from report_example import example
 
-from fac_jax.evaluation import report as module
-from fac_jax.evaluation.report import Report, duration, label, write_report
+from fac_jax.evaluation.page import duration, figure, label
+from fac_jax.evaluation.report import Report, write_report
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
@@ -123,7 +123,7 @@ def test_an_empty_report_stands(tmp_path: Path) -> None:
     [("s2t_accuracy", 0.9459, "94.6 %"), ("steps_per_second", 12.345, "12.3"), ("s2t_wer", 0.05, "0.05")],
 )
 def test_figures_for_the_eye(name: str, value: float, shown: str) -> None:
-    assert module.figure(name, value) == shown
+    assert figure(name, value) == shown
 
 
 def test_names_and_times_for_the_eye() -> None:

@@ -32,7 +32,7 @@ from fac_jax.types import IGNORE, InputError, Params
 
 
 def run(workdir: Path, what: Recipe | None = None, **data: Any) -> Path:
-    return run_recipe(what or recipe(), workdir, lambda _: ToyData(**data), {})
+    return run_recipe(what or recipe(), workdir, lambda *_: ToyData(**data), {})
 
 
 def same_trees(a: Any, b: Any) -> bool:
@@ -77,7 +77,7 @@ def test_a_stage_starts_from_the_model_before_it(uninterrupted: Path, params: Pa
 
 def test_finished_stages_are_skipped(uninterrupted: Path) -> None:
     before = curves(uninterrupted)
-    run_recipe(recipe(), uninterrupted, lambda _: pytest.fail("no stage is left to run"), {})
+    run_recipe(recipe(), uninterrupted, lambda *_: pytest.fail("no stage is left to run"), {})
     assert curves(uninterrupted) == before
 
 
@@ -188,7 +188,7 @@ def test_every_stage_compiles_once(tmp_path: Path) -> None:
     jax.monitoring.register_event_duration_secs_listener(note)
     two = Recipe(MODEL, (warmup("first"), warmup("second")))
     with pytest.raises(Stopped):
-        run_recipe(two, tmp_path, lambda _: Stopping(6), {})
+        run_recipe(two, tmp_path, lambda *_: Stopping(6), {})
     assert len(seen) == 1
     run(tmp_path, two)
     assert len(seen) == 3

@@ -123,7 +123,7 @@ def recipe() -> Recipe:
 def main() -> None:
     options = flags.FLAGS
     data = {"poisoned": options.poisoned, "pause": options.pause}
-    run_recipe(recipe(), Path(options.workdir), lambda s: ToyData(**data if s.name == "joint" else {}), {})
+    run_recipe(recipe(), Path(options.workdir), lambda s, *_: ToyData(**data if s.name == "joint" else {}), {})
 
 
 if __name__ == "__main__":

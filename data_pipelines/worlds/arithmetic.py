@@ -28,6 +28,7 @@ NUMBERS: tuple[str, ...] = (
     *("thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen", "twenty"),
 )
 OPERATIONS: tuple[str, ...] = ("plus", "minus")
+REHEARSED = 3  # every third fact may be met again after pre-training; what becomes of the others shows forgetting
 
 Pair = tuple[int, str, int]  # left operand, operation, right operand
 
@@ -240,6 +241,7 @@ def _text_rows(every: Sequence[Pair]) -> list[RowSpec]:
     ]
     stated = [_statement("text", pair, None) for pair in every]
     wider = [
-        RowSpec(f"text-fact-{number}", "fact", question, answer) for number, (_, question, answer) in enumerate(facts())
+        RowSpec(f"text-fact-{n}", "rehearsed_fact" if n % REHEARSED == 0 else "fact", question, answer)
+        for n, (_, question, answer) in enumerate(facts())
     ]
     return asked + stated + wider

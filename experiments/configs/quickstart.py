@@ -10,6 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
 
+TEXT = ("text_qa", "text_statements", "text_facts")
+
 
 def stage(seed: FieldReference, steps: int, peak: float, counts: dict[str, int], **values: Any) -> dict[str, Any]:
     """A stage that trains for `steps` on `counts` rows of each task, cosine from `peak` to a twentieth of it."""
@@ -19,8 +21,8 @@ def stage(seed: FieldReference, steps: int, peak: float, counts: dict[str, int],
 
 
 def text(questions: int, statements: int, facts: int) -> dict[str, int]:
-    """Rows of the text that keeps the LLM knowing."""
-    return {"text_qa": questions, "text_statements": statements, "text_facts": facts}
+    """Rows of the text that keeps the LLM knowing; tasks without any are left out."""
+    return {name: count for name, count in zip(TEXT, (questions, statements, facts), strict=True) if count}
 
 
 def get_config() -> ConfigDict:

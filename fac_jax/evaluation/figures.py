@@ -33,13 +33,14 @@ _STYLE: Any = {
 }
 
 
-def curves_svg(name: str, series: Mapping[str, Series], ylabel: str) -> str:
+def curves_svg(name: str, series: Mapping[str, Series], ylabel: str, xlabel: str = "step") -> str:
     """Curves over training steps as an `<svg>` element; `currentColor` is its ink, its ground is transparent.
 
     Args:
       name: unlike that of every other figure on the page; keeps their ids apart.
       series: label to (steps, values). Values all positive get a logarithmic axis.
       ylabel: what the values are.
+      xlabel: what the steps are.
     """
     with rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(5.2, 3.0), layout="constrained")
@@ -50,7 +51,7 @@ def curves_svg(name: str, series: Mapping[str, Series], ylabel: str) -> str:
             ax.plot(steps, values, label=label, linewidth=1.4, marker="o" if len(steps) < 12 else None, markersize=3)
         if all(min(values) > 0 for _, values in series.values()):
             ax.set_yscale("log")
-        ax.set_xlabel("step")
+        ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
         ax.grid(alpha=0.15, color=_INK)
         if len(series) > 1:

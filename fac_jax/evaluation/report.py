@@ -1,27 +1,13 @@
 """The report of a run: one HTML page that needs nothing beside it, and the same figures as JSON."""
 
 import dataclasses
-import json
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-import jinja2
-import numpy as np
-from markupsafe import Markup
-
-from fac_jax.evaluation import figures
+from fac_jax.evaluation.page import Sound, Stage, render_page, write_page
 from fac_jax.evaluation.text import exact_match
-
-
-@dataclasses.dataclass(frozen=True)
-class Sound:
-    """A float wave `[samples]` in [-1, 1] and its rate in Hz."""
-
-    wave: np.ndarray
-    rate: int = 16_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,21 +41,6 @@ class Answer:
     def heard_right(self) -> bool:
         """The spoken reply sounds like the expected one."""
         return self.heard is not None and exact_match(self.expected, self.heard)
-
-
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One stage of the run.
-
-    Attributes:
-      name: "speech to text", ..
-      seconds: wall-clock time, compilation included.
-      curves: name to (steps, values), e.g. {"text loss": .., "speech loss": ..}; empty for a stage without training.
-    """
-
-    name: str
-    seconds: float
-    curves: Mapping[str, figures.Series] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +88,7 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
     Raises:
       ValueError: a metric or a loss that is not a finite number.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path.with_suffix(".json"), json.dumps(to_json(report), indent=2, allow_nan=False) + "\n")
-    _write(path, render(report))
+    write_page(path, render(report), to_json(report))
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -150,43 +118,4 @@ def to_json(report: Report) -> dict[str, Any]:
 
 def render(report: Report) -> str:
     """The report as one HTML page."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fac_jax.evaluation"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "curves": lambda stage: Markup(figures.curves_svg(stage.name, stage.curves, "loss")),
-        "spectrogram": lambda sound: figures.spectrogram_png(sound.wave, sound.rate),
-        "flac": lambda sound: figures.audio_flac(sound.wave, sound.rate),
-        "duration": duration,
-        "label": label,
-    }
-    return environment.get_template("report.html.jinja").render(report=report, spread=report.spread(), figure=figure)
-
-
-def figure(name: str, value: float) -> str:
-    """A metric for the eye: accuracies in per cent, other values with three digits."""
-    return f"{100 * value:.1f} %" if name.endswith("_accuracy") else f"{value:,.3g}"
-
-
-def label(name: str) -> str:
-    """A metric's name for the eye: "s2s_heard_accuracy" is "S2S heard"."""
-    words = name.removesuffix("_accuracy").split("_")
-    return " ".join(w.upper() if w in {"s2s", "s2t", "t2s", "t2t", "qa", "wer"} else w for w in words)
-
-
-def duration(seconds: float) -> str:
-    """Seconds for the eye: "41.2 s", "12 min 05 s"."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest:02d} s"
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
+    return render_page("report.html.jinja", report=report, spread=report.spread())

@@ -23,7 +23,7 @@ def prefill_backbone(
 ) -> tuple[jax.Array, jax.Array, tuple[KVCache, ...], jax.Array, jax.Array]:
     """Runs the prompt. Returns hidden states and text embeddings `[B, S, D]`, caches, slot segments and positions."""
     c = model.config
-    embedded, text = model.embed(prompt)
+    embedded, text = model.embed(prompt, model.audio_frames(prompt))
     segments, positions = pad_slots(prompt.segment_ids, slots), pad_slots(prompt.positions, slots)
     visibility = Visibility(prompt.segment_ids, segments, prompt.positions, positions)
     caches = empty_caches(c.text, prompt.text_ids.shape[0], slots, c.dtype)

@@ -12,8 +12,8 @@ def left_aligned(keep: Array) -> jax.Array:
     return jnp.argsort(~jnp.asarray(keep), axis=-1, stable=True)
 
 
-def ctc_loss(logits: Array, frames: Array, tokens: Array, kept: Array, blank: int) -> jax.Array:
-    """Negative log-likelihood of a row's tokens by CTC, per token, averaged over rows with both frames and tokens.
+def ctc_losses(logits: Array, frames: Array, tokens: Array, kept: Array, blank: int) -> jax.Array:
+    """Negative log-likelihood of every row's tokens by CTC, per token.
 
     Args:
       logits: float `[B, T, V]`, taken to float32.
@@ -23,7 +23,7 @@ def ctc_loss(logits: Array, frames: Array, tokens: Array, kept: Array, blank: in
       blank: id of the blank.
 
     Returns:
-      float32 scalar, 0 when no row has both.
+      float32 `[B]`, 0 for a row without frames or without tokens.
     """
     order = left_aligned(kept)
     targets = jnp.take_along_axis(jnp.asarray(tokens), order, axis=-1)
@@ -33,4 +33,4 @@ def ctc_loss(logits: Array, frames: Array, tokens: Array, kept: Array, blank: in
     loss = optax.ctc_loss(jnp.asarray(logits, jnp.float32), missing, targets, padding, blank_id=blank)
     length = jnp.sum(1.0 - padding, axis=-1)
     whole = (length > 0) & jnp.any(frames, axis=-1)
-    return jnp.sum(jnp.where(whole, loss / jnp.maximum(length, 1.0), 0.0)) / jnp.maximum(jnp.sum(whole), 1)
+    return jnp.where(whole, loss / jnp.maximum(length, 1.0), 0.0)

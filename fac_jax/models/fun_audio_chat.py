@@ -40,24 +40,33 @@ class FunAudioChat(nn.Module):
           heads: "text" leaves the refined head out.
           spoken_rows: rows, from the first, that the refined head is run on; None for all.
         """
-        embedded, text = self.embed(batch)
+        frames = self.audio_frames(batch)
+        embedded, text = self.embed(batch, frames)
         visibility = self_visibility(batch.segment_ids, batch.positions, causal=True)
         hidden, _, router = self.backbone(embedded, batch.positions, visibility)
         speech = None
         if heads == "joint":
             fields = (hidden, text, batch.speech_labels, batch.segment_ids, batch.positions)
             speech = self.speak(*(field[:spoken_rows] for field in fields))
-        return ModelOutput(hidden=hidden, speech_hidden=speech, router=router)
+        return ModelOutput(hidden=hidden, speech_hidden=speech, router=router, audio_frames=frames)
 
     def encode_audio(self, mel_windows: jax.Array, mel_lengths: jax.Array) -> jax.Array:
         """`[W, 2n, 128]`, int32 `[W]` -> 25 Hz frames `[W, n // 2, D]`."""
         return self.encoder(mel_windows, mel_lengths)
 
-    def embed(self, batch: Batch) -> tuple[jax.Array, jax.Array]:
-        """LLM inputs and embeddings of the text stream, both `[B, S, D]` (model.md section 4)."""
-        frames = None
-        if batch.mel_windows.shape[0]:
-            frames = rearrange(self.encode_audio(batch.mel_windows, batch.mel_lengths), "w f d -> (w f) d")
+    def audio_frames(self, batch: Batch) -> jax.Array | None:
+        """25 Hz frames of all windows of a batch `[W * n // 2, D]`; None if it has no window."""
+        if not batch.mel_windows.shape[0]:
+            return None
+        return rearrange(self.encode_audio(batch.mel_windows, batch.mel_lengths), "w f d -> (w f) d")
+
+    def embed(self, batch: Batch, frames: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+        """LLM inputs and embeddings of the text stream, both `[B, S, D]` (model.md section 4).
+
+        Args:
+          batch: conversations.
+          frames: of `audio_frames`.
+        """
         groups = self.speech_embedder(batch.speech_ids, batch.has_waveform, batch.frame_index, frames)
         text = self.embed_text(batch.text_ids)
         return self.fuse(text, groups, batch.kind), text

@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any, Protocol
 
-from fac_jax.types import Batch
+from fac_jax.types import Batch, PreferenceBatch
 
 
 class Loaded(Protocol):
     """A batch and what it was made of."""
 
     @property
-    def batch(self) -> Batch:
+    def batch(self) -> Batch | PreferenceBatch:
         """What a step takes."""
         ...
 

@@ -37,7 +37,7 @@ def restore(state: TrainState, data: Data, store: Store) -> TrainState:
         return state
     params, opt_state, data_state = store.restore(step, state.params, state.opt_state)
     data.set_state(data_state)
-    return TrainState(step=jnp.asarray(step, jnp.int32), params=params, opt_state=opt_state)
+    return dataclasses.replace(state, step=jnp.asarray(step, jnp.int32), params=params, opt_state=opt_state)
 
 
 def bound(state: TrainState) -> TrainState:

@@ -11,6 +11,7 @@ from flax import traverse_util
 from fac_jax.training.trainable import path_of
 from fac_jax.types import Array, InputError, Params
 
+SHARED_LLM: Final = "backbone/"  # pattern of what is merged by default
 SHOWN = 3  # differing parameters that an error names
 KEPT: Final = 1.0  # alpha of a parameter that no pattern chooses: that of the trained model
 

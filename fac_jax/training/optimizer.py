@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from typing import cast
+from typing import NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,8 @@ class OptimizerConfig:
       weight_decay: decoupled decay, times the learning rate.
       no_decay: regular expression of the paths that do not decay.
       clip_norm: greatest global norm of the gradient over the trainable parameters.
+      average: decay of an exponential average of the trainable parameters, which becomes the stage's model; None for
+        the parameters of the last step.
     """
 
     peak: float
@@ -36,6 +38,7 @@ class OptimizerConfig:
     weight_decay: float = 0.01
     no_decay: str = r"(^|/)(scale|bias|embedding|bos_eos)$"
     clip_norm: float = 1.0
+    average: float | None = None
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -60,9 +63,40 @@ def decays(params: Params, no_decay: str) -> Params:
     return traverse_util.unflatten_dict({keys: matcher.search(path_of(keys)) is None for keys in flat})
 
 
+class AverageState(NamedTuple):
+    """Float32 average of the trainable parameters."""
+
+    average: Params
+
+
+def average_params(decay: float) -> optax.GradientTransformation:
+    """Keeps `decay * average + (1 - decay) * params` of the updated parameters; the last link of a chain.
+
+    It lies in the optimizer's state, so that checkpoints hold it; `averaged` finds it there.
+    """
+
+    def init(params: optax.Params) -> AverageState:
+        return AverageState(jax.tree.map(lambda leaf: jnp.array(leaf, jnp.float32), params))
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, AverageState]:
+        new = optax.apply_updates(cast(optax.Params, params), updates)
+        old = cast(AverageState, state).average
+        return updates, AverageState(jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, old, new))
+
+    return optax.GradientTransformation(init, update)
+
+
+def averaged(opt_state: optax.OptState, params: Params) -> Params:
+    """The averaged parameters that an optimizer's state holds, in the dtypes of `params`, else `params` themselves."""
+    found = [state.average for state in cast(tuple, opt_state) if isinstance(state, AverageState)]
+    return jax.tree.map(lambda average, leaf: average.astype(leaf.dtype), found[0], params) if found else params
+
+
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The transformation of the trainable parameters (frozen ones never reach it)."""
-    return optax.chain(
+    links = [
         optax.clip_by_global_norm(config.clip_norm),
         optax.adamw(
             schedule,
@@ -72,4 +106,7 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
             weight_decay=config.weight_decay,
             mask=lambda params: decays(cast(Params, params), config.no_decay),
         ),
-    )
+    ]
+    if config.average is not None:
+        links.append(average_params(config.average))
+    return optax.chain(*links)

@@ -1,0 +1,162 @@
+"""Preference pairs as examples on the LLM grid, and as batches: both replies share their prompt's audio."""
+
+import dataclasses
+import itertools
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from data_pipelines.collate import collate_packed
+from data_pipelines.conversation import Conversation, Turn
+from data_pipelines.features import add_features
+from data_pipelines.grid import Example, ModelGrid, encode
+from data_pipelines.schema import PairRow
+from fac_jax.codec.base import Codec
+from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, Batch, InputError, PreferenceBatch
+
+SPOKEN: Final = "_spoken"
+
+
+def no_reference() -> np.ndarray:
+    """Log-probabilities of a pair that no reference has scored yet."""
+    return np.zeros((2, 2), np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairExample:
+    """A better and a worse reply to one prompt.
+
+    Attributes:
+      id: names the row.
+      task: number in `PREFERENCE_TASKS`.
+      chosen: prompt and better reply.
+      rejected: prompt and worse reply, with the same audios heard.
+      reference: float32 `[2, 2]`, log-probabilities of (chosen, rejected) in (text, speech) under the reference.
+    """
+
+    id: str
+    task: int
+    chosen: Example
+    rejected: Example
+    reference: np.ndarray = dataclasses.field(default_factory=no_reference)
+
+    def __len__(self) -> int:
+        """LLM positions of the longer reply."""
+        return max(len(self.chosen), len(self.rejected))
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the replies are speech."""
+        return bool(np.any(self.chosen.speech_labels != IGNORE))
+
+    @property
+    def mels(self) -> tuple[np.ndarray, ...]:
+        """Log-mels of what is heard, once for both replies."""
+        return self.chosen.mels
+
+    @property
+    def audio_seconds(self) -> float:
+        """Seconds heard and spoken in both conversations."""
+        return self.chosen.audio_seconds + self.rejected.audio_seconds
+
+
+def pair_conversations(row: PairRow) -> tuple[Conversation, Conversation]:
+    """A row as two conversations, with the better and with the worse reply."""
+    user = Turn("user", row.instruction, wave=row.user_audio)
+
+    def converse(side: str, text: str, wave: np.ndarray | None) -> Conversation:
+        system = SYSTEM_TEXT if wave is None else SYSTEM_JOINT
+        return Conversation(f"{row.id}:{side}", system, (user, Turn("assistant", text, wave=wave)))
+
+    return converse("chosen", row.chosen, row.chosen_audio), converse("rejected", row.rejected, row.rejected_audio)
+
+
+def both_sides(rows: Sequence[PairRow], spoken: bool) -> list[Conversation]:
+    """Both replies of those pairs that can be told from their prompt alone, as rows for "sft": what says either.
+
+    A model that has learnt them says both and prefers neither. Robustness is left out: its worse replies are wrong.
+
+    Args:
+      rows: pairs.
+      spoken: those with spoken replies, or those with text replies.
+    """
+    chosen = [row for row in rows if row.task != "robustness" and (row.chosen_audio is not None) == spoken]
+    return list(itertools.chain(*map(pair_conversations, chosen)))
+
+
+def encode_pairs(rows: Sequence[PairRow], tokenizer: Tokenizer, model: ModelGrid, codec: Codec) -> list[PairExample]:
+    """Rows as pairs of examples, in their order.
+
+    Raises:
+      InputError: a task that does not exist, or a row that does not fit (`grid.encode`); names it.
+    """
+    unknown = [row for row in rows if row.task not in PREFERENCE_TASKS]
+    if unknown:
+        known = ", ".join(PREFERENCE_TASKS)
+        raise InputError(f"row {unknown[0].id}: unknown preference task {unknown[0].task!r}; known: {known}")
+    flat = list(itertools.chain(*map(pair_conversations, rows)))
+    filled = [encode(c, tokenizer, model) for c in add_features({"pairs": flat}, codec)["pairs"]]
+    sides = zip(rows, filled[0::2], filled[1::2], strict=True)
+    return [PairExample(row.id, PREFERENCE_TASKS.index(row.task), better, worse) for row, better, worse in sides]
+
+
+def mixture(pairs: Sequence[PairExample]) -> dict[str, list[PairExample]]:
+    """The pairs by what a mixture calls them: "empathy", or "empathy_spoken" where the replies are spoken."""
+    found: dict[str, list[PairExample]] = {}
+    for pair in pairs:
+        found.setdefault(PREFERENCE_TASKS[pair.task] + (SPOKEN if pair.spoken else ""), []).append(pair)
+    return found
+
+
+def with_references(pairs: Sequence[PairExample], found: dict[str, np.ndarray]) -> list[PairExample]:
+    """The pairs with their reference's log-probabilities, by id.
+
+    Raises:
+      InputError: a pair that the reference has not scored.
+    """
+    missing = [pair.id for pair in pairs if pair.id not in found]
+    if missing:
+        raise InputError(f"row {missing[0]}: the stored reference has no log-probabilities of it; remove its file")
+    return [dataclasses.replace(pair, reference=found[pair.id]) for pair in pairs]
+
+
+def collate_pairs(
+    pairs: Sequence[PairExample], rows: int, seq_len: int, windows: int, model: ModelGrid
+) -> PreferenceBatch:
+    """Lays every pair into two rows of its own (`collate_packed_pairs`)."""
+    return collate_packed_pairs([[pair] for pair in pairs], rows, seq_len, windows, 1, model)
+
+
+def collate_packed_pairs(
+    packed: Sequence[Sequence[PairExample]], rows: int, seq_len: int, windows: int, segments: int, model: ModelGrid
+) -> PreferenceBatch:
+    """Lays the pairs of a row one behind the other: chosen replies in row 2p, rejected ones in row 2p + 1.
+
+    Args:
+      packed: the pairs of every row; at most `rows` rows.
+      rows: P.
+      seq_len: S.
+      windows: W, over the whole batch.
+      segments: N, at least the pairs of the fullest row.
+      model: grid and special ids.
+
+    Raises:
+      InputError: the pairs exceed one of the first three; says both numbers.
+    """
+    chosen = collate_packed([[pair.chosen for pair in row] for row in packed], rows, seq_len, windows, model)
+    rejected = collate_packed([[pair.rejected for pair in row] for row in packed], rows, seq_len, windows, model)
+    tasks = np.full((rows, segments), NO_TASK, np.int32)
+    reference = np.zeros((rows, 2, segments, 2), np.float32)
+    for p, row in enumerate(packed):
+        for n, pair in enumerate(row):
+            tasks[p, n] = pair.task
+            reference[p, :, n] = pair.reference
+    # Both halves hear the same, in the same order: their gather maps into one set of windows are equal.
+    heard = {"mel_windows": chosen.mel_windows, "mel_lengths": chosen.mel_lengths}
+    grid = [field.name for field in dataclasses.fields(Batch) if field.name not in heard]
+    sides = {name: np.stack([getattr(chosen, name), getattr(rejected, name)], axis=1) for name in grid}
+    batch = Batch(**heard, **{name: both.reshape(-1, *both.shape[2:]) for name, both in sides.items()})
+    return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))

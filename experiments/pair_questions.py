@@ -1,0 +1,110 @@
+"""How a model does on held-out preference pairs: which reply it prefers, and what it says itself."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from data_pipelines.conversation import prompt
+from data_pipelines.features import add_features
+from data_pipelines.grid import encode
+from data_pipelines.pairs import PairExample, pair_conversations
+from data_pipelines.schema import PairRow
+from experiments.assemble import Materials
+from experiments.questions import ROWS, TEXT
+from experiments.references import score_pairs
+from fac_jax.evaluation.text import exact_match
+from fac_jax.generation.answers import Answer, answers
+from fac_jax.generation.decode import Decoding
+from fac_jax.generation.decode import prepare as prepare_model
+from fac_jax.training.preference import PreferenceConfig, pair_margins
+from fac_jax.types import PREFERENCE_TASKS, Params
+
+JOINT = Decoding("joint", max_steps=36)  # a slow reply takes 25 ids
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """A model on held-out pairs, by task.
+
+    Attributes:
+      margins: of every pair by its id: log-probability of the better reply over the worse one, streams weighed.
+      likely: share of pairs whose better reply is the likelier one.
+      right: the task's own metric, share of the model's replies that do what the better one does.
+      answers: what it said to every pair's prompt, by its id.
+    """
+
+    margins: dict[str, float]
+    likely: dict[str, float]
+    right: dict[str, float]
+    answers: dict[str, Answer]
+
+
+def judge(params: Params, materials: Materials, config: PreferenceConfig) -> Judged:
+    """Scores and asks a model on the pairs of the test split.
+
+    Args:
+      params: parameters of `materials.model` (scanned layers).
+      materials: of a config with pairs.
+      config: weighs the streams.
+    """
+    rows, pairs = materials.pair_rows["test"], materials.pairs("test")
+    totals = score_pairs(materials.model, params, pairs)
+    stacked = np.concatenate([totals[pair.id] for pair in pairs])[:, None]
+    found = np.asarray(pair_margins(config, stacked, np.zeros_like(stacked)))[:, 0]
+    margins = {pair.id: float(margin) for pair, margin in zip(pairs, found, strict=True)}
+    said = ask(params, materials, rows)
+    right = {
+        row.id: obeys(row, pair, said[row.id], materials.model.units) for row, pair in zip(rows, pairs, strict=True)
+    }
+    likely = {name: margin > 0 for name, margin in margins.items()}
+    return Judged(margins, by_task(rows, likely), by_task(rows, right), said)
+
+
+def by_task(rows: Sequence[PairRow], values: Mapping[str, float]) -> dict[str, float]:
+    """Means of values, one a row by its id, over the rows of every task."""
+    return {
+        task: float(np.mean([values[row.id] for row in rows if row.task == task]))
+        for task in PREFERENCE_TASKS
+        if any(row.task == task for row in rows)
+    }
+
+
+def preferred(before: Judged, after: Judged) -> dict[str, float]:
+    """By pair, 1 if the better reply has gained on the worse one since `before`, 0.5 if nothing has moved, else 0."""
+    return {name: 0.5 + 0.5 * float(np.sign(margin - before.margins[name])) for name, margin in after.margins.items()}
+
+
+def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[str, Answer]:
+    """What a model replies to the prompts of the rows, by their ids."""
+    model, decoder = prepare_model(materials.model, params)
+    found: dict[str, Answer] = {}
+    for decoding, spoken in ((TEXT, False), (JOINT, True)):
+        chosen = [row for row in rows if (row.chosen_audio is not None) == spoken]
+        if not chosen:
+            continue
+        asked = add_features({"": [prompt(pair_conversations(row)[0]) for row in chosen]}, None)[""]
+        examples = [encode(c, materials.tokenizer, materials.model, add_generation_prompt=True) for c in asked]
+        replies = answers(model, decoder, examples, materials.tokenizer, decoding, ROWS)
+        found |= {row.id: reply for row, reply in zip(chosen, replies, strict=True)}
+    return found
+
+
+def obeys(row: PairRow, pair: PairExample, answer: Answer, units: int) -> bool:
+    """Whether a reply says what the better one says, and, where both say the same, is nearer to its length.
+
+    Args:
+      row: the pair.
+      pair: its replies in speech ids.
+      answer: what the model said.
+      units: of the codec; ids from there on are marks.
+    """
+    if not exact_match(row.chosen, answer.text):
+        return False
+    if row.chosen != row.rejected:
+        return True
+    better, worse = (
+        np.count_nonzero((side.speech_labels >= 0) & (side.speech_labels < units))
+        for side in (pair.chosen, pair.rejected)
+    )
+    return bool(abs(len(answer.units) - better) < abs(len(answer.units) - worse))

@@ -1,0 +1,199 @@
+"""The paper's recipe in the toy world, from nothing to preferences, and a page that shows what every stage did.
+
+python -m experiments.post_training --workdir runs/recipe [--fast] [--config.seed=1]
+
+Stages as `configs/recipe_toy.py` lists them, then questions to the model of every stage, a sweep of the merge's alpha,
+and held-out preference pairs before and after DPO. `--fast` runs the same way shortened, to see that all of it works.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+from rich.console import Console
+from rich.table import Table
+
+from data_pipelines.schema import PairRow
+from experiments import launch
+from experiments.assemble import Materials, assets, start
+from experiments.pair_questions import Judged, by_task, judge, preferred
+from experiments.questions import abilities
+from experiments.recipe import Recipe, run_recipe
+from experiments.reporting import Clock, curves, environment, shorten_world
+from fac_jax.checkpoint.export import MODEL, load_params
+from fac_jax.evaluation.page import Sound, Stage
+from fac_jax.evaluation.post_training import SHOWN, Exchange, PostTrainingReport, Preference, write_post_training
+from fac_jax.training.merge import SHARED_LLM, merge
+from fac_jax.training.stage import StageConfig
+from fac_jax.types import PREFERENCE_TASKS, InputError, Params
+
+DEFAULT = str(Path(__file__).parent / "configs" / "recipe_toy.py")
+CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
+FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
+
+ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
+FAST_QUESTIONS = 4
+SOUNDS = 2  # exchanges of every task on the page
+
+
+class Abilities:
+    """Accuracies of models by name, kept in a file, so that a run that was stopped does not ask again."""
+
+    def __init__(self, file: Path, ask: Callable[[Params], dict[str, float]]) -> None:
+        self._file, self._ask = file, ask
+        self._found: dict[str, dict[str, float]] = json.loads(file.read_text()) if file.exists() else {}
+
+    def of(self, name: str, params: Params) -> dict[str, float]:
+        """What `ask` gives for a model."""
+        if name not in self._found:
+            print(f"asking {name}", file=sys.stderr)
+            self._found[name] = self._ask(params)
+            beside = self._file.with_suffix(".tmp")
+            beside.write_text(json.dumps(self._found, indent=2))
+            beside.replace(self._file)
+        return self._found[name]
+
+
+def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: int | None) -> PostTrainingReport:
+    """Runs the whole way and writes `report.html` and `report.json` into the workdir.
+
+    Args:
+      config: as `configs/recipe_toy.py` gives.
+      workdir: of the run; a run that was stopped goes on.
+      data_dir: folder of data sets.
+      questions: how many held-out questions and facts are asked; None for all.
+
+    Raises:
+      InputError: bad config, or see `run_recipe`.
+    """
+    clock = Clock(workdir / "seconds.json")
+    materials, recipe = start(config, workdir, data_dir)
+    clock.lap("data and codec")
+    run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
+
+    facts = [row for row in materials.rows["text"] if row.kind == "fact"][:questions]
+    spoken = materials.rows["test"][:questions]
+    asked = Abilities(workdir / "abilities.json", lambda params: abilities(params, materials, spoken, facts))
+    models = {stage.name: load_params(workdir / stage.name / MODEL)[0] for stage in recipe.stages}
+    found = {name: asked.of(name, params) for name, params in models.items()}
+    clock.lap("questions")
+    trained, known = (models[name] for name in merged(recipe))
+    sweep = {alpha: asked.of(f"alpha {alpha:g}", merge(trained, known, {SHARED_LLM: alpha})) for alpha in ALPHAS}
+    clock.lap("alpha sweep")
+    stage = next(stage for stage in recipe.stages if stage.loss == "preference")
+    names = (stage.start_from or previous(recipe, stage), stage.name)
+    before, after = (judge(models[name], materials, stage.preference) for name in names)
+    clock.lap("preferences")
+
+    report = PostTrainingReport(
+        title="Post-training in the toy world",
+        summary=(
+            "Text-only knowledge is asked for by facts that no stage after text pre-training has a row of. Spoken "
+            "questions are sums that no training row asks aloud, by voices of their own. The control is stage 2 without "
+            "the merge before it."
+        ),
+        abilities=found,
+        sweep=sweep,
+        preference=preferences(materials.pair_rows["test"], before, after),
+        exchanges=list(exchanges(materials, before, after)),
+        stages=[Stage(name, seconds, curves(workdir / name)) for name, seconds in clock.parts.items()],
+        seconds_total=sum(clock.parts.values()),
+        environment=environment(config),
+    )
+    write_post_training(workdir / "report.html", report)
+    return report
+
+
+def previous(recipe: Recipe, stage: StageConfig) -> str:
+    """Name of the stage before one."""
+    return recipe.stages[recipe.stages.index(stage) - 1].name
+
+
+def merged(recipe: Recipe) -> tuple[str, str]:
+    """Stages whose models the recipe merges: M_1, M_0."""
+    stage = next(stage for stage in recipe.stages if stage.merge)
+    assert stage.merge is not None
+    return stage.start_from or previous(recipe, stage), stage.merge.start
+
+
+def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[str, Preference]:
+    """Both models on the held-out pairs, by task."""
+    none, gained = by_task(rows, preferred(before, before)), by_task(rows, preferred(before, after))
+    return {
+        task: Preference(
+            before=none[task],
+            after=gained[task],
+            likely_before=before.likely[task],
+            likely_after=after.likely[task],
+            right_before=before.right[task],
+            right_after=after.right[task],
+        )
+        for task in gained
+    }
+
+
+def exchanges(materials: Materials, before: Judged, after: Judged) -> Iterator[Exchange]:
+    """The first held-out prompts of every task, with both models' replies."""
+    codec = materials.codec
+
+    def sound(units: np.ndarray) -> Sound | None:
+        return Sound(codec.decode(units), codec.rate) if units.size else None
+
+    for task in PREFERENCE_TASKS:
+        for row in [row for row in materials.pair_rows["test"] if row.task == task][:SOUNDS]:
+            noise = "" if row.snr_db is None else f", noise at {row.snr_db:.0f} dB"
+            asked = row.question + (f", {row.instruction}" if row.instruction else "") + noise
+            then, now = before.answers[row.id], after.answers[row.id]
+            yield Exchange(
+                task, asked, row.chosen, Sound(row.user_audio), then.text, now.text, sound(then.units), sound(now.units)
+            )
+
+
+def shorten(config: ConfigDict) -> ConfigDict:
+    """The config with few rows, few pairs and few steps."""
+    short = shorten_world(config)
+    with short.unlocked():
+        short.update({"data": {"pairs": {"train": 16, "test": 4}}})
+    return short
+
+
+def show(report: PostTrainingReport, workdir: Path) -> None:
+    """What the command prints at its end."""
+    console = Console(width=100)
+    stages = Table("model after", *SHOWN.values())
+    for name, values in report.abilities.items():
+        stages.add_row(name, *(f"{values[key]:.3f}" for key in SHOWN))
+    console.print(stages)
+    trade = Table("alpha", *SHOWN.values())
+    for alpha, values in report.sweep.items():
+        trade.add_row(f"{alpha:g}", *(f"{values[key]:.3f}" for key in SHOWN))
+    console.print(trade)
+    names = [field.name for field in dataclasses.fields(Preference)]
+    tasks = Table("held-out pairs", *(name.replace("_", " ") for name in names))
+    for task, value in report.preference.items():
+        tasks.add_row(task, *(f"{getattr(value, name):.3f}" for name in names))
+    console.print(tasks)
+    print(f"{'seconds_total':24s} {report.seconds_total:.0f}\nlook: {workdir / 'report.html'}")
+
+
+def main() -> None:
+    """The command."""
+    workdir = Path(WORKDIR.value)
+    if workdir.exists() and not workdir.is_dir():
+        raise InputError(f"{workdir}: is a file; give a folder")
+    config = launch.config(CONFIG)
+    if FAST.value:
+        config = shorten(config)
+    data_dir = Path(DATA_DIR.value) if DATA_DIR.value else workdir / "data"
+    show(post_training(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None), workdir)
+
+
+if __name__ == "__main__":
+    launch.run(main)

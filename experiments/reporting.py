@@ -1,0 +1,70 @@
+"""What the launchers with a report share: the clock of a run, curves, the environment, the short way."""
+
+import json
+import platform
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+from ml_collections import ConfigDict
+
+from fac_jax.evaluation.figures import Series
+from fac_jax.training.metrics import read_curve
+
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
+
+
+class Clock:
+    """Seconds of the parts of a run; a part that an earlier start of the run finished keeps what it took then."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.parts: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """Adds the time since the last lap to a part."""
+        now = time.monotonic()
+        self.parts[name] = self.parts.get(name, 0.0) + now - self._last
+        self._last = now
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(json.dumps(self.parts))
+
+
+def curves(directory: Path) -> dict[str, Series]:
+    """Losses over steps of a stage directory, none if it is no stage."""
+    lines = read_curve(directory)
+    names = [name for name in lines[0] if name.endswith("_loss")] if lines else []
+    steps = [line["step"] for line in lines]
+    return {name.replace("_", " "): (steps, [line[name] for line in lines]) for name in names}
+
+
+def environment(config: ConfigDict) -> dict[str, str]:
+    """What the run ran on."""
+    machine = f"{platform.machine()}, {jax.local_device_count()} x {jax.devices()[0].device_kind}"
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return {
+        "command": " ".join([f"python -m experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "seed": str(config.seed),
+        "machine": machine,
+        "python": platform.python_version(),
+        "packages": versions,
+    }
+
+
+def shorten_world(config: ConfigDict) -> ConfigDict:
+    """The config with few rows and few steps in every stage that has any."""
+    short = config.copy_and_resolve_references()
+    world = {"clips_per_pair": 1, "read_aloud": 40, "transcribe": 10}
+    with short.unlocked():
+        short.update(
+            {
+                "data": {"world": world},
+                "stages": {
+                    name: {"steps": min(6, stage["steps"])} for name, stage in config.to_dict()["stages"].items()
+                },
+            }
+        )
+    return short

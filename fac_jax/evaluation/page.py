@@ -1,0 +1,94 @@
+"""What the pages of all reports share: one template, figures and sounds inside it, files that appear complete."""
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from markupsafe import Markup
+
+from fac_jax.evaluation import figures
+
+
+@dataclasses.dataclass(frozen=True)
+class Sound:
+    """A float wave `[samples]` in [-1, 1] and its rate in Hz."""
+
+    wave: np.ndarray
+    rate: int = 16_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of the run.
+
+    Attributes:
+      name: "speech to text", ..
+      seconds: wall-clock time, compilation included.
+      curves: name to (steps, values), e.g. {"text loss": .., "speech loss": ..}; empty for a stage without training.
+    """
+
+    name: str
+    seconds: float
+    curves: Mapping[str, figures.Series] = dataclasses.field(default_factory=dict)
+
+
+def render_page(template: str, **values: Any) -> str:
+    """A template of this package as one HTML page that needs nothing beside it."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("fac_jax.evaluation"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "curves": lambda stage: Markup(figures.curves_svg(stage.name, stage.curves, "loss")),
+        "plot": lambda plot: Markup(figures.curves_svg(**plot)),
+        "spectrogram": lambda sound: figures.spectrogram_png(sound.wave, sound.rate),
+        "flac": lambda sound: figures.audio_flac(sound.wave, sound.rate),
+        "duration": duration,
+        "label": label,
+    }
+    return environment.get_template(template).render(figure=figure, **values)
+
+
+def write_page(path: str | os.PathLike[str], page: str, values: Mapping[str, Any]) -> None:
+    """Writes the page to `path` and its figures beside it as JSON, with the suffix `.json`; both appear complete.
+
+    Raises:
+      ValueError: a figure that is not a finite number.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write(path.with_suffix(".json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
+    _write(path, page)
+
+
+def figure(name: str, value: float) -> str:
+    """A metric for the eye: accuracies in per cent, other values with three digits."""
+    return f"{100 * value:.1f} %" if name.endswith("_accuracy") else f"{value:,.3g}"
+
+
+def label(name: str) -> str:
+    """A metric's name for the eye: "s2s_heard_accuracy" is "S2S heard"."""
+    words = name.removesuffix("_accuracy").split("_")
+    return " ".join(w.upper() if w in {"s2s", "s2t", "t2s", "t2t", "qa", "wer", "dpo"} else w for w in words)
+
+
+def duration(seconds: float) -> str:
+    """Seconds for the eye: "41.2 s", "12 min 05 s"."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest:02d} s"
+
+
+def _write(path: Path, text: str) -> None:
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside.write_text(text, encoding="utf-8")
+    beside.replace(path)
