@@ -5,7 +5,7 @@ python -m experiments.benchmark [--presets=tiny,base] [--json=out.json]
 
 import dataclasses
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
-from experiments.measure import best, compiled, copy_bandwidth, machine, once
+from experiments.measure import Program, compiled, copy_bandwidth, machine, once
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_params
@@ -26,7 +26,7 @@ from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_sch
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import init_state
 from fac_jax.training.step import make_step
-from fac_jax.types import NO_TEXT, Batch, InputError, Kind, Params
+from fac_jax.types import NO_TEXT, Batch, InputError, Kind, Params, PreferenceBatch
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
@@ -51,7 +51,7 @@ class Workload:
       rows: of a training batch.
       packed: conversations in a row.
       conversation: each of them.
-      updates: training steps, of which the fastest counts.
+      updates: training steps, of which the fastest counts (for the ratio, the median).
       batches: questions answered together, one measurement each.
       steps: text ids of an answer.
       answers: of which the median counts.
@@ -69,7 +69,7 @@ class Workload:
 QUESTION = Conversation(text=19, heard=40, spoken=0)
 WORKLOADS = {
     "tiny": Workload(rows=24, packed=1, conversation=Conversation(12, 12, 24), updates=5),
-    "base": Workload(rows=2, packed=2, conversation=Conversation(19, 45, 64), updates=1),
+    "base": Workload(rows=2, packed=2, conversation=Conversation(19, 45, 64), updates=3),
 }
 
 
@@ -100,15 +100,39 @@ def packed_batch(config: ModelConfig, rows: int, packed: int, one: Conversation)
     return batch
 
 
-def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
-    """One training step of all parameters on both losses."""
-    stage = StageConfig("benchmark", steps=1000, optimizer=OptimizerConfig(peak=1e-3), data={})
+def preference_batch(chosen: Batch, config: ModelConfig, packed: int) -> PreferenceBatch:
+    """Pairs of these conversations and others to the same prompts, each row `packed` of them."""
+    rng, spoken = np.random.default_rng(1), chosen.kind == Kind.JOINT
+    other = dataclasses.replace(
+        chosen,
+        text_ids=np.where(spoken, rng.integers(0, config.vocab_size, spoken.shape), chosen.text_ids),
+        speech_ids=np.where(
+            spoken[..., None], rng.integers(0, config.units, chosen.speech_ids.shape), chosen.speech_ids
+        ),
+    )
+    other = dataclasses.replace(
+        other,
+        labels=np.where(spoken, other.text_ids, chosen.labels),
+        speech_labels=np.where(spoken[..., None], other.speech_ids, chosen.speech_labels),
+    )
+    both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), chosen, other)
+    rows = len(chosen.kind)
+    return PreferenceBatch(
+        batch=dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths),
+        tasks=np.zeros((rows, packed), np.int32),
+        reference=np.zeros((2 * rows, packed, 2), np.float32),
+    )
+
+
+def step_program(config: ModelConfig, params: Params, batch: Any, **values: Any) -> tuple[Program, Callable[[], Any]]:
+    """A training step of all parameters on one batch, and a call that makes it."""
+    stage = StageConfig("benchmark", steps=1000, optimizer=OptimizerConfig(peak=1e-3), **values)
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
     objective = make_objective(stage, FunAudioChat(config, training_attend()))
     step = jax.jit(make_step(objective, optimizer, schedule, stage.trainable), donate_argnums=0)
-    batch = jax.device_put(packed_batch(config, work.rows, work.packed, work.conversation))
     state = init_state(jax.tree.map(jnp.copy, params), optimizer, stage.trainable)
+    batch = jax.device_put(batch)
     program = compiled(step, state, batch)
 
     def run() -> dict[str, jax.Array]:
@@ -116,12 +140,27 @@ def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[s
         state, metrics = program.run(state, batch)
         return metrics
 
-    seconds = best(run, work.updates)
+    return program, run
+
+
+def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
+    """One training step on both losses; beside it, turn by turn, one of preferences between its replies and others.
+
+    The preference step has stored reference log-probabilities, and twice the conversations of the other: their replies,
+    and a worse reply to each of their prompts.
+    """
+    batch = packed_batch(config, work.rows, work.packed, work.conversation)
+    program, run = step_program(config, params, batch)
+    _, prefer = step_program(config, params, preference_batch(batch, config, work.packed), loss="preference")
+    jax.block_until_ready((run(), prefer()))
+    times = [(once(run), once(prefer)) for _ in range(work.updates)]
+    seconds = min(plain for plain, _ in times)
     audio = int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
     return {
         "steps/s": 1 / seconds,
         "audio seconds/s": audio / seconds,
         "LLM positions/s": batch.kind.size / seconds,
+        "DPO step / step": float(np.median([pairs / plain for plain, pairs in times])),
         "compile seconds": program.compile_seconds,
         "bytes": program.bytes,
     }

@@ -96,8 +96,8 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
         title="Post-training in the toy world",
         summary=(
             "Text-only knowledge is asked for by facts that no stage after text pre-training has a row of. Spoken "
-            "questions are sums that no training row asks aloud, by voices of their own. The control is stage 2 without "
-            "the merge before it."
+            "questions are sums that no training row asks aloud, by voices of their own. The control is stage 2 "
+            "without the merge before it."
         ),
         abilities=found,
         sweep=sweep,

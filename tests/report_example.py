@@ -1,11 +1,13 @@
-"""A small report with right and wrong answers, hostile text and several seeds."""
+"""Small reports: right and wrong answers, hostile text, several seeds; the stages of a recipe."""
 
 from typing import Any
 
 import numpy as np
 
 from fac_jax.evaluation.page import Sound, Stage
+from fac_jax.evaluation.post_training import SHOWN, Exchange, PostTrainingReport, Preference
 from fac_jax.evaluation.report import Answer, Report
+from fac_jax.types import PREFERENCE_TASKS
 
 RATE = 16_000
 
@@ -55,3 +57,26 @@ def example(**changes: Any) -> Report:
         },
     }
     return Report(**(values | changes))
+
+
+def recipe_example(**changes: Any) -> PostTrainingReport:
+    def accuracies(value: float) -> dict[str, float]:
+        return {name: value / (i + 1) for i, name in enumerate(SHOWN)}
+
+    hostile = "<script>alert(1)</script>"
+    steps = list(range(0, 100, 5))
+    values: dict[str, Any] = {
+        "title": "Post-training",
+        "summary": "What every stage did.",
+        "abilities": {"text_pretraining": accuracies(1.0), "stage1": accuracies(0.5), "merge": accuracies(0.75)},
+        "sweep": {alpha: accuracies(1 - alpha) for alpha in (0.0, 0.5, 1.0)},
+        "preference": {task: Preference(0.5, 0.95, 0.48, 0.9, 0.0, 0.8) for task in PREFERENCE_TASKS},
+        "exchanges": [
+            Exchange("instruction", hostile, "slow", tone(300), "quick", "slow", tone(400), tone(500)),
+            Exchange("understanding", "who is speaking", "a man", tone(350), "", "a man"),
+        ],
+        "stages": [Stage("stage1", 61.0, {"text loss": (steps, [1 / (1 + s) for s in steps])}), Stage("merge", 1.0)],
+        "seconds_total": 1234.5,
+        "environment": {"seed": "0", "command": "make recipe " + "x" * 90},
+    }
+    return PostTrainingReport(**(values | changes))

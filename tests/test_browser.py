@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
-from report_example import example
+from report_example import example, recipe_example
 
+from fac_jax.evaluation.post_training import write_post_training
 from fac_jax.evaluation.report import write_report
 
 pytestmark = pytest.mark.browser
@@ -46,6 +47,17 @@ def page(browser: Browser, report: Path, request: pytest.FixtureRequest) -> Iter
     yield page
     page.close()
     assert problems == []
+
+
+@pytest.mark.parametrize("width", [PHONE, DESK])
+def test_the_page_of_a_recipe_fits_its_screen(browser: Browser, tmp_path: Path, width: int) -> None:
+    write_post_training(tmp_path / "recipe.html", recipe_example())
+    page = browser.new_page(viewport={"width": width, "height": 844})
+    page.goto((tmp_path / "recipe.html").as_uri())
+    shown, content = page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollWidth]")
+    assert content <= shown
+    assert page.locator("audio").count() == 4 and page.locator("table").count() == 2
+    page.close()
 
 
 @pytest.mark.parametrize("page", [PHONE, 320, 768, DESK], indirect=True)
