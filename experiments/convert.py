@@ -12,6 +12,8 @@ python -m experiments.convert inspect SRC                       names, shapes, s
 import json
 import math
 import sys
+import zipfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -75,8 +77,10 @@ def assemble(dst: str) -> None:
     if absent:
         raise InputError(f"assemble needs {', '.join(absent)}")
     text, audio, head = (Path(str(folder)) for folder in folders.values())
-    fresh = assemble_model(text, audio, head, Path(dst), UNITS.value, DTYPE.value, SEED.value, shown("tensors"))
-    print(f"{dst}: freshly initialised are {', '.join(fresh)}")
+    made = assemble_model(text, audio, head, Path(dst), UNITS.value, DTYPE.value, SEED.value, shown("tensors"))
+    for name, dtype in made.dtypes.items():
+        print(f"{folders[name]}: {dtype} -> {DTYPE.value}")
+    print(f"{dst}: freshly initialised are {', '.join(made.fresh)}")
 
 
 def verify(src: str) -> None:
@@ -147,13 +151,13 @@ def load(folder: Path) -> tuple[Params, ModelConfig]:
 
 
 def _arrays(file: Path) -> Mapping[str, np.ndarray]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
     try:
-        with np.load(file) as arrays:
+        with zipfile.ZipFile(file), np.load(file) as arrays:  # alone, np.load takes other files too
             return dict(arrays)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: no recorded arrays (.npz): {error}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{file}: no recorded arrays (.npz), or truncated: {error}") from None
 
 
 def _count(config: ModelConfig) -> int:

@@ -9,7 +9,7 @@ import pytest
 from golden_model import FOLDER, golden
 from safetensors.numpy import save_file
 
-from fac_jax.checkpoint.assemble import assemble
+from fac_jax.checkpoint.assemble import Assembled, assemble
 from fac_jax.checkpoint.convert import export_release
 from fac_jax.checkpoint.export import load_params
 from fac_jax.checkpoint.sources import QWEN3, QWEN3_HEAD, QWEN3_VL, WHISPER, Source
@@ -43,12 +43,14 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     return made
 
 
-def build(folders: dict[str, Path], destination: Path) -> list[str]:
+def build(folders: dict[str, Path], destination: Path) -> Assembled:
     return assemble(**folders, destination=destination, units=UNITS, dtype="float32", seed=0)
 
 
 def test_three_folders_make_a_model_and_what_is_fresh_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
-    fresh = build(folders, tmp_path / "start")
+    made = build(folders, tmp_path / "start")
+    fresh = made.fresh
+    assert made.dtypes == dict.fromkeys(folders, "float32")
     assert {name.split(".")[0] for name in fresh} == {"encoder", "speech_embedder", "refined_head"}
     assert {name for name in fresh if name.startswith("encoder")} == {
         *("encoder.proj.kernel", "encoder.proj.bias", "encoder.bos_eos")
@@ -90,10 +92,10 @@ def test_faults_are_one_line_and_leave_nothing(folders: dict[str, Path], tmp_pat
     with pytest.raises(InputError, match="tokenizer.json: no such file"):
         build(folders, tmp_path / "start")
     (tmp_path / "kept").rename(folders["text"] / "tokenizer.json")
-    with pytest.raises(InputError, match="is no text model known here"):
+    with pytest.raises(InputError, match="is no text model; known: qwen3"):
         build({**folders, "text": folders["audio"]}, tmp_path / "start")
     config = folders["audio"] / "config.json"
     config.write_text(json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != "d_model"}))
-    with pytest.raises(InputError, match="lacks the key 'd_model'"):
+    with pytest.raises(InputError, match=r"audio.config.json: key 'd_model' is missing"):
         build(folders, tmp_path / "start")
     assert not list(tmp_path.glob("start*"))
