@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 from golden_model import FOLDER, golden
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 from fac_jax.checkpoint.assemble import Assembled, assemble
 from fac_jax.checkpoint.convert import export_release
@@ -87,11 +87,44 @@ def test_parts_that_go_out_come_in_again(folders: dict[str, Path], tmp_path: Pat
     jax.tree.map(np.testing.assert_array_equal, params, again)  # what is fresh comes from the same seed
 
 
+def test_every_source_is_of_one_dtype_and_its_ties_hold(folders: dict[str, Path], tmp_path: Path) -> None:
+    file = folders["audio"] / "model.safetensors"
+    tensors = load_file(file)
+    name = "model.encoder.conv1.bias"
+    save_file({**tensors, "proj_out.weight": np.zeros(1, np.float16)}, file)  # what is not used may be of any
+    build(folders, tmp_path / "start")
+    save_file({**tensors, name: tensors[name].astype(np.float16)}, file)
+    with pytest.raises(InputError, match="audio: tensors of different dtypes: .*conv1.bias is float16"):
+        build(folders, tmp_path / "again")
+    save_file(tensors, file)
+    config = folders["text"] / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": True}))
+    with pytest.raises(InputError, match="lm_head.weight differs from model.embed_tokens.weight"):
+        build(folders, tmp_path / "again")
+
+
+def test_what_transformers_leaves_out_is_what_it_takes(folders: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("text", "head"):
+        config = folders[name] / "config.json"
+        left = {"tie_word_embeddings", "rms_norm_eps", "attention_bias", "hidden_act", "use_sliding_window"}
+        values = json.loads(config.read_text())
+        config.write_text(json.dumps({key: value for key, value in values.items() if key not in left}))
+    build(folders, tmp_path / "start")
+    _, config = load_params(tmp_path / "start")
+    assert not config.tie_embeddings and config.text.norm_eps == 1e-6
+
+
 def test_faults_are_one_line_and_leave_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
     (folders["text"] / "tokenizer.json").rename(tmp_path / "kept")
     with pytest.raises(InputError, match="tokenizer.json: no such file"):
         build(folders, tmp_path / "start")
     (tmp_path / "kept").rename(folders["text"] / "tokenizer.json")
+    damaged = {**folders, "head": tmp_path / "damaged"}
+    damaged["head"].mkdir()
+    for text, words in {"{": "not JSON", "[]": "must hold a JSON object"}.items():
+        (damaged["head"] / "config.json").write_text(text)
+        with pytest.raises(InputError, match=f"damaged.config.json: {words}"):
+            build(damaged, tmp_path / "start")
     with pytest.raises(InputError, match="is no text model; known: qwen3"):
         build({**folders, "text": folders["audio"]}, tmp_path / "start")
     config = folders["audio"] / "config.json"
