@@ -6,7 +6,7 @@ python -m experiments.convert jax-to-hf SRC DST                 back, --dtype=bf
 python -m experiments.convert assemble DST --text=DIR --audio=DIR --head=DIR
                                                                 Qwen3 + Whisper + a small Qwen3 into a starting model
 python -m experiments.convert verify SRC --recorded=io.npz      all differences from a recorded run, exit 1 past a limit
-python -m experiments.convert inspect SRC                       names, shapes, sizes, what maps where
+python -m experiments.convert inspect SRC                       names, shapes, sizes, what maps where (Qwen3, Whisper too)
 """
 
 import json
@@ -14,11 +14,10 @@ import math
 import sys
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -27,12 +26,11 @@ from experiments.progress import shown
 from fac_jax.checkpoint.assemble import assemble as assemble_model
 from fac_jax.checkpoint.assets import TOKENIZER
 from fac_jax.checkpoint.convert import FLOATS, export_release, import_release
-from fac_jax.checkpoint.export import load_config, load_params, resolve
-from fac_jax.checkpoint.names import release_entries
+from fac_jax.checkpoint.export import load_params
 from fac_jax.checkpoint.parts import PARTS
-from fac_jax.checkpoint.release import from_release, match, param_shapes, tied_heads
+from fac_jax.checkpoint.release import from_release, param_shapes
 from fac_jax.checkpoint.release_config import load_release_config
-from fac_jax.checkpoint.sources import RELEASE
+from fac_jax.checkpoint.survey import UNMAPPED, Row, survey_params, survey_tensors
 from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
 from fac_jax.evaluation.recorded import Figure, compare
 from fac_jax.models.config import ModelConfig
@@ -101,40 +99,21 @@ def verify(src: str) -> None:
 
 
 def inspect(src: str) -> None:
-    """Every tensor of a released checkpoint, or every parameter of ours, and what it maps to."""
+    """Every tensor of a published checkpoint, or every parameter of ours, and what it maps to."""
     folder = Path(src)
-    rows = list(_inspect_release(folder) if is_release(folder) else _inspect_ours(resolve(folder)))
+    rows = list(survey_tensors(folder) if is_release(folder) else survey_params(folder))
     if JSON.value:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([_shown(row) for row in rows], indent=2))
         return
     for row in rows:
-        print(f"{row['name']}  {row['dtype']}{row['shape']}  {row['bytes']:,} B  ->  {row['maps to']}")
-    print(f"{len(rows)} tensors, {sum(row['bytes'] for row in rows):,} bytes")
+        print(f"{row.name}  {row.dtype}{list(row.shape)}  {row.bytes:,} B  ->  {row.target}")
+    wrong = sum(not row.maps for row in rows)
+    more = f"; {wrong} do not map (look for {UNMAPPED.strip()})" if wrong else ""
+    print(f"{len(rows)} names, {sum(row.bytes for row in rows):,} bytes{more}")
 
 
-def _inspect_release(folder: Path) -> Iterator[dict[str, Any]]:
-    config, tensors = load_release_config(folder), TensorFolder(folder)
-    where = {original: f"as {read}, to which it is tied" for original, read in tied_heads(config)}
-    for entry in match(tensors.shapes, RELEASE, config):
-        for index in np.ndindex(entry.names.shape):
-            place = "".join(f"[{i}]" for i in index)
-            where[str(entry.names[index])] = ".".join(entry.path) + place + f" ({entry.layout})"
-    for name in tensors:
-        yield _row(name, tensors.shapes[name], tensors.dtypes[name], where[name])
-
-
-def _inspect_ours(folder: Path) -> Iterator[dict[str, Any]]:
-    config = load_config(folder)
-    shapes = param_shapes(config)
-    for entry in release_entries(config):
-        names = entry.names.ravel().tolist()
-        more = f" .. {names[-1]} ({len(names)} tensors)" if len(names) > 1 else ""
-        yield _row(".".join(entry.path), shapes[entry.path], config.param_dtype, names[0] + more)
-
-
-def _row(name: str, shape: tuple[int, ...], dtype: str, target: str) -> dict[str, Any]:
-    size = math.prod(shape) * jnp.dtype(dtype).itemsize
-    return {"name": name, "shape": list(shape), "dtype": dtype, "bytes": size, "maps to": target}
+def _shown(row: Row) -> dict[str, Any]:
+    return {"name": row.name, "shape": row.shape, "dtype": row.dtype, "bytes": row.bytes, "maps to": row.target}
 
 
 def is_release(folder: Path) -> bool:

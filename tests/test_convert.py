@@ -184,3 +184,12 @@ def test_the_head_keeps_the_vocabulary_of_its_own_config() -> None:
     values = json.loads((FOLDER / "8b_config.json").read_text())
     back = to_release_config(release_config(values), values)
     assert back["audio_config"]["crq_transformer_config"]["vocab_size"] == 151936
+
+
+def test_files_beside_the_tensors_go_along(tmp_path: Path) -> None:
+    source = copy_of("dense", tmp_path / "source")
+    for name in ("generation_config.json", "preprocessor_config.json", "processor_config.json"):
+        (source / name).write_text("{}")
+    import_release(source, tmp_path / "ours")
+    export_release(tmp_path / "ours", tmp_path / "back", "float32")
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {path.name for path in source.iterdir()}

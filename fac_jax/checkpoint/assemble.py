@@ -19,15 +19,13 @@ from fac_jax.checkpoint.release_config import (
     encoder_faults,
     refuse,
 )
-from fac_jax.checkpoint.sources import QWEN3, QWEN3_HEAD, QWEN3_VL, WHISPER, Source
+from fac_jax.checkpoint.sources import QWEN3_HEAD, TEXT_SOURCES, WHISPER, Source
 from fac_jax.checkpoint.tensors import TensorFolder
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.special_ids import speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
-
-TEXT_SOURCES: Mapping[str, Source] = {"qwen3": QWEN3, "qwen3_moe": QWEN3, "qwen3_vl": QWEN3_VL}
 
 
 @dataclasses.dataclass(frozen=True)

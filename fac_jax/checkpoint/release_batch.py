@@ -11,6 +11,8 @@ from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, InputError, Kind
 def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batch:
     """Lays the release's flat lists of audios on the LLM grid.
 
+    As in the release, the text of a reply that is longer than its groups is cut.
+
     Args:
       arrays: `input_ids`, `attention_mask` `[B, S]`; if there is audio, `speech_ids`, `speech_attention_mask` `[A, T]`,
         and, if any has a waveform, `input_features` `[A', 128, M]`, `feature_attention_mask` `[A', M]`,
