@@ -6,7 +6,7 @@ python -m experiments.convert jax-to-hf SRC DST                 back, --dtype=bf
 python -m experiments.convert assemble DST --text=DIR --audio=DIR --head=DIR
                                                                 Qwen3 + Whisper + a small Qwen3 into a starting model
 python -m experiments.convert verify SRC --recorded=io.npz      all differences from a recorded run, exit 1 past a limit
-python -m experiments.convert inspect SRC                       names, shapes, sizes, what maps where (Qwen3, Whisper too)
+python -m experiments.convert inspect SRC                       names, shapes, sizes, what maps where
 """
 
 import json
