@@ -86,12 +86,16 @@ def verify(src: str) -> None:
     if not RECORDED.value:
         raise InputError("verify needs --recorded=io.npz")
     params, config = load(Path(src))
+    arrays = _arrays(Path(RECORDED.value))
     found: list[Figure] = []
-    for figure in compare(params, config, _arrays(Path(RECORDED.value))):
-        found.append(figure)
-        if not JSON.value:
-            mark = "" if figure.holds else "  EXCEEDED"
-            print(f"{figure.name:50s} {figure.value:10.3g}  <= {figure.limit:g}{mark}", flush=True)
+    try:
+        for figure in compare(params, config, arrays):
+            found.append(figure)
+            if not JSON.value:
+                mark = "" if figure.holds else "  EXCEEDED"
+                print(f"{figure.name:50s} {figure.value:10.3g}  <= {figure.limit:g}{mark}", flush=True)
+    except InputError as error:
+        raise InputError(f"{RECORDED.value}: {error}") from error
     if JSON.value:
         print(json.dumps([{**vars(figure), "holds": figure.holds} for figure in found], indent=2))
     if not all(figure.holds for figure in found):

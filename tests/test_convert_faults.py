@@ -193,7 +193,8 @@ def test_a_recorded_run_that_cannot_be_read_is_refused(tmp_path: Path, refused: 
             (tmp_path / name).write_bytes(content)
         assert f"{name}: no recorded arrays" in refused("verify", DENSE, "--recorded", tmp_path / name)
     np.savez(tmp_path / "other.npz", **{"text/input_ids": np.ones((1, 3), int), "text/logits": np.ones((1, 3, 9))})
-    assert "is it another model's run?" in refused("verify", DENSE, "--recorded", tmp_path / "other.npz")
+    told = refused("verify", DENSE, "--recorded", tmp_path / "other.npz")
+    assert "other.npz: text-only logits is" in told and "is it another model's run?" in told
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
