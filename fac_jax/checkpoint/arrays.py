@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
@@ -49,7 +50,9 @@ def create_params(folder: Path, specs: Mapping[tuple[str, ...], Spec]) -> None:
       OSError: the folder cannot be written.
     """
     handler = ocp.type_handlers.NumpyHandler(deepcopy_host_arrays=False)
-    registry = ocp.type_handlers.create_type_handler_registry((np.ndarray, handler))
+    # orbax warns of a registry that does not know jax.Array, though there is none here.
+    known = ((np.ndarray, handler), (jax.Array, ocp.type_handlers.ArrayHandler()))
+    registry = ocp.type_handlers.create_type_handler_registry(*known)
     zeros: Params = {}
     options: Params = {}
     for path, spec in specs.items():
