@@ -12,11 +12,12 @@ python -m experiments.convert inspect SRC                       names, shapes, s
 import json
 import math
 import sys
-from collections.abc import Iterator, Mapping
+import zipfile
+import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
@@ -25,12 +26,11 @@ from experiments.progress import shown
 from fac_jax.checkpoint.assemble import assemble as assemble_model
 from fac_jax.checkpoint.assets import TOKENIZER
 from fac_jax.checkpoint.convert import FLOATS, export_release, import_release
-from fac_jax.checkpoint.export import load_config, load_params, resolve
-from fac_jax.checkpoint.names import release_entries
+from fac_jax.checkpoint.export import load_params
 from fac_jax.checkpoint.parts import PARTS
-from fac_jax.checkpoint.release import from_release, match, param_shapes, tied_heads
+from fac_jax.checkpoint.release import from_release, param_shapes
 from fac_jax.checkpoint.release_config import load_release_config
-from fac_jax.checkpoint.sources import RELEASE
+from fac_jax.checkpoint.survey import UNMAPPED, Row, survey_params, survey_tensors
 from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
 from fac_jax.evaluation.recorded import Figure, compare
 from fac_jax.models.config import ModelConfig
@@ -75,8 +75,10 @@ def assemble(dst: str) -> None:
     if absent:
         raise InputError(f"assemble needs {', '.join(absent)}")
     text, audio, head = (Path(str(folder)) for folder in folders.values())
-    fresh = assemble_model(text, audio, head, Path(dst), UNITS.value, DTYPE.value, SEED.value, shown("tensors"))
-    print(f"{dst}: freshly initialised are {', '.join(fresh)}")
+    made = assemble_model(text, audio, head, Path(dst), UNITS.value, DTYPE.value, SEED.value, shown("tensors"))
+    for name, dtype in made.dtypes.items():
+        print(f"{folders[name]}: {dtype} -> {DTYPE.value}")
+    print(f"{dst}: freshly initialised are {', '.join(made.fresh)}")
 
 
 def verify(src: str) -> None:
@@ -84,12 +86,16 @@ def verify(src: str) -> None:
     if not RECORDED.value:
         raise InputError("verify needs --recorded=io.npz")
     params, config = load(Path(src))
+    arrays = _arrays(Path(RECORDED.value))
     found: list[Figure] = []
-    for figure in compare(params, config, _arrays(Path(RECORDED.value))):
-        found.append(figure)
-        if not JSON.value:
-            mark = "" if figure.holds else "  EXCEEDED"
-            print(f"{figure.name:50s} {figure.value:10.3g}  <= {figure.limit:g}{mark}", flush=True)
+    try:
+        for figure in compare(params, config, arrays):
+            found.append(figure)
+            if not JSON.value:
+                mark = "" if figure.holds else "  EXCEEDED"
+                print(f"{figure.name:50s} {figure.value:10.3g}  <= {figure.limit:g}{mark}", flush=True)
+    except InputError as error:
+        raise InputError(f"{RECORDED.value}: {error}") from error
     if JSON.value:
         print(json.dumps([{**vars(figure), "holds": figure.holds} for figure in found], indent=2))
     if not all(figure.holds for figure in found):
@@ -97,40 +103,21 @@ def verify(src: str) -> None:
 
 
 def inspect(src: str) -> None:
-    """Every tensor of a released checkpoint, or every parameter of ours, and what it maps to."""
+    """Every tensor of a published checkpoint, or every parameter of ours, and what it maps to."""
     folder = Path(src)
-    rows = list(_inspect_release(folder) if is_release(folder) else _inspect_ours(resolve(folder)))
+    rows = list(survey_tensors(folder) if is_release(folder) else survey_params(folder))
     if JSON.value:
-        print(json.dumps(rows, indent=2))
+        print(json.dumps([_shown(row) for row in rows], indent=2))
         return
     for row in rows:
-        print(f"{row['name']}  {row['dtype']}{row['shape']}  {row['bytes']:,} B  ->  {row['maps to']}")
-    print(f"{len(rows)} tensors, {sum(row['bytes'] for row in rows):,} bytes")
+        print(f"{row.name}  {row.dtype}{list(row.shape)}  {row.bytes:,} B  ->  {row.target}")
+    wrong = sum(not row.maps for row in rows)
+    more = f"; {wrong} do not map (look for {UNMAPPED.strip()})" if wrong else ""
+    print(f"{len(rows)} names, {sum(row.bytes for row in rows):,} bytes{more}")
 
 
-def _inspect_release(folder: Path) -> Iterator[dict[str, Any]]:
-    config, tensors = load_release_config(folder), TensorFolder(folder)
-    where = {original: f"as {read}, to which it is tied" for original, read in tied_heads(config)}
-    for entry in match(tensors.shapes, RELEASE, config):
-        for index in np.ndindex(entry.names.shape):
-            place = "".join(f"[{i}]" for i in index)
-            where[str(entry.names[index])] = ".".join(entry.path) + place + f" ({entry.layout})"
-    for name in tensors:
-        yield _row(name, tensors.shapes[name], tensors.dtypes[name], where[name])
-
-
-def _inspect_ours(folder: Path) -> Iterator[dict[str, Any]]:
-    config = load_config(folder)
-    shapes = param_shapes(config)
-    for entry in release_entries(config):
-        names = entry.names.ravel().tolist()
-        more = f" .. {names[-1]} ({len(names)} tensors)" if len(names) > 1 else ""
-        yield _row(".".join(entry.path), shapes[entry.path], config.param_dtype, names[0] + more)
-
-
-def _row(name: str, shape: tuple[int, ...], dtype: str, target: str) -> dict[str, Any]:
-    size = math.prod(shape) * jnp.dtype(dtype).itemsize
-    return {"name": name, "shape": list(shape), "dtype": dtype, "bytes": size, "maps to": target}
+def _shown(row: Row) -> dict[str, Any]:
+    return {"name": row.name, "shape": row.shape, "dtype": row.dtype, "bytes": row.bytes, "maps to": row.target}
 
 
 def is_release(folder: Path) -> bool:
@@ -147,13 +134,13 @@ def load(folder: Path) -> tuple[Params, ModelConfig]:
 
 
 def _arrays(file: Path) -> Mapping[str, np.ndarray]:
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
     try:
-        with np.load(file) as arrays:
+        with zipfile.ZipFile(file), np.load(file) as arrays:  # alone, np.load takes other files too
             return dict(arrays)
-    except FileNotFoundError:
-        raise InputError(f"{file}: no such file") from None
-    except (OSError, ValueError) as error:
-        raise InputError(f"{file}: no recorded arrays (.npz): {error}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{file}: no recorded arrays (.npz), or truncated: {error}") from None
 
 
 def _count(config: ModelConfig) -> int:

@@ -19,12 +19,13 @@ class RateColumn(ProgressColumn):
 
 
 def shown(what: str) -> Callable[[Iterable[T]], Iterator[T]]:
-    """Passes items on and shows on stderr how many are done, the rate and the time left."""
+    """Passes items on and shows on stderr, if it is a terminal, how many are done, the rate and the time left."""
 
     def wrap(items: Iterable[T]) -> Iterator[T]:
         items = list(items)
         columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), RateColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True)) as progress:
+        console = Console(stderr=True)
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
             yield from progress.track(items, total=len(items))
 
     return wrap

@@ -7,9 +7,9 @@ import jax
 import numpy as np
 import pytest
 from golden_model import FOLDER, golden
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
-from fac_jax.checkpoint.assemble import assemble
+from fac_jax.checkpoint.assemble import Assembled, assemble
 from fac_jax.checkpoint.convert import export_release
 from fac_jax.checkpoint.export import load_params
 from fac_jax.checkpoint.sources import QWEN3, QWEN3_HEAD, QWEN3_VL, WHISPER, Source
@@ -43,12 +43,14 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     return made
 
 
-def build(folders: dict[str, Path], destination: Path) -> list[str]:
+def build(folders: dict[str, Path], destination: Path) -> Assembled:
     return assemble(**folders, destination=destination, units=UNITS, dtype="float32", seed=0)
 
 
 def test_three_folders_make_a_model_and_what_is_fresh_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
-    fresh = build(folders, tmp_path / "start")
+    made = build(folders, tmp_path / "start")
+    fresh = made.fresh
+    assert made.dtypes == dict.fromkeys(folders, "float32")
     assert {name.split(".")[0] for name in fresh} == {"encoder", "speech_embedder", "refined_head"}
     assert {name for name in fresh if name.startswith("encoder")} == {
         *("encoder.proj.kernel", "encoder.proj.bias", "encoder.bos_eos")
@@ -85,15 +87,48 @@ def test_parts_that_go_out_come_in_again(folders: dict[str, Path], tmp_path: Pat
     jax.tree.map(np.testing.assert_array_equal, params, again)  # what is fresh comes from the same seed
 
 
+def test_every_source_is_of_one_dtype_and_its_ties_hold(folders: dict[str, Path], tmp_path: Path) -> None:
+    file = folders["audio"] / "model.safetensors"
+    tensors = load_file(file)
+    name = "model.encoder.conv1.bias"
+    save_file({**tensors, "proj_out.weight": np.zeros(1, np.float16)}, file)  # what is not used may be of any
+    build(folders, tmp_path / "start")
+    save_file({**tensors, name: tensors[name].astype(np.float16)}, file)
+    with pytest.raises(InputError, match="audio: tensors of different dtypes: .*conv1.bias is float16"):
+        build(folders, tmp_path / "again")
+    save_file(tensors, file)
+    config = folders["text"] / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "tie_word_embeddings": True}))
+    with pytest.raises(InputError, match="lm_head.weight differs from model.embed_tokens.weight"):
+        build(folders, tmp_path / "again")
+
+
+def test_what_transformers_leaves_out_is_what_it_takes(folders: dict[str, Path], tmp_path: Path) -> None:
+    for name in ("text", "head"):
+        config = folders[name] / "config.json"
+        left = {"tie_word_embeddings", "rms_norm_eps", "attention_bias", "hidden_act", "use_sliding_window"}
+        values = json.loads(config.read_text())
+        config.write_text(json.dumps({key: value for key, value in values.items() if key not in left}))
+    build(folders, tmp_path / "start")
+    _, config = load_params(tmp_path / "start")
+    assert not config.tie_embeddings and config.text.norm_eps == 1e-6
+
+
 def test_faults_are_one_line_and_leave_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
     (folders["text"] / "tokenizer.json").rename(tmp_path / "kept")
     with pytest.raises(InputError, match="tokenizer.json: no such file"):
         build(folders, tmp_path / "start")
     (tmp_path / "kept").rename(folders["text"] / "tokenizer.json")
-    with pytest.raises(InputError, match="is no text model known here"):
+    damaged = {**folders, "head": tmp_path / "damaged"}
+    damaged["head"].mkdir()
+    for text, words in {"{": "not JSON", "[]": "must hold a JSON object"}.items():
+        (damaged["head"] / "config.json").write_text(text)
+        with pytest.raises(InputError, match=f"damaged.config.json: {words}"):
+            build(damaged, tmp_path / "start")
+    with pytest.raises(InputError, match="is no text model; known: qwen3"):
         build({**folders, "text": folders["audio"]}, tmp_path / "start")
     config = folders["audio"] / "config.json"
     config.write_text(json.dumps({k: v for k, v in json.loads(config.read_text()).items() if k != "d_model"}))
-    with pytest.raises(InputError, match="lacks the key 'd_model'"):
+    with pytest.raises(InputError, match=r"audio.config.json: key 'd_model' is missing"):
         build(folders, tmp_path / "start")
     assert not list(tmp_path.glob("start*"))

@@ -16,8 +16,10 @@ from fac_jax.checkpoint import convert
 from fac_jax.checkpoint.arrays import StoredArray
 from fac_jax.checkpoint.convert import export_release, import_release
 from fac_jax.checkpoint.export import load_params
-from fac_jax.checkpoint.release_config import release_config, to_release_config
+from fac_jax.checkpoint.json_files import Section
+from fac_jax.checkpoint.release_config import decoder_config, release_config, to_release_config
 from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
+from fac_jax.models.config import MoEConfig
 from fac_jax.types import InputError
 
 Change = Callable[[Path], None]
@@ -165,3 +167,29 @@ def test_a_destination_is_never_overwritten(sharded: Path, tmp_path: Path) -> No
     (tmp_path / "ours").mkdir()
     with pytest.raises(InputError, match="ours: exists already"):
         convert.import_release(sharded, tmp_path / "ours")
+
+
+def test_a_raw_config_may_leave_keys_out() -> None:
+    least = {"hidden_size": 64, "num_hidden_layers": 2, "intermediate_size": 96, "num_attention_heads": 4}
+    dense = decoder_config(Section({**least, "rope_parameters": {"rope_theta": 5e6}, "head_dim": None}, "here"))
+    assert (dense.head_dim, dense.num_kv_heads, dense.norm_eps, dense.rope_theta) == (16, 4, 1e-6, 5e6)
+    experts = {"num_experts": 8, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "mlp_only_layers": None}
+    sparse = decoder_config(Section({**least, **experts, "rope_theta": 1e6}, "here"))
+    assert sparse.moe == MoEConfig(8, 2, 16, normalize_top_k=False)
+    with pytest.raises(InputError, match="here: rope_parameters: key 'rope_theta' is missing"):
+        decoder_config(Section(least, "here"))
+
+
+def test_the_head_keeps_the_vocabulary_of_its_own_config() -> None:
+    values = json.loads((FOLDER / "8b_config.json").read_text())
+    back = to_release_config(release_config(values), values)
+    assert back["audio_config"]["crq_transformer_config"]["vocab_size"] == 151936
+
+
+def test_files_beside_the_tensors_go_along(tmp_path: Path) -> None:
+    source = copy_of("dense", tmp_path / "source")
+    for name in ("generation_config.json", "preprocessor_config.json", "processor_config.json"):
+        (source / name).write_text("{}")
+    import_release(source, tmp_path / "ours")
+    export_release(tmp_path / "ours", tmp_path / "back", "float32")
+    assert {path.name for path in (tmp_path / "back").iterdir()} == {path.name for path in source.iterdir()}

@@ -26,7 +26,7 @@ def test_the_model_is_the_recorded_one(case, figures):
     """Encoder, hidden states, logits, losses, gradients, every generated token."""
     g = golden(case)
     found = list(compare(g.params, g.config, g.arrays))
-    assert len(found) == 13 + (case == "moe_aux")
+    assert len(found) == 14 + (case == "moe_aux")
     for figure in found:
         figures(f"{case}: {figure.name}", figure.value, figure.limit)
 

@@ -1,17 +1,19 @@
 """Parameters on disk, read and written piece by piece: the `params` folders of orbax, for models beyond memory."""
 
+import contextlib
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 
 from fac_jax.checkpoint.release import insert
-from fac_jax.types import Params
+from fac_jax.types import InputError, Params
 
 SMALL = 2**20  # bytes; pieces below it share a chunk
 LARGE = 2**26  # bytes; pieces above it are cut into chunks, written one after the other
@@ -43,9 +45,14 @@ def create_params(folder: Path, specs: Mapping[tuple[str, ...], Spec]) -> None:
     Args:
       folder: must not exist.
       specs: of every parameter by its path.
+
+    Raises:
+      OSError: the folder cannot be written.
     """
     handler = ocp.type_handlers.NumpyHandler(deepcopy_host_arrays=False)
-    registry = ocp.type_handlers.create_type_handler_registry((np.ndarray, handler))
+    # orbax warns of a registry that does not know jax.Array, though there is none here.
+    known = ((np.ndarray, handler), (jax.Array, ocp.type_handlers.ArrayHandler()))
+    registry = ocp.type_handlers.create_type_handler_registry(*known)
     zeros: Params = {}
     options: Params = {}
     for path, spec in specs.items():
@@ -54,7 +61,8 @@ def create_params(folder: Path, specs: Mapping[tuple[str, ...], Spec]) -> None:
             chunk_byte_size=min(max(spec.piece_bytes, SMALL), LARGE), shard_axes=tuple(range(spec.lead))
         )
         insert(options, path, chunks)
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry)) as checkpointer:
+    saver = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry))
+    with _as_os_error(), saver as checkpointer:
         checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(zeros, save_args=options))
 
 
@@ -62,20 +70,54 @@ class StoredArray:
     """One parameter of a `params` folder."""
 
     def __init__(self, folder: Path, path: Iterable[str]) -> None:
+        """Opens it.
+
+        Raises:
+          InputError: it is not there, or damaged.
+        """
+        self._name = f"{folder}: {'/'.join(path)}"
         kvstore = {"driver": "ocdbt", "base": f"file://{folder.absolute()}/", "path": ".".join(path) + "/"}
-        self._array = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
+        with self._readable():
+            self._array = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
 
     def write(self, index: tuple[int, ...], piece: np.ndarray) -> None:
-        """Writes the piece at `index` of the leading axes, and waits until it is on disk."""
+        """Writes the piece at `index` of the leading axes, and waits until it is on disk.
+
+        Raises:
+          OSError: it cannot be written.
+        """
         place = self._array[index]
-        if piece.nbytes <= LARGE:
-            place.write(piece).result()
-            return
         # Whole rows of chunks: what is encoded at a time is a few chunks, not another copy of the piece.
-        rows = int((place.chunk_layout.read_chunk.shape or piece.shape)[0] or len(piece))
-        for start in range(0, len(piece), rows):
-            place[start : start + rows].write(piece[start : start + rows]).result()
+        rows = int((place.chunk_layout.read_chunk.shape or piece.shape)[0] or len(piece)) if piece.nbytes > LARGE else 0
+        with _as_os_error():
+            if not rows:
+                place.write(piece).result()
+                return
+            for start in range(0, len(piece), rows):
+                place[start : start + rows].write(piece[start : start + rows]).result()
 
     def read(self, index: tuple[int, ...]) -> np.ndarray:
-        """Reads the piece at `index` of the leading axes."""
-        return np.asarray(self._array[index].read().result())
+        """Reads the piece at `index` of the leading axes.
+
+        Raises:
+          InputError: it is damaged.
+        """
+        with self._readable():
+            return np.asarray(self._array[index].read().result())
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            told = " ".join(str(error).split())[:200]
+            raise InputError(f"{self._name} cannot be read, it is damaged or incomplete ({told})") from error
+
+
+@contextlib.contextmanager
+def _as_os_error() -> Iterator[None]:
+    """A disk that is full or gone is an OSError; tensorstore tells of it by a ValueError."""
+    try:
+        yield
+    except ValueError as error:
+        raise OSError(str(error)) from error

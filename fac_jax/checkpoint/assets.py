@@ -1,12 +1,13 @@
 """What belongs to a model beside its parameters: the tokenizer, the codec, and what the release said of it."""
 
-import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from fac_jax.text.tokenizer import CONFIG_FILE
+from fac_jax.models.config import ModelConfig
+from fac_jax.text.special_ids import TEXT_SPECIALS
+from fac_jax.text.tokenizer import CONFIG_FILE, Tokenizer
 from fac_jax.text.tokenizer import FILE as TOKENIZER
 from fac_jax.types import InputError
 
@@ -16,7 +17,7 @@ TOKENIZER_PARTS: Final = (
     *(CONFIG_FILE, "vocab.json", "merges.txt", "added_tokens.json"),
     *("special_tokens_map.json", "chat_template.json", "chat_template.jinja"),
 )
-SETTINGS: Final = ("generation_config.json", "preprocessor_config.json")
+SETTINGS: Final = ("generation_config.json", "preprocessor_config.json", "processor_config.json")
 
 
 def assets(folder: Path) -> dict[str, Path]:
@@ -36,6 +37,26 @@ def assets(folder: Path) -> dict[str, Path]:
     return found
 
 
+def check_tokenizer(folder: Path, config: ModelConfig) -> None:
+    """Holds the tokenizer of a checkpoint against its model.
+
+    Special tokens that it does not have under our names are not compared: a checkpoint may name them differently.
+
+    Raises:
+      InputError: it is damaged, gives a special token another id, or has ids beyond the model's vocabulary.
+    """
+    tokenizer = Tokenizer.load(folder)
+    other = [
+        f"{TEXT_SPECIALS[field]} is {found}, in the model {getattr(config.special, field)}"
+        for field, found in tokenizer.known_specials().items()
+        if found != getattr(config.special, field)
+    ]
+    if tokenizer.vocab_size > config.vocab_size:
+        other.append(f"it has ids up to {tokenizer.vocab_size - 1}, the model {config.vocab_size} rows")
+    if other:
+        raise InputError(f"{folder / TOKENIZER}: not the tokenizer of this model: {'; '.join(other)}")
+
+
 def trained_assets(folder: Path) -> dict[str, Path]:
     """As `assets`, of a model of ours that is trained further: what the release said of it goes along."""
     release = folder / RELEASE
@@ -45,15 +66,7 @@ def trained_assets(folder: Path) -> dict[str, Path]:
 def copy_assets(found: Mapping[str, Path], folder: Path) -> None:
     """Copies files and folders into `folder`, each under its name."""
     for name, source in found.items():
-        copy = shutil.copytree if source.is_dir() else shutil.copyfile
-        copy(source, folder / name)
-
-
-def write_json(file: Path, value: Any) -> None:
-    """Writes JSON to be read by people too."""
-    file.write_text(json.dumps(value, indent=2) + "\n")
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """A JSON file; {} if there is none."""
-    return json.loads(file.read_text()) if file.exists() else {}
+        if source.is_dir():
+            shutil.copytree(source, folder / name, dirs_exist_ok=True)  # it is there if this was interrupted before
+        else:
+            shutil.copyfile(source, folder / name)

@@ -6,7 +6,6 @@ conversion that was interrupted goes on there; one that fails takes it away.
 
 import contextlib
 import errno
-import json
 import math
 import os
 import shutil
@@ -19,8 +18,9 @@ import numpy as np
 
 from fac_jax.checkpoint.arrays import Spec, StoredArray, create_params
 from fac_jax.checkpoint.assets import RELEASE as RELEASE_FILE
-from fac_jax.checkpoint.assets import assets, copy_assets, read_json, write_json
+from fac_jax.checkpoint.assets import TOKENIZER, assets, check_tokenizer, copy_assets
 from fac_jax.checkpoint.export import load_config, resolve
+from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.names import TO_TORCH, Entry, release_entries
 from fac_jax.checkpoint.parts import PARTS
 from fac_jax.checkpoint.release import check_tied, match, param_shapes, pieces, tied_heads, torch_shape
@@ -35,13 +35,14 @@ T = TypeVar("T")
 Wrap = Callable[[Iterable[T]], Iterable[T]]
 
 FLOATS: Final = ("bfloat16", "float16", "float32")
+NOTE: Final = "job.json"  # in a folder that is being made: what it will be
 
 
 def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelConfig:
     """Converts a released checkpoint (safetensors, config.json, tokenizer files) into a model folder of ours.
 
     Args:
-      source: folder of the release's layout.
+      source: folder of the release's layout; one without any tokenizer makes a model without.
       destination: must not exist; a folder as `export.export_model` writes it.
       wrap: of the tensors while they are copied, for a progress bar.
 
@@ -54,11 +55,13 @@ def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelC
     with at_destination(destination, {"import": fingerprint(source)}) as beside:
         config = load_release_config(source)
         tensors = TensorFolder(source)
-        dtype = one_dtype(tensors)
+        dtype = one_dtype(tensors, RELEASE)
         config = replace(config, dtype=dtype, param_dtype=dtype)
         entries = match(tensors.shapes, RELEASE, config)
         check_tied(tensors, RELEASE, config)
         carried = assets(source)
+        if TOKENIZER in carried:
+            check_tokenizer(source, config)
         fill_params(beside, config, [(entry, tensors) for entry in entries], wrap)
         tied = [name for name, _ in tied_heads(config) if name in tensors]
         write_json(beside / RELEASE_FILE, {"config": read_json(source / "config.json"), "tied_names": tied})
@@ -88,11 +91,12 @@ def export_release(
       InputError: there is no model, the release has no such model, or the disk is full.
     """
     folder, chosen = resolve(source), PARTS[part]
-    with at_destination(destination, {"export": fingerprint(folder), "dtype": dtype, "part": part}) as beside:
+    job = {"export": fingerprint(folder), "dtype": dtype, "part": part, "shard_bytes": shard_bytes}
+    with at_destination(destination, job) as beside:
         config = replace(load_config(folder), dtype=dtype, param_dtype=dtype)
-        release = read_json(folder / RELEASE_FILE)
-        values = chosen.config(config, release.get("config", {}))
-        places = _places(config, chosen.layout, release.get("tied_names", []))
+        base, tied_names = _release_of(folder)
+        values = chosen.config(config, base)
+        places = _places(config, chosen.layout, tied_names)
         shapes, computed = param_shapes(config), chosen.computed(config)
         arrays: dict[tuple[str, ...], StoredArray] = {}
 
@@ -112,6 +116,19 @@ def export_release(
         write_json(beside / "config.json", values)
         copy_assets({name: file for name, file in assets(folder).items() if chosen.carries(name)}, beside)
     return config
+
+
+def _release_of(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """config.json of the release that a model came from and the names of its repeated tensors; empty without one."""
+    file = folder / RELEASE_FILE
+    if not file.exists():
+        return {}, []
+    whole = Section(read_json(file), str(file))
+    base = whole.section("config")
+    for part in ("text_config", "audio_config"):
+        base.section(part, {})
+    base.section("audio_config", {}).section("crq_transformer_config", {})
+    return dict(base.values), list(whole.words("tied_names"))
 
 
 def _places(config: ModelConfig, layout: Source, tied_names: Iterable[str]) -> dict[str, tuple[Entry, tuple[int, ...]]]:
@@ -142,6 +159,8 @@ def fill_params(
     entries = list(entries)
     params, filled = beside / "params", beside / "filled"
     if not params.exists():
+        for rest in beside.glob(f"{params.name}.*"):
+            shutil.rmtree(rest)  # what orbax had begun when it was interrupted
         create_params(params, {e.path: Spec(shapes[e.path], dtype, e.names.ndim) for e, _ in entries})
     done = set(filled.read_text().split()) if filled.exists() else set()
 
@@ -169,13 +188,14 @@ def finish(beside: Path, config: ModelConfig, origin: dict[str, Any], carried: M
     copy_assets(carried, beside)
 
 
-def one_dtype(tensors: TensorFolder) -> str:
-    """The dtype that all tensors have.
+def one_dtype(tensors: TensorFolder, source: Source) -> str:
+    """The dtype that all tensors have, those left out that the source ignores.
 
     Raises:
       InputError: two differ; names both.
     """
-    names = {dtype: name for name, dtype in sorted(tensors.dtypes.items(), reverse=True)}
+    dtypes = {name: dtype for name, dtype in tensors.dtypes.items() if not source.is_ignored(name)}
+    names = {dtype: name for name, dtype in sorted(dtypes.items(), reverse=True)}
     if len(names) > 1:
         told = ", ".join(f"{name} is {dtype}" for dtype, name in sorted(names.items()))
         raise InputError(f"{tensors.folder}: tensors of different dtypes: {told}; write them in one")
@@ -189,35 +209,51 @@ def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
     Work that was interrupted is taken up again if it was the same `job`. Work that fails is taken away.
 
     Raises:
-      InputError: the destination exists, or the disk is full.
+      InputError: the destination exists, cannot be written or is on a full disk; or a folder that is not ours stands
+        where the work would be done.
     """
     if destination.exists():
         raise InputError(f"{destination}: exists already; remove it or give another folder")
     if not destination.absolute().parent.is_dir():
         raise InputError(f"{destination}: {destination.absolute().parent} is no folder")
     beside = destination.with_name(destination.name + ".unfinished")
-    note = beside / "job.json"
-    if not note.exists() or json.loads(note.read_text()) != job:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir()
-        write_json(note, job)
+    note = beside / NOTE
+    if os.path.lexists(beside) and not note.is_file() and not (beside.is_dir() and not any(beside.iterdir())):
+        raise InputError(f"{beside}: is no unfinished conversion (it has no {NOTE}); move it away or give another DST")
     try:
+        if _noted(note) != job:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir()
+            write_json(note, job)
         yield beside
+        os.replace(beside, destination)
+        (destination / NOTE).unlink()
     except Exception as error:
         shutil.rmtree(beside, ignore_errors=True)
         if _is_full(error):
             raise InputError(f"{destination}: the disk is full; free some space and run the command again") from error
+        if isinstance(error, OSError):
+            raise InputError(f"{destination}: cannot be made: {error}") from error
         raise
-    note.unlink()
-    os.replace(beside, destination)
+
+
+def _noted(note: Path) -> dict[str, Any] | None:
+    """The job of work that was interrupted; None if there is none, or if not even its note was whole."""
+    try:
+        return read_json(note)
+    except InputError:
+        return None
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the disk is full; tensorstore and safetensors tell it in words."""
-    return (isinstance(error, OSError) and error.errno == errno.ENOSPC) or "No space left on device" in str(error)
+    """Whether the disk or the user's share of it is full; tensorstore and safetensors tell it in words."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return (isinstance(error, OSError) and error.errno in numbers) or any(os.strerror(n) in str(error) for n in numbers)
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
-    """Names, sizes and times of the files that a conversion reads."""
-    files = sorted(folder.glob("*.safetensors")) + sorted(folder.glob("*.json"))
-    return {"folder": str(folder.absolute()), "files": [[f.name, f.stat().st_size, f.stat().st_mtime] for f in files]}
+    """Names, sizes and times of the files that a conversion reads; a link to nowhere is none."""
+    kinds = ("*.safetensors", "*.json", "params/**/*")
+    files = sorted(file for kind in kinds for file in folder.glob(kind) if file.is_file())
+    stats = [(str(file.relative_to(folder)), file.stat()) for file in files]
+    return {"folder": str(folder.absolute()), "files": [[name, s.st_size, s.st_mtime] for name, s in stats]}

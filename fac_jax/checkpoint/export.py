@@ -7,7 +7,6 @@ MODEL/...            assets by name
 """
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,7 +16,8 @@ from typing import Any
 import jax
 import orbax.checkpoint as ocp
 
-from fac_jax.checkpoint.assets import copy_assets, write_json
+from fac_jax.checkpoint.assets import copy_assets
+from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.store import check_shapes, stored
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
@@ -73,7 +73,7 @@ def resolve(path: Path) -> Path:
     models = [p.parent for p in path.glob(f"*/{MODEL}/origin.json")]
     if not models:
         raise InputError(f"{path}: holds no finished stage and no checkpoint")
-    return max(models, key=lambda model: json.loads((model / "origin.json").read_text())["order"])
+    return max(models, key=lambda model: Section(read_json(model / "origin.json"), str(model)).number("order"))
 
 
 def load_params(path: Path, expected: Params | None = None) -> tuple[Params, ModelConfig]:
@@ -112,7 +112,7 @@ def load_config(path: Path) -> ModelConfig:
     if not file.exists():
         file = found / "config" / "metadata"
     with _readable(file):
-        return model_config.from_dict(json.loads(file.read_text()))
+        return model_config.from_dict(read_json(file))
 
 
 @contextlib.contextmanager
@@ -120,5 +120,5 @@ def _readable(path: Path) -> Iterator[None]:
     """Says in one line which file or folder is not what it should be."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise InputError(f"{path}: cannot be read, it is damaged or incomplete ({str(error)[:100]})") from error

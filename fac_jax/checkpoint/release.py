@@ -9,6 +9,7 @@ import numpy as np
 
 from fac_jax.checkpoint.names import TIED_SPEECH_HEAD, TIED_TEXT_HEAD, TO_OURS, TO_TORCH, Entry, release_entries
 from fac_jax.checkpoint.sources import RELEASE, Source
+from fac_jax.checkpoint.tensors import TensorFolder
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.types import Array, InputError, Params
@@ -25,9 +26,20 @@ def match(shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelCo
     Raises:
       InputError: names that are missing or unknown, shapes that are not the model's; all of them in one message.
     """
+    entries, faults = place(shapes, source, config)
+    if faults:
+        told = "; ".join(f"{name} {fault}" for name, fault in faults.items())
+        raise InputError(f"{len(faults)} faults in the tensors of {source.title}: {told}")
+    return entries
+
+
+def place(
+    shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelConfig
+) -> tuple[list[Entry], dict[str, str]]:
+    """As `match`; the faults are given back, by the names of tensors."""
     ours = param_shapes(config)
     tied = {source.own_name(name) for name, _ in tied_heads(config)}
-    faults: list[str] = []
+    faults: dict[str, str] = {}
     used: set[str] = set()
     found: list[Entry] = []
     for entry in release_entries(config):
@@ -39,15 +51,12 @@ def match(shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelCo
         for name in own.names.ravel().tolist():
             used.add(name)
             if name not in shapes:
-                faults.append(f"{name} is missing")
+                faults[name] = "is missing"
             elif shapes[name] != expected:
-                faults.append(f"{name} is {list(shapes[name])}, by the configuration {list(expected)}")
+                faults[name] = f"is {list(shapes[name])}, by the configuration {list(expected)}"
         found.append(own)
     strangers = [name for name in shapes if name not in used and name not in tied and not source.is_ignored(name)]
-    faults += [f"{name} is unknown" for name in strangers]
-    if faults:
-        raise InputError(f"{len(faults)} faults in the tensors of {source.title}: {'; '.join(faults)}")
-    return found
+    return found, faults | dict.fromkeys(strangers, "is unknown")
 
 
 def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelConfig) -> None:
@@ -88,7 +97,8 @@ def from_release(tensors: Mapping[str, np.ndarray], config: ModelConfig, source:
     Raises:
       InputError: see `match` and `check_tied`.
     """
-    entries = match({name: tensors[name].shape for name in tensors}, source, config)
+    known = tensors.shapes if isinstance(tensors, TensorFolder) else {name: tensors[name].shape for name in tensors}
+    entries = match(known, source, config)
     check_tied(tensors, source, config)
     params: Params = {}
     for entry in entries:

@@ -11,6 +11,8 @@ from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, InputError, Kind
 def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batch:
     """Lays the release's flat lists of audios on the LLM grid.
 
+    As in the release, the text of a reply that is longer than its groups is cut.
+
     Args:
       arrays: `input_ids`, `attention_mask` `[B, S]`; if there is audio, `speech_ids`, `speech_attention_mask` `[A, T]`,
         and, if any has a waveform, `input_features` `[A', 128, M]`, `feature_attention_mask` `[A', M]`,
@@ -18,8 +20,10 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
       config: the model.
 
     Raises:
-      InputError: audio positions and groups differ in number; names both.
+      InputError: an array is missing or has another shape than those it belongs to, or audio positions and groups
+        differ in number; names both.
     """
+    _check(arrays, config)
     special, group = config.special, config.group_size
     ids = np.asarray(arrays["input_ids"], np.int32)
     rows, length = ids.shape
@@ -41,10 +45,10 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
         counts = np.asarray(arrays["speech_attention_mask"]).astype(int).sum(axis=1)
         groups = [(a, g) for a, n in enumerate(counts) for g in range(-(-n // group))]
         exists = np.asarray(arrays.get("feature_exist_mask", np.zeros(len(counts)))).astype(bool)
-        windows, lengths, starts, frames = _windows(arrays, config)
-        order = np.cumsum(exists) - 1
-        first_frame = [starts[order[a]] if exists[a] else NO_FRAME for a in range(len(counts))]
-        encoded = [frames[order[a]] if exists[a] else 0 for a in range(len(counts))]
+        windows, lengths = _windows(arrays, config)
+        spans = iter(encoder_spans(arrays, config))
+        taken = [next(spans) if there else (NO_FRAME, 0) for there in exists]
+        first_frame, encoded = [first for first, _ in taken], [count for _, count in taken]
     if len(groups) != len(audio_rows):
         raise InputError(f"{len(audio_rows)} audio positions in input_ids but {len(groups)} groups of speech ids")
 
@@ -86,21 +90,54 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
     )
 
 
-def _windows(
-    arrays: Mapping[str, np.ndarray], config: ModelConfig
-) -> tuple[np.ndarray, np.ndarray, list[int], list[int]]:
-    """Windows `[W, 2n, 128]`, their lengths, and for every audio its first 25 Hz frame and its number of frames."""
+def encoder_spans(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> list[tuple[int, int]]:
+    """For every waveform its first 25 Hz frame in the encoder's output, and the number of its frames.
+
+    One of them may lie beyond the audio's speech tokens (model.md section 2). `arrays` as for `release_batch`.
+    """
+    spans, windows = [], 0
+    for mel_frames in _mel_frames(arrays):
+        spans.append((windows * config.audio.frames, max(1, ((mel_frames - 1) // 2 + 1) // 2)))
+        windows += -(-mel_frames // config.audio.mel_frames)
+    return spans
+
+
+def _windows(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> tuple[np.ndarray, np.ndarray]:
+    """Windows `[W, 2n, 128]` and their lengths."""
     size = config.audio.mel_frames
-    windows, lengths, starts, frames = [], [], [], []
-    features = arrays.get("input_features", np.zeros((0, config.audio.mel_bins, 0), np.float32))
-    masks = arrays.get("feature_attention_mask", np.zeros((0, 0), np.int32))
-    for mel, mask in zip(features, masks, strict=True):
-        total = int(min(mask.sum(), mel.shape[1]))
-        starts.append(len(windows) * config.audio.frames)
-        frames.append(max(1, ((total - 1) // 2 + 1) // 2))
+    windows, lengths = [], []
+    for mel, total in zip(arrays.get("input_features", ()), _mel_frames(arrays), strict=True):
         for begin in range(0, total, size):
             piece = mel[:, begin : min(begin + size, total)].T
             windows.append(np.pad(piece, ((0, size - len(piece)), (0, 0))))
             lengths.append(len(piece))
     shape = (-1, size, config.audio.mel_bins)
-    return np.asarray(windows, np.float32).reshape(shape), np.asarray(lengths, np.int32), starts, frames
+    return np.asarray(windows, np.float32).reshape(shape), np.asarray(lengths, np.int32)
+
+
+def _mel_frames(arrays: Mapping[str, np.ndarray]) -> list[int]:
+    """Mel frames of every waveform."""
+    return [int(np.sum(mask)) for mask in arrays.get("feature_attention_mask", ())]
+
+
+def _check(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> None:
+    """Holds the shapes of the arrays against each other; letters stand for sizes that must agree."""
+    expected = {"input_ids": "BS", "attention_mask": "BS"}
+    if "speech_ids" in arrays:
+        expected |= {"speech_ids": "AT", "speech_attention_mask": "AT"}
+    if "text_ids" in arrays:
+        expected |= {"text_ids": "At", "text_attention_mask": "A"}
+    if "input_features" in arrays:
+        expected |= {"input_features": "WFM", "feature_attention_mask": "WM", "feature_exist_mask": "A"}
+    expected |= {name: axes for name, axes in {"labels": "BS", "feature_exist_mask": "A"}.items() if name in arrays}
+    sizes = {"F": config.audio.mel_bins}
+    for name, axes in expected.items():
+        if name not in arrays:
+            raise InputError(f"the batch has no {name}, which belongs to {', '.join(n for n in expected if n != name)}")
+        shape = np.shape(arrays[name])
+        if len(shape) != len(axes) or any(sizes.setdefault(axis, n) != n for axis, n in zip(axes, shape, strict=True)):
+            told = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+            raise InputError(f"{name} is {list(shape)}, must be [{told}] to go with the arrays before it")
+    waveforms = int(np.sum(arrays.get("feature_exist_mask", 0)))
+    if waveforms != sizes.get("W", 0):
+        raise InputError(f"feature_exist_mask names {waveforms} waveforms, input_features has {sizes.get('W', 0)}")

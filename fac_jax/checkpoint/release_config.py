@@ -1,11 +1,11 @@
 """The release's config.json as a `ModelConfig` (model.md section 10)."""
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from fac_jax.checkpoint.json_files import Section, read_json
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig, MoEConfig
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import InputError
@@ -18,100 +18,150 @@ RELEASED: Final[Mapping[str, Any]] = {
     "context": 2048,
     "user_audio_scale": 1.0,
 }
+MODES: Final = ("replace", "add")
+# All positions of text and audio are equal in the three sections of Qwen3-VL's rope, which makes it the plain one.
+PLAIN_ROPE: Final = ("default", "mrope")
 
 
 def load_release_config(path: Path) -> ModelConfig:
     """Reads `path` (a config.json, or the directory that holds it).
 
     Raises:
-      InputError: the file is missing, is not JSON, or lacks a key.
+      InputError: the file is missing or damaged, lacks a key, or asks for something that the model does not do.
     """
     path = path / "config.json" if path.is_dir() else path
-    try:
-        return release_config(json.loads(path.read_text()))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file; give the directory of a released checkpoint") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}: not JSON: {error}") from None
-    except KeyError as error:
-        raise InputError(f"{path}: key {error} is missing") from None
+    return release_config(read_json(path), str(path))
 
 
-def release_config(values: dict[str, Any]) -> ModelConfig:
+def release_config(values: dict[str, Any], where: str = "config.json") -> ModelConfig:
     """`ModelConfig` of a parsed config.json; special ids and sizes are the file's own.
 
+    Args:
+      values: what the file holds.
+      where: its name, for messages.
+
     Raises:
-      KeyError: a key is missing.
+      InputError: a key is missing or of another kind, or asks for something that the model does not do.
     """
-    text, audio = values["text_config"], values["audio_config"]
+    whole = Section(values, where)
+    text, audio = whole.section("text_config"), whole.section("audio_config")
+    head = audio.section("crq_transformer_config")
+    window, mode = audio.size("n_window"), audio.word("continuous_features_mode")
+    faults = decoder_faults(text) + encoder_faults(audio) + decoder_faults(head)
+    if window % 2:
+        faults.append(f"{audio.where}: n_window {window} is odd, so that pairs pooled to 25 Hz would cross windows")
+    if mode not in MODES:
+        faults.append(f"{audio.where}: continuous_features_mode is {mode!r}")
+    refuse(faults)
+    ours = whole.section(OURS, {}).values
     return ModelConfig(
         text=decoder_config(text),
-        audio=dataclasses.replace(encoder_config(audio), n_window=audio["n_window"]),
-        head=decoder_config(audio["crq_transformer_config"]),
-        vocab_size=text["vocab_size"],
-        codebook_size=audio["codebook_size"],
+        audio=dataclasses.replace(encoder_config(audio), n_window=window),
+        head=decoder_config(head),
+        vocab_size=text.size("vocab_size"),
+        codebook_size=audio.size("codebook_size"),
         special=SpecialIds(
-            pad=text["pad_token_id"],
-            eos=text["eos_token_id"],
-            audio=values["audio_token_index"],
-            audio_bos=text["audio_bos_index"],
-            audio_eos=text["audio_eos_index"],
-            sil=text["sil_index"],
-            speech_bos=audio["bos_token_id"],
-            speech_eos=audio["eos_token_id"],
-            speech_pad=audio["pad_token_id"],
+            pad=text.id("pad_token_id"),
+            eos=text.id("eos_token_id"),
+            audio=whole.id("audio_token_index"),
+            audio_bos=text.id("audio_bos_index"),
+            audio_eos=text.id("audio_eos_index"),
+            sil=text.id("sil_index"),
+            speech_bos=audio.id("bos_token_id"),
+            speech_eos=audio.id("eos_token_id"),
+            speech_pad=audio.id("pad_token_id"),
         ),
-        tie_embeddings=text["tie_word_embeddings"],
-        group_size=audio["group_size"],
-        continuous_mode=audio["continuous_features_mode"],
-        **{**RELEASED, **{key: value for key, value in values.get(OURS, {}).items() if key in RELEASED}},
+        tie_embeddings=text.flag("tie_word_embeddings", False),
+        group_size=audio.size("group_size"),
+        continuous_mode=cast(Any, mode),
+        **{**RELEASED, **{key: value for key, value in ours.items() if key in RELEASED}},
     )
 
 
-def encoder_config(values: dict[str, Any]) -> EncoderConfig:
+def encoder_config(values: Section) -> EncoderConfig:
     """Sizes of a Whisper encoder from the config.json of one.
 
     Raises:
-      KeyError: a key is missing.
+      InputError: a key is missing or of another kind.
     """
     return EncoderConfig(
-        width=values["d_model"],
-        depth=values["encoder_layers"],
-        num_heads=values["encoder_attention_heads"],
-        mlp_width=values["encoder_ffn_dim"],
-        mel_bins=values["num_mel_bins"],
+        width=values.size("d_model"),
+        depth=values.size("encoder_layers"),
+        num_heads=values.size("encoder_attention_heads"),
+        mlp_width=values.size("encoder_ffn_dim"),
+        mel_bins=values.size("num_mel_bins", 80),
     )
 
 
-def decoder_config(values: dict[str, Any]) -> DecoderConfig:
-    """Sizes of a Qwen3 stack from the config.json of one.
+def decoder_config(values: Section) -> DecoderConfig:
+    """Sizes of a Qwen3 stack from the config.json of one; what it leaves out is what transformers takes for it.
 
     Raises:
-      KeyError: a key is missing.
+      InputError: a key is missing or of another kind.
     """
+    width, heads = values.size("hidden_size"), values.size("num_attention_heads")
     moe = None
-    if values.get("num_experts"):
+    if values.values.get("num_experts"):
+        on = values.flag("output_router_logits", False)
         moe = MoEConfig(
-            num_experts=values["num_experts"],
-            top_k=values["num_experts_per_tok"],
-            expert_width=values["moe_intermediate_size"],
-            normalize_top_k=values["norm_topk_prob"],
-            dense_layers=tuple(values["mlp_only_layers"]),
-            sparse_step=values["decoder_sparse_step"],
-            aux_loss_coef=values["router_aux_loss_coef"] if values.get("output_router_logits") else 0.0,
+            num_experts=values.size("num_experts"),
+            top_k=values.size("num_experts_per_tok"),
+            expert_width=values.size("moe_intermediate_size"),
+            normalize_top_k=values.flag("norm_topk_prob", False),
+            dense_layers=values.numbers("mlp_only_layers", ()),
+            sparse_step=values.size("decoder_sparse_step", 1),
+            aux_loss_coef=values.number("router_aux_loss_coef", 0.001) if on else 0.0,
         )
+    # transformers 5 moved it into an object of its own.
+    rope = values if "rope_theta" in values.values else values.section("rope_parameters", {})
     return DecoderConfig(
-        width=values["hidden_size"],
-        depth=values["num_hidden_layers"],
-        mlp_width=values["intermediate_size"],
-        num_heads=values["num_attention_heads"],
-        num_kv_heads=values["num_key_value_heads"],
-        head_dim=values["head_dim"],
-        # transformers 5 moved it into a dict of its own.
-        rope_theta=values["rope_theta"] if "rope_theta" in values else values["rope_parameters"]["rope_theta"],
-        norm_eps=values["rms_norm_eps"],
+        width=width,
+        depth=values.size("num_hidden_layers"),
+        mlp_width=values.size("intermediate_size"),
+        num_heads=heads,
+        num_kv_heads=values.size("num_key_value_heads", heads),
+        head_dim=values.size("head_dim", width // heads),
+        rope_theta=rope.number("rope_theta"),
+        norm_eps=values.number("rms_norm_eps", 1e-6),
         moe=moe,
     )
+
+
+def decoder_faults(values: Section) -> list[str]:
+    """What a Qwen3 config.json asks for that changes numbers and that our stack does not do."""
+    faults = _others(values, {"use_sliding_window": False, "attention_bias": False, "hidden_act": "silu"})
+    for key in ("rope_scaling", "rope_parameters"):
+        rope = values.section(key, {}).values
+        kind = rope.get("rope_type", rope.get("type", "default"))
+        if kind not in PLAIN_ROPE:
+            faults.append(f"{values.where}: {key} is of the type {kind!r}")
+    kinds = sorted(set(values.values.get("layer_types") or ()) - {"full_attention"})
+    faults += [f"{values.where}: layer_types has {kind!r}" for kind in kinds]
+    heads, shared = values.size("num_attention_heads"), values.size("num_key_value_heads", 1)
+    if heads % shared:
+        faults.append(f"{values.where}: {heads} num_attention_heads cannot share {shared} num_key_value_heads")
+    return faults
+
+
+def encoder_faults(values: Section) -> list[str]:
+    """As `decoder_faults`, of a Whisper encoder."""
+    faults = _others(values, {"scale_embedding": False, "activation_function": "gelu"})
+    width, heads = values.size("d_model"), values.size("encoder_attention_heads")
+    if width % heads:
+        faults.append(f"{values.where}: d_model {width} is no multiple of encoder_attention_heads {heads}")
+    return faults
+
+
+def refuse(faults: list[str]) -> None:
+    """Raises InputError with all faults, if there are any."""
+    if faults:
+        raise InputError(f"{'; '.join(faults)}: the model here does not do that")
+
+
+def _others(values: Section, expected: Mapping[str, Any]) -> list[str]:
+    given = {key: values.values.get(key) for key in expected}
+    other = {key: value for key, value in given.items() if value not in (None, expected[key])}
+    return [f"{values.where}: {key} is {value!r}, not {expected[key]!r}" for key, value in other.items()]
 
 
 def to_release_config(config: ModelConfig, base: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -160,9 +210,9 @@ def to_release_config(config: ModelConfig, base: dict[str, Any] | None = None) -
     base = {key: value for key, value in (base or {}).items() if key != OURS}
     audio_base = base.get("audio_config", {})
     head = {
+        "vocab_size": config.codebook_size,  # of a table that the head does not have; a checkpoint may say another
         **audio_base.get("crq_transformer_config", {}),
         **decoder_values(config.head),
-        "vocab_size": config.codebook_size,
     }
     ours = {key: getattr(config, key) for key, value in RELEASED.items() if getattr(config, key) != value}
     return {

@@ -6,6 +6,7 @@ name nobody thought of is a fault and not a warning.
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Final
 
 Rule = tuple[str, str]  # full-match regular expression of the release's name -> the layout's own
@@ -46,6 +47,7 @@ QWEN3_VL: Final = Source(
     ((r"language_model\.model\.(.*)", r"model.language_model.\1"), LM_HEAD),
     ignored=(r"model\.visual\..*",),
 )
+TEXT_SOURCES: Final[Mapping[str, Source]] = {"qwen3": QWEN3, "qwen3_moe": QWEN3, "qwen3_vl": QWEN3_VL}  # by model_type
 WHISPER: Final = Source(
     "Whisper",
     (

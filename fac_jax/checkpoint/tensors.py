@@ -1,6 +1,6 @@
 """Folders of safetensors, whole or in shards: read and written one tensor at a time."""
 
-import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +9,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.types import InputError
 
 SINGLE: Final = "model.safetensors"
@@ -52,7 +53,7 @@ class TensorFolder(Mapping[str, np.ndarray]):
             shard = safe_open(path, framework="np", backend="pread")
         except FileNotFoundError:
             return [f"shard {file} is missing"]
-        except SafetensorError as error:
+        except (SafetensorError, OSError) as error:
             return [f"{file} is truncated or no safetensors file ({error})"]
         faults = []
         names = set(shard.keys())
@@ -86,13 +87,11 @@ def _files(folder: Path) -> tuple[dict[str, str], list[str]]:
     """Shard of every name by the index; without an index the one file, under the name ""."""
     index = folder / INDEX
     if not index.exists():
-        if not (folder / SINGLE).exists():
+        if not os.path.lexists(folder / SINGLE):  # a link to nowhere is a missing shard
             return {}, [f"holds neither {SINGLE} nor {INDEX}"]
         return {"": SINGLE}, []
-    try:
-        return dict(json.loads(index.read_text())["weight_map"]), []
-    except (json.JSONDecodeError, KeyError, UnicodeDecodeError):
-        return {}, [f"{INDEX} is no index of safetensors (JSON with a weight_map)"]
+    placed = Section(read_json(index), str(index)).section("weight_map")
+    return {name: placed.word(name) for name in placed.values}, []
 
 
 def write_tensors(
@@ -104,7 +103,8 @@ def write_tensors(
 ) -> None:
     """Writes `model-0000i-of-0000n.safetensors` and their index; a single shard is `model.safetensors` alone.
 
-    Shards that are there already are kept, so a conversion that was interrupted goes on behind them.
+    Shards that are there already are kept, so a conversion that was interrupted goes on behind them. Shards of another
+    plan are removed.
 
     Args:
       folder: exists.
@@ -112,6 +112,9 @@ def write_tensors(
       read: gives a tensor; called once a name.
       shard_bytes: most bytes of a shard; a larger tensor has a shard of its own.
       wrap: of the names while they are worked through, for a progress bar.
+
+    Raises:
+      OSError: the folder cannot be written.
     """
     shards = _pack(sizes, shard_bytes)
     count = len(shards)
@@ -127,12 +130,17 @@ def write_tensors(
         pending[name] = np.ascontiguousarray(read(name))
         if not left[file]:
             beside = folder / f".{file}.part"
-            save_file(pending, beside, metadata={"format": "pt"})
+            try:
+                save_file(pending, beside, metadata={"format": "pt"})
+            except SafetensorError as error:  # it tells of the disk in words
+                raise OSError(str(error)) from error
             beside.replace(folder / file)
             pending.clear()
     if count > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}
-        (folder / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+        write_json(folder / INDEX, index)
+    for stray in set(folder.glob("*.safetensors")) - {folder / file for file in files}:
+        stray.unlink()
 
 
 def _pack(sizes: Mapping[str, int], most: int) -> list[list[str]]:

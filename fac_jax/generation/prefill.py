@@ -58,7 +58,7 @@ def prefill_head(
     states, caches = model.refined_head.decode(pieces + fill_row[:, None], fine, visibility, caches, 0)
 
     last = fill_row
-    if tail:
+    if c.head_prefill == "release":  # whatever G is: at G = 1 the one pick stays in `last`
         state = _at(states, fine, segments, total - group)
         seen = jnp.zeros((rows, c.codebook_size), bool)
         for j in range(group):  # G picks that only stay in the cache and in `last`; nothing here grows with the prompt

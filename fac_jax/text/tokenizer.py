@@ -45,14 +45,21 @@ class Tokenizer:
         file = path / FILE if path.is_dir() else path
         if "model" not in _read_json(file):
             raise InputError(f"not a tokenizer: {file} has no key 'model'")
-        core = tokenizers.Tokenizer.from_file(str(file))
+        try:
+            core = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises nothing narrower
+            raise InputError(f"{file}: no tokenizer: {error}") from error
         config = file.with_name(CONFIG_FILE)
         added = _read_json(config).get("added_tokens_decoder", {}) if config.is_file() else {}
-        for key, entry in sorted(added.items(), key=lambda item: int(item[0])):
-            _add(core, entry["content"], special=entry.get("special", False))
-            if core.token_to_id(entry["content"]) != int(key):
-                have = core.token_to_id(entry["content"])
-                raise InputError(f"{config} gives {entry['content']} the id {key}, but {file} makes it {have}")
+        try:
+            tokens = sorted((int(key), entry["content"], entry.get("special", False)) for key, entry in added.items())
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise InputError(f"{config}: added_tokens_decoder is no table of tokens by id ({error})") from error
+        for key, content, special in tokens:
+            _add(core, content, special=special)
+            have = core.token_to_id(content)
+            if have != key:
+                raise InputError(f"{config} gives {content} the id {key}, but {file} makes it {have}")
         for name in SPECIALS:
             if core.token_to_id(name) is not None:
                 _add(core, name, special=True)  # whatever the file says: text must not be able to write it
@@ -91,6 +98,11 @@ class Tokenizer:
         if found is None:
             raise InputError(f"tokenizer has no token {token}; add it (Tokenizer.with_specials)")
         return found
+
+    def known_specials(self) -> dict[str, int]:
+        """Ids of those of our special tokens that it has, by their field of `SpecialIds`."""
+        found = {field: self._core.token_to_id(name) for field, name in TEXT_SPECIALS.items()}
+        return {field: token for field, token in found.items() if token is not None}
 
     def special_ids(self, units: int) -> SpecialIds:
         """The special ids of this tokenizer and of a codec with so many units.
@@ -155,8 +167,11 @@ def _add(core: tokenizers.Tokenizer, token: str, *, special: bool) -> None:
 
 def _read_json(file: Path) -> dict:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise InputError(f"tokenizer file not found: {file}") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"tokenizer file is not JSON: {file}") from error
+    if not isinstance(value, dict):
+        raise InputError(f"tokenizer file holds no JSON object: {file}")
+    return value
