@@ -5,6 +5,8 @@ QUICKSTART ?= --workdir runs/quickstart
 RECIPE ?= --workdir runs/recipe
 BIN := .venv/bin
 STAMP := .venv/.installed
+# glibc asks for huge pages: a training step on a CPU maps hundreds of MB anew, 4 kB at a time without it.
+export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 TORCH_BIN := .venv-torch/bin
 TORCH_STAMP := .venv-torch/.installed
 
