@@ -59,7 +59,7 @@ class Task:
       user: how the question comes; speech with `instruction` as text beside it.
       assistant: how the answer is given; speech has its text beside it, silence too.
       answer: the row's field that is answered.
-      instruction: text beside a spoken question.
+      instruction: text beside a spoken question, behind a written one.
     """
 
     kinds: tuple[Kind, ...]
@@ -75,6 +75,7 @@ TASKS: dict[str, Task] = {
     "text_facts": Task(("fact", "rehearsed_fact"), "text", "text"),
     "text_rehearsed": Task(("rehearsed_fact",), "text", "text"),
     "text_read": Task(("read_aloud",), "text", "text"),
+    "text_copy": Task(("qa", "transcribe"), "text", "text", answer="question", instruction=TRANSCRIBE),
     "s2t": Task(("qa",), "speech", "text"),
     "s2s": Task(("qa",), "speech", "speech"),
     "t2s": Task(("read_aloud",), "text", "speech"),
@@ -131,7 +132,9 @@ def _converse(row: Row, task: str) -> Conversation:
     answer = row.reply if view.answer == "reply" else row.question
     spoken = view.assistant == "speech"
     heard = view.user == "speech"
-    user = Turn("user", view.instruction if heard else row.question, wave=row.user_audio if heard else None)
+    words = [] if heard else [row.question]
+    text = "\n".join([*words, *([view.instruction] if view.instruction else [])])
+    user = Turn("user", text, wave=row.user_audio if heard else None)
     wave = row.assistant_audio if spoken else None
     assistant = Turn("assistant", answer, wave=wave, silent=view.assistant == "silence")
     system = SYSTEM_TEXT if view.assistant == "text" else SYSTEM_JOINT

@@ -90,11 +90,12 @@ def test_every_task_finds_its_rows(toy_rows: dict[str, list[Row]], task: str) ->
     for conversation in found:
         row, (user, assistant) = by_id[conversation.id], conversation.turns
         assert (user.role, assistant.role) == ("user", "assistant")
-        heard = (row.user_audio, view.instruction) if view.user == "speech" else (None, row.question)
+        written = f"{row.question}\n{view.instruction}" if view.instruction else row.question
+        heard = (row.user_audio, view.instruction) if view.user == "speech" else (None, written)
         assert user.wave is heard[0] and user.text == heard[1]
         assert (assistant.wave is not None) == (view.assistant == "speech")
         assert assistant.silent == (view.assistant == "silence")
-        assert assistant.text == (row.question if task == "asr" else row.reply)
+        assert assistant.text == (row.question if view.answer == "question" else row.reply)
         assert conversation.system == (SYSTEM_TEXT if view.assistant == "text" else SYSTEM_JOINT)
 
 

@@ -28,9 +28,9 @@ def stage(seed: FieldReference, steps: int, peak: float, counts: dict[str, int],
 def get_config() -> ConfigDict:
     """Seven stages; `control` is stage 2 without the merge before it."""
     seed = FieldReference(0)  # of the world, the codec and every stage: --config.seed changes all
-    talk = {"s2s": 10, "t2s": 5, "t2s_statements": 2, "silent_qa": 5, "silent_statements": 5, "s2t": 4}
-    talk |= {"text_rehearsed": 3, **text(1, 1, 0), "sides_spoken": 4, "sides": 3}
-    second = stage(seed, 160, 2e-4, talk)
+    talk = {"s2s": 12, "t2s": 4, "t2s_statements": 2, "silent_qa": 5, "silent_statements": 4, "s2t": 8}
+    talk |= {"text_rehearsed": 3, **text(1, 1, 0), "sides_spoken": 3, "sides": 2}
+    second = stage(seed, 200, 1e-4, talk)
     preference = {
         "kind": "sigmoid",
         "beta": 0.1,
@@ -54,11 +54,11 @@ def get_config() -> ConfigDict:
                 "processes": 2,
             },
             "stages": {
-                "text_pretraining": stage(seed, 500, 3e-3, text(22, 10, 32), speech_weight=0.0),
+                "text_pretraining": stage(seed, 500, 3e-3, {"text_copy": 8, **text(20, 8, 28)}, speech_weight=0.0),
                 "pre_alignment": stage(
-                    seed, 400, 4e-3, {"t2s": 6, "t2s_statements": 2, "asr": 24}, trainable=HEARING, ctc_weight=1.0
+                    seed, 500, 4e-3, {"t2s": 6, "t2s_statements": 2, "asr": 24}, trainable=HEARING, ctc_weight=1.0
                 ),
-                "stage1": stage(seed, 540, 2e-3, talk),
+                "stage1": stage(seed, 800, 1e-3, talk),
                 "merge": {"steps": 0, "merge": {"start": "text_pretraining", "alphas": {"backbone/": 0.5}}},
                 "stage2": second,
                 "control": {**second, "start_from": "stage1"},
