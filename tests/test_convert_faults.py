@@ -4,19 +4,20 @@ import errno
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 from absl.testing import flagsaver
 from golden_model import FOLDER, golden
+from launchers import imported
 from safetensors.numpy import load_file, save_file
 from test_convert import FAULTS, NAME, copy_of
 
 from experiments import launch
-from experiments.convert import COMMANDS
 from fac_jax.checkpoint.arrays import StoredArray
 from fac_jax.checkpoint.convert import export_release, import_release
 from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
@@ -27,14 +28,21 @@ Refused = Callable[..., str]
 DENSE = FOLDER / "dense"
 
 
+@pytest.fixture(scope="module")
+def convert() -> Iterator[ModuleType]:
+    """The launcher."""
+    with imported("convert") as module:
+        yield module
+
+
 @pytest.fixture
-def refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
+def refused(convert: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
     """Runs the launcher on words; it must exit with code 2 and one line, which is returned."""
 
     def run(*words: object) -> str:
         monkeypatch.setattr(sys, "argv", ["convert", *map(str, words)])
         with flagsaver.flagsaver(), pytest.raises(SystemExit) as exited:
-            launch.run_commands(COMMANDS)
+            launch.run_commands(convert.COMMANDS)
         told = capsys.readouterr().err.splitlines()
         assert exited.value.code == launch.BAD_INPUT, told
         assert len(told) == 1 and told[0].startswith("error: "), told

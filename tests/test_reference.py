@@ -12,10 +12,10 @@ from reference_model import Arrays, Reference
 from reference_run import answer, batch, prompt, training
 from safetensors.numpy import save_file
 
-from experiments.convert import load
 from fac_jax.checkpoint.names import release_entries
-from fac_jax.checkpoint.release import param_shapes, torch_shape
-from fac_jax.checkpoint.release_config import release_config
+from fac_jax.checkpoint.release import from_release, param_shapes, torch_shape
+from fac_jax.checkpoint.release_config import load_release_config, release_config
+from fac_jax.checkpoint.tensors import TensorFolder
 from fac_jax.evaluation.recorded import compare, under
 
 TEXT, HEAD = {"num_hidden_layers": 1}, {"num_hidden_layers": 1}
@@ -70,7 +70,8 @@ def test_a_varied_model_is_the_reference(size: int, tmp_path: Path, figures) -> 
     rng = np.random.default_rng(size)
     reference = checkpoint(tmp_path, size, rng)
     arrays = record(reference, rng, VARIED[size][-1])
-    found = list(compare(*load(tmp_path), arrays))
+    config = load_release_config(tmp_path)
+    found = list(compare(from_release(TensorFolder(tmp_path), config), config, arrays))
     assert len(found) >= 8 + len(VARIED[size][-1])
     for figure in found:
         figures(f"group size {size}: {figure.name}", figure.value, figure.limit)

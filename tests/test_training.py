@@ -101,7 +101,7 @@ class Stopping(ToyData):
 def test_resumed_equals_uninterrupted_bit_for_bit(tmp_path: Path, uninterrupted: Path) -> None:
     for at in (3, 8):  # in the second stage, before and after its first checkpoint
         with pytest.raises(Stopped):
-            run_recipe(recipe(), tmp_path, lambda s, at=at: ToyData() if s.name == "warmup" else Stopping(at), {})
+            run_recipe(recipe(), tmp_path, lambda s, *_, at=at: ToyData() if s.name == "warmup" else Stopping(at), {})
     run(tmp_path)
     assert curves(tmp_path) == curves(uninterrupted)
     assert same_trees(load_params(tmp_path)[0], load_params(uninterrupted)[0])
