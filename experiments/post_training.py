@@ -24,13 +24,13 @@ from experiments.assemble import Materials, assets, start
 from experiments.pair_questions import Judged, by_task, judge, preferred
 from experiments.questions import abilities
 from experiments.recipe import Recipe, run_recipe
-from experiments.reporting import Clock, curves, environment, shorten_world
+from experiments.reporting import Clock, curves, environment, folders, shorten_world
 from fac_jax.checkpoint.export import MODEL, load_params
 from fac_jax.evaluation.page import Sound, Stage
 from fac_jax.evaluation.post_training import SHOWN, Exchange, PostTrainingReport, Preference, write_post_training
 from fac_jax.training.merge import SHARED_LLM, merge
 from fac_jax.training.stage import StageConfig
-from fac_jax.types import PREFERENCE_TASKS, InputError, Params
+from fac_jax.types import PREFERENCE_TASKS, Params
 
 DEFAULT = str(Path(__file__).parent / "configs" / "recipe_toy.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
@@ -185,13 +185,10 @@ def show(report: PostTrainingReport, workdir: Path) -> None:
 
 def main() -> None:
     """The command."""
-    workdir = Path(WORKDIR.value)
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(f"{workdir}: is a file; give a folder")
+    workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = launch.config(CONFIG)
     if FAST.value:
         config = shorten(config)
-    data_dir = Path(DATA_DIR.value) if DATA_DIR.value else workdir / "data"
     show(post_training(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None), workdir)
 
 

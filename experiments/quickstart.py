@@ -17,10 +17,9 @@ from experiments import launch
 from experiments.assemble import assets, start
 from experiments.questions import evaluate
 from experiments.recipe import run_recipe
-from experiments.reporting import Clock, curves, environment, shorten_world
+from experiments.reporting import Clock, curves, environment, folders, shorten_world
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation import report
-from fac_jax.types import InputError
 
 DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
@@ -80,13 +79,10 @@ def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) 
 
 def main() -> None:
     """The command."""
-    workdir = Path(WORKDIR.value)
-    if workdir.exists() and not workdir.is_dir():
-        raise InputError(f"{workdir}: is a file; give a folder")
+    workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = launch.config(CONFIG)
     if FAST.value:
         config = shorten_world(config)
-    data_dir = Path(DATA_DIR.value) if DATA_DIR.value else workdir / "data"
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
     show(found, workdir, found.answers[:5])
 

@@ -12,6 +12,7 @@ from ml_collections import ConfigDict
 
 from fac_jax.evaluation.figures import Series
 from fac_jax.training.metrics import read_curve
+from fac_jax.types import InputError
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
 
@@ -31,6 +32,18 @@ class Clock:
         self._last = now
         self._file.parent.mkdir(parents=True, exist_ok=True)
         self._file.write_text(json.dumps(self.parts))
+
+
+def folders(workdir: str, data_dir: str | None) -> tuple[Path, Path]:
+    """Folder of a run, and that of its data sets, which is in it unless another is given.
+
+    Raises:
+      InputError: the run's folder is a file.
+    """
+    run = Path(workdir)
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run}: is a file; give a folder")
+    return run, Path(data_dir) if data_dir else run / "data"
 
 
 def curves(directory: Path) -> dict[str, Series]:
