@@ -193,3 +193,9 @@ def test_files_beside_the_tensors_go_along(tmp_path: Path) -> None:
     import_release(source, tmp_path / "ours")
     export_release(tmp_path / "ours", tmp_path / "back", "float32")
     assert {path.name for path in (tmp_path / "back").iterdir()} == {path.name for path in source.iterdir()}
+
+
+def test_shards_can_be_read_by_others(tmp_path: Path) -> None:
+    import_release(copy_of("dense", tmp_path / "hf"), tmp_path / "ours")
+    export_release(tmp_path / "ours", tmp_path / "out", "float32")
+    assert (tmp_path / "out" / "model.safetensors").stat().st_mode & 0o444 == 0o444

@@ -120,5 +120,5 @@ def _readable(path: Path) -> Iterator[None]:
     """Says in one line which file or folder is not what it should be."""
     try:
         yield
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except Exception as error:  # orbax tells of a damaged array by a bare Exception
         raise InputError(f"{path}: cannot be read, it is damaged or incomplete ({str(error)[:100]})") from error

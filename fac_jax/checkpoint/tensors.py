@@ -134,6 +134,7 @@ def write_tensors(
                 save_file(pending, beside, metadata={"format": "pt"})
             except SafetensorError as error:  # it tells of the disk in words
                 raise OSError(str(error)) from error
+            beside.chmod(0o644)  # safetensors writes for its user alone
             beside.replace(folder / file)
             pending.clear()
     if count > 1:
