@@ -48,6 +48,7 @@ from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, Params
 
 REFERENCES = "references.npz"  # of a stage
+REPEATED = ("text_rehearsed", "text_copy")  # tasks of texts that others have: they would count twice in a vocabulary
 SIDES = "sides"  # task: both replies of preference pairs as plain rows; "sides_spoken" where they are speech
 # Read from the split without speech; all others from "train".
 TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts", "text_rehearsed", "silent_qa", "silent_statements")
@@ -203,7 +204,7 @@ def _codec(config: UnitCodecConfig, rows: Sequence[Row], pairs: Sequence[PairRow
 
 def _tokenizer(vocab_size: int, rows: Mapping[str, list[Row]], pairs: Sequence[PairRow], folder: Path) -> Tokenizer:
     if not (folder / TOKENIZER).exists():
-        seen = {task: conversations(training_rows(rows, task), task) for task in TASKS}
+        seen = {task: conversations(training_rows(rows, task), task) for task in TASKS if task not in REPEATED}
         seen["pairs"] = [conversation for pair in pairs for conversation in pair_conversations(pair)]
         train_tokenizer(corpus(seen), vocab_size, folder / TOKENIZER)
     return Tokenizer.load(folder)

@@ -6,7 +6,7 @@ python -m experiments.train --config experiments/configs/recipe_toy.py --workdir
 Two thirds of the facts (capitals, colours, ..) are text pre-training's alone: no later stage has a row of them, and
 text-only knowledge is measured on them. Learning rates keep the published ratios: a cosine to a tenth, and stage 2 at
 a tenth of stage 1. Both stages meet both replies of the training pairs as plain rows: the model says either and prefers
-neither, until DPO. Times and results stand in docs/results.md.
+neither, until DPO. Its settings are not tuned yet: see the state in the README.
 """
 
 from typing import Any
