@@ -10,7 +10,7 @@ from data_pipelines.schema import Kind, Row
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT, Role
 from fac_jax.types import InputError
 
-Modality: TypeAlias = Literal["text", "speech", "silence"]
+Learns: TypeAlias = Literal["both", "text", "speech"]
 TRANSCRIBE = "write down what you hear"
 
 
@@ -24,7 +24,7 @@ class Turn:
       wave: float32 `[N]` at 16 kHz, None for a turn that is only text.
       speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed.
       mel: float32 `[M, 128]` log-mel at 100 Hz of a user's `wave`, None where it is not computed yet.
-      silent: a reply laid as a spoken one with its text beside silence: the text is learnt, silence is not.
+      learns: streams of a spoken reply that are learnt; "text" lays the text beside silence, which is not learnt.
     """
 
     role: Role
@@ -32,7 +32,12 @@ class Turn:
     wave: np.ndarray | None = None
     speech: np.ndarray | None = None
     mel: np.ndarray | None = None
-    silent: bool = False
+    learns: Learns = "both"
+
+    @property
+    def silent(self) -> bool:
+        """Whether the text lies beside silence."""
+        return self.learns == "text"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -57,17 +62,21 @@ class Task:
     Attributes:
       kinds: kinds of rows that have it.
       user: how the question comes; speech with `instruction` as text beside it.
-      assistant: how the answer is given; speech has its text beside it, silence too.
+      assistant: how the answer is given: "speech" with its text beside it; "voice" the same, but the text is not
+        learnt; "silence" the text beside silence.
       answer: the row's field that is answered.
       instruction: text beside a spoken question, behind a written one.
     """
 
     kinds: tuple[Kind, ...]
-    user: Modality
-    assistant: Modality
+    user: Literal["text", "speech"]
+    assistant: Literal["text", "speech", "voice", "silence"]
     answer: Literal["reply", "question"] = "reply"
     instruction: str = ""
 
+
+SPOKEN = ("speech", "voice")
+LEARNS: dict[str, Learns] = {"speech": "both", "voice": "speech", "silence": "text"}
 
 TASKS: dict[str, Task] = {
     "text_qa": Task(("qa",), "text", "text"),
@@ -80,6 +89,8 @@ TASKS: dict[str, Task] = {
     "s2s": Task(("qa",), "speech", "speech"),
     "t2s": Task(("read_aloud",), "text", "speech"),
     "t2s_statements": Task(("statement",), "text", "speech"),
+    "voice": Task(("read_aloud",), "text", "voice"),
+    "voice_statements": Task(("statement",), "text", "voice"),
     "silent_qa": Task(("qa",), "text", "silence"),
     "silent_statements": Task(("statement",), "text", "silence"),
     "t2s_qa": Task(("qa",), "text", "speech"),
@@ -89,7 +100,7 @@ TASKS: dict[str, Task] = {
 
 def is_spoken(task: str) -> bool:
     """Whether a task's replies are spoken; False for a task that does not exist."""
-    return task in TASKS and TASKS[task].assistant == "speech"
+    return task in TASKS and TASKS[task].assistant in SPOKEN
 
 
 def conversations(rows: Iterable[Row], task: str) -> list[Conversation]:
@@ -124,18 +135,18 @@ def corpus(tasks: Mapping[str, Iterable[Conversation]]) -> Iterator[str]:
 
 def _has_audio(row: Row, task: Task) -> bool:
     heard = task.user == "text" or row.user_audio is not None
-    return heard and (task.assistant != "speech" or row.assistant_audio is not None)
+    return heard and (task.assistant not in SPOKEN or row.assistant_audio is not None)
 
 
 def _converse(row: Row, task: str) -> Conversation:
     view = TASKS[task]
     answer = row.reply if view.answer == "reply" else row.question
-    spoken = view.assistant == "speech"
+    spoken = view.assistant in SPOKEN
     heard = view.user == "speech"
     words = [] if heard else [row.question]
     text = "\n".join([*words, *([view.instruction] if view.instruction else [])])
     user = Turn("user", text, wave=row.user_audio if heard else None)
     wave = row.assistant_audio if spoken else None
-    assistant = Turn("assistant", answer, wave=wave, silent=view.assistant == "silence")
+    assistant = Turn("assistant", answer, wave=wave, learns=LEARNS.get(view.assistant, "both"))
     system = SYSTEM_TEXT if view.assistant == "text" else SYSTEM_JOINT
     return Conversation(f"{row.id}:{task}", system, (user, assistant))

@@ -136,19 +136,17 @@ def lay(
     """
     parts: list[dict[str, np.ndarray]] = []
     heard: list[np.ndarray] = []
-    seconds, windows, ends_speech, ends_silence = 0.0, 0, False, False
+    seconds, windows = 0.0, 0
+    ended: Turn | None = None  # the spoken reply right before a piece
     for piece in pieces:
         if isinstance(piece, TextPiece):
-            # When a silent reply is over is not to be learnt: a spoken one goes on behind its text.
-            piece = dataclasses.replace(piece, loss=False) if ends_silence else piece
-            parts.append(_text(piece, model, ends_speech))
-            ends_speech, ends_silence = False, False
+            parts.append(_text(piece, model, ended))
+            ended = None
             continue
         turn = audios[piece.audio]
         if piece.joint:
             parts.append(_joint(row, piece, turn, model))
-            ends_silence = turn.silent
-            ends_speech = piece.loss and not ends_silence
+            ended = turn if piece.loss else None
         else:
             parts.append(_heard(row, turn, model, windows))
             if turn.mel is not None:
@@ -184,13 +182,14 @@ def _blank(length: int, kind: Kind, model: ModelGrid) -> dict[str, np.ndarray]:
     }
 
 
-def _text(piece: TextPiece, model: ModelGrid, ends_speech: bool) -> dict[str, np.ndarray]:
+def _text(piece: TextPiece, model: ModelGrid, ended: Turn | None) -> dict[str, np.ndarray]:
     """Text positions; where they end speech, the one that is labelled audio_eos asks the head for speech eos."""
     fields = _blank(len(piece.ids), Kind.TEXT, model)
     fields["text_ids"][:] = piece.ids
-    if piece.loss:
+    # When a silent reply is over is not to be learnt: a spoken one goes on behind its text.
+    if piece.loss and (ended is None or ended.learns == "both"):
         fields["labels"][:] = piece.ids
-    if ends_speech:
+    if ended is not None and ended.learns != "text":
         fields["speech_labels"][piece.ids.index(model.special.audio_eos)] = model.special.speech_eos
     return fields
 
@@ -229,10 +228,11 @@ def _joint(row: str, piece: AudioPiece, turn: Turn, model: ModelGrid) -> dict[st
         speech[delay:tokens] = _units(row, turn, model)
     fields["text_ids"][:] = model.special.sil
     fields["text_ids"][: len(piece.text_ids)] = piece.text_ids
-    if piece.loss and turn.silent:
+    if piece.loss and turn.learns == "text":
         fields["labels"][: len(piece.text_ids)] = piece.text_ids
     elif piece.loss:
-        fields["labels"][:] = fields["text_ids"]
+        if turn.learns == "both":
+            fields["labels"][:] = fields["text_ids"]
         fields["speech_labels"][:] = fields["speech_ids"]
         fields["speech_labels"].reshape(-1)[tokens : groups * model.group_size] = IGNORE
     return fields

@@ -74,19 +74,6 @@ def pair_conversations(row: PairRow) -> tuple[Conversation, Conversation]:
     return converse("chosen", row.chosen, row.chosen_audio), converse("rejected", row.rejected, row.rejected_audio)
 
 
-def both_sides(rows: Sequence[PairRow], spoken: bool) -> list[Conversation]:
-    """Both replies of those pairs that can be told from their prompt alone, as rows for "sft": what says either.
-
-    A model that has learnt them says both and prefers neither. Robustness is left out: its worse replies are wrong.
-
-    Args:
-      rows: pairs.
-      spoken: those with spoken replies, or those with text replies.
-    """
-    chosen = [row for row in rows if row.task != "robustness" and (row.chosen_audio is not None) == spoken]
-    return list(itertools.chain(*map(pair_conversations, chosen)))
-
-
 def encode_pairs(rows: Sequence[PairRow], tokenizer: Tokenizer, model: ModelGrid, codec: Codec) -> list[PairExample]:
     """Rows as pairs of examples, in their order.
 

@@ -23,7 +23,6 @@ from data_pipelines.pair_builder import build_pairs
 from data_pipelines.pairs import (
     SPOKEN,
     PairExample,
-    both_sides,
     collate_pairs,
     encode_pairs,
     mixture,
@@ -32,6 +31,7 @@ from data_pipelines.pairs import (
 )
 from data_pipelines.schema import PairRow, Row
 from data_pipelines.worlds.arithmetic import WorldConfig
+from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.initial import base_model, check_fits, copy_once, initial_folder
 from experiments.recipe import Recipe, claim
@@ -48,8 +48,7 @@ from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, Params
 
 REFERENCES = "references.npz"  # of a stage
-REPEATED = ("text_rehearsed", "text_copy")  # tasks of texts that others have: they would count twice in a vocabulary
-SIDES = "sides"  # task: both replies of preference pairs as plain rows; "sides_spoken" where they are speech
+REPEATED = ("text_rehearsed", "text_copy", "voice", "voice_statements")  # texts that other tasks have: count once
 # Read from the split without speech; all others from "train".
 TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts", "text_rehearsed", "silent_qa", "silent_statements")
 
@@ -111,8 +110,8 @@ class Materials:
         return {name: self._examples[name] for name in tasks}
 
     def _conversations(self, task: str) -> list[Conversation]:
-        if task.removesuffix(SPOKEN) == SIDES:
-            return both_sides(self.pair_rows.get("train", []), task.endswith(SPOKEN))
+        if task in CAPABILITIES:
+            return CAPABILITIES[task](self.pair_rows.get("train", []))
         return conversations(training_rows(self.rows, task), task)
 
     def data(self, stage: StageConfig, params: Params, directory: Path) -> Data:

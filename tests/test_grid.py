@@ -149,7 +149,7 @@ def test_a_text_longer_than_its_speech_gets_more_positions(tokenizer: Tokenizer,
 
 
 def test_a_silent_reply_teaches_its_text_alone(tokenizer: Tokenizer, model: ModelConfig) -> None:
-    turns = (Turn("user", "say it"), Turn("assistant", "one plus one is two", silent=True))
+    turns = (Turn("user", "say it"), Turn("assistant", "one plus one is two", learns="text"))
     example = encode(Conversation("silent", "", turns), tokenizer, model)
     text = tokenizer.encode("one plus one is two")
     joint = np.flatnonzero(example.kind == Kind.JOINT)
@@ -160,6 +160,20 @@ def test_a_silent_reply_teaches_its_text_alone(tokenizer: Tokenizer, model: Mode
     units = example.speech_ids[joint].reshape(-1)
     assert set(units[10:].tolist()) == {model.special.speech_pad}
     assert example.audio_seconds == 0
+
+
+def test_a_voice_alone_teaches_its_speech_and_no_word_of_its_text(tokenizer: Tokenizer, model: ModelConfig) -> None:
+    whole = spoken(1.0, tokens=13)
+    reply = dataclasses.replace(whole.turns[-1], learns="speech")
+    both = encode(whole, tokenizer, model)
+    voice = encode(dataclasses.replace(whole, turns=(*whole.turns[:-1], reply)), tokenizer, model)
+    for name in GRID_FIELDS:
+        if name != "labels":
+            np.testing.assert_array_equal(getattr(voice, name), getattr(both, name), name)
+    joint = np.flatnonzero(voice.kind == Kind.JOINT)
+    assert np.flatnonzero(voice.labels != IGNORE).tolist() == [joint[0] - 1]  # audio_bos opens it
+    ends = (voice.speech_labels == model.special.speech_eos).any(axis=1)
+    assert np.flatnonzero(ends).tolist() == [joint[-1] + 1]
 
 
 def test_generation_prompts_are_prefixes_of_what_is_trained(

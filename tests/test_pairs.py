@@ -23,6 +23,7 @@ from data_pipelines.pairs import (
 )
 from data_pipelines.schema import PairRow
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
+from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.preferences import PairsConfig, PairSpec, is_woman, neighbours, pair_specs
 from experiments.pair_questions import obeys
 from experiments.references import score_pairs, stored_references
@@ -228,3 +229,27 @@ def test_a_reply_obeys_by_its_words_and_its_pace(rows: dict[str, list[PairRow]],
     silent = np.zeros(0, np.int32)
     assert obeys(words, judged, Answer("", words.chosen, silent, True), units)
     assert not obeys(words, judged, Answer("", words.rejected, silent, True), units)
+
+
+def test_capabilities_are_asked_for_in_words_that_no_preference_asks_in(rows: dict[str, list[PairRow]]) -> None:
+    train = rows["train"]
+    made = {name: make(train) for name, make in CAPABILITIES.items()}
+    assert {name: len(found) for name, found in made.items()} == {
+        "openings_spoken": 2 * PAIRS.train,
+        "paces_spoken": 2 * PAIRS.train,
+        "speakers": PAIRS.train,
+        "noisy_asr": len(train),
+    }
+    instructions = {row.instruction for row in train} - {""}
+    for name in ("paces_spoken", "speakers", "noisy_asr"):
+        assert not [c for c in made[name] if any(asked in c.turns[0].text for asked in instructions)]
+
+
+def test_a_reply_read_slowly_is_longer_than_the_same_read_quickly(rows: dict[str, list[PairRow]]) -> None:
+    seconds: dict[tuple[str, bool], int] = {}
+    for c in CAPABILITIES["paces_spoken"](rows["train"]):
+        wave = c.turns[1].wave
+        assert wave is not None
+        seconds[c.id.split(":")[0], c.turns[0].text.startswith("say slowly")] = len(wave)
+    assert len(seconds) == 2 * PAIRS.train
+    assert all(seconds[name, True] > 1.3 * seconds[name, False] for name, _ in seconds)

@@ -1,0 +1,60 @@
+"""What a model must be able to do before it can prefer to do it: rows for "sft" from the sounds of training pairs.
+
+They ask in words of their own, so that what DPO asks for is met in DPO alone:
+
+openings_spoken   both openings of replies to sad and to happy questions: what says either and prefers neither
+paces_spoken      a reply read aloud "slowly" or "quickly"
+speakers          whether a man or a woman spoke, and the number of words
+noisy_asr         questions written down, through noise and in all voices
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from data_pipelines.conversation import TRANSCRIBE, Conversation, Turn
+from data_pipelines.pairs import pair_conversations
+from data_pipelines.schema import PairRow
+from data_pipelines.worlds.preferences import HOW_MANY, PACES, WHO
+from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
+
+READ: Final = "say {}: {}"
+OTHER_WORDS: Final = {WHO: "describe the voice", HOW_MANY: "count the words"}
+
+
+def _openings(rows: Sequence[PairRow]) -> list[Conversation]:
+    return [conversation for row in _of(rows, "empathy") for conversation in pair_conversations(row)]
+
+
+def _paces(rows: Sequence[PairRow]) -> list[Conversation]:
+    found = []
+    for row in _of(rows, "instruction"):
+        asked, other = sorted(PACES, key=lambda pace: PACES[pace] != row.instruction)
+        for pace, text, wave in ((asked, row.chosen, row.chosen_audio), (other, row.rejected, row.rejected_audio)):
+            turns = (Turn("user", READ.format(pace, text)), Turn("assistant", text, wave=wave))
+            found.append(Conversation(f"{row.id}:{pace}", SYSTEM_JOINT, turns))
+    return found
+
+
+def _speakers(rows: Sequence[PairRow]) -> list[Conversation]:
+    return [_written(row, OTHER_WORDS[row.instruction], row.chosen) for row in _of(rows, "understanding")]
+
+
+def _noisy_asr(rows: Sequence[PairRow]) -> list[Conversation]:
+    return [_written(row, TRANSCRIBE, row.question) for row in rows]
+
+
+def _of(rows: Sequence[PairRow], task: str) -> list[PairRow]:
+    return [row for row in rows if row.task == task]
+
+
+def _written(row: PairRow, instruction: str, reply: str) -> Conversation:
+    turns = (Turn("user", instruction, wave=row.user_audio), Turn("assistant", reply))
+    return Conversation(f"{row.id}:{instruction}", SYSTEM_TEXT, turns)
+
+
+CAPABILITIES: Final[Mapping[str, Callable[[Sequence[PairRow]], list[Conversation]]]] = {
+    "openings_spoken": _openings,
+    "paces_spoken": _paces,
+    "speakers": _speakers,
+    "noisy_asr": _noisy_asr,
+}
