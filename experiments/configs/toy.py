@@ -5,9 +5,9 @@ from typing import Any
 
 from ml_collections import FieldReference
 
-# The adapter is the encoder's. The embedder of speech stays as it was: with the Shared LLM frozen it would learn, from
-# the text loss of rows read aloud, to whisper the next word, and stage 1 would rely on that (spoken replies to sums
-# never heard: 0.15 right after stage 1, 0.90 without).
+# All but the Shared LLM. Rows read aloud teach only their speech ("voice"): with the LLM frozen, the loss of their text
+# would teach the embedder of speech to whisper the next word, and stage 1 would rely on that: spoken replies to sums
+# never heard were 0.15 right after it, against 0.99 as text.
 PRE_ALIGNED = ("encoder/", "speech_embedder/", "refined_head/")
 TEXT = ("text_qa", "text_statements", "text_facts")
 # Without text laid beside silence, replies to sums that were never spoken end in a neighbour's result.
