@@ -25,6 +25,7 @@ class Turn:
       speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed.
       mel: float32 `[M, 128]` log-mel at 100 Hz of a user's `wave`, None where it is not computed yet.
       silent: a reply laid as a spoken one with its text beside silence: the text is learnt, silence is not.
+      lead: a user's words before the user's audio.
     """
 
     role: Role
@@ -33,6 +34,7 @@ class Turn:
     speech: np.ndarray | None = None
     mel: np.ndarray | None = None
     silent: bool = False
+    lead: str = ""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
