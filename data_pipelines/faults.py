@@ -10,7 +10,7 @@ MAX_DETAIL: Final = 200  # characters
 class Cause(enum.StrEnum):
     """Why a row cannot be trained on; `meaning` says it in a line."""
 
-    MALFORMED_JSON = "malformed_json"
+    MALFORMED = "malformed"
     BAD_UTF8 = "bad_utf8"
     MISSING_KEY = "missing_key"
     WRONG_TYPE = "wrong_type"
@@ -39,7 +39,7 @@ class Cause(enum.StrEnum):
 
 
 _MEANINGS: Final[dict[Cause, str]] = {
-    Cause.MALFORMED_JSON: "the line is not a JSON object",
+    Cause.MALFORMED: "the row cannot be parsed: no JSON object, no line of the table",
     Cause.BAD_UTF8: "the text is not UTF-8",
     Cause.MISSING_KEY: "a key or column that the format needs is not there",
     Cause.WRONG_TYPE: "a value is of another kind than the format says",

@@ -135,7 +135,7 @@ def encode_conversation_pairs(
     flat = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     filled = [_last_reply(c, tokenizer, model) for c in add_features({"pairs": flat}, codec)["pairs"]]
     sides = zip(pairs, filled[0::2], filled[1::2], strict=True)
-    return [PairExample(pair.id, PREFERENCE_TASKS.index(pair.task), *both) for pair, *both in sides]
+    return [PairExample(pair.id, PREFERENCE_TASKS.index(pair.task), better, worse) for pair, better, worse in sides]
 
 
 def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGrid) -> Example:

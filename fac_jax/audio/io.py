@@ -77,11 +77,15 @@ def _sound(samples: np.ndarray, stored_rate: int, rate: int, name: str) -> Sound
     wave = samples.mean(axis=1)
     if not np.isfinite(wave).all():
         raise AudioError("not finite", f"audio file holds samples that are not finite: {name}")
-    if stored_rate != rate:
-        wave = soxr.resample(wave, stored_rate, rate)
+    wave = resampled(wave, stored_rate, rate)
     if wave.size == 0:
         raise AudioError("empty", f"audio file holds no sample: {name}")
-    return Sound(wave.astype(np.float32), stored_rate, len(samples) / stored_rate)
+    return Sound(wave, stored_rate, len(samples) / stored_rate)
+
+
+def resampled(wave: np.ndarray, stored_rate: int, rate: int = RATE) -> np.ndarray:
+    """A float wave `[N]` at another rate in Hz, float32, by soxr."""
+    return (wave if stored_rate == rate else soxr.resample(wave, stored_rate, rate)).astype(np.float32)
 
 
 def read(path: str | os.PathLike[str], rate: int = RATE) -> Sound:
