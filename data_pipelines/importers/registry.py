@@ -66,12 +66,19 @@ def read(
 
 
 def count(path: Path) -> int | None:
-    """About how many rows a file has, for a progress bar; None where only reading tells."""
+    """About how many rows a file has, for a progress bar; None where only reading tells.
+
+    Raises:
+      InputError: it cannot be read.
+    """
     if path.suffix == ".parquet":
         return parquet.count(path)
     if path.suffix in (".jsonl", ".csv", ".tsv"):
-        with path.open("rb") as file:
-            return sum(1 for _ in file)
+        try:
+            with path.open("rb") as file:
+                return sum(1 for _ in file)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     return None
 
 
