@@ -43,7 +43,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
     if heard is None or written is None:
         raise InputError(f"{path}: no audio with a transcript among its features {', '.join(features)}")
     for file, number, row in _rows(path, _without_audio(described)):
-        name = row["id"].decode() if "id" in features else unnamed(file, number)
+        name = _name(row["id"]) if "id" in features else unnamed(file, number)
         try:
             text = _text(row[written])
             audio = _audio(row[heard], rates.get(heard, USUAL_RATE), text)
@@ -99,7 +99,13 @@ def _rows(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[Path, int,
                 yield path / split, number, row
 
 
-def _text(value: bytes) -> str:
+def _name(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, bytes):
+        raise Refused(Cause.WRONG_TYPE, f"the transcript is a {type(value).__name__}, must be text")
     try:
         return value.decode()
     except UnicodeDecodeError as error:
