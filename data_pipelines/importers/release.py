@@ -53,7 +53,7 @@ def record_of(row: JsonRow, path: Path, number: int, root: Path) -> Record:
         chosen, rejected = (_reply(row, side, root) for side in ("chosen", "rejected"))
         preference = Preference(string(row, "task"), chosen, rejected)
     record = Record(row_id(row, path, number), system, messages, preference, str(path), number)
-    return record if _row(record) == row else _with_original(record, row)
+    return record if _row(record) == row and _lacks(record) is None else _with_original(record, row)
 
 
 def export(record: Record) -> JsonRow:
@@ -66,15 +66,21 @@ def export(record: Record) -> JsonRow:
         row = json.loads(record.original)
         if _row(record_of(row, Path(record.file), record.line, Path())) == _row(record):
             return row
+    lack = _lacks(record)
+    if lack is not None:
+        raise InputError(f"row {record.id}: {lack}")
+    return _row(record)
+
+
+def _lacks(record: Record) -> str | None:
+    """What a record needs before it can be written."""
     for message in (*record.messages, *record.replies):
         audio, says = message.audio, message.role == "assistant"
         if audio is not None and ((says and audio.tokens is None) or _slots(audio) is None):
-            raise InputError(
-                f"row {record.id}: the {message.role}'s audio has no speech tokens; encode or decode it first"
-            )
+            return f"the {message.role}'s audio has no speech tokens; encode or decode it first"
         if audio is not None and not says and not audio.named and audio.tokens is None:
-            raise InputError(f"row {record.id}: the user's audio has no file; write it out and set `named`")
-    return _row(record)
+            return "the user's audio has no file; write it out and set `named`"
+    return None
 
 
 def _with_original(record: Record, row: JsonRow) -> Record:

@@ -7,7 +7,6 @@ import warnings
 from pathlib import Path
 from typing import Literal, TypeAlias
 
-import audioread
 import librosa
 import numpy as np
 import soundfile
@@ -62,7 +61,7 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # librosa warns that soundfile failed, which is why we are here
             wave, rate = librosa.load(path, sr=None, mono=False)
-    except (audioread.DecodeError, EOFError, MemoryError) as error:
+    except Exception as error:  # audioread's readers raise whatever a damaged header makes them stumble over
         raise _undecodable(str(path), cause) from error
     return np.atleast_2d(wave).T, int(rate)
 
