@@ -72,7 +72,7 @@ class Bad:
       detail: what of it, on one line.
       file: where it stands.
       line: its line or row there, counted from 1.
-      id: of the row, None where it has none or it cannot be read.
+      id: that the row brings, None where it brings none or it cannot be read.
     """
 
     cause: Cause

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -11,7 +12,7 @@ from data_pipelines.audio_files import with_waves
 from data_pipelines.conversation import Conversation
 from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.grid import positions
-from data_pipelines.importers.rows import is_utf8
+from data_pipelines.importers.rows import is_utf8, unnamed
 from data_pipelines.records import Audio, Message, Record, to_example
 from fac_jax.audio.mel import RATE
 from fac_jax.codec.base import TOKEN_RATE
@@ -70,7 +71,8 @@ def validate(rows: Iterable[Record | Bad], limits: Limits) -> Iterator[Record | 
             yield checked(row, limits)
             seen.add(row.id)
         except Refused as refused:
-            name = row.id if is_utf8(row.id) else None
+            brought = is_utf8(row.id) and row.id != unnamed(Path(row.file), row.line)
+            name = row.id if brought else None
             yield Bad(refused.cause, refused.detail, row.file, row.line, name)
 
 

@@ -152,6 +152,35 @@ def test_kaldi_with_and_without_segments(tmp_path: Path) -> None:
         list(kaldi.read(tmp_path, tmp_path))
 
 
+def test_a_folder_of_mixed_recordings(tmp_path: Path) -> None:
+    for name, rate, channels, format in (
+        ("a.wav", 8_000, 1, "WAV"),
+        ("b.flac", 44_100, 2, "FLAC"),
+        ("deep/c.MP3", 48_000, 1, "MP3"),
+        ("d.ogg", 16_000, 1, "OGG"),
+        ("e.wav", 16_000, 1, "WAV"),
+        ("f.wav", 16_000, 1, "WAV"),
+    ):
+        save(tmp_path / name, 0.5, rate, channels, format)
+        (tmp_path / name).with_suffix(".txt").write_text(f"said in {Path(name).stem}\n")
+    (tmp_path / "e.txt").unlink()
+    (tmp_path / "f.txt").write_bytes(b"\xff")
+    found = list(read(tmp_path))
+    ask = f"u:~{TRANSCRIBE}"
+    assert [told(row) for row in found] == [
+        ("a", ask, "a:said in a"),
+        ("b", ask, "a:said in b"),
+        ("d", ask, "a:said in d"),
+        ("deep/c", ask, "a:said in c"),
+        (5, Cause.MISSING_KEY),
+        (6, Cause.BAD_UTF8),
+    ]
+    assert {len(with_waves(row).audios[0].wave) for row in found if isinstance(row, Record)} == {8000}
+    (tmp_path / "none").mkdir()
+    with pytest.raises(InputError, match="no recording below it"):
+        list(read(tmp_path / "none", "audio-folder"))
+
+
 def test_spoken_alpaca(tmp_path: Path) -> None:
     question, answer = encoded(0.5), encoded(0.7, format="FLAC")
     rows = {

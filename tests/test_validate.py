@@ -259,7 +259,6 @@ def test_the_check_command(poisoned: Path, tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["README.md"], "README.md: its format cannot be told; say it with --format"),
-        (["README.md", "--format=relase"], "unknown format 'relase'; known: release, "),
     ],
 )
 def test_what_cannot_be_read_is_one_line_and_exit_code_two(words: list[str], message: str, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from data_pipelines.faults import Bad
 from data_pipelines.importers import (
     catalogue,
     common_voice,
+    folder,
     kaldi,
     librispeech,
     llama_factory,
@@ -31,6 +32,7 @@ FORMATS: Final[Mapping[str, Reader]] = {
     "trl": trl.read,
     "manifest-jsonl": manifest.read_jsonl,
     "manifest-csv": manifest.read_table,
+    "audio-folder": folder.read,
     "kaldi": kaldi.read,
     "spoken-alpaca": parquet.read_spoken,
     "audio-parquet": parquet.read_audio,
@@ -103,7 +105,11 @@ def _folder(path: Path) -> set[str]:
         "librispeech": next(path.rglob(librispeech.TRANSCRIPTS), None) is not None,
     }
     tables = sorted(path.glob("*.parquet"))
-    return {name for name, fits in tests.items() if fits} | (_parquet(tables[0]) if tables else set())
+    found = {name for name, fits in tests.items() if fits} | (_parquet(tables[0]) if tables else set())
+    if found:
+        return found
+    told = (file.with_suffix(folder.TRANSCRIPT).is_file() for file in folder.recordings(path))
+    return {"audio-folder"} if any(told) else set()
 
 
 def _file(path: Path) -> set[str]:
