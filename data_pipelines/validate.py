@@ -11,7 +11,7 @@ import numpy as np
 from data_pipelines.audio_files import with_waves
 from data_pipelines.conversation import Conversation
 from data_pipelines.faults import Bad, Cause, Refused
-from data_pipelines.grid import positions
+from data_pipelines.grid import ModelGrid, positions
 from data_pipelines.importers.rows import is_utf8, unnamed
 from data_pipelines.records import Audio, Message, Record, to_example
 from fac_jax.audio.mel import RATE
@@ -53,6 +53,11 @@ class Limits:
     group_size: int = 5
     delay_groups: int = 2
     tokenizer: TextIds = dataclasses.field(default_factory=EstimatedText)
+
+
+def limits_of(model: ModelGrid, tokenizer: TextIds, context: int) -> Limits:
+    """The limits of a model and its tokenizer."""
+    return Limits(context, model.units, model.group_size, model.delay_groups, tokenizer)
 
 
 def validate(rows: Iterable[Record | Bad], limits: Limits) -> Iterator[Record | Bad]:

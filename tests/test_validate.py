@@ -22,7 +22,7 @@ from data_pipelines.grid import encode
 from data_pipelines.importers.registry import read
 from data_pipelines.quarantine import Account, quarantined
 from data_pipelines.records import Audio, Message, Preference, Record, to_conversation, to_pair
-from data_pipelines.validate import EstimatedText, Limits, seconds, validate
+from data_pipelines.validate import EstimatedText, Limits, limits_of, seconds, validate
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -154,7 +154,7 @@ def test_exactly_the_poison_is_quarantined(poisoned: Path, tmp_path: Path) -> No
 def test_what_is_left_is_laid_on_the_grid_to_the_last_row(poisoned: Path, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path)
     model = make_model(tokenizer)
-    limits = dataclasses.replace(LIMITS, tokenizer=tokenizer, group_size=model.group_size)
+    limits = limits_of(model, tokenizer, 2048)
     good = [row for row in validate(read(poisoned, "release"), limits) if isinstance(row, Record)]
     assert len(good) == len(GOOD)
     sides = [to_pair(row).chosen if row.preference else to_conversation(row) for row in good]
