@@ -1,6 +1,5 @@
 """Every format but the release's: rows become the records that they say, and bad rows do not stop a file."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,30 +7,15 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
-from user_rows import PLACEHOLDER, encoded, heard, release_row, save, spoken, tone, write_jsonl
+from user_rows import encoded, preference_row, release_row, save, told, tone, write_jsonl
 
 from data_pipelines.audio_files import with_waves
 from data_pipelines.conversation import TRANSCRIBE
 from data_pipelines.faults import Bad, Cause, Refused
-from data_pipelines.importers import common_voice, kaldi, librispeech, manifest, release
+from data_pipelines.importers import common_voice, kaldi, librispeech, manifest
 from data_pipelines.importers.registry import FORMATS, guess, read
 from data_pipelines.records import Audio, Message, Record
 from fac_jax.types import InputError
-
-
-def told(found: Record | Bad) -> Any:
-    """A row in short: id, roles and words; a bad row's line and cause."""
-    if isinstance(found, Bad):
-        return (found.line, found.cause)
-    return (
-        found.id,
-        *[f"{m.role[0]}:{m.lead}{'~' if m.audio else ''}{m.text}" for m in (*found.messages, *found.replies)],
-    )
-
-
-def pair(found: Record | Bad) -> tuple[str, str, str]:
-    assert isinstance(found, Record) and found.preference is not None
-    return found.preference.task, found.preference.chosen.text, found.preference.rejected.text
 
 
 @pytest.mark.parametrize(
@@ -100,6 +84,20 @@ def test_a_manifest_of_lines(tmp_path: Path) -> None:
     assert told(said) == ("one", "u:hello", "a:~hello") and said.audios[0].path == "/elsewhere/a.wav"
 
 
+def test_a_manifest_of_pieces_of_a_recording(tmp_path: Path) -> None:
+    save(tmp_path / "long.wav", 2.0)
+    common = {"audio_filepath": "long.wav", "text": "x"}
+    pieces = [{"offset": 0.5, "duration": 0.75}, {"offset": 1.5}, {"offset": 0, "duration": "0.25"}, {"duration": 0.1}]
+    wrong = [{"offset": -1}, {"offset": "soon"}, {"offset": float("nan")}, {"offset": True}]
+    found = list(read(write_jsonl(tmp_path / "m.jsonl", [{**common, **more} for more in (*pieces, *wrong)])))
+    whole = tone(2.0)[:, 0]
+    wanted = (whole[8000:20_000], whole[24_000:], whole[:4000], whole)
+    for row, part in zip(found[:4], wanted, strict=True):
+        assert isinstance(row, Record)
+        np.testing.assert_allclose(with_waves(row).audios[0].wave, part, atol=1e-4)
+    assert [row.cause for row in found if isinstance(row, Bad)] == [Cause.WRONG_TYPE] * 4
+
+
 def test_a_manifest_as_a_table(tmp_path: Path) -> None:
     table = tmp_path / "m.csv"
     table.write_bytes(
@@ -124,7 +122,7 @@ def test_a_manifest_as_a_table(tmp_path: Path) -> None:
 
 def test_kaldi_with_and_without_segments(tmp_path: Path) -> None:
     save(tmp_path / "long.wav", 2.0)
-    (tmp_path / "wav.scp").write_text("r1 long.wav\nr2 sox a.wav -t wav - |\nr3 c.wav\n")
+    (tmp_path / "wav.scp").write_text("r1\tlong.wav\nr2 sox a.wav -t wav - |\nr3 c.wav\n")
     (tmp_path / "text").write_text("r1 hello you\nr2 there\nr4 nobody\n")
     assert [told(row) for row in read(tmp_path)] == [
         ("r1", f"u:~{TRANSCRIBE}", "a:hello you"),
@@ -256,104 +254,6 @@ def test_common_voice_as_it_is_unpacked(tmp_path: Path) -> None:
     assert list(read(tmp_path / "dev.tsv")) == []
     with pytest.raises(InputError, match=r"no train\.tsv there"):
         list(common_voice.read(tmp_path / "clips", tmp_path))
-
-
-def test_llama_factory(tmp_path: Path) -> None:
-    turns = [{"from": "human", "value": "<audio>What is it?"}, {"from": "gpt", "value": "A tone."}]
-    rows = [
-        {"conversations": turns, "audios": ["a.wav"], "system": "s"},
-        {"conversations": turns, "audios": []},
-        {"conversations": turns[:1], "audios": ["a.wav"], "chosen": {"from": "gpt", "value": "b"}, "rejected": "c"},
-        {
-            "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "x"}],
-            "audios": [],
-            "chosen": "y",
-        },
-        {
-            "messages": [{"role": "user", "content": "Hear: <audio>"}, {"role": "assistant", "content": "y"}],
-            "audios": ["b"],
-        },
-        {"conversations": [{"value": "x"}]},
-    ]
-    file = tmp_path / "rows.json"
-    file.write_text(json.dumps(rows))
-    found = list(read(file))
-    assert [told(row) for row in found] == [
-        ("rows:1", "u:~What is it?", "a:A tone."),
-        (2, Cause.PLACEHOLDERS),
-        ("rows:3", "u:~What is it?", "a:b", "a:c"),
-        (4, Cause.MISSING_KEY),
-        ("rows:5", "u:Hear: ~", "a:y"),
-        (6, Cause.MISSING_KEY),
-    ]
-    assert (
-        isinstance(found[0], Record) and found[0].system == "s" and found[0].audios[0].path == str(tmp_path / "a.wav")
-    )
-    assert pair(found[2]) == ("instruction", "b", "c")
-    file.write_text("[{")
-    with pytest.raises(InputError, match=r"rows\.json: not JSON"):
-        list(read(file))
-
-
-def test_trl(tmp_path: Path) -> None:
-    def says(*contents: str) -> list[dict[str, str]]:
-        return [{"role": ("user", "assistant")[i % 2], "content": words} for i, words in enumerate(contents)]
-
-    reply = {"role": "assistant", "content": "good"}
-    rows = [
-        {"prompt": "hi", "chosen": "good", "rejected": "bad", "task": "empathy"},
-        {"prompt": says("hi"), "chosen": [reply], "rejected": says("", "bad")[1:]},
-        {"chosen": says("hi", "ho", "hi", "good"), "rejected": says("hi", "ho", "hi", "bad")},
-        {"prompt": "hi", "chosen": says("hi", "good"), "rejected": says("hi", "bad")},
-        {"prompt": "hi", "chosen": "good"},
-        {"chosen": "good", "rejected": "bad"},
-        {"prompt": "other", "chosen": says("hi", "good"), "rejected": says("hi", "bad")},
-        {"prompt": "hi", "chosen": [], "rejected": "bad"},
-        {"prompt": [{"role": "system", "content": "s"}, *says("hi")], "chosen": "good", "rejected": "bad"},
-    ]
-    found = list(read(write_jsonl(tmp_path / "t.jsonl", rows)))
-    good = [row for row in found if isinstance(row, Record)]
-    assert [told(row)[1:] for row in good] == [
-        ("u:hi", "a:good", "a:bad"),
-        ("u:hi", "a:good", "a:bad"),
-        ("u:hi", "a:ho", "u:hi", "a:good", "a:bad"),
-        ("u:hi", "a:good", "a:bad"),
-        ("u:hi", "a:good", "a:bad"),
-    ]
-    assert [pair(row)[0] for row in good] == ["empathy"] + 4 * ["instruction"] and good[4].system == "s"
-    bad = [told(row) for row in found if isinstance(row, Bad)]
-    assert bad == [(5, Cause.MISSING_KEY), (6, Cause.MISSING_KEY), (7, Cause.ROLE_ORDER), (8, Cause.WRONG_TYPE)]
-
-
-def preference_row(**changes: Any) -> dict[str, Any]:
-    sides = {side: {"role": "assistant", "content": PLACEHOLDER} for side in ("chosen", "rejected")}
-    audio = {"chosen_audio": [spoken("yes", [1, 2])], "rejected_audio": [spoken("no", [3])]}
-    row = release_row(PLACEHOLDER, audio=[heard("a.wav", 1.0)])
-    return {**row, **sides, **audio, "task": "empathy", **changes}
-
-
-def test_spoken_preferences_in_and_out(tmp_path: Path) -> None:
-    written = {"chosen": {"role": "assistant", "content": "yes"}, "rejected": {"role": "assistant", "content": "no"}}
-    rows = [
-        preference_row(),
-        preference_row(id="one", chosen_audio=spoken("yes", [1, 2])),
-        {**release_row("hi"), **written, "task": "robustness"},
-        preference_row(task=None),
-        preference_row(chosen_audio=[]),
-        preference_row(chosen="yes"),
-    ]
-    found = list(read(write_jsonl(tmp_path / "p.jsonl", rows)))
-    assert [told(row) for row in found] == [
-        ("p:1", "u:~", "a:~yes", "a:~no"),
-        ("one", "u:~", "a:~yes", "a:~no"),
-        ("p:3", "u:hi", "a:yes", "a:no"),
-        (4, Cause.MISSING_KEY),
-        (5, Cause.PLACEHOLDERS),
-        (6, Cause.WRONG_TYPE),
-    ]
-    for row, record in zip(rows[:2], found, strict=False):
-        assert isinstance(record, Record) and release.export(record) == row
-        assert [reply.audio.tokens.tolist() for reply in record.replies] == [[1, 2], [3]]
 
 
 @pytest.mark.parametrize(

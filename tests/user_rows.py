@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import soundfile
 
+from data_pipelines.faults import Bad
+from data_pipelines.records import Record
+
 PLACEHOLDER = "<|audio_bos|><|AUDIO|><|audio_eos|>"
 
 
@@ -55,3 +58,20 @@ def write_jsonl(path: Path, rows: Iterable[Any]) -> Path:
     lines = [row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row in rows]
     path.write_bytes(b"".join(line + b"\n" for line in lines))
     return path
+
+
+def preference_row(**changes: Any) -> dict[str, Any]:
+    sides = {side: {"role": "assistant", "content": PLACEHOLDER} for side in ("chosen", "rejected")}
+    audio = {"chosen_audio": [spoken("yes", [1, 2])], "rejected_audio": [spoken("no", [3])]}
+    row = release_row(PLACEHOLDER, audio=[heard("a.wav", 1.0)])
+    return {**row, **sides, **audio, "task": "empathy", **changes}
+
+
+def told(found: Record | Bad) -> Any:
+    """A row in short: id, roles and words; a bad row's line and cause."""
+    if isinstance(found, Bad):
+        return (found.line, found.cause)
+    return (
+        found.id,
+        *[f"{m.role[0]}:{m.lead}{'~' if m.audio else ''}{m.text}" for m in (*found.messages, *found.replies)],
+    )

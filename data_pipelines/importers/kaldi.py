@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from data_pipelines.faults import Bad, Cause, Refused
-from data_pipelines.importers.rows import lines
+from data_pipelines.importers.rows import first_word, lines
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records import Audio, Record
 from fac_jax.types import InputError
@@ -36,11 +36,11 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
             yield found
             continue
         number, line = found
-        name, _, text = line.partition(" ")
+        name, text = first_word(line)
         seen.add(name)
         try:
-            audio = _audio(name, recordings, segments, root, text.strip())
-            yield transcribed(name, audio, text.strip(), str(path / TEXT), number, view)
+            audio = _audio(name, recordings, segments, root, text)
+            yield transcribed(name, audio, text, str(path / TEXT), number, view)
         except Refused as refused:
             yield Bad(refused.cause, refused.detail, str(path / TEXT), number, name)
     file = path / (SCP if segments is None else SEGMENTS)
@@ -56,8 +56,8 @@ def _table(file: Path) -> tuple[dict[str, tuple[int, str]], list[Bad]]:
         if isinstance(line, Bad):
             bad.append(line)
             continue
-        name, _, value = line[1].partition(" ")
-        found[name] = (line[0], value.strip())
+        name, value = first_word(line[1])
+        found[name] = (line[0], value)
     return found, bad
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from data_pipelines.faults import Bad, Refused
-from data_pipelines.importers.rows import lines
+from data_pipelines.importers.rows import first_word, lines
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records import Audio, Record
 from fac_jax.types import InputError
@@ -29,9 +29,9 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
                 yield found
                 continue
             number, line = found
-            name, _, text = line.partition(" ")
-            audio = Audio(path=str(chapter.parent / f"{name}.flac"), named=f"{name}.flac", transcript=text.strip())
+            name, text = first_word(line)
+            audio = Audio(path=str(chapter.parent / f"{name}.flac"), named=f"{name}.flac", transcript=text)
             try:
-                yield transcribed(name, audio, text.strip(), str(chapter), number, view)
+                yield transcribed(name, audio, text, str(chapter), number, view)
             except Refused as refused:
                 yield Bad(refused.cause, refused.detail, str(chapter), number, name)

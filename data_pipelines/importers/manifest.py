@@ -13,6 +13,7 @@ from data_pipelines.importers.rows import (
     hertz,
     is_utf8,
     json_rows,
+    number,
     parsed,
     row_id,
     string,
@@ -29,10 +30,12 @@ RATE_KEYS: Final = ("sampling_rate", "sample_rate")
 def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
     """One recording a line. Keys: `AUDIO_KEYS`, `TEXT_KEYS`, and, if there, `id` and `RATE_KEYS`.
 
+    With `offset` (seconds) it is a piece of the file, `duration` long or to its end.
+
     Raises:
       InputError: the file cannot be read.
     """
-    return parsed(path, json_rows(path), lambda row, number: _record(row, path, number, root, view))
+    return parsed(path, json_rows(path), lambda row, line: _record(row, path, line, root, view))
 
 
 def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
@@ -41,7 +44,7 @@ def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | 
     Raises:
       InputError: the file cannot be read, or has no header.
     """
-    return parsed(path, table_rows(path), lambda row, number: _record(row, path, number, root, view))
+    return parsed(path, table_rows(path), lambda row, line: _record(row, path, line, root, view))
 
 
 def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
@@ -80,10 +83,13 @@ def _next(reader: Iterator[list[str]]) -> list[str] | str | None:
         return one_line(str(error))
 
 
-def _record(row: JsonRow, path: Path, number: int, root: Path, view: View) -> Record:
+def _record(row: JsonRow, path: Path, line: int, root: Path, view: View) -> Record:
     named = string(row, first_key(row, AUDIO_KEYS))
     text = string(row, first_key(row, TEXT_KEYS))
     rate = next((hertz(row, key) for key in RATE_KEYS if row.get(key) is not None), None)
     where = str(root / named) if named else None
-    audio = Audio(path=where, named=named, rate=rate, transcript=text)
-    return transcribed(row_id(row, path, number), audio, text, str(path), number, view)
+    start = number(row, "offset") or 0.0
+    seconds = number(row, "duration") if "offset" in row else None
+    end = None if seconds is None else start + seconds
+    audio = Audio(path=where, named=named, rate=rate, start=start, end=end, transcript=text)
+    return transcribed(row_id(row, path, line), audio, text, str(path), line, view)

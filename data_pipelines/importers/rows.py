@@ -1,6 +1,7 @@
 """What all importers share: numbered rows out of files, values out of rows, a cause for what is wrong with either."""
 
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
@@ -171,6 +172,12 @@ def section(value: Any, what: str) -> Mapping[str, Any]:
     return value
 
 
+def first_word(line: str) -> tuple[str, str]:
+    """The first word of a line and what follows the blanks behind it."""
+    name, *rest = line.split(maxsplit=1)
+    return name, rest[0].strip() if rest else ""
+
+
 def hertz(row: Mapping[str, Any], key: str) -> int | None:
     """A sampling rate in Hz, from a number or its digits; None where there is none.
 
@@ -184,6 +191,24 @@ def hertz(row: Mapping[str, Any], key: str) -> int | None:
     if not (digits.isascii() and digits.isdigit() and 0 < len(digits) < 10):
         raise Refused(Cause.WRONG_RATE, f"{key} is {_shown(value)}, must be a rate in Hz")
     return int(digits)
+
+
+def number(row: Mapping[str, Any], key: str) -> float | None:
+    """A finite number that is not negative, or its digits; None where there is none.
+
+    Raises:
+      Refused: it is something else.
+    """
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, str | int | float) else float(value)
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be a number that is not negative")
+    return found
 
 
 def first_key(row: Mapping[str, Any], keys: Iterable[str]) -> str:
