@@ -25,6 +25,7 @@ class Turn:
       speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed.
       mel: float32 `[M, 128]` log-mel at 100 Hz of a user's `wave`, None where it is not computed yet.
       learns: streams of a spoken reply that are learnt; "text" lays the text beside silence, which is not learnt.
+      lead: a user's words before the user's audio.
     """
 
     role: Role
@@ -33,6 +34,7 @@ class Turn:
     speech: np.ndarray | None = None
     mel: np.ndarray | None = None
     learns: Learns = "both"
+    lead: str = ""
 
     @property
     def silent(self) -> bool:

@@ -10,7 +10,7 @@ from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.features import mels, speech_tokens
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text import chat
-from fac_jax.text.chat import AudioPiece, Piece, TextPiece
+from fac_jax.text.chat import AudioPiece, Piece, TextIds, TextPiece
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind
@@ -120,10 +120,39 @@ def encode(
         codebook or the vocabulary, or a length beyond `seq_len`.
     """
     audios = tuple(map(_with_mel, conversation.turns))
-    spoken = [i for i, turn in enumerate(audios) if turn.wave is not None or turn.speech is not None or turn.silent]
-    turns = [chat.Turn(t.role, t.text, i if i in spoken else None) for i, t in enumerate(audios)]
-    pieces = chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
+    pieces = _render(conversation, tokenizer, add_generation_prompt)
     return lay(conversation.id, pieces, audios, model, seq_len)
+
+
+def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, delay_groups: int) -> int:
+    """LLM positions that `encode` gives a conversation, counted without its features.
+
+    Args:
+      conversation: spoken turns have a wave or speech ids; an assistant's wave counts as `int(25 * seconds)` ids.
+      tokenizer: of the model, or one that estimates.
+      group_size: G.
+      delay_groups: before a spoken reply.
+
+    Raises:
+      InputError: an audio is shorter than one token; names the row.
+    """
+    length = 0
+    for piece in _render(conversation, tokenizer, add_generation_prompt=False):
+        if isinstance(piece, TextPiece):
+            length += len(piece.ids)
+        else:
+            groups = -(-speech_tokens(conversation.id, conversation.turns[piece.audio]) // group_size)
+            length += max(groups + delay_groups * piece.joint, len(piece.text_ids))
+    return length
+
+
+def _render(conversation: Conversation, tokenizer: TextIds, add_generation_prompt: bool) -> list[Piece]:
+    """Pieces whose audios count the turns."""
+    turns = [
+        chat.Turn(t.role, t.text, None if t.wave is None and t.speech is None and not t.silent else i, t.lead)
+        for i, t in enumerate(conversation.turns)
+    ]
+    return chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
 
 
 def lay(

@@ -1,14 +1,13 @@
 """Preference pairs as examples on the LLM grid, and as batches: both replies share their prompt's audio."""
 
 import dataclasses
-import itertools
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
 from data_pipelines.collate import collate_packed
-from data_pipelines.conversation import Conversation, Turn
+from data_pipelines.conversation import Conversation, Turn, prompt
 from data_pipelines.features import add_features
 from data_pipelines.grid import Example, ModelGrid, encode
 from data_pipelines.schema import PairRow
@@ -63,6 +62,23 @@ class PairExample:
         return self.chosen.audio_seconds + self.rejected.audio_seconds
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pair:
+    """A better and a worse reply as conversations of any number of turns.
+
+    Attributes:
+      id: names the row.
+      task: one of `PREFERENCE_TASKS`.
+      chosen: prompt and better reply, which is the last turn.
+      rejected: the same prompt and the worse reply.
+    """
+
+    id: str
+    task: str
+    chosen: Conversation
+    rejected: Conversation
+
+
 def pair_conversations(row: PairRow) -> tuple[Conversation, Conversation]:
     """A row as two conversations, with the better and with the worse reply."""
     user = Turn("user", row.instruction, wave=row.user_audio)
@@ -75,19 +91,49 @@ def pair_conversations(row: PairRow) -> tuple[Conversation, Conversation]:
 
 
 def encode_pairs(rows: Sequence[PairRow], tokenizer: Tokenizer, model: ModelGrid, codec: Codec) -> list[PairExample]:
-    """Rows as pairs of examples, in their order.
+    """Rows of one question each as pairs of examples, in their order.
 
     Raises:
       InputError: a task that does not exist, or a row that does not fit (`grid.encode`); names it.
     """
-    unknown = [row for row in rows if row.task not in PREFERENCE_TASKS]
+    pairs = [Pair(row.id, row.task, *pair_conversations(row)) for row in rows]
+    return encode_conversation_pairs(pairs, tokenizer, model, codec)
+
+
+def encode_conversation_pairs(
+    pairs: Sequence[Pair], tokenizer: Tokenizer, model: ModelGrid, codec: Codec | None
+) -> list[PairExample]:
+    """Pairs of conversations as pairs of examples, in their order; what the last replies say alone is compared.
+
+    Args:
+      pairs: their assistants' turns have speech ids, or a wave that `codec` encodes.
+      tokenizer: of the model.
+      model: its grid and special ids.
+      codec: None if no turn of an assistant lacks its ids.
+
+    Raises:
+      InputError: a task that does not exist, or a row that does not fit (`grid.encode`); names it.
+    """
+    unknown = [pair for pair in pairs if pair.task not in PREFERENCE_TASKS]
     if unknown:
         known = ", ".join(PREFERENCE_TASKS)
         raise InputError(f"row {unknown[0].id}: unknown preference task {unknown[0].task!r}; known: {known}")
-    flat = list(itertools.chain(*map(pair_conversations, rows)))
-    filled = [encode(c, tokenizer, model) for c in add_features({"pairs": flat}, codec)["pairs"]]
-    sides = zip(rows, filled[0::2], filled[1::2], strict=True)
-    return [PairExample(row.id, PREFERENCE_TASKS.index(row.task), better, worse) for row, better, worse in sides]
+    flat = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    filled = [_last_reply(c, tokenizer, model) for c in add_features({"pairs": flat}, codec)["pairs"]]
+    sides = zip(pairs, filled[0::2], filled[1::2], strict=True)
+    return [PairExample(pair.id, PREFERENCE_TASKS.index(pair.task), better, worse) for pair, better, worse in sides]
+
+
+def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGrid) -> Example:
+    """The conversation on the grid, with labels at its last turn alone."""
+    example = encode(conversation, tokenizer, model)
+    said = [turn.role for turn in conversation.turns[:-1]]
+    if "assistant" not in said:
+        return example
+    opened = len(encode(prompt(conversation), tokenizer, model, add_generation_prompt=True))
+    labels, speech_labels = example.labels.copy(), example.speech_labels.copy()
+    labels[:opened], speech_labels[:opened] = IGNORE, IGNORE
+    return dataclasses.replace(example, labels=labels, speech_labels=speech_labels)
 
 
 def mixture(pairs: Sequence[PairExample]) -> dict[str, list[PairExample]]:

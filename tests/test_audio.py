@@ -88,6 +88,18 @@ def test_load_mixes_and_resamples(tmp_path):
     assert io.duration(tmp_path / "stereo.flac") == pytest.approx(1.0)
 
 
+def test_bytes_are_read_as_their_file_is(tmp_path):
+    soundfile.write(tmp_path / "a.flac", np.linspace(-0.5, 0.5, 22050, dtype=np.float32), 44100)
+    data = (tmp_path / "a.flac").read_bytes()
+    want, got = io.read(tmp_path / "a.flac"), io.decode(data, "a.flac")
+    np.testing.assert_array_equal(got.wave, want.wave)
+    assert (got.stored_rate, got.seconds, len(got.wave)) == (44100, 0.5, 8000)
+    for bad, fault in ((b"", "empty"), (data[:30], "undecodable")):
+        with pytest.raises(io.AudioError, match=r"row 7") as error:
+            io.decode(bad, "row 7")
+        assert error.value.fault == fault
+
+
 def test_save_wav_round_trip(tmp_path):
     wave = np.linspace(-1.5, 1.5, 1600, dtype=np.float32)
     io.save_wav(tmp_path / "new" / "a.wav", wave)
@@ -99,6 +111,8 @@ def test_bad_files_are_named(tmp_path):
     (tmp_path / "empty.wav").touch()
     (tmp_path / "corrupt.wav").write_bytes(b"RIFF" + bytes(range(256)) * 8)
     (tmp_path / "text.ogg").write_text("this is no audio\n" * 50)
+    (tmp_path / "torn.wav").write_bytes(b"RIFF\x10\0\0\0WAVELIST\xff\xff\xff\x7f" + bytes(64))
+    soundfile.write(tmp_path / "slow.wav", np.zeros(100, np.float32), 100)
     soundfile.write(tmp_path / "zero.wav", np.zeros(0, np.float32), 16000)
     soundfile.write(tmp_path / "nan.wav", np.array([0.0, np.nan], np.float32), 16000, subtype="FLOAT")
     causes = {
@@ -106,6 +120,8 @@ def test_bad_files_are_named(tmp_path):
         "empty.wav": "empty",
         "corrupt.wav": "cannot be decoded",
         "text.ogg": "cannot be decoded",
+        "torn.wav": "cannot be decoded",
+        "slow.wav": "says that it is sampled at 100 Hz",
         "zero.wav": "no sample",
         "nan.wav": "not finite",
     }

@@ -31,6 +31,7 @@ UP_TO_3 = GROUND + FLOOR_1 + FLOOR_2 + FLOOR_3 + PIPELINES
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.types": (),
     "fac_jax.axes": (),
+    "fac_jax.launch": ("fac_jax.types",),
     "fac_jax.audio": GROUND,
     "fac_jax.text": GROUND,
     "fac_jax.layers": GROUND,
@@ -38,7 +39,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.codec": GROUND + FLOOR_1,
     "fac_jax.losses": GROUND,
     "fac_jax.parallel": GROUND + ("fac_jax.layers",),
-    "data_pipelines": GROUND + FLOOR_1 + ("fac_jax.codec",),
+    "data_pipelines": GROUND + FLOOR_1 + ("fac_jax.codec", "fac_jax.launch"),
     "fac_jax.training": UP_TO_3,
     "fac_jax.checkpoint": GROUND + FLOOR_1 + FLOOR_2,
     "fac_jax.generation": UP_TO_3,

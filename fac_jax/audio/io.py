@@ -1,10 +1,12 @@
 """Audio files in and out: any file librosa can read becomes a mono float32 wave at one rate."""
 
+import dataclasses
+import io
 import os
 import warnings
 from pathlib import Path
+from typing import Literal, TypeAlias
 
-import audioread
 import librosa
 import numpy as np
 import soundfile
@@ -13,50 +15,107 @@ import soxr
 from fac_jax.types import InputError
 
 RATE: int = 16000  # Hz, of every wave that the model reads
+RATES: tuple[int, int] = (4_000, 384_000)  # Hz; speech is not stored below, a header that says otherwise is damaged
+
+Fault: TypeAlias = Literal["missing", "undecodable", "rate", "not finite", "empty"]
+
+
+class AudioError(InputError):
+    """Audio that cannot be read.
+
+    Attributes:
+      fault: what is wrong with it.
+    """
+
+    def __init__(self, fault: Fault, message: str) -> None:
+        super().__init__(message)
+        self.fault: Fault = fault
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Sound:
+    """Audio as it is read.
+
+    Attributes:
+      wave: float32 `[N]`, the mean of the channels, resampled by soxr.
+      stored_rate: sampling rate in Hz before that.
+      seconds: length before that.
+    """
+
+    wave: np.ndarray
+    stored_rate: int
+    seconds: float
 
 
 def _read(path: Path) -> tuple[np.ndarray, int]:
     """Samples `[N, channels]` float32 and their rate in Hz, as stored."""
     if not path.is_file():
-        raise InputError(f"audio file not found: {path}")
+        raise AudioError("missing", f"audio file not found: {path}")
     if path.stat().st_size == 0:
-        raise InputError(f"audio file is empty (0 bytes): {path}")
+        raise AudioError("empty", f"audio file is empty (0 bytes): {path}")
     try:
         return soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
+    except (soundfile.LibsndfileError, MemoryError) as error:  # a damaged header may ask for any size
         cause = str(error).rpartition(": ")[2]
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # librosa warns that soundfile failed, which is why we are here
             wave, rate = librosa.load(path, sr=None, mono=False)
-    except (audioread.DecodeError, EOFError) as error:
-        raise InputError(f"audio file cannot be decoded: {path} ({cause}); convert it to WAV or FLAC") from error
+    except Exception as error:  # audioread's readers raise whatever a damaged header makes them stumble over
+        raise _undecodable(str(path), cause) from error
     return np.atleast_2d(wave).T, int(rate)
 
 
-def load(path: str | os.PathLike[str], rate: int = RATE) -> np.ndarray:
+def _undecodable(name: str, cause: str) -> AudioError:
+    return AudioError("undecodable", f"audio file cannot be decoded: {name} ({cause}); convert it to WAV or FLAC")
+
+
+def _sound(samples: np.ndarray, stored_rate: int, rate: int, name: str) -> Sound:
+    if not RATES[0] <= stored_rate <= RATES[1]:
+        raise AudioError("rate", f"audio file says that it is sampled at {stored_rate} Hz: {name}; that is no speech")
+    wave = samples.mean(axis=1)
+    if not np.isfinite(wave).all():
+        raise AudioError("not finite", f"audio file holds samples that are not finite: {name}")
+    wave = resampled(wave, stored_rate, rate)
+    if wave.size == 0:
+        raise AudioError("empty", f"audio file holds no sample: {name}")
+    return Sound(wave, stored_rate, len(samples) / stored_rate)
+
+
+def resampled(wave: np.ndarray, stored_rate: int, rate: int = RATE) -> np.ndarray:
+    """A float wave `[N]` at another rate in Hz, float32, by soxr."""
+    return (wave if stored_rate == rate else soxr.resample(wave, stored_rate, rate)).astype(np.float32)
+
+
+def read(path: str | os.PathLike[str], rate: int = RATE) -> Sound:
     """Reads an audio file.
 
     Args:
       path: any format that soundfile reads, or librosa through audioread.
       rate: wanted sampling rate in Hz.
 
-    Returns:
-      float32 `[N]`, the mean of the channels, resampled by soxr.
-
     Raises:
-      InputError: the file is missing, empty, corrupt, holds no sample or a sample that is not finite.
+      AudioError: the file is missing, empty, corrupt, says an impossible rate, holds no sample or one that is not
+        finite.
     """
     path = Path(path)
-    samples, source_rate = _read(path)
-    wave = samples.mean(axis=1)
-    if not np.isfinite(wave).all():
-        raise InputError(f"audio file holds samples that are not finite: {path}")
-    if source_rate != rate:
-        wave = soxr.resample(wave, source_rate, rate)
-    if wave.size == 0:
-        raise InputError(f"audio file holds no sample: {path}")
-    return wave.astype(np.float32)
+    return _sound(*_read(path), rate, str(path))
+
+
+def decode(data: bytes, name: str, rate: int = RATE) -> Sound:
+    """As `read`, from the bytes of a file that soundfile reads (WAV, FLAC, MP3, Ogg); `name` stands in errors."""
+    if not data:
+        raise AudioError("empty", f"audio file is empty (0 bytes): {name}")
+    try:
+        samples, stored_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, MemoryError) as error:  # a damaged header may ask for any size
+        raise _undecodable(name, str(error).rpartition(": ")[2]) from error
+    return _sound(samples, stored_rate, rate, name)
+
+
+def load(path: str | os.PathLike[str], rate: int = RATE) -> np.ndarray:
+    """The wave of `read`, float32 `[N]`."""
+    return read(path, rate).wave
 
 
 def duration(path: str | os.PathLike[str]) -> float:

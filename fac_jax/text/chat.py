@@ -3,14 +3,24 @@
 import dataclasses
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT, TOOLS_BLOCK, Role
 from fac_jax.text.special_ids import IM_START, TEXT_SPECIALS
-from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
-__all__ = ["SYSTEM_JOINT", "SYSTEM_TEXT", "AudioPiece", "Piece", "Role", "TextPiece", "Turn", "render", "with_tools"]
+__all__ = [
+    "SYSTEM_JOINT",
+    "SYSTEM_TEXT",
+    "AudioPiece",
+    "Piece",
+    "Role",
+    "TextIds",
+    "TextPiece",
+    "Turn",
+    "render",
+    "with_tools",
+]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,11 +32,13 @@ class Turn:
       text: a user's words, or the instruction beside a user's audio; a reply's text, which a spoken reply carries in
         parallel with its speech.
       audio: the caller's index of the turn's audio, None for a turn without.
+      lead: a user's words before the user's audio.
     """
 
     role: Role
     text: str = ""
     audio: int | None = None
+    lead: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +74,19 @@ class AudioPiece:
 Piece: TypeAlias = TextPiece | AudioPiece
 
 
-def render(
-    system: str, turns: Sequence[Turn], tokenizer: Tokenizer, add_generation_prompt: bool = False
-) -> list[Piece]:
+class TextIds(Protocol):
+    """What the template needs of a tokenizer; `Tokenizer` has it."""
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text, no special token among them."""
+        ...
+
+    def token_id(self, token: str) -> int:
+        """Id of a special token. InputError where there is none."""
+        ...
+
+
+def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generation_prompt: bool = False) -> list[Piece]:
     """Lays a conversation out in ChatML.
 
     Loss lies on what the assistant says, from `<|audio_bos|>` or the first text token up to `<|im_end|>`, inclusive,
@@ -105,7 +127,7 @@ def render(
             raise InputError(f"turn {number} ({turn.role}) has neither text nor audio")
         says = turn.role == "assistant"
         if turn.audio is not None:
-            open_turn(f"{turn.role}\n")
+            open_turn(f"{turn.role}\n{turn.lead}")
             write([audio_bos], says)
             beside = tuple(tokenizer.encode(turn.text)) if says else ()
             pieces.append(AudioPiece(turn.audio, joint=says, text_ids=beside, loss=says))

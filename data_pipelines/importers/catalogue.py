@@ -1,0 +1,120 @@
+"""Data sets of the tfds catalogue (librispeech, common_voice, ..), prepared as array_record, without TensorFlow.
+
+tfds decodes its `Audio` feature with TensorFlow alone. What lies in the files is plain: samples as integers, or the
+bytes of an audio file. So the data set is opened with a description that says so in place of `Audio`.
+"""
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipelines.faults import Bad, Cause, Refused
+from data_pipelines.importers.manifest import TEXT_KEYS
+from data_pipelines.importers.rows import unnamed
+from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.records import Audio, Record
+from fac_jax.audio.io import resampled
+from fac_jax.types import InputError
+
+FEATURES, INFO = "features.json", "dataset_info.json"
+AUDIO: Final = "tensorflow_datasets.core.features.audio_feature.Audio"
+TENSOR: Final = "tensorflow_datasets.core.features.tensor_feature.Tensor"
+AUDIO_NAMES: Final = ("speech", "audio", "voice")
+FULL_SCALE: Final = 32768.0  # tfds stores 16-bit samples, whatever integers hold them
+USUAL_RATE: Final = 16_000
+
+
+def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+    """The rows of every split of a prepared data set, a folder with `dataset_info.json`; `root` is not needed.
+
+    Raises:
+      InputError: it is no such data set, has no audio with a transcript, or is of a file format that needs TensorFlow.
+    """
+    described = _description(path)
+    features = described["featuresDict"]["features"]
+    rates = {name: int(f["audio"].get("sampleRate") or USUAL_RATE) for name, f in features.items() if "audio" in f}
+    heard = next((name for name in AUDIO_NAMES if name in features), None)
+    written = next((name for name in TEXT_KEYS if name in features), None)
+    if heard is None or written is None:
+        raise InputError(f"{path}: no audio with a transcript among its features {', '.join(features)}")
+    for file, number, row in _rows(path, _without_audio(described)):
+        name = _name(row["id"]) if "id" in features else unnamed(file, number)
+        try:
+            text = _text(row[written])
+            audio = _audio(row[heard], rates.get(heard, USUAL_RATE), text)
+            yield transcribed(name, audio, text, str(file), number, view)
+        except Refused as refused:
+            yield Bad(refused.cause, refused.detail, str(file), number, name)
+
+
+def _description(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((path / FEATURES).read_text(encoding="utf-8"))
+        if isinstance(found["featuresDict"]["features"], dict) and (path / INFO).is_file():
+            return found
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    raise InputError(f"{path}: no prepared tfds data set; it has {INFO} and a {FEATURES} with features by their names")
+
+
+def _without_audio(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The description with a tensor in place of every `Audio`."""
+
+    def plain(feature: dict[str, Any]) -> dict[str, Any]:
+        if feature.get("pythonClassName") != AUDIO:
+            return feature
+        audio = feature["audio"]
+        lazy = audio.get("lazyDecode", False)
+        tensor = {
+            "shape": {} if lazy else audio.get("shape", {"dimensions": ["-1"]}),
+            "dtype": "string" if lazy else audio.get("dtype", "int64"),
+            "encoding": "none" if lazy else str(audio.get("encoding", "none")).lower(),
+        }
+        return {"pythonClassName": TENSOR, "tensor": tensor}
+
+    features = described["featuresDict"]["features"]
+    return {**described, "featuresDict": {"features": {name: plain(f) for name, f in features.items()}}}
+
+
+def _rows(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[Path, int, Mapping[str, Any]]]:
+    """The rows of every split under another description of their features, each with its split and number."""
+    with tempfile.TemporaryDirectory() as beside:
+        for file in path.iterdir():
+            if file.name != FEATURES:
+                (Path(beside) / file.name).symlink_to(file.resolve())
+        (Path(beside) / FEATURES).write_text(json.dumps(described), encoding="utf-8")
+        builder = tfds.builder_from_directory(beside)
+        stored = builder.info.file_format
+        if stored is None or stored.value != "array_record":
+            kind = None if stored is None else stored.value
+            raise InputError(f"{path}: stored as {kind}; prepare it with file_format=array_record")
+        for split in builder.info.splits:
+            rows = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
+            for number, row in enumerate(rows, 1):
+                yield path / split, number, row
+
+
+def _name(value: Any) -> str:
+    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, bytes):
+        raise Refused(Cause.WRONG_TYPE, f"the transcript is a {type(value).__name__}, must be text")
+    try:
+        return value.decode()
+    except UnicodeDecodeError as error:
+        raise Refused(Cause.BAD_UTF8, f"the transcript is not UTF-8: {error.reason}") from None
+
+
+def _audio(value: Any, rate: int, text: str) -> Audio:
+    if isinstance(value, bytes):
+        return Audio(data=value, transcript=text)
+    samples = np.asarray(value)
+    scaled = (samples / FULL_SCALE if np.issubdtype(samples.dtype, np.integer) else samples).astype(np.float32)
+    return Audio(wave=resampled(scaled, rate), transcript=text)

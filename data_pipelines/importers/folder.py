@@ -1,0 +1,47 @@
+"""A folder of recordings, each with its transcript in a text file of the same name beside it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from data_pipelines.faults import Bad, Cause, Refused
+from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.records import Audio, Record
+from fac_jax.types import InputError
+
+ENDINGS: Final = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")
+TRANSCRIPT: Final = ".txt"
+
+
+def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+    """The recordings below a folder by their names, which, without the ending, are their ids; `root` is not needed.
+
+    Raises:
+      InputError: there is none.
+    """
+    files = recordings(path)
+    if not files:
+        raise InputError(f"{path}: no recording below it ({', '.join(ENDINGS)})")
+    for number, file in enumerate(files, 1):
+        named = str(file.relative_to(path))
+        name = str(file.relative_to(path).with_suffix(""))
+        try:
+            text = _transcript(file.with_suffix(TRANSCRIPT))
+            audio = Audio(path=str(file), named=named, transcript=text)
+            yield transcribed(name, audio, text, str(path), number, view)
+        except Refused as refused:
+            yield Bad(refused.cause, refused.detail, str(path), number, name)
+
+
+def recordings(path: Path) -> list[Path]:
+    """Every audio file below a folder, by its ending, in the order of names."""
+    return sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
+
+
+def _transcript(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig").strip()
+    except OSError:
+        raise Refused(Cause.MISSING_KEY, f"no transcript {file.name} beside it") from None
+    except UnicodeDecodeError as error:
+        raise Refused(Cause.BAD_UTF8, f"{file.name}: {error.reason}") from None

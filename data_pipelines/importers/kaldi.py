@@ -1,0 +1,89 @@
+"""Kaldi's data folders: `wav.scp` and `text`, with `segments` of longer recordings where it is there."""
+
+import itertools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from data_pipelines.faults import Bad, Cause, Refused
+from data_pipelines.importers.rows import first_word, lines
+from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.records import Audio, Record
+from fac_jax.types import InputError
+
+SCP, TEXT, SEGMENTS = "wav.scp", "text", "segments"
+
+
+def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+    """The utterances of `text`, in its order, then those that have none there; lines are those of the file told.
+
+    Args:
+      path: the folder.
+      root: where recordings that are not absolute start.
+      view: see `transcripts.transcribed`.
+
+    Raises:
+      InputError: `wav.scp` or `text` cannot be read.
+    """
+    for name in (SCP, TEXT):
+        if not (path / name).is_file():
+            raise InputError(f"{path}: no {name} there; a Kaldi folder has {SCP} and {TEXT}")
+    recordings, wrong = _table(path / SCP)
+    segments, bad = _table(path / SEGMENTS) if (path / SEGMENTS).is_file() else (None, [])
+    yield from itertools.chain(wrong, bad)
+    seen: set[str] = set()
+    for found in lines(path / TEXT):
+        if isinstance(found, Bad):
+            yield found
+            continue
+        number, line = found
+        name, text = first_word(line)
+        seen.add(name)
+        try:
+            audio = _audio(name, recordings, segments, root, text)
+            yield transcribed(name, audio, text, str(path / TEXT), number, view)
+        except Refused as refused:
+            yield Bad(refused.cause, refused.detail, str(path / TEXT), number, name)
+    file = path / (SCP if segments is None else SEGMENTS)
+    for name, (number, _) in (recordings if segments is None else segments).items():
+        if name not in seen:
+            yield Bad(Cause.MISSING_KEY, f"no line in {TEXT}", str(file), number, name)
+
+
+def _table(file: Path) -> tuple[dict[str, tuple[int, str]], list[Bad]]:
+    """Line and value by the first word of every line, and what cannot be read."""
+    found, bad = {}, []
+    for line in lines(file):
+        if isinstance(line, Bad):
+            bad.append(line)
+            continue
+        name, value = first_word(line[1])
+        found[name] = (line[0], value)
+    return found, bad
+
+
+def _audio(
+    name: str,
+    recordings: Mapping[str, tuple[int, str]],
+    segments: Mapping[str, tuple[int, str]] | None,
+    root: Path,
+    text: str,
+) -> Audio:
+    start, end, recording = 0.0, None, name
+    if segments is not None:
+        if name not in segments:
+            raise Refused(Cause.MISSING_AUDIO, f"no line in {SEGMENTS}")
+        try:
+            recording, first, last = segments[name][1].split()
+            start, end = float(first), float(last)
+        except ValueError:
+            detail = f"line {segments[name][0]} of {SEGMENTS} is not: utterance recording start end"
+            raise Refused(Cause.MALFORMED, detail) from None
+    named = recordings.get(recording, (0, ""))[1]
+    if not named:
+        raise Refused(Cause.MISSING_AUDIO, f"no recording {recording} in {SCP}")
+    if named.endswith("|"):
+        raise Refused(
+            Cause.MISSING_AUDIO, f"{SCP} holds a command, not a file: {named[:60]}; write its output to files"
+        )
+    end = None if end is not None and end < 0 else end  # Kaldi writes -1 for the end of the recording
+    return Audio(path=str(root / named), named=named, start=start, end=end, transcript=text)

@@ -1,0 +1,37 @@
+"""LibriSpeech as it is unpacked: `LibriSpeech/SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt` and a FLAC a line."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from data_pipelines.faults import Bad, Refused
+from data_pipelines.importers.rows import first_word, lines
+from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.records import Audio, Record
+from fac_jax.types import InputError
+
+TRANSCRIPTS = "*.trans.txt"
+
+
+def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+    """The utterances of all chapters below a folder (the archive's, a subset's, a speaker's), in the order of names.
+
+    Transcripts stay as they are, in capitals. `root` is not needed: recordings lie beside their transcripts.
+
+    Raises:
+      InputError: there is no chapter.
+    """
+    chapters = sorted(path.rglob(TRANSCRIPTS))
+    if not chapters:
+        raise InputError(f"{path}: no {TRANSCRIPTS} below it, as LibriSpeech has")
+    for chapter in chapters:
+        for found in lines(chapter):
+            if isinstance(found, Bad):
+                yield found
+                continue
+            number, line = found
+            name, text = first_word(line)
+            audio = Audio(path=str(chapter.parent / f"{name}.flac"), named=f"{name}.flac", transcript=text)
+            try:
+                yield transcribed(name, audio, text, str(chapter), number, view)
+            except Refused as refused:
+                yield Bad(refused.cause, refused.detail, str(chapter), number, name)

@@ -1,0 +1,145 @@
+"""The formats by name, and which of them a path is, where it can be told."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, TypeAlias
+
+from data_pipelines.faults import Bad
+from data_pipelines.importers import (
+    catalogue,
+    common_voice,
+    folder,
+    kaldi,
+    librispeech,
+    llama_factory,
+    manifest,
+    parquet,
+    preference,
+    release,
+    trl,
+)
+from data_pipelines.importers.rows import JsonRow, json_rows
+from data_pipelines.records import Record
+from fac_jax.types import InputError
+
+Reader: TypeAlias = Callable[[Path, Path], Iterator[Record | Bad]]
+FORMATS: Final[Mapping[str, Reader]] = {
+    "release": release.read,
+    "preference": preference.read,
+    "llama-factory": llama_factory.read,
+    "trl": trl.read,
+    "manifest-jsonl": manifest.read_jsonl,
+    "manifest-csv": manifest.read_table,
+    "audio-folder": folder.read,
+    "kaldi": kaldi.read,
+    "spoken-alpaca": parquet.read_spoken,
+    "audio-parquet": parquet.read_audio,
+    "librispeech": librispeech.read,
+    "common-voice": common_voice.read,
+    "tfds": catalogue.read,
+}
+GUESSED_FROM: Final = 100  # rows
+
+
+def read(
+    path: str | os.PathLike[str], format: str | None = None, root: str | os.PathLike[str] | None = None
+) -> Iterator[Record | Bad]:
+    """The rows of a file or folder, each a record or the cause why it is none.
+
+    Args:
+      path: file or folder.
+      format: key of `FORMATS`; None guesses it.
+      root: where audio paths that are not absolute start; None for the file's folder, or the folder itself.
+
+    Raises:
+      InputError: there is no such path or format, the format cannot be told, or (while rows are taken) the file
+        cannot be read on.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder")
+    name = guess(path) if format is None else format
+    if name not in FORMATS:
+        raise InputError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
+    start = (path if path.is_dir() else path.parent) if root is None else Path(root)
+    return FORMATS[name](path, start)
+
+
+def count(path: Path) -> int | None:
+    """About how many rows a file has, for a progress bar; None where only reading tells.
+
+    Raises:
+      InputError: it cannot be read.
+    """
+    if path.suffix == ".parquet":
+        return parquet.count(path)
+    if path.suffix in (".jsonl", ".csv", ".tsv"):
+        try:
+            with path.open("rb") as file:
+                return sum(1 for _ in file)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    return None
+
+
+def guess(path: Path) -> str:
+    """The one format that a path can be.
+
+    Raises:
+      InputError: it can be several or none; names what is known.
+    """
+    found = _folder(path) if path.is_dir() else _file(path)
+    if len(found) != 1:
+        told = f"it could be {' or '.join(sorted(found))}" if found else f"known: {', '.join(FORMATS)}"
+        raise InputError(f"{path}: its format cannot be told; say it with --format ({told})")
+    return found.pop()
+
+
+def _folder(path: Path) -> set[str]:
+    tests = {
+        "kaldi": (path / kaldi.SCP).is_file(),
+        "tfds": (path / catalogue.INFO).is_file(),
+        "common-voice": (path / common_voice.CLIPS).is_dir() and any(path.glob("*.tsv")),
+        "librispeech": next(path.rglob(librispeech.TRANSCRIPTS), None) is not None,
+    }
+    tables = sorted(path.glob("*.parquet"))
+    found = {name for name, fits in tests.items() if fits} | (_parquet(tables[0]) if tables else set())
+    if found:
+        return found
+    told = (file.with_suffix(folder.TRANSCRIPT).is_file() for file in folder.recordings(path))
+    return {"audio-folder"} if any(told) else set()
+
+
+def _file(path: Path) -> set[str]:
+    if path.suffix == ".parquet":
+        return _parquet(path)
+    if path.suffix == ".csv":
+        return {"manifest-csv"}
+    if path.suffix == ".tsv":
+        return {"common-voice" if (path.parent / common_voice.CLIPS).is_dir() else "manifest-csv"}
+    if path.suffix in (".jsonl", ".json"):
+        rows = (found[1] for found in json_rows(path) if not isinstance(found, Bad))
+        return set(filter(None, map(_row, itertools.islice(rows, GUESSED_FROM))))
+    return set()
+
+
+def _parquet(file: Path) -> set[str]:
+    names = set(parquet.columns(file))
+    if set(parquet.SPOKEN) <= names:
+        return {"spoken-alpaca"}
+    return {"audio-parquet"} if "audio" in names and names & set(manifest.TEXT_KEYS) else set()
+
+
+def _row(row: JsonRow) -> str | None:
+    """The format that the keys of a row name, None if they name none."""
+    pair = "chosen" in row and "rejected" in row
+    if "messages" in row and isinstance(row.get("audio"), list):
+        return "preference" if pair else "release"
+    if "conversations" in row or ("messages" in row and "audios" in row):
+        return "llama-factory"
+    if pair and "messages" not in row:
+        return "trl"
+    recorded = any(key in row for key in manifest.AUDIO_KEYS) and any(key in row for key in manifest.TEXT_KEYS)
+    return "manifest-jsonl" if recorded and "messages" not in row else None

@@ -1,0 +1,228 @@
+"""What all importers share: numbered rows out of files, values out of rows, a cause for what is wrong with either."""
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+from data_pipelines.faults import Bad, Cause, Refused, one_line
+from data_pipelines.records import Record
+from fac_jax.types import InputError
+
+T = TypeVar("T")
+Numbered: TypeAlias = tuple[int, T]
+JsonRow: TypeAlias = dict[str, Any]
+BOM = b"\xef\xbb\xbf"
+
+
+def lines(path: Path) -> Iterator[Numbered[str] | Bad]:
+    """The lines of a text file that are not blank, counted from 1.
+
+    Raises:
+      InputError: the file cannot be opened.
+    """
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    with file:
+        for number, line in enumerate(file, 1):
+            raw = line.removeprefix(BOM) if number == 1 else line
+            if not raw.strip():
+                continue
+            try:
+                yield number, raw.decode("utf-8").strip("\r\n")
+            except UnicodeDecodeError as error:
+                yield Bad(Cause.BAD_UTF8, f"byte {error.start + 1} of the line: {error.reason}", str(path), number)
+
+
+def json_rows(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
+    """The objects of a JSONL file, or of the one array of a file that ends in .json, counted from 1.
+
+    Raises:
+      InputError: the file cannot be opened, or the array cannot be parsed.
+    """
+    if path.suffix == ".json":
+        yield from _array(path)
+        return
+    for found in lines(path):
+        if isinstance(found, Bad):
+            yield found
+            continue
+        number, line = found
+        try:
+            yield number, _object(json.loads(line))
+        except (ValueError, RecursionError) as error:
+            yield Bad(Cause.MALFORMED, one_line(str(error)), str(path), number)
+        except Refused as refused:
+            yield Bad(refused.cause, refused.detail, str(path), number)
+
+
+def _array(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not JSON: {one_line(str(error))}; one object a line goes into a .jsonl file"
+        ) from None
+    if not isinstance(values, list):
+        raise InputError(f"{path}: must hold an array of rows, holds a {type(values).__name__}")
+    for number, value in enumerate(values, 1):
+        try:
+            yield number, _object(value)
+        except Refused as refused:
+            yield Bad(refused.cause, refused.detail, str(path), number)
+
+
+def _object(value: Any) -> JsonRow:
+    if not isinstance(value, dict):
+        raise Refused(Cause.MALFORMED, f"a row is a JSON object, not a {type(value).__name__}")
+    return value
+
+
+def parsed(
+    path: Path, rows: Iterable[Numbered[JsonRow] | Bad], parse: Callable[[JsonRow, int], Record]
+) -> Iterator[Record | Bad]:
+    """What `parse(row, number)` makes of every row; a `Refused` becomes a `Bad` of `path`."""
+    for found in rows:
+        if isinstance(found, Bad):
+            yield found
+            continue
+        number, row = found
+        try:
+            yield parse(row, number)
+        except Refused as refused:
+            name = row.get("id")
+            yield Bad(
+                refused.cause, refused.detail, str(path), number, one_line(name) if isinstance(name, str) else None
+            )
+
+
+def unnamed(path: Path, number: int) -> str:
+    """The id of a row that brings none."""
+    return f"{path.stem}:{number}"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be encoded: halves of surrogate pairs, as `json` lets pass, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def row_id(row: Mapping[str, Any], path: Path, number: int) -> str:
+    """The row's `id`, a string or a whole number, or `unnamed`.
+
+    Raises:
+      Refused: it is something else, or empty.
+    """
+    value = row.get("id")
+    if value is None:
+        return unnamed(path, number)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        raise Refused(Cause.WRONG_TYPE, f"id is {_shown(value)}, must be a string that is not empty")
+    return str(value)
+
+
+def string(row: Mapping[str, Any], key: str, default: str | None = None) -> str:
+    """A string of a row; None counts as absent.
+
+    Raises:
+      Refused: it is missing and has no default, or is no string.
+    """
+    value = row.get(key)
+    if value is None and default is not None:
+        return default
+    if value is None:
+        raise Refused(Cause.MISSING_KEY, f"key {key!r} is missing")
+    if not isinstance(value, str):
+        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be a string")
+    return value
+
+
+def items(row: Mapping[str, Any], key: str, default: list[Any] | None = None) -> list[Any]:
+    """A list of a row.
+
+    Raises:
+      Refused: it is missing and has no default, or is no list.
+    """
+    value = row.get(key)
+    if value is None and default is not None:
+        return default
+    if value is None:
+        raise Refused(Cause.MISSING_KEY, f"key {key!r} is missing")
+    if not isinstance(value, list):
+        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be a list")
+    return value
+
+
+def section(value: Any, what: str) -> Mapping[str, Any]:
+    """An object within a row.
+
+    Raises:
+      Refused: it is none.
+    """
+    if not isinstance(value, dict):
+        raise Refused(Cause.WRONG_TYPE, f"{what} is {_shown(value)}, must be an object")
+    return value
+
+
+def first_word(line: str) -> tuple[str, str]:
+    """The first word of a line and what follows the blanks behind it."""
+    name, *rest = line.split(maxsplit=1)
+    return name, rest[0].strip() if rest else ""
+
+
+def hertz(row: Mapping[str, Any], key: str) -> int | None:
+    """A sampling rate in Hz, from a number or its digits; None where there is none.
+
+    Raises:
+      Refused: it is no whole number above 0.
+    """
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    digits = value if isinstance(value, str) else str(value) if type(value) is int else ""
+    if not (digits.isascii() and digits.isdigit() and 0 < len(digits) < 10):
+        raise Refused(Cause.WRONG_RATE, f"{key} is {_shown(value)}, must be a rate in Hz")
+    return int(digits)
+
+
+def number(row: Mapping[str, Any], key: str) -> float | None:
+    """A finite number that is not negative, or its digits; None where there is none.
+
+    Raises:
+      Refused: it is something else.
+    """
+    value = row.get(key)
+    if value is None or value == "":
+        return None
+    try:
+        found = math.nan if isinstance(value, bool) or not isinstance(value, str | int | float) else float(value)
+    except (ValueError, OverflowError):
+        found = math.nan
+    if not 0 <= found < math.inf:
+        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be a number that is not negative")
+    return found
+
+
+def first_key(row: Mapping[str, Any], keys: Iterable[str]) -> str:
+    """The first of the keys that the row has.
+
+    Raises:
+      Refused: it has none of them.
+    """
+    known = list(keys)
+    found = next((key for key in known if row.get(key) is not None), None)
+    if found is None:
+        raise Refused(Cause.MISSING_KEY, f"no key of {', '.join(known)}")
+    return found
+
+
+def _shown(value: Any) -> str:
+    return one_line(repr(value))[:50]

@@ -1,0 +1,33 @@
+"""Recordings with transcripts as records: what is heard is written down, or what is written is spoken."""
+
+from typing import Literal, TypeAlias, get_args
+
+from data_pipelines.conversation import TRANSCRIBE
+from data_pipelines.faults import Cause, Refused
+from data_pipelines.records import Audio, Message, Record
+
+View: TypeAlias = Literal["asr", "tts"]
+VIEWS: tuple[View, ...] = get_args(View)
+
+
+def transcribed(name: str, audio: Audio, text: str, file: str, line: int, view: View = "asr") -> Record:
+    """A recording and its words as a conversation.
+
+    Args:
+      name: id of the row.
+      audio: the recording.
+      text: its transcript.
+      file: where the row stands.
+      line: its line there.
+      view: "asr" asks for what is heard, "tts" has the text said as it is recorded.
+
+    Raises:
+      Refused: the transcript is empty.
+    """
+    if not text.strip():
+        raise Refused(Cause.EMPTY_TEXT, "the transcript is empty")
+    if view == "asr":
+        messages = (Message("user", TRANSCRIBE, audio), Message("assistant", text))
+    else:
+        messages = (Message("user", text), Message("assistant", text, audio))
+    return Record(name, None, messages, None, file, line)

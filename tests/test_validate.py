@@ -1,0 +1,268 @@
+"""Rows that would break training are refused before it, each with its cause; all others are trained on."""
+
+import dataclasses
+import io
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from toy_world import UNITS, make_model, make_tokenizer
+from user_rows import PLACEHOLDER, encoded, heard, release_row, save, spoken, tone, write_jsonl
+
+from data_pipelines.collate import budget, collate, first_fit
+from data_pipelines.faults import Bad, Cause, one_line
+from data_pipelines.features import add_features
+from data_pipelines.grid import encode
+from data_pipelines.importers.registry import read
+from data_pipelines.quarantine import Account, quarantined
+from data_pipelines.records import Audio, Message, Preference, Record, to_conversation, to_pair
+from data_pipelines.validate import EstimatedText, Limits, limits_of, seconds, validate
+from fac_jax.types import InputError
+
+ROOT = Path(__file__).parents[1]
+LIMITS = Limits(units=UNITS)
+Poison = dict[str, tuple[Any, Cause]]
+
+
+def wav(samples: np.ndarray, rate: int = 16_000, subtype: str = "PCM_16") -> bytes:
+    buffer = io.BytesIO()
+    soundfile.write(buffer, samples, rate, subtype=subtype, format="WAV")
+    return buffer.getvalue()
+
+
+def asked(path: str, seconds: float = 1.0, **changes: Any) -> dict[str, Any]:
+    return release_row(PLACEHOLDER, "yes", audio=[heard(path, seconds, **changes)])
+
+
+def said(text: str, units: Any, ref_path: str = "") -> dict[str, Any]:
+    return release_row("hi", PLACEHOLDER, audio=[spoken(text, units, ref_path)])
+
+
+def compared(**changes: Any) -> dict[str, Any]:
+    sides = {side: {"role": "assistant", "content": words} for side, words in (("chosen", "yes"), ("rejected", "no"))}
+    return {**release_row("hi"), **sides, "task": "robustness", **changes}
+
+
+GOOD = {
+    "spoken": release_row(PLACEHOLDER, PLACEHOLDER, audio=[heard("good.wav", 1.0), spoken("yes", range(UNITS))]),
+    "text": release_row("hi", "hello"),
+    "resampled": asked("good.flac"),
+    "pair": compared(),
+    "within the tolerance": asked("good.wav", 1.08),
+    "the recording of a reply is gone": said("yes", [1, 2], "gone.wav"),
+    "the recording of a reply fits": said("yes", [1] * 26, "good.wav"),
+    "words behind the audio": release_row(f"{PLACEHOLDER}\nhi", "yes", audio=[heard("good.wav", 1.0)]),
+    "more text than speech": said("one plus two is zero minus two plus one " * 20, [1]),
+}
+POISON: Poison = {
+    "no JSON": (b'{"messages": [', Cause.MALFORMED),
+    "no UTF-8": (b'{"messages": [{"role": "user", "content": "\xff"}]}', Cause.BAD_UTF8),
+    "half a character": (
+        b'{"messages":[{"role":"user","content":"\\ud800"},{"role":"assistant","content":"x"}]}',
+        Cause.BAD_UTF8,
+    ),
+    "no messages": ({"system": "x"}, Cause.MISSING_KEY),
+    "messages of another kind": ({"messages": {"role": "user"}}, Cause.WRONG_TYPE),
+    "the same id": ({"id": "text", **release_row("hi", "hello")}, Cause.DUPLICATE_ID),
+    "an unknown role": (
+        {"messages": [{"role": "user", "content": "x"}, {"role": "tool", "content": "y"}]},
+        Cause.UNKNOWN_ROLE,
+    ),
+    "the user last": (release_row("a", "b", "c"), Cause.ROLE_ORDER),
+    "nobody": (release_row(), Cause.ROLE_ORDER),
+    "the assistant first": ({"messages": release_row("", "a", "b")["messages"][1:]}, Cause.ROLE_ORDER),
+    "an empty message": (release_row("hi", " "), Cause.EMPTY_TEXT),
+    "a spoken reply without text": (said("", [1, 2]), Cause.EMPTY_TEXT),
+    "more placeholders than audios": (release_row(PLACEHOLDER, "yes"), Cause.PLACEHOLDERS),
+    "two audios in a message": (
+        release_row(PLACEHOLDER * 2, "yes", audio=[heard("good.wav", 1.0)] * 2),
+        Cause.LAYOUT,
+    ),
+    "no such file": (asked("gone.wav"), Cause.MISSING_AUDIO),
+    "a file name beyond all bounds": (asked("x" * 5000), Cause.MISSING_AUDIO),
+    "no file named": (asked(""), Cause.MISSING_AUDIO),
+    "not audio": (asked("text.wav"), Cause.UNDECODABLE_AUDIO),
+    "a cut file": (asked("cut.flac"), Cause.UNDECODABLE_AUDIO),
+    "an empty file": (asked("nothing.wav"), Cause.EMPTY_AUDIO),
+    "no samples": (asked("none.wav"), Cause.EMPTY_AUDIO),
+    "less than a token": (asked("short.wav", 0.0), Cause.EMPTY_AUDIO),
+    "no number": (asked("nan.wav"), Cause.NON_FINITE),
+    "a rate that cannot be": (asked("slow.wav"), Cause.WRONG_RATE),
+    "tokens of another codec": (said("yes", [1, UNITS]), Cause.TOKEN_RANGE),
+    "no tokens": (release_row("hi", PLACEHOLDER, audio=[spoken("yes", [], token="[AU-1]")]), Cause.BAD_TOKENS),
+    "a reply of neither": (said("yes", []), Cause.BAD_TOKENS),
+    "fewer tokens than audio": (asked("good.wav", 0.8), Cause.TOKEN_LENGTH),
+    "a reply of another length": (said("yes", [1] * 40, "good.wav"), Cause.TOKEN_LENGTH),
+    "too long a text": (release_row("hi", "word " * 2000), Cause.TOO_LONG),
+    "too long a reply": (said("yes", [1] * 10_230), Cause.TOO_LONG),
+    "an unknown task": (compared(task="beauty"), Cause.UNKNOWN_TASK),
+    "one spoken, one not": (
+        compared(chosen={"role": "assistant", "content": PLACEHOLDER}, chosen_audio=[spoken("yes", [1])]),
+        Cause.UNLIKE_REPLIES,
+    ),
+    "nothing to prefer": (compared(rejected={"role": "assistant", "content": "yes"}), Cause.UNLIKE_REPLIES),
+    "the user replies": (compared(rejected={"role": "user", "content": "no"}), Cause.ROLE_ORDER),
+}
+
+
+@pytest.fixture(scope="module")
+def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Good and bad rows in turn, and the recordings that they name."""
+    folder = tmp_path_factory.mktemp("poisoned")
+    save(folder / "good.wav", 1.0)
+    save(folder / "good.flac", 1.0, 44_100, 2, "FLAC")
+    (folder / "text.wav").write_text("this is no audio\n" * 50)
+    (folder / "cut.flac").write_bytes(encoded(1.0, format="FLAC")[:30])
+    (folder / "nothing.wav").touch()
+    (folder / "none.wav").write_bytes(wav(np.zeros(0, np.float32)))
+    (folder / "short.wav").write_bytes(wav(tone(0.039)))
+    (folder / "nan.wav").write_bytes(wav(np.where(tone(1.0) > 0.29, np.nan, tone(1.0)), subtype="FLOAT"))
+    (folder / "slow.wav").write_bytes(wav(tone(1.0), rate=100))
+    good = [{"id": name, **row} for name, row in GOOD.items()]
+    bad = [row for row, _ in POISON.values()]
+    mixed = [*good[:2], *(row for i, poison in enumerate(bad) for row in (poison, *good[i + 2 : i + 3]))]
+    return write_jsonl(folder / "rows.jsonl", mixed)
+
+
+def test_exactly_the_poison_is_quarantined(poisoned: Path, tmp_path: Path) -> None:
+    assert len({cause for _, cause in POISON.values()}) >= 12 and set(Cause) - {c for _, c in POISON.values()} == set()
+    account = Account()
+    quarantine = tmp_path / "new" / "q.jsonl"
+    found = list(quarantined(validate(read(poisoned, "release"), LIMITS), quarantine, account))
+    assert [row.id for row in found if isinstance(row, Record)] == list(GOOD)
+    bad = [row for row in found if isinstance(row, Bad)]
+    assert {name: row.cause for name, row in zip(POISON, bad, strict=True)} == {n: c for n, (_, c) in POISON.items()}
+    lines = poisoned.read_bytes().splitlines()
+    given = [
+        row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row, _ in POISON.values()
+    ]
+    assert [lines[row.line - 1] for row in bad] == given
+    written = [json.loads(line) for line in quarantine.read_text().splitlines()]
+    assert [(e["line"], e["cause"], e["file"]) for e in written] == [(b.line, b.cause, str(poisoned)) for b in bad]
+    assert all(e.keys() == {"id", "file", "line", "cause", "detail"} and "\n" not in e["detail"] for e in written)
+    assert account.good == len(GOOD) and account.bad == Counter(cause for _, cause in POISON.values())
+    assert account.seconds == pytest.approx(5 + (UNITS + 2 + 1) / 25)
+    assert not list(quarantine.parent.glob(".*"))
+
+
+def test_what_is_left_is_laid_on_the_grid_to_the_last_row(poisoned: Path, tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(tmp_path)
+    model = make_model(tokenizer)
+    limits = limits_of(model, tokenizer, 2048)
+    good = [row for row in validate(read(poisoned, "release"), limits) if isinstance(row, Record)]
+    assert len(good) == len(GOOD)
+    sides = [to_pair(row).chosen if row.preference else to_conversation(row) for row in good]
+    examples = [encode(c, tokenizer, model, seq_len=limits.context) for c in add_features({"": sides}, None)[""]]
+    assert len(first_fit(examples, limits.context)) == 1
+    _, windows = budget({"": examples}, {"": len(examples)}, model)
+    batch = collate(examples, len(examples), limits.context, windows, model)
+    assert (np.asarray(batch.labels) >= 0).any(axis=1).all()
+
+
+def test_the_context_is_counted_to_the_position(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(tmp_path)
+    model = make_model(tokenizer)
+    save(tmp_path / "good.wav", 1.0)
+    rows = [GOOD["spoken"], GOOD["text"], GOOD["more text than speech"], GOOD["words behind the audio"]]
+    for number, row in enumerate(rows):
+        file = write_jsonl(tmp_path / f"{number}.jsonl", [row])
+        exact = dataclasses.replace(LIMITS, tokenizer=tokenizer)
+        (record,) = validate(read(file, "release"), exact)
+        assert isinstance(record, Record)
+        length = len(encode(to_conversation(record), tokenizer, model))
+        (fits,) = validate(read(file, "release"), dataclasses.replace(exact, context=length))
+        (bad,) = validate(read(file, "release"), dataclasses.replace(exact, context=length - 1))
+        assert isinstance(fits, Record) and isinstance(bad, Bad)
+        assert bad.detail == f"{length} LLM positions, the context has {length - 1}"
+
+
+def test_the_longer_side_of_a_pair_must_fit() -> None:
+    def row(chosen: str, rejected: str) -> Record:
+        preference = Preference("empathy", Message("assistant", chosen), Message("assistant", rejected))
+        return Record("x", "", (Message("user", "hi"),), preference, "f", 1)
+
+    limits = Limits(context=60)
+    found = list(validate([row("yes", "no"), row("word " * 60, "no"), row("yes", "word " * 60)], limits))
+    assert isinstance(found[0], Record)
+    assert [bad.cause for bad in found[1:] if isinstance(bad, Bad)] == [Cause.DUPLICATE_ID] * 2
+    apart = [
+        dataclasses.replace(row(*both), id=name)
+        for name, both in (("a", ("word " * 60, "no")), ("b", ("yes", "word " * 60)))
+    ]
+    assert [bad.cause for bad in validate(apart, limits) if isinstance(bad, Bad)] == [Cause.TOO_LONG] * 2
+
+
+def test_a_row_that_says_another_rate_is_refused() -> None:
+    def row(rate: int | None, name: str) -> Record:
+        user = Message("user", "", Audio(data=encoded(0.5, 8_000), rate=rate))
+        return Record(name, "", (user, Message("assistant", "yes")), None, "f", 1)
+
+    kept, known, wrong = validate([row(None, "a"), row(8_000, "b"), row(16_000, "c")], LIMITS)
+    assert isinstance(kept, Record) and isinstance(known, Record) and seconds(known) == 0.5
+    assert isinstance(wrong, Bad) and wrong.cause == Cause.WRONG_RATE
+    assert wrong.detail == "the row says 16000 Hz, the file 8000 Hz: bytes"
+
+
+def test_a_bad_row_leaves_its_id_to_a_good_one() -> None:
+    bad = Record("x", "", (Message("user", ""), Message("assistant", "yes")), None, "f", 1)
+    good = dataclasses.replace(bad, messages=(Message("user", "hi"), Message("assistant", "yes")), line=2)
+    first, second, third = validate([bad, good, good], LIMITS)
+    assert isinstance(first, Bad) and isinstance(second, Record)
+    assert isinstance(third, Bad) and third.cause == Cause.DUPLICATE_ID
+
+
+def test_estimates_and_details_are_of_one_line() -> None:
+    assert [len(EstimatedText().encode(text)) for text in ("", "a", "four", "fünf")] == [0, 1, 1, 2]
+    assert one_line("a\n b\t" + "c" * 300) == "a b " + "c" * 194 + ".." and one_line("\ud800") == "\\ud800"
+    assert all(cause.meaning and "\n" not in cause.meaning for cause in Cause)
+
+
+def test_a_quarantine_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="cannot be written"):
+        list(quarantined([], tmp_path / "file" / "q.jsonl", Account()))
+
+
+def test_nothing_is_written_of_a_run_that_was_cut_short(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text("before")
+    rows = quarantined(iter([Bad(Cause.MALFORMED, "x", "f", 1)] * 2), tmp_path / "q.jsonl", Account())
+    next(rows)
+    rows.close()  # pyright: ignore[reportAttributeAccessIssue]
+    assert [path.name for path in tmp_path.iterdir()] == ["q.jsonl"] and (tmp_path / "q.jsonl").read_text() == "before"
+
+
+def check(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "data_pipelines.check", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_the_check_command(poisoned: Path, tmp_path: Path) -> None:
+    result = check(str(poisoned), f"--quarantine={tmp_path / 'q.jsonl'}", "--format=release", f"--units={UNITS}")
+    assert result.returncode == 0, result.stderr
+    *lines, last = result.stdout.splitlines()
+    assert len(lines) == len(POISON) == len((tmp_path / "q.jsonl").read_text().splitlines())
+    assert lines[0].startswith("line 3: malformed: the row cannot be parsed")
+    assert lines[5] == "text: duplicate_id: an earlier row has the same id (id text)"
+    assert last.startswith(
+        f"rows {len(GOOD) + len(POISON)}, good {len(GOOD)}, bad {len(POISON)} (bad_tokens 2, bad_utf8 2, "
+    )
+    assert last.endswith(", hours 0.002") and result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["README.md"], "README.md: its format cannot be told; say it with --format"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line_and_exit_code_two(words: list[str], message: str, tmp_path: Path) -> None:
+    result = check(*words, f"--quarantine={tmp_path / 'q.jsonl'}")
+    assert result.returncode == 2 and result.stdout == ""
+    assert result.stderr.startswith(f"error: {message}") and result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
