@@ -64,8 +64,6 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
 
 def main(*runs: str) -> None:
     """Compares the runs' reports."""
-    if not runs:
-        raise InputError("name the folders of the runs")
     print(markdown(compare([Path(run) for run in runs], UNDER.value)))
 
 
