@@ -1,4 +1,4 @@
-"""Augmentation of a user's log-mel, the same for the same (seed, epoch, row)."""
+"""Augmentation of a user's log-mel, after its features (`wave_augment`: before), the same for (seed, epoch, row)."""
 
 import dataclasses
 import zlib
