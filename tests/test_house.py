@@ -20,7 +20,7 @@ PACKAGES = ("fac_jax", "data_pipelines", "experiments")
 MAX_LINES = 400
 
 GROUND = ("fac_jax.types", "fac_jax.axes")
-FLOOR_1 = ("fac_jax.audio", "fac_jax.text", "fac_jax.layers")
+FLOOR_1 = ("fac_jax.audio", "fac_jax.text", "fac_jax.layers", "fac_jax.pages")
 FLOOR_2 = ("fac_jax.models", "fac_jax.codec")
 FLOOR_3 = ("fac_jax.losses", "fac_jax.parallel")
 PIPELINES = ("data_pipelines",)
@@ -35,6 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.audio": GROUND,
     "fac_jax.text": GROUND,
     "fac_jax.layers": GROUND,
+    "fac_jax.pages": GROUND,
     "fac_jax.models": GROUND + FLOOR_1,
     "fac_jax.codec": GROUND + FLOOR_1,
     "fac_jax.losses": GROUND,

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from report_example import example
 
-from fac_jax.evaluation.page import duration, figure, label
 from fac_jax.evaluation.report import Report, write_report
+from fac_jax.pages.page import duration, figure, label
 
 VOID = {"meta", "link", "img", "br", "input", "hr"}
 
