@@ -142,10 +142,10 @@ class Telephone:
 
     def __post_init__(self) -> None:
         _check("telephone", self.probability, band=(self.band, 1, waveforms.TELEPHONE_RATE / 2 - 1))
-        unknown = [codec for codec in self.codecs if codec not in waveforms.CODECS]
-        if unknown or not self.codecs:
-            given = unknown[0] if unknown else "none"
-            raise InputError(f"augmentation telephone.codecs: {given}; give some of {', '.join(waveforms.CODECS)}")
+        unknown = _check_names("telephone.codecs", self.codecs, waveforms.CODECS)
+        if unknown:
+            known = ", ".join(waveforms.CODECS)
+            raise InputError(f"augmentation telephone.codecs: unknown codec {unknown[0]!r}; known: {known}")
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return waveforms.telephone(wave, self.band, _one_of(self.codecs, rng))
@@ -160,6 +160,11 @@ class WaveAugmentConfig:
     noise: Noise | None = None
     gain: Gain | None = None
     telephone: Telephone | None = None
+
+    def __post_init__(self) -> None:
+        for name, operation in self.operations():
+            if not dataclasses.is_dataclass(operation):
+                raise InputError(f"augmentation {name} is {operation!r}: give its keys and values, or None")
 
     def operations(self) -> list[tuple[str, Operation]]:
         """Those that act, in their order, with their names."""
@@ -235,17 +240,24 @@ def _one_of(values: Sequence[T], rng: np.random.Generator) -> T:
 
 def _check(operation: str, probability: float, **ranges: tuple[Sequence[float], float, float]) -> None:
     """Raises InputError for a probability or a range that cannot be; a range comes with its least and its most."""
-    if not 0 <= probability <= 1:
-        raise InputError(f"augmentation {operation}.probability is {probability:g}: give a share from 0 to 1")
-    for name, ((low, high), least, most) in ranges.items():
-        if not least <= low <= high <= most:
-            wanted = f"the lesser first, both from {least:g} to {most:g}"
-            raise InputError(f"augmentation {operation}.{name} is from {low:g} to {high:g}: {wanted}")
+    where = f"augmentation {operation}"
+    if not (isinstance(probability, int | float) and 0 <= probability <= 1):
+        raise InputError(f"{where}.probability is {probability!r}: give a share from 0 to 1")
+    for name, (given, least, most) in ranges.items():
+        wanted = f"give two numbers, the lesser first, both from {least:g} to {most:g}"
+        pair = list(given) if isinstance(given, tuple | list) else []
+        numbers = len(pair) == 2 and all(isinstance(value, int | float) for value in pair)
+        if not numbers or not least <= pair[0] <= pair[1] <= most:
+            raise InputError(f"{where}.{name} is {given!r}: {wanted}")
+
+
+def _check_names(where: str, names: Sequence[str], known: Sequence[str], others: str = "") -> list[str]:
+    """Those names that are not known. Raises InputError for what is no list of names."""
+    if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"augmentation {where} is {names!r}: give a list of {', '.join(known)}{others}")
+    return [name for name in names if name not in known]
 
 
 def _check_sources(operation: str, sources: Sequence[str], known: Sequence[str]) -> None:
-    if not sources:
-        raise InputError(f"augmentation {operation}.sources is empty: name some of {', '.join(known)}, or a folder")
-    for source in sources:
-        if source not in known:
-            recordings(source)
+    for folder in _check_names(f"{operation}.sources", sources, known, " and folders of sounds"):
+        recordings(folder)

@@ -221,9 +221,13 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 
 def test_the_command_writes_a_page_and_says_what_is_on_it(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "page.html"
-    done = command(str(folder), "--out", str(out), "--rows", "2")
+    slow = '{"speed": {"factor": [0.5, 0.5]}}'
+    done = command(str(folder), "--out", str(out), "--rows", "2", "--task", "asr", "--augment", slow)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["rows", "audio", "positions", "speech", "look:"]
+    plain = samples(folder, "train", "asr", 2)
+    seconds = sum(len(s.conversation.turns[0].wave) for s in plain) / 16_000
+    assert f"{2 * seconds:.1f} s heard, 0.0 s said" in done.stdout
     assert [path.name for path in out.parent.iterdir()] == ["page.html"]
     assert Page(out.read_text()).open == [] and done.stdout.endswith(f"look: {out}\n")
 

@@ -10,6 +10,7 @@ import pytest
 from ml_collections import ConfigDict
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
+from data_pipelines.augment import AugmentConfig, augment, epoch_example
 from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.features import add_features
 from data_pipelines.grid import encode
@@ -26,9 +27,9 @@ from data_pipelines.wave_augment import (
     augment_wave,
     augment_waves,
 )
-from experiments.values import from_values
 from fac_jax.audio.io import save_wav
 from fac_jax.types import IGNORE, InputError, Kind
+from fac_jax.values import from_values
 
 EVERYTHING = WaveAugmentConfig(Speed(), Room(1.0), Noise(1.0), Gain(), Telephone(0.5))
 SAME_LENGTH = dataclasses.replace(EVERYTHING, speed=None)
@@ -127,6 +128,21 @@ def test_labels_are_those_of_the_plain_conversation(tmp_path: Path) -> None:
     assert heard[1] <= 2 * np.ceil(5 * slow.stretch)
 
 
+def test_waves_come_before_features_and_log_mels_behind_them(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(tmp_path)
+    model = make_model(tokenizer)
+    plain = add_features({"x": [talk()]}, LoudnessCodec())["x"][0]
+    config, mel_config = WaveAugmentConfig(speed=Speed(), noise=Noise(1.0)), AugmentConfig()
+    both = epoch_example(plain, tokenizer, model, config, mel_config, 7, 3)
+    by_hand = encode(augment_waves(plain, config, 7, 3), tokenizer, model)
+    heard = by_hand.mels[0]
+    assert abs(len(heard) - len(plain.turns[0].mel)) > 1 and not np.array_equal(both.mels[0], heard)
+    np.testing.assert_array_equal(both.mels[0], augment(by_hand, mel_config, 7, 3).mels[0])
+    np.testing.assert_array_equal(epoch_example(plain, tokenizer, model, config, None, 7, 3).mels[0], heard)
+    nothing = epoch_example(plain, tokenizer, model, WaveAugmentConfig(), None, 7, 3)
+    assert nothing.mels[0] is plain.turns[0].mel  # features that are there are not computed again
+
+
 def test_both_sides_of_a_pair_hear_the_same_question() -> None:
     row = PairRow("p1", "robustness", "what", "", "right", "wrong", wave(1), None, None, "voice", None)
     chosen, rejected = augment_pair(row.id, *pair_conversations(row), EVERYTHING, 0)
@@ -153,14 +169,19 @@ def test_a_config_dict_becomes_operations_in_the_order_of_sound() -> None:
     ("make", "message"),
     [
         (lambda: Noise(1.5), "noise.probability is 1.5: give a share from 0 to 1"),
-        (lambda: Noise(snr_db=(20, 10)), "noise.snr_db is from 20 to 10: the lesser first"),
+        (lambda: Noise("often"), "noise.probability is 'often'"),
+        (lambda: Noise(snr_db=(20, 10)), r"noise.snr_db is \(20, 10\): give two numbers, the lesser first"),
+        (lambda: Noise(snr_db=3), "noise.snr_db is 3: give two"),
+        (lambda: Noise(snr_db=[3]), r"noise.snr_db is \[3\]: give two"),
         (lambda: Noise(sources=("blue",)), "no folder of sounds blue"),
-        (lambda: Room(sources=()), "room.sources is empty: name some of simulated, or a folder"),
-        (lambda: Room(rt60=(0.0, 0.5)), "room.rt60 is from 0 to 0.5: the lesser first, both from 0.02 to 10"),
+        (lambda: Noise(sources="white"), "noise.sources is 'white': give a list of white, pink, brown and folders"),
+        (lambda: Room(sources=()), r"room.sources is \(\): give a list of simulated and folders of sounds"),
+        (lambda: Room(rt60=(0.0, 0.5)), r"room.rt60 is \(0.0, 0.5\): .* both from 0.02 to 10"),
         (lambda: Speed(factor=(0.1, 1.0)), "speed.factor"),
         (lambda: Gain(gain_db=(0, float("nan"))), "gain.gain_db"),
-        (lambda: Telephone(band=(300, 4000)), "telephone.band is from 300 to 4000"),
-        (lambda: Telephone(codecs=("AMR",)), "telephone.codecs: AMR; give some of ULAW, ALAW, GSM610"),
+        (lambda: Telephone(band=(300, 4000)), r"telephone.band is \(300, 4000\)"),
+        (lambda: Telephone(codecs=("AMR",)), "unknown codec 'AMR'; known: ULAW, ALAW, GSM610"),
+        (lambda: WaveAugmentConfig(gain=6), "gain is 6: give its keys and values"),
     ],
 )
 def test_what_cannot_be_is_refused_when_the_config_is_read(make, message: str) -> None:
