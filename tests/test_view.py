@@ -96,7 +96,9 @@ def test_two_data_sets_are_told_apart_and_pairs_make_two_blocks(tmp_path: Path) 
         samples(tmp_path, "train", "", 1)
 
 
-def test_what_is_shown_is_what_the_batch_holds(chosen: list[Sample], reader: Reader) -> None:
+@pytest.mark.parametrize("group", [5, 3, 1])
+def test_what_is_shown_is_what_the_batch_holds(chosen: list[Sample], reader: Reader, group: int) -> None:
+    reader = dataclasses.replace(reader, grid=dataclasses.replace(reader.grid, group_size=group))
     filled = add_features({"": [s.conversation for s in chosen]}, reader.codec)[""]
     for block, conversation in zip(laid_out(chosen, reader), filled, strict=True):
         example = encode(conversation, reader.tokenizer, reader.grid)

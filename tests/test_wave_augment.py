@@ -1,8 +1,10 @@
 """Augmentation of waves as data: what the draws go by, what changes and what stays."""
 
+import ast
 import dataclasses
 import hashlib
 import multiprocessing
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -163,6 +165,16 @@ def test_a_config_dict_becomes_operations_in_the_order_of_sound() -> None:
     assert found.stretch == pytest.approx(1 / 0.9) and WaveAugmentConfig(Speed(factor=(1.0, 1.5))).stretch == 1
     with pytest.raises(InputError, match="unknown config key data.augment_wave.noise.snr; known: probability, snr_db"):
         from_values(WaveAugmentConfig, {"noise": {"snr": 3}}, "data.augment_wave")
+
+
+def test_the_example_of_the_docs_is_a_config() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "data_augmentation.md").read_text()
+    example = text[text.index("    {\n") : text.index("    }\n") + 6]
+    values = ast.literal_eval(textwrap.dedent(example))
+    found = from_values(WaveAugmentConfig, ConfigDict({"waves": values}).to_dict()["waves"], "data.waves")
+    assert [name for name, _ in found.operations()] == ["speed", "room", "noise"]
+    for name in EVERYTHING.__dict__:
+        assert f"| `{name}` | `probability` {type(getattr(EVERYTHING, name))().probability:g}, " in text
 
 
 @pytest.mark.parametrize(
