@@ -110,7 +110,7 @@ def read(builder: tfds.core.DatasetBuilder, split: str) -> list[Row]:
     Raises:
       InputError: the data set has no such split.
     """
-    return [_row(record) for record in records(builder, split)]
+    return [row_of(record) for record in records(builder, split)]
 
 
 def records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Mapping[str, Any]]:
@@ -125,7 +125,8 @@ def records(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[Mapping[s
     return iter(builder.as_data_source(split))  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
 
 
-def _row(record: Mapping[str, Any]) -> Row:
+def row_of(record: Mapping[str, Any]) -> Row:
+    """A record as the row that it was written from."""
     fields: dict[str, Any] = {name: record[name].decode() for name in TEXTS}
     fields |= {name: record[name].astype(np.float32) / 32768 if len(record[name]) else None for name in AUDIOS}
     return Row(**fields)

@@ -105,6 +105,22 @@ def is_spoken(task: str) -> bool:
     return task in TASKS and TASKS[task].assistant in SPOKEN
 
 
+def has_task(row: Row, task: str) -> bool:
+    """Whether a row is of a kind that has the task (one of `TASKS`) and brings the audio it needs."""
+    view = TASKS[task]
+    heard = view.user != "speech" or row.user_audio is not None
+    return row.kind in view.kinds and heard and (view.assistant not in SPOKEN or row.assistant_audio is not None)
+
+
+def fullest_task(row: Row) -> str:
+    """The task that shows most of a row: with its spoken reply, with its spoken question."""
+
+    def spoken(task: str) -> tuple[bool, bool]:
+        return TASKS[task].assistant == "speech", TASKS[task].user == "speech"
+
+    return max((task for task in TASKS if has_task(row, task)), key=spoken)
+
+
 def conversations(rows: Iterable[Row], task: str) -> list[Conversation]:
     """The conversations of a task over those rows whose kind has it and that bring the audio it needs, in their order.
 
@@ -117,7 +133,7 @@ def conversations(rows: Iterable[Row], task: str) -> list[Conversation]:
     if task not in TASKS:
         raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
     view = TASKS[task]
-    found = [_converse(row, task) for row in rows if row.kind in view.kinds and _has_audio(row, view)]
+    found = [_converse(row, task) for row in rows if has_task(row, task)]
     if not found:
         raise InputError(
             f"no row has the task {task!r}: it needs rows of kind {' or '.join(view.kinds)} with its audio"
@@ -133,11 +149,6 @@ def prompt(conversation: Conversation) -> Conversation:
 def corpus(tasks: Mapping[str, Iterable[Conversation]]) -> Iterator[str]:
     """Every text of every turn, to train a tokenizer on."""
     return (turn.text for found in tasks.values() for c in found for turn in c.turns if turn.text)
-
-
-def _has_audio(row: Row, task: Task) -> bool:
-    heard = task.user == "text" or row.user_audio is not None
-    return heard and (task.assistant not in SPOKEN or row.assistant_audio is not None)
 
 
 def _converse(row: Row, task: str) -> Conversation:

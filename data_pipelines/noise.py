@@ -1,12 +1,21 @@
-"""Noise of a colour, added to speech at a stated signal-to-noise ratio."""
+"""Noise added to speech at a stated signal-to-noise ratio: noise of a colour, or recorded noise of a folder."""
 
+import functools
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from fac_jax.audio import io
+from fac_jax.types import InputError
+
 # Power falls with frequency as f^-exponent.
 COLOURS: Final[Mapping[str, float]] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+
+SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".mp3"})
+KEPT: Final = 64  # decoded files held in memory
 
 
 def coloured_noise(samples: int, colour: str, rng: np.random.Generator) -> np.ndarray:
@@ -18,15 +27,66 @@ def coloured_noise(samples: int, colour: str, rng: np.random.Generator) -> np.nd
     return (wave / np.sqrt(np.mean(wave**2))).astype(np.float32)
 
 
-def add_noise(wave: np.ndarray, snr_db: float, colour: str, rng: np.random.Generator) -> np.ndarray:
-    """Speech float32 `[N]` with noise beside it, made softer where the sum would leave [-1, 1].
+def recorded_noise(samples: int, file: Path, rng: np.random.Generator) -> np.ndarray:
+    """A stretch of a recording, float32 `[samples]` of unit power; a recording that is too short is repeated.
+
+    Raises:
+      InputError: it cannot be read (`io.load`), or is silent.
+    """
+    noise = recording(file)
+    sounding = np.flatnonzero(noise)
+    start = sounding[rng.integers(len(sounding))]  # a recording may hold stretches of digital silence
+    stretch = np.resize(np.roll(noise, -start), samples)
+    return stretch / np.sqrt(np.mean(np.square(stretch)))
+
+
+def mix(wave: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """Speech with noise beside it, made softer where the sum would leave [-1, 1].
 
     Args:
-      wave: speech, not silent.
+      wave: speech float32 `[N]`.
+      noise: float32 `[N]` of unit power.
       snr_db: power of the speech over that of the noise, both over the whole of `wave`, in decibels.
-      colour: of the noise.
-      rng: where the noise comes from.
     """
     level = np.sqrt(np.mean(np.square(wave)) * 10 ** (-snr_db / 10))
-    noisy = wave + level * coloured_noise(len(wave), colour, rng)
-    return (noisy / max(1.0, float(np.abs(noisy).max()))).astype(np.float32)
+    return within_range(wave + level * noise)
+
+
+def add_noise(wave: np.ndarray, snr_db: float, colour: str, rng: np.random.Generator) -> np.ndarray:
+    """`mix` of speech float32 `[N]` and noise of a colour."""
+    return mix(wave, coloured_noise(len(wave), colour, rng), snr_db)
+
+
+def within_range(wave: np.ndarray) -> np.ndarray:
+    """A wave `[N]` as float32, made softer as a whole where it would leave [-1, 1]."""
+    return (wave / max(1.0, float(np.abs(wave).max()))).astype(np.float32)
+
+
+@functools.cache
+def recordings(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """Sound files of a folder and those below it, in the order of their names, which is the same on every machine.
+
+    Raises:
+      InputError: there is no such folder, or no sound file in it.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"no folder of sounds {root}")
+    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not found:
+        raise InputError(f"no sound file ({', '.join(sorted(SUFFIXES))}) in {root}")
+    return tuple(found)
+
+
+@functools.lru_cache(KEPT)
+def recording(file: Path) -> np.ndarray:
+    """Float32 `[N]` at 16 kHz.
+
+    Raises:
+      InputError: it cannot be read (`io.load`), or is silent.
+    """
+    wave = io.load(file)
+    if not wave.any():
+        raise InputError(f"sound file is silent: {file}; remove it from the folder")
+    wave.flags.writeable = False  # callers share it
+    return wave

@@ -78,10 +78,11 @@ def build_pairs(
       InputError: see `pair_specs`; or a voice that does not exist.
     """
     builder = prepared(SpokenPairs, {"world": world, "pairs": pairs}, data_dir, processes)
-    return {split: [_row(record) for record in records(builder, split)] for split in ("train", "test")}
+    return {split: [pair_of(record) for record in records(builder, split)] for split in ("train", "test")}
 
 
-def _row(record: Mapping[str, Any]) -> PairRow:
+def pair_of(record: Mapping[str, Any]) -> PairRow:
+    """A record as the pair that it was written from."""
     fields: dict[str, Any] = {name: record[name].decode() for name in TEXTS}
     fields |= {name: record[name].astype(np.float32) / 32768 if len(record[name]) else None for name in AUDIOS}
     snr = float(record["snr_db"])

@@ -36,7 +36,6 @@ from data_pipelines.worlds.preferences import PairsConfig
 from experiments.initial import base_model, check_fits, copy_once, initial_folder
 from experiments.recipe import Recipe, claim
 from experiments.references import stored_references
-from experiments.values import from_values
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
@@ -46,6 +45,7 @@ from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, Params
+from fac_jax.values import from_values
 
 REFERENCES = "references.npz"  # of a stage
 REPEATED = ("text_rehearsed", "text_copy", "voice", "voice_statements")  # texts that other tasks have: count once

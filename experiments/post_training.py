@@ -26,8 +26,9 @@ from experiments.questions import abilities
 from experiments.recipe import Recipe, run_recipe
 from experiments.reporting import Clock, curves, environment, folders, shorten_world
 from fac_jax.checkpoint.export import MODEL, load_params
-from fac_jax.evaluation.page import Sound, Stage
 from fac_jax.evaluation.post_training import SHOWN, Exchange, PostTrainingReport, Preference, write_post_training
+from fac_jax.evaluation.stages import Stage
+from fac_jax.pages.page import Sound
 from fac_jax.training.merge import SHARED_LLM, merge
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import PREFERENCE_TASKS, Params

@@ -12,12 +12,12 @@ from data_pipelines.grid import Example, encode
 from data_pipelines.schema import Row
 from experiments.assemble import Materials
 from fac_jax.evaluation.heard import Listener
-from fac_jax.evaluation.page import Sound
 from fac_jax.evaluation.report import Answer
 from fac_jax.evaluation.text import accuracy
 from fac_jax.generation import answers as generation
 from fac_jax.generation.decode import Decoding
 from fac_jax.generation.decode import prepare as prepare_model
+from fac_jax.pages.page import Sound
 from fac_jax.types import Params
 
 ROWS = 32  # prompts answered together

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 from ml_collections import ConfigDict
 
-from fac_jax.evaluation.figures import Series
+from fac_jax.pages.figures import Series
 from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
 

@@ -1,6 +1,7 @@
 """What every test shares: one thread a worker, a compilation cache, and the figures that the tests print."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+    from tensorflow_datasets.core import DatasetBuilder
+
     from data_pipelines.schema import Row
 
 # Before jax is imported. Tolerances hold for the CPU; JAX_PLATFORMS in the environment chooses another device.
@@ -46,14 +50,36 @@ class Figures:
 
 
 @pytest.fixture(scope="session")
-def toy_rows(tmp_path_factory: pytest.TempPathFactory) -> "dict[str, list[Row]]":
-    """The rows of every split of a tiny spoken data set (`toy_world.WORLD`), built once a worker."""
+def toy_builder(tmp_path_factory: pytest.TempPathFactory) -> "DatasetBuilder":
+    """A tiny spoken data set (`toy_world.WORLD`), built once a worker; its folder is `data_path`."""
     from toy_world import WORLD
 
-    from data_pipelines.builder import build, read
+    from data_pipelines.builder import build
 
-    builder = build(WORLD, tmp_path_factory.mktemp("data"))
-    return {split: read(builder, split) for split in builder.info.splits}
+    return build(WORLD, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="session")
+def toy_rows(toy_builder: "DatasetBuilder") -> "dict[str, list[Row]]":
+    """The rows of every split of the tiny data set."""
+    from data_pipelines.builder import read
+
+    return {split: read(toy_builder, split) for split in toy_builder.info.splits}
+
+
+@pytest.fixture(scope="module")
+def browser() -> "Iterator[Browser]":
+    """Debian's chromium (apt-get install chromium), driven by Playwright."""
+    from playwright.sync_api import sync_playwright
+
+    program = shutil.which("chromium")
+    assert program, "chromium is not installed: apt-get install chromium"
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"]
+        )
+        yield running
+        running.close()
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from fac_jax.evaluation.page import Sound, Stage
 from fac_jax.evaluation.post_training import SHOWN, Exchange, PostTrainingReport, Preference
 from fac_jax.evaluation.report import Answer, Report
+from fac_jax.evaluation.stages import Stage
+from fac_jax.pages.page import Sound
 from fac_jax.types import PREFERENCE_TASKS
 
 RATE = 16_000

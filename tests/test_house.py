@@ -20,7 +20,7 @@ PACKAGES = ("fac_jax", "data_pipelines", "experiments")
 MAX_LINES = 400
 
 GROUND = ("fac_jax.types", "fac_jax.axes")
-FLOOR_1 = ("fac_jax.audio", "fac_jax.text", "fac_jax.layers")
+FLOOR_1 = ("fac_jax.audio", "fac_jax.text", "fac_jax.layers", "fac_jax.pages")
 FLOOR_2 = ("fac_jax.models", "fac_jax.codec")
 FLOOR_3 = ("fac_jax.losses", "fac_jax.parallel")
 PIPELINES = ("data_pipelines",)
@@ -32,14 +32,16 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.types": (),
     "fac_jax.axes": (),
     "fac_jax.launch": ("fac_jax.types",),
+    "fac_jax.values": ("fac_jax.types",),
     "fac_jax.audio": GROUND,
     "fac_jax.text": GROUND,
     "fac_jax.layers": GROUND,
+    "fac_jax.pages": GROUND,
     "fac_jax.models": GROUND + FLOOR_1,
     "fac_jax.codec": GROUND + FLOOR_1,
     "fac_jax.losses": GROUND,
     "fac_jax.parallel": GROUND + ("fac_jax.layers",),
-    "data_pipelines": GROUND + FLOOR_1 + ("fac_jax.codec", "fac_jax.launch"),
+    "data_pipelines": GROUND + FLOOR_1 + ("fac_jax.codec", "fac_jax.launch", "fac_jax.values"),
     "fac_jax.training": UP_TO_3,
     "fac_jax.checkpoint": GROUND + FLOOR_1 + FLOOR_2,
     "fac_jax.generation": UP_TO_3,

@@ -5,7 +5,8 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fac_jax.evaluation.page import Sound, Stage, render_page, write_page
+from fac_jax.evaluation.stages import Stage
+from fac_jax.pages.page import Sound, render_page, write_with_figures
 
 SHOWN = {"text_accuracy": "text-only knowledge", "spoken_accuracy": "heard, answered", "heard_accuracy": "spoken reply"}
 
@@ -92,7 +93,7 @@ def write_post_training(path: str | os.PathLike[str], report: PostTrainingReport
     Raises:
       ValueError: a metric or a loss that is not a finite number.
     """
-    write_page(path, render(report), to_json(report))
+    write_with_figures(path, render(report), to_json(report))
 
 
 def to_json(report: PostTrainingReport) -> dict[str, Any]:
@@ -112,4 +113,4 @@ def render(report: PostTrainingReport) -> str:
     alphas = list(report.sweep)
     trade = {label: (alphas, [values[name] for values in report.sweep.values()]) for name, label in SHOWN.items()}
     plot = {"name": "trade", "series": trade, "ylabel": "accuracy", "xlabel": "alpha"}
-    return render_page("post_training.html.jinja", report=report, shown=SHOWN, trade=plot)
+    return render_page("fac_jax.evaluation", "post_training.html.jinja", report=report, shown=SHOWN, trade=plot)

@@ -6,8 +6,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fac_jax.evaluation.page import Sound, Stage, render_page, write_page
+from fac_jax.evaluation.stages import Stage
 from fac_jax.evaluation.text import exact_match
+from fac_jax.pages.page import Sound, render_page, write_with_figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,7 +89,7 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
     Raises:
       ValueError: a metric or a loss that is not a finite number.
     """
-    write_page(path, render(report), to_json(report))
+    write_with_figures(path, render(report), to_json(report))
 
 
 def to_json(report: Report) -> dict[str, Any]:
@@ -118,4 +119,4 @@ def to_json(report: Report) -> dict[str, Any]:
 
 def render(report: Report) -> str:
     """The report as one HTML page."""
-    return render_page("report.html.jinja", report=report, spread=report.spread())
+    return render_page("fac_jax.evaluation", "report.html.jinja", report=report, spread=report.spread())

@@ -88,6 +88,10 @@ class Tokenizer:
         """Text of ids; special tokens are left out."""
         return self._core.decode(list(ids), skip_special_tokens=True)
 
+    def spell(self, token_id: int) -> str:
+        """One id as text, a special token too; bytes that are no whole character are U+FFFD."""
+        return self._core.decode([token_id], skip_special_tokens=False)
+
     def token_id(self, token: str) -> int:
         """Id of one token of the vocabulary.
 

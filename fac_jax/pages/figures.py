@@ -68,9 +68,21 @@ def spectrogram_png(wave: np.ndarray, rate: int) -> str:
     mel = librosa.feature.melspectrogram(
         y=wave.astype(np.float32), sr=rate, n_mels=80, n_fft=round(0.032 * rate), hop_length=round(0.01 * rate)
     )
-    decibels = librosa.power_to_db(mel, ref=np.max, top_db=70)
+    return _picture(librosa.power_to_db(mel, ref=np.max, top_db=70), -70, 0)
+
+
+def mel_png(mel: np.ndarray, loudest: float) -> str:
+    """A log-mel `[M, bins]` as the model reads it (`audio.mel`: 40 dB are 1), a PNG data URI, one value a pixel.
+
+    Its darkest colour is 70 dB below `loudest`.
+    """
+    return _picture(mel.T, loudest - 70 / 40, loudest)
+
+
+def _picture(values: np.ndarray, least: float, most: float) -> str:
+    """Values `[bins, frames]`, low bins below, as a PNG data URI."""
     out = io.BytesIO()
-    image.imsave(out, decibels, cmap="magma", vmin=-70, vmax=0, origin="lower", format="png")
+    image.imsave(out, values, cmap="magma", vmin=least, vmax=most, origin="lower", format="png")
     return _data_uri("image/png", out.getvalue())
 
 

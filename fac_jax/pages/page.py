@@ -1,4 +1,4 @@
-"""What the pages of all reports share: one template, figures and sounds inside it, files that appear complete."""
+"""What all pages share: one template, figures and sounds inside it, files that appear complete."""
 
 import dataclasses
 import json
@@ -11,7 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
-from fac_jax.evaluation import figures
+from fac_jax.pages import figures
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,34 +22,22 @@ class Sound:
     rate: int = 16_000
 
 
-@dataclasses.dataclass(frozen=True)
-class Stage:
-    """One stage of the run.
+def render_page(package: str, template: str, **values: Any) -> str:
+    """A template of a package's folder `templates` as one HTML page that needs nothing beside it.
 
-    Attributes:
-      name: "speech to text", ..
-      seconds: wall-clock time, compilation included.
-      curves: name to (steps, values), e.g. {"text loss": .., "speech loss": ..}; empty for a stage without training.
+    It may extend and import the templates of this package.
     """
-
-    name: str
-    seconds: float
-    curves: Mapping[str, figures.Series] = dataclasses.field(default_factory=dict)
-
-
-def render_page(template: str, **values: Any) -> str:
-    """A template of this package as one HTML page that needs nothing beside it."""
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("fac_jax.evaluation"),
+        loader=jinja2.ChoiceLoader([jinja2.PackageLoader(package), jinja2.PackageLoader("fac_jax.pages")]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= {
-        "curves": lambda stage: Markup(figures.curves_svg(stage.name, stage.curves, "loss")),
         "plot": lambda plot: Markup(figures.curves_svg(**plot)),
         "spectrogram": lambda sound: figures.spectrogram_png(sound.wave, sound.rate),
+        "mel": figures.mel_png,
         "flac": lambda sound: figures.audio_flac(sound.wave, sound.rate),
         "duration": duration,
         "label": label,
@@ -57,16 +45,23 @@ def render_page(template: str, **values: Any) -> str:
     return environment.get_template(template).render(figure=figure, **values)
 
 
-def write_page(path: str | os.PathLike[str], page: str, values: Mapping[str, Any]) -> None:
+def write_page(path: str | os.PathLike[str], page: str) -> None:
+    """Writes the page to `path`; it appears complete."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
+    beside.write_text(page, encoding="utf-8")
+    beside.replace(path)
+
+
+def write_with_figures(path: str | os.PathLike[str], page: str, values: Mapping[str, Any]) -> None:
     """Writes the page to `path` and its figures beside it as JSON, with the suffix `.json`; both appear complete.
 
     Raises:
       ValueError: a figure that is not a finite number.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    _write(path.with_suffix(".json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
-    _write(path, page)
+    write_page(Path(path).with_suffix(".json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
+    write_page(path, page)
 
 
 def figure(name: str, value: float) -> str:
@@ -86,9 +81,3 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s"
-
-
-def _write(path: Path, text: str) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)

@@ -1,0 +1,1 @@
+"""Pages for people: one template for all, with figures and sounds inside."""
