@@ -5,10 +5,10 @@ from pathlib import Path
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from fac_jax.launch import run, run_commands
+from fac_jax.launch import BAD_INPUT, INTERRUPTED, run, run_commands
 from fac_jax.types import InputError
 
-__all__ = ["config", "run", "run_commands"]
+__all__ = ["BAD_INPUT", "INTERRUPTED", "config", "run", "run_commands"]
 
 
 def config(flag: flags.FlagHolder[ConfigDict]) -> ConfigDict:

@@ -1,20 +1,23 @@
 """A recipe, a model and the stages that train it, run in order in a workdir.
 
 WORKDIR/config.json                  what was asked for (`claim`)
+WORKDIR/training.lock                held by the process that trains
 WORKDIR/STAGE/metrics.jsonl          loss curve; tensorboard/ beside it
 WORKDIR/STAGE/checkpoints/STEP/      while it runs
 WORKDIR/STAGE/model/                 once it is finished
 """
 
+import contextlib
 import dataclasses
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from filelock import FileLock, Timeout
 
 from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, load_params
 from fac_jax.checkpoint.store import CheckpointStore
@@ -73,18 +76,35 @@ def run_recipe(
       folder of the last stage's model.
 
     Raises:
-      InputError: a stage names a start that is not before it, or a model there has another shape; or see `train`.
+      InputError: a stage names a start that is not before it, or a model there has another shape; another process
+        trains in the workdir; or see `train`.
     """
     starts = start_folders(recipe, workdir)
-    for order, stage in enumerate(recipe.stages):
-        if not (workdir / stage.name / MODEL).is_dir():
-            params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
-            if stage.steps:
-                params = _trained(recipe.model, stage, params, workdir / stage.name, make_data)
-            origin = {"stage": stage.name, "order": order, "steps": stage.steps}
-            export_model(workdir / stage.name / MODEL, params, recipe.model, origin, assets)
-            finished(stage)
+    with _alone(workdir):
+        for order, stage in enumerate(recipe.stages):
+            if not (workdir / stage.name / MODEL).is_dir():
+                params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
+                if stage.steps:
+                    params = _trained(recipe.model, stage, params, workdir / stage.name, make_data)
+                origin = {"stage": stage.name, "order": order, "steps": stage.steps}
+                export_model(workdir / stage.name / MODEL, params, recipe.model, origin, assets)
+                finished(stage)
     return workdir / recipe.stages[-1].name / MODEL
+
+
+@contextlib.contextmanager
+def _alone(workdir: Path) -> Iterator[None]:
+    """Holds the workdir; the lock goes with the process, however that ends.
+
+    Raises:
+      InputError: another process holds it.
+    """
+    workdir.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(workdir / "training.lock", blocking=False):
+            yield
+    except Timeout:
+        raise InputError(f"{workdir}: another process trains there; wait for it or take another --workdir") from None
 
 
 def start_folders(recipe: Recipe, workdir: Path) -> list[Path | None]:

@@ -16,7 +16,7 @@ from fac_jax.types import IGNORE
 def test_stages_know_how_many_rows_are_spoken() -> None:
     config = quickstart.get_config()
     spoken = {stage.name: stage.spoken_rows for stage in stages(config)}
-    assert spoken == {"text_pretraining": None, "pre_alignment": 8, "stage1": 18, "merge": None, "stage2": 18}
+    assert spoken == {"text": None, "ears": None, "listen": None, "speak": 17}
 
 
 def test_spoken_rows_lie_first_whatever_the_order_of_the_mixture(

@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import toy_training
+from filelock import FileLock
 from toy_training import MODEL, ROWS, ToyData, make_batch, recipe, stage, warmup
 
 from experiments import launch
@@ -73,6 +74,12 @@ def test_a_stage_starts_from_the_model_before_it(uninterrupted: Path, params: Pa
     assert not same_trees(start["encoder"], params["encoder"])
     loss, _ = jax.jit(lambda p, b: sft_loss(FunAudioChat(MODEL), p, b, 1.0, 1.0, 256))(start, make_batch(0))
     assert read_curve(uninterrupted / "joint")[0]["loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_two_processes_do_not_train_in_one_workdir(tmp_path: Path) -> None:
+    with FileLock(tmp_path / "training.lock"), pytest.raises(InputError, match="another process trains there"):
+        run(tmp_path)
+    run(tmp_path)  # the lock went with its holder
 
 
 def test_finished_stages_are_skipped(uninterrupted: Path) -> None:
