@@ -6,7 +6,8 @@ python -m experiments.train --config experiments/configs/recipe_toy.py --workdir
 Two thirds of the facts (capitals, colours, ..) are text pre-training's alone: no later stage has a row of them, and
 text-only knowledge is measured on them. Learning rates keep the published ratios: a cosine to a tenth, and stage 2 at
 a tenth of stage 1. Both stages learn from the training pairs' sounds what DPO will ask for in other words
-(`data_pipelines/worlds/capabilities.py`). Times and results stand in docs/results.md.
+(`data_pipelines/worlds/capabilities.py`). Its settings are being tuned: see the
+state in the README.
 """
 
 from ml_collections import ConfigDict, FieldReference
@@ -20,7 +21,7 @@ STEPS = {"text_pretraining": 500, "pre_alignment": 400, "stage1": 600, "stage2":
 def get_config() -> ConfigDict:
     """Seven stages; `control` is stage 2 without the merge before it."""
     seed = FieldReference(0)  # of the world, the codec and every stage: --config.seed changes all
-    talk = {**TALK, "text_rehearsed": 3, "text_qa": 1, "text_statements": 1, **CAPABLE}
+    talk = {**TALK, "text_rehearsed": 8, "text_qa": 1, "text_statements": 1, **CAPABLE}
     stages = core_cocktail(seed, STEPS, talk)
     preference = {
         "kind": "sigmoid",
