@@ -38,9 +38,11 @@ def run_commands(commands: Mapping[str, Callable[..., None]]) -> None:
 
 
 def _taken(main: Callable[..., None], words: Sequence[str], name: str) -> Sequence[str]:
-    """The words, if there are as many as `main` has parameters."""
-    wanted = [parameter.upper() for parameter in inspect.signature(main).parameters]
-    if len(words) > len(wanted):
+    """The words, if there are as many as `main` has parameters; `*words` takes one or more."""
+    parameters = inspect.signature(main).parameters.values()
+    wanted = [parameter.name.upper() for parameter in parameters]
+    some = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    if len(words) > len(wanted) and not some:
         _refuse(f"unexpected argument {words[len(wanted)]}; options are written --name=value")
     if len(words) < len(wanted):
         _refuse(f"{wanted[len(words)]} is missing: {name}{' '.join(wanted)}")
