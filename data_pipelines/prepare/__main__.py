@@ -7,14 +7,13 @@ The same command goes on where it stopped. Exit code 0 when all rows were read, 
 that cannot be read, or a folder that was prepared otherwise.
 """
 
-import re
 from pathlib import Path
 
 from absl import flags
 
 from data_pipelines.importers.registry import FORMATS, guess
 from data_pipelines.prepare import cluster, local
-from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source
+from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source, splits
 from data_pipelines.prepare.word_errors import SCORINGS, WordFilter
 from data_pipelines.validate import ROLES, S3_UNITS
 from fac_jax import launch
@@ -37,8 +36,6 @@ _SCORING = flags.DEFINE_enum("scoring", "english", list(SCORINGS), "how texts ar
 _PROCESSES = flags.DEFINE_integer("processes", 1, "processes that work at a time", lower_bound=1)
 _BEAM = flags.DEFINE_string("beam", None, 'prepare with Apache Beam: its options, "--runner=DirectRunner"')
 
-SPLIT = re.compile(r"([a-z][a-z0-9_]*)(?:=([0-9]{1,9}))?")
-
 
 def main(*source: str) -> None:
     """Prepares the rows of every SOURCE."""
@@ -60,20 +57,6 @@ def main(*source: str) -> None:
     print(card)
 
 
-def splits(words: list[str]) -> tuple[tuple[str, int], ...]:
-    """Names and weights out of `train=98`.
-
-    Raises:
-      InputError: a name or a weight is none, or a name comes twice.
-    """
-    found = [SPLIT.fullmatch(word) for word in words]
-    named = tuple((match[1], int(match[2] or 1)) for match in found if match)
-    names = {name for name, weight in named if weight and name != "all"}
-    if not words or len(names) < len(words):
-        raise InputError(f"--split={','.join(words)}: write names with weights above 0, as train=98,dev=2; not all")
-    return named
-
-
 def _source(path: str) -> Source:
     if not Path(path).exists():
         raise InputError(f"{path}: no such file or folder")
@@ -84,14 +67,15 @@ def _source(path: str) -> Source:
 
 
 def _words() -> WordFilter | None:
-    if (_MAX_WER.value is None) != (_RECOGNISER.value is None):
+    recogniser, most = _RECOGNISER.value, _MAX_WER.value
+    if (most is None) != (recogniser is None):
         raise InputError("--max_wer and --recogniser go together: say both or none")
     unknown = [who for who in _SYNTHESISED.value if who not in ROLES]
     if unknown:
         raise InputError(f"--synthesised={unknown[0]}: known: {', '.join(ROLES)}")
-    if _RECOGNISER.value is None:
+    if recogniser is None or most is None:
         return None
-    return WordFilter(_RECOGNISER.value, _MAX_WER.value, tuple(_SYNTHESISED.value), _SCORING.value)
+    return WordFilter(recogniser, most, tuple(_SYNTHESISED.value), _SCORING.value)
 
 
 if __name__ == "__main__":

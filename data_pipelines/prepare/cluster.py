@@ -6,6 +6,7 @@ Every worker must see the sources, their audio files, the codec and the output u
 import contextlib
 import functools
 import hashlib
+import importlib.util
 import io
 import json
 import shutil
@@ -117,12 +118,9 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: S
 
 
 def _beam() -> Any:
-    try:
-        return tfds.core.lazy_imports.apache_beam
-    except ImportError:
-        raise InputError(
-            "--beam needs Apache Beam, in an environment of its own: pip install 'fac_jax[beam]'"
-        ) from None
+    if importlib.util.find_spec("apache_beam") is None:
+        raise InputError("--beam needs Apache Beam, in an environment of its own: pip install 'fac_jax[beam]'")
+    return tfds.core.lazy_imports.apache_beam
 
 
 @functools.lru_cache(maxsize=1)

@@ -19,7 +19,7 @@ from data_pipelines.prepare.bar import Advance, passing, shown
 from data_pipelines.prepare.card import Card, finish
 from data_pipelines.prepare.plan import Placed, Plan, Repeats, claim, manifest, placed, split_of, survey
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
-from data_pipelines.prepare.shards import Report, Shard, describe, finished, write_shard
+from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
 from data_pipelines.prepare.tally import Tally
 from fac_jax.types import InputError
 
@@ -41,6 +41,8 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
     """
     tools = load(settings)
     plan = survey(sources, settings, passing("reading", known_rows(sources)))
+    if not any(plan.rows.values()):
+        raise InputError(f"{', '.join(source.path for source in sources)}: no row there")
     claim(out, manifest(sources, settings, plan, WAY))
     reports: list[Report] = []
     total = sum(plan.rows.values())
@@ -55,6 +57,7 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
     refused = [line for report in reports for line in report.refused]
     checksums = {report.shard.name: report.checksum for report in reports}
     card = finish(out, counts, refused, checksums, sum(report.bytes for report in reports), tools)
+    sweep(out)
     describe(out, reports)
     return card
 

@@ -176,15 +176,17 @@ def claim(out: Path, made_of: Mapping[str, Any]) -> None:
     file = out / MANIFEST
     try:
         out.mkdir(parents=True, exist_ok=True)
-        if not file.is_file():
-            others = sorted(found.name for found in out.iterdir() if not found.name.startswith("."))
-            if others:
-                raise InputError(f"{out}: holds {others[0]} and no {MANIFEST}: give an --out of its own")
+        others = sorted(found.name for found in out.iterdir() if not found.name.startswith("."))
+        if not others:
             write(file, json.dumps(made_of, indent=1, ensure_ascii=False))
             return
-        there = json.loads(file.read_text(encoding="utf-8"))
+        told = file.read_bytes() if MANIFEST in others else None
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from None
+    if told is None:
+        raise InputError(f"{out}: holds {others[0]} and no {MANIFEST}: give an --out of its own")
+    try:
+        there = json.loads(told)
     except ValueError:
         raise InputError(f"{file}: is damaged: give another --out") from None
     differ = list(_differences("", there, made_of))

@@ -57,5 +57,7 @@ def read_prepared(folder: str | os.PathLike[str], split: str) -> PreparedRecords
         raise InputError(f"{folder}: prepared under schema {stored}, this version reads {VERSION}: prepare it again")
     if split not in builder.info.splits:
         raise InputError(f"{folder}: no split {split!r}; it has {', '.join(builder.info.splits)}")
+    if not builder.info.splits[split].num_examples:  # which tfds does not read
+        return PreparedRecords(())
     rows = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
     return PreparedRecords(rows)

@@ -2,6 +2,8 @@
 
 import dataclasses
 import hashlib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +11,9 @@ from data_pipelines.prepare.word_errors import Judge, WordFilter
 from data_pipelines.validate import S3_UNITS, EstimatedText, Limits
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import InputError
 
+SPLIT: Final = re.compile(r"([a-z][a-z0-9_]*)(?:=([0-9]{1,9}))?")
 ROWS_PER_SHARD: Final = 512  # of 15 s each about 130 MB
 
 
@@ -66,6 +70,20 @@ class Tools:
     limits: Limits
     codec: Codec | None
     judge: Judge | None
+
+
+def splits(words: Sequence[str]) -> tuple[tuple[str, int], ...]:
+    """Names and weights out of `train=98`.
+
+    Raises:
+      InputError: a name or a weight is none, or a name comes twice.
+    """
+    found = [SPLIT.fullmatch(word) for word in words]
+    named = tuple((match[1], int(match[2] or 1)) for match in found if match)
+    names = {name for name, weight in named if weight and name != "all"}
+    if not words or len(names) < len(words):
+        raise InputError(f"--split={','.join(words)}: write names with weights above 0, as train=98,dev=2; not all")
+    return named
 
 
 def load(settings: Settings) -> Tools:

@@ -67,7 +67,7 @@ def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -
       InputError: see `rows.prepare`.
     """
     columns = features()
-    serializer = ExampleSerializer(columns.get_serialized_info())
+    serializer = ExampleSerializer(columns.get_serialized_info())  # pyright: ignore[reportArgumentType]
     beside = out / f".{shard.name}.{os.getpid()}.part"
     counts: Tally = Counter()
     refused: list[tuple[list[int], dict[str, Any]]] = []
@@ -78,7 +78,8 @@ def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -
             if isinstance(row, Bad):
                 refused.append((list(place), entry(row)))
             else:
-                writer.write(serializer.serialize_example(columns.encode_example(to_columns(row))))
+                example = serializer.get_tf_example(columns.encode_example(to_columns(row)))
+                writer.write(example.SerializeToString(deterministic=True))  # else by the process's hash seed
                 written += 1
         writer.close()
         with beside.open("rb") as file:
@@ -103,6 +104,12 @@ def finished(out: Path, shard: Shard) -> Report | None:
         return None
 
 
+def sweep(out: Path) -> None:
+    """Removes what a killed run left unfinished; to be called when all shards are finished."""
+    for left in (*out.glob(f".{NAME}-*.part"), *out.glob(f"{REPORTS}/.*.part")):
+        left.unlink(missing_ok=True)
+
+
 def describe(out: Path, reports: Sequence[Report]) -> None:
     """Writes what tfds needs to know of finished shards, given by split and number; `INFO` comes last."""
     splits: dict[str, list[Report]] = {}
@@ -111,6 +118,8 @@ def describe(out: Path, reports: Sequence[Report]) -> None:
     beside = out / f".{os.getpid()}.part"
     beside.mkdir(exist_ok=True)
     try:
+        for report in reports:  # tfds looks for the files beside their description
+            (beside / report.shard.name).symlink_to((out / report.shard.name).resolve())
         infos = [
             tfds.core.SplitInfo(
                 name=split,
@@ -131,7 +140,7 @@ def describe(out: Path, reports: Sequence[Report]) -> None:
             description=DESCRIPTION,
             check_data=False,
         )
-        for file in sorted(beside.iterdir(), key=lambda file: file.name == INFO):
+        for file in sorted(beside.glob("*.json"), key=lambda file: file.name == INFO):
             file.replace(out / file.name)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -146,4 +155,4 @@ def _prepared(rows: Sequence[Placed], tools: Tools) -> Iterator[tuple[Placed, An
 def _save(out: Path, report: Report) -> None:
     told = {name: value for name, value in vars(report).items() if name != "shard"}
     (out / REPORTS).mkdir(exist_ok=True)
-    write(out / REPORTS / f"{report.shard.name}.json", json.dumps(told, ensure_ascii=False, sort_keys=True))
+    write(out / REPORTS / f"{report.shard.name}.json", json.dumps(told, ensure_ascii=False))
