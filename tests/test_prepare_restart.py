@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from toy_world import UNITS
@@ -19,6 +20,7 @@ from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source, splits
 from data_pipelines.prepare.word_errors import WordFilter
+from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -168,8 +170,19 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
         folder = tmp_path / name[:3]
         folder.mkdir()
         (folder / name).write_text("{")
+        (folder / "shards").mkdir()
         with pytest.raises(InputError, match=told):
             prepare(given, folder, SETTINGS, 1)
+
+
+def test_a_folder_without_a_finished_shard_holds_nothing(tmp_path: Path) -> None:
+    audio = [json.dumps({"text": "hello", "ref_path": "a.wav"})]
+    given, out = data(tmp_path, [release_row("say it", PLACEHOLDER, audio=audio)]), tmp_path / "out"
+    with pytest.raises(InputError, match="a reply is speech without tokens; say --codec=FOLDER"):
+        prepare(given, out, Settings(), 1)
+    codec = UnitCodec.fit([np.random.default_rng(0).normal(0, 0.1, 16_000)], UnitCodecConfig(units=4))
+    codec.save(tmp_path / "codec")
+    assert prepare(given, out, Settings(codec=str(tmp_path / "codec")), 1).values["rows"] == {"train": 1}
 
 
 def test_rows_without_ids_in_files_of_one_name_are_not_taken_for_repetitions(tmp_path: Path) -> None:

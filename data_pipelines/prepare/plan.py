@@ -177,7 +177,7 @@ def claim(out: Path, made_of: Mapping[str, Any]) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
         others = sorted(found.name for found in out.iterdir() if not found.name.startswith("."))
-        if not others:
+        if others in ([], [MANIFEST]):  # nothing is finished yet
             write(file, json.dumps(made_of, indent=1, ensure_ascii=False))
             return
         told = file.read_bytes() if MANIFEST in others else None

@@ -126,7 +126,10 @@ def describe(out: Path, reports: Sequence[Report]) -> None:
                 shard_lengths=[report.rows for report in found],
                 num_bytes=sum(report.bytes for report in found),
                 filename_template=tfds.core.ShardedFileTemplate(
-                    dataset_name=NAME, split=split, filetype_suffix="array_record", data_dir=beside
+                    dataset_name=NAME,
+                    split=split,
+                    filetype_suffix="array_record",
+                    data_dir=beside,  # pyright: ignore[reportArgumentType]  (tfds takes any path)
                 ),
             )
             for split, found in splits.items()
