@@ -9,8 +9,10 @@ STAMP := .venv/.installed
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 TORCH_BIN := .venv-torch/bin
 TORCH_STAMP := .venv-torch/.installed
+BEAM_BIN := .venv-beam/bin
+BEAM_STAMP := .venv-beam/.installed
 
-.PHONY: install quickstart recipe test test-slow test-browser test-torch benchmark lint format clean
+.PHONY: install quickstart recipe test test-slow test-browser test-torch test-beam benchmark lint format clean
 
 install: $(STAMP)
 
@@ -45,6 +47,16 @@ $(TORCH_STAMP): requirements.txt pyproject.toml
 test-torch: $(TORCH_STAMP)
 	$(TORCH_BIN)/python -m pytest -q tests/pytorch/transformers_parity.py
 
+# Apache Beam holds protobuf and pyarrow back.
+$(BEAM_STAMP): requirements.txt pyproject.toml
+	@echo "Installing into .venv-beam"
+	test -x $(BEAM_BIN)/python || $(PYTHON) -m venv .venv-beam
+	$(BEAM_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[beam]' 'pytest>=9,<10'
+	@touch $@
+
+test-beam: $(BEAM_STAMP)
+	$(BEAM_BIN)/python -m pytest -q tests/beam/direct_runner.py
+
 benchmark: $(STAMP)
 	$(BIN)/python -m experiments.benchmark
 
@@ -58,4 +70,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-torch .cache .pytest_cache .ruff_cache build dist *.egg-info runs
+	rm -rf .venv .venv-torch .venv-beam .cache .pytest_cache .ruff_cache build dist *.egg-info runs

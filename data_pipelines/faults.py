@@ -31,6 +31,7 @@ class Cause(enum.StrEnum):
     TOO_LONG = "too_long"
     UNKNOWN_TASK = "unknown_task"
     UNLIKE_REPLIES = "unlike_replies"
+    WORD_ERRORS = "word_errors"
 
     @property
     def meaning(self) -> str:
@@ -60,6 +61,7 @@ _MEANINGS: Final[dict[Cause, str]] = {
     Cause.TOO_LONG: "the conversation does not fit the context",
     Cause.UNKNOWN_TASK: "the preference task is not known",
     Cause.UNLIKE_REPLIES: "of a pair's replies one is spoken and one is not, or they are the same",
+    Cause.WORD_ERRORS: "a recogniser does not hear the words that were to be spoken",
 }
 
 

@@ -38,11 +38,11 @@ def run_commands(commands: Mapping[str, Callable[..., None]]) -> None:
 
 
 def _taken(main: Callable[..., None], words: Sequence[str], name: str) -> Sequence[str]:
-    """The words, if there are as many as `main` has parameters, or, where it takes `*words`, at least one for each."""
-    parameters = inspect.signature(main).parameters
-    wanted = [name.upper() for name in parameters]
-    endless = any(parameter.kind is inspect.Parameter.VAR_POSITIONAL for parameter in parameters.values())
-    if len(words) > len(wanted) and not endless:
+    """The words, if there are as many as `main` has parameters; `*words` takes one or more."""
+    parameters = inspect.signature(main).parameters.values()
+    wanted = [parameter.name.upper() for parameter in parameters]
+    some = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
+    if len(words) > len(wanted) and not some:
         _refuse(f"unexpected argument {words[len(wanted)]}; options are written --name=value")
     if len(words) < len(wanted):
         _refuse(f"{wanted[len(words)]} is missing: {name}{' '.join(wanted)}")

@@ -1,0 +1,82 @@
+"""Prepares rows for training: checked, tokenised, encoded as FLAC, written as array_record shards.
+
+    python -m data_pipelines.prepare SOURCE.. --out DIR [--format F] [--codec FOLDER] [--tokenizer FOLDER]
+        [--processes N] [--split train=98,dev=2] [--max_wer 0.1 --recogniser module:function]
+
+The same command goes on where it stopped. Exit code 0 when all rows were read, however many are bad; 2 for a source
+that cannot be read, or a folder that was prepared otherwise.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from data_pipelines.importers.registry import FORMATS, guess
+from data_pipelines.prepare import cluster, local
+from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source, splits
+from data_pipelines.prepare.word_errors import SCORINGS, WordFilter
+from data_pipelines.validate import ROLES, S3_UNITS
+from fac_jax import launch
+from fac_jax.types import InputError
+
+_OUT = flags.DEFINE_string("out", None, "folder of the shards", required=True)
+_FORMAT = flags.DEFINE_string("format", None, f"one of {', '.join(FORMATS)}; left out, it is told by each source")
+_ROOT = flags.DEFINE_string("audio_root", None, "where audio paths start; left out, the folder of each source")
+_CODEC = flags.DEFINE_string("codec", None, "folder of the codec, for spoken replies without tokens")
+_TOKENIZER = flags.DEFINE_string("tokenizer", None, "tokenizer.json or its folder; left out, lengths are estimated")
+_SPLIT = flags.DEFINE_list("split", "train", "names of splits, with =WEIGHT where there are several")
+_SHARD = flags.DEFINE_integer("rows_per_shard", ROWS_PER_SHARD, "rows read for a shard", lower_bound=1)
+_CONTEXT = flags.DEFINE_integer("context", 2048, "most LLM positions of a conversation", lower_bound=1)
+_UNITS = flags.DEFINE_integer("units", S3_UNITS, "ids of the codec, where no --codec is given", lower_bound=1)
+_GROUP_SIZE = flags.DEFINE_integer("group_size", 5, "speech tokens of a LLM position", lower_bound=1)
+_MAX_WER = flags.DEFINE_float("max_wer", None, "word error rate above which a row is dropped", lower_bound=0.0)
+_RECOGNISER = flags.DEFINE_string("recogniser", None, "module:function, waves -> texts; with --max_wer")
+_SYNTHESISED = flags.DEFINE_list("synthesised", ",".join(ROLES), "whose speech is judged by --max_wer")
+_SCORING = flags.DEFINE_enum("scoring", "english", list(SCORINGS), "how texts are cut into words for --max_wer")
+_PROCESSES = flags.DEFINE_integer("processes", 1, "processes that work at a time", lower_bound=1)
+_BEAM = flags.DEFINE_string("beam", None, 'prepare with Apache Beam: its options, "--runner=DirectRunner"')
+
+
+def main(*source: str) -> None:
+    """Prepares the rows of every SOURCE."""
+    settings = Settings(
+        splits=splits(_SPLIT.value),
+        rows_per_shard=_SHARD.value,
+        context=_CONTEXT.value,
+        units=_UNITS.value,
+        group_size=_GROUP_SIZE.value,
+        codec=_CODEC.value,
+        tokenizer=_TOKENIZER.value,
+        words=_words(),
+    )
+    sources = [_source(path) for path in source]
+    if _BEAM.value is None:
+        card = local.prepare(sources, Path(_OUT.value), settings, _PROCESSES.value)
+    else:
+        card = cluster.prepare(sources, Path(_OUT.value), settings, _BEAM.value.split())
+    print(card)
+
+
+def _source(path: str) -> Source:
+    if not Path(path).exists():
+        raise InputError(f"{path}: no such file or folder")
+    name = guess(Path(path)) if _FORMAT.value is None else _FORMAT.value
+    if name not in FORMATS:
+        raise InputError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
+    return Source(path, name, _ROOT.value)
+
+
+def _words() -> WordFilter | None:
+    recogniser, most = _RECOGNISER.value, _MAX_WER.value
+    if (most is None) != (recogniser is None):
+        raise InputError("--max_wer and --recogniser go together: say both or none")
+    unknown = [who for who in _SYNTHESISED.value if who not in ROLES]
+    if unknown:
+        raise InputError(f"--synthesised={unknown[0]}: known: {', '.join(ROLES)}")
+    if recogniser is None or most is None:
+        return None
+    return WordFilter(recogniser, most, tuple(_SYNTHESISED.value), _SCORING.value)
+
+
+if __name__ == "__main__":
+    launch.run(main, interrupted="finished shards are kept; the same command goes on")

@@ -1,0 +1,161 @@
+"""Preparation on one machine: processes make shards; those that are finished are kept."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Final
+
+from threadpoolctl import threadpool_limits
+
+from data_pipelines.importers.registry import count
+from data_pipelines.prepare.bar import Advance, passing, shown
+from data_pipelines.prepare.card import Card, finish
+from data_pipelines.prepare.plan import Placed, Plan, Repeats, claim, manifest, placed, split_of, survey
+from data_pipelines.prepare.settings import Settings, Source, Tools, load
+from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
+from data_pipelines.prepare.tally import Tally
+from fac_jax.types import InputError
+
+AHEAD: Final = 2  # shards read for every process, so that none waits
+WAY: Final = "processes"
+
+
+def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes: int) -> Card:
+    """Writes the rows of all sources into a folder; what a run before has finished is kept.
+
+    Args:
+      sources: files and folders.
+      out: folder of shards, manifest, quarantine and card.
+      settings: what the result depends on, besides the rows.
+      processes: that work at a time; the result does not depend on it.
+
+    Raises:
+      InputError: a source cannot be read, the folder holds something else, or a row needs a codec that is not given.
+    """
+    tools = load(settings)
+    plan = survey(sources, settings, passing("reading", known_rows(sources)))
+    if not any(plan.rows.values()):
+        raise InputError(f"{', '.join(source.path for source in sources)}: no row there")
+    claim(out, manifest(sources, settings, plan, WAY))
+    reports: list[Report] = []
+    total = sum(plan.rows.values())
+    with shown("preparing", total) as advance:
+        todo = _todo(sources, out, settings, plan, tools, reports, advance)
+        for report in _made(out, todo, settings, tools, processes):
+            reports.append(report)
+            advance(_read(report))
+    order = {name: number for number, (name, _) in enumerate(settings.splits)}
+    reports.sort(key=lambda report: (order[report.shard.split], report.shard.index))
+    counts: Tally = sum((report.counts for report in reports), Counter())
+    refused = [line for report in reports for line in report.refused]
+    checksums = {report.shard.name: report.checksum for report in reports}
+    card = finish(out, counts, refused, checksums, sum(report.bytes for report in reports), tools)
+    sweep(out)
+    describe(out, reports)
+    return card
+
+
+def known_rows(sources: Sequence[Source]) -> int | None:
+    """Rows of all sources; None where only reading tells."""
+    counts = [count(Path(source.path)) for source in sources]
+    return None if None in counts else sum(found for found in counts if found is not None)
+
+
+def _read(report: Report) -> int:
+    return report.rows + len(report.refused)
+
+
+def _todo(
+    sources: Sequence[Source],
+    out: Path,
+    settings: Settings,
+    plan: Plan,
+    tools: Tools,
+    reports: list[Report],
+    advance: Advance,
+) -> Iterator[tuple[Shard, list[Placed]]]:
+    """Shards that are to be made, with their rows; reports of the others go to `reports`."""
+    size = settings.rows_per_shard
+    of = {split: -(-rows // size) for split, rows in plan.rows.items()}
+    waiting: dict[str, list[Placed]] = defaultdict(list)
+    made: dict[str, int] = defaultdict(int)
+    left = dict(plan.rows)
+    kept = Repeats(plan.repeated, tools.limits)
+    for place, row in placed(sources):
+        split = split_of(row, settings.splits)
+        waiting[split].append((place, kept(row)))
+        left[split] -= 1
+        if len(waiting[split]) < size and left[split]:
+            continue
+        shard = Shard(split, made[split], of[split])
+        made[split] += 1
+        rows = waiting.pop(split)
+        report = finished(out, shard)
+        if report is None:
+            yield shard, rows
+        else:
+            reports.append(report)
+            advance(_read(report))
+    if any(left.values()):
+        raise InputError("the sources changed while they were read: run the same command again")
+
+
+def _made(
+    out: Path, todo: Iterator[tuple[Shard, list[Placed]]], settings: Settings, tools: Tools, processes: int
+) -> Iterator[Report]:
+    if processes == 1:
+        with threadpool_limits(1):
+            for shard, rows in todo:
+                yield write_shard(out, shard, rows, tools)
+        return
+    spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
+    with ProcessPoolExecutor(processes, spawn, _start, (settings,)) as pool:
+        try:
+            yield from _pooled(pool, out, todo, processes * AHEAD)
+        except BrokenProcessPool:
+            raise InputError(
+                "a process died, perhaps for want of memory: the same command goes on; take less --processes"
+            ) from None
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _pooled(pool: Executor, out: Path, todo: Iterator[tuple[Shard, list[Placed]]], most: int) -> Iterator[Report]:
+    running: set[Future[Report]] = set()
+    for shard, rows in todo:
+        running.add(pool.submit(_work, out, shard, rows))
+        while len(running) >= most:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            yield from (future.result() for future in done)
+    while running:
+        done, running = wait(running, return_when=FIRST_COMPLETED)
+        yield from (future.result() for future in done)
+
+
+_loaded: list[Tools] = []  # of a process of the pool
+
+
+def _start(settings: Settings) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threadpool_limits(1)  # processes share the cores; and sums do not depend on their number
+    _loaded.append(load(settings))
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed leaves processes behind that wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    multiprocessing.connection.wait([parent.sentinel])
+    os._exit(1)
+
+
+def _work(out: Path, shard: Shard, rows: list[Placed]) -> Report:
+    return write_shard(out, shard, rows, _loaded[0])

@@ -1,0 +1,229 @@
+"""What is to be made of which rows: the sources read once, and the manifest that a folder is held to."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import numpy as np
+
+from data_pipelines.faults import Bad, Cause
+from data_pipelines.importers.registry import read
+from data_pipelines.importers.rows import unnamed
+from data_pipelines.prepare.settings import Settings, Source, digest
+from data_pipelines.records import SCHEMA_VERSION, Audio, Message, Record
+from data_pipelines.validate import Limits, validate
+from fac_jax.types import InputError
+
+MANIFEST: Final = "manifest.json"
+DEPTH: Final = 16  # bytes of a checksum
+Place: TypeAlias = tuple[int, int]  # of a row: its source, and its number there
+Placed: TypeAlias = tuple[Place, Record | Bad]
+Watch: TypeAlias = Callable[[Iterator[Placed]], Iterable[Placed]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What the sources hold.
+
+    Attributes:
+      checksums: of the rows of every source, with the sizes of their audio files.
+      rows: by split.
+      repeated: ids that several rows have.
+    """
+
+    checksums: tuple[str, ...]
+    rows: Mapping[str, int]
+    repeated: frozenset[str]
+
+
+class Repeats:
+    """Of rows with the same id the first good one is kept."""
+
+    def __init__(self, repeated: Iterable[str], limits: Limits) -> None:
+        """Takes the ids that come several times."""
+        self._open, self._limits = set(repeated), limits
+        self._settled: set[str] = set()
+
+    def __call__(self, row: Record | Bad) -> Record | Bad:
+        """The row, or that a good one came before it; rows are given in their order."""
+        if isinstance(row, Record) and row.id in self._settled:
+            return Bad(Cause.DUPLICATE_ID, f"id {row.id}", row.file, row.line, row.id)
+        if isinstance(row, Record) and row.id in self._open:
+            (checked,) = validate([row], self._limits)
+            if isinstance(checked, Record):
+                self._settled.add(row.id)
+        return row
+
+
+def placed(sources: Sequence[Source]) -> Iterator[Placed]:
+    """The rows of all sources in their order, each with its place.
+
+    Raises:
+      InputError: a source cannot be read.
+    """
+    for number, source in enumerate(sources):
+        yield from placed_of(number, source)
+
+
+def placed_of(number: int, source: Source) -> Iterator[Placed]:
+    """The rows of one source, the `number`-th; raises as `placed`."""
+    for row, found in enumerate(read(source.path, source.format, source.root)):
+        yield (number, row), found
+
+
+def refuse_unnamed(row: Record | Bad) -> None:
+    """Of rows with the same id none may have it for want of its own: they would be taken for repetitions.
+
+    Raises:
+      InputError: it has.
+    """
+    if isinstance(row, Record) and row.id == unnamed(Path(row.file), row.line):
+        raise InputError(
+            f"{row.file}:{row.line}: another file of this name has rows without id too, or the id {row.id}: "
+            "rename one of the files, or give the rows ids"
+        )
+
+
+def split_of(row: Record | Bad, splits: Sequence[tuple[str, int]]) -> str:
+    """The split of a row, by its id alone; a row that is refused before it is a record counts to the first."""
+    if isinstance(row, Bad):
+        return splits[0][0]
+    total = sum(weight for _, weight in splits)
+    drawn = int.from_bytes(hashlib.sha256(_encoded(row.id)).digest()[:8]) % total
+    for name, weight in splits:
+        if drawn < weight:
+            return name
+        drawn -= weight
+    raise AssertionError("weights do not add up to their sum")
+
+
+def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
+    """Reads all rows once, not their audio files.
+
+    Args:
+      sources: files and folders.
+      settings: names the splits.
+      watch: passes the rows on, and shows that they pass.
+
+    Raises:
+      InputError: a source cannot be read, or rows without ids in files of one name would get the same ids.
+    """
+    sums = [hashlib.sha256() for _ in sources]
+    rows = {name: 0 for name, _ in settings.splits}
+    seen: set[bytes] = set()
+    repeated: set[str] = set()
+    for (source, _), row in watch(placed(sources)):
+        sums[source].update(fingerprint(row))
+        rows[split_of(row, settings.splits)] += 1
+        if isinstance(row, Bad):
+            continue
+        name = hashlib.sha256(_encoded(row.id)).digest()[:DEPTH]
+        if name in seen:
+            refuse_unnamed(row)
+            repeated.add(row.id)
+        seen.add(name)
+    return Plan(tuple(found.hexdigest()[: 2 * DEPTH] for found in sums), rows, frozenset(repeated))
+
+
+def fingerprint(row: Record | Bad) -> bytes:
+    """A checksum of everything a row says, of samples and bytes in it, and of the sizes of its audio files."""
+    whole = hashlib.sha256()
+
+    def add(value: Any) -> None:
+        if isinstance(value, Record | Message | Audio | Bad) or dataclasses.is_dataclass(value):
+            for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]  (an instance)
+                add(getattr(value, field.name))
+        elif isinstance(value, tuple):
+            whole.update(f"({len(value)}".encode())
+            for one in value:
+                add(one)
+        else:
+            data = value if isinstance(value, bytes) else _plain(value)
+            whole.update(f"{type(value).__name__}{len(data)}:".encode() + data)
+
+    add(row)
+    for audio in () if isinstance(row, Bad) else row.audios:
+        add(_size(audio.path))
+    return whole.digest()
+
+
+def manifest(sources: Sequence[Source], settings: Settings, plan: Plan, way: str) -> dict[str, Any]:
+    """Everything that the shards depend on, JSON-able; `way` names how they are written."""
+    told = {
+        **dataclasses.asdict(settings),
+        "codec": digest(settings.codec),
+        "tokenizer": digest(settings.tokenizer),
+        "sources": [
+            {**dataclasses.asdict(source), "checksum": checksum}
+            for source, checksum in zip(sources, plan.checksums, strict=True)
+        ],
+        "schema": SCHEMA_VERSION,
+        "way": way,
+    }
+    return json.loads(json.dumps(told))
+
+
+def claim(out: Path, made_of: Mapping[str, Any]) -> None:
+    """Makes the folder for what the manifest says, or finds that it is there for just that.
+
+    Raises:
+      InputError: it holds something else, or cannot be made; names what differs.
+    """
+    file = out / MANIFEST
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        others = sorted(found.name for found in out.iterdir() if not found.name.startswith("."))
+        if others in ([], [MANIFEST]):  # nothing is finished yet
+            write(file, json.dumps(made_of, indent=1, ensure_ascii=False))
+            return
+        told = file.read_bytes() if MANIFEST in others else None
+    except OSError as error:
+        raise InputError(f"{out}: cannot be written: {error.strerror}") from None
+    if told is None:
+        raise InputError(f"{out}: holds {others[0]} and no {MANIFEST}: give an --out of its own")
+    try:
+        there = json.loads(told)
+    except ValueError:
+        raise InputError(f"{file}: is damaged: give another --out") from None
+    differ = list(_differences("", there, made_of))
+    if differ:
+        raise InputError(f"{out}: was prepared otherwise: {'; '.join(differ)}; give another --out")
+
+
+def write(file: Path, text: str) -> None:
+    """Writes a text; the file appears complete."""
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    beside.write_text(text, encoding="utf-8", errors="surrogateescape")
+    beside.replace(file)
+
+
+def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
+    if isinstance(there, Mapping) and isinstance(here, Mapping):
+        for key in sorted(there.keys() | here.keys()):
+            yield from _differences(f"{name}.{key}" if name else key, there.get(key), here.get(key))
+    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
+        for number, (old, new) in enumerate(zip(there, here, strict=True)):
+            yield from _differences(f"{name}.{number}", old, new)
+    elif there != here:
+        yield f"{name} was {json.dumps(there)}, is {json.dumps(here)}"
+
+
+def _plain(value: Any) -> bytes:
+    if isinstance(value, np.ndarray):
+        return np.ascontiguousarray(value).tobytes()
+    return _encoded(str(value))
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")
+
+
+def _size(path: str | None) -> int | None:
+    try:
+        return None if path is None else os.stat(path).st_size
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,143 @@
+"""The work on rows, a pure function of them: check, quantise, filter by words, tokenise, encode."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+
+from data_pipelines.faults import Bad, Cause
+from data_pipelines.prepare import flac
+from data_pipelines.prepare.settings import Tools
+from data_pipelines.prepare.word_errors import Judge
+from data_pipelines.records import Audio, Message, Record
+from data_pipelines.validate import validate
+from fac_jax.audio.io import RATE, resampled
+from fac_jax.codec.base import Codec
+from fac_jax.types import InputError
+
+TOGETHER: Final = 32  # rows whose audios are decoded, heard and tokenised at a time
+Place: TypeAlias = tuple[int, int]  # of an audio: the row, and its number in `Record.audios`
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prepared:
+    """A row ready to be stored.
+
+    Attributes:
+      record: with the waves as FLAC gives them back, and the tokens of every spoken reply.
+      flacs: of `record.audios` in their order; empty where there is no wave.
+    """
+
+    record: Record
+    flacs: tuple[bytes, ...]
+
+
+def prepare(rows: Sequence[Record | Bad], tools: Tools) -> list[Prepared | Bad]:
+    """What becomes of every row, in their order. Rows with the same id are for the caller to tell.
+
+    Raises:
+      InputError: a reply needs a codec and there is none; or the recogniser breaks its promise.
+    """
+    found = [_quantised(checked) for row in rows for checked in validate([row], tools.limits)]
+    if tools.judge is not None:
+        found = _filtered(found, tools.judge)
+    return [row if isinstance(row, Bad) else Prepared(row, _flacs(row)) for row in _tokenised(found, tools.codec)]
+
+
+def judged_text(message: Message, audio: Audio, judge: Judge) -> str | None:
+    """The words that are to be heard in an audio; None if the filter does not ask, or cannot tell."""
+    if message.role not in judge.words.speakers or audio.wave is None:
+        return None
+    text = message.text if message.role == "assistant" else audio.transcript
+    return text if judge.can_judge(text) else None
+
+
+def spoken(record: Record) -> list[tuple[Message, Audio]]:
+    """Messages and replies with audio, in the order of `record.audios`."""
+    return [(message, message.audio) for message in (*record.messages, *record.replies) if message.audio is not None]
+
+
+def _with_audios(record: Record, audios: Sequence[Audio]) -> Record:
+    """The record with other audios, in the order of `record.audios`."""
+    left = iter(audios)
+
+    def replaced(message: Message) -> Message:
+        return message if message.audio is None else dataclasses.replace(message, audio=next(left))
+
+    messages = tuple(map(replaced, record.messages))
+    preference = record.preference
+    if preference is not None:
+        chosen, rejected = replaced(preference.chosen), replaced(preference.rejected)
+        preference = dataclasses.replace(preference, chosen=chosen, rejected=rejected)
+    return dataclasses.replace(record, messages=messages, preference=preference)
+
+
+def _quantised(row: Record | Bad) -> Record | Bad:
+    """Waves as they are stored, so that tokens made of them are those of what is read back; file bytes go."""
+    if isinstance(row, Bad):
+        return row
+    audios = [
+        audio if audio.wave is None else dataclasses.replace(audio, wave=flac.as_stored(audio.wave), data=None)
+        for audio in row.audios
+    ]
+    return _with_audios(row, audios)
+
+
+def _filtered(rows: Sequence[Record | Bad], judge: Judge) -> list[Record | Bad]:
+    waves: list[np.ndarray] = []
+    texts: list[str] = []
+    places: list[int] = []
+    for i, row in enumerate(rows):
+        for message, audio in [] if isinstance(row, Bad) else spoken(row):
+            text = judged_text(message, audio, judge)
+            if text is not None and audio.wave is not None:
+                waves.append(audio.wave)
+                texts.append(text)
+                places.append(i)
+    worst = [0.0] * len(rows)
+    for i, rate in zip(places, judge.rates(waves, texts) if waves else [], strict=True):
+        worst[i] = max(worst[i], rate)
+    most = judge.words.most
+    return [
+        row
+        if isinstance(row, Bad) or rate <= most
+        else Bad(Cause.WORD_ERRORS, f"word error rate {rate:.2f}, kept up to {most:g}", row.file, row.line, row.id)
+        for row, rate in zip(rows, worst, strict=True)
+    ]
+
+
+def _tokenised(rows: Sequence[Record | Bad], codec: Codec | None) -> list[Record | Bad]:
+    """The records with the tokens of every spoken reply, encoded in one batch in the order of their lengths."""
+    lacking = [
+        (i, place, audio.wave)
+        for i, row in enumerate(rows)
+        if isinstance(row, Record)
+        for place, (message, audio) in enumerate(spoken(row))
+        if message.role == "assistant" and audio.tokens is None and audio.wave is not None
+    ]
+    if not lacking:
+        return list(rows)
+    if codec is None:
+        row = rows[lacking[0][0]]
+        raise InputError(
+            f"{row.file}:{row.line}: row {row.id}: a reply is speech without tokens; say --codec=FOLDER to encode it"
+        )
+    lacking.sort(key=lambda found: len(found[2]))
+    ids = codec.encode_batch([resampled(wave, RATE, codec.rate) for _, _, wave in lacking])
+    tokens = {(i, place): found for (i, place, _), found in zip(lacking, ids, strict=True)}
+    return [row if isinstance(row, Bad) else _with_tokens(row, i, tokens) for i, row in enumerate(rows)]
+
+
+def _with_tokens(record: Record, row: int, tokens: dict[Place, np.ndarray]) -> Record:
+    return _with_audios(
+        record,
+        [
+            dataclasses.replace(audio, tokens=tokens.get((row, place), audio.tokens))
+            for place, audio in enumerate(record.audios)
+        ],
+    )
+
+
+def _flacs(record: Record) -> tuple[bytes, ...]:
+    return tuple(b"" if audio.wave is None else flac.encode(audio.wave) for audio in record.audios)

@@ -1,0 +1,161 @@
+"""One shard: a file of rows and, beside it, the report that says it is finished."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordWriter
+from tensorflow_datasets.core.example_serializer import ExampleSerializer
+
+from data_pipelines.faults import Bad
+from data_pipelines.prepare.plan import Placed, write
+from data_pipelines.prepare.rows import TOGETHER, prepare
+from data_pipelines.prepare.settings import Tools
+from data_pipelines.prepare.storage import DESCRIPTION, INFO, NAME, VERSION, features, to_columns
+from data_pipelines.prepare.tally import Tally, tally
+from data_pipelines.quarantine import entry
+
+REPORTS: Final = "shards"  # folder of the reports
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which shard of which split."""
+
+    split: str
+    index: int
+    of: int
+
+    @property
+    def name(self) -> str:
+        """Of its file, as tfds names it."""
+        return f"{NAME}-{self.split}.array_record-{self.index:05d}-of-{self.of:05d}"
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What became of a shard's rows.
+
+    Attributes:
+      shard: which.
+      rows: that it holds.
+      bytes: of its file.
+      checksum: SHA-256 of its file.
+      counts: of its rows, also the refused ones.
+      refused: lines of the quarantine, each with the place of its row.
+    """
+
+    shard: Shard
+    rows: int
+    bytes: int
+    checksum: str
+    counts: Tally
+    refused: list[tuple[list[int], dict[str, Any]]]
+
+
+def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -> Report:
+    """Prepares rows and writes those that are good into a shard, then its report.
+
+    Raises:
+      InputError: see `rows.prepare`.
+    """
+    columns = features()
+    serializer = ExampleSerializer(columns.get_serialized_info())  # pyright: ignore[reportArgumentType]
+    beside = out / f".{shard.name}.{os.getpid()}.part"
+    counts: Tally = Counter()
+    refused: list[tuple[list[int], dict[str, Any]]] = []
+    writer, written = ArrayRecordWriter(str(beside), "group_size:1"), 0  # group_size as tfds writes it
+    try:
+        for (place, _), row in _prepared(rows, tools):
+            counts += tally(row, shard.split, tools)
+            if isinstance(row, Bad):
+                refused.append((list(place), entry(row)))
+            else:
+                example = serializer.get_tf_example(columns.encode_example(to_columns(row)))
+                writer.write(example.SerializeToString(deterministic=True))  # else by the process's hash seed
+                written += 1
+        writer.close()
+        with beside.open("rb") as file:
+            checksum = hashlib.file_digest(file, "sha256").hexdigest()
+        report = Report(shard, written, beside.stat().st_size, checksum, counts, refused)
+        beside.replace(out / shard.name)
+    finally:
+        beside.unlink(missing_ok=True)
+    _save(out, report)
+    return report
+
+
+def finished(out: Path, shard: Shard) -> Report | None:
+    """The report of a shard that is there, whole; None if it is to be made."""
+    try:
+        told = json.loads((out / REPORTS / f"{shard.name}.json").read_text(encoding="utf-8"))
+        if (out / shard.name).stat().st_size != told["bytes"]:
+            return None
+        counts = Counter(told.pop("counts"))
+        return Report(shard=shard, counts=counts, **told)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def sweep(out: Path) -> None:
+    """Removes what a killed run left unfinished; to be called when all shards are finished."""
+    for left in (*out.glob(f".{NAME}-*.part"), *out.glob(f"{REPORTS}/.*.part")):
+        left.unlink(missing_ok=True)
+
+
+def describe(out: Path, reports: Sequence[Report]) -> None:
+    """Writes what tfds needs to know of finished shards, given by split and number; `INFO` comes last."""
+    splits: dict[str, list[Report]] = {}
+    for report in reports:
+        splits.setdefault(report.shard.split, []).append(report)
+    beside = out / f".{os.getpid()}.part"
+    beside.mkdir(exist_ok=True)
+    try:
+        for report in reports:  # tfds looks for the files beside their description
+            (beside / report.shard.name).symlink_to((out / report.shard.name).resolve())
+        infos = [
+            tfds.core.SplitInfo(
+                name=split,
+                shard_lengths=[report.rows for report in found],
+                num_bytes=sum(report.bytes for report in found),
+                filename_template=tfds.core.ShardedFileTemplate(
+                    dataset_name=NAME,
+                    split=split,
+                    filetype_suffix="array_record",
+                    data_dir=beside,  # pyright: ignore[reportArgumentType]  (tfds takes any path)
+                ),
+            )
+            for split, found in splits.items()
+        ]
+        tfds.folder_dataset.write_metadata(
+            data_dir=beside,
+            features=features(),
+            split_infos=infos,
+            filename_template=None,
+            version=VERSION,
+            description=DESCRIPTION,
+            check_data=False,
+        )
+        for file in sorted(beside.glob("*.json"), key=lambda file: file.name == INFO):
+            file.replace(out / file.name)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _prepared(rows: Sequence[Placed], tools: Tools) -> Iterator[tuple[Placed, Any]]:
+    for start in range(0, len(rows), TOGETHER):
+        some = rows[start : start + TOGETHER]
+        yield from zip(some, prepare([row for _, row in some], tools), strict=True)
+
+
+def _save(out: Path, report: Report) -> None:
+    told = {name: value for name, value in vars(report).items() if name != "shard"}
+    (out / REPORTS).mkdir(exist_ok=True)
+    write(out / REPORTS / f"{report.shard.name}.json", json.dumps(told, ensure_ascii=False))
