@@ -43,15 +43,19 @@ class PairsConfig:
       paces: words per minute of a slow and of a quick reply.
       sad: (words per minute, pitch) of a sad question.
       happy: the same of a happy one.
+      man: pitch, drawn from [low, high], of a man who is to be told from a woman; their voices differ little else.
+      woman: the same of a woman.
     """
 
     train: int = 240
     test: int = 60
-    snr_db: tuple[float, float] = (3.0, 15.0)
+    snr_db: tuple[float, float] = (5.0, 20.0)
     clean: float = 0.3
     paces: tuple[int, int] = (140, 270)
     sad: tuple[int, int] = (130, 5)
     happy: tuple[int, int] = (290, 95)
+    man: tuple[int, int] = (5, 35)
+    woman: tuple[int, int] = (65, 95)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,7 +155,9 @@ def _understanding(draw: _Draw, config: PairsConfig, number: int, name: str) -> 
     if number % 2:
         woman = number % 4 == 1
         right, wrong = SPEAKERS[woman], SPEAKERS[not woman]
-        return PairSpec(name, "understanding", draw.question(pair), WHO, right, wrong, draw.voice(woman))
+        low, high = config.woman if woman else config.man
+        voice = draw.voice(woman, pitch=int(draw.rng.integers(low, high + 1)))
+        return PairSpec(name, "understanding", draw.question(pair), WHO, right, wrong, voice)
     long = number % 4 == 0
     fitting = [t.format(say(pair)) for t in TEMPLATES if (len(t.format(say(pair)).split()) == 6) == long]
     question = fitting[int(draw.rng.integers(len(fitting)))]

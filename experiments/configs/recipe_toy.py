@@ -6,8 +6,8 @@ python -m experiments.train --config experiments/configs/recipe_toy.py --workdir
 Two thirds of the facts (capitals, colours, ..) are text pre-training's alone: no later stage has a row of them, and
 text-only knowledge is measured on them. Learning rates keep the published ratios: a cosine to a tenth, and stage 2 at
 a tenth of stage 1. Both stages learn from the training pairs' sounds what DPO will ask for in other words
-(`data_pipelines/worlds/capabilities.py`). Its settings are being tuned: see the
-state in the README.
+(`data_pipelines/worlds/capabilities.py`). Its settings are being tuned: see the state in the
+README.
 """
 
 from ml_collections import ConfigDict, FieldReference
@@ -15,13 +15,13 @@ from ml_collections import ConfigDict, FieldReference
 from experiments.configs.toy import TALK, core_cocktail, stage
 
 CAPABLE = {"openings_spoken": 2, "paces_spoken": 3, "speakers": 3, "noisy_asr": 4}
-STEPS = {"text_pretraining": 500, "pre_alignment": 400, "stage1": 600, "stage2": 200}
+STEPS = {"text_pretraining": 500, "pre_alignment": 500, "stage1": 450, "stage2": 150}
 
 
 def get_config() -> ConfigDict:
     """Seven stages; `control` is stage 2 without the merge before it."""
     seed = FieldReference(0)  # of the world, the codec and every stage: --config.seed changes all
-    talk = {**TALK, "text_rehearsed": 8, "text_qa": 1, "text_statements": 1, **CAPABLE}
+    talk = {**TALK, "text_rehearsed": 3, "text_qa": 1, "text_statements": 1, **CAPABLE}
     stages = core_cocktail(seed, STEPS, talk)
     preference = {
         "kind": "sigmoid",
