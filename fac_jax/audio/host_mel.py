@@ -1,0 +1,40 @@
+"""`mel.log_mel` in numpy, for processes that make examples: nothing to compile, whatever the length of a clip."""
+
+import numpy as np
+import scipy.fft
+
+from fac_jax.audio.mel import BINS, HOP, WINDOW, filterbank, hann, mel_frames
+
+CHUNK = 256  # frames transformed at once: what they need stays in the cache
+
+
+def wave_frames(wave: np.ndarray) -> np.ndarray:
+    """The samples that each mel frame of a clip sees, its ends reflected.
+
+    Args:
+      wave: float32 `[N]` at 16 kHz, N > 1.
+
+    Returns:
+      float32 `[M, WINDOW]`, M = `N // 160`; a view, in which neighbouring frames share samples.
+    """
+    frames = mel_frames(len(wave))
+    extended = np.pad(wave, WINDOW // 2, mode="reflect")
+    return np.lib.stride_tricks.sliding_window_view(extended, WINDOW)[: frames * HOP : HOP]
+
+
+def host_log_mel(wave: np.ndarray) -> np.ndarray:
+    """`log_mel(wave)` with "longest" padding, on one core.
+
+    Args:
+      wave: float32 `[N]` at 16 kHz, N > 1.
+
+    Returns:
+      float32 `[M, 128]`, M = `N // 160`.
+    """
+    framed, window, filters = wave_frames(wave), hann(), filterbank()
+    mel = np.empty((len(framed), BINS), np.float32)
+    for start in range(0, len(framed), CHUNK):
+        spectrum = scipy.fft.rfft(framed[start : start + CHUNK] * window)
+        mel[start : start + CHUNK] = (np.square(spectrum.real) + np.square(spectrum.imag)) @ filters
+    log = np.log10(np.maximum(mel, 1e-10, out=mel), out=mel)
+    return (np.maximum(log, log.max(initial=-10.0) - 8.0, out=log) + 4.0) / 4.0
