@@ -18,7 +18,7 @@ from data_pipelines.loading import Item, Loaded, loaded, stacked
 from data_pipelines.packing import Budget, Need, enough, needed, pack
 from data_pipelines.pairs import collate_packed_pairs
 from data_pipelines.sources import Source, mixed, shares
-from data_pipelines.workers import start_worker
+from data_pipelines.workers import in_workers
 from fac_jax.types import Batch, InputError, PreferenceBatch
 
 CollatePacked: TypeAlias = Callable[[Sequence[Sequence[Any]], Budget, ModelGrid], Batch | PreferenceBatch]
@@ -257,8 +257,7 @@ class _PackedIterator(grain.DatasetIterator[_Made]):
         items = grain.MapDataset.range(np.iinfo(np.int64).max).map(self._place).to_iter_dataset(read)
         if not config.workers:
             return items
-        processes = grain.MultiprocessingOptions(num_workers=config.workers, per_worker_buffer_size=config.buffer)
-        return items.mp_prefetch(processes, start_worker)
+        return in_workers(items, config.workers, config.buffer)
 
     def _draw(self) -> Need:
         assert self._items is not None
