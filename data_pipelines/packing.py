@@ -1,6 +1,7 @@
 """First-fit packing of waiting items into the rows of one batch, under fixed budgets: what does not fit waits on."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
@@ -110,3 +111,17 @@ def pack(needs: Sequence[Need], budget: Budget) -> tuple[list[list[int]], list[i
         windows -= needs[index].windows
     taken = {index for row in rows for index in row}
     return [row for row in rows if row], [index for index in range(len(needs)) if index not in taken]
+
+
+def windows_for(items: Sequence[Sized], rows: int, seq_len: int, n_window: int, spare: float = 0.05) -> int:
+    """A budget of windows under which rows fill up: what full rows of such items need on average, and some spare.
+
+    Args:
+      items: a fair sample of the mixture.
+      rows: B.
+      seq_len: S.
+      n_window: half the mel frames of an encoder window.
+      spare: share above the average. Every window is computed, so a large one costs; a small one leaves rows open.
+    """
+    windows = sum(windows_of(mel, n_window) for item in items for mel in item.mels)
+    return math.ceil(windows / sum(map(len, items)) * rows * seq_len * (1 + spare))

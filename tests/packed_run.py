@@ -16,9 +16,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from data_pipelines.conversation import Turn
 from data_pipelines.grid import Example, ModelGrid, lay
 from data_pipelines.hosts import ALONE, Share
-from data_pipelines.conversation import Turn
 from data_pipelines.loading import Loaded
 from data_pipelines.packed_loading import PackedConfig, load_packed
 from data_pipelines.sources import Source
@@ -67,7 +67,9 @@ def made(row: Row, epoch: int) -> Example:
     if not row.seconds:
         return lay(row.id, [words], [], GRID)
     wave = (0.1 * rng.standard_normal(round(row.seconds * 16_000))).astype(np.float32)
-    return lay(row.id, [AudioPiece(0, False, (), False), words], [Turn("user", wave=wave, mel=host_log_mel(wave))], GRID)
+    return lay(
+        row.id, [AudioPiece(0, False, (), False), words], [Turn("user", wave=wave, mel=host_log_mel(wave))], GRID
+    )
 
 
 def rows(name: str, count: int, spoken: bool) -> list[Row]:
