@@ -51,13 +51,15 @@ def _silent(example: Example) -> Example:
     return dataclasses.replace(example, mels=tuple(np.broadcast_to(blank, (len(m), BINS)) for m in example.mels))
 
 
-def with_mel(batch: Batch | PreferenceBatch, heard: Heard, place: Any) -> Batch | PreferenceBatch:
+def with_mel(
+    batch: Batch | PreferenceBatch, heard: Heard, place: jax.sharding.Sharding | None
+) -> Batch | PreferenceBatch:
     """The batch on a device, its log-mel made there.
 
     Args:
       batch: of silent items.
       heard: what is heard in it.
-      place: device or sharding of all leaves; None for the default device.
+      place: sharding of all leaves; None for the default device.
     """
     given = jax.device_put((heard.samples, heard.lengths, heard.owners), place)
     make = window_log_mel if heard.samples.ndim == 2 else jax.vmap(window_log_mel)

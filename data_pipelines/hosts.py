@@ -40,15 +40,15 @@ def resharded(states: Sequence[dict[str, Any]], hosts: int) -> list[dict[str, An
     What some hosts have drawn and others not, and what waits in their packing, is divided first.
 
     Args:
-      states: of every host, taken after the same batch (`get_state` of `packed_loading.load_packed`).
+      states: of every host, one at least, taken after the same batch (`get_state` of `packed_loading.load_packed`).
       hosts: their new number; the state of host h is the h-th returned.
 
     Raises:
       InputError: a host's state is missing or there twice, or they are of different runs.
     """
-    before = states[0]["hosts"] if states else 0
+    before = states[0]["hosts"]
     if sorted(state["host"] for state in states) != list(range(before)):
-        told = ", ".join(str(state["host"]) for state in states) or "none"
+        told = ", ".join(str(state["host"]) for state in states)
         raise InputError(f"states of hosts {told} were given; hand over those of all {before} hosts")
     if any((s["base"], s["hosts"], s["sources"]) != (states[0]["base"], before, states[0]["sources"]) for s in states):
         raise InputError("the hosts' states are not of the same run; hand over those of one checkpoint")

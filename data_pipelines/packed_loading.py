@@ -22,7 +22,7 @@ from data_pipelines.workers import in_workers
 from fac_jax.types import Batch, InputError, PreferenceBatch
 
 CollatePacked: TypeAlias = Callable[[Sequence[Sequence[Any]], Budget, ModelGrid], Batch | PreferenceBatch]
-Place: TypeAlias = jax.Device | jax.sharding.Sharding
+Place: TypeAlias = jax.sharding.Sharding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,7 +100,7 @@ def load_packed(
       model: grid and special ids.
       collate: lays the items of every row out.
       share: which host this is.
-      place: device or sharding of the batches' leaves; None for the default device.
+      place: sharding of the batches' leaves; None for the default device.
 
     Raises:
       InputError: a mixture that cannot be (`sources.shares`), a budget that holds nothing; from `next`, an item that no

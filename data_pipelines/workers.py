@@ -29,7 +29,7 @@ def _to_bytes(item: Any) -> np.ndarray:
 
 
 def _from_bytes(data: np.ndarray) -> Any:
-    return pickle.loads(data)
+    return pickle.loads(data.tobytes())
 
 
 def in_workers(items: grain.IterDataset, workers: int, buffer: int) -> grain.IterDataset:

@@ -15,9 +15,9 @@ from absl import flags
 from rich.console import Console
 
 from data_pipelines import made_up
-from data_pipelines.benchmark import made_up_sources, measure, packed_config, show
 from data_pipelines.loading import Loaded
 from data_pipelines.packed_loading import load_packed
+from data_pipelines.throughput import made_up_sources, measure, packed_config, show
 from experiments import launch
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params

@@ -7,9 +7,11 @@ writes a line a batch to OUT, its ids and a digest of every leaf, and beside it 
 
 import argparse
 import dataclasses
+import functools
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from data_pipelines.hosts import ALONE, Share
 from data_pipelines.loading import Loaded
 from data_pipelines.packed_loading import PackedConfig, load_packed
 from data_pipelines.sources import Source
-from fac_jax.audio.host_mel import host_log_mel
+from fac_jax.audio.host_mel import host_log_mel, wave_frames
 from fac_jax.text.chat import AudioPiece, TextPiece
 from fac_jax.text.special_ids import SpecialIds
 
@@ -60,16 +62,14 @@ class Row:
     words: int
 
 
-def made(row: Row, epoch: int) -> Example:
+def made(row: Row, epoch: int, front: Callable[[np.ndarray], np.ndarray] = host_log_mel) -> Example:
     """Noise that another epoch makes anew, then words."""
     rng = np.random.default_rng((epoch, len(row.id), int(row.seconds * 1e6)))
     words = TextPiece(tuple(int(i) for i in rng.integers(6, GRID.vocab_size, row.words)), True)
     if not row.seconds:
         return lay(row.id, [words], [], GRID)
     wave = (0.1 * rng.standard_normal(round(row.seconds * 16_000))).astype(np.float32)
-    return lay(
-        row.id, [AudioPiece(0, False, (), False), words], [Turn("user", wave=wave, mel=host_log_mel(wave))], GRID
-    )
+    return lay(row.id, [AudioPiece(0, False, (), False), words], [Turn("user", wave=wave, mel=front(wave))], GRID)
 
 
 def rows(name: str, count: int, spoken: bool) -> list[Row]:
@@ -82,6 +82,12 @@ def rows(name: str, count: int, spoken: bool) -> list[Row]:
 
 def sources() -> dict[str, Source]:
     return {"spoken": Source(rows("s", 46, True), made), "written": Source(rows("w", 23, False), made)}
+
+
+def frames_instead(found: dict[str, Source]) -> dict[str, Source]:
+    """The same items for mels that the device makes."""
+    make = functools.partial(made, front=wave_frames)
+    return {name: Source(source.rows, make) for name, source in found.items()}
 
 
 def digest(loaded: Loaded) -> str:
@@ -97,7 +103,9 @@ def line(loaded: Loaded) -> dict[str, Any]:
 
 
 def begin(share: Share = ALONE, **changes: Any) -> Any:
-    return load_packed(sources(), dataclasses.replace(CONFIG, **changes), GRID, share=share)
+    config = dataclasses.replace(CONFIG, **changes)
+    found = sources() if config.mel == "host" else frames_instead(sources())
+    return load_packed(found, config, GRID, share=share)
 
 
 def main() -> None:
