@@ -40,7 +40,7 @@ def benchmark(rows: int, seq_len: int, count: int, mel: str, workers: int, step_
     model = made_up.Grid(tokenizer.vocab_size, tokenizer.special_ids(units))
     sources = made_up_sources(tokenizer, model, mel)
     config = dataclasses.replace(
-        packed_config(made_up_sources(tokenizer, model, "device"), rows, seq_len, model),
+        packed_config(sources, rows, seq_len, model),
         mel=mel,  # pyright: ignore[reportArgumentType]  (one of two words)
         workers=workers,
         device_buffer=0,

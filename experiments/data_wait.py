@@ -50,9 +50,10 @@ def wait(name: str, steps: int, rows: int, seq_len: int, workers: int, mel: str)
         raise InputError(f"--preset={name}: not measured here; known: {', '.join(known)}")
     tokenizer = made_up.tokenizer()
     config = replace(preset(name), special=dataclasses.asdict(tokenizer.special_ids(made_up.UNITS)))
-    shapes = packed_config(made_up_sources(tokenizer, config, "host"), rows, seq_len, config)
+    sources = made_up_sources(tokenizer, config, mel)
+    shapes = packed_config(sources, rows, seq_len, config)
     packed = dataclasses.replace(shapes, mel=mel, workers=workers)  # pyright: ignore[reportArgumentType]
-    batches = load_packed(made_up_sources(tokenizer, config, mel), packed, config)
+    batches = load_packed(sources, packed, config)
 
     stage = StageConfig("wait", steps=1000, optimizer=OptimizerConfig(peak=1e-3))
     schedule = make_schedule(stage.optimizer, stage.steps)
