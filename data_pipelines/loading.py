@@ -8,9 +8,10 @@ import grain
 import jax
 import numpy as np
 
-from data_pipelines.augment import AugmentConfig, augment
+from data_pipelines.augment import AugmentConfig
 from data_pipelines.collate import collate
-from data_pipelines.grid import Example, ModelGrid
+from data_pipelines.grid import ModelGrid
+from data_pipelines.sources import Augmented, Source, as_it_is, endless
 from fac_jax.types import Batch, InputError, PreferenceBatch
 
 READ = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)  # a batch takes a few ms; one thread keeps ahead
@@ -97,7 +98,9 @@ def load(
         raise InputError(f"no examples of the task {missing[0]!r} that the mixture names; there are {', '.join(tasks)}")
     if not config.counts or min(config.counts.values()) < 1:
         raise InputError(f"a mixture needs at least one row of each task it names: {dict(config.counts)}")
-    sources = {name: _endless(tasks[name], config, config.seed + i) for i, name in enumerate(sorted(config.counts))}
+    make = as_it_is if config.augment is None else Augmented(config.augment, config.seed)
+    names = sorted(config.counts)
+    sources = {name: endless(Source(tasks[name], make), config.seed + i) for i, name in enumerate(names)}
     rows = sum(config.counts.values())
 
     def one(number: int) -> Loaded:
@@ -107,17 +110,9 @@ def load(
 
     def batch(number: int) -> Loaded:
         parts = config.micro_batches
-        return one(number) if parts == 1 else _stacked([one(number * parts + i) for i in range(parts)])
+        return one(number) if parts == 1 else stacked([one(number * parts + i) for i in range(parts)])
 
     return iter(grain.MapDataset.range(np.iinfo(np.int64).max).map(batch).to_iter_dataset(READ))
-
-
-def _endless(items: Sequence[Item], config: LoadingConfig, seed: int) -> grain.MapDataset[Item]:
-    shuffled = grain.MapDataset.source(items).seed(seed).shuffle().repeat()
-    if config.augment is None:
-        return shuffled
-    changes = config.augment
-    return shuffled.map_with_index(lambda i, e: augment(cast(Example, e), changes, config.seed, i // len(items)))
 
 
 def one_epoch(
@@ -133,7 +128,11 @@ def one_epoch(
 
 
 def _loaded(items: Sequence[T], rows: int, seq_len: int, windows: int, model: ModelGrid, collate: Collate) -> Loaded:
-    batch = collate(items, rows, seq_len, windows, model)
+    return loaded(collate(items, rows, seq_len, windows, model), items)
+
+
+def loaded(batch: Batch | PreferenceBatch, items: Sequence[Item]) -> Loaded:
+    """A batch with what its items say of it."""
     grid = batch.batch if isinstance(batch, PreferenceBatch) else batch
     return Loaded(
         batch=batch,
@@ -143,7 +142,8 @@ def _loaded(items: Sequence[T], rows: int, seq_len: int, windows: int, model: Mo
     )
 
 
-def _stacked(parts: Sequence[Loaded]) -> Loaded:
+def stacked(parts: Sequence[Loaded]) -> Loaded:
+    """Micro-batches as one."""
     batches: list[Any] = [part.batch for part in parts]
     return Loaded(
         batch=jax.tree.map(lambda *leaves: np.stack(leaves), *batches),

@@ -6,7 +6,7 @@ WORKDIR/tokenizer/   trained on the texts of all rows to train on, or that of th
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from data_pipelines.conversation import TASKS, Conversation, conversations, corp
 from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
 from data_pipelines.loading import LoadingConfig, load
+from data_pipelines.packed_loading import PackedConfig, collate_examples, collate_preferences, load_packed
 from data_pipelines.pair_builder import build_pairs
 from data_pipelines.pairs import (
     SPOKEN,
@@ -30,6 +31,7 @@ from data_pipelines.pairs import (
     with_references,
 )
 from data_pipelines.schema import PairRow, Row
+from data_pipelines.sources import Augmented, Source, as_it_is
 from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.preferences import PairsConfig
@@ -115,7 +117,10 @@ class Materials:
         return conversations(training_rows(self.rows, task), task)
 
     def data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
-        """Batches of a stage; its `data["counts"]` says how many rows, or pairs, of each task are in one.
+        """Batches of a stage, as its `data` says.
+
+        `data["counts"]` says how many rows, or pairs, of each task are in a batch; the shapes follow. With
+        `data["mixture"]` instead, the other keys being those of `PackedConfig`, rows are packed.
 
         Args:
           stage: what to train.
@@ -123,10 +128,14 @@ class Materials:
           directory: of the stage; gets the reference's log-probabilities.
 
         Raises:
-          InputError: see `examples`; a task without rows; or see `stored_references`.
+          InputError: see `examples`; a task without rows; keys that packed data do not have; or see
+            `stored_references`.
         """
         if stage.loss == "preference":
             return self._pair_data(stage, params, directory)
+        if "mixture" in stage.data:
+            make = as_it_is if self.augment is None else Augmented(self.augment, stage.seed)
+            return self._packed(stage, self.examples(list(stage.data["mixture"])), make, collate_examples)
         counts = _spoken_first(stage.data["counts"])
         tasks = self.examples(list(counts))
         seq_len, windows = budget(tasks, counts, self.model)
@@ -147,10 +156,20 @@ class Materials:
         pairs = self.pairs("train")
         if stage.preference.reference == "stored":
             pairs = with_references(pairs, stored_references(directory / REFERENCES, self.model, params, pairs))
+        if "mixture" in stage.data:
+            return self._packed(stage, mixture(pairs), as_it_is, collate_preferences)
         tasks, counts = mixture(pairs), _spoken_first(stage.data["counts"])
         seq_len, windows = budget(tasks, counts, self.model)
         loading = LoadingConfig(counts, seq_len, windows, stage.seed, None, stage.micro_batches)
         return load(tasks, loading, self.model, collate_pairs)
+
+    def _packed(
+        self, stage: StageConfig, tasks: Mapping[str, list[Any]], make: Callable[[Any, int], Any], collate: Any
+    ) -> Data:
+        config = from_values(PackedConfig, stage.data, f"stages.{stage.name}.data")
+        config = dataclasses.replace(config, seed=stage.seed, micro_batches=stage.micro_batches)
+        sources = {name: Source(rows, make) for name, rows in tasks.items()}
+        return load_packed(sources, config, self.model, collate)
 
 
 def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:

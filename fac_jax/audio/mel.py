@@ -20,7 +20,7 @@ Padding = Literal["longest", "max_length"]
 
 
 @functools.cache
-def _filterbank() -> np.ndarray:
+def filterbank() -> np.ndarray:
     """Slaney mel filters `[WINDOW // 2 + 1, BINS]` float32."""
     return librosa.filters.mel(sr=RATE, n_fft=WINDOW, n_mels=BINS).T.astype(np.float32)
 
@@ -43,6 +43,27 @@ def _extend(wave: jax.Array, lengths: jax.Array, size: int, padding: Padding) ->
     inside = index < length
     taken = jnp.take_along_axis(wave, jnp.minimum(index, wave.shape[-1] - 1), axis=-1)
     return jnp.where(inside, taken, 0.0)
+
+
+def hann() -> np.ndarray:
+    """The periodic Hann window float32 `[WINDOW]`."""
+    return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+
+
+def log10_power(hops: jax.Array) -> jax.Array:
+    """log10 of the mel power of the frames that begin with each hop, not below -10.
+
+    Args:
+      hops: samples float32 `[.., M + 2, HOP]`; of the last one half is heard.
+
+    Returns:
+      float32 `[.., M, 128]`.
+    """
+    framed = jnp.concatenate([hops[..., :-2, :], hops[..., 1:-1, :], hops[..., 2:, : WINDOW - 2 * HOP]], axis=-1)
+    spectrum = jnp.fft.rfft(framed * hann())
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    mel = jnp.matmul(power, filterbank(), precision=jax.lax.Precision.HIGHEST)
+    return jnp.log10(jnp.maximum(mel, 1e-10))
 
 
 @functools.partial(jax.jit, static_argnames="padding")
@@ -73,13 +94,7 @@ def log_mel(wave: Array, lengths: Array | None = None, padding: Padding = "longe
     computed = frames if padding == "longest" else frames + 2
 
     extended = _extend(wave, jnp.asarray(lengths), (computed + 2) * HOP, padding)
-    hops = extended.reshape(*wave.shape[:-1], computed + 2, HOP)
-    framed = jnp.concatenate([hops[..., :-2, :], hops[..., 1:-1, :], hops[..., 2:, : WINDOW - 2 * HOP]], axis=-1)
-    spectrum = jnp.fft.rfft(framed * np.hanning(WINDOW + 1)[:-1].astype(np.float32))
-    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    mel = jnp.matmul(power, _filterbank(), precision=jax.lax.Precision.HIGHEST)
-
-    log = jnp.log10(jnp.maximum(mel, 1e-10))
+    log = log10_power(extended.reshape(*wave.shape[:-1], computed + 2, HOP))
     index = jnp.arange(computed)[:, None]
     loudest = jnp.max(log, axis=(-2, -1), keepdims=True, initial=-10.0, where=index < heard[..., None, None])
     scaled = (jnp.maximum(log, loudest - 8.0) + 4.0) / 4.0
