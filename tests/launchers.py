@@ -11,21 +11,20 @@ from absl import flags
 
 @contextlib.contextmanager
 def imported(name: str) -> Iterator[ModuleType]:
-    """The launcher `experiments.NAME`, alone with its flags: those of other launchers come back afterwards."""
-    module, known = f"experiments.{name}", flags.FLAGS
-    others = {
-        flag: known[flag]
-        for flag in list(known)
-        if str(known.find_module_defining_flag(flag)).startswith("experiments.")
-    }
+    """The launcher of that full name, alone with its flags: those of other launchers come back afterwards."""
+    known = flags.FLAGS
+    owners = {flag: str(known.find_module_defining_flag(flag)) for flag in known}
+    launchers = ("experiments.", "data_pipelines.")
+    others = {flag: known[flag] for flag, owner in owners.items() if owner.startswith(launchers)}
     for flag in others:
         delattr(known, flag)
     before = set(known)
     try:
-        yield importlib.import_module(module)
+        yield importlib.import_module(name)
     finally:
-        sys.modules.pop(module, None)
+        sys.modules.pop(name, None)
         for flag in set(known) - before:
             delattr(known, flag)
         for flag, value in others.items():
             known[flag] = value
+            known.register_flag_by_module(owners[flag], value)

@@ -18,7 +18,7 @@ def run(folder: Path, report: object) -> Path:
 def test_every_figure_has_its_mean_and_spread(tmp_path: Path) -> None:
     curves = {"losses": [3, 2, 1], "environment": {"jax": "0.10"}, "resumed": True}
     runs = [run(tmp_path / f"r{i}", {"stages": {"dpo": {"text": i / 4}}, "seconds": 2, **curves}) for i in (1, 3)]
-    with imported("compare") as compare:
+    with imported("experiments.compare") as compare:
         rows = compare.compare(runs)
         assert rows == [
             ["", "r1", "r3", "mean", "standard deviation"],
@@ -35,7 +35,7 @@ def test_every_figure_has_its_mean_and_spread(tmp_path: Path) -> None:
 def test_runs_that_cannot_be_compared_are_one_line_each(tmp_path: Path) -> None:
     whole, other = run(tmp_path / "whole", {"a": 1}), run(tmp_path / "other", {"b": 1})
     (tmp_path / "empty").mkdir()
-    with imported("compare") as compare:
+    with imported("experiments.compare") as compare:
         for runs, told in (
             ([whole, tmp_path / "empty"], "empty/report.json cannot be read"),
             ([whole, other], "a is a figure of only one"),

@@ -31,7 +31,7 @@ DENSE = FOLDER / "dense"
 @pytest.fixture(scope="module")
 def convert() -> Iterator[ModuleType]:
     """The launcher."""
-    with imported("convert") as module:
+    with imported("experiments.convert") as module:
         yield module
 
 
