@@ -5,7 +5,7 @@ import functools
 from typing import Final
 
 from data_pipelines.faults import Cause, Refused
-from data_pipelines.records import Audio, Message, Record
+from data_pipelines.records import Audio, Message, Record, with_messages
 from fac_jax.audio.io import RATE, AudioError, Fault, Sound, decode, read
 
 CAUSES: Final[dict[Fault, Cause]] = {
@@ -26,11 +26,7 @@ def with_waves(record: Record) -> Record:
     Raises:
       Refused: an audio cannot be read, or is stored at another rate than the row says.
     """
-    preference = record.preference
-    if preference is not None:
-        chosen, rejected = _decoded(preference.chosen), _decoded(preference.rejected)
-        preference = dataclasses.replace(preference, chosen=chosen, rejected=rejected)
-    return dataclasses.replace(record, messages=tuple(map(_decoded, record.messages)), preference=preference)
+    return with_messages(record, _decoded)
 
 
 def _decoded(message: Message) -> Message:

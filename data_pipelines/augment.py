@@ -1,17 +1,11 @@
-"""Augmentation of a user's log-mel, after its features (`wave_augment`: before), the same for (seed, epoch, row).
-
-`epoch_example` does both: the waves of a conversation, their log-mels, the grid, the log-mels again.
-"""
+"""Augmentation of a user's log-mel, after its features (`wave_augment`: before), the same for (seed, epoch, row)."""
 
 import dataclasses
 import zlib
 
 import numpy as np
 
-from data_pipelines.conversation import Conversation
-from data_pipelines.grid import Example, ModelGrid, encode
-from data_pipelines.wave_augment import WaveAugmentConfig, augment_waves
-from fac_jax.text.tokenizer import Tokenizer
+from data_pipelines.grid import Example
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,31 +62,3 @@ def augment(example: Example, config: AugmentConfig, seed: int, epoch: int) -> E
         return example
     rng = np.random.default_rng((seed, epoch, zlib.crc32(example.id.encode())))
     return dataclasses.replace(example, mels=tuple(augment_mel(mel, config, rng) for mel in example.mels))
-
-
-def epoch_example(
-    conversation: Conversation,
-    tokenizer: Tokenizer,
-    model: ModelGrid,
-    waves: WaveAugmentConfig,
-    mels: AugmentConfig | None,
-    seed: int,
-    epoch: int,
-) -> Example:
-    """The example that an epoch sees of a conversation; it takes at most `waves.stretch` times the positions of audio.
-
-    Args:
-      conversation: an assistant's turns have speech ids; a user's may have features, which are used where no operation
-        changes the wave.
-      tokenizer: of the model.
-      model: its grid and special ids.
-      waves: changes before the features.
-      mels: changes behind them; None for none.
-      seed: of the run.
-      epoch: of the row.
-
-    Raises:
-      InputError: see `encode`.
-    """
-    example = encode(augment_waves(conversation, waves, seed, epoch), tokenizer, model)
-    return example if mels is None else augment(example, mels, seed, epoch)

@@ -7,20 +7,17 @@ training step of a model waits.
 """
 
 import dataclasses
-import json
 import time
-from pathlib import Path
 from typing import Any
 
 from absl import flags
-from rich.console import Console
 
 from data_pipelines import made_up
+from data_pipelines.grid import Grid
 from data_pipelines.packed_loading import load_packed
-from data_pipelines.throughput import made_up_sources, measure, packed_config, show
+from data_pipelines.throughput import check_json, made_up_sources, measure, packed_config, tell
 from fac_jax import launch
 from fac_jax.audio.mel import HOP, RATE
-from fac_jax.types import InputError
 
 _ROWS = flags.DEFINE_integer("rows", 8, "rows of a batch", lower_bound=1)
 _SEQ_LEN = flags.DEFINE_integer("seq_len", 2048, "LLM positions of a row", lower_bound=512)
@@ -37,7 +34,7 @@ def benchmark(rows: int, seq_len: int, count: int, mel: str, workers: int, step_
     "Per core" goes by the processor time of this process, and by the wall clock of all cores where workers have it.
     """
     tokenizer, units = made_up.tokenizer(), made_up.UNITS
-    model = made_up.Grid(tokenizer.vocab_size, tokenizer.special_ids(units))
+    model = Grid(tokenizer.vocab_size, units, tokenizer.special_ids(units))
     sources = made_up_sources(tokenizer, model, mel)
     config = dataclasses.replace(
         packed_config(sources, rows, seq_len, model),
@@ -70,15 +67,9 @@ def benchmark(rows: int, seq_len: int, count: int, mel: str, workers: int, step_
 
 def main() -> None:
     """The command."""
-    out = Path(_JSON.value) if _JSON.value else None
-    if out and not out.parent.is_dir():
-        raise InputError(f"--json={out}: {out.parent} is no folder")
+    check_json(_JSON.value)
     figures = benchmark(_ROWS.value, _SEQ_LEN.value, _BATCHES.value, _MEL.value, _WORKERS.value, _STEP.value)
-    Console().print(show("packed loading", figures))
-    if out:
-        beside = out.with_name(f".{out.name}.part")
-        beside.write_text(json.dumps(figures, indent=2) + "\n")
-        beside.replace(out)
+    tell("packed loading", figures, _JSON.value)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,25 @@ class ModelGrid(Protocol):
         ...
 
 
+@dataclasses.dataclass(frozen=True)
+class Windows:
+    """An `EncoderGrid` without an encoder, the release's if not said otherwise."""
+
+    n_window: int = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A `ModelGrid` without a model, the release's if not said otherwise."""
+
+    vocab_size: int
+    units: int
+    special: SpecialIds
+    group_size: int = 5
+    delay_groups: int = 2
+    audio: Windows = Windows()
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
     """The fields of `fac_jax.types.Batch` for one conversation, S positions long.

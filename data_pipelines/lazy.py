@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import numpy as np
 
@@ -13,13 +13,12 @@ from data_pipelines.features import add_features, speech_tokens
 from data_pipelines.grid import Example, ModelGrid, encode
 from data_pipelines.pairs import Pair, PairExample, encode_conversation_pairs
 from data_pipelines.records import Record, to_example
+from data_pipelines.wave_augment import WaveAugmentConfig, augment_waves
 from fac_jax.audio.host_mel import host_log_mel, wave_frames
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
-# Of a user's wave, the epoch, the row's id and the number of the turn: the wave as it is heard this time.
-Change: TypeAlias = Callable[[np.ndarray, int, str, int], np.ndarray]
 FRONT_ENDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"host": host_log_mel, "device": wave_frames}
 
 
@@ -32,14 +31,17 @@ class Encode:
       model: its grid and special ids.
       codec: of spoken replies whose tokens the rows do not bring; None where all do.
       mel: "host" for examples with log-mels, "device" for waveform frames (`PackedConfig.mel`).
-      change: of what the user says, by (epoch, row, turn); None leaves it as it is.
+      waves: changes of what the user says, drawn by (seed, epoch, row); those that change length need room in the
+        batches (`WaveAugmentConfig.stretch`).
+      seed: of these changes.
     """
 
     tokenizer: Tokenizer
     model: ModelGrid
     codec: Codec | None = None
     mel: Literal["host", "device"] = "host"
-    change: Change | None = None
+    waves: WaveAugmentConfig = WaveAugmentConfig()
+    seed: int = 0
 
     def __call__(self, record: Record, epoch: int) -> Example | PairExample:
         """The item of a record.
@@ -62,14 +64,11 @@ class Encode:
         return encode_conversation_pairs([pair], self.tokenizer, self.model, self.codec)[0]
 
     def _heard(self, conversation: Conversation, row: str, epoch: int) -> Conversation:
-        turns = [self._turn(turn, row, epoch, number) for number, turn in enumerate(conversation.turns)]
-        return dataclasses.replace(conversation, turns=tuple(turns))
+        changed = augment_waves(conversation, self.waves, self.seed, epoch, row)
+        return dataclasses.replace(changed, turns=tuple(self._with_mel(row, turn) for turn in changed.turns))
 
-    def _turn(self, turn: Turn, row: str, epoch: int, number: int) -> Turn:
+    def _with_mel(self, row: str, turn: Turn) -> Turn:
         if turn.role != "user" or turn.wave is None:
             return turn
         speech_tokens(row, turn)  # nothing shorter has a mel
-        if self.change is None:
-            return dataclasses.replace(turn, mel=FRONT_ENDS[self.mel](turn.wave))
-        wave = self.change(turn.wave, epoch, row, number)
-        return dataclasses.replace(turn, wave=wave, speech=None, mel=FRONT_ENDS[self.mel](wave))
+        return dataclasses.replace(turn, mel=FRONT_ENDS[self.mel](turn.wave))

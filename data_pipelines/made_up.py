@@ -1,43 +1,21 @@
 """Conversations of noise with the lengths of real ones: something to feed a benchmark when there is no data."""
 
-import dataclasses
-import io
 import tempfile
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
 from data_pipelines.noise import coloured_noise
+from data_pipelines.prepare import flac
 from data_pipelines.records import Audio, Message, Record
 from fac_jax.audio.mel import RATE
 from fac_jax.codec.base import TOKEN_RATE
-from fac_jax.text.special_ids import SpecialIds
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 
 WORDS = "what is heard and said here means nothing but it has the length of words that people speak to each other"
 UNITS = 6561  # of the release's codec
 SECONDS = (2.0, 30.0)  # of a turn
 WORDS_A_SECOND = 2.5
-
-
-@dataclasses.dataclass(frozen=True)
-class Audios:
-    """Of `Grid`."""
-
-    n_window: int = 100
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """A `grid.ModelGrid` of the release's sizes."""
-
-    vocab_size: int
-    special: SpecialIds
-    group_size: int = 5
-    delay_groups: int = 2
-    units: int = UNITS
-    audio: Audios = Audios()
 
 
 def records(count: int, units: int, seed: int = 0) -> list[Record]:
@@ -56,11 +34,9 @@ def records(count: int, units: int, seed: int = 0) -> list[Record]:
     for number in range(count):
         (heard, _), (spoken, reply) = speech(), speech()
         wave = 0.1 * coloured_noise(round(heard * RATE), "pink", rng)
-        buffer = io.BytesIO()
-        soundfile.write(buffer, np.clip(wave, -1, 1), RATE, format="FLAC", subtype="PCM_16")
         tokens = rng.integers(0, units, int(spoken * TOKEN_RATE)).astype(np.int32)
         messages = (
-            Message("user", audio=Audio(data=buffer.getvalue())),
+            Message("user", audio=Audio(data=flac.encode(wave))),
             Message("assistant", reply, Audio(tokens=tokens)),
         )
         found.append(Record(f"noise{number}", None, messages, None, "made up", number + 1))

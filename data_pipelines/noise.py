@@ -14,7 +14,6 @@ from fac_jax.types import InputError
 # Power falls with frequency as f^-exponent.
 COLOURS: Final[Mapping[str, float]] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 
-SUFFIXES: Final = frozenset({".wav", ".flac", ".ogg", ".mp3"})
 KEPT: Final = 64  # decoded files held in memory
 
 
@@ -64,7 +63,7 @@ def within_range(wave: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def recordings(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """Sound files of a folder and those below it, in the order of their names, which is the same on every machine.
+    """`io.recordings` of a folder, which is looked through once.
 
     Raises:
       InputError: there is no such folder, or no sound file in it.
@@ -72,9 +71,9 @@ def recordings(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"no folder of sounds {root}")
-    found = sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES)
+    found = io.recordings(root)
     if not found:
-        raise InputError(f"no sound file ({', '.join(sorted(SUFFIXES))}) in {root}")
+        raise InputError(f"no sound file ({', '.join(io.ENDINGS)}) in {root}")
     return tuple(found)
 
 

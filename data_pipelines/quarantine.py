@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from data_pipelines.faults import Bad, Cause
@@ -29,10 +29,14 @@ class Account:
 
     def __str__(self) -> str:
         """The account on one line."""
-        causes = ", ".join(f"{cause} {count}" for cause, count in sorted(self.bad.items()))
-        bad = self.bad.total()
-        told = f"bad {bad} ({causes})" if bad else "bad 0"
-        return f"rows {self.good + bad}, good {self.good}, {told}, hours {self.seconds / 3600:.3f}"
+        return account_line(self.good, dict(sorted(self.bad.items())), self.seconds / 3600)
+
+
+def account_line(good: int, bad: Mapping[str, int], hours: float) -> str:
+    """What became of rows, the bad ones by cause, on one line."""
+    refused = sum(bad.values())
+    causes = ", ".join(f"{cause} {count}" for cause, count in bad.items())
+    return f"rows {good + refused}, good {good}, bad {refused}{f' ({causes})' if bad else ''}, hours {hours:.3f}"
 
 
 def entry(bad: Bad) -> dict[str, str | int | None]:

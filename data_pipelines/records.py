@@ -1,6 +1,7 @@
 """The one schema of users' rows: what every importer gives, and what it becomes as a conversation (docs/data.md)."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Final, TypeAlias
 
 import numpy as np
@@ -104,6 +105,15 @@ class Record:
     def audios(self) -> tuple[Audio, ...]:
         """Every audio of the messages and of the replies, in their order."""
         return tuple(message.audio for message in (*self.messages, *self.replies) if message.audio is not None)
+
+
+def with_messages(record: Record, change: Callable[[Message], Message]) -> Record:
+    """The record with every message, and every reply of a pair, changed, in their order."""
+    messages, preference = tuple(map(change, record.messages)), record.preference
+    if preference is not None:
+        chosen, rejected = change(preference.chosen), change(preference.rejected)
+        preference = dataclasses.replace(preference, chosen=chosen, rejected=rejected)
+    return dataclasses.replace(record, messages=messages, preference=preference)
 
 
 Example: TypeAlias = Conversation | Pair

@@ -1,8 +1,10 @@
 """What the benchmarks of loading share: made-up sources, batches that are timed, a table of figures."""
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,9 @@ from data_pipelines.packed_loading import PackedConfig
 from data_pipelines.packing import windows_for
 from data_pipelines.sources import Source
 from fac_jax.audio.mel import HOP, RATE
+from fac_jax.files import write_text
 from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import InputError
 
 SKIPPED = 2  # batches before the first that counts: they fill buffers, and the device's mel is compiled
 
@@ -95,6 +99,19 @@ def show(title: str, figures: Mapping[str, Any]) -> Table:
     for name, value in figures.items():
         table.add_row(name, value if isinstance(value, str) else _short(name, value))
     return table
+
+
+def check_json(file: str | None) -> None:
+    """Raises InputError, before anything is measured, if the figures could not be written there."""
+    if file and not Path(file).parent.is_dir():
+        raise InputError(f"--json={file}: {Path(file).parent} is no folder")
+
+
+def tell(title: str, figures: Mapping[str, Any], file: str | None) -> None:
+    """Prints the figures, and writes them into a file where one is named."""
+    Console().print(show(title, figures))
+    if file:
+        write_text(file, json.dumps(figures, indent=2) + "\n")
 
 
 def _short(name: str, value: float) -> str:

@@ -13,7 +13,7 @@ from data_pipelines.view_page import laid_out, render, totals
 from data_pipelines.view_source import Sample, reader_of, samples, stand_ins
 from data_pipelines.wave_augment import WaveAugmentConfig, augment_waves
 from fac_jax import launch
-from fac_jax.pages.page import write_page
+from fac_jax.files import write_text
 from fac_jax.types import InputError
 from fac_jax.values import from_values
 
@@ -48,7 +48,7 @@ def main(path: str) -> None:
     chosen = [Sample(augment_waves(s.conversation, changes, SEED.value, EPOCH.value), s.note) for s in plain]
     reader = reader_of(Path(MODEL.value)) if MODEL.value else stand_ins(chosen)
     found = laid_out(chosen, reader)
-    write_page(OUT.value, render(f"{path}: {SPLIT.value}", found, reader))
+    write_text(OUT.value, render(f"{path}: {SPLIT.value}", found, reader))
     for name, value in totals(found).items():
         print(f"{name:10s} {value}")
     print(f"look: {OUT.value}")

@@ -15,6 +15,7 @@ from data_pipelines import pair_builder
 from data_pipelines.builder import AUDIOS, TEXTS, records, row_of
 from data_pipelines.conversation import TASKS, Conversation, conversations, corpus, fullest_task, has_task
 from data_pipelines.features import speech_tokens
+from data_pipelines.grid import Grid, Windows
 from data_pipelines.pair_builder import pair_of
 from data_pipelines.pairs import pair_conversations
 from fac_jax.audio.io import RATE
@@ -42,25 +43,6 @@ class Sample:
 
     conversation: Conversation
     note: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """The audio encoder's grid, the release's if not said otherwise."""
-
-    n_window: int = 100
-
-
-@dataclasses.dataclass(frozen=True)
-class Grid:
-    """A model's grid (`grid.ModelGrid`), the release's if not said otherwise."""
-
-    vocab_size: int
-    units: int
-    special: SpecialIds
-    group_size: int = 5
-    delay_groups: int = 2
-    audio: Windows = Windows()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -6,18 +6,15 @@
 """
 
 import dataclasses
-import json
-from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
-from rich.console import Console
 
 from data_pipelines import made_up
 from data_pipelines.loading import Loaded
 from data_pipelines.packed_loading import load_packed
-from data_pipelines.throughput import made_up_sources, measure, packed_config, show
+from data_pipelines.throughput import check_json, made_up_sources, measure, packed_config, tell
 from experiments import launch
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
@@ -83,13 +80,9 @@ def wait(name: str, steps: int, rows: int, seq_len: int, workers: int, mel: str)
 
 def main() -> None:
     """The command."""
-    out = Path(JSON.value) if JSON.value else None
-    if out and not out.parent.is_dir():
-        raise InputError(f"--json={out}: {out.parent} is no folder")
+    check_json(JSON.value)
     figures = wait(PRESET.value, STEPS.value, ROWS.value, SEQ_LEN.value, WORKERS.value, MEL.value)
-    Console().print(show("waiting for data", figures))
-    if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+    tell("waiting for data", figures, JSON.value)
 
 
 if __name__ == "__main__":

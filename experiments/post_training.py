@@ -28,6 +28,7 @@ from experiments.reporting import Clock, curves, environment, folders, shorten_w
 from fac_jax.checkpoint.export import MODEL, load_params
 from fac_jax.evaluation.post_training import SHOWN, Exchange, PostTrainingReport, Preference, write_post_training
 from fac_jax.evaluation.stages import Stage
+from fac_jax.files import write_text
 from fac_jax.pages.page import Sound
 from fac_jax.training.merge import SHARED_LLM, merge
 from fac_jax.training.stage import StageConfig
@@ -56,9 +57,7 @@ class Abilities:
         if name not in self._found:
             print(f"asking {name}", file=sys.stderr)
             self._found[name] = self._ask(params)
-            beside = self._file.with_suffix(".tmp")
-            beside.write_text(json.dumps(self._found, indent=2))
-            beside.replace(self._file)
+            write_text(self._file, json.dumps(self._found, indent=2))
         return self._found[name]
 
 

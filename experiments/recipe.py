@@ -10,7 +10,6 @@ WORKDIR/STAGE/model/                 once it is finished
 import contextlib
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,6 +20,7 @@ from filelock import FileLock, Timeout
 
 from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, load_params
 from fac_jax.checkpoint.store import CheckpointStore
+from fac_jax.files import write_text
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.attention import training_attend
@@ -176,10 +176,7 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
     path = workdir / "config.json"
     text = json.dumps(config, indent=2) + "\n"
     if not path.exists():
-        workdir.mkdir(parents=True, exist_ok=True)
-        beside = path.with_suffix(".tmp")
-        beside.write_text(text)
-        os.replace(beside, path)
+        write_text(path, text)
         return
     theirs, ours = _leaves(json.loads(path.read_text())), _leaves(json.loads(text))
     wrong = [key for key in theirs | ours if theirs.get(key) != ours.get(key)]

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from tensorflow_datasets.core import DatasetBuilder
 
     from data_pipelines.schema import Row
+    from fac_jax.models.config import ModelConfig
+    from fac_jax.text.tokenizer import Tokenizer
 
 # Before jax is imported. Tolerances hold for the CPU; JAX_PLATFORMS in the environment chooses another device.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -65,6 +67,22 @@ def toy_rows(toy_builder: "DatasetBuilder") -> "dict[str, list[Row]]":
     from data_pipelines.builder import read
 
     return {split: read(toy_builder, split) for split in toy_builder.info.splits}
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> "Tokenizer":
+    """Trained on the texts of the tiny data set."""
+    from toy_world import make_tokenizer
+
+    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="session")
+def model(tokenizer: "Tokenizer") -> "ModelConfig":
+    """A tiny model for that tokenizer."""
+    from toy_world import make_model
+
+    return make_model(tokenizer)
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from golden_model import golden
-from toy_world import UNITS, LoudnessCodec, make_model, make_tokenizer
+from toy_world import UNITS, LoudnessCodec
 
 from data_pipelines.collate import GRID_FIELDS, collate
 from data_pipelines.conversation import Conversation, Turn, conversations, prompt
@@ -17,16 +17,6 @@ from fac_jax.models.config import ModelConfig
 from fac_jax.text.chat import AudioPiece, Piece, TextPiece
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Tokenizer) -> ModelConfig:
-    return make_model(tokenizer)
 
 
 def recorded_pieces(ids: np.ndarray, labels: np.ndarray, joint: Iterator[tuple[bool, tuple[int, ...]]]) -> list[Piece]:

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_world import LoudnessCodec, make_model, make_tokenizer
+from toy_world import LoudnessCodec
 from user_rows import encoded, save
 
+from data_pipelines.audio_files import with_waves
 from data_pipelines.conversation import conversations
 from data_pipelines.features import add_features
 from data_pipelines.grid import encode
@@ -17,6 +18,10 @@ from data_pipelines.packed_loading import PackedConfig, collate_preferences, loa
 from data_pipelines.pairs import PairExample
 from data_pipelines.records import Audio, Message, Preference, Record
 from data_pipelines.sources import Source, endless
+from data_pipelines.wave_augment import Noise, Speed, WaveAugmentConfig, augment_wave
+from fac_jax.audio.host_mel import host_log_mel
+from fac_jax.models.config import ModelConfig
+from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import NO_TASK, InputError
 
 TOKENS = np.arange(16, dtype=np.int32)
@@ -33,10 +38,9 @@ def pair(name: str, seconds: float) -> Record:
     return Record(name, None, (user,), Preference("empathy", *replies), "pairs.jsonl", 1)
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    tokenizer = make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-    return {"tokenizer": tokenizer, "model": make_model(tokenizer)}
+@pytest.fixture
+def made(tokenizer: Tokenizer, model: ModelConfig) -> dict[str, Any]:
+    return {"tokenizer": tokenizer, "model": model}
 
 
 def test_an_item_is_what_encoding_in_advance_gives(made: dict[str, Any], toy_rows: Any) -> None:
@@ -58,15 +62,23 @@ def test_an_item_is_what_encoding_in_advance_gives(made: dict[str, Any], toy_row
 
 
 def test_what_is_heard_changes_with_the_epoch_and_may_change_its_length(made: dict[str, Any]) -> None:
-    asked: list[tuple[int, str, int]] = []
+    waves = WaveAugmentConfig(speed=Speed(1.0, (0.5, 0.5)), noise=Noise(1.0))
+    plain, encode_changed = Encode(**made)(record("a", 2.0), 0), Encode(waves=waves, seed=7, **made)
+    first, again, later = (encode_changed(record("a", 2.0), epoch) for epoch in (0, 0, 1))
+    assert len(plain.mels[0]) == 200 and {len(item.mels[0]) for item in (first, later)} == {400}
+    assert len(first) - len(plain) == 10
+    np.testing.assert_array_equal(first.mels[0], again.mels[0])
+    assert not np.array_equal(first.mels[0], later.mels[0])
+    asked = with_waves(record("a", 2.0)).audios[0].wave
+    heard = augment_wave(asked, waves, 7, 1, "a")
+    np.testing.assert_array_equal(later.mels[0], host_log_mel(heard))
 
-    def change(wave: np.ndarray, epoch: int, row: str, turn: int) -> np.ndarray:
-        asked.append((epoch, row, turn))
-        return wave[: len(wave) - 6400 * epoch]
 
-    items = [Encode(change=change, **made)(record("a", 2.0), epoch) for epoch in (0, 1)]
-    assert [len(item.mels[0]) for item in items] == [200, 160] and len(items[0]) - len(items[1]) == 2
-    assert asked == [(0, "a", 0), (1, "a", 0)]
+def test_both_sides_of_a_pair_hear_the_same_change(made: dict[str, Any]) -> None:
+    waves = WaveAugmentConfig(noise=Noise(1.0))
+    item = Encode(waves=waves, **made)(pair("p", 1.0), 3)
+    np.testing.assert_array_equal(item.chosen.mels[0], item.rejected.mels[0])
+    assert not np.array_equal(item.chosen.mels[0], Encode(**made)(pair("p", 1.0), 3).chosen.mels[0])
 
 
 def test_pairs_are_packed_and_each_comes_once_an_epoch(made: dict[str, Any]) -> None:

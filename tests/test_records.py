@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from toy_world import UNITS, LoudnessCodec, make_model, make_tokenizer
+from toy_world import UNITS, LoudnessCodec
 from user_rows import tone
 
 from data_pipelines.conversation import Conversation
@@ -26,16 +26,6 @@ from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, InputError, Kind
 
 WAVE = tone(0.5)[:, 0]
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Tokenizer) -> ModelConfig:
-    return make_model(tokenizer)
 
 
 def ids(count: int) -> np.ndarray:

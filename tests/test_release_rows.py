@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_world import UNITS, make_model, make_tokenizer
+from toy_world import UNITS
 from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 
 from data_pipelines.audio_files import with_waves
@@ -26,16 +26,6 @@ from fac_jax.types import InputError, Kind
 
 SECONDS = 0.83
 REPLY = "one plus two is zero minus two plus one"
-
-
-@pytest.fixture(scope="module")
-def tokenizer(tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
-    return make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-
-
-@pytest.fixture(scope="module")
-def model(tokenizer: Tokenizer) -> ModelConfig:
-    return make_model(tokenizer)
 
 
 def records(folder: Path, rows: list[Any]) -> list[Record]:

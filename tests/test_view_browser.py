@@ -11,7 +11,7 @@ from toy_world import LoudnessCodec, make_model, make_tokenizer
 from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.view_page import laid_out, render
 from data_pipelines.view_source import Grid, Reader, Sample
-from fac_jax.pages.page import write_page
+from fac_jax.files import write_text
 
 pytestmark = pytest.mark.browser
 PHONE, DESK = 390, 1280  # CSS pixels
@@ -29,7 +29,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     turns = (Turn("user", wave=asked), Turn("assistant", "one plus one is two " + "x" * 12, wave=said))
     talk = Conversation("a-row-with-a-very-long-name" * 3, "You are kind.", turns)
     page = folder / "page.html"
-    write_page(page, render("data", laid_out([Sample(talk, "a note")] * 2, reader), reader))
+    write_text(page, render("data", laid_out([Sample(talk, "a note")] * 2, reader), reader))
     return page
 
 

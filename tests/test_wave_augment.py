@@ -12,7 +12,6 @@ import pytest
 from ml_collections import ConfigDict
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
-from data_pipelines.augment import AugmentConfig, augment, epoch_example
 from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.features import add_features
 from data_pipelines.grid import encode
@@ -128,21 +127,6 @@ def test_labels_are_those_of_the_plain_conversation(tmp_path: Path) -> None:
     heard = [int((e.kind == Kind.SPEECH).sum()) for e in examples]
     assert heard == [2 * 5, 2 * 7]  # 25 and int(25 / 0.8) tokens in groups of five
     assert heard[1] <= 2 * np.ceil(5 * slow.stretch)
-
-
-def test_waves_come_before_features_and_log_mels_behind_them(tmp_path: Path) -> None:
-    tokenizer = make_tokenizer(tmp_path)
-    model = make_model(tokenizer)
-    plain = add_features({"x": [talk()]}, LoudnessCodec())["x"][0]
-    config, mel_config = WaveAugmentConfig(speed=Speed(), noise=Noise(1.0)), AugmentConfig()
-    both = epoch_example(plain, tokenizer, model, config, mel_config, 7, 3)
-    by_hand = encode(augment_waves(plain, config, 7, 3), tokenizer, model)
-    heard = by_hand.mels[0]
-    assert abs(len(heard) - len(plain.turns[0].mel)) > 1 and not np.array_equal(both.mels[0], heard)
-    np.testing.assert_array_equal(both.mels[0], augment(by_hand, mel_config, 7, 3).mels[0])
-    np.testing.assert_array_equal(epoch_example(plain, tokenizer, model, config, None, 7, 3).mels[0], heard)
-    nothing = epoch_example(plain, tokenizer, model, WaveAugmentConfig(), None, 7, 3)
-    assert nothing.mels[0] is plain.turns[0].mel  # features that are there are not computed again
 
 
 def test_both_sides_of_a_pair_hear_the_same_question() -> None:

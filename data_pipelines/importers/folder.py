@@ -7,9 +7,9 @@ from typing import Final
 from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records import Audio, Record
+from fac_jax.audio.io import ENDINGS, recordings
 from fac_jax.types import InputError
 
-ENDINGS: Final = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")
 TRANSCRIPT: Final = ".txt"
 
 
@@ -31,11 +31,6 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
             yield transcribed(name, audio, text, str(path), number, view)
         except Refused as refused:
             yield Bad(refused.cause, refused.detail, str(path), number, name)
-
-
-def recordings(path: Path) -> list[Path]:
-    """Every audio file below a folder, by its ending, in the order of names."""
-    return sorted(file for file in path.rglob("*") if file.suffix.lower() in ENDINGS)
 
 
 def _transcript(file: Path) -> str:

@@ -22,6 +22,7 @@ from data_pipelines.importers import (
 )
 from data_pipelines.importers.rows import JsonRow, json_rows
 from data_pipelines.records import Record
+from fac_jax.audio.io import recordings
 from fac_jax.types import InputError
 
 Reader: TypeAlias = Callable[[Path, Path], Iterator[Record | Bad]]
@@ -58,13 +59,23 @@ def read(
         cannot be read on.
     """
     path = Path(path)
+    name = format_of(path, format)
+    start = (path if path.is_dir() else path.parent) if root is None else Path(root)
+    return FORMATS[name](path, start)
+
+
+def format_of(path: Path, format: str | None) -> str:
+    """The format that is named, or the one that the path can be.
+
+    Raises:
+      InputError: there is no such path or format, or it cannot be told.
+    """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
     name = guess(path) if format is None else format
     if name not in FORMATS:
         raise InputError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
-    start = (path if path.is_dir() else path.parent) if root is None else Path(root)
-    return FORMATS[name](path, start)
+    return name
 
 
 def count(path: Path) -> int | None:
@@ -108,7 +119,7 @@ def _folder(path: Path) -> set[str]:
     found = {name for name, fits in tests.items() if fits} | (_parquet(tables[0]) if tables else set())
     if found:
         return found
-    told = (file.with_suffix(folder.TRANSCRIPT).is_file() for file in folder.recordings(path))
+    told = (file.with_suffix(folder.TRANSCRIPT).is_file() for file in recordings(path))
     return {"audio-folder"} if any(told) else set()
 
 

@@ -135,29 +135,22 @@ def string(row: Mapping[str, Any], key: str, default: str | None = None) -> str:
     Raises:
       Refused: it is missing and has no default, or is no string.
     """
-    value = row.get(key)
-    if value is None and default is not None:
-        return default
-    if value is None:
-        raise Refused(Cause.MISSING_KEY, f"key {key!r} is missing")
-    if not isinstance(value, str):
-        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be a string")
-    return value
+    return _of_kind(row, key, default, str, "a string")
 
 
 def items(row: Mapping[str, Any], key: str, default: list[Any] | None = None) -> list[Any]:
-    """A list of a row.
+    """A list of a row; raises as `string`."""
+    return _of_kind(row, key, default, list, "a list")
 
-    Raises:
-      Refused: it is missing and has no default, or is no list.
-    """
+
+def _of_kind(row: Mapping[str, Any], key: str, default: T | None, kind: type[T], words: str) -> T:
     value = row.get(key)
     if value is None and default is not None:
         return default
     if value is None:
         raise Refused(Cause.MISSING_KEY, f"key {key!r} is missing")
-    if not isinstance(value, list):
-        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be a list")
+    if not isinstance(value, kind):
+        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be {words}")
     return value
 
 

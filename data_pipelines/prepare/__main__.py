@@ -11,7 +11,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipelines.importers.registry import FORMATS, guess
+from data_pipelines.importers.registry import FORMATS, format_of
 from data_pipelines.prepare import cluster, local
 from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source, splits
 from data_pipelines.prepare.word_errors import SCORINGS, WordFilter
@@ -49,21 +49,12 @@ def main(*source: str) -> None:
         tokenizer=_TOKENIZER.value,
         words=_words(),
     )
-    sources = [_source(path) for path in source]
+    sources = [Source(path, format_of(Path(path), _FORMAT.value), _ROOT.value) for path in source]
     if _BEAM.value is None:
         card = local.prepare(sources, Path(_OUT.value), settings, _PROCESSES.value)
     else:
         card = cluster.prepare(sources, Path(_OUT.value), settings, _BEAM.value.split())
     print(card)
-
-
-def _source(path: str) -> Source:
-    if not Path(path).exists():
-        raise InputError(f"{path}: no such file or folder")
-    name = guess(Path(path)) if _FORMAT.value is None else _FORMAT.value
-    if name not in FORMATS:
-        raise InputError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
-    return Source(path, name, _ROOT.value)
 
 
 def _words() -> WordFilter | None:

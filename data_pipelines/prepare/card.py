@@ -11,13 +11,14 @@ from typing import Any, Final
 
 import soundfile
 
-from data_pipelines.prepare.plan import write
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.tally import LENGTHS, SECONDS, Tally, part
+from data_pipelines.quarantine import account_line
 from data_pipelines.records import SCHEMA_VERSION
 from data_pipelines.validate import EstimatedText
 from fac_jax.audio.io import RATE
 from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.files import write_text
 
 QUARANTINE: Final = "quarantine.jsonl"
 LIBRARIES: Final = ("array_record", "numpy", "soundfile", "soxr", "tensorflow-datasets")
@@ -35,11 +36,8 @@ class Card:
 
     def __str__(self) -> str:
         """The account on one line."""
-        dropped = self.values["dropped"]
-        causes = ", ".join(f"{cause} {count}" for cause, count in dropped.items())
-        kept, bad = sum(self.values["rows"].values()), sum(dropped.values())
-        hours = sum(self.values["hours"].values())
-        return f"rows {kept + bad}, good {kept}, bad {bad}{f' ({causes})' if bad else ''}, hours {hours:.3f}"
+        rows, dropped, hours = (self.values[name] for name in ("rows", "dropped", "hours"))
+        return account_line(sum(rows.values()), dropped, sum(hours.values()))
 
 
 def finish(
@@ -61,10 +59,10 @@ def finish(
       tools: that the rows were prepared with.
     """
     lines = sorted(refused, key=lambda found: found[0])
-    write(out / QUARANTINE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for _, line in lines))
+    write_text(out / QUARANTINE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for _, line in lines))
     card = Card(_values(counts, shards, size, tools))
-    write(out / "card.json", json.dumps(card.values, indent=1, ensure_ascii=False) + "\n")
-    write(out / "card.md", _page(card.values))
+    write_text(out / "card.json", json.dumps(card.values, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "card.md", _page(card.values))
     return card
 
 

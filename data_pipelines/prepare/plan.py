@@ -16,6 +16,7 @@ from data_pipelines.importers.rows import unnamed
 from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.records import SCHEMA_VERSION, Audio, Message, Record
 from data_pipelines.validate import Limits, validate
+from fac_jax.files import write_text
 from fac_jax.types import InputError
 
 MANIFEST: Final = "manifest.json"
@@ -178,7 +179,7 @@ def claim(out: Path, made_of: Mapping[str, Any]) -> None:
         out.mkdir(parents=True, exist_ok=True)
         others = sorted(found.name for found in out.iterdir() if not found.name.startswith("."))
         if others in ([], [MANIFEST]):  # nothing is finished yet
-            write(file, json.dumps(made_of, indent=1, ensure_ascii=False))
+            write_text(file, json.dumps(made_of, indent=1, ensure_ascii=False))
             return
         told = file.read_bytes() if MANIFEST in others else None
     except OSError as error:
@@ -192,13 +193,6 @@ def claim(out: Path, made_of: Mapping[str, Any]) -> None:
     differ = list(_differences("", there, made_of))
     if differ:
         raise InputError(f"{out}: was prepared otherwise: {'; '.join(differ)}; give another --out")
-
-
-def write(file: Path, text: str) -> None:
-    """Writes a text; the file appears complete."""
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    beside.write_text(text, encoding="utf-8", errors="surrogateescape")
-    beside.replace(file)
 
 
 def _differences(name: str, there: Any, here: Any) -> Iterator[str]:

@@ -10,7 +10,7 @@ from data_pipelines.faults import Bad, Cause
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.word_errors import Judge
-from data_pipelines.records import Audio, Message, Record
+from data_pipelines.records import Audio, Message, Record, with_messages
 from data_pipelines.validate import validate
 from fac_jax.audio.io import RATE, resampled
 from fac_jax.codec.base import Codec
@@ -65,12 +65,7 @@ def _with_audios(record: Record, audios: Sequence[Audio]) -> Record:
     def replaced(message: Message) -> Message:
         return message if message.audio is None else dataclasses.replace(message, audio=next(left))
 
-    messages = tuple(map(replaced, record.messages))
-    preference = record.preference
-    if preference is not None:
-        chosen, rejected = replaced(preference.chosen), replaced(preference.rejected)
-        preference = dataclasses.replace(preference, chosen=chosen, rejected=rejected)
-    return dataclasses.replace(record, messages=messages, preference=preference)
+    return with_messages(record, replaced)
 
 
 def _quantised(row: Record | Bad) -> Record | Bad:

@@ -15,12 +15,13 @@ from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
 from data_pipelines.faults import Bad
-from data_pipelines.prepare.plan import Placed, write
+from data_pipelines.prepare.plan import Placed
 from data_pipelines.prepare.rows import TOGETHER, prepare
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.storage import DESCRIPTION, INFO, NAME, VERSION, features, to_columns
 from data_pipelines.prepare.tally import Tally, tally
 from data_pipelines.quarantine import entry
+from fac_jax.files import write_text
 
 REPORTS: Final = "shards"  # folder of the reports
 
@@ -158,4 +159,4 @@ def _prepared(rows: Sequence[Placed], tools: Tools) -> Iterator[tuple[Placed, An
 def _save(out: Path, report: Report) -> None:
     told = {name: value for name, value in vars(report).items() if name != "shard"}
     (out / REPORTS).mkdir(exist_ok=True)
-    write(out / REPORTS / f"{report.shard.name}.json", json.dumps(told, ensure_ascii=False))
+    write_text(out / REPORTS / f"{report.shard.name}.json", json.dumps(told, ensure_ascii=False))

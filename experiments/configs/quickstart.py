@@ -13,9 +13,11 @@ from ml_collections import ConfigDict, FieldReference
 TEXT = ("text_qa", "text_statements", "text_facts")
 
 
-def stage(seed: FieldReference, steps: int, peak: float, counts: dict[str, int], **values: Any) -> dict[str, Any]:
-    """A stage that trains for `steps` on `counts` rows of each task, cosine from `peak` to a twentieth of it."""
-    optimizer = {"peak": peak, "floor": peak / 20, "warmup": 0.05, "b2": 0.98, "weight_decay": 0.01, "clip_norm": 1.0}
+def stage(
+    seed: FieldReference, steps: int, peak: float, counts: dict[str, int], fall: float = 20, **values: Any
+) -> dict[str, Any]:
+    """A stage that trains for `steps` on `counts` rows of each task, cosine from `peak` to `peak / fall`."""
+    optimizer = {"peak": peak, "floor": peak / fall, "warmup": 0.05, "b2": 0.98, "weight_decay": 0.01, "clip_norm": 1.0}
     shared = {"checkpoint_every": 100, "seed": seed}
     return {"steps": steps, "optimizer": optimizer, "data": {"counts": counts}, **shared, **values}
 

@@ -5,7 +5,7 @@ import io
 import os
 import warnings
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import librosa
 import numpy as np
@@ -16,6 +16,8 @@ from fac_jax.types import InputError
 
 RATE: int = 16000  # Hz, of every wave that the model reads
 RATES: tuple[int, int] = (4_000, 384_000)  # Hz; speech is not stored below, a header that says otherwise is damaged
+
+ENDINGS: Final = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")
 
 Fault: TypeAlias = Literal["missing", "undecodable", "rate", "not finite", "empty"]
 
@@ -111,6 +113,11 @@ def decode(data: bytes, name: str, rate: int = RATE) -> Sound:
     except (soundfile.LibsndfileError, MemoryError) as error:  # a damaged header may ask for any size
         raise _undecodable(name, str(error).rpartition(": ")[2]) from error
     return _sound(samples, stored_rate, rate, name)
+
+
+def recordings(folder: Path) -> list[Path]:
+    """Every audio file below a folder, by its ending, in the order of names, which is the same on every machine."""
+    return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS)
 
 
 def load(path: str | os.PathLike[str], rate: int = RATE) -> np.ndarray:

@@ -11,6 +11,7 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from fac_jax.files import write_text
 from fac_jax.pages import figures
 
 
@@ -45,23 +46,14 @@ def render_page(package: str, template: str, **values: Any) -> str:
     return environment.get_template(template).render(figure=figure, **values)
 
 
-def write_page(path: str | os.PathLike[str], page: str) -> None:
-    """Writes the page to `path`; it appears complete."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.write_text(page, encoding="utf-8")
-    beside.replace(path)
-
-
 def write_with_figures(path: str | os.PathLike[str], page: str, values: Mapping[str, Any]) -> None:
     """Writes the page to `path` and its figures beside it as JSON, with the suffix `.json`; both appear complete.
 
     Raises:
       ValueError: a figure that is not a finite number.
     """
-    write_page(Path(path).with_suffix(".json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
-    write_page(path, page)
+    write_text(Path(path).with_suffix(".json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
+    write_text(path, page)
 
 
 def figure(name: str, value: float) -> str:

@@ -1,10 +1,11 @@
 """Curves of a stage: a JSONL of every step's metrics, and TensorBoard."""
 
 import json
-import os
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
+
+from fac_jax.files import write_text
 
 JSONL = "metrics.jsonl"
 
@@ -28,9 +29,7 @@ class MetricLog:
         directory.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_curve(directory) if line["step"] <= step]
         path = directory / JSONL
-        beside = path.with_suffix(".tmp")
-        beside.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(beside, path)
+        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a")
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
