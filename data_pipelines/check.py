@@ -6,18 +6,16 @@ Exit code 0 if the file could be read at all, however many rows are bad; 2 for o
 one that cannot be told.
 """
 
-import sys
 from pathlib import Path
 
 from absl import flags
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_pipelines.faults import Bad, one_line
 from data_pipelines.importers.registry import FORMATS, count, read
 from data_pipelines.quarantine import Account, quarantined
 from data_pipelines.validate import S3_UNITS, EstimatedText, Limits, validate
 from fac_jax import launch
+from fac_jax.progress import passing
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
@@ -42,17 +40,9 @@ def main(path: str) -> None:
         raise InputError(f"--quarantine={path} is the file that is to be checked: name another")
     account = Account()
     rows = validate(read(path, _FORMAT.value, _ROOT.value), limits)
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
-    console = Console(stderr=True)
-    shown, terminal = console.is_terminal, sys.stdout.isatty()
-    # Where lines go to a file, they must not go through the bar, which is drawn on stderr.
-    with Progress(*columns, console=console, transient=True, disable=not shown, redirect_stdout=terminal) as bar:
-        task = bar.add_task("rows", total=count(Path(path)), rate="")
-        for row in quarantined(rows, _QUARANTINE.value, account):
-            if isinstance(row, Bad):
-                print(f"{one_line(row.id or f'line {row.line}')}: {row.cause}: {row.cause.meaning} ({row.detail})")
-            speed = bar.tasks[0].speed
-            bar.update(task, advance=1, rate="" if speed is None else f"{speed:.0f} rows/s")
+    for row in passing("rows", count(Path(path)))(quarantined(rows, _QUARANTINE.value, account)):
+        if isinstance(row, Bad):
+            print(f"{one_line(row.id or f'line {row.line}')}: {row.cause}: {row.cause.meaning} ({row.detail})")
     print(account)
 
 

@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from data_pipelines.espeak import Voice, speak
+from fac_jax.progress import bar
 from fac_jax.types import InputError
 
 __all__ = ["Job", "Voice", "speak", "speak_all"]
@@ -59,15 +58,13 @@ def speak_all(jobs: Sequence[Job], processes: int = 2, chunk: int = CHUNK) -> li
     order = sorted(range(len(jobs)), key=lambda i: (jobs[i][1].name, jobs[i]))
     chunks = [order[i : i + chunk] for i in range(0, len(order), chunk)]
     waves: list[np.ndarray] = [np.empty(0, np.int16)] * len(jobs)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress, ThreadPoolExecutor(processes) as pool:
-        bar = progress.add_task("speaking", total=len(jobs))
+    with bar("speaking", len(jobs)) as advance, ThreadPoolExecutor(processes) as pool:
         futures = {pool.submit(_speak_chunk, [jobs[i] for i in indices]): indices for indices in chunks}
         try:
             for future in as_completed(futures):
                 for i, wave in zip(futures[future], future.result(), strict=True):
                     waves[i] = wave
-                progress.advance(bar, len(futures[future]))
+                advance(len(futures[future]))
         except InputError:
             pool.shutdown(cancel_futures=True)
             raise

@@ -22,7 +22,6 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
-from experiments.progress import shown
 from fac_jax.checkpoint.assemble import assemble as assemble_model
 from fac_jax.checkpoint.assets import TOKENIZER
 from fac_jax.checkpoint.convert import FLOATS, export_release, import_release
@@ -34,6 +33,7 @@ from fac_jax.checkpoint.survey import UNMAPPED, Row, survey_params, survey_tenso
 from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
 from fac_jax.evaluation.recorded import Figure, compare
 from fac_jax.models.config import ModelConfig
+from fac_jax.progress import shown
 from fac_jax.types import InputError, Params
 
 DTYPE = flags.DEFINE_enum("dtype", "bfloat16", FLOATS, "Of the tensors that jax-to-hf and assemble write.")

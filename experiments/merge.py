@@ -10,10 +10,10 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
-from experiments.progress import shown
 from fac_jax.checkpoint.combine import combine_models
 from fac_jax.checkpoint.export import load_config
 from fac_jax.checkpoint.release import param_shapes
+from fac_jax.progress import shown
 from fac_jax.training.merge import SHARED_LLM, check_same, choose_alphas, combine
 from fac_jax.types import InputError
 

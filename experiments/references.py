@@ -16,11 +16,11 @@ import numpy as np
 from data_pipelines.collate import budget
 from data_pipelines.loading import one_epoch
 from data_pipelines.pairs import PairExample, collate_pairs
-from experiments.progress import shown
 from fac_jax.checkpoint.digest import params_digest
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.attention import training_attend
+from fac_jax.progress import shown
 from fac_jax.training.preference import reply_log_probs
 from fac_jax.types import Array, Batch, InputError, Params, PreferenceBatch
 

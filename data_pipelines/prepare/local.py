@@ -15,12 +15,12 @@ from typing import Final
 from threadpoolctl import threadpool_limits
 
 from data_pipelines.importers.registry import count
-from data_pipelines.prepare.bar import Advance, passing, shown
 from data_pipelines.prepare.card import Card, finish
 from data_pipelines.prepare.plan import Placed, Plan, Repeats, claim, manifest, placed, split_of, survey
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
 from data_pipelines.prepare.tally import Tally
+from fac_jax.progress import Advance, bar, passing
 from fac_jax.types import InputError
 
 AHEAD: Final = 2  # shards read for every process, so that none waits
@@ -46,7 +46,7 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
     claim(out, manifest(sources, settings, plan, WAY))
     reports: list[Report] = []
     total = sum(plan.rows.values())
-    with shown("preparing", total) as advance:
+    with bar("preparing", total) as advance:
         todo = _todo(sources, out, settings, plan, tools, reports, advance)
         for report in _made(out, todo, settings, tools, processes):
             reports.append(report)
