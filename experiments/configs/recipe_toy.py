@@ -6,7 +6,7 @@ python -m experiments.train --config experiments/configs/recipe_toy.py --workdir
 Two thirds of the facts (capitals, colours, ..) are text pre-training's alone: no later stage has a row of them, and
 text-only knowledge is measured on them. Learning rates keep the published ratios: a cosine to a tenth, and stage 2 at
 a tenth of stage 1. Both stages learn from the training pairs' sounds what DPO will ask for in other words
-(`data_pipelines/worlds/capabilities.py`). Its settings are being tuned: see the state in the README.
+(`data_pipelines/worlds/capabilities.py`). DPO's settings are being tuned: see the state in the README.
 """
 
 from functools import partial
