@@ -237,11 +237,13 @@ def test_capabilities_are_asked_for_in_words_that_no_preference_asks_in(rows: di
     assert {name: len(found) for name, found in made.items()} == {
         "openings_spoken": 2 * PAIRS.train,
         "paces_spoken": 2 * PAIRS.train,
-        "speakers": PAIRS.train,
-        "noisy_asr": len(train),
+        "speakers": PAIRS.train // 2,
+        "word_counts": PAIRS.train // 2,
+        "noisy_asr": PAIRS.train,
+        "moods_asr": PAIRS.train,
     }
     instructions = {row.instruction for row in train} - {""}
-    for name in ("paces_spoken", "speakers", "noisy_asr"):
+    for name in ("paces_spoken", "speakers", "word_counts", "noisy_asr", "moods_asr"):
         assert not [c for c in made[name] if any(asked in c.turns[0].text for asked in instructions)]
 
 

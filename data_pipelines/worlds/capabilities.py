@@ -4,11 +4,14 @@ They ask in words of their own, so that what DPO asks for is met in DPO alone:
 
 openings_spoken   both openings of replies to sad and to happy questions: what says either and prefers neither
 paces_spoken      a reply read aloud "slowly" or "quickly"
-speakers          whether a man or a woman spoke, and the number of words
-noisy_asr         questions written down, through noise and in all voices
+speakers          whether a man or a woman spoke
+word_counts       how many words were said
+noisy_asr         questions written down through noise
+moods_asr         questions asked in a sad or a happy voice, written down
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from data_pipelines.conversation import TRANSCRIBE, Conversation, Turn
@@ -35,12 +38,13 @@ def _paces(rows: Sequence[PairRow]) -> list[Conversation]:
     return found
 
 
-def _speakers(rows: Sequence[PairRow]) -> list[Conversation]:
-    return [_written(row, OTHER_WORDS[row.instruction], row.chosen) for row in _of(rows, "understanding")]
+def _understood(instruction: str, rows: Sequence[PairRow]) -> list[Conversation]:
+    asked = [row for row in _of(rows, "understanding") if row.instruction == instruction]
+    return [_written(row, OTHER_WORDS[instruction], row.chosen) for row in asked]
 
 
-def _noisy_asr(rows: Sequence[PairRow]) -> list[Conversation]:
-    return [_written(row, TRANSCRIBE, row.question) for row in rows]
+def _transcribed(task: str, rows: Sequence[PairRow]) -> list[Conversation]:
+    return [_written(row, TRANSCRIBE, row.question) for row in _of(rows, task)]
 
 
 def _of(rows: Sequence[PairRow], task: str) -> list[PairRow]:
@@ -55,6 +59,8 @@ def _written(row: PairRow, instruction: str, reply: str) -> Conversation:
 CAPABILITIES: Final[Mapping[str, Callable[[Sequence[PairRow]], list[Conversation]]]] = {
     "openings_spoken": _openings,
     "paces_spoken": _paces,
-    "speakers": _speakers,
-    "noisy_asr": _noisy_asr,
+    "speakers": partial(_understood, WHO),
+    "word_counts": partial(_understood, HOW_MANY),
+    "noisy_asr": partial(_transcribed, "robustness"),
+    "moods_asr": partial(_transcribed, "empathy"),
 }
