@@ -29,11 +29,18 @@ FULL_SCALE: Final = 32768.0  # tfds stores 16-bit samples, whatever integers hol
 USUAL_RATE: Final = 16_000
 
 
-def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
-    """The rows of every split of a prepared data set, a folder with `dataset_info.json`; `root` is not needed.
+def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -> Iterator[Record | Bad]:
+    """The rows of a split, or of all, of a prepared data set, a folder with `dataset_info.json`.
+
+    Args:
+      path: the folder.
+      root: not needed.
+      view: see `transcripts.transcribed`.
+      split: its name; None for all.
 
     Raises:
-      InputError: it is no such data set, has no audio with a transcript, or is of a file format that needs TensorFlow.
+      InputError: it is no such data set, has no such split, no audio with a transcript, or is of a file format that
+        needs TensorFlow.
     """
     described = _description(path)
     features = described["featuresDict"]["features"]
@@ -42,7 +49,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
     written = next((name for name in TEXT_KEYS if name in features), None)
     if heard is None or written is None:
         raise InputError(f"{path}: no audio with a transcript among its features {', '.join(features)}")
-    for file, number, row in _rows(path, _without_audio(described)):
+    for file, number, row in _rows(path, _without_audio(described), split):
         name = _name(row["id"]) if "id" in features else unnamed(file, number)
         try:
             text = _text(row[written])
@@ -81,8 +88,8 @@ def _without_audio(described: Mapping[str, Any]) -> dict[str, Any]:
     return {**described, "featuresDict": {"features": {name: plain(f) for name, f in features.items()}}}
 
 
-def _rows(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[Path, int, Mapping[str, Any]]]:
-    """The rows of every split under another description of their features, each with its split and number."""
+def _rows(path: Path, described: Mapping[str, Any], split: str | None) -> Iterator[tuple[Path, int, Mapping[str, Any]]]:
+    """The rows of a split, or of all, under another description of their features, each with its split and number."""
     with tempfile.TemporaryDirectory() as beside:
         for file in path.iterdir():
             if file.name != FEATURES:
@@ -93,10 +100,12 @@ def _rows(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[Path, int,
         if stored is None or stored.value != "array_record":
             kind = None if stored is None else stored.value
             raise InputError(f"{path}: stored as {kind}; prepare it with file_format=array_record")
-        for split in builder.info.splits:
-            rows = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
+        if split is not None and split not in builder.info.splits:
+            raise InputError(f"{path}: no split {split!r}; it has {', '.join(builder.info.splits)}")
+        for name in builder.info.splits if split is None else (split,):
+            rows = builder.as_data_source(name)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
             for number, row in enumerate(rows, 1):
-                yield path / split, number, row
+                yield path / name, number, row
 
 
 def _name(value: Any) -> str:
