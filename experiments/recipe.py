@@ -158,11 +158,11 @@ def _trained(model: ModelConfig, stage: StageConfig, params: Params, directory: 
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches)
     frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
     reference = jax.tree.map(jnp.copy, params) if frozen else None
-    store = CheckpointStore(directory / CHECKPOINTS, model, stage.keep)
-    try:
+    with (
+        contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store,
+        contextlib.closing(data),
+    ):
         state = train(stage, step, init_state(params, optimizer, stage.trainable, reference), data, store, directory)
-    finally:
-        store.close()
     trainable, rest = split(state.params, stage.trainable)
     return join(averaged(state.opt_state, trainable), rest)
 
