@@ -19,7 +19,7 @@ from fac_jax.audio.mel import RATE
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER, assets, copy_assets
 from fac_jax.codec.base import FILE as CODEC_FILE
 from fac_jax.codec.base import TOKEN_RATE, Codec, load_codec
-from fac_jax.codec.unit_codec import UnitCodec
+from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.types import InputError
 
@@ -55,19 +55,18 @@ def make_codec(data: RecordsConfig, sources: Sequence[Source], initial: Path | N
     Raises:
       InputError: the config names one beside the model's; it is none; or there is not enough speech to fit one.
     """
-    if (folder / CODEC_FILE).exists():
-        if initial and data.codec and (initial / CODEC).exists():
-            raise InputError(f"config key data.codec is set, but {initial} brings a codec: leave it out")
-    elif isinstance(data.codec, str):
-        load_codec(data.codec)
-        shutil.copytree(data.codec, folder, dirs_exist_ok=True)
-    elif data.codec is not None:
-        waves = list(itertools.islice(_replies(sources), FITTED_ON))
-        if not waves:
-            raise InputError(
-                "config key data.codec asks to fit a codec, but no spoken reply lacks tokens: leave it out"
-            )
-        UnitCodec.fit(waves, data.codec).save(folder)
+    asked = data.codec is not None or data.units is not None
+    if asked and initial and (initial / CODEC).exists():
+        raise InputError(f"config key data.{'codec' if data.codec else 'units'} is set, but {initial} brings a codec")
+    if asked and not (folder / CODEC_FILE).exists():
+        if data.codec is not None:
+            load_codec(data.codec)
+            shutil.copytree(data.codec, folder, dirs_exist_ok=True)
+        else:
+            waves = list(itertools.islice(_replies(sources), FITTED_ON))
+            if not waves:
+                raise InputError("config key data.units fits a codec, but no spoken reply lacks tokens: leave it out")
+            UnitCodec.fit(waves, UnitCodecConfig(data.units or 0)).save(folder)
     return load_codec(folder) if (folder / CODEC_FILE).exists() else None
 
 

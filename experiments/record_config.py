@@ -11,7 +11,6 @@ from data_pipelines.importers.transcripts import View
 from data_pipelines.prepare.settings import Source
 from data_pipelines.wave_augment import WaveAugmentConfig
 from experiments.stage_data import packed_config
-from fac_jax.codec.unit_codec import UnitCodecConfig
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
 
@@ -63,15 +62,17 @@ class RecordsConfig:
     Attributes:
       sets: by the names that mixtures call them.
       tokenizer: `tokenizer.json` or its folder; None trains one on the rows.
-      codec: folder of the codec that spoken replies without tokens are encoded with, or how one is fitted on them; None
-        where all replies are text or bring tokens.
+      codec: folder of the codec that spoken replies without tokens are encoded with.
+      units: of an offline codec that is fitted on such replies; None, with `codec` None too, where all replies are text
+        or bring tokens.
       vocab_size: upper bound of the vocabulary of a tokenizer that is trained.
       processes: that prepare rows.
     """
 
     sets: Mapping[str, SetConfig]
     tokenizer: str | None = None
-    codec: str | UnitCodecConfig | None = None
+    codec: str | None = None
+    units: int | None = None
     vocab_size: int = 8192
     processes: int = 1
 
@@ -83,6 +84,8 @@ def check(data: RecordsConfig, stages: Sequence[StageConfig]) -> None:
       InputError: a set that cannot be read, a mixture of sets that are not there, data that packed batches cannot have,
         or stored references of audio that changes every epoch.
     """
+    if data.codec is not None and data.units is not None:
+        raise InputError(f"config keys data.codec ({data.codec}) and data.units ({data.units}): set one of them")
     for name, one in data.sets.items():
         if not NAME.fullmatch(name):
             raise InputError(f"data.sets: {name!r} is no name of letters, digits and underscores")

@@ -59,8 +59,8 @@ def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys:
     poisoned = write_poisoned(tmp_path)
     config = make_config(initial, {"mine": {"path": str(poisoned), "format": "release"}}, data=ROOMY)
     config.recipe = ("finetune", "dpo")
-    config.stages.dpo = {**config.stages.finetune.to_dict(), "loss": "preference"}
-    config.stages.dpo.data.segments = 2
+    config.stages.dpo = {**config.stages.finetune.to_dict(), **DPO, "preference": {"reference": "frozen"}}
+    config.stages.dpo.data = {**config.stages.finetune.data.to_dict(), "seq_len": 96, "segments": 1}
     config.stages.finetune.steps = 4
     materials, curve = run(config, tmp_path)
     assert ids(materials, "mine") + ids(materials, "mine", pairs=True) == [n for n in GOOD if n != "pair"] + ["pair"]
@@ -93,7 +93,7 @@ def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(t
     weights = {"heard": 4.0, "said": 1.0, "written": 1.0}
     config = make_config(None, sets, steps=3, data={"mixture": weights, "rows": 3, "workers": 0})
     config.model.update({"preset": "tiny", "text": {"depth": 1}, "audio": {"depth": 1}, "head": {"depth": 1}})
-    config.data.update({"vocab_size": 330, "codec": {"units": 8}})
+    config.data.update({"vocab_size": 330, "units": 8})
     materials, curve = run(config, tmp_path)
     assert materials.model.units == 8 and materials.model.vocab_size <= 330 and math.isfinite(curve[-1]["speech_loss"])
     model = load_config(tmp_path / "run")
@@ -222,22 +222,22 @@ def test_what_cannot_be_is_told_before_anything_is_made(
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(initial: Path, tmp_path: Path) -> None:
     rows = dialogues(tmp_path, 11)
     sets = {"mine": {"path": str(rows), "waves": {"noise": {"probability": 1.0}, "speed": {}}}}
-    # A process of its own, to be killed; it trains what `make_config` says, through the launcher's way.
+    # A process of its own, to be killed, whose rows another process makes; the run goes on without that.
     program = (
         "import sys, pathlib; sys.path[:0] = sys.argv[1:3]; from record_run import *; "
-        "run(make_config(pathlib.Path(sys.argv[3]), eval(sys.argv[4]), steps=40, checkpoint_every=4, "
-        "data={'rows': 1}), pathlib.Path(sys.argv[5]), 'killed')"
+        "run(make_config(pathlib.Path(sys.argv[3]), eval(sys.argv[4]), steps=14, checkpoint_every=2, "
+        "data={'rows': 1, 'workers': 1}), pathlib.Path(sys.argv[5]), 'killed')"
     )
     command = [sys.executable, "-c", program, str(ROOT), str(ROOT / "tests"), str(initial), repr(sets), str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as running:
-        while not (tmp_path / "killed" / "finetune" / "checkpoints" / "8").exists():
+        while not (tmp_path / "killed" / "finetune" / "checkpoints" / "4").exists():
             assert running.poll() is None, running.stderr and running.stderr.read()
             time.sleep(0.02)
         os.kill(running.pid, signal.SIGKILL)
     assert not (tmp_path / "killed" / "finetune" / "model").exists()
-    config = make_config(initial, sets, steps=40, checkpoint_every=4, data={"rows": 1})
+    config = make_config(initial, sets, steps=14, checkpoint_every=2, data={"rows": 1})
     _, resumed = run(config, tmp_path, "killed")
     _, whole = run(config, tmp_path, "whole")
-    assert resumed == whole and len(whole) == 40
+    assert resumed == whole and len(whole) == 14
     ours, theirs = (load_params(tmp_path / name)[0] for name in ("killed", "whole"))
     jax.tree.map(np.testing.assert_array_equal, ours, theirs)

@@ -50,6 +50,7 @@ def config_of(seed: FieldReference, sets: dict[str, Any], stages: dict[str, Any]
                 "sets": sets,
                 "tokenizer": placeholder(str),
                 "codec": placeholder(str),
+                "units": placeholder(int),
                 "vocab_size": 8192,
                 "processes": 2,
             },
