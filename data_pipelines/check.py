@@ -10,7 +10,7 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipelines.faults import Bad, one_line
+from data_pipelines.faults import Bad, told
 from data_pipelines.importers.registry import FORMATS, count, read
 from data_pipelines.quarantine import Account, quarantined
 from data_pipelines.validate import S3_UNITS, EstimatedText, Limits, validate
@@ -42,7 +42,7 @@ def main(path: str) -> None:
     rows = validate(read(path, _FORMAT.value, _ROOT.value), limits)
     for row in passing("rows", count(Path(path)))(quarantined(rows, _QUARANTINE.value, account)):
         if isinstance(row, Bad):
-            print(f"{one_line(row.id or f'line {row.line}')}: {row.cause}: {row.cause.meaning} ({row.detail})")
+            print(told(row))
     print(account)
 
 

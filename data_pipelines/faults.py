@@ -84,6 +84,11 @@ class Bad:
     id: str | None = None
 
 
+def told(bad: Bad) -> str:
+    """A refused row on one line, for people."""
+    return f"{one_line(bad.id or f'line {bad.line}')}: {bad.cause}: {bad.cause.meaning} ({bad.detail})"
+
+
 class Refused(Exception):  # noqa: N818  (it is no error of the program)
     """Raised while a row is read or checked, and made a `Bad` by who knows where it stands."""
 

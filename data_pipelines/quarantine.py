@@ -34,9 +34,14 @@ class Account:
 
 def account_line(good: int, bad: Mapping[str, int], hours: float) -> str:
     """What became of rows, the bad ones by cause, on one line."""
+    return f"{rows_line(good, bad)}, hours {hours:.3f}"
+
+
+def rows_line(good: int, bad: Mapping[str, int]) -> str:
+    """`account_line` without the hours."""
     refused = sum(bad.values())
     causes = ", ".join(f"{cause} {count}" for cause, count in bad.items())
-    return f"rows {good + refused}, good {good}, bad {refused}{f' ({causes})' if bad else ''}, hours {hours:.3f}"
+    return f"rows {good + refused}, good {good}, bad {refused}{f' ({causes})' if bad else ''}"
 
 
 def entry(bad: Bad) -> dict[str, str | int | None]:

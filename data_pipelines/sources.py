@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import grain
+import numpy as np
 
 from data_pipelines.augment import AugmentConfig, augment
 from data_pipelines.grid import Example
@@ -41,6 +42,41 @@ class Augmented:
     def __call__(self, example: Example, epoch: int) -> Example:
         """The example, changed."""
         return augment(example, self.config, self.seed, epoch)
+
+
+class Chosen(Sequence[Any]):
+    """Some of the rows of a data set, by their numbers; each is read when it is asked for."""
+
+    def __init__(self, rows: Sequence[Any], numbers: np.ndarray) -> None:
+        """Takes all rows, and the numbers int `[N]` of those that are chosen."""
+        self._rows, self._numbers = rows, numbers
+
+    def __len__(self) -> int:
+        """N."""
+        return len(self._numbers)
+
+    def __getitem__(self, index: Any) -> Any:
+        """A row, or the list of a slice's rows."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return self._rows[int(self._numbers[index])]
+
+
+class Made(Sequence[Any]):
+    """The items of a source in its first epoch; each is made when it is asked for."""
+
+    def __init__(self, source: Source) -> None:
+        """Takes rows and how an item is made of one."""
+        self._source = source
+
+    def __len__(self) -> int:
+        """Rows of the source."""
+        return len(self._source.rows)
+
+    def __getitem__(self, index: Any) -> Any:
+        """An item, or the list of a slice's items."""
+        found = self._source.rows[index]
+        return [self._source.make(row, 0) for row in found] if isinstance(index, slice) else self._source.make(found, 0)
 
 
 def endless(source: Source, seed: int) -> grain.MapDataset:

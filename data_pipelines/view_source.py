@@ -1,4 +1,4 @@
-"""What the viewer shows: samples of a data set, and the tokenizer, codec and grid that they are seen with."""
+"""What the viewer shows: samples of the toy world, and the tokenizer, codec and grid that samples are seen with."""
 
 import dataclasses
 import itertools
@@ -39,10 +39,12 @@ class Sample:
     Attributes:
       conversation: without features.
       note: what the row says of itself, for the reader.
+      row: id by which changes of what is heard are drawn; None for the conversation's.
     """
 
     conversation: Conversation
     note: str = ""
+    row: str | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,9 +65,7 @@ class Reader:
 
 
 def samples(path: Path, split: str, task: str, rows: int) -> list[Sample]:
-    """The first rows of a split of a data set, in the order of its files, in which they are mixed.
-
-    The one place that knows where rows come from: what else gives conversations is plugged in here.
+    """The first rows of a split of the toy world, in the order of its files, in which they are mixed.
 
     Args:
       path: folder of a data set of `builder` or `pair_builder`, or one above that has a single data set in it.
@@ -92,6 +92,20 @@ def samples(path: Path, split: str, task: str, rows: int) -> list[Sample]:
     if not chosen:
         raise InputError(f"{folder}: no row of the split {split!r}" + (f" has the task {task!r}" if task else ""))
     return chosen
+
+
+def is_toy(path: Path) -> bool:
+    """Whether a data set of `builder` or `pair_builder` is in a folder, or at most two folders below."""
+    found = (folder.parent for depth in ("", "*/", "*/*/") for folder in path.glob(f"{depth}{INFO}"))
+    return any(_features(folder) == named for folder in found for named, _, _ in _KINDS)
+
+
+def _features(folder: Path) -> set[str]:
+    try:
+        described = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+        return set(described["featuresDict"]["features"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
 
 
 def _data_set(path: Path) -> Path:
@@ -165,14 +179,18 @@ def stand_ins(chosen: Sequence[Sample]) -> Reader:
     with tempfile.TemporaryDirectory() as folder:
         tokenizer = train_tokenizer(corpus({"": found}), VOCABULARY, Path(folder) / TOKENIZER_FILE)
     waves: dict[bytes, np.ndarray] = {}  # a reply that comes twice has nothing new for a codec
+    known = 0  # ids of replies that bring tokens
     for conversation in found:
         for turn in conversation.turns:
-            if turn.role == "assistant" and turn.wave is not None:
+            if turn.speech is not None:
+                known = max(known, 1 + int(np.max(turn.speech)))
+            elif turn.role == "assistant" and turn.wave is not None:
                 speech_tokens(conversation.id, turn)
                 waves[turn.wave.tobytes()] = turn.wave
     tokens = sum(len(wave) * TOKEN_RATE // RATE for wave in waves.values())
-    units = min(UNITS, max(1, tokens // TOKENS_A_UNIT))
-    codec = UnitCodec.fit(list(waves.values()), UnitCodecConfig(units)) if waves else None
+    fitted = min(UNITS, max(1, tokens // TOKENS_A_UNIT))
+    codec = UnitCodec.fit(list(waves.values()), UnitCodecConfig(fitted)) if waves else None
+    units = max(fitted, known)
     grid = Grid(tokenizer.vocab_size, units, tokenizer.special_ids(units))
     words = "Tokenizer and codec are stand-ins fitted on these rows; --model names real ones."
     return Reader(tokenizer, codec, grid, words)

@@ -10,7 +10,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments import launch
-from experiments.assemble import start
+from experiments.assemble import start_toy
 from experiments.questions import evaluate
 from fac_jax.checkpoint.export import load_params
 
@@ -24,7 +24,7 @@ SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Questions; choose be
 def main() -> None:
     """The command."""
     workdir = Path(WORKDIR.value)
-    materials, _ = start(launch.config(CONFIG), workdir, Path(DATA_DIR.value))
+    materials, _ = start_toy(launch.config(CONFIG), workdir, Path(DATA_DIR.value))
     params, _ = load_params(Path(CHECKPOINT.value) if CHECKPOINT.value else workdir)
     metrics, _ = evaluate(params, materials, materials.rows[SPLIT.value], sounds=0)
     print(json.dumps(metrics, indent=2))

@@ -13,6 +13,7 @@ from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.grid import encode
 from experiments import launch
 from fac_jax.audio import io
+from fac_jax.checkpoint.assets import CODEC
 from fac_jax.checkpoint.export import load_config, load_params, resolve
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.generation.answers import Answer, answers
@@ -53,8 +54,8 @@ def question(mode: str, audio: str | None, text: str) -> Conversation:
     return Conversation("--text", system, (Turn("user", text),))
 
 
-def ask(checkpoint: Path, asked: Conversation, decoding: Decoding, seed: int) -> tuple[Answer, Codec]:
-    """Loads a model and asks it.
+def ask(checkpoint: Path, asked: Conversation, decoding: Decoding, seed: int) -> tuple[Answer, Codec | None]:
+    """Loads a model and asks it; a codec is needed, and loaded, where the reply is spoken.
 
     Raises:
       InputError: no model, tokenizer or codec there, or a question that does not fit the context.
@@ -62,7 +63,8 @@ def ask(checkpoint: Path, asked: Conversation, decoding: Decoding, seed: int) ->
     config = load_config(checkpoint)
     params, _ = load_params(checkpoint, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
     folder = resolve(checkpoint)
-    tokenizer, codec = Tokenizer.load(folder), load_codec(folder / "codec")
+    tokenizer = Tokenizer.load(folder)
+    codec = load_codec(folder / CODEC) if decoding.stream == "joint" else None
     model, params = prepare(config, params)
     room = config.context - decoding.max_steps
     prompt = encode(asked, tokenizer, config, add_generation_prompt=True, seq_len=room)
@@ -82,7 +84,7 @@ def main() -> None:
     asked = question(MODE.value, AUDIO.value, TEXT.value)
     answer, codec = ask(Path(CHECKPOINT.value), asked, decoding, SEED.value)
     print(answer.text)
-    if OUT.value is not None and joint:
+    if OUT.value is not None and codec is not None:
         if not answer.units.size:
             raise InputError("the model spoke nothing, so no wave was written; train it longer or raise --max_steps")
         io.save_wav(OUT.value, codec.decode(answer.units), codec.rate)

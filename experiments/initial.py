@@ -1,5 +1,6 @@
 """The model that a recipe begins with: a preset, or a model of ours to start from, with its tokenizer and codec."""
 
+import dataclasses
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.codec.base import Codec
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.presets import preset
-from fac_jax.text.special_ids import TEXT_SPECIALS
+from fac_jax.text.special_ids import TEXT_SPECIALS, speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
@@ -21,7 +22,7 @@ def initial_folder(values: Mapping[str, Any]) -> Path | None:
     Raises:
       InputError: neither is named, or there is no such model.
     """
-    if "preset" in values:
+    if values.get("preset"):
         return None
     if not values.get("init_from"):
         raise InputError("config key model.init_from is not set: --config.model.init_from=DIR, a model to start from")
@@ -64,7 +65,17 @@ def copy_once(initial: Path, workdir: Path) -> None:
         beside.rename(workdir / "tokenizer")
 
 
-def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec, where: Path) -> None:
+def fitted(config: ModelConfig, tokenizer: Tokenizer, units: int) -> ModelConfig:
+    """A preset with the vocabulary and the special ids of a tokenizer and of a codec with so many units."""
+    return dataclasses.replace(
+        config,
+        vocab_size=tokenizer.vocab_size,
+        codebook_size=units + len(speech_special_ids(units)),
+        special=tokenizer.special_ids(units),
+    )
+
+
+def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec | None, where: Path) -> None:
     """Holds the tokenizer and the codec against the model that they came to.
 
     Raises:
@@ -72,7 +83,7 @@ def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec, where: P
     """
     if tokenizer.vocab_size > config.vocab_size:
         raise InputError(f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size}")
-    if codec.units > config.units:
+    if codec is not None and codec.units > config.units:
         raise InputError(
             f"{where}: the codec has {codec.units} units, the model {config.units}; set --config.data.codec.units"
         )

@@ -10,9 +10,9 @@ from data_pipelines.features import add_features
 from data_pipelines.grid import encode
 from data_pipelines.pairs import PairExample, pair_conversations
 from data_pipelines.schema import PairRow
-from experiments.assemble import Materials
 from experiments.questions import ROWS, TEXT
 from experiments.references import score_pairs
+from experiments.toy_materials import Materials
 from fac_jax.evaluation.text import exact_match
 from fac_jax.generation.answers import Answer, answers
 from fac_jax.generation.decode import Decoding

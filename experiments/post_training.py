@@ -20,11 +20,12 @@ from rich.table import Table
 
 from data_pipelines.schema import PairRow
 from experiments import launch
-from experiments.assemble import Materials, assets, start
+from experiments.assemble import assets, start_toy
 from experiments.pair_questions import Judged, by_task, judge, preferred
 from experiments.questions import abilities
 from experiments.recipe import Recipe, run_recipe
 from experiments.reporting import Clock, curves, environment, folders, shorten_world
+from experiments.toy_materials import Materials
 from fac_jax.checkpoint.export import MODEL, load_params
 from fac_jax.evaluation.post_training import SHOWN, Exchange, PostTrainingReport, Preference, write_post_training
 from fac_jax.evaluation.stages import Stage
@@ -74,7 +75,7 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
       InputError: bad config, or see `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
-    materials, recipe = start(config, workdir, data_dir)
+    materials, recipe = start_toy(config, workdir, data_dir)
     clock.lap("data and codec")
     run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
 

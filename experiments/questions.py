@@ -10,7 +10,7 @@ from data_pipelines.conversation import conversations, prompt
 from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
 from data_pipelines.schema import Row
-from experiments.assemble import Materials
+from experiments.toy_materials import Materials
 from fac_jax.evaluation.heard import Listener
 from fac_jax.evaluation.report import Answer
 from fac_jax.evaluation.text import accuracy

@@ -14,7 +14,7 @@ from absl import flags
 from ml_collections import ConfigDict, config_flags
 
 from experiments import launch
-from experiments.assemble import assets, start
+from experiments.assemble import assets, start_toy
 from experiments.questions import evaluate
 from experiments.recipe import run_recipe
 from experiments.reporting import Clock, curves, environment, folders, shorten_world
@@ -44,7 +44,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
       InputError: bad config, or see `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
-    materials, recipe = start(config, workdir, data_dir)
+    materials, recipe = start_toy(config, workdir, data_dir)
     clock.lap("data and codec")
     trained = run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
     params, _ = load_params(trained)

@@ -39,6 +39,7 @@ from fac_jax.types import InputError, Params
 MakeData: TypeAlias = Callable[[StageConfig, Params, Path], Data]
 
 SHOWN = 3  # differing keys that an error names
+FREE = ("workers", "threads", "buffer", "device_buffer", "processes")  # keys that change no result, only the time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,17 +159,17 @@ def _trained(model: ModelConfig, stage: StageConfig, params: Params, directory: 
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches)
     frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
     reference = jax.tree.map(jnp.copy, params) if frozen else None
-    store = CheckpointStore(directory / CHECKPOINTS, model, stage.keep)
-    try:
+    with (
+        contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store,
+        contextlib.closing(data),
+    ):
         state = train(stage, step, init_state(params, optimizer, stage.trainable, reference), data, store, directory)
-    finally:
-        store.close()
     trainable, rest = split(state.params, stage.trainable)
     return join(averaged(state.opt_state, trainable), rest)
 
 
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Writes `config` to `workdir/config.json`, or checks that it is what stands there.
+    """Writes `config` to `workdir/config.json`, or checks that it is what stands there, but for keys of `FREE`.
 
     Raises:
       InputError: another config stands there; names the first keys that differ.
@@ -179,7 +180,8 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
         write_text(path, text)
         return
     theirs, ours = _leaves(json.loads(path.read_text())), _leaves(json.loads(text))
-    wrong = [key for key in theirs | ours if theirs.get(key) != ours.get(key)]
+    bound = [key for key in theirs | ours if key.rpartition(".")[2] not in FREE]
+    wrong = [key for key in bound if theirs.get(key) != ours.get(key)]
     if wrong:
         told = [f"{key} is {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} here" for key in wrong[:SHOWN]]
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""

@@ -20,7 +20,7 @@ from fac_jax.checkpoint.digest import params_digest
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.attention import training_attend
-from fac_jax.progress import shown
+from fac_jax.progress import passing
 from fac_jax.training.preference import reply_log_probs
 from fac_jax.types import Array, Batch, InputError, Params, PreferenceBatch
 
@@ -33,13 +33,22 @@ def _score(model: FunAudioChat, params: Params, batch: Batch) -> Array:
     return reply_log_probs(model, params, batch, 1, CHUNK).total
 
 
-def score_pairs(config: ModelConfig, params: Params, pairs: Sequence[PairExample]) -> dict[str, np.ndarray]:
-    """Log-probabilities float32 `[2, 2]`, (chosen, rejected) x (text, speech), of every pair by its id."""
+def score_pairs(
+    config: ModelConfig, params: Params, pairs: Sequence[PairExample], shapes: tuple[int, int] | None = None
+) -> dict[str, np.ndarray]:
+    """Log-probabilities float32 `[2, 2]`, (chosen, rejected) x (text, speech), of every pair by its id.
+
+    Args:
+      config: of the model.
+      params: its parameters.
+      pairs: made once more as they are asked for, slice by slice, if `shapes` is given.
+      shapes: (seq_len, windows) that hold `ROWS` of the pairs, whichever they are; None finds them.
+    """
     model = FunAudioChat(config, training_attend())
-    seq_len, windows = budget({"pairs": pairs}, {"pairs": ROWS}, config)
-    batches = list(one_epoch(pairs, ROWS, seq_len, windows, config, collate_pairs))
+    seq_len, windows = shapes or budget({"pairs": pairs}, {"pairs": ROWS}, config)
+    batches = one_epoch(pairs, ROWS, seq_len, windows, config, collate_pairs)
     found: dict[str, np.ndarray] = {}
-    for loaded in shown("scoring pairs")(batches):
+    for loaded in passing("scoring pairs", -(-len(pairs) // ROWS))(batches):
         pairs_of = cast(PreferenceBatch, loaded.batch)
         total = np.asarray(_score(model, params, pairs_of.batch)).reshape(ROWS, 2, 2)
         found |= dict(zip(loaded.row_ids, total, strict=False))
@@ -47,7 +56,11 @@ def score_pairs(config: ModelConfig, params: Params, pairs: Sequence[PairExample
 
 
 def stored_references(
-    file: Path, config: ModelConfig, params: Params, pairs: Sequence[PairExample]
+    file: Path,
+    config: ModelConfig,
+    params: Params,
+    pairs: Sequence[PairExample],
+    shapes: tuple[int, int] | None = None,
 ) -> dict[str, np.ndarray]:
     """Log-probabilities of the pairs under `params`, from `file` if it is there, else made and written to it.
 
@@ -67,7 +80,7 @@ def stored_references(
                 "remove the file and they are made again"
             )
         return dict(zip(ids, values, strict=True))
-    found = score_pairs(config, params, pairs)
+    found = score_pairs(config, params, pairs, shapes)
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}.part")
     with beside.open("wb") as out:

@@ -11,12 +11,14 @@ T = TypeVar("T")
 
 
 def from_values(kind: type[T], values: Mapping[str, Any], where: str) -> T:
-    """A frozen dataclass, its fields frozen dataclasses too, from nested dicts.
+    """A frozen dataclass, its fields frozen dataclasses or dicts of them too, from nested dicts.
 
     Raises:
       InputError: a key that the dataclass does not have, or one without default that is missing; names it in full.
     """
     fields = {field.name: field for field in dataclasses.fields(typing.cast(Any, kind))}
+    if not isinstance(values, Mapping):
+        raise InputError(f"config key {where} is {values!r}: give keys and values; known: {', '.join(fields)}")
     unknown = [key for key in values if key not in fields]
     if unknown:
         raise InputError(f"unknown config key {where}.{unknown[0]}; known: {', '.join(fields)}")
@@ -31,6 +33,11 @@ def from_values(kind: type[T], values: Mapping[str, Any], where: str) -> T:
     hints = typing.get_type_hints(kind)
 
     def convert(key: str, value: Any) -> Any:
+        if typing.get_origin(hints[key]) in (dict, Mapping) and dataclasses.is_dataclass(
+            typing.get_args(hints[key])[1]
+        ):
+            named = typing.cast(type, typing.get_args(hints[key])[1])
+            return {name: from_values(named, one, f"{where}.{key}.{name}") for name, one in value.items()}
         inner = [t for t in (hints[key], *typing.get_args(hints[key])) if dataclasses.is_dataclass(t)]
         if inner and isinstance(value, dict):
             return from_values(typing.cast(type, inner[0]), value, f"{where}.{key}")

@@ -1,17 +1,19 @@
 """Data sets of the tfds catalogue, read without TensorFlow."""
 
 import json
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from user_rows import encoded, tone
+from array_record.python.array_record_module import ArrayRecordReader
+from user_rows import encoded, told, tone
 
 from data_pipelines.audio_files import with_waves
 from data_pipelines.faults import Bad, Cause
-from data_pipelines.importers import catalogue
+from data_pipelines.importers import catalogue, tfrecord
 from data_pipelines.importers.registry import read
 from data_pipelines.records import Record
 from fac_jax.types import InputError
@@ -37,11 +39,31 @@ class Catalogued(tfds.core.GeneratorBasedBuilder):
         yield from ((str(i), row) for i, row in enumerate(self._rows))
 
 
+def store_as_tfrecord(folder: Path) -> None:
+    """What TensorFlow would have written: the same records with their lengths before them."""
+    (file,) = folder.glob("*.array_record-*")
+    reader = ArrayRecordReader(str(file))
+    rows = reader.read([*range(reader.num_records())])
+    other = folder / file.name.replace("array_record", "tfrecord")
+    other.write_bytes(b"".join(struct.pack("<QI", len(row), 0) + row + bytes(4) for row in rows))
+    file.unlink()
+    info = folder / "dataset_info.json"
+    info.write_text(json.dumps({**json.loads(info.read_text()), "fileFormat": "tfrecord"}))
+
+
 @pytest.mark.parametrize(
-    ("heard", "written", "lazy", "rate"),
-    [("speech", "text", False, 16_000), ("speech", "text", True, 16_000), ("voice", "sentence", False, 48_000)],
+    ("heard", "written", "lazy", "rate", "stored"),
+    [
+        ("speech", "text", False, 16_000, "array_record"),
+        ("speech", "text", True, 16_000, "array_record"),
+        ("speech", "text", True, 16_000, "tfrecord"),
+        ("voice", "sentence", False, 48_000, "array_record"),
+        ("voice", "sentence", False, 48_000, "tfrecord"),
+    ],
 )
-def test_sets_of_the_tfds_catalogue(tmp_path: Path, heard: str, written: str, lazy: bool, rate: int) -> None:
+def test_sets_of_the_tfds_catalogue(
+    tmp_path: Path, heard: str, written: str, lazy: bool, rate: int, stored: str
+) -> None:
     samples = np.rint(tone(0.5, rate)[:, 0] * 32767).astype(np.int16)
     value = encoded(0.5, rate, format="FLAC") if lazy else samples
     shape, dtype = ((), np.object_) if lazy else ((None,), np.int16)
@@ -63,7 +85,10 @@ def test_sets_of_the_tfds_catalogue(tmp_path: Path, heard: str, written: str, la
         },
     }
     file.write_text(json.dumps(described))
-    found = list(read(builder.data_dir))
+    if stored == "tfrecord":
+        store_as_tfrecord(Path(builder.data_dir))
+    found = list(read(builder.data_dir, split="dev_clean"))
+    assert list(map(told, found)) == list(map(told, read(builder.data_dir)))
     good = [row for row in found if isinstance(row, Record)]
     (bad,) = (row for row in found if isinstance(row, Bad))
     assert (bad.id, bad.cause) == ("84-2", Cause.EMPTY_TEXT) and [row.id for row in good] == ["84-1"]
@@ -71,7 +96,21 @@ def test_sets_of_the_tfds_catalogue(tmp_path: Path, heard: str, written: str, la
     assert good[0].file == str(Path(builder.data_dir) / "dev_clean")
     wave = with_waves(good[0]).audios[0].wave
     np.testing.assert_allclose(wave[500:-500], tone(0.5)[500:-500, 0], atol=2e-3)
+    with pytest.raises(InputError, match="no split 'train'; it has dev_clean"):
+        list(read(builder.data_dir, split="train"))
     described["featuresDict"]["features"].pop(heard)
     file.write_text(json.dumps(described))
     with pytest.raises(InputError, match="no audio with a transcript among its features"):
         list(read(builder.data_dir))
+
+
+def test_a_tfrecord_that_was_cut_or_damaged_is_named(tmp_path: Path) -> None:
+    whole = struct.pack("<QI", 3, 0) + b"abc" + bytes(4)
+    for cut in (5, 14, 18):
+        (tmp_path / "cut").write_bytes(whole + whole[:cut])
+        with pytest.raises(InputError, match="cut: ends within a record"):
+            list(tfrecord.records(tmp_path / "cut"))
+    (tmp_path / "two").write_bytes(whole * 2)
+    assert list(tfrecord.records(tmp_path / "two")) == [b"abc", b"abc"]
+    with pytest.raises(InputError, match="gone: cannot be read"):
+        list(tfrecord.records(tmp_path / "gone"))

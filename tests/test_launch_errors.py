@@ -98,7 +98,7 @@ def test_a_config_becomes_dataclasses() -> None:
 def test_claim_names_the_first_keys_that_differ(tmp_path: Path) -> None:
     config = {"a": 1, "b": {"c": (1, 2), "d": "x"}, "e": []}
     claim(tmp_path / "run", config)
-    claim(tmp_path / "run", json.loads(json.dumps(config)))
+    claim(tmp_path / "run", {**json.loads(json.dumps(config)), "workers": 2})
     with pytest.raises(InputError) as caught:
         claim(tmp_path / "run", {"a": 1, "b": {"c": (1, 3, 4), "f": "x"}, "e": []})
     assert str(caught.value) == (

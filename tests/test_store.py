@@ -143,6 +143,9 @@ def test_nothing_to_load_is_said_in_one_line(tmp_path: Path) -> None:
         load_params(tmp_path / "nowhere")
     with pytest.raises(InputError, match="holds no finished stage and no checkpoint"):
         load_params(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(InputError, match=r"in the release's layout: run experiments\.convert hf-to-jax"):
+        load_params(tmp_path)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # tensorstore's, as it gives up

@@ -33,7 +33,16 @@ from fac_jax.types import IGNORE, InputError, Params
 
 
 def run(workdir: Path, what: Recipe | None = None, **data: Any) -> Path:
-    return run_recipe(what or recipe(), workdir, lambda *_: ToyData(**data), {})
+    made: list[ToyData] = []
+
+    def make(*_: Any) -> ToyData:
+        made.append(ToyData(**data))
+        return made[-1]
+
+    try:
+        return run_recipe(what or recipe(), workdir, make, {})
+    finally:
+        assert all(one.closed for one in made)
 
 
 def same_trees(a: Any, b: Any) -> bool:

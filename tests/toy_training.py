@@ -88,7 +88,7 @@ class ToyData:
     """Four batches, over and over; `poisoned` is the number of a batch whose mel holds a NaN."""
 
     def __init__(self, poisoned: int = -1, pause: float = 0.0) -> None:
-        self._next, self._poisoned, self._pause = 0, poisoned, pause
+        self._next, self._poisoned, self._pause, self.closed = 0, poisoned, pause, False
 
     def __next__(self) -> ToyLoaded:
         number, self._next = self._next, self._next + 1
@@ -103,6 +103,9 @@ class ToyData:
 
     def set_state(self, state: dict[str, Any]) -> None:
         self._next = state["next"]
+
+    def close(self) -> None:
+        self.closed = True
 
 
 def stage(name: str = "joint", **changes: Any) -> StageConfig:

@@ -1,4 +1,4 @@
-"""Data sets of the tfds catalogue (librispeech, common_voice, ..), prepared as array_record, without TensorFlow.
+"""Data sets of the tfds catalogue (librispeech, common_voice, ..), prepared, without TensorFlow.
 
 tfds decodes its `Audio` feature with TensorFlow alone. What lies in the files is plain: samples as integers, or the
 bytes of an audio file. So the data set is opened with a description that says so in place of `Audio`.
@@ -6,7 +6,7 @@ bytes of an audio file. So the data set is opened with a description that says s
 
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from data_pipelines.faults import Bad, Cause, Refused
+from data_pipelines.importers import tfrecord
 from data_pipelines.importers.manifest import TEXT_KEYS
 from data_pipelines.importers.rows import unnamed
 from data_pipelines.importers.transcripts import View, transcribed
@@ -29,11 +30,18 @@ FULL_SCALE: Final = 32768.0  # tfds stores 16-bit samples, whatever integers hol
 USUAL_RATE: Final = 16_000
 
 
-def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
-    """The rows of every split of a prepared data set, a folder with `dataset_info.json`; `root` is not needed.
+def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -> Iterator[Record | Bad]:
+    """The rows of a split, or of all, of a prepared data set, a folder with `dataset_info.json`.
+
+    Args:
+      path: the folder.
+      root: not needed.
+      view: see `transcripts.transcribed`.
+      split: its name; None for all.
 
     Raises:
-      InputError: it is no such data set, has no audio with a transcript, or is of a file format that needs TensorFlow.
+      InputError: it is no such data set, has no such split, no audio with a transcript, or is of another file
+        format.
     """
     described = _description(path)
     features = described["featuresDict"]["features"]
@@ -42,7 +50,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
     written = next((name for name in TEXT_KEYS if name in features), None)
     if heard is None or written is None:
         raise InputError(f"{path}: no audio with a transcript among its features {', '.join(features)}")
-    for file, number, row in _rows(path, _without_audio(described)):
+    for file, number, row in _rows(path, _without_audio(described), split):
         name = _name(row["id"]) if "id" in features else unnamed(file, number)
         try:
             text = _text(row[written])
@@ -81,22 +89,44 @@ def _without_audio(described: Mapping[str, Any]) -> dict[str, Any]:
     return {**described, "featuresDict": {"features": {name: plain(f) for name, f in features.items()}}}
 
 
-def _rows(path: Path, described: Mapping[str, Any]) -> Iterator[tuple[Path, int, Mapping[str, Any]]]:
-    """The rows of every split under another description of their features, each with its split and number."""
+def _rows(path: Path, described: Mapping[str, Any], split: str | None) -> Iterator[tuple[Path, int, Mapping[str, Any]]]:
+    """The rows of a split, or of all, under another description of their features, each with its split and number."""
     with tempfile.TemporaryDirectory() as beside:
         for file in path.iterdir():
             if file.name != FEATURES:
                 (Path(beside) / file.name).symlink_to(file.resolve())
         (Path(beside) / FEATURES).write_text(json.dumps(described), encoding="utf-8")
         builder = tfds.builder_from_directory(beside)
-        stored = builder.info.file_format
-        if stored is None or stored.value != "array_record":
-            kind = None if stored is None else stored.value
-            raise InputError(f"{path}: stored as {kind}; prepare it with file_format=array_record")
-        for split in builder.info.splits:
-            rows = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
-            for number, row in enumerate(rows, 1):
-                yield path / split, number, row
+        stored = None if builder.info.file_format is None else builder.info.file_format.value
+        if stored is None or stored not in READERS:
+            raise InputError(f"{path}: stored as {stored}; prepare it with file_format={' or '.join(READERS)}")
+        if split is not None and split not in builder.info.splits:
+            raise InputError(f"{path}: no split {split!r}; it has {', '.join(builder.info.splits)}")
+        for name in builder.info.splits if split is None else (split,):
+            for number, row in enumerate(READERS[stored](builder, name), 1):
+                yield path / name, number, row
+
+
+def _array_record(builder: tfds.core.DatasetBuilder, split: str) -> Iterable[Mapping[str, Any]]:
+    return builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
+
+
+def _tfrecord(builder: tfds.core.DatasetBuilder, split: str) -> Iterable[Mapping[str, Any]]:
+    features: Any = builder.info.features
+    for file in builder.info.splits[split].filepaths:
+        for data in tfrecord.records(Path(file)):
+            try:
+                row = features.deserialize_example_np(data)
+            except Exception as error:  # protobuf's and tfds's own, of whatever a damaged record makes of it
+                raise InputError(f"{Path(file).name}: a record cannot be read ({str(error)[:80]})") from error
+            yield row
+
+
+# By the format that a data set is stored in.
+READERS: Final[Mapping[str, Callable[[tfds.core.DatasetBuilder, str], Iterable[Mapping[str, Any]]]]] = {
+    "array_record": _array_record,
+    "tfrecord": _tfrecord,
+}
 
 
 def _name(value: Any) -> str:

@@ -4,7 +4,7 @@ import itertools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from data_pipelines.faults import Bad
 from data_pipelines.importers import (
@@ -17,15 +17,17 @@ from data_pipelines.importers import (
     manifest,
     parquet,
     preference,
+    prepared,
     release,
     trl,
 )
 from data_pipelines.importers.rows import JsonRow, json_rows
+from data_pipelines.importers.transcripts import VIEWS, View
 from data_pipelines.records import Record
 from fac_jax.audio.io import recordings
 from fac_jax.types import InputError
 
-Reader: TypeAlias = Callable[[Path, Path], Iterator[Record | Bad]]
+Reader: TypeAlias = Callable[..., Iterator[Record | Bad]]  # (path, root), and `view` or `split` where told below
 FORMATS: Final[Mapping[str, Reader]] = {
     "release": release.read,
     "preference": preference.read,
@@ -40,12 +42,23 @@ FORMATS: Final[Mapping[str, Reader]] = {
     "librispeech": librispeech.read,
     "common-voice": common_voice.read,
     "tfds": catalogue.read,
+    "prepared": prepared.read,
 }
+# Recordings with transcripts, which can be heard or spoken.
+TRANSCRIBED: Final = (
+    *("manifest-jsonl", "manifest-csv", "audio-folder", "kaldi"),
+    *("audio-parquet", "librispeech", "common-voice", "tfds"),
+)
+SPLIT: Final = ("tfds", "prepared")  # folders of several splits
 GUESSED_FROM: Final = 100  # rows
 
 
 def read(
-    path: str | os.PathLike[str], format: str | None = None, root: str | os.PathLike[str] | None = None
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    root: str | os.PathLike[str] | None = None,
+    view: View = "asr",
+    split: str | None = None,
 ) -> Iterator[Record | Bad]:
     """The rows of a file or folder, each a record or the cause why it is none.
 
@@ -53,15 +66,33 @@ def read(
       path: file or folder.
       format: key of `FORMATS`; None guesses it.
       root: where audio paths that are not absolute start; None for the file's folder, or the folder itself.
+      view: of recordings with transcripts (`transcripts.transcribed`).
+      split: of a folder of several; None for all.
 
     Raises:
-      InputError: there is no such path or format, the format cannot be told, or (while rows are taken) the file
-        cannot be read on.
+      InputError: there is no such path or format, the format cannot be told or has no such view or no splits, or (while
+        rows are taken) the file cannot be read on.
     """
     path = Path(path)
     name = format_of(path, format)
+    check_options(name, view, split)
     start = (path if path.is_dir() else path.parent) if root is None else Path(root)
-    return FORMATS[name](path, start)
+    options: dict[str, Any] = {}
+    if name in TRANSCRIBED:
+        options["view"] = view
+    if name in SPLIT:
+        options["split"] = split
+    return FORMATS[name](path, start, **options)
+
+
+def check_options(format: str, view: str, split: str | None) -> None:
+    """Raises InputError for a view or a split that a format does not have."""
+    if view not in VIEWS:
+        raise InputError(f"unknown view {view!r}; known: {', '.join(VIEWS)}")
+    if view != "asr" and format not in TRANSCRIBED:
+        raise InputError(f"view {view!r} is for recordings with transcripts ({', '.join(TRANSCRIBED)}), not {format}")
+    if split is not None and format not in SPLIT:
+        raise InputError(f"split {split!r}: the format {format} has no splits; name the files of one")
 
 
 def format_of(path: Path, format: str | None) -> str:
@@ -111,7 +142,8 @@ def guess(path: Path) -> str:
 def _folder(path: Path) -> set[str]:
     tests = {
         "kaldi": (path / kaldi.SCP).is_file(),
-        "tfds": (path / catalogue.INFO).is_file(),
+        "prepared": prepared.is_prepared(path),
+        "tfds": (path / catalogue.INFO).is_file() and not prepared.is_prepared(path),
         "common-voice": (path / common_voice.CLIPS).is_dir() and any(path.glob("*.tsv")),
         "librispeech": next(path.rglob(librispeech.TRANSCRIPTS), None) is not None,
     }

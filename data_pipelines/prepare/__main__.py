@@ -8,10 +8,12 @@ that cannot be read, or a folder that was prepared otherwise.
 """
 
 from pathlib import Path
+from typing import cast
 
 from absl import flags
 
-from data_pipelines.importers.registry import FORMATS, format_of
+from data_pipelines.importers.registry import FORMATS, check_options, format_of
+from data_pipelines.importers.transcripts import VIEWS, View
 from data_pipelines.prepare import cluster, local
 from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source, splits
 from data_pipelines.prepare.word_errors import SCORINGS, WordFilter
@@ -22,6 +24,7 @@ from fac_jax.types import InputError
 _OUT = flags.DEFINE_string("out", None, "folder of the shards", required=True)
 _FORMAT = flags.DEFINE_string("format", None, f"one of {', '.join(FORMATS)}; left out, it is told by each source")
 _ROOT = flags.DEFINE_string("audio_root", None, "where audio paths start; left out, the folder of each source")
+_VIEW = flags.DEFINE_enum("view", "asr", VIEWS, "recordings with transcripts: asr hears them, tts speaks them")
 _CODEC = flags.DEFINE_string("codec", None, "folder of the codec, for spoken replies without tokens")
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "tokenizer.json or its folder; left out, lengths are estimated")
 _SPLIT = flags.DEFINE_list("split", "train", "names of splits, with =WEIGHT where there are several")
@@ -49,7 +52,10 @@ def main(*source: str) -> None:
         tokenizer=_TOKENIZER.value,
         words=_words(),
     )
-    sources = [Source(path, format_of(Path(path), _FORMAT.value), _ROOT.value) for path in source]
+    view = cast(View, _VIEW.value)
+    sources = [Source(path, format_of(Path(path), _FORMAT.value), _ROOT.value, view) for path in source]
+    for one in sources:
+        check_options(one.format, one.view, one.split)
     if _BEAM.value is None:
         card = local.prepare(sources, Path(_OUT.value), settings, _PROCESSES.value)
     else:

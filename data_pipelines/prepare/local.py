@@ -27,7 +27,19 @@ AHEAD: Final = 2  # shards read for every process, so that none waits
 WAY: Final = "processes"
 
 
-def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes: int) -> Card:
+def planned(sources: Sequence[Source], settings: Settings) -> Plan:
+    """What the sources hold, read once.
+
+    Raises:
+      InputError: a source cannot be read, or there is no row.
+    """
+    plan = survey(sources, settings, passing("reading", known_rows(sources)))
+    if not any(plan.rows.values()):
+        raise InputError(f"{', '.join(source.path for source in sources)}: no row there")
+    return plan
+
+
+def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes: int, plan: Plan | None = None) -> Card:
     """Writes the rows of all sources into a folder; what a run before has finished is kept.
 
     Args:
@@ -35,14 +47,13 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
       out: folder of shards, manifest, quarantine and card.
       settings: what the result depends on, besides the rows.
       processes: that work at a time; the result does not depend on it.
+      plan: `planned` of them, if it was made before.
 
     Raises:
       InputError: a source cannot be read, the folder holds something else, or a row needs a codec that is not given.
     """
     tools = load(settings)
-    plan = survey(sources, settings, passing("reading", known_rows(sources)))
-    if not any(plan.rows.values()):
-        raise InputError(f"{', '.join(source.path for source in sources)}: no row there")
+    plan = plan or planned(sources, settings)
     claim(out, manifest(sources, settings, plan, WAY))
     reports: list[Report] = []
     total = sum(plan.rows.values())

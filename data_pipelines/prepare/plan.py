@@ -72,7 +72,7 @@ def placed(sources: Sequence[Source]) -> Iterator[Placed]:
 
 def placed_of(number: int, source: Source) -> Iterator[Placed]:
     """The rows of one source, the `number`-th; raises as `placed`."""
-    for row, found in enumerate(read(source.path, source.format, source.root)):
+    for row, found in enumerate(read(source.path, source.format, source.root, source.view, source.split)):
         yield (number, row), found
 
 

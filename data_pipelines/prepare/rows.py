@@ -116,7 +116,8 @@ def _tokenised(rows: Sequence[Record | Bad], codec: Codec | None) -> list[Record
     if codec is None:
         row = rows[lacking[0][0]]
         raise InputError(
-            f"{row.file}:{row.line}: row {row.id}: a reply is speech without tokens; say --codec=FOLDER to encode it"
+            f"{row.file}:{row.line}: row {row.id}: a reply is speech without tokens; name a codec to encode it "
+            "(--codec, or data.codec of a config)"
         )
     lacking.sort(key=lambda found: len(found[2]))
     ids = codec.encode_batch([resampled(wave, RATE, codec.rate) for _, _, wave in lacking])

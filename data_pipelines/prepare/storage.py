@@ -1,7 +1,7 @@
 """A row as tfds stores it: flat columns, one entry a message or an audio. Its version is the schema's."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -67,8 +67,8 @@ def to_columns(row: Prepared) -> dict[str, Any]:
     }
 
 
-def to_record(columns: Mapping[str, Any]) -> Record:
-    """What `to_columns` was made of; the waves are decoded."""
+def to_record(columns: Mapping[str, Any], decode: Callable[[bytes], np.ndarray] = flac.decode) -> Record:
+    """What `to_columns` was made of; `decode` makes the waves of their FLAC files."""
     rest = json.loads(columns["rest"])
     counts = columns["token_count"]
     ends = np.cumsum(np.maximum(counts, 0))
@@ -76,7 +76,7 @@ def to_record(columns: Mapping[str, Any]) -> Record:
         Audio(
             path=_text(columns["path"][i]) if kept["path"] else None,
             named=_text(columns["named"][i]),
-            wave=flac.decode(columns["flac"][i]) if columns["flac"][i] else None,
+            wave=decode(columns["flac"][i]) if columns["flac"][i] else None,
             rate=kept["rate"],
             tokens=None if counts[i] == NONE else columns["tokens"][ends[i] - counts[i] : ends[i]],
             slots=kept["slots"],

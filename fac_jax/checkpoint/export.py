@@ -19,6 +19,7 @@ import orbax.checkpoint as ocp
 from fac_jax.checkpoint.assets import copy_assets
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.store import check_shapes, stored
+from fac_jax.checkpoint.tensors import INDEX
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params
@@ -71,6 +72,8 @@ def resolve(path: Path) -> Path:
         if steps:
             return path / CHECKPOINTS / str(max(steps))
     models = [p.parent for p in path.glob(f"*/{MODEL}/origin.json")]
+    if not models and (next(path.glob("*.safetensors"), None) or (path / INDEX).exists()):
+        raise InputError(f"{path}: a checkpoint in the release's layout: run experiments.convert hf-to-jax {path} DST")
     if not models:
         raise InputError(f"{path}: holds no finished stage and no checkpoint")
     return max(models, key=lambda model: Section(read_json(model / "origin.json"), str(model)).number("order"))

@@ -45,6 +45,10 @@ class Data(Protocol):
         """Goes to where `get_state` was called."""
         ...
 
+    def close(self) -> None:
+        """Ends the threads and processes that make batches."""
+        ...
+
 
 class Store(Protocol):
     """Checkpoints of one stage, by the number of updates made."""
