@@ -14,7 +14,7 @@ from data_pipelines.schema import PairRow
 from fac_jax.codec.base import Codec
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, Batch, InputError, PreferenceBatch
+from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Batch, InputError, PreferenceBatch
 
 SPOKEN: Final = "_spoken"
 
@@ -30,7 +30,7 @@ class PairExample:
 
     Attributes:
       id: names the row.
-      task: number in `PREFERENCE_TASKS`.
+      task: number in `PREFERENCE_TASKS`, or `REPLAY`.
       chosen: prompt and better reply.
       rejected: prompt and worse reply, with the same audios heard.
       reference: float32 `[2, 2]`, log-probabilities of (chosen, rejected) in (text, speech) under the reference.
@@ -134,6 +134,11 @@ def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGr
     labels, speech_labels = example.labels.copy(), example.speech_labels.copy()
     labels[:opened], speech_labels[:opened] = IGNORE, IGNORE
     return dataclasses.replace(example, labels=labels, speech_labels=speech_labels)
+
+
+def replay(example: Example) -> PairExample:
+    """A conversation whose reply is anchored among pairs; it lies in both of its rows, and nothing is preferred."""
+    return PairExample(example.id, REPLAY, example, example)
 
 
 def mixture(pairs: Sequence[PairExample]) -> dict[str, list[PairExample]]:

@@ -25,6 +25,7 @@ from data_pipelines.pairs import (
     encode_pairs,
     mixture,
     pair_conversations,
+    replay,
     with_references,
 )
 from data_pipelines.schema import PairRow, Row
@@ -115,7 +116,8 @@ class Materials:
         """Batches of a stage, as its `data` says.
 
         `data["counts"]` says how many rows, or pairs, of each task are in a batch; the shapes follow. With
-        `data["mixture"]` instead, the other keys being those of `PackedConfig`, rows are packed.
+        `data["mixture"]` instead, the other keys being those of `PackedConfig`, rows are packed. Rows of other tasks
+        among pairs are replayed: their replies are anchored.
 
         Args:
           stage: what to train.
@@ -151,9 +153,12 @@ class Materials:
         pairs = self.pairs("train")
         if stage.preference.reference == "stored":
             pairs = with_references(pairs, stored_references(directory / REFERENCES, self.model, params, pairs))
+        tasks: dict[str, list[PairExample]] = mixture(pairs)
+        others = [name for name in stage.data.get("mixture", stage.data.get("counts")) if name not in tasks]
+        tasks |= {name: [replay(example) for example in found] for name, found in self.examples(others).items()}
         if "mixture" in stage.data:
-            return self._packed(stage, mixture(pairs), as_it_is)
-        tasks, counts = mixture(pairs), spoken_first(stage.data["counts"])
+            return self._packed(stage, tasks, as_it_is)
+        counts = spoken_first(stage.data["counts"])
         seq_len, windows = budget(tasks, counts, self.model)
         loading = LoadingConfig(counts, seq_len, windows, stage.seed, None, stage.micro_batches)
         return load(tasks, loading, self.model, collate_pairs)

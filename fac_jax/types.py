@@ -19,6 +19,7 @@ IGNORE: int = -100  # a label that carries no loss
 NO_TEXT: int = -1  # a position whose text stream is empty: its text embedding is zero
 PREFERENCE_TASKS: tuple[str, ...] = ("robustness", "instruction", "understanding", "empathy")  # paper, section 2.4
 NO_TASK: int = -1  # a place of a preference batch without a pair
+REPLAY: int = -2  # a reply that is anchored alone, with nothing to prefer it to
 NO_FRAME: int = -1  # a 25 Hz frame beyond the end of its audio: its encoder feature is zero
 
 
@@ -90,7 +91,8 @@ class PreferenceBatch:
     Attributes:
       batch: `2 P` rows; row 2p has the chosen replies, row 2p + 1 the rejected ones of the same pairs in their order.
         A prompt's audio lies in the windows once, for both.
-      tasks: int32 `[P, N]`. Which of PREFERENCE_TASKS conversation n + 1 of a row belongs to, NO_TASK for none.
+      tasks: int32 `[P, N]`. Which of PREFERENCE_TASKS conversation n + 1 of a row belongs to, REPLAY, or
+        NO_TASK for none.
       reference: float32 `[2 P, N, 2]`. Log-probabilities of each reply's text and speech under the reference; read
         where they are stored with the rows.
     """

@@ -13,7 +13,7 @@ from fac_jax.losses.preference import PreferenceKind, ReplyLogProbs, preference_
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.training.objectives import sft_loss
 from fac_jax.training.preference import PreferenceConfig, pair_loss, preference_objective, reply_log_probs
-from fac_jax.types import IGNORE, NO_TASK, PreferenceBatch
+from fac_jax.types import IGNORE, NO_TASK, REPLAY, PreferenceBatch
 from fac_jax.types import PREFERENCE_TASKS as TASKS
 
 KINDS: tuple[PreferenceKind, ...] = ("sigmoid", "ipo", "hinge")
@@ -57,7 +57,7 @@ def test_swapped_replies_are_a_wrong_label(kind: PreferenceKind) -> None:
 def replies(rng: np.random.Generator, pairs: int) -> tuple[ReplyLogProbs, np.ndarray, np.ndarray]:
     shape = (2 * pairs, 2, 2)
     total, reference = (-rng.uniform(1, 20, shape).astype(np.float32) for _ in range(2))
-    tasks = rng.integers(NO_TASK, len(TASKS), (pairs, 2)).astype(np.int32)
+    tasks = rng.integers(REPLAY, len(TASKS), (pairs, 2)).astype(np.int32)
     return ReplyLogProbs(total=total, tokens=np.full(shape, 5, np.float32)), reference, tasks
 
 
@@ -65,14 +65,15 @@ def test_the_loss_weighs_streams_tasks_and_anchors() -> None:
     found, reference, tasks = replies(np.random.default_rng(1), 8)
     config = PreferenceConfig("ipo", 0.5, 0.1, 1.0, 0.25, 0.7, 0.3, {"empathy": 2.0})
     counts = {name: (tasks == number).sum() for number, name in enumerate(TASKS)}
-    there = tasks != NO_TASK
-    counts |= {"pairs": there.sum(), "text": 5 * there.sum(), "speech": 5 * there.sum()}
+    pairs, there = tasks >= 0, tasks != NO_TASK
+    assert {NO_TASK, REPLAY} < set(tasks.flat)
+    counts |= {"pairs": pairs.sum(), "text": 5 * there.sum(), "speech": 5 * there.sum()}
     loss, metrics = pair_loss(config, found, reference, tasks, {name: np.float32(n) for name, n in counts.items()})
     gain = (found.total - reference) @ np.array([1.0, 0.25])
     h = gain[0::2] - gain[1::2]
     each = numpy_loss(h, "ipo", 0.5, 0.1) * np.where(tasks == TASKS.index("empathy"), 2.0, 1.0)
     nats = -found.total[0::2][there].sum(axis=0) / (5 * there.sum())
-    np.testing.assert_allclose(loss, each[there].mean() + 0.7 * nats[0] + 0.3 * nats[1], rtol=1e-5)
+    np.testing.assert_allclose(loss, each[pairs].mean() + 0.7 * nats[0] + 0.3 * nats[1], rtol=1e-5)
     for number, name in enumerate(TASKS):
         mine = tasks == number
         np.testing.assert_allclose(metrics[f"{name}/accuracy"], (h[mine] > 0).mean(), rtol=1e-6)

@@ -20,7 +20,7 @@ from fac_jax.models.backbone import text_unembedding
 from fac_jax.models.fun_audio_chat import FunAudioChat, speech_unembedding
 from fac_jax.training.labels import next_labels
 from fac_jax.training.step import Counts, Metrics
-from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, Array, Batch, ModelOutput, Params, PreferenceBatch
+from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Array, Batch, ModelOutput, Params, PreferenceBatch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +95,17 @@ def reply_log_probs(
     return ReplyLogProbs(total=total, tokens=tokens)
 
 
+def compared(tasks: jax.Array) -> jax.Array:
+    """Where a batch's `tasks` name pairs, of which one reply is preferred."""
+    return (tasks != NO_TASK) & (tasks != REPLAY)
+
+
 def pair_counts(pairs: PreferenceBatch) -> Counts:
     """What the means of `pair_loss` are over: pairs, those of every task, and the chosen replies' tokens."""
     batch, tasks = pairs.batch, jnp.asarray(pairs.tasks)
     text = next_labels(batch.labels, batch.segment_ids)[0::2] != IGNORE
     speech = next_labels(batch.speech_labels, batch.segment_ids)[0::2] != IGNORE
-    found = {"pairs": tasks != NO_TASK, "text": text, "speech": speech}
+    found = {"pairs": compared(tasks), "text": text, "speech": speech}
     found |= {name: tasks == number for number, name in enumerate(PREFERENCE_TASKS)}
     return {name: jnp.sum(flags, dtype=jnp.float32) for name, flags in found.items()}
 
@@ -170,9 +175,9 @@ def pair_loss(
     per = {name: 1.0 / jnp.maximum(count, 1.0) for name, count in counts.items()}
     h = pair_margins(config, replies.total, reference)
     losses = preference_loss(h, config.kind, config.beta, config.label_smoothing)
-    there = (tasks != NO_TASK).astype(jnp.float32)
+    pairs, there = (flags.astype(jnp.float32) for flags in (compared(tasks), tasks != NO_TASK))
     by_task = jnp.array([config.task_weights.get(name, 1.0) for name in PREFERENCE_TASKS])
-    preference = jnp.sum(there * by_task[jnp.maximum(tasks, 0)] * losses) * per["pairs"]
+    preference = jnp.sum(pairs * by_task[jnp.maximum(tasks, 0)] * losses) * per["pairs"]
 
     nats = -jnp.sum(replies.total[0::2] * there[..., None], axis=(0, 1))
     anchors = {"text": nats[0] * per["text"], "speech": nats[1] * per["speech"]}
