@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from record_run import run, write_initial
+from record_run import STAGE, run, write_initial
 from user_rows import preference_row, save, write_jsonl
 
 from data_pipelines.prepare.reading import read_prepared
@@ -30,7 +30,7 @@ def tiny(config: ConfigDict, initial: Path, **data: Any) -> ConfigDict:
     config.model.update({"init_from": str(initial), "remat": "none"})
     for stage in config.stages.values():
         stage.steps = 2
-        stage.data.update({"seq_len": 96, "rows": 1, **data})
+        stage.data.update({**STAGE, **data})
     return config
 
 

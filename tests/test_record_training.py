@@ -25,7 +25,7 @@ from fac_jax.checkpoint.export import load_config, load_params
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
-ROOMY = {"seq_len": 512, "rows": 1}
+ROOMY = {"seq_len": 512}
 DPO: dict[str, Any] = {"loss": "preference", "data": {"segments": 2}}
 
 
@@ -60,7 +60,7 @@ def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys:
     config = make_config(initial, {"mine": {"path": str(poisoned), "format": "release"}}, data=ROOMY)
     config.recipe = ("finetune", "dpo")
     config.stages.dpo = {**config.stages.finetune.to_dict(), **DPO, "preference": {"reference": "frozen"}}
-    config.stages.dpo.data = {**config.stages.finetune.data.to_dict(), "seq_len": 96, "segments": 1}
+    config.stages.dpo.data = {**config.stages.finetune.data.to_dict(), "seq_len": 96, "segments": 2}
     config.stages.finetune.steps = 4
     materials, curve = run(config, tmp_path)
     assert ids(materials, "mine") + ids(materials, "mine", pairs=True) == [n for n in GOOD if n != "pair"] + ["pair"]
@@ -91,13 +91,13 @@ def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(t
         "written": {"path": str(text)},
     }
     weights = {"heard": 4.0, "said": 1.0, "written": 1.0}
-    config = make_config(None, sets, steps=3, data={"mixture": weights, "rows": 3, "workers": 0})
+    config = make_config(None, sets, steps=3, data={"mixture": weights, "rows": 3, "seq_len": 192, "windows": None})
     config.model.update({"preset": "tiny", "text": {"depth": 1}, "audio": {"depth": 1}, "head": {"depth": 1}})
-    config.data.update({"vocab_size": 330, "units": 8})
+    config.data.update({"vocab_size": 330, "units": 4})
     materials, curve = run(config, tmp_path)
-    assert materials.model.units == 8 and materials.model.vocab_size <= 330 and math.isfinite(curve[-1]["speech_loss"])
+    assert materials.model.units == 4 and materials.model.vocab_size <= 330 and math.isfinite(curve[-1]["speech_loss"])
     model = load_config(tmp_path / "run")
-    assert (model.units, model.vocab_size) == (8, materials.model.vocab_size)
+    assert (model.units, model.vocab_size) == (4, materials.model.vocab_size)
     assert {file.name for file in (tmp_path / "run" / "finetune" / "model").iterdir()} >= {"tokenizer.json", "codec"}
 
     _, recipe = start(config, tmp_path / "run", tmp_path / "data")
@@ -129,7 +129,7 @@ def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: 
     short, long = dialogues(tmp_path, 4), dialogues(tmp_path, 2, "long", "word " * 60)
     sets = {"short": {"path": str(short)}, "long": {"path": str(long)}, "both": {"path": str(tmp_path / "all.jsonl")}}
     (tmp_path / "all.jsonl").write_bytes(short.read_bytes() + long.read_bytes())
-    config = make_config(initial, sets, data={"seq_len": 96, "mixture": {"short": 1.0, "both": 1.0}})
+    config = make_config(initial, sets, data={"mixture": {"short": 1.0, "both": 1.0}})
     materials, _ = run(config, tmp_path)
     found = lines(tmp_path / "run" / "quarantine.jsonl")
     assert [(row["set"], row["id"], row["cause"]) for row in found] == [
@@ -161,7 +161,7 @@ def test_rows_that_change_under_a_run_are_noticed_and_other_runs_share_what_was_
     initial: Path, tmp_path: Path
 ) -> None:
     rows = dialogues(tmp_path, 4)
-    config = make_config(initial, {"mine": {"path": str(rows)}}, steps=1)
+    config = make_config(initial, {"mine": {"path": str(rows)}})
     run(config, tmp_path)
     (made,) = (tmp_path / "data" / "prepared").glob("mine-*/dataset_info.json")
     before = made.stat().st_ino
@@ -181,7 +181,7 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
     text = {"prompt": "one plus two", "chosen": "three", "rejected": "four"}
     trl = write_jsonl(tmp_path / "trl.jsonl", [{**text, "id": f"t{i}"} for i in range(3)])
     sets = {"spoken": {"path": str(rows)}, "written": {"path": str(trl)}}
-    config = make_config(initial, sets, steps=3, **DPO)
+    config = make_config(initial, sets, **DPO)
     config.stages.finetune.preference = {"reference": reference}
     _, curve = run(config, tmp_path)
     # Before its first update the policy is the reference: no margin.
@@ -226,7 +226,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(initial: Path, tmp_path
     program = (
         "import sys, pathlib; sys.path[:0] = sys.argv[1:3]; from record_run import *; "
         "run(make_config(pathlib.Path(sys.argv[3]), eval(sys.argv[4]), steps=14, checkpoint_every=2, "
-        "data={'rows': 1, 'workers': 1}), pathlib.Path(sys.argv[5]), 'killed')"
+        "data={'workers': 1}), pathlib.Path(sys.argv[5]), 'killed')"
     )
     command = [sys.executable, "-c", program, str(ROOT), str(ROOT / "tests"), str(initial), repr(sets), str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as running:
@@ -235,7 +235,7 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(initial: Path, tmp_path
             time.sleep(0.02)
         os.kill(running.pid, signal.SIGKILL)
     assert not (tmp_path / "killed" / "finetune" / "model").exists()
-    config = make_config(initial, sets, steps=14, checkpoint_every=2, data={"rows": 1})
+    config = make_config(initial, sets, steps=14, checkpoint_every=2)
     _, resumed = run(config, tmp_path, "killed")
     _, whole = run(config, tmp_path, "whole")
     assert resumed == whole and len(whole) == 14

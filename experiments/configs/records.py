@@ -52,7 +52,7 @@ def config_of(seed: FieldReference, sets: dict[str, Any], stages: dict[str, Any]
                 "codec": placeholder(str),
                 "units": placeholder(int),
                 "vocab_size": 8192,
-                "processes": 2,
+                "processes": 1,
             },
             "stages": stages,
         }
