@@ -1,0 +1,61 @@
+"""Convolutions over time with logically partitioned kernels."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from fac_jax.layers.linear import kernel_init
+
+
+class Conv1d(nn.Module):
+    """Cross-correlation over time; kernel `[width, in / groups, out]`, a torch weight with its axes reversed.
+
+    Attributes:
+      features: output channels.
+      width: kernel positions.
+      axes: logical names of the kernel's three dimensions.
+      stride: steps of the input between outputs.
+      dilation: steps of the input between kernel positions.
+      groups: blocks of channels that do not see each other.
+      padding: zeros before the first and behind the last step.
+      use_bias: whether there is a bias, named by `axes[2]`.
+      param_dtype: dtype in which the parameters are made.
+    """
+
+    features: int
+    width: int
+    axes: tuple[str | None, str | None, str | None]
+    stride: int = 1
+    dilation: int = 1
+    groups: int = 1
+    padding: tuple[int, int] = (0, 0)
+    use_bias: bool = True
+    param_dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[B, T, in] -> [B, T', out]` in the dtype of `x`."""
+        shape = (self.width, x.shape[-1] // self.groups, self.features)
+        kernel = self.param("kernel", nn.with_logical_partitioning(_init, self.axes), shape, self.param_dtype)
+        y = jax.lax.conv_general_dilated(
+            x,
+            kernel.astype(x.dtype),
+            window_strides=(self.stride,),
+            padding=(self.padding,),
+            rhs_dilation=(self.dilation,),
+            feature_group_count=self.groups,
+            dimension_numbers=("NWC", "WIO", "NWC"),
+        )
+        if self.use_bias:
+            zeros = nn.with_logical_partitioning(nn.initializers.zeros_init(), self.axes[2:])
+            y = y + self.param("bias", zeros, (self.features,), self.param_dtype).astype(y.dtype)
+        return y
+
+
+def causal_padding(width: int, dilation: int = 1) -> tuple[int, int]:
+    """Zeros before the first step, with which no output sees a later step."""
+    return (width - 1) * dilation, 0
+
+
+def _init(key: jax.Array, shape: tuple[int, ...], dtype: str) -> jax.Array:
+    return jnp.reshape(kernel_init(key, (shape[0] * shape[1], shape[2]), dtype), shape)
