@@ -13,6 +13,7 @@ from fac_jax.layers.attention import masked_softmax
 from fac_jax.layers.conv import Conv1d
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.rope import Rope, rope, rotate_pairs
+from fac_jax.types import Array
 
 THETA: float = 10000.0
 TIME_SCALE: float = 1000.0
@@ -44,9 +45,9 @@ class Conditions:
       speaker: float32 `[B, 80]`.
     """
 
-    mu: jax.Array
-    cond: jax.Array
-    speaker: jax.Array
+    mu: Array
+    cond: Array
+    speaker: Array
 
 
 class TimeEmbedding(nn.Module):

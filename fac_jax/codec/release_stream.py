@@ -9,7 +9,8 @@ from typing import Final
 
 import numpy as np
 
-from fac_jax.codec.token2wav import PIECE, Speaker, Token2Wav, pieces
+from fac_jax.codec.pieces import pieces
+from fac_jax.codec.token2wav import PIECE, SHORT, Speaker, Token2Wav
 from fac_jax.codec.vocoder_windows import RELEASE_HELD
 
 HOP: Final = 15
@@ -79,7 +80,7 @@ def release_offline(voice: Token2Wav, ids: np.ndarray, speaker: Speaker, hop: in
     Where a last step would find the piece finished already, the release emits its end twice; here it ends once.
     """
     waves = []
-    for piece in pieces(ids):
+    for piece in pieces(ids, PIECE, SHORT):
         steps, offset, final = Steps(voice, speaker), 0, False
         while not final:
             context = piece[: offset + hop + voice.flow.lookahead]

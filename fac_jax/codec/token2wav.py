@@ -7,7 +7,6 @@ mask they give the same samples.
 """
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any, Final
 
 import jax
@@ -17,6 +16,7 @@ import numpy as np
 from fac_jax.codec.config import FlowConfig, VocoderConfig
 from fac_jax.codec.flow import ABSENT, AHEAD, sample
 from fac_jax.codec.flow_stream import empty_past, sample_chunk
+from fac_jax.codec.pieces import pieces
 from fac_jax.codec.source import Phase
 from fac_jax.codec.vocoder_windows import Pitch, WindowedVocoder
 from fac_jax.types import InputError, Params
@@ -128,7 +128,7 @@ class Token2Wav:
           InputError: the speaker's prompt does not fit its mel.
         """
         check_prompt(speaker, self.flow.token_frames)
-        return np.concatenate([self.wave(self.mel(piece, speaker)) for piece in pieces(ids)])
+        return np.concatenate([self.wave(self.mel(piece, speaker)) for piece in pieces(ids, PIECE, SHORT)])
 
     def in_chunks(self, ids: np.ndarray, speaker: Speaker) -> np.ndarray:
         """What a stream of ids `[T]` gives, computed in one go: float32 `[T * token_samples]`."""
@@ -223,15 +223,6 @@ class Stream:
 
     def _no_mel(self) -> np.ndarray:
         return np.zeros((0, self._voice.flow.mel_bins), np.float32)
-
-
-def pieces(ids: np.ndarray, size: int = PIECE, short: int = SHORT) -> Iterator[np.ndarray]:
-    """Cuts ids `[T]` as the release does: by `size`; a last piece below `short` shares one half and half."""
-    starts = list(range(0, len(ids), size))
-    if len(starts) > 1 and len(ids) - starts[-1] < short:
-        starts[-1] = starts[-2] + (len(ids) - starts[-2]) // 2
-    for start, end in zip(starts, [*starts[1:], len(ids)], strict=True):
-        yield ids[start:end]
 
 
 def bucket(tokens: int) -> int:

@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fac_jax.types import Array
+
 
 @functools.cache
 def _analysis(fft: int) -> np.ndarray:
@@ -28,19 +30,19 @@ def _hann(fft: int) -> np.ndarray:
     return np.hanning(fft + 1)[:-1]
 
 
-def reflected(wave: jax.Array, margin: int, length: jax.Array) -> jax.Array:
+def reflected(wave: Array, margin: int, length: Array | int) -> jax.Array:
     """Lays `margin` samples around the first `length` of a wave `[B, N]`, mirrored at its ends: `[B, N + 2 margin]`.
 
     What follows behind the margin of a wave shorter than N is meaningless.
     """
     index = jnp.abs(jnp.arange(-margin, wave.shape[1] + margin))
     index = jnp.where(index < length, index, 2 * (length - 1) - index)
-    return jnp.take(wave, jnp.clip(index, 0, wave.shape[1] - 1), axis=1)
+    return jnp.take(jnp.asarray(wave), jnp.clip(index, 0, wave.shape[1] - 1), axis=1)
 
 
-def spectrum(wave: jax.Array, fft: int, hop: int) -> jax.Array:
+def spectrum(wave: Array, fft: int, hop: int) -> jax.Array:
     """Spectra of the windows that begin at every hop: `[B, N] -> [B, (N - fft) // hop + 1, fft + 2]`."""
-    hops = wave.reshape(len(wave), -1, hop)
+    hops = jnp.reshape(wave, (len(wave), -1, hop))
     frames = hops.shape[1] - fft // hop + 1
     windows = jnp.concatenate([hops[:, i : i + frames] for i in range(fft // hop)], axis=-1)
     return windows @ _analysis(fft)

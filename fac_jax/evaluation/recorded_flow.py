@@ -12,7 +12,7 @@ from fac_jax.codec.config import FlowConfig
 from fac_jax.codec.dit import Conditions
 from fac_jax.codec.flow import ABSENT, AHEAD, ALL, Flow, mask_of, sample, times, with_and_without
 from fac_jax.evaluation.recorded import Figure
-from fac_jax.evaluation.recorded_codec import Inside, Recording, channels_last, difference, layer
+from fac_jax.evaluation.recording import Inside, Recording, channels_last, difference, layer
 from fac_jax.types import Params
 
 

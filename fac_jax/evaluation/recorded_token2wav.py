@@ -4,12 +4,20 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from fac_jax.codec.pieces import pieces
 from fac_jax.codec.release_stream import HOP, ReleaseStream, release_offline
-from fac_jax.codec.token2wav import Speaker, SpeechConfig, Token2Wav, pieces
+from fac_jax.codec.token2wav import PIECE, SHORT, Speaker, SpeechConfig, Token2Wav
 from fac_jax.evaluation.recorded import Figure
-from fac_jax.evaluation.recorded_codec import SPOKEN_LIMIT, Recording, channels_last, difference, read_recording, unequal
 from fac_jax.evaluation.recorded_flow import recorded_flow
 from fac_jax.evaluation.recorded_vocoder import recorded_vocoder
+from fac_jax.evaluation.recording import (
+    SPOKEN_LIMIT,
+    Recording,
+    channels_last,
+    difference,
+    read_recording,
+    unequal,
+)
 
 DRAWN = r"RandomState\((\d+)\)\.(standard_normal|random_sample)\(\(([\d,]+)\)\)"
 
@@ -39,7 +47,7 @@ def compare(recording: Recording) -> Iterator[Figure]:
     yield _spoken("demo_wav, release_quirks", wave, arrays["demo_wav"])
 
     long = arrays["long_tokens"].astype(np.int32)
-    cuts = [len(piece) for piece in pieces(long)]
+    cuts = [len(piece) for piece in pieces(long, PIECE, SHORT)]
     yield unequal("long_segments", np.array(cuts), arrays["long_segments"])
     wave = voice.offline(long, speaker)
     yield unequal("long_wav_len", np.array(len(wave)), arrays["long_wav_len"])

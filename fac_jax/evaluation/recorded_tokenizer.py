@@ -9,7 +9,7 @@ from fac_jax.audio.mel import log_mel
 from fac_jax.checkpoint.codec_config import recorded_config, tokenizer_config
 from fac_jax.codec.s3_tokenizer import S3Tokenizer, token_lengths
 from fac_jax.evaluation.recorded import Figure
-from fac_jax.evaluation.recorded_codec import Inside, Recording, channels_last, difference, layer, unequal
+from fac_jax.evaluation.recording import Inside, Recording, channels_last, difference, layer, unequal
 
 # What the s3tokenizer package does with long mels (codec.md section 1.5): windows that overlap, of which inner seams
 # lose half of the overlap. The release of Fun-Audio-Chat cuts waves instead.

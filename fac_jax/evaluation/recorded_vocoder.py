@@ -11,7 +11,7 @@ from fac_jax.codec.transform import reflected, spectrum
 from fac_jax.codec.vocoder import Vocoder
 from fac_jax.codec.vocoder_windows import RELEASE_HELD, WindowedVocoder
 from fac_jax.evaluation.recorded import Figure
-from fac_jax.evaluation.recorded_codec import Inside, Recording, channels_last, difference, layer
+from fac_jax.evaluation.recording import Inside, Recording, channels_last, difference, layer
 from fac_jax.types import Params
 
 F0_LIMIT = 1e-3  # Hz
@@ -37,7 +37,8 @@ def compare(recording: Recording) -> Iterator[Figure]:
     loud = np.repeat(played.noise, config.frame_samples)[:, None] * noise
     sines = np.repeat(played.sines, config.frame_samples, axis=0) + loud
 
-    inside = Inside(model.apply, variables, mel[None], arrays["final_source"][:, 0], np.int32(len(mel)), method="decode")
+    heard = mel[None], arrays["final_source"][:, 0], np.int32(len(mel))
+    inside = Inside(model.apply, variables, *heard, method="decode")
     recorded = {"conv_pre": inside["conv_pre"], "conv_post": inside["conv_post"]}
     for i in range(len(config.upsample_rates)):
         recorded |= {f"up{i}": inside[f"ups_{i}"], f"source_down{i}": inside[f"source_downs_{i}"]}
@@ -52,7 +53,7 @@ def compare(recording: Recording) -> Iterator[Figure]:
         if f"{case}_sinegen" in arrays:
             theirs = arrays[f"{case}_sinegen"]
             yield difference(f"{case}_sinegen", sines[None, : theirs.shape[1]], theirs)
-        heard = reflected(arrays[f"{case}_source"][:, 0], config.fft // 2, np.int32(count))
+        heard = reflected(arrays[f"{case}_source"][:, 0], config.fft // 2, count)
         bins = np.split(np.asarray(spectrum(heard, config.fft, config.hop)), 2, axis=-1)
         for name, ours in zip(("real", "imag"), bins, strict=True):
             if f"{case}_stft_{name}" in arrays:
