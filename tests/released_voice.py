@@ -12,7 +12,11 @@ from typing import Any
 
 import numpy as np
 import onnx
+from golden_codec import FOLDER, models, speaker
 from onnx import TensorProto, helper, numpy_helper
+from safetensors.numpy import load_file
+
+from fac_jax.checkpoint.codec_config import recorded_config, tokenizer_config
 
 KINDS = {np.dtype(np.float32): "FloatStorage", np.dtype(np.int64): "LongStorage", np.dtype(np.float16): "HalfStorage"}
 
@@ -126,3 +130,26 @@ def save_onnx(file: Path, tensors: Mapping[str, np.ndarray], depth: int, epsilon
     feats, out = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("feats", "x"))
     graph = helper.make_graph(nodes, "s3", [feats], [out], initializers)
     onnx.save(helper.make_model(graph), str(file))
+
+
+TINY = tokenizer_config(recorded_config(FOLDER / "s3tokenizer" / "config.json"))
+
+
+def tensors(part: str) -> dict[str, np.ndarray]:
+    """Recorded weights by torch names."""
+    return load_file(FOLDER / part / "weights.safetensors")
+
+
+def sizes() -> dict[str, Any]:
+    """Of the recorded models."""
+    flow, vocoder, _ = models()
+    return {"tokenizer": TINY, "flow": flow[0], "vocoder": vocoder[0]}
+
+
+def save_released(folder: Path) -> None:
+    """A directory as it is published, with the recorded models and two speakers."""
+    save_onnx(folder / "speech_tokenizer_v3.onnx", tensors("s3tokenizer"), TINY.depth, (1e-6, 1e-5))
+    save_torch(folder / "flow.pt", tensors("flow"))
+    save_torch(folder / "hift.pt", {f"generator.{name}": tensor for name, tensor in tensors("hift").items()})
+    entry = {"embedding": speaker().embedding[None], "speech_token": np.arange(4)[None]}
+    save_torch(folder / "new_spk2info.pt", {"中文女": entry, "other": entry})

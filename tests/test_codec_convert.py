@@ -4,15 +4,13 @@ import collections
 import json
 import pickle
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
 from golden_codec import FOLDER, models, speaker
-from released_voice import Storage, Tensor, save_onnx, save_torch
+from released_voice import TINY, Storage, Tensor, save_torch, sizes, tensors
 from safetensors.numpy import load_file
 
-from fac_jax.checkpoint.codec_config import recorded_config, tokenizer_config
 from fac_jax.checkpoint.codec_convert import convert_codec, read_speakers
 from fac_jax.checkpoint.codec_release import from_torch
 from fac_jax.checkpoint.onnx_tokenizer import read_tokenizer
@@ -21,46 +19,19 @@ from fac_jax.codec.base import load_codec
 from fac_jax.codec.cosyvoice3 import CosyVoice3, flattened
 from fac_jax.types import InputError
 
-TINY = tokenizer_config(recorded_config(FOLDER / "s3tokenizer" / "config.json"))
-
-
-def tensors(part: str) -> dict[str, np.ndarray]:
-    return load_file(FOLDER / part / "weights.safetensors")
-
 
 @pytest.fixture(scope="module")
-def released(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("released")
-    save_onnx(folder / "speech_tokenizer_v3.onnx", tensors("s3tokenizer"), TINY.depth, (1e-6, 1e-5))
-    save_torch(folder / "flow.pt", tensors("flow"))
-    save_torch(folder / "hift.pt", {f"generator.{name}": tensor for name, tensor in tensors("hift").items()})
-    entry = {"embedding": speaker().embedding[None], "speech_token": np.arange(4)[None]}
-    save_torch(folder / "new_spk2info.pt", {"中文女": entry, "other": entry})
-    return folder
-
-
-def sizes() -> dict:
-    flow, vocoder, _ = models()
-    return {"tokenizer": TINY, "flow": flow[0], "vocoder": vocoder[0]}
-
-
-@pytest.fixture(scope="module")
-def folder(released, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("made") / "codec"
-    made = convert_codec(released, folder, sizes=sizes())
-    assert made.speaker == "中文女" and made.speakers == ("中文女", "other") and not made.published
-    assert made.counts["flow"] == sum(tensor.size for tensor in tensors("flow").values()) - 32
-    return folder
-
-
-@pytest.fixture(scope="module")
-def codec(folder) -> CosyVoice3:
-    found = load_codec(folder)
+def codec(voice_folder) -> CosyVoice3:
+    found = load_codec(voice_folder)
     assert isinstance(found, CosyVoice3)
     return found
 
 
-def test_conversion_loses_nothing(folder, codec):
+def test_conversion_loses_nothing(released, codec, tmp_path):
+    folder = tmp_path / "codec"
+    made = convert_codec(released, folder, sizes=sizes())
+    assert made.speaker == "中文女" and made.speakers == ("中文女", "other") and not made.published
+    assert made.counts["flow"] == sum(tensor.size for tensor in tensors("flow").values()) - 32
     for part, recorded in (("tokenizer", "s3tokenizer"), ("flow", "flow"), ("vocoder", "hift")):
         expected = flattened(from_torch(part, tensors(recorded), sizes()[part]))
         found = load_file(folder / f"{part}.safetensors")
@@ -94,7 +65,7 @@ def test_long_audio_is_cut_as_the_release_cuts_it(codec):
     np.testing.assert_array_equal(codec.encode(wave), expected)
 
 
-def test_a_model_refers_to_its_codec(codec, folder, tmp_path):
+def test_a_model_refers_to_its_codec(codec, tmp_path):
     codec.save(tmp_path / "model")
     assert [file.name for file in (tmp_path / "model").iterdir()] == ["codec.json"]
     again = load_codec(tmp_path / "model")
@@ -110,8 +81,8 @@ def test_a_model_refers_to_its_codec(codec, folder, tmp_path):
         ("speakers", "utils/new_spk2info.pt of the Fun-Audio-Chat repository"),
     ],
 )
-def test_absent_weights_are_named_with_their_origin(part, origin, folder, tmp_path):
-    for file in folder.iterdir():
+def test_absent_weights_are_named_with_their_origin(part, origin, voice_folder, tmp_path):
+    for file in voice_folder.iterdir():
         if file.stem != part:
             (tmp_path / file.name).symlink_to(file)
     with pytest.raises(InputError, match=f"missing: {tmp_path}/{part}.safetensors; it is made from {origin}") as raised:
@@ -164,6 +135,26 @@ def test_torch_files_are_read_as_they_are_laid_out(tmp_path):
         read_torch(tmp_path / "b.pt")
 
 
+def test_a_file_that_pytorch_wrote_is_read():
+    found = read_torch(FOLDER / "saved_by_torch.pt")  # torch.save of PyTorch 2.13
+    base = np.arange(24, dtype=np.float32).reshape(4, 6)
+    expected = {
+        "weight": base,
+        "view": base[1:3, ::2],
+        "turned": base.T,
+        "half": np.full(3, 0.5, np.float16),
+        "ids": np.arange(5),
+        "parameter": np.array([3], np.float32),
+        "empty": np.zeros((0, 2), np.float32),
+        "scalar": np.float32(7),
+    }
+    assert str(found["brain"].dtype) == "bfloat16" and found.pop("brain").astype(float).tolist() == [1.5, -2.0]
+    assert set(found) == set(expected)
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array)
+        assert found[name].dtype == array.dtype
+
+
 class Evil:
     def __reduce__(self) -> tuple:
         return print, ("run",)
@@ -190,10 +181,10 @@ def test_onnx_files_that_are_none_are_refused(tmp_path):
         read_tokenizer(tmp_path / "a.onnx", TINY)
 
 
-def test_codec_json_is_read_strictly(folder, tmp_path):
-    for file in folder.iterdir():
+def test_codec_json_is_read_strictly(voice_folder, tmp_path):
+    for file in voice_folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    values = json.loads((folder / "codec.json").read_text())
+    values = json.loads((voice_folder / "codec.json").read_text())
     values["flow"]["wings"] = 2
     (tmp_path / "codec.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match="unknown config key .*codec.json.wings"):

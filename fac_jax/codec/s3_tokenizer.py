@@ -9,7 +9,7 @@ from einops import rearrange
 from fac_jax import axes
 from fac_jax.codec.config import DIGITS, TokenizerConfig
 from fac_jax.layers.attention import Visibility, einsum_attend
-from fac_jax.layers.conv import Conv1d
+from fac_jax.layers.conv import Conv1d, DepthwiseConv1d
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.mlp import GeluMLP
 from fac_jax.layers.norm import LayerNorm
@@ -37,11 +37,8 @@ class MemoryAttention(nn.Module):
         heads = [rearrange(a, "b t (n h) -> b t n h", n=c.num_heads) for a in (q, k, v)]
         out = einsum_attend(rotate(heads[0], table), rotate(heads[1], table), heads[2], visibility)
         out = Linear(width, (axes.HEADS, axes.EMBED), True, name="o")(rearrange(out, "b t n h -> b t (n h)"))
-        half = c.fsmn_width // 2
-        names = (axes.CONV, None, axes.EMBED)
-        depthwise = {"groups": width, "padding": (half, half), "use_bias": False}
         held = jnp.where(valid[..., None], v, 0)
-        memory = Conv1d(width, c.fsmn_width, names, **depthwise, name="fsmn")(held) + held
+        memory = DepthwiseConv1d(c.fsmn_width, axes.EMBED, name="fsmn")(held) + held
         return out + jnp.where(valid[..., None], memory, 0)
 
 

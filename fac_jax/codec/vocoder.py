@@ -16,6 +16,7 @@ from fac_jax.layers.conv import Conv1d, causal_padding
 
 FINAL_SLOPE: float = 0.01  # of the leaky ReLU before the last convolution
 MOST: float = 100.0  # of a magnitude
+POST_WIDTH: int = 7  # kernel positions of the last convolution
 
 NAMES = (axes.CONV, axes.EMBED, axes.MLP)
 
@@ -77,7 +78,7 @@ class Vocoder(nn.Module):
         self.blocks = [
             ResidualBlock(*sizes) for _ in channels for sizes in zip(c.block_widths, c.block_dilations, strict=True)
         ]
-        self.conv_post = Conv1d(c.fft + 2, c.upsample_widths[-1], NAMES, padding=causal_padding(c.upsample_widths[-1]))
+        self.conv_post = Conv1d(c.fft + 2, POST_WIDTH, NAMES, padding=causal_padding(POST_WIDTH))
 
     def f0(self, mel: jax.Array) -> jax.Array:
         """Log-mel `[B, F, 80]` -> pitch in Hz `[B, F]`, in float32."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from fac_jax.codec.config import VocoderConfig
 from fac_jax.codec.source import F0_BEHIND, F0_LOOKAHEAD, Phase, host_f0, tones
-from fac_jax.codec.vocoder import Vocoder
+from fac_jax.codec.vocoder import POST_WIDTH, Vocoder
 from fac_jax.types import Params
 
 Pitch = Literal["host", "device"]
@@ -30,7 +30,7 @@ def frames_behind(config: VocoderConfig) -> int:
     """Frames before a frame that its samples hear, besides through pitch and phase."""
     steps = config.frame_steps
     overlap = config.fft // config.hop
-    heard = (overlap + config.upsample_widths[-1] - 1) / steps
+    heard = (overlap + POST_WIDTH - 1) / steps
     most, rate = heard, steps
     for i in reversed(range(len(config.upsample_rates))):
         blocks = zip(config.block_widths, config.block_dilations, strict=True)
