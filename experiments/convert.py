@@ -7,11 +7,12 @@ python -m experiments.convert assemble DST --text=DIR --audio=DIR --head=DIR
                                                                 Qwen3 + Whisper + a small Qwen3 into a starting model
 python -m experiments.convert verify SRC --recorded=io.npz      all differences from a recorded run, exit 1 past a limit
 python -m experiments.convert inspect SRC                       names, shapes, sizes, what maps where
+python -m experiments.convert codec SRC DST                     the released voice into a codec of ours
+python -m experiments.convert verify-codec DIR                  the codec against recorded runs, as verify
 """
 
 import json
 import math
-import sys
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -22,6 +23,8 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
+from experiments.convert_codec import codec, verify_codec
+from experiments.figures import JSON, show_figures
 from fac_jax.checkpoint.assemble import assemble as assemble_model
 from fac_jax.checkpoint.assets import TOKENIZER
 from fac_jax.checkpoint.convert import FLOATS, export_release, import_release
@@ -31,7 +34,7 @@ from fac_jax.checkpoint.release import from_release, param_shapes
 from fac_jax.checkpoint.release_config import load_release_config
 from fac_jax.checkpoint.survey import UNMAPPED, Row, survey_params, survey_tensors
 from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
-from fac_jax.evaluation.recorded import Figure, compare
+from fac_jax.evaluation.recorded import compare
 from fac_jax.models.config import ModelConfig
 from fac_jax.progress import shown
 from fac_jax.types import InputError, Params
@@ -45,9 +48,6 @@ HEAD = flags.DEFINE_string("head", None, "assemble: folder of a small Qwen3.")
 UNITS = flags.DEFINE_integer("units", 6561, "assemble: ids of the codec.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "assemble: of the parameters that are in none of the three.")
 RECORDED = flags.DEFINE_string("recorded", None, "verify: recorded run (.npz).")
-JSON = flags.DEFINE_bool("json", False, "verify, inspect: print JSON.")
-
-FAILED = 1
 
 
 def hf_to_jax(src: str, dst: str) -> None:
@@ -87,19 +87,10 @@ def verify(src: str) -> None:
         raise InputError("verify needs --recorded=io.npz")
     params, config = load(Path(src))
     arrays = _arrays(Path(RECORDED.value))
-    found: list[Figure] = []
     try:
-        for figure in compare(params, config, arrays):
-            found.append(figure)
-            if not JSON.value:
-                mark = "" if figure.holds else "  EXCEEDED"
-                print(f"{figure.name:50s} {figure.value:10.3g}  <= {figure.limit:g}{mark}", flush=True)
+        show_figures(compare(params, config, arrays))
     except InputError as error:
         raise InputError(f"{RECORDED.value}: {error}") from error
-    if JSON.value:
-        print(json.dumps([{**vars(figure), "holds": figure.holds} for figure in found], indent=2))
-    if not all(figure.holds for figure in found):
-        sys.exit(FAILED)
 
 
 def inspect(src: str) -> None:
@@ -147,7 +138,15 @@ def _count(config: ModelConfig) -> int:
     return sum(math.prod(shape) for shape in param_shapes(config).values())
 
 
-COMMANDS = {"hf-to-jax": hf_to_jax, "jax-to-hf": jax_to_hf, "assemble": assemble, "verify": verify, "inspect": inspect}
+COMMANDS = {
+    "hf-to-jax": hf_to_jax,
+    "jax-to-hf": jax_to_hf,
+    "assemble": assemble,
+    "verify": verify,
+    "inspect": inspect,
+    "codec": codec,
+    "verify-codec": verify_codec,
+}
 
 if __name__ == "__main__":
     launch.run_commands(COMMANDS)

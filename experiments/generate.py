@@ -13,7 +13,7 @@ from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.grid import encode
 from experiments import launch
 from fac_jax.audio import io
-from fac_jax.checkpoint.assets import CODEC
+from fac_jax.checkpoint import assets
 from fac_jax.checkpoint.export import load_config, load_params, resolve
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.generation.answers import Answer, answers
@@ -30,6 +30,7 @@ TEXT = flags.DEFINE_string("text", "", "Question as text, or an instruction besi
 MODE = flags.DEFINE_enum(
     "mode", "s2s", ["s2s", "s2t", "t2s", "t2t"], "Speech or text in, speech with text or text out."
 )
+CODEC = flags.DEFINE_string("codec", None, "Folder of a codec of the same ids; that of the model if not given.")
 OUT = flags.DEFINE_string("out", None, "Wave file of the spoken reply; needed where the reply is spoken.")
 MAX_STEPS = flags.DEFINE_integer("max_steps", 64, "Text ids of the answer at most; one is 200 ms of speech.", 0)
 TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Above 0, speech ids are drawn; text stays greedy.", 0.0)
@@ -54,17 +55,22 @@ def question(mode: str, audio: str | None, text: str) -> Conversation:
     return Conversation("--text", system, (Turn("user", text),))
 
 
-def ask(checkpoint: Path, asked: Conversation, decoding: Decoding, seed: int) -> tuple[Answer, Codec | None]:
+def ask(
+    checkpoint: Path, asked: Conversation, decoding: Decoding, seed: int, codec_folder: str | None = None
+) -> tuple[Answer, Codec | None]:
     """Loads a model and asks it; a codec is needed, and loaded, where the reply is spoken.
 
     Raises:
-      InputError: no model, tokenizer or codec there, or a question that does not fit the context.
+      InputError: no model, tokenizer or codec there, a codec of other ids than the model's, or a question that does not
+        fit the context.
     """
     config = load_config(checkpoint)
     params, _ = load_params(checkpoint, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
     folder = resolve(checkpoint)
     tokenizer = Tokenizer.load(folder)
-    codec = load_codec(folder / CODEC) if decoding.stream == "joint" else None
+    codec = load_codec(codec_folder or folder / assets.CODEC) if decoding.stream == "joint" else None
+    if codec_folder and codec is not None and codec.units != config.units:
+        raise InputError(f"--codec={codec_folder} has {codec.units} ids, the model speaks {config.units}")
     model, params = prepare(config, params)
     room = config.context - decoding.max_steps
     prompt = encode(asked, tokenizer, config, add_generation_prompt=True, seq_len=room)
@@ -82,7 +88,7 @@ def main() -> None:
         speech = Sampling("draw", temperature=TEMPERATURE.value, top_p=TOP_P.value, repetition_penalty=PENALTY.value)
     decoding = Decoding("joint" if joint else "text", MAX_STEPS.value, speech=speech)
     asked = question(MODE.value, AUDIO.value, TEXT.value)
-    answer, codec = ask(Path(CHECKPOINT.value), asked, decoding, SEED.value)
+    answer, codec = ask(Path(CHECKPOINT.value), asked, decoding, SEED.value, CODEC.value)
     print(answer.text)
     if OUT.value is not None and codec is not None:
         if not answer.units.size:

@@ -11,6 +11,7 @@ from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
 from data_pipelines.schema import Row
 from experiments.toy_materials import Materials
+from fac_jax.audio.io import resampled
 from fac_jax.evaluation.heard import Listener
 from fac_jax.evaluation.report import Answer
 from fac_jax.evaluation.text import accuracy
@@ -56,11 +57,11 @@ def evaluate(
     metrics["s2t_accuracy"] = accuracy(expected, [a.text for a in ask(questions, "s2t", TEXT)])
 
     clean, codec = renderings(materials.rows), materials.codec
-    listener = Listener(clean, codec.rate)
+    listener = Listener(clean, codec.heard_rate)
 
     def listen(units: np.ndarray) -> tuple[np.ndarray, str]:
         wave = codec.decode(units) if units.size else np.zeros(0, np.float32)
-        return wave, listener.hear(wave)
+        return wave, listener.hear(resampled(wave, codec.rate, codec.heard_rate))
 
     spoken = ask(questions, "s2s", JOINT)
     ceiling = list(dict.fromkeys(expected))

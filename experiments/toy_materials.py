@@ -57,7 +57,8 @@ class DataConfig:
 
     Attributes:
       world: the rows.
-      codec: the units that replies are spoken in.
+      codec: the units that replies are spoken in, fitted on the replies.
+      codec_from: folder of a codec that is there already, in place of `codec`; the real voice, for one.
       vocab_size: upper bound of the tokenizer's vocabulary.
       augment: changes of the user's audio in training; None leaves it as it is.
       processes: that speak the rows.
@@ -66,6 +67,7 @@ class DataConfig:
 
     world: WorldConfig = WorldConfig()
     codec: UnitCodecConfig = UnitCodecConfig()
+    codec_from: str | None = None
     vocab_size: int = 512
     augment: AugmentConfig | None = AugmentConfig()
     processes: int = 2
@@ -192,7 +194,7 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
     builder = build(data.world, data_dir, data.processes)
     rows = {split: read(builder, split) for split in builder.info.splits}
     pairs = build_pairs(data.world, data.pairs, data_dir, data.processes) if data.pairs else {}
-    codec = _codec(data.codec, rows["train"], pairs.get("train", []), workdir / CODEC)
+    codec = _codec(data, rows["train"], pairs.get("train", []), workdir / CODEC)
     tokenizer = _tokenizer(data.vocab_size, rows, pairs.get("train", []), workdir / "tokenizer")
     config = base_model(model)
     if initial:
@@ -202,12 +204,15 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
     return Materials(rows, codec, tokenizer, config, data.augment, pairs)
 
 
-def _codec(config: UnitCodecConfig, rows: Sequence[Row], pairs: Sequence[PairRow], folder: Path) -> Codec:
+def _codec(data: DataConfig, rows: Sequence[Row], pairs: Sequence[PairRow], folder: Path) -> Codec:
     if not (folder / "codec.json").exists():
+        if data.codec_from:
+            load_codec(data.codec_from).save(folder)
+            return load_codec(folder)
         replies = {row.reply: row.assistant_audio for row in rows if row.assistant_audio is not None}
         waves = [replies[reply] for reply in sorted(replies)]
         waves += [pair.chosen_audio for pair in pairs if pair.chosen_audio is not None]
-        UnitCodec.fit(waves, config).save(folder)
+        UnitCodec.fit(waves, data.codec).save(folder)
     return load_codec(folder)
 
 

@@ -85,6 +85,28 @@ def model(tokenizer: "Tokenizer") -> "ModelConfig":
     return make_model(tokenizer)
 
 
+@pytest.fixture(scope="session")
+def released(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The voice as it is published, tiny."""
+    from released_voice import save_released
+
+    folder = tmp_path_factory.mktemp("released")
+    save_released(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def voice_folder(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same as a codec of ours."""
+    from released_voice import sizes
+
+    from fac_jax.checkpoint.codec_convert import convert_codec
+
+    folder = tmp_path_factory.mktemp("voice") / "codec"
+    convert_codec(released, folder, sizes=sizes())
+    return folder
+
+
 @pytest.fixture(scope="module")
 def browser() -> "Iterator[Browser]":
     """Debian's chromium (apt-get install chromium), driven by Playwright."""

@@ -40,7 +40,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.layers": GROUND,
     "fac_jax.pages": GROUND,
     "fac_jax.models": GROUND + FLOOR_1,
-    "fac_jax.codec": GROUND + FLOOR_1,
+    "fac_jax.codec": GROUND + FLOOR_1 + ("fac_jax.values",),
     "fac_jax.losses": GROUND,
     "fac_jax.parallel": GROUND + ("fac_jax.layers",),
     "data_pipelines": GROUND + FLOOR_1 + ("fac_jax.codec", "fac_jax.launch", "fac_jax.progress", "fac_jax.values"),

@@ -17,7 +17,7 @@ UNITS = 16
 class LoudnessCodec:
     """A codec for tests: the unit of 40 ms is their loudness."""
 
-    rate = 16_000
+    heard_rate = rate = 16_000
     units = UNITS
 
     def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:

@@ -120,7 +120,7 @@ def _tokenised(rows: Sequence[Record | Bad], codec: Codec | None) -> list[Record
             "(--codec, or data.codec of a config)"
         )
     lacking.sort(key=lambda found: len(found[2]))
-    ids = codec.encode_batch([resampled(wave, RATE, codec.rate) for _, _, wave in lacking])
+    ids = codec.encode_batch([resampled(wave, RATE, codec.heard_rate) for _, _, wave in lacking])
     tokens = {(i, place): found for (i, place, _), found in zip(lacking, ids, strict=True)}
     return [row if isinstance(row, Bad) else _with_tokens(row, i, tokens) for i, row in enumerate(rows)]
 

@@ -18,7 +18,13 @@ def get_config() -> ConfigDict:
             "seed": seed,
             "recipe": ("finetune",),
             "model": {"init_from": placeholder(str), "dtype": "float32", "param_dtype": "float32"},
-            "data": {"world": {"seed": seed}, "codec": {"units": 128, "seed": seed}, "augment": None, "processes": 2},
+            "data": {
+                "world": {"seed": seed},
+                "codec": {"units": 128, "seed": seed},
+                "codec_from": placeholder(str),
+                "augment": None,
+                "processes": 2,
+            },
             "stages": {"finetune": stage(seed, 100, 5e-4, counts)},
         }
     )

@@ -9,6 +9,7 @@ Times and results stand in the README.
 from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
+from ml_collections.config_dict import placeholder
 
 TEXT = ("text_qa", "text_statements", "text_facts")
 
@@ -42,6 +43,7 @@ def get_config() -> ConfigDict:
             "data": {
                 "world": {"seed": seed},
                 "codec": {"units": 128, "seed": seed},
+                "codec_from": placeholder(str),  # a codec that is there already, in place of fitting one
                 "vocab_size": 512,
                 "augment": None,  # 45 voices vary enough; SpecAugment hides whole words of so short an audio
                 "processes": 2,

@@ -12,6 +12,7 @@ a tenth of stage 1. Both stages learn from the training pairs' sounds what DPO w
 from functools import partial
 
 from ml_collections import ConfigDict, FieldReference
+from ml_collections.config_dict import placeholder
 
 from experiments.configs import quickstart
 from experiments.configs.quickstart import text
@@ -51,6 +52,7 @@ def get_config() -> ConfigDict:
                 "world": {"seed": seed},
                 "pairs": {"train": 960, "test": 60},
                 "codec": {"units": 128, "seed": seed},
+                "codec_from": placeholder(str),  # a codec that is there already, in place of fitting one
                 "vocab_size": 512,
                 "augment": None,
                 "processes": 2,

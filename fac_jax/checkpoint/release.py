@@ -1,7 +1,7 @@
 """Parameters from and to torch names and shapes, by the table of `names.py`."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -39,24 +39,39 @@ def place(
     """As `match`; the faults are given back, by the names of tensors."""
     ours = param_shapes(config)
     tied = {source.own_name(name) for name, _ in tied_heads(config)}
-    faults: dict[str, str] = {}
-    used: set[str] = set()
     found: list[Entry] = []
     for entry in release_entries(config):
         names = [source.own_name(name) for name in entry.names.ravel().tolist()]
-        if None in names:
-            continue
-        own = dataclasses.replace(entry, names=np.array(names).reshape(entry.names.shape))
-        expected = torch_shape(own, ours[own.path])
-        for name in own.names.ravel().tolist():
+        if None not in names:
+            found.append(dataclasses.replace(entry, names=np.array(names).reshape(entry.names.shape)))
+    used, faults = unfit(found, ours, shapes)
+    strangers = [name for name in shapes if name not in used and name not in tied and not source.is_ignored(name)]
+    return found, faults | dict.fromkeys(strangers, "is unknown")
+
+
+def unfit(
+    entries: Iterable[Entry],
+    ours: Mapping[tuple[str, ...], tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[set[str], dict[str, str]]:
+    """Names of tensors that entries use, and what is wrong with those that are missing or of another shape.
+
+    Args:
+      entries: rows of a table.
+      ours: shape of every parameter by its path.
+      shapes: of every tensor that there is.
+    """
+    faults: dict[str, str] = {}
+    used: set[str] = set()
+    for entry in entries:
+        expected = torch_shape(entry, ours[entry.path])
+        for name in entry.names.ravel().tolist():
             used.add(name)
             if name not in shapes:
                 faults[name] = "is missing"
             elif shapes[name] != expected:
                 faults[name] = f"is {list(shapes[name])}, by the configuration {list(expected)}"
-        found.append(own)
-    strangers = [name for name in shapes if name not in used and name not in tied and not source.is_ignored(name)]
-    return found, faults | dict.fromkeys(strangers, "is unknown")
+    return used, faults
 
 
 def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelConfig) -> None:
@@ -75,8 +90,13 @@ def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelC
 
 def param_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every parameter (scanned layers) by its path; nothing is allocated."""
-    tree = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-    return {tuple(key.key for key in path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return shapes_of(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+
+
+def shapes_of(params: Params) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shape of every leaf of a nested dict by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {tuple(key.key for key in path): leaf.shape for path, leaf in leaves}
 
 
 def torch_shape(entry: Entry, ours: Sequence[int]) -> tuple[int, ...]:
@@ -100,6 +120,11 @@ def from_release(tensors: Mapping[str, np.ndarray], config: ModelConfig, source:
     known = tensors.shapes if isinstance(tensors, TensorFolder) else {name: tensors[name].shape for name in tensors}
     entries = match(known, source, config)
     check_tied(tensors, source, config)
+    return filled(entries, tensors)
+
+
+def filled(entries: Iterable[Entry], tensors: Mapping[str, np.ndarray]) -> Params:
+    """The parameters of entries from their tensors, all of which are there."""
     params: Params = {}
     for entry in entries:
         stacked = np.stack([piece for _, piece in pieces(entry, tensors)])

@@ -15,22 +15,28 @@ TOKEN_RATE: int = 25  # Hz
 FILE: str = "codec.json"
 
 # Name in codec.json -> module and class; imported on demand, as a codec may bring a model of its own.
-_CODECS: dict[str, tuple[str, str]] = {"unit": ("fac_jax.codec.unit_codec", "UnitCodec")}
+_CODECS: dict[str, tuple[str, str]] = {
+    "unit": ("fac_jax.codec.unit_codec", "UnitCodec"),
+    "cosyvoice3": ("fac_jax.codec.cosyvoice3", "CosyVoice3"),
+}
+_ELSEWHERE = "elsewhere"  # name in a codec.json that only says in which folder the codec lies
 
 
 class Codec(Protocol):
     """Waveform <-> speech ids.
 
     Attributes:
-      rate: sampling rate of the waveforms on both sides, Hz.
+      heard_rate: sampling rate of the waves that it encodes, Hz.
+      rate: sampling rate of the waves that it decodes to, Hz.
       units: number of ids; the speech specials follow them (`speech_special_ids`).
     """
 
+    heard_rate: int
     rate: int
     units: int
 
     def encode(self, wave: np.ndarray) -> np.ndarray:
-        """Float `[N]` -> int32 `[T]`, T = `int(25 * seconds)`. InputError for speech shorter than one id."""
+        """Float `[N]` -> int32 `[T]`, 25 a second. InputError for speech shorter than one id."""
         ...
 
     def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -71,7 +77,10 @@ def load_codec(folder: str | os.PathLike[str]) -> Codec:
     if not file.is_file():
         raise InputError(f"no codec in {folder}: {FILE} not found")
     try:
-        name = json.loads(file.read_text())["name"]
+        values = json.loads(file.read_text())
+        name = values["name"]
+        if name == _ELSEWHERE:
+            return load_codec(values["folder"])
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"not a codec description: {file}") from error
     if name not in _CODECS:

@@ -52,6 +52,7 @@ class UnitCodecConfig:
 class UnitCodec:
     """A `Codec` of k-means units; 16 kHz on both sides."""
 
+    heard_rate: int = RATE
     rate: int = RATE
 
     def __init__(self, centroids: np.ndarray, config: UnitCodecConfig) -> None:

@@ -1,4 +1,4 @@
-"""Rotary position embedding, half-split form (model.md section 5)."""
+"""Rotary position embedding: half-split (model.md section 5) and of neighbouring pairs (codec.md section 2.4)."""
 
 import jax
 import jax.numpy as jnp
@@ -25,3 +25,10 @@ def rotate(x: jax.Array, table: Rope) -> jax.Array:
     first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
     cos, sin = table.cos[:, :, None], table.sin[:, :, None]
     return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1).astype(x.dtype)
+
+
+def rotate_pairs(x: jax.Array, table: Rope) -> jax.Array:
+    """Rotates `x` `[B, T, H]`: feature 2i pairs with feature 2i + 1. Float32 inside, dtype of `x` outside."""
+    even, odd = x[..., 0::2].astype(jnp.float32), x[..., 1::2].astype(jnp.float32)
+    turned = jnp.stack([even * table.cos - odd * table.sin, odd * table.cos + even * table.sin], axis=-1)
+    return turned.reshape(x.shape).astype(x.dtype)
