@@ -1,6 +1,6 @@
 """How fast this machine trains and answers, and how near decoding comes to what its memory allows.
 
-python -m experiments.benchmark [--presets=tiny,base] [--json=out.json]
+python -m experiments.benchmark [--presets=tiny,base] [--measure=train,decode] [--json=out.json]
 """
 
 import dataclasses
@@ -18,17 +18,21 @@ from experiments import launch
 from experiments.measure import Program, compiled, copy_bandwidth, machine, once
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.models.config import ModelConfig, replace
+from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_params
 from fac_jax.models.presets import preset
 from fac_jax.parallel.attention import training_attend
+from fac_jax.training.flops import step_flops, trainable_paths
 from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import init_state
 from fac_jax.training.step import make_step
 from fac_jax.types import NO_TEXT, Batch, InputError, Kind, Params, PreferenceBatch
+from fac_jax.work import needed_work
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
+MEASURE = flags.DEFINE_list("measure", ["train", "decode"], "What is measured: train, decode.")
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 
 UNIT_RATE = 25  # Hz
@@ -41,6 +45,10 @@ class Conversation:
     text: int
     heard: int
     spoken: int
+
+    def ungrouped(self, group: int) -> "Conversation":
+        """On equal audio where a LLM position is one speech token instead of `group`."""
+        return Conversation(self.text, self.heard * group, self.spoken * group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,26 +152,42 @@ def step_program(config: ModelConfig, params: Params, batch: Any, **values: Any)
 
 
 def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
-    """One training step on both losses; beside it, turn by turn, one of preferences between its replies and others.
+    """One training step on both losses; beside it, turn by turn, two others.
 
-    The preference step has stored reference log-probabilities, and twice the conversations of the other: their replies,
-    and a worse reply to each of their prompts.
+    One is of preferences between its replies and others. It has stored reference log-probabilities, and twice the
+    conversations: their replies, and a worse reply to each of their prompts. The other is of the same conversations on
+    equal audio without grouping (k = 1): what dual-resolution speech representations save.
     """
     batch = packed_batch(config, work.rows, work.packed, work.conversation)
     program, run = step_program(config, params, batch)
     _, prefer = step_program(config, params, preference_batch(batch, config, work.packed), loss="preference")
-    jax.block_until_ready((run(), prefer()))
-    times = [(once(run), once(prefer)) for _ in range(work.updates)]
-    seconds = min(plain for plain, _ in times)
+    single = replace(config, group_size=1)
+    ungrouped = packed_batch(single, work.rows, work.packed, work.conversation.ungrouped(config.group_size))
+    fine = jax.jit(lambda: init_params(single, jax.random.key(0)))()
+    _, run_fine = step_program(single, fine, ungrouped)
+    jax.block_until_ready((run(), prefer(), run_fine()))
+    times = [(once(run), once(prefer), once(run_fine)) for _ in range(work.updates)]
+    seconds = min(plain for plain, _, _ in times)
+    flops, flops_fine = (step_parts(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
     audio = int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
     return {
         "steps/s": 1 / seconds,
         "audio seconds/s": audio / seconds,
         "LLM positions/s": batch.kind.size / seconds,
-        "DPO step / step": float(np.median([pairs / plain for plain, pairs in times])),
+        "GFLOP/s": sum(flops.values()) / seconds / 1e9,
+        "DPO step / step": float(np.median([pairs / plain for plain, pairs, _ in times])),
+        "step / k=1 step": float(np.median([plain / fine for plain, _, fine in times])),
+        "FLOPs / k=1": sum(flops.values()) / sum(flops_fine.values()),
+        "backbone FLOPs / k=1": flops["backbone"] / flops_fine["backbone"],
         "compile seconds": program.compile_seconds,
         "bytes": program.bytes,
     }
+
+
+def step_parts(config: ModelConfig, params: Params, batch: Batch) -> dict[Part, float]:
+    """FLOPs that a training step of all parameters on both losses needs, by part."""
+    stage = StageConfig("benchmark", steps=1)
+    return step_flops(config, stage, trainable_paths(params, stage.trainable), needed_work(batch))
 
 
 def step_bytes(model: FunAudioChat, params: Params) -> int:
@@ -234,23 +258,27 @@ def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: in
     }
 
 
-def benchmark(presets: Sequence[str]) -> dict[str, Any]:
+def benchmark(presets: Sequence[str], measure: Sequence[str] = ("train", "decode")) -> dict[str, Any]:
     """All figures, by preset and measurement.
 
     Raises:
-      InputError: a preset without a workload.
+      InputError: a preset without a workload, or something else to measure.
     """
     unknown = [name for name in presets if name not in WORKLOADS]
     if unknown:
         raise InputError(f"--presets={unknown[0]}: not measured here; known: {', '.join(WORKLOADS)}")
     figures: dict[str, Any] = {"machine": machine(), "train": {}, "decode": {}}
+    strange = [name for name in measure if name not in figures]
+    if strange:
+        raise InputError(f"--measure={strange[0]}: not measured here; known: train, decode")
     for name in presets:
         work = WORKLOADS[name]
         config = endless(preset(name))
         params = jax.jit(lambda config=config: init_params(config, jax.random.key(0)))()
         where = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6:.1f} M, {config.dtype}"
-        figures["train"][where] = train_figures(config, params, work)
-        for rows in work.batches:
+        if "train" in measure:
+            figures["train"][where] = train_figures(config, params, work)
+        for rows in work.batches if "decode" in measure else ():
             figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows)
     return figures
 
@@ -275,8 +303,9 @@ def _short(name: str, value: float) -> str:
 
 def show(figures: dict[str, Any]) -> str:
     """Markdown of all figures."""
-    train, decode = table("training step", figures["train"]), table("joint decoding", figures["decode"])
-    lines = [figures["machine"], "", *train, "", *decode]
+    lines = [figures["machine"]]
+    for title, rows in (("training step", figures["train"]), ("joint decoding", figures["decode"])):
+        lines += ["", *table(title, rows)] if rows else []
     return "\n".join(lines)
 
 
@@ -286,7 +315,7 @@ def main() -> None:
     if out and not out.parent.is_dir():
         raise InputError(f"--json={out}: {out.parent} is no folder")
     jax.config.update("jax_enable_compilation_cache", False)  # so that compile seconds are compile seconds
-    figures = benchmark(PRESETS.value)
+    figures = benchmark(PRESETS.value, MEASURE.value)
     print(show(figures))
     if out:
         out.write_text(json.dumps(figures, indent=2) + "\n")

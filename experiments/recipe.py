@@ -24,6 +24,8 @@ from fac_jax.files import write_text
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.attention import training_attend
+from fac_jax.parallel.chips import local_peak
+from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
 from fac_jax.training.merge import merge
@@ -62,6 +64,7 @@ def run_recipe(
     make_data: MakeData,
     assets: Mapping[str, Path],
     finished: Callable[[StageConfig], None] = lambda stage: None,
+    peak: float | None = None,
 ) -> Path:
     """Runs the stages that are not finished, the first of them from its newest checkpoint.
 
@@ -71,6 +74,7 @@ def run_recipe(
       make_data: see `MakeData`.
       assets: files and folders that go into every finished model (tokenizer, codec), by name.
       finished: called after every stage that this call trained.
+      peak: FLOP/s of one device, for the MFU; None for that of the table, if the device is in it (`parallel/chips.py`).
 
     Returns:
       folder of the last stage's model.
@@ -85,7 +89,7 @@ def run_recipe(
             if not (workdir / stage.name / MODEL).is_dir():
                 params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
                 if stage.steps:
-                    params = _trained(recipe.model, stage, params, workdir / stage.name, make_data)
+                    params = _trained(recipe.model, stage, params, workdir / stage.name, make_data, local_peak(peak))
                 origin = {"stage": stage.name, "order": order, "steps": stage.steps}
                 export_model(workdir / stage.name / MODEL, params, recipe.model, origin, assets)
                 finished(stage)
@@ -149,7 +153,9 @@ def _merged(recipe: Recipe, stage: StageConfig, params: Params, workdir: Path) -
     return merge(params, _load(workdir / stage.merge.start / MODEL, recipe.model), stage.merge.alphas)
 
 
-def _trained(model: ModelConfig, stage: StageConfig, params: Params, directory: Path, make_data: MakeData) -> Params:
+def _trained(
+    model: ModelConfig, stage: StageConfig, params: Params, directory: Path, make_data: MakeData, peak: float | None
+) -> Params:
     """Parameters after a stage's steps; `params` are not to be used afterwards."""
     data = make_data(stage, params, directory)
     schedule = make_schedule(stage.optimizer, stage.steps)
@@ -158,9 +164,11 @@ def _trained(model: ModelConfig, stage: StageConfig, params: Params, directory: 
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches)
     frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
     reference = jax.tree.map(jnp.copy, params) if frozen else None
+    meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak)
     store = CheckpointStore(directory / CHECKPOINTS, model, stage.keep)
     try:
-        state = train(stage, step, init_state(params, optimizer, stage.trainable, reference), data, store, directory)
+        state = init_state(params, optimizer, stage.trainable, reference)
+        state = train(stage, step, state, data, store, directory, meter)
     finally:
         store.close()
     trainable, rest = split(state.params, stage.trainable)

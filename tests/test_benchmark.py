@@ -66,6 +66,7 @@ def test_every_figure_is_there(monkeypatch):
     assert np.isfinite([*trained.values(), *decoded.values()]).all()
     assert trained["audio seconds/s"] == pytest.approx(trained["steps/s"] * 24 * 0.2)  # 24 groups of 200 ms
     assert trained["LLM positions/s"] == pytest.approx(trained["steps/s"] * 36)
+    assert trained["GFLOP/s"] > 0 and trained["backbone FLOPs / k=1"] < trained["FLOPs / k=1"] < 1
     assert decoded["speech tokens/s"] == pytest.approx(decoded["LLM steps/s"] * 2 * 5)
     assert decoded["times real time"] == pytest.approx(decoded["LLM steps/s"] * 0.2)
     assert decoded["share of bound"] == pytest.approx(decoded["LLM steps/s"] / decoded["bound, LLM steps/s"])

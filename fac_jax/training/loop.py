@@ -7,6 +7,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 
+from fac_jax.training.flops import Meter
 from fac_jax.training.interfaces import Data, Loaded, Store
 from fac_jax.training.interrupt import deferred_interrupts
 from fac_jax.training.metrics import MetricLog
@@ -45,7 +46,9 @@ def bound(state: TrainState) -> TrainState:
     return jax.tree.map(lambda leaf: jax.device_put(leaf, leaf.sharding), state)
 
 
-def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: Store, directory: Path) -> TrainState:
+def train(
+    stage: StageConfig, step: Step, state: TrainState, data: Data, store: Store, directory: Path, meter: Meter
+) -> TrainState:
     """Runs a stage to its end, from its newest checkpoint if there is one.
 
     A step's metrics are read while the next one runs, so the device never waits for the host. Before a checkpoint is
@@ -59,13 +62,14 @@ def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: 
       data: batches from their beginning.
       store: checkpoints of this stage.
       directory: of the stage, for its curves.
+      meter: counts FLOPs.
 
     Raises:
       NonFiniteError: loss or gradient of a step is not finite; names the step, its rows and the last good checkpoint.
     """
     state = bound(restore(state, data, store))
     start = int(state.step)
-    rates = Rates()
+    rates = Rates(meter.peak)
 
     with (
         contextlib.closing(MetricLog(directory, start)) as log,
@@ -80,8 +84,13 @@ def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: 
             loaded = pending.loaded
             if not metrics.pop("finite"):
                 raise NonFiniteError(_non_finite(stage, pending, metrics, store))
-            metrics |= {"audio_seconds": float(loaded.audio_seconds), "tokens": float(loaded.tokens)}
-            recent = rates.add(loaded.audio_seconds)
+            amounts = {
+                "audio_seconds": float(loaded.audio_seconds),
+                "tokens": float(loaded.tokens),
+                "flops": meter.flops(loaded.work),
+            }
+            metrics |= amounts
+            recent = rates.add(amounts)
             log.write(pending.step, metrics, recent)
             progress.update(pending.step, metrics["loss"], recent)
 
