@@ -83,3 +83,12 @@ def laid_out_work(batch: Any) -> Work:
         frame_pairs=windows * frames**2,
         audio_frames=windows * frames // 2,
     )
+
+
+def full_work(batch: Any) -> Work:
+    """What a batch of these shapes needs if it is full: in every row one conversation, every window whole."""
+    work, group = laid_out_work(batch), batch.speech_ids.shape[-1]
+    fine = group * work.positions
+    return dataclasses.replace(
+        work, pairs=work.positions * (work.positions + 1) // 2, fine_pairs=fine * (fine + 1) // 2
+    )

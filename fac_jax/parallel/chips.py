@@ -14,7 +14,7 @@ class Chip:
       name: as topologies and people call it.
       kinds: `jax.Device.device_kind` of it.
       peak_flops: bfloat16 FLOP/s, dense.
-      hbm_bytes: capacity of its memory as sold.
+      hbm_bytes: that a program can have of its memory: of a TPU what libtpu says, of a GPU all that is sold.
       hbm_bandwidth: bytes a second of that memory.
       link_bandwidth: bytes a second that it can send to its neighbours over all its links together.
       source: of these figures.
@@ -34,10 +34,10 @@ _TPU, _GPU = "https://cloud.google.com/tpu/docs", "https://www.nvidia.com/en-us/
 CHIPS: Final = {
     chip.name: chip
     for chip in (
-        Chip("v4", ("TPU v4",), 275e12, 32e9, 1.2e12, 300e9, f"{_TPU}/v4"),
-        Chip("v5e", ("TPU v5 lite", "TPU v5e"), 197e12, 16e9, 819e9, 200e9, f"{_TPU}/v5e"),
-        Chip("v5p", ("TPU v5", "TPU v5p"), 459e12, 95e9, 2765e9, 600e9, f"{_TPU}/v5p"),
-        Chip("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, 32e9, 1600e9, 400e9, f"{_TPU}/v6e"),
+        Chip("v4", ("TPU v4",), 275e12, 30.5 * 2**30, 1.2e12, 300e9, f"{_TPU}/v4"),
+        Chip("v5e", ("TPU v5 lite", "TPU v5e"), 197e12, 15.75 * 2**30, 819e9, 200e9, f"{_TPU}/v5e"),
+        Chip("v5p", ("TPU v5", "TPU v5p"), 459e12, 95.74 * 2**30, 2765e9, 600e9, f"{_TPU}/v5p"),
+        Chip("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, 31.25 * 2**30, 1600e9, 400e9, f"{_TPU}/v6e"),
         Chip("a100-40gb", ("NVIDIA A100-SXM4-40GB",), 312e12, 40e9, 1555e9, 300e9, f"{_GPU}/a100"),
         Chip("a100-80gb", ("NVIDIA A100-SXM4-80GB",), 312e12, 80e9, 2039e9, 300e9, f"{_GPU}/a100"),
         Chip("h100", ("NVIDIA H100 80GB HBM3",), 989e12, 80e9, 3350e9, 450e9, f"{_GPU}/h100"),
