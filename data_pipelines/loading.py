@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from data_pipelines.augment import AugmentConfig
-from data_pipelines.collate import collate
+from data_pipelines.collate import collate, side_by_side
 from data_pipelines.grid import ModelGrid
 from data_pipelines.sources import Augmented, Source, as_it_is, endless
 from fac_jax.types import Batch, InputError, PreferenceBatch
@@ -142,7 +142,23 @@ def loaded(batch: Batch | PreferenceBatch, items: Sequence[Item]) -> Loaded:
 def stacked(parts: Sequence[Loaded]) -> Loaded:
     """Micro-batches as one."""
     batches: list[Any] = [part.batch for part in parts]
-    batch = jax.tree.map(lambda *leaves: np.stack(leaves), *batches)
+    return _together(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), parts)
+
+
+def joined(parts: Sequence[Loaded]) -> Loaded:
+    """Batches side by side as one (`collate.side_by_side`)."""
+    batches: list[Any] = [part.batch for part in parts]
+    if isinstance(batches[0], Batch):
+        return _together(side_by_side(batches), parts)
+    pairs = PreferenceBatch(
+        batch=side_by_side([batch.batch for batch in batches]),
+        tasks=np.concatenate([batch.tasks for batch in batches]),
+        reference=np.concatenate([batch.reference for batch in batches]),
+    )
+    return _together(pairs, parts)
+
+
+def _together(batch: Batch | PreferenceBatch, parts: Sequence[Loaded]) -> Loaded:
     return _loaded_of(batch, [name for part in parts for name in part.row_ids], sum(p.audio_seconds for p in parts))
 
 

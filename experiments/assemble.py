@@ -18,6 +18,7 @@ from data_pipelines.collate import budget
 from data_pipelines.conversation import TASKS, Conversation, conversations, corpus, is_spoken
 from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
+from data_pipelines.hosts import Share
 from data_pipelines.loading import LoadingConfig, load
 from data_pipelines.packed_loading import PackedConfig, collate_examples, collate_preferences, load_packed
 from data_pipelines.pair_builder import build_pairs
@@ -36,12 +37,16 @@ from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.initial import base_model, check_fits, copy_once, initial_folder
+from experiments.layout import layout_of
 from experiments.recipe import Recipe, claim
 from experiments.references import stored_references
+from fac_jax import axes
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.models.config import ModelConfig
+from fac_jax.parallel.batches import host_share
+from fac_jax.parallel.mesh import Layout
 from fac_jax.text.special_ids import speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.training.interfaces import Data
@@ -87,6 +92,7 @@ class Materials:
       model: fitted to the vocabulary and the codebook.
       augment: of the user's audio in training.
       pair_rows: preference pairs of "train" and "test"; empty without `DataConfig.pairs`.
+      layout: mesh that batches go to; None for one device.
     """
 
     rows: dict[str, list[Row]]
@@ -95,6 +101,7 @@ class Materials:
     model: ModelConfig
     augment: AugmentConfig | None
     pair_rows: dict[str, list[PairRow]]
+    layout: Layout | None = None
 
     @functools.cached_property
     def _examples(self) -> dict[str, list[Example]]:
@@ -138,7 +145,7 @@ class Materials:
             return self._packed(stage, self.examples(list(stage.data["mixture"])), make, collate_examples)
         counts = _spoken_first(stage.data["counts"])
         tasks = self.examples(list(counts))
-        seq_len, windows = budget(tasks, counts, self.model)
+        seq_len, windows = self._budget(tasks, counts)
         loading = LoadingConfig(counts, seq_len, windows, stage.seed, self.augment, stage.micro_batches)
         return load(tasks, loading, self.model)
 
@@ -155,13 +162,20 @@ class Materials:
     def _pair_data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
         pairs = self.pairs("train")
         if stage.preference.reference == "stored":
-            pairs = with_references(pairs, stored_references(directory / REFERENCES, self.model, params, pairs))
+            found = stored_references(directory / REFERENCES, self.model, params, pairs, self.layout)
+            pairs = with_references(pairs, found)
         if "mixture" in stage.data:
             return self._packed(stage, mixture(pairs), as_it_is, collate_preferences)
         tasks, counts = mixture(pairs), _spoken_first(stage.data["counts"])
-        seq_len, windows = budget(tasks, counts, self.model)
+        seq_len, windows = self._budget(tasks, counts)
         loading = LoadingConfig(counts, seq_len, windows, stage.seed, None, stage.micro_batches)
         return load(tasks, loading, self.model, collate_pairs)
+
+    def _budget(self, tasks: Mapping[str, Sequence[Any]], counts: Mapping[str, int]) -> tuple[int, int]:
+        """Positions of a row and windows of a batch, of which a mesh needs a multiple of its shards."""
+        seq_len, windows = budget(tasks, counts, self.model)
+        shards = 1 if self.layout is None else self.layout.shards(axes.WINDOWS)
+        return seq_len, -(-windows // shards) * shards
 
     def _packed(
         self, stage: StageConfig, tasks: Mapping[str, list[Any]], make: Callable[[Any, int], Any], collate: Any
@@ -169,7 +183,12 @@ class Materials:
         config = from_values(PackedConfig, stage.data, f"stages.{stage.name}.data")
         config = dataclasses.replace(config, seed=stage.seed, micro_batches=stage.micro_batches)
         sources = {name: Source(rows, make) for name, rows in tasks.items()}
-        return load_packed(sources, config, self.model, collate)
+        if self.layout is None:
+            return load_packed(sources, config, self.model, collate)
+        hosts = host_share(self.layout)
+        parts = self.layout.shards(axes.BATCH) // hosts.count
+        config = dataclasses.replace(config, parts=parts, device_buffer=0)
+        return load_packed(sources, config, self.model, collate, Share(hosts.index, hosts.count))
 
 
 def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:
@@ -177,7 +196,9 @@ def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:
     return rows["text" if task in TEXT_SPLIT_TASKS else "train"]
 
 
-def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir: Path) -> Materials:
+def prepare(
+    data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir: Path, layout: Layout | None = None
+) -> Materials:
     """Builds, or finds built, the data set, the codec and the tokenizer, and fits the model to them.
 
     Args:
@@ -185,6 +206,7 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
       model: `preset` or `init_from`, and changes (`base_model`).
       workdir: gets the codec and the tokenizer.
       data_dir: holds data sets, each in a folder named after its world.
+      layout: mesh that batches go to.
 
     Raises:
       InputError: a world that cannot be, an unknown preset or model key, a model to start from that is not there or
@@ -208,7 +230,7 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
             codebook_size=codec.units + len(speech_special_ids(codec.units)),
             special=tokenizer.special_ids(codec.units),
         )
-    return Materials(rows, codec, tokenizer, config, data.augment, pairs)
+    return Materials(rows, codec, tokenizer, config, data.augment, pairs, layout)
 
 
 def _codec(config: UnitCodecConfig, rows: Sequence[Row], pairs: Sequence[PairRow], folder: Path) -> Codec:
@@ -274,9 +296,9 @@ def _spoken_rows(stage: Mapping[str, Any]) -> int | None:
     return rows * sum(count for task, count in counts.items() if _speaks(task)) or None
 
 
-def make_recipe(config: ConfigDict, model: ModelConfig) -> Recipe:
+def make_recipe(config: ConfigDict, model: ModelConfig, layout: Layout | None) -> Recipe:
     """The recipe of a config, for a model that was fitted to its data."""
-    return Recipe(model, stages(config), initial_folder(config.to_dict()["model"]))
+    return Recipe(model, stages(config), initial_folder(config.to_dict()["model"]), layout)
 
 
 def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials, Recipe]:
@@ -284,7 +306,7 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials,
 
     Args:
       config: `model` (`preset` or `init_from`, and changes), `data` (`DataConfig`), `stages` by name, `recipe` (their
-        names in order).
+        names in order); `mesh` and `rules`, if anywhere else than on one device.
       workdir: of the run.
       data_dir: of data sets.
 
@@ -292,8 +314,8 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials,
       InputError: a bad config, or the workdir holds another one.
     """
     values = config.to_dict()
-    data = data_config(config)
-    make_recipe(config, base_model(values["model"]))
+    data, layout = data_config(config), layout_of(config)
+    make_recipe(config, base_model(values["model"]), layout)
     claim(workdir, values)
-    materials = prepare(data, values["model"], workdir, data_dir)
-    return materials, make_recipe(config, materials.model)
+    materials = prepare(data, values["model"], workdir, data_dir, layout)
+    return materials, make_recipe(config, materials.model, layout)

@@ -21,7 +21,7 @@ from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_params
 from fac_jax.models.presets import preset
-from fac_jax.parallel.attention import training_attend
+from fac_jax.parallel.kernels import training_kernels
 from fac_jax.training.flops import step_flops, trainable_paths
 from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
@@ -137,7 +137,7 @@ def step_program(config: ModelConfig, params: Params, batch: Any, **values: Any)
     stage = StageConfig("benchmark", steps=1000, optimizer=OptimizerConfig(peak=1e-3), **values)
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(config, training_attend()))
+    objective = make_objective(stage, FunAudioChat(config, training_kernels()))
     step = jax.jit(make_step(objective, optimizer, schedule, stage.trainable), donate_argnums=0)
     state = init_state(jax.tree.map(jnp.copy, params), optimizer, stage.trainable)
     batch = jax.device_put(batch)

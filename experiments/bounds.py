@@ -41,9 +41,7 @@ def weight_traffic(config: ModelConfig, layout: Layout, held: dict[str, int]) ->
     return gathered * 2 * (passes + 1) + 2 * (held["parameters"] + held["optimizer"])
 
 
-def least_seconds(
-    topology: Topology, executed: float, traffic: float, found: Sequence[Collective]
-) -> dict[str, float]:
+def least_seconds(topology: Topology, executed: float, traffic: float, found: Sequence[Collective]) -> dict[str, float]:
     """Seconds of a step by what bounds it; empty for devices that the table does not have.
 
     Args:

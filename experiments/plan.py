@@ -30,7 +30,9 @@ from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
 TOPOLOGY = flags.DEFINE_string("topology", None, "Devices: v5e:4x4, v6e:8x8, v5p:2x2x4, gpu, cpu:8.", required=True)
-MESH = flags.DEFINE_list("mesh", [], "Devices along mesh axes, fsdp=8,tensor=2; the config's, or fsdp alone, if absent.")
+MESH = flags.DEFINE_list(
+    "mesh", [], "Devices along mesh axes, fsdp=8,tensor=2; the config's, or fsdp alone, if absent."
+)
 STAGE = flags.DEFINE_string("stage", None, "Stage of the recipe; the last that trains if absent.")
 HBM = flags.DEFINE_float("hbm_gib", None, "GiB of a chip, if not those of the table.", lower_bound=0)
 AS_JSON = flags.DEFINE_bool("json", False, "Print JSON.")
@@ -61,7 +63,9 @@ def plans() -> list[Plan]:
     values = config.to_dict()
     found = [stage for stage in stages(config) if stage.steps and STAGE.value in (None, stage.name)]
     if not found:
-        raise InputError(f"--stage={STAGE.value}: no stage of the recipe that trains; it has {', '.join(values['recipe'])}")
+        raise InputError(
+            f"--stage={STAGE.value}: no such stage that trains; the recipe has {', '.join(values['recipe'])}"
+        )
     model, stage = base_model(values["model"]), found[-1]
     shape, topology = shape_of(stage), topology_of(TOPOLOGY.value)
     hbm = HBM.value and HBM.value * GIB

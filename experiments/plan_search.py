@@ -124,12 +124,14 @@ def _reach(
 
 
 def guessed_collectives(config: ModelConfig, shape: Shape, layout: Layout, held: dict[str, int]) -> list[Collective]:
-    """What a mesh makes a step send at least, in bfloat16: gathered weights, scattered gradients, summed activations."""
+    """What a mesh makes a step send at least, in bfloat16: weights, gradients, activations."""
     mesh, passes = layout.mesh.shape, 3 if config.remat == "full" else 2
     gathered = held["parameters"] * layout.shards(axes.EMBED) // 2
     tokens = shape.rows * shape.seq_len
     summed = 2 * 2 * config.text.depth * tokens * config.text.width * 2
-    sent = 3 * 2 * config.text.depth * tokens * config.text.width * 2 * (config.text.moe.top_k if config.text.moe else 0)
+    sent = (
+        3 * 2 * config.text.depth * tokens * config.text.width * 2 * (config.text.moe.top_k if config.text.moe else 0)
+    )
     found = [
         Collective("all-gather", layout.shards(axes.EMBED), passes, passes * gathered),
         Collective("reduce-scatter", layout.shards(axes.EMBED), 1, 2 * gathered),

@@ -28,7 +28,9 @@ from fac_jax.types import Batch, InputError, PreferenceBatch
 from fac_jax.work import full_work, laid_out_work
 
 GIB: Final = 2**30
-_NEEDED: Final = re.compile(r"(?:Used |required for [\w ]+ \()([\d.]+)([KMGT])\)? (?:of [\d.]+[KMGT] hbm|exceeds available HBM)")
+_NEEDED: Final = re.compile(
+    r"(?:Used |required for [\w ]+ \()([\d.]+)([KMGT])\)? (?:of [\d.]+[KMGT] hbm|exceeds available HBM)"
+)
 _UNITS: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -116,11 +118,11 @@ def abstract_batch(config: ModelConfig, stage: StageConfig, shape: Shape, layout
     shards = layout.shards(axes.BATCH)
     pairs = stage.loss == "preference"
     one: Any = empty_batch(config, shape.rows * (2 if pairs else 1), shape.seq_len, shape.windows)
-    one, names = one.replace(parts=shards), NAMES.replace(parts=shards)
+    one, names = one.replace(parts=shards), dataclasses.replace(NAMES, parts=shards)
     if pairs:
         tasks = np.zeros((shape.rows, shape.segments), np.int32)
         reference = np.zeros((2 * shape.rows, shape.segments, 2), np.float32)
-        one, names = PreferenceBatch(one, tasks, reference), PAIR_NAMES.replace(batch=names)
+        one, names = PreferenceBatch(one, tasks, reference), dataclasses.replace(PAIR_NAMES, batch=names)
     lead = (stage.micro_batches,) if stage.micro_batches > 1 else ()
 
     def placed(leaf: np.ndarray, called: tuple[str | None, ...]) -> jax.ShapeDtypeStruct:
@@ -202,7 +204,7 @@ def make_plan(
     )
 
 
-def _refused(error: jax.errors.JaxRuntimeError) -> float:
+def _refused(error: RuntimeError) -> float:
     """Bytes of a chip that a program would need, told by a compiler that refuses it for want of them."""
     needed = _NEEDED.search(str(error))
     if needed is None:

@@ -16,40 +16,56 @@ import numpy as np
 from data_pipelines.collate import budget
 from data_pipelines.loading import one_epoch
 from data_pipelines.pairs import PairExample, collate_pairs
+from fac_jax import axes
 from fac_jax.checkpoint.digest import params_digest
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.parallel.attention import training_attend
+from fac_jax.parallel.batches import place_batch
+from fac_jax.parallel.kernels import training_kernels
+from fac_jax.parallel.mesh import Layout
 from fac_jax.progress import shown
 from fac_jax.training.preference import reply_log_probs
 from fac_jax.types import Array, Batch, InputError, Params, PreferenceBatch
 
-ROWS = 16  # pairs scored together
+ROWS = 16  # pairs scored together, or as many more as a mesh needs
 CHUNK = 256  # LLM positions whose logits are held at once
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _score(model: FunAudioChat, params: Params, batch: Batch) -> Array:
-    return reply_log_probs(model, params, batch, 1, CHUNK).total
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score(model: FunAudioChat, layout: Layout | None, params: Params, batch: Batch) -> Array:
+    score = functools.partial(reply_log_probs, model, segments=1, chunk=CHUNK)
+    return (score if layout is None else layout.inside(score))(params, batch).total
 
 
-def score_pairs(config: ModelConfig, params: Params, pairs: Sequence[PairExample]) -> dict[str, np.ndarray]:
+def score_pairs(
+    config: ModelConfig, params: Params, pairs: Sequence[PairExample], layout: Layout | None = None
+) -> dict[str, np.ndarray]:
     """Log-probabilities float32 `[2, 2]`, (chosen, rejected) x (text, speech), of every pair by its id."""
-    model = FunAudioChat(config, training_attend())
-    seq_len, windows = budget({"pairs": pairs}, {"pairs": ROWS}, config)
-    batches = list(one_epoch(pairs, ROWS, seq_len, windows, config, collate_pairs))
+    model = FunAudioChat(config, training_kernels(layout))
+    shards = 1 if layout is None else layout.shards(axes.BATCH)
+    rows = -(-ROWS // shards) * shards
+    seq_len, windows = budget({"pairs": pairs}, {"pairs": rows}, config)
+    batches = list(one_epoch(pairs, rows, seq_len, -(-windows // shards) * shards, config, collate_pairs))
     found: dict[str, np.ndarray] = {}
     for loaded in shown("scoring pairs")(batches):
-        pairs_of = cast(PreferenceBatch, loaded.batch)
-        total = np.asarray(_score(model, params, pairs_of.batch)).reshape(ROWS, 2, 2)
+        batch = cast(PreferenceBatch, loaded.batch).batch
+        placed = batch if layout is None else place_batch(batch, layout)
+        total = np.asarray(_score(model, layout, params, placed)).reshape(rows, 2, 2)
         found |= dict(zip(loaded.row_ids, total, strict=False))
     return found
 
 
 def stored_references(
-    file: Path, config: ModelConfig, params: Params, pairs: Sequence[PairExample]
+    file: Path, config: ModelConfig, params: Params, pairs: Sequence[PairExample], layout: Layout | None = None
 ) -> dict[str, np.ndarray]:
     """Log-probabilities of the pairs under `params`, from `file` if it is there, else made and written to it.
+
+    Args:
+      file: of the stage.
+      config: of the model.
+      params: of the reference.
+      pairs: preference pairs.
+      layout: mesh that `params` lie on.
 
     Raises:
       InputError: the file is damaged, or was made with another checkpoint.
@@ -67,7 +83,7 @@ def stored_references(
                 "remove the file and they are made again"
             )
         return dict(zip(ids, values, strict=True))
-    found = score_pairs(config, params, pairs)
+    found = score_pairs(config, params, pairs, layout)
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}.part")
     with beside.open("wb") as out:

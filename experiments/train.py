@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from experiments import launch
 from experiments.assemble import assets, start
 from experiments.recipe import run_recipe
-from fac_jax.parallel.chips import local_peak
+from fac_jax.parallel.chips import peak_of
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; holds its config, stages and models.", required=True)
@@ -28,7 +28,7 @@ def main() -> None:
     workdir = Path(WORKDIR.value)
     peak = PEAK.value and PEAK.value * 1e12
     materials, recipe = start(launch.config(CONFIG), workdir, Path(DATA_DIR.value))
-    if local_peak(peak) is None:
+    if peak_of(jax.local_devices(), peak) is None:
         kind = jax.local_devices()[0].device_kind
         print(f"no MFU: what a device of kind {kind!r} can do is not known; say it with --peak_tflops", file=sys.stderr)
     print(f"model: {run_recipe(recipe, workdir, materials.data, assets(workdir), peak=peak)}")

@@ -13,13 +13,14 @@ from toy_training import MODEL, make_batch
 
 from experiments.benchmark import Conversation, packed_batch, preference_batch
 from fac_jax.layers.attention import Attend, einsum_attend
+from fac_jax.layers.kernels import Kernels
 from fac_jax.losses.ctc import ctc_losses
 from fac_jax.models.config import ModelConfig, MoEConfig, Remat, replace
 from fac_jax.models.flops import blocks, by_part
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import preset
 from fac_jax.parallel.attention import mapped_attend
-from fac_jax.parallel.chips import CHIPS, chip_of, local_peak
+from fac_jax.parallel.chips import CHIPS, chip_of, peak_of
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, Meter, step_flops, trainable_paths
 from fac_jax.training.objectives import make_objective, transcripts
 from fac_jax.training.preference import PreferenceConfig
@@ -52,7 +53,7 @@ def product_flops(jaxpr: Any) -> int:
 
 def gradient(config: ModelConfig, stage: StageConfig, attend: Attend) -> Any:
     """Loss and gradient of a stage, of trainable and frozen parameters, a batch and a reference."""
-    objective = make_objective(stage, FunAudioChat(config, attend))
+    objective = make_objective(stage, FunAudioChat(config, Kernels(attend, attend)))
 
     def run(trainable: Any, frozen: Any, batch: Any, reference: Any) -> Any:
         def loss(params: Any) -> jax.Array:
@@ -240,5 +241,5 @@ def test_devices_are_known_by_their_kind():
     assert chip_of("TPU v5 lite") is CHIPS["v5e"] and chip_of("NVIDIA H100 80GB HBM3") is CHIPS["h100"]
     kinds = [kind for chip in CHIPS.values() for kind in chip.kinds]
     assert len(kinds) == len(set(kinds))
-    assert chip_of("cpu") is None and local_peak() is None
-    assert local_peak(2e12) == 2e12 * jax.local_device_count()
+    assert chip_of("cpu") is None and peak_of(jax.local_devices()) is None
+    assert peak_of(jax.local_devices()[:1], 2e12) == 2e12

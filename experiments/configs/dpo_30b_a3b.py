@@ -2,9 +2,9 @@
 
 python -m experiments.plan --config experiments/configs/dpo_30b_a3b.py --topology v5e:16x16
 
-A step holds twice the rows of fine-tuning, chosen and rejected. The release publishes neither beta nor learning rate:
-beta is DPO's usual 0.1, the learning rate that of `preferences.py`; neither is tuned. Log-probabilities of the reference
-are stored; with --config.stages.dpo.preference.reference=frozen its parameters are held too.
+A step holds twice the rows of fine-tuning, chosen and rejected. Neither beta nor the learning rate is published:
+beta is DPO's usual 0.1, and neither is tuned. The reference's log-probabilities are stored; with
+--config.stages.dpo.preference.reference=frozen its parameters are held too.
 """
 
 from ml_collections import ConfigDict, FieldReference

@@ -10,6 +10,8 @@ from typing import Any
 
 from ml_collections import ConfigDict, FieldReference
 
+from experiments.layout import anywhere
+
 TEXT = ("text_qa", "text_statements", "text_facts")
 
 
@@ -37,6 +39,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": seed,
+            **anywhere(),
             "recipe": ("text", "ears", "listen", "speak"),
             "model": {"preset": "tiny", "dtype": "float32"},
             "data": {

@@ -77,11 +77,12 @@ def resolve(path: Path) -> Path:
 
 
 def load_params(path: Path, expected: Params | None = None) -> tuple[Params, ModelConfig]:
-    """Parameters, on the default device, and configuration of what `path` names (see `resolve`).
+    """Parameters and configuration of what `path` names (see `resolve`).
 
     Args:
       path: model, stage, checkpoint or workdir.
-      expected: tree of the parameters a model wants (abstract or real), to be held against those found.
+      expected: tree of the parameters a model wants (abstract or real), to be held against those found. Those that have
+        a sharding are read into it, all others go to the default device.
 
     Raises:
       InputError: nothing is there, a file is damaged, or there are parameters of other names or shapes than
@@ -94,8 +95,10 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
         holds = stored(folder)
     if expected is not None:
         check_shapes(holds, expected, found)
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), holds)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    lies = jax.tree.map(lambda leaf: getattr(leaf, "sharding", None) or device, expected)
+    lies = jax.tree.map(lambda _: device, holds) if expected is None else lies
+    target = jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), holds, lies)
     with _readable(folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         params = checkpointer.restore(folder.absolute(), args=ocp.args.StandardRestore(target))
     return params, config

@@ -1,9 +1,8 @@
 """What accelerators can do at best, by their makers' figures."""
 
 import dataclasses
-from typing import Final
-
-import jax
+from collections.abc import Sequence
+from typing import Any, Final
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,9 +50,8 @@ def chip_of(kind: str) -> Chip | None:
     return next((chip for chip in CHIPS.values() if kind in chip.kinds), None)
 
 
-def local_peak(each: float | None = None) -> float | None:
-    """FLOP/s of this process's devices together: `each` times their number, or from the table; None if not known."""
-    devices = jax.local_devices()
+def peak_of(devices: Sequence[Any], each: float | None = None) -> float | None:
+    """FLOP/s of devices together: `each` times their number, or from the table; None if that is not known."""
     if each is None:
         chip = chip_of(devices[0].device_kind)
         if chip is None:

@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import jax
 from jax.experimental import topologies
@@ -27,7 +27,7 @@ class Topology:
     """
 
     name: str
-    devices: Sequence[jax.Device]
+    devices: Sequence[Any]
     chip: Chip | None
     sides: tuple[int, ...]
 

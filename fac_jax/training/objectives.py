@@ -11,6 +11,7 @@ from fac_jax.losses.ctc import ctc_losses
 from fac_jax.losses.router import load_balancing_loss
 from fac_jax.models.backbone import text_unembedding
 from fac_jax.models.fun_audio_chat import FunAudioChat, speech_unembedding
+from fac_jax.parallel.mesh import Layout
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.training.labels import next_labels
 from fac_jax.training.preference import pair_counts, preference_objective
@@ -128,8 +129,13 @@ def encoder_ctc_loss(
     return loss, {"ctc_loss": loss}
 
 
-def make_objective(stage: StageConfig, model: FunAudioChat) -> Objective:
-    """The objective that a stage names."""
+def make_objective(stage: StageConfig, model: FunAudioChat, layout: Layout | None = None) -> Objective:
+    """The objective that a stage names, on the mesh of a layout or on one device."""
+    objective = _objective(stage, model)
+    return objective if layout is None else Objective(layout.inside(objective.counts), layout.inside(objective.loss))
+
+
+def _objective(stage: StageConfig, model: FunAudioChat) -> Objective:
     special = model.config.special
     if stage.loss == "preference":
         return Objective(
