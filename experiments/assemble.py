@@ -298,7 +298,8 @@ def _spoken_rows(stage: Mapping[str, Any]) -> int | None:
 
 def make_recipe(config: ConfigDict, model: ModelConfig, layout: Layout | None) -> Recipe:
     """The recipe of a config, for a model that was fitted to its data."""
-    return Recipe(model, stages(config), initial_folder(config.to_dict()["model"]), layout)
+    initial = initial_folder(config.to_dict()["model"])
+    return Recipe(model, stages(config), initial, layout, config.get("attention", "einsum"))
 
 
 def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials, Recipe]:
@@ -306,7 +307,7 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials,
 
     Args:
       config: `model` (`preset` or `init_from`, and changes), `data` (`DataConfig`), `stages` by name, `recipe` (their
-        names in order); `mesh` and `rules`, if anywhere else than on one device.
+        names in order); `mesh`, `rules`, `attention` (`experiments.layout`).
       workdir: of the run.
       data_dir: of data sets.
 

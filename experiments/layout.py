@@ -1,6 +1,7 @@
 """The mesh that a config asks for: `mesh`, devices along each axis, and `rules`, a preset of `parallel/rules.py`.
 
-They say where a run computes, not what: a workdir may be gone on with on another mesh.
+With `attention` ("einsum" or "flash") they say how a run computes, not what: a workdir may be gone on with on another
+mesh.
 """
 
 from typing import Any
@@ -11,12 +12,12 @@ from ml_collections.config_dict import placeholder
 from fac_jax.parallel.mesh import DEFAULT_RULES, Layout, make_layout
 from fac_jax.parallel.rules import MESH_AXES
 
-KEYS = ("mesh", "rules")  # of a config
+KEYS = ("mesh", "rules", "attention")  # of a config
 
 
 def anywhere() -> dict[str, Any]:
     """What a config holds for `--config.mesh.fsdp=8` to be possible; as it is, one device."""
-    return {"mesh": {axis: placeholder(int) for axis in MESH_AXES}, "rules": DEFAULT_RULES}
+    return {"mesh": {axis: placeholder(int) for axis in MESH_AXES}, "rules": DEFAULT_RULES, "attention": "einsum"}
 
 
 def layout_of(config: ConfigDict) -> Layout | None:

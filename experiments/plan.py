@@ -68,13 +68,14 @@ def plans() -> list[Plan]:
         )
     model, stage = base_model(values["model"]), found[-1]
     shape, topology = shape_of(stage), topology_of(TOPOLOGY.value)
+    attention = values.get("attention", "einsum")
     hbm = HBM.value and HBM.value * GIB
     if SEARCH.value:
-        return search(model, stage, shape, topology, hbm, TRIES.value)
+        return search(model, stage, shape, topology, attention, hbm, TRIES.value)
     configured = {axis: size for axis, size in (values.get("mesh") or {}).items() if size is not None}
     sizes = mesh_sizes(MESH.value) or configured or {"fsdp": len(topology.devices)}
     layout = make_layout(sizes, values.get("rules", DEFAULT_RULES), topology.devices)
-    return [make_plan(model, stage, shape, topology, layout, hbm)]
+    return [make_plan(model, stage, shape, topology, layout, attention, hbm)]
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

@@ -6,19 +6,20 @@ from collections.abc import Iterator
 from typing import Final
 
 from experiments.bounds import capacity_of, least_seconds, local_bytes, weight_traffic
-from experiments.planning import Plan, Shape, abstract_batch, attention_again, make_plan
+from experiments.planning import Plan, Shape, abstract_batch, executed_flops, make_plan
 from fac_jax import axes
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.parallel.hlo import Collective
+from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout, make_layout
 from fac_jax.parallel.topologies import Topology
 from fac_jax.progress import bar
-from fac_jax.training.flops import Execution, step_flops, trainable_paths
+from fac_jax.training.flops import step_flops, trainable_paths
 from fac_jax.training.optimizer import make_optimizer, make_schedule
 from fac_jax.training.sharding import abstract_params, abstract_state
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, PreferenceBatch
-from fac_jax.work import full_work, laid_out_work
+from fac_jax.work import full_work
 
 TENSOR: Final = (1, 2, 4, 8)
 EXPERT: Final = (1, 4, 8, 16)
@@ -46,7 +47,13 @@ class Candidate:
 
 
 def search(
-    config: ModelConfig, stage: StageConfig, shape: Shape, topology: Topology, hbm: float | None, tries: int
+    config: ModelConfig,
+    stage: StageConfig,
+    shape: Shape,
+    topology: Topology,
+    attention: Attention,
+    hbm: float | None,
+    tries: int,
 ) -> list[Plan]:
     """Plans that fit, best first.
 
@@ -56,7 +63,7 @@ def search(
     Raises:
       InputError: no mesh divides the model.
     """
-    waiting = sorted(candidates(config, stage, shape, topology, hbm), key=lambda one: -one.reach)
+    waiting = sorted(candidates(config, stage, shape, topology, attention, hbm), key=lambda one: -one.reach)
     if not waiting:
         raise InputError(f"no mesh of {topology.name} divides the model and leaves room for its parameters and moments")
     plans: list[Plan] = []
@@ -67,7 +74,7 @@ def search(
             one = waiting.pop(0)
             made = dataclasses.replace(config, remat=one.remat)
             layout = make_layout(one.sizes, devices=topology.devices)
-            plan = make_plan(made, stage, dataclasses.replace(shape, rows=one.rows), topology, layout, hbm)
+            plan = make_plan(made, stage, dataclasses.replace(shape, rows=one.rows), topology, layout, attention, hbm)
             if plan.fits:
                 plans.append(plan)
             else:
@@ -77,7 +84,7 @@ def search(
 
 
 def candidates(
-    config: ModelConfig, stage: StageConfig, shape: Shape, topology: Topology, hbm: float | None
+    config: ModelConfig, stage: StageConfig, shape: Shape, topology: Topology, attention: Attention, hbm: float | None
 ) -> Iterator[Candidate]:
     """What divides the model and leaves room for its state, with what it can reach by analysis."""
     chips, capacity = len(topology.devices), hbm or capacity_of(topology)
@@ -96,7 +103,7 @@ def candidates(
         for rows, remat in itertools.product(ROWS, REMAT):
             made = dataclasses.replace(config, remat=remat)
             each = dataclasses.replace(shape, rows=rows, windows=shape.windows // shape.rows * rows)
-            yield Candidate(sizes, rows, remat, _reach(made, stage, each, topology, layout, held))
+            yield Candidate(sizes, rows, remat, _reach(made, stage, each, topology, layout, attention, held))
 
 
 def _state(config: ModelConfig, stage: StageConfig, layout: Layout) -> dict[str, int]:
@@ -107,14 +114,19 @@ def _state(config: ModelConfig, stage: StageConfig, layout: Layout) -> dict[str,
 
 
 def _reach(
-    config: ModelConfig, stage: StageConfig, shape: Shape, topology: Topology, layout: Layout, held: dict[str, int]
+    config: ModelConfig,
+    stage: StageConfig,
+    shape: Shape,
+    topology: Topology,
+    layout: Layout,
+    attention: Attention,
+    held: dict[str, int],
 ) -> float:
     """Estimated MFU from analysis alone: the collectives are guessed from the mesh."""
     batch = abstract_batch(config, stage, shape, layout)
     rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
     paths = trainable_paths(abstract_params(config, layout), stage.trainable)
-    execution = Execution(shape.seq_len, attention_again(config, layout))
-    executed = sum(step_flops(config, stage, paths, laid_out_work(rows), execution).values())
+    executed = sum(executed_flops(config, stage, paths, rows, layout, attention).values())
     needed = sum(step_flops(config, stage, paths, full_work(rows)).values())
     traffic = weight_traffic(config, layout, held)
     bounds = least_seconds(topology, executed, traffic, guessed_collectives(config, shape, layout, held))

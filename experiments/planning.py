@@ -4,6 +4,7 @@ import dataclasses
 import math
 import re
 import time
+from collections.abc import Collection
 from typing import Any, Final
 
 import jax
@@ -11,12 +12,14 @@ import numpy as np
 
 from experiments.bounds import capacity_of, least_seconds, local_bytes, weight_traffic
 from fac_jax import axes
-from fac_jax.models.config import ModelConfig
+from fac_jax.models.config import ModelConfig, Remat
+from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch
 from fac_jax.parallel.batches import NAMES, PAIR_NAMES
 from fac_jax.parallel.hlo import Collective, collectives
-from fac_jax.parallel.kernels import training_kernels
+from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
+from fac_jax.parallel.splash import BLOCKS, SplashAttend
 from fac_jax.parallel.topologies import Topology
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
 from fac_jax.training.objectives import make_objective
@@ -25,7 +28,7 @@ from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import make_step
 from fac_jax.types import Batch, InputError, PreferenceBatch
-from fac_jax.work import full_work, laid_out_work
+from fac_jax.work import full_work, laid_out_work, skipping_work
 
 GIB: Final = 2**30
 _NEEDED: Final = re.compile(
@@ -136,7 +139,13 @@ def abstract_batch(config: ModelConfig, stage: StageConfig, shape: Shape, layout
 
 
 def make_plan(
-    config: ModelConfig, stage: StageConfig, shape: Shape, topology: Topology, layout: Layout, hbm: float | None = None
+    config: ModelConfig,
+    stage: StageConfig,
+    shape: Shape,
+    topology: Topology,
+    layout: Layout,
+    attention: Attention,
+    hbm: float | None = None,
 ) -> Plan:
     """Compiles the step of a stage for devices that need not be there.
 
@@ -146,6 +155,7 @@ def make_plan(
       shape: of every shard of the batch.
       topology: the devices.
       layout: a mesh of them.
+      attention: of the decoders.
       hbm: bytes that a chip has; those of the table, or of this machine, if None.
 
     Raises:
@@ -157,7 +167,7 @@ def make_plan(
     frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
     state = abstract_state(params, optimizer, stage.trainable, frozen)
     batch = abstract_batch(config, stage, shape, layout)
-    objective = make_objective(stage, FunAudioChat(config, training_kernels(layout)), layout)
+    objective = make_objective(stage, FunAudioChat(config, training_kernels(layout, attention)), layout)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, shardings(state))
 
     held = {"parameters": local_bytes((state.params, state.reference)), "optimizer": local_bytes(state.opt_state)}
@@ -179,10 +189,8 @@ def make_plan(
 
     rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
     paths = trainable_paths(params, stage.trainable)
-    execution = Execution(shape.seq_len, attention_again(config, layout))
-    work = laid_out_work(rows)
     needed = step_flops(config, stage, paths, full_work(rows))
-    flops = {"needed": needed, "executed": step_flops(config, stage, paths, work, execution)}
+    flops = {"needed": needed, "executed": executed_flops(config, stage, paths, rows, layout, attention)}
     bounds = least_seconds(topology, sum(flops["executed"].values()), weight_traffic(config, layout, held), found)
     least = max(bounds.values()) if bounds else None
     chip, chips = topology.chip, len(topology.devices)
@@ -212,11 +220,31 @@ def _refused(error: RuntimeError) -> float:
     return float(needed[1]) * _UNITS[needed[2]]
 
 
-def attention_again(config: ModelConfig, layout: Layout) -> int:
-    """Products of an attention that the backward pass repeats on these devices."""
-    attend: Any = training_kernels(layout).attend
+def executed_flops(
+    config: ModelConfig, stage: StageConfig, paths: Collection[str], batch: Batch, layout: Layout, attention: Attention
+) -> dict[Part, float]:
+    """FLOPs of a step by part, as its program goes about it on these devices.
+
+    Args:
+      config: of the model.
+      stage: of the recipe.
+      paths: of the parameters that train.
+      batch: abstract.
+      layout: the devices.
+      attention: of the decoders.
+    """
+    kernels = training_kernels(layout, attention)
+    again, encoder = (_again(attend, config.remat) for attend in (kernels.attend, kernels.encoder_attend))
+    work = laid_out_work(batch)
+    if isinstance(kernels.attend, SplashAttend):
+        work = skipping_work(work, BLOCKS[0], config.group_size)
+    return step_flops(config, stage, paths, work, Execution(batch.kind.shape[-1], again, encoder))
+
+
+def _again(attend: Any, remat: Remat) -> int:
+    """Products of an attention that the backward pass repeats."""
     local = getattr(attend, "local", attend)
-    return ATTENTION_AGAIN[getattr(local, "__name__", type(local).__name__)][config.remat]
+    return ATTENTION_AGAIN[getattr(local, "__name__", type(local).__name__)][remat]
 
 
 def helps(

@@ -26,7 +26,7 @@ from fac_jax.files import write_text
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.chips import peak_of
-from fac_jax.parallel.kernels import training_kernels
+from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interfaces import Data
@@ -57,12 +57,14 @@ class Recipe:
       stages: in order.
       initial: model that the first stage starts from; None for fresh parameters.
       layout: mesh that all stages train on; None for one device.
+      attention: that they train with (`parallel/kernels.py`).
     """
 
     model: ModelConfig
     stages: tuple[StageConfig, ...]
     initial: Path | None = None
     layout: Layout | None = None
+    attention: Attention = "einsum"
 
 
 def run_recipe(
@@ -170,7 +172,7 @@ def _trained(
     data = make_data(stage, params, directory)
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(model, training_kernels(layout)), layout)
+    objective = make_objective(stage, FunAudioChat(model, training_kernels(layout, recipe.attention)), layout)
     frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
     reference = jax.tree.map(jnp.copy, params) if frozen else None
     devices = layout.mesh.local_devices if layout else jax.local_devices()[:1]

@@ -129,11 +129,13 @@ class RouterStats:
       picks: `[E]`. How often each expert was picked (every token picks k).
       probs: `[E]`. Summed router probability.
       tokens: scalar. Number of (token, layer) pairs.
+      entropy: scalar. Summed entropy of the router's distribution, in nats.
     """
 
     picks: Array
     probs: Array
     tokens: Array
+    entropy: Array
 
 
 @struct.dataclass

@@ -85,6 +85,22 @@ def laid_out_work(batch: Any) -> Work:
     )
 
 
+def skipping_work(work: Work, block: int, group: int) -> Work:
+    """What a causal kernel executes that goes by blocks of positions and skips those that see nothing.
+
+    Args:
+      work: of `laid_out_work`.
+      block: positions of a block.
+      group: G.
+    """
+
+    def seen(length: np.ndarray) -> np.ndarray:
+        blocks = -(-length // block)
+        return blocks * (blocks + 1) // 2 * block**2
+
+    return dataclasses.replace(work, pairs=seen(work.positions), fine_pairs=seen(group * work.positions))
+
+
 def full_work(batch: Any) -> Work:
     """What a batch of these shapes needs if it is full: in every row one conversation, every window whole."""
     work, group = laid_out_work(batch), batch.speech_ids.shape[-1]

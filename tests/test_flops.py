@@ -77,7 +77,8 @@ def counts(config: ModelConfig, stage: StageConfig, batch: Any, attend: Attend =
     traced = jax.make_jaxpr(gradient(config, stage, attend))(trainable, frozen, batch, reference).jaxpr
     traced, _ = partial_eval.dce_jaxpr(traced, [True] * len(traced.outvars))
     rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
-    execution = Execution(rows.kind.shape[1], ATTENTION_AGAIN[attend.__name__][config.remat])
+    again = ATTENTION_AGAIN[attend.__name__][config.remat]
+    execution = Execution(rows.kind.shape[1], again, again)
     paths = trainable_paths(params, stage.trainable)
     parts = step_flops(config, stage, paths, laid_out_work(rows), execution)
     return sum(parts.values()), product_flops(traced)

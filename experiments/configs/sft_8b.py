@@ -15,6 +15,8 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
+from experiments.layout import anywhere
+
 CONTEXT = 2048  # LLM positions of a row
 WINDOWS = 128  # of 2 s in a row
 
@@ -34,6 +36,8 @@ def full_size(preset: str, stages: dict[str, Any], seed: FieldReference) -> Conf
             "seed": seed,
             "recipe": tuple(stages),
             "model": {**model, "remat": "full"},
+            **anywhere(),
+            "attention": "flash",
             "data": {"sets": {"mine": {"path": placeholder(str), "format": placeholder(str)}}},
             "stages": stages,
         }

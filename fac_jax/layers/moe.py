@@ -62,4 +62,5 @@ def _statistics(probs: jax.Array, picks: jax.Array, keep: jax.Array) -> RouterSt
     kept = keep.astype(jnp.float32)
     counts = jax.nn.one_hot(picks, probs.shape[-1], dtype=jnp.float32).sum(axis=2)
     sums = (jnp.einsum("bt,bte->e", kept, of, precision="highest") for of in (counts, probs))
-    return RouterStats(*sums, tokens=jnp.sum(kept))
+    entropy = -jnp.sum(kept * jnp.sum(jax.scipy.special.xlogy(probs, probs), axis=-1))
+    return RouterStats(*sums, tokens=jnp.sum(kept), entropy=entropy)

@@ -11,6 +11,7 @@ from fac_jax import axes
 from fac_jax.layers.attention import Attend, Visibility, masked_softmax
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
+from fac_jax.types import InputError
 
 
 def mapped_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
@@ -55,6 +56,20 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
 
     out = jnp.stack([one(q) for q in rearrange(q, "b 1 (k g) h -> g (b k) h", k=heads)])
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
+
+
+def cudnn_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
+    """CuDNN's flash attention on a GPU; segments and causality go in as a mask.
+
+    Raises:
+      InputError: a dtype or a head dim that cuDNN does not take.
+    """
+    if q.dtype not in (jnp.bfloat16, jnp.float16):
+        raise InputError(f'cuDNN attention takes bfloat16, not {q.dtype}: set model.dtype, or take attention "einsum"')
+    if q.shape[-1] > 128 or q.shape[-1] % 8:
+        raise InputError(f"cuDNN attention takes head dims to 128 that 8 divides, not {q.shape[-1]}")
+    mask = visibility.mask()[:, None]
+    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
 
 
 @dataclasses.dataclass(frozen=True)

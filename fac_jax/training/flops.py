@@ -20,11 +20,13 @@ class Execution:
 
     Attributes:
       length: S, LLM positions of a row; logits are made for a multiple of `StageConfig.chunk`.
-      attention_again: products of the size of an attention's scores that the backward pass repeats (`ATTENTION_AGAIN`).
+      attention_again: products of the size of a decoder's scores that the backward pass repeats (`ATTENTION_AGAIN`).
+      encoder_again: likewise, of the audio encoder's.
     """
 
     length: int
     attention_again: int
+    encoder_again: int
 
 
 # By `ModelConfig.remat`; the forward pass has two of them, its gradient four more. Scores and weighted values have
@@ -32,6 +34,8 @@ class Execution:
 ATTENTION_AGAIN: Final[Mapping[str, Mapping[Remat, int]]] = {
     "einsum_attend": {"none": 0, "dots": 2, "full": 2},
     "mapped_attend": {"none": 1, "dots": 0, "full": 3},
+    "cudnn_attend": {"none": 1, "dots": 3, "full": 3},
+    "SplashAttend": {"none": 3, "dots": 5, "full": 5},  # one backward kernel for queries, one for keys and values
 }
 
 
@@ -102,7 +106,9 @@ def step_flops(
             passes = 1 + flow.inwards + bool(kernels)
             cost += block.flops * _chunking(passes, stage.chunk, execution.length)
         elif execution and block.stack and flow.through:
-            cost += _repeated(block, model.remat, execution.attention_again)
+            encoder = block.part == "audio encoder"
+            again = execution.encoder_again if encoder else execution.attention_again
+            cost += _repeated(block, model.remat, again)
         parts[block.part] = parts.get(block.part, 0.0) + cost
     if stage.loss == "preference" and stage.preference.reference == "frozen":
         for part, flops in by_part(found).items():

@@ -8,7 +8,7 @@ from einops import rearrange
 
 from fac_jax.losses.cross_entropy import chunked_cross_entropy
 from fac_jax.losses.ctc import ctc_losses
-from fac_jax.losses.router import load_balancing_loss
+from fac_jax.losses.router import router_metrics
 from fac_jax.models.backbone import text_unembedding
 from fac_jax.models.fun_audio_chat import FunAudioChat, speech_unembedding
 from fac_jax.parallel.mesh import Layout
@@ -78,9 +78,10 @@ def sft_loss(
         }
         loss += speech_weight * metrics["speech_loss"]
     moe = model.config.text.moe
-    if moe is not None and moe.aux_loss_coef and out.router is not None:
-        metrics["router_loss"] = load_balancing_loss(out.router) * per["batches"]
-        loss += moe.aux_loss_coef * metrics["router_loss"]
+    if moe is not None and out.router is not None:
+        metrics |= {name: value * per["batches"] for name, value in router_metrics(out.router).items()}
+        if moe.aux_loss_coef:
+            loss += moe.aux_loss_coef * metrics["router_loss"]
     if ctc_weight and out.audio_frames is not None:
         losses = encoder_ctc_losses(out.audio_frames, params, batch, model.config.special)
         metrics["ctc_loss"] = jnp.sum(losses) * per["transcripts"]
