@@ -1,6 +1,6 @@
 """How fast this machine trains and answers, and how near decoding comes to what its memory allows.
 
-python -m experiments.benchmark [--presets=tiny,base] [--measure=train,decode] [--json=out.json]
+python -m experiments.benchmark [--presets=tiny,base] [--measure=train,grouping,decode] [--json=out.json]
 """
 
 import dataclasses
@@ -32,9 +32,10 @@ from fac_jax.types import NO_TEXT, Batch, InputError, Kind, Params, PreferenceBa
 from fac_jax.work import needed_work
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
-MEASURE = flags.DEFINE_list("measure", ["train", "decode"], "What is measured: train, decode.")
+MEASURE = flags.DEFINE_list("measure", ["train", "decode"], "What is measured: train, grouping, decode.")
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 
+TITLES = {"train": "training step", "grouping": "step at k = 5 and k = 1", "decode": "joint decoding"}
 UNIT_RATE = 25  # Hz
 
 
@@ -152,35 +153,45 @@ def step_program(config: ModelConfig, params: Params, batch: Any, **values: Any)
 
 
 def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
-    """One training step on both losses; beside it, turn by turn, two others.
+    """One training step on both losses; beside it, turn by turn, one of preferences between its replies and others.
 
-    One is of preferences between its replies and others. It has stored reference log-probabilities, and twice the
-    conversations: their replies, and a worse reply to each of their prompts. The other is of the same conversations on
-    equal audio without grouping (k = 1): what dual-resolution speech representations save.
+    The preference step has stored reference log-probabilities, and twice the conversations of the other: their replies,
+    and a worse reply to each of their prompts.
     """
     batch = packed_batch(config, work.rows, work.packed, work.conversation)
     program, run = step_program(config, params, batch)
     _, prefer = step_program(config, params, preference_batch(batch, config, work.packed), loss="preference")
-    single = replace(config, group_size=1)
-    ungrouped = packed_batch(single, work.rows, work.packed, work.conversation.ungrouped(config.group_size))
-    fine = jax.jit(lambda: init_params(single, jax.random.key(0)))()
-    _, run_fine = step_program(single, fine, ungrouped)
-    jax.block_until_ready((run(), prefer(), run_fine()))
-    times = [(once(run), once(prefer), once(run_fine)) for _ in range(work.updates)]
-    seconds = min(plain for plain, _, _ in times)
-    flops, flops_fine = (step_parts(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
+    jax.block_until_ready((run(), prefer()))
+    times = [(once(run), once(prefer)) for _ in range(work.updates)]
+    seconds = min(plain for plain, _ in times)
     audio = int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
     return {
         "steps/s": 1 / seconds,
         "audio seconds/s": audio / seconds,
         "LLM positions/s": batch.kind.size / seconds,
-        "GFLOP/s": sum(flops.values()) / seconds / 1e9,
-        "DPO step / step": float(np.median([pairs / plain for plain, pairs, _ in times])),
-        "step / k=1 step": float(np.median([plain / fine for plain, _, fine in times])),
-        "FLOPs / k=1": sum(flops.values()) / sum(flops_fine.values()),
-        "backbone FLOPs / k=1": flops["backbone"] / flops_fine["backbone"],
+        "GFLOP/s": sum(step_parts(config, params, batch).values()) / seconds / 1e9,
+        "DPO step / step": float(np.median([pairs / plain for plain, pairs in times])),
         "compile seconds": program.compile_seconds,
         "bytes": program.bytes,
+    }
+
+
+def grouping_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
+    """What dual-resolution speech representations save: a step, and one on equal audio without grouping (k = 1)."""
+    batch = packed_batch(config, work.rows, work.packed, work.conversation)
+    single = replace(config, group_size=1)
+    ungrouped = packed_batch(single, work.rows, work.packed, work.conversation.ungrouped(config.group_size))
+    fine = jax.jit(lambda: init_params(single, jax.random.key(0)))()
+    (_, run), (_, run_fine) = (step_program(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
+    jax.block_until_ready((run(), run_fine()))
+    times = [(once(run), once(run_fine)) for _ in range(work.updates)]
+    cost, cost_fine = (step_parts(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
+    return {
+        "seconds a step": min(grouped for grouped, _ in times),
+        "k=1": min(single for _, single in times),
+        "time / k=1": float(np.median([grouped / single for grouped, single in times])),
+        "FLOPs / k=1": sum(cost.values()) / sum(cost_fine.values()),
+        "backbone FLOPs / k=1": cost["backbone"] / cost_fine["backbone"],
     }
 
 
@@ -258,7 +269,7 @@ def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: in
     }
 
 
-def benchmark(presets: Sequence[str], measure: Sequence[str] = ("train", "decode")) -> dict[str, Any]:
+def benchmark(presets: Sequence[str], measure: Sequence[str]) -> dict[str, Any]:
     """All figures, by preset and measurement.
 
     Raises:
@@ -267,10 +278,10 @@ def benchmark(presets: Sequence[str], measure: Sequence[str] = ("train", "decode
     unknown = [name for name in presets if name not in WORKLOADS]
     if unknown:
         raise InputError(f"--presets={unknown[0]}: not measured here; known: {', '.join(WORKLOADS)}")
-    figures: dict[str, Any] = {"machine": machine(), "train": {}, "decode": {}}
-    strange = [name for name in measure if name not in figures]
+    figures: dict[str, Any] = {"machine": machine()} | {name: {} for name in TITLES}
+    strange = [name for name in measure if name not in TITLES]
     if strange:
-        raise InputError(f"--measure={strange[0]}: not measured here; known: train, decode")
+        raise InputError(f"--measure={strange[0]}: not measured here; known: {', '.join(TITLES)}")
     for name in presets:
         work = WORKLOADS[name]
         config = endless(preset(name))
@@ -278,6 +289,8 @@ def benchmark(presets: Sequence[str], measure: Sequence[str] = ("train", "decode
         where = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6:.1f} M, {config.dtype}"
         if "train" in measure:
             figures["train"][where] = train_figures(config, params, work)
+        if "grouping" in measure:
+            figures["grouping"][where] = grouping_figures(config, params, work)
         for rows in work.batches if "decode" in measure else ():
             figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows)
     return figures
@@ -304,8 +317,8 @@ def _short(name: str, value: float) -> str:
 def show(figures: dict[str, Any]) -> str:
     """Markdown of all figures."""
     lines = [figures["machine"]]
-    for title, rows in (("training step", figures["train"]), ("joint decoding", figures["decode"])):
-        lines += ["", *table(title, rows)] if rows else []
+    for name, title in TITLES.items():
+        lines += ["", *table(title, figures[name])] if figures[name] else []
     return "\n".join(lines)
 
 

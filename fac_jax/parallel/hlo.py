@@ -23,6 +23,8 @@ _BRANCHES: Final = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS: Final = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _GROUPS: Final = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _IOTA_GROUPS: Final = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=")
+_MESH_GROUPS: Final = re.compile(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}")
+_AXIS: Final = re.compile(r"'([^']+)'(?::\(\d+\)(\d+))?")  # of a mesh, or a part of it, 'axis':(before)size
 _OPERATION: Final = re.compile(r"(?:^|\s)([a-z][a-z\-]*)\(")
 
 
@@ -123,7 +125,11 @@ def _collective(line: str) -> Collective | None:
 
 
 def _group(line: str) -> int:
-    iota, listed = _IOTA_GROUPS.search(line), _GROUPS.search(line)
+    """Devices of a group, in any of the forms in which XLA writes groups."""
+    mesh, iota, listed = (form.search(line) for form in (_MESH_GROUPS, _IOTA_GROUPS, _GROUPS))
+    if mesh:
+        sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
+        return math.prod(int(part or sizes[axis]) for axis, part in _AXIS.findall(mesh[2]))
     return int(iota[2]) if iota else len(listed[1].split(",")) if listed else 1
 
 
