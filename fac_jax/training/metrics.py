@@ -6,6 +6,7 @@ from pathlib import Path
 from tensorboardX import SummaryWriter
 
 from fac_jax.files import write_text
+from fac_jax.parallel.hosts import is_first
 
 JSONL = "metrics.jsonl"
 
@@ -22,10 +23,13 @@ class MetricLog:
 
     The JSONL holds what training computed and no clock, so that two runs of the same thing give the same bytes; rates
     go to TensorBoard only. Opened at a step, the log first forgets all lines after it, so that a resumed curve has no
-    line twice.
+    line twice. Of several hosts the first writes, for all.
     """
 
     def __init__(self, directory: Path, step: int) -> None:
+        self._writes = is_first()
+        if not self._writes:
+            return
         directory.mkdir(parents=True, exist_ok=True)
         kept = [line for line in read_curve(directory) if line["step"] <= step]
         path = directory / JSONL
@@ -35,6 +39,8 @@ class MetricLog:
 
     def write(self, step: int, metrics: dict[str, float], rates: dict[str, float]) -> None:
         """One line for a step; `rates` (per second) are shown in TensorBoard alone."""
+        if not self._writes:
+            return
         self._file.write(json.dumps({"step": step, **metrics}) + "\n")
         self._file.flush()
         for name, value in (metrics | rates).items():
@@ -42,5 +48,7 @@ class MetricLog:
 
     def close(self) -> None:
         """Flushes both."""
+        if not self._writes:
+            return
         self._file.close()
         self._board.close()
