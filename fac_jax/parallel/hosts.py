@@ -47,7 +47,9 @@ def join(
             case "tpu":
                 jax.distributed.initialize()
     except (RuntimeError, ValueError, KeyError) as error:
-        raise InputError(f"--cluster={cluster}: the processes do not find each other: {str(error).splitlines()[0]}") from error
+        raise InputError(
+            f"--cluster={cluster}: the processes do not find each other: {str(error).splitlines()[0]}"
+        ) from error
 
 
 def is_first() -> bool:
