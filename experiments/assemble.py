@@ -8,7 +8,7 @@ import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from ml_collections import ConfigDict
 
@@ -46,6 +46,8 @@ from fac_jax.codec.base import Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.batches import host_share
+from fac_jax.parallel.hosts import first_goes_first, several
+from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout
 from fac_jax.text.special_ids import speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
@@ -143,6 +145,7 @@ class Materials:
         if "mixture" in stage.data:
             make = as_it_is if self.augment is None else Augmented(self.augment, stage.seed)
             return self._packed(stage, self.examples(list(stage.data["mixture"])), make, collate_examples)
+        _check_hosts(stage)
         counts = _spoken_first(stage.data["counts"])
         tasks = self.examples(list(counts))
         seq_len, windows = self._budget(tasks, counts)
@@ -161,7 +164,13 @@ class Materials:
 
     def _pair_data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
         pairs = self.pairs("train")
+        if "mixture" not in stage.data:
+            _check_hosts(stage)
         if stage.preference.reference == "stored":
+            if several():
+                raise InputError(
+                    f'stage {stage.name}: a "stored" reference is made by one host; set preference.reference="frozen"'
+                )
             found = stored_references(directory / REFERENCES, self.model, params, pairs, self.layout)
             pairs = with_references(pairs, found)
         if "mixture" in stage.data:
@@ -189,6 +198,18 @@ class Materials:
         parts = self.layout.shards(axes.BATCH) // hosts.count
         config = dataclasses.replace(config, parts=parts, device_buffer=0)
         return load_packed(sources, config, self.model, collate, Share(hosts.index, hosts.count))
+
+
+def _check_hosts(stage: StageConfig) -> None:
+    """Rows by counts are laid out by one host.
+
+    Raises:
+      InputError: there are several.
+    """
+    if several():
+        raise InputError(
+            f"stage {stage.name}: several hosts share packed rows; give its data a `mixture`, not `counts`"
+        )
 
 
 def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:
@@ -299,7 +320,7 @@ def _spoken_rows(stage: Mapping[str, Any]) -> int | None:
 def make_recipe(config: ConfigDict, model: ModelConfig, layout: Layout | None) -> Recipe:
     """The recipe of a config, for a model that was fitted to its data."""
     initial = initial_folder(config.to_dict()["model"])
-    return Recipe(model, stages(config), initial, layout, config.get("attention", "einsum"))
+    return Recipe(model, stages(config), initial, layout, cast(Attention, config.get("attention", "einsum")))
 
 
 def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials, Recipe]:
@@ -317,6 +338,7 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials,
     values = config.to_dict()
     data, layout = data_config(config), layout_of(config)
     make_recipe(config, base_model(values["model"]), layout)
-    claim(workdir, values)
-    materials = prepare(data, values["model"], workdir, data_dir, layout)
+    with first_goes_first("materials"):
+        claim(workdir, values)
+        materials = prepare(data, values["model"], workdir, data_dir, layout)
     return materials, make_recipe(config, materials.model, layout)

@@ -177,10 +177,13 @@ def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[s
 
 
 def grouping_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
-    """What dual-resolution speech representations save: a step, and one on equal audio without grouping (k = 1)."""
-    batch = packed_batch(config, work.rows, work.packed, work.conversation)
+    """What dual-resolution speech representations save: a step, and one on equal audio without grouping (k = 1).
+
+    Of one conversation each, since both programs and their states lie in memory together.
+    """
+    batch = packed_batch(config, 1, 1, work.conversation)
     single = replace(config, group_size=1)
-    ungrouped = packed_batch(single, work.rows, work.packed, work.conversation.ungrouped(config.group_size))
+    ungrouped = packed_batch(single, 1, 1, work.conversation.ungrouped(config.group_size))
     fine = jax.jit(lambda: init_params(single, jax.random.key(0)))()
     (_, run), (_, run_fine) = (step_program(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
     jax.block_until_ready((run(), run_fine()))

@@ -25,6 +25,7 @@ from fac_jax.checkpoint.store import CheckpointStore
 from fac_jax.files import write_text
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.parallel import hosts
 from fac_jax.parallel.chips import peak_of
 from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
@@ -95,23 +96,28 @@ def run_recipe(
     starts = start_folders(recipe, workdir)
     with _alone(workdir):
         for order, stage in enumerate(recipe.stages):
+            hosts.wait(f"stage {stage.name}")
             if not (workdir / stage.name / MODEL).is_dir():
                 params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
                 if stage.steps:
                     params = _trained(recipe, stage, params, workdir / stage.name, make_data, peak)
                 origin = {"stage": stage.name, "order": order, "steps": stage.steps}
                 export_model(workdir / stage.name / MODEL, params, recipe.model, origin, assets)
+                hosts.wait(f"model {stage.name}")
                 finished(stage)
     return workdir / recipe.stages[-1].name / MODEL
 
 
 @contextlib.contextmanager
 def _alone(workdir: Path) -> Iterator[None]:
-    """Holds the workdir; the lock goes with the process, however that ends.
+    """Holds the workdir, the first of several hosts for all; the lock goes with the process, however that ends.
 
     Raises:
       InputError: another process holds it.
     """
+    if not hosts.is_first():
+        yield
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(workdir / "training.lock", blocking=False):

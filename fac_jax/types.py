@@ -149,5 +149,9 @@ class KVCache:
     v: Array
 
 
+class Terminated(KeyboardInterrupt):
+    """A scheduler's SIGTERM; everything is saved."""
+
+
 class InputError(ValueError):
     """Bad input from outside. The message is one line that names the file, row, key or shape and what to do."""

@@ -40,14 +40,17 @@ def export_model(
       assets: files and folders to copy in, by the name they get.
     """
     beside = directory.absolute().with_name(directory.name + ".unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    first = jax.process_index() == 0  # of several hosts the first writes all but its share of the parameters
+    if first:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(beside / "params", params)
-    write_json(beside / "config.json", model_config.to_dict(config))
-    write_json(beside / "origin.json", origin)
-    copy_assets(assets, beside)
-    os.replace(beside, directory)
+    if first:
+        write_json(beside / "config.json", model_config.to_dict(config))
+        write_json(beside / "origin.json", origin)
+        copy_assets(assets, beside)
+        os.replace(beside, directory)
 
 
 def resolve(path: Path) -> Path:

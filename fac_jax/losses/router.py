@@ -25,10 +25,11 @@ def router_metrics(stats: RouterStats) -> dict[str, jax.Array]:
     of a token, 0 to log E nats.
     """
     tokens = jnp.maximum(stats.tokens, 1.0)
-    even = jnp.maximum(jnp.mean(stats.picks), 1e-9)
+    picks = jnp.asarray(stats.picks)
+    even = jnp.maximum(jnp.mean(picks), 1e-9)
     return {
         "router_loss": load_balancing_loss(stats),
-        "router_load": jnp.max(stats.picks) / even,
-        "router_idle": jnp.mean(stats.picks == 0, dtype=jnp.float32),
-        "router_entropy": stats.entropy / tokens,
+        "router_load": jnp.max(picks) / even,
+        "router_idle": jnp.mean(picks == 0, dtype=jnp.float32),
+        "router_entropy": jnp.asarray(stats.entropy) / tokens,
     }

@@ -2,11 +2,14 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from fac_jax.parallel import hosts
 from fac_jax.training.flops import Meter
 from fac_jax.training.interfaces import Data, Loaded, Store
 from fac_jax.training.interrupt import deferred_interrupts
@@ -15,7 +18,7 @@ from fac_jax.training.progress import Rates, StageProgress
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
 from fac_jax.training.step import Metrics, Step
-from fac_jax.types import InputError
+from fac_jax.types import InputError, Terminated
 
 
 class NonFiniteError(InputError):
@@ -38,7 +41,8 @@ def restore(state: TrainState, data: Data, store: Store) -> TrainState:
         return state
     params, opt_state, data_state = store.restore(step, state.params, state.opt_state)
     data.set_state(data_state)
-    return dataclasses.replace(state, step=jnp.asarray(step, jnp.int32), params=params, opt_state=opt_state)
+    made = jax.device_put(np.int32(step), jnp.asarray(state.step).sharding)
+    return dataclasses.replace(state, step=made, params=params, opt_state=opt_state)
 
 
 def bound(state: TrainState) -> TrainState:
@@ -53,7 +57,8 @@ def train(
 
     A step's metrics are read while the next one runs, so the device never waits for the host. Before a checkpoint is
     written they have been read, so a checkpoint never holds a step that was not finite. Ctrl-C and SIGTERM let the
-    running step finish, save, and raise KeyboardInterrupt.
+    running step finish, save, and raise KeyboardInterrupt or Terminated. With several hosts, a SIGTERM to one of them
+    stops all after the same step, and Ctrl-C acts at once.
 
     Args:
       stage: what to run.
@@ -65,6 +70,7 @@ def train(
       meter: counts FLOPs.
 
     Raises:
+      KeyboardInterrupt: see above.
       NonFiniteError: loss or gradient of a step is not finite; names the step, its rows and the last good checkpoint.
     """
     state = bound(restore(state, data, store))
@@ -73,7 +79,7 @@ def train(
 
     with (
         contextlib.closing(MetricLog(directory, start)) as log,
-        deferred_interrupts() as interrupted,
+        _stops() as stops,
         StageProgress(stage.name, start, stage.steps) as progress,
     ):
 
@@ -100,13 +106,24 @@ def train(
             state, metrics = step(state, loaded.batch)
             settle(pending)
             pending = _Pending(number, loaded, metrics)
-            if number % stage.checkpoint_every == 0 or number == stage.steps or interrupted():
+            stop = stops(number)
+            if number % stage.checkpoint_every == 0 or number == stage.steps or stop:
                 settle(pending)
                 pending = None
                 store.save(number, state.params, state.opt_state, data.get_state())
-            if interrupted():
-                raise KeyboardInterrupt
+            if stop:
+                raise stop
     return state
+
+
+@contextlib.contextmanager
+def _stops() -> Iterator[Callable[[int], type[KeyboardInterrupt] | None]]:
+    """Gives a function that says, after a step, what the loop is to end with, if it is to end."""
+    if hosts.several():  # jax's own service has taken SIGTERM there
+        yield lambda step: Terminated if hosts.told_to_stop(step) else None
+        return
+    with deferred_interrupts() as interrupted:
+        yield lambda step: interrupted()
 
 
 def _non_finite(stage: StageConfig, pending: _Pending, metrics: dict[str, float], store: Store) -> str:

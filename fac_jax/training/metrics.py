@@ -7,6 +7,7 @@ from typing import TextIO
 from tensorboardX import SummaryWriter
 
 from fac_jax.files import write_text
+from fac_jax.parallel.hosts import is_first
 
 JSONL = "metrics.jsonl"
 RATES = "rates.jsonl"
@@ -24,15 +25,20 @@ class MetricLog:
 
     The metrics hold what training computed and no clock, so that two runs of the same thing give the same bytes; rates
     have a file of their own. Opened at a step, the log first forgets all lines after it, so that a resumed curve has no
-    line twice.
+    line twice. Of several hosts the first writes, for all.
     """
 
     def __init__(self, directory: Path, step: int) -> None:
+        self._writes = is_first()
+        if not self._writes:
+            return
         self._metrics, self._rates = (_reopened(directory, file, step) for file in (JSONL, RATES))
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, metrics: dict[str, float], rates: dict[str, float]) -> None:
         """One line for a step in each file; none of rates while there are none."""
+        if not self._writes:
+            return
         for file, values in ((self._metrics, metrics), (self._rates, rates)):
             if values:
                 file.write(json.dumps({"step": step, **values}) + "\n")
@@ -42,6 +48,8 @@ class MetricLog:
 
     def close(self) -> None:
         """Flushes all."""
+        if not self._writes:
+            return
         for file in (self._metrics, self._rates, self._board):
             file.close()
 

@@ -8,6 +8,8 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from fac_jax.parallel.hosts import is_first
+
 RECENT = 20  # steps that a rate is averaged over
 LINES = 10  # lines a stage prints where there is no terminal
 
@@ -44,11 +46,14 @@ class Rates:
 
 
 class StageProgress:
-    """A bar on a terminal, a few lines elsewhere: loss, steps/s, audio and FLOPs a second, MFU, time left."""
+    """A bar on a terminal, a few lines elsewhere: loss, steps/s, audio and FLOPs a second, MFU, time left.
+
+    Of several hosts the first shows it.
+    """
 
     def __init__(self, name: str, start: int, steps: int, console: Console | None = None) -> None:
         self._name, self._steps = name, steps
-        self._console = console or Console(highlight=False)
+        self._console = console or Console(highlight=False, quiet=not is_first())
         self._every = max(steps // LINES, 1)
         self._bar = Progress(
             TextColumn("{task.description}"),
