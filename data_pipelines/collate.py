@@ -1,8 +1,10 @@
 """Examples as one `Batch` of static shapes."""
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+import jax
 import numpy as np
 
 from data_pipelines.grid import Example, ModelGrid, windows_of
@@ -64,6 +66,15 @@ def collate_packed(
                 window = _fill_windows(batch, mel, window)
             start = end
     return batch
+
+
+def side_by_side(parts: Sequence[Batch]) -> Batch:
+    """Batches of one shape as one whose `parts` they are: the rows of all, the windows of all."""
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    windows, mel_frames = parts[0].mel_windows.shape[:2]
+    first = np.repeat(np.arange(len(parts)) * windows * (mel_frames // 4), len(parts[0].text_ids))
+    moved = np.where(whole.frame_index == NO_FRAME, NO_FRAME, whole.frame_index + first[:, None, None])
+    return dataclasses.replace(whole, frame_index=moved.astype(np.int32), parts=len(parts))
 
 
 def first_fit(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:

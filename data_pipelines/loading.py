@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 from data_pipelines.augment import AugmentConfig
-from data_pipelines.collate import collate
+from data_pipelines.collate import collate, side_by_side
 from data_pipelines.grid import ModelGrid
 from data_pipelines.sources import Augmented, Source, as_it_is, endless
 from fac_jax.types import Batch, InputError, PreferenceBatch
+from fac_jax.work import Work, needed_work
 
 READ = grain.ReadOptions(num_threads=1, prefetch_buffer_size=4)  # a batch takes a few ms; one thread keeps ahead
 
@@ -69,12 +70,14 @@ class Loaded:
       row_ids: ids of its examples, in the order of its rows.
       audio_seconds: seconds of audio in it, heard and spoken.
       tokens: LLM positions in it that are not padding.
+      work: what its contents need.
     """
 
     batch: Batch | PreferenceBatch
     row_ids: list[str]
     audio_seconds: float
     tokens: int
+    work: Work
 
 
 def load(
@@ -133,21 +136,32 @@ def _loaded(items: Sequence[T], rows: int, seq_len: int, windows: int, model: Mo
 
 def loaded(batch: Batch | PreferenceBatch, items: Sequence[Item]) -> Loaded:
     """A batch with what its items say of it."""
-    grid = batch.batch if isinstance(batch, PreferenceBatch) else batch
-    return Loaded(
-        batch=batch,
-        row_ids=[item.id for item in items],
-        audio_seconds=sum(item.audio_seconds for item in items),
-        tokens=int(np.count_nonzero(grid.segment_ids)),
-    )
+    return _loaded_of(batch, [item.id for item in items], sum(item.audio_seconds for item in items))
 
 
 def stacked(parts: Sequence[Loaded]) -> Loaded:
     """Micro-batches as one."""
     batches: list[Any] = [part.batch for part in parts]
-    return Loaded(
-        batch=jax.tree.map(lambda *leaves: np.stack(leaves), *batches),
-        row_ids=[name for part in parts for name in part.row_ids],
-        audio_seconds=sum(part.audio_seconds for part in parts),
-        tokens=sum(part.tokens for part in parts),
+    return _together(jax.tree.map(lambda *leaves: np.stack(leaves), *batches), parts)
+
+
+def joined(parts: Sequence[Loaded]) -> Loaded:
+    """Batches side by side as one (`collate.side_by_side`)."""
+    batches: list[Any] = [part.batch for part in parts]
+    if isinstance(batches[0], Batch):
+        return _together(side_by_side(batches), parts)
+    pairs = PreferenceBatch(
+        batch=side_by_side([batch.batch for batch in batches]),
+        tasks=np.concatenate([batch.tasks for batch in batches]),
+        reference=np.concatenate([batch.reference for batch in batches]),
     )
+    return _together(pairs, parts)
+
+
+def _together(batch: Batch | PreferenceBatch, parts: Sequence[Loaded]) -> Loaded:
+    return _loaded_of(batch, [name for part in parts for name in part.row_ids], sum(p.audio_seconds for p in parts))
+
+
+def _loaded_of(batch: Batch | PreferenceBatch, row_ids: list[str], audio_seconds: float) -> Loaded:
+    work = needed_work(batch.batch if isinstance(batch, PreferenceBatch) else batch)
+    return Loaded(batch, row_ids, audio_seconds, int(work.positions.sum()), work)

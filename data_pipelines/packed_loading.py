@@ -14,7 +14,7 @@ from data_pipelines.collate import collate_packed
 from data_pipelines.device_mel import Heard
 from data_pipelines.grid import ModelGrid
 from data_pipelines.hosts import ALONE, Share
-from data_pipelines.loading import Item, Loaded, loaded, stacked
+from data_pipelines.loading import Item, Loaded, joined, loaded, stacked
 from data_pipelines.packing import Budget, Need, enough, needed, pack
 from data_pipelines.pairs import collate_packed_pairs
 from data_pipelines.sources import Source, mixed, shares
@@ -33,6 +33,8 @@ class PackedConfig:
       rows: B on each host; pairs of rows for preferences.
       seq_len: S, LLM positions of a row.
       windows: W, encoder windows of a host's batch.
+      parts: rows and windows are divided into so many parts, each packed by itself (`Batch.parts`): those that a mesh
+        cuts a host's batch into.
       mixture: weight of every source.
       temperature: of the mixture (`sources.shares`); None for weights alone.
       segments: most conversations of a row; preferences need it.
@@ -49,6 +51,7 @@ class PackedConfig:
     seq_len: int
     windows: int
     mixture: Mapping[str, float]
+    parts: int = 1
     temperature: float | None = None
     segments: int | None = None
     mel: Literal["host", "device"] = "host"
@@ -61,8 +64,8 @@ class PackedConfig:
 
     @property
     def budget(self) -> Budget:
-        """Static shapes of a batch."""
-        return Budget(self.rows, self.seq_len, self.windows, self.segments)
+        """Static shapes of a part of a batch."""
+        return Budget(self.rows // self.parts, self.seq_len, self.windows // self.parts, self.segments)
 
 
 def collate_examples(packed: Sequence[Sequence[Any]], budget: Budget, model: ModelGrid) -> Batch:
@@ -106,9 +109,14 @@ def load_packed(
       InputError: a mixture that cannot be (`sources.shares`), a budget that holds nothing; from `next`, an item that no
         batch can hold or that cannot be made; from `set_state`, a state of other sources or hosts.
     """
-    for name in ("rows", "seq_len", "micro_batches", "threads", "buffer"):
+    for name in ("rows", "seq_len", "parts", "micro_batches", "threads", "buffer"):
         if getattr(config, name) < 1:
             raise InputError(f"data: {name} is {getattr(config, name)}; it is at least 1")
+    for name in ("rows", "windows"):
+        if getattr(config, name) % config.parts:
+            raise InputError(f"data: {name} is {getattr(config, name)}, not divisible by the {config.parts} parts")
+    if config.parts > 1 and config.mel == "device":
+        raise InputError('data: mel "device" makes the log-mels of a batch of one part; take mel "host"')
     sizes = {name: len(source.rows) for name, source in sources.items()}
     parts = shares(config.mixture, sizes, config.temperature)
     stream = mixed(sources, parts, config.seed)
@@ -268,6 +276,10 @@ class _PackedIterator(grain.DatasetIterator[_Made]):
         return need
 
     def _batch(self) -> _Made:
+        parts = [self._part() for _ in range(self._data.config.parts)]
+        return parts[0] if len(parts) == 1 else _Made(joined([part.loaded for part in parts]), None)
+
+    def _part(self) -> _Made:
         budget, model = self._data.config.budget, self._data.model
         length, windows = (sum(one.need[i] for one in self._waiting) for i in range(2))
         while not enough(Need(length, windows), budget):

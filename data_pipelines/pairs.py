@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Final
 
+import jax
 import numpy as np
 
 from data_pipelines.collate import collate_packed
@@ -14,7 +15,7 @@ from data_pipelines.schema import PairRow
 from fac_jax.codec.base import Codec
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Batch, InputError, PreferenceBatch
+from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, InputError, PreferenceBatch
 
 SPOKEN: Final = "_spoken"
 
@@ -193,8 +194,7 @@ def collate_packed_pairs(
             tasks[p, n] = pair.task
             reference[p, :, n] = pair.reference
     # Both halves hear the same, in the same order: their gather maps into one set of windows are equal.
-    heard = {"mel_windows": chosen.mel_windows, "mel_lengths": chosen.mel_lengths}
-    grid = [field.name for field in dataclasses.fields(Batch) if field.name not in heard]
-    sides = {name: np.stack([getattr(chosen, name), getattr(rejected, name)], axis=1) for name in grid}
-    batch = Batch(**heard, **{name: both.reshape(-1, *both.shape[2:]) for name, both in sides.items()})
+    sides = [dataclasses.replace(side, mel_windows=None, mel_lengths=None) for side in (chosen, rejected)]
+    both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), *sides)
+    batch = dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
     return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))

@@ -8,11 +8,13 @@ WORKDIR/tokenizer/   that of the model to start from, or of the data
 """
 
 from pathlib import Path
+from typing import cast
 
 from ml_collections import ConfigDict
 
 from experiments import record_config, record_materials, toy_materials
 from experiments.initial import base_model, initial_folder
+from experiments.layout import layout_of
 from experiments.recipe import Recipe, claim
 from experiments.record_config import RecordsConfig
 from experiments.record_materials import RecordMaterials
@@ -20,6 +22,9 @@ from experiments.stage_data import spoken_rows
 from experiments.toy_materials import DataConfig, Materials
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.models.config import ModelConfig
+from fac_jax.parallel.hosts import first_goes_first
+from fac_jax.parallel.kernels import Attention
+from fac_jax.parallel.mesh import Layout
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
 from fac_jax.values import from_values
@@ -56,9 +61,10 @@ def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
     )
 
 
-def make_recipe(config: ConfigDict, model: ModelConfig) -> Recipe:
+def make_recipe(config: ConfigDict, model: ModelConfig, layout: Layout | None) -> Recipe:
     """The recipe of a config, for a model that was fitted to its data."""
-    return Recipe(model, stages(config), initial_folder(config.to_dict()["model"]))
+    initial = initial_folder(config.to_dict()["model"])
+    return Recipe(model, stages(config), initial, layout, cast(Attention, config.get("attention", "einsum")))
 
 
 def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials | RecordMaterials, Recipe]:
@@ -66,7 +72,7 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials 
 
     Args:
       config: `model` (`preset` or `init_from`, and changes), `data` (`RecordsConfig` with `sets`, else `DataConfig`),
-        `stages` by name, `recipe` (their names in order).
+        `stages` by name, `recipe` (their names in order); `mesh`, `rules`, `attention` (`experiments.layout`).
       workdir: of the run.
       data_dir: of data sets.
 
@@ -77,18 +83,21 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials 
     if "sets" not in values["data"]:
         return start_toy(config, workdir, data_dir)
     data = from_values(RecordsConfig, values["data"], "data")
-    recipe = make_recipe(config, base_model(values["model"]))
+    layout = layout_of(config)
+    recipe = make_recipe(config, base_model(values["model"]), layout)
     record_config.check(data, recipe.stages)
-    claim(workdir, values)
-    materials = record_materials.prepare(data, values["model"], recipe.stages, workdir, data_dir)
-    return materials, make_recipe(config, materials.model)
+    with first_goes_first("materials"):
+        claim(workdir, values)
+        materials = record_materials.prepare(data, values["model"], recipe.stages, workdir, data_dir, layout)
+    return materials, make_recipe(config, materials.model, layout)
 
 
 def start_toy(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials, Recipe]:
     """`start` in the toy world, whose rows can be asked about."""
     values = config.to_dict()
-    data = data_config(config)
-    make_recipe(config, base_model(values["model"]))
-    claim(workdir, values)
-    materials = toy_materials.prepare(data, values["model"], workdir, data_dir)
-    return materials, make_recipe(config, materials.model)
+    data, layout = data_config(config), layout_of(config)
+    make_recipe(config, base_model(values["model"]), layout)
+    with first_goes_first("materials"):
+        claim(workdir, values)
+        materials = toy_materials.prepare(data, values["model"], workdir, data_dir, layout)
+    return materials, make_recipe(config, materials.model, layout)

@@ -1,6 +1,6 @@
 """How fast this machine trains and answers, and how near decoding comes to what its memory allows.
 
-python -m experiments.benchmark [--presets=tiny,base] [--json=out.json]
+python -m experiments.benchmark [--presets=tiny,base] [--measure=train,grouping,decode] [--json=out.json]
 """
 
 import dataclasses
@@ -18,19 +18,24 @@ from experiments import launch
 from experiments.measure import Program, compiled, copy_bandwidth, machine, once
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.models.config import ModelConfig, replace
+from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_params
 from fac_jax.models.presets import preset
-from fac_jax.parallel.attention import training_attend
+from fac_jax.parallel.kernels import training_kernels
+from fac_jax.training.flops import step_flops, trainable_paths
 from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import init_state
 from fac_jax.training.step import make_step
 from fac_jax.types import NO_TEXT, Batch, InputError, Kind, Params, PreferenceBatch
+from fac_jax.work import needed_work
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
+MEASURE = flags.DEFINE_list("measure", ["train", "decode"], "What is measured: train, grouping, decode.")
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 
+TITLES = {"train": "training step", "grouping": "step at k = 5 and k = 1", "decode": "joint decoding"}
 UNIT_RATE = 25  # Hz
 
 
@@ -41,6 +46,10 @@ class Conversation:
     text: int
     heard: int
     spoken: int
+
+    def ungrouped(self, group: int) -> "Conversation":
+        """On equal audio where a LLM position is one speech token instead of `group`."""
+        return Conversation(self.text, self.heard * group, self.spoken * group)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,7 +138,7 @@ def step_program(config: ModelConfig, params: Params, batch: Any, **values: Any)
     stage = StageConfig("benchmark", steps=1000, optimizer=OptimizerConfig(peak=1e-3), **values)
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(config, training_attend()))
+    objective = make_objective(stage, FunAudioChat(config, training_kernels()))
     step = jax.jit(make_step(objective, optimizer, schedule, stage.trainable), donate_argnums=0)
     state = init_state(jax.tree.map(jnp.copy, params), optimizer, stage.trainable)
     batch = jax.device_put(batch)
@@ -160,10 +169,39 @@ def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[s
         "steps/s": 1 / seconds,
         "audio seconds/s": audio / seconds,
         "LLM positions/s": batch.kind.size / seconds,
+        "GFLOP/s": sum(step_parts(config, params, batch).values()) / seconds / 1e9,
         "DPO step / step": float(np.median([pairs / plain for plain, pairs in times])),
         "compile seconds": program.compile_seconds,
         "bytes": program.bytes,
     }
+
+
+def grouping_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
+    """What dual-resolution speech representations save: a step, and one on equal audio without grouping (k = 1).
+
+    Of one conversation each, since both programs and their states lie in memory together.
+    """
+    batch = packed_batch(config, 1, 1, work.conversation)
+    single = replace(config, group_size=1)
+    ungrouped = packed_batch(single, 1, 1, work.conversation.ungrouped(config.group_size))
+    fine = jax.jit(lambda: init_params(single, jax.random.key(0)))()
+    (_, run), (_, run_fine) = (step_program(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
+    jax.block_until_ready((run(), run_fine()))
+    times = [(once(run), once(run_fine)) for _ in range(work.updates)]
+    cost, cost_fine = (step_parts(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
+    return {
+        "seconds a step": min(grouped for grouped, _ in times),
+        "k=1": min(single for _, single in times),
+        "time / k=1": float(np.median([grouped / single for grouped, single in times])),
+        "FLOPs / k=1": sum(cost.values()) / sum(cost_fine.values()),
+        "backbone FLOPs / k=1": cost["backbone"] / cost_fine["backbone"],
+    }
+
+
+def step_parts(config: ModelConfig, params: Params, batch: Batch) -> dict[Part, float]:
+    """FLOPs that a training step of all parameters on both losses needs, by part."""
+    stage = StageConfig("benchmark", steps=1)
+    return step_flops(config, stage, trainable_paths(params, stage.trainable), needed_work(batch))
 
 
 def step_bytes(model: FunAudioChat, params: Params) -> int:
@@ -234,23 +272,29 @@ def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: in
     }
 
 
-def benchmark(presets: Sequence[str]) -> dict[str, Any]:
+def benchmark(presets: Sequence[str], measure: Sequence[str]) -> dict[str, Any]:
     """All figures, by preset and measurement.
 
     Raises:
-      InputError: a preset without a workload.
+      InputError: a preset without a workload, or something else to measure.
     """
     unknown = [name for name in presets if name not in WORKLOADS]
     if unknown:
         raise InputError(f"--presets={unknown[0]}: not measured here; known: {', '.join(WORKLOADS)}")
-    figures: dict[str, Any] = {"machine": machine(), "train": {}, "decode": {}}
+    figures: dict[str, Any] = {"machine": machine()} | {name: {} for name in TITLES}
+    strange = [name for name in measure if name not in TITLES]
+    if strange:
+        raise InputError(f"--measure={strange[0]}: not measured here; known: {', '.join(TITLES)}")
     for name in presets:
         work = WORKLOADS[name]
         config = endless(preset(name))
         params = jax.jit(lambda config=config: init_params(config, jax.random.key(0)))()
         where = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6:.1f} M, {config.dtype}"
-        figures["train"][where] = train_figures(config, params, work)
-        for rows in work.batches:
+        if "train" in measure:
+            figures["train"][where] = train_figures(config, params, work)
+        if "grouping" in measure:
+            figures["grouping"][where] = grouping_figures(config, params, work)
+        for rows in work.batches if "decode" in measure else ():
             figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows)
     return figures
 
@@ -275,8 +319,9 @@ def _short(name: str, value: float) -> str:
 
 def show(figures: dict[str, Any]) -> str:
     """Markdown of all figures."""
-    train, decode = table("training step", figures["train"]), table("joint decoding", figures["decode"])
-    lines = [figures["machine"], "", *train, "", *decode]
+    lines = [figures["machine"]]
+    for name, title in TITLES.items():
+        lines += ["", *table(title, figures[name])] if figures[name] else []
     return "\n".join(lines)
 
 
@@ -286,7 +331,7 @@ def main() -> None:
     if out and not out.parent.is_dir():
         raise InputError(f"--json={out}: {out.parent} is no folder")
     jax.config.update("jax_enable_compilation_cache", False)  # so that compile seconds are compile seconds
-    figures = benchmark(PRESETS.value)
+    figures = benchmark(PRESETS.value, MEASURE.value)
     print(show(figures))
     if out:
         out.write_text(json.dumps(figures, indent=2) + "\n")

@@ -19,7 +19,7 @@ from experiments import launch
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import PRESETS, preset
-from fac_jax.parallel.attention import training_attend
+from fac_jax.parallel.kernels import training_kernels
 from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
@@ -55,7 +55,7 @@ def wait(name: str, steps: int, rows: int, seq_len: int, workers: int, mel: str)
     stage = StageConfig("wait", steps=1000, optimizer=OptimizerConfig(peak=1e-3))
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(config, training_attend()))
+    objective = make_objective(stage, FunAudioChat(config, training_kernels()))
     update = make_step(objective, optimizer, schedule, stage.trainable)
     state = init_state(jax.jit(lambda: init_params(config, jax.random.key(0)))(), optimizer, stage.trainable)
 

@@ -13,6 +13,7 @@ from experiments import launch
 from experiments.assemble import start_toy
 from experiments.questions import evaluate
 from fac_jax.checkpoint.export import load_params
+from fac_jax.training.sharding import abstract_params
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
@@ -25,7 +26,8 @@ def main() -> None:
     """The command."""
     workdir = Path(WORKDIR.value)
     materials, _ = start_toy(launch.config(CONFIG), workdir, Path(DATA_DIR.value))
-    params, _ = load_params(Path(CHECKPOINT.value) if CHECKPOINT.value else workdir)
+    expected = abstract_params(materials.model, materials.layout)
+    params, _ = load_params(Path(CHECKPOINT.value) if CHECKPOINT.value else workdir, expected)
     metrics, _ = evaluate(params, materials, materials.rows[SPLIT.value], sounds=0)
     print(json.dumps(metrics, indent=2))
 

@@ -49,7 +49,7 @@ def judge(params: Params, materials: Materials, config: PreferenceConfig) -> Jud
       config: weighs the streams.
     """
     rows, pairs = materials.pair_rows["test"], materials.pairs("test")
-    totals = score_pairs(materials.model, params, pairs)
+    totals = score_pairs(materials.model, params, pairs, materials.layout)
     stacked = np.concatenate([totals[pair.id] for pair in pairs])[:, None]
     found = np.asarray(pair_margins(config, stacked, np.zeros_like(stacked)))[:, 0]
     margins = {pair.id: float(margin) for pair, margin in zip(pairs, found, strict=True)}
@@ -77,7 +77,7 @@ def preferred(before: Judged, after: Judged) -> dict[str, float]:
 
 def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[str, Answer]:
     """What a model replies to the prompts of the rows, by their ids."""
-    model, decoder = prepare_model(materials.model, params)
+    model, decoder = prepare_model(materials.model, params, materials.layout)
     found: dict[str, Answer] = {}
     for decoding, spoken in ((TEXT, False), (JOINT, True)):
         chosen = [row for row in rows if (row.chosen_audio is not None) == spoken]
@@ -85,7 +85,7 @@ def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[s
             continue
         asked = add_features({"": [prompt(pair_conversations(row)[0]) for row in chosen]}, None)[""]
         examples = [encode(c, materials.tokenizer, materials.model, add_generation_prompt=True) for c in asked]
-        replies = answers(model, decoder, examples, materials.tokenizer, decoding, ROWS)
+        replies = answers(model, decoder, examples, materials.tokenizer, decoding, ROWS, layout=materials.layout)
         found |= {row.id: reply for row, reply in zip(chosen, replies, strict=True)}
     return found
 

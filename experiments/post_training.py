@@ -32,6 +32,7 @@ from fac_jax.evaluation.stages import Stage
 from fac_jax.files import write_text
 from fac_jax.pages.page import Sound
 from fac_jax.training.merge import SHARED_LLM, merge
+from fac_jax.training.sharding import abstract_params
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import PREFERENCE_TASKS, Params
 
@@ -82,7 +83,8 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
     facts = [row for row in materials.rows["text"] if row.kind == "fact"][:questions]
     spoken = materials.rows["test"][:questions]
     asked = Abilities(workdir / "abilities.json", lambda params: abilities(params, materials, spoken, facts))
-    models = {stage.name: load_params(workdir / stage.name / MODEL)[0] for stage in recipe.stages}
+    expected = abstract_params(materials.model, materials.layout)
+    models = {stage.name: load_params(workdir / stage.name / MODEL, expected)[0] for stage in recipe.stages}
     found = {name: asked.of(name, params) for name, params in models.items()}
     clock.lap("questions")
     trained, known = (models[name] for name in merged(recipe))

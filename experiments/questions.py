@@ -43,11 +43,11 @@ def evaluate(
       `text_qa_accuracy`, `s2t_accuracy`, `s2s_text_accuracy`, `s2s_heard_accuracy` and the ceiling of the last,
       `codec_heard_accuracy` (right replies through the codec); and an answer a question.
     """
-    model, decoder = prepare_model(materials.model, params)
+    model, decoder = prepare_model(materials.model, params, materials.layout)
 
     def ask(rows: Sequence[Row], task: str, decoding: Decoding) -> list[generation.Answer]:
         asked = prompts(materials, rows, task)
-        found = generation.answers(model, decoder, asked, materials.tokenizer, decoding, ROWS)
+        found = generation.answers(model, decoder, asked, materials.tokenizer, decoding, ROWS, layout=materials.layout)
         return list(track(found, description=f"asking {task}", total=len(asked)))
 
     distinct = list({row.question: row for row in questions}.values())
@@ -99,9 +99,9 @@ def abilities(params: Params, materials: Materials, spoken: Sequence[Row], known
       spoken: rows with spoken questions and replies.
       known: rows of questions and replies that are text alone.
     """
-    model, decoder = prepare_model(materials.model, params)
+    model, decoder = prepare_model(materials.model, params, materials.layout)
     asked = prompts(materials, known, "text_facts")
-    written = generation.answers(model, decoder, asked, materials.tokenizer, TEXT, ROWS)
+    written = generation.answers(model, decoder, asked, materials.tokenizer, TEXT, ROWS, layout=materials.layout)
     knowledge = accuracy([row.reply for row in known], [answer.text for answer in written])
     metrics, _ = evaluate(params, materials, spoken, sounds=0)
     return {

@@ -20,6 +20,7 @@ from experiments.recipe import run_recipe
 from experiments.reporting import Clock, curves, environment, folders, shorten_world
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation import report
+from fac_jax.training.sharding import abstract_params
 
 DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
@@ -47,7 +48,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
     materials, recipe = start_toy(config, workdir, data_dir)
     clock.lap("data and codec")
     trained = run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
-    params, _ = load_params(trained)
+    params, _ = load_params(trained, abstract_params(materials.model, materials.layout))
     metrics, answers = evaluate(params, materials, materials.rows["test"][:questions], SOUNDS)
     clock.lap("questions")
     found = report.Report(

@@ -18,19 +18,27 @@ import jax
 import jax.numpy as jnp
 from filelock import FileLock, Timeout
 
+from experiments.layout import KEYS
+from fac_jax import axes
 from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, load_params
 from fac_jax.checkpoint.store import CheckpointStore
 from fac_jax.files import write_text
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
-from fac_jax.parallel.attention import training_attend
+from fac_jax.parallel import hosts
+from fac_jax.parallel.chips import peak_of
+from fac_jax.parallel.kernels import Attention, training_kernels
+from fac_jax.parallel.mesh import Layout
+from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
 from fac_jax.training.merge import merge
 from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import averaged, make_optimizer, make_schedule
+from fac_jax.training.placed import PlacedData
+from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import init_state
+from fac_jax.training.state import TrainState, init_state
 from fac_jax.training.step import make_step
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params
@@ -50,11 +58,15 @@ class Recipe:
       model: the model of all stages.
       stages: in order.
       initial: model that the first stage starts from; None for fresh parameters.
+      layout: mesh that all stages train on; None for one device.
+      attention: that they train with (`parallel/kernels.py`).
     """
 
     model: ModelConfig
     stages: tuple[StageConfig, ...]
     initial: Path | None = None
+    layout: Layout | None = None
+    attention: Attention = "einsum"
 
 
 def run_recipe(
@@ -63,6 +75,7 @@ def run_recipe(
     make_data: MakeData,
     assets: Mapping[str, Path],
     finished: Callable[[StageConfig], None] = lambda stage: None,
+    peak: float | None = None,
 ) -> Path:
     """Runs the stages that are not finished, the first of them from its newest checkpoint.
 
@@ -72,6 +85,7 @@ def run_recipe(
       make_data: see `MakeData`.
       assets: files and folders that go into every finished model (tokenizer, codec), by name.
       finished: called after every stage that this call trained.
+      peak: FLOP/s of one device, for the MFU; None for that of the table, if the device is in it (`parallel/chips.py`).
 
     Returns:
       folder of the last stage's model.
@@ -83,23 +97,28 @@ def run_recipe(
     starts = start_folders(recipe, workdir)
     with _alone(workdir):
         for order, stage in enumerate(recipe.stages):
+            hosts.wait(f"stage {stage.name}")
             if not (workdir / stage.name / MODEL).is_dir():
                 params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
                 if stage.steps:
-                    params = _trained(recipe.model, stage, params, workdir / stage.name, make_data)
+                    params = _trained(recipe, stage, params, workdir / stage.name, make_data, peak)
                 origin = {"stage": stage.name, "order": order, "steps": stage.steps}
                 export_model(workdir / stage.name / MODEL, params, recipe.model, origin, assets)
+                hosts.wait(f"model {stage.name}")
                 finished(stage)
     return workdir / recipe.stages[-1].name / MODEL
 
 
 @contextlib.contextmanager
 def _alone(workdir: Path) -> Iterator[None]:
-    """Holds the workdir; the lock goes with the process, however that ends.
+    """Holds the workdir, the first of several hosts for all; the lock goes with the process, however that ends.
 
     Raises:
       InputError: another process holds it.
     """
+    if not hosts.is_first():
+        yield
+        return
     workdir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(workdir / "training.lock", blocking=False):
@@ -133,13 +152,15 @@ def _start_params(recipe: Recipe, stage: StageConfig, start: Path | None) -> Par
     def init(seed: int) -> Params:
         return init_params(recipe.model, jax.random.key(seed))
 
-    if start is None:
+    if start is not None:
+        return _load(start, recipe)
+    if recipe.layout is None:
         return jax.jit(init)(stage.seed)
-    return _load(start, recipe.model)
+    return jax.jit(init, out_shardings=shardings(abstract_params(recipe.model, recipe.layout)))(stage.seed)
 
 
-def _load(folder: Path, model: ModelConfig) -> Params:
-    expected = jax.eval_shape(lambda: init_params(model, jax.random.key(0)))
+def _load(folder: Path, recipe: Recipe) -> Params:
+    expected = abstract_params(recipe.model, recipe.layout)
     found = load_params(folder, expected)[0]
     return jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), found, expected)
 
@@ -147,29 +168,59 @@ def _load(folder: Path, model: ModelConfig) -> Params:
 def _merged(recipe: Recipe, stage: StageConfig, params: Params, workdir: Path) -> Params:
     if stage.merge is None:
         return params
-    return merge(params, _load(workdir / stage.merge.start / MODEL, recipe.model), stage.merge.alphas)
+    return merge(params, _load(workdir / stage.merge.start / MODEL, recipe), stage.merge.alphas)
 
 
-def _trained(model: ModelConfig, stage: StageConfig, params: Params, directory: Path, make_data: MakeData) -> Params:
+def _trained(
+    recipe: Recipe, stage: StageConfig, params: Params, directory: Path, make_data: MakeData, peak: float | None
+) -> Params:
     """Parameters after a stage's steps; `params` are not to be used afterwards."""
+    model, layout = recipe.model, recipe.layout
     data = make_data(stage, params, directory)
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(model, training_attend()))
-    step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches)
+    objective = make_objective(stage, FunAudioChat(model, training_kernels(layout, recipe.attention)), layout)
     frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
     reference = jax.tree.map(jnp.copy, params) if frozen else None
+    devices = layout.mesh.local_devices if layout else jax.local_devices()[:1]
+    meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_of(devices, peak))
+
+    def start(params: Params, reference: Params | None) -> TrainState:
+        return init_state(params, optimizer, stage.trainable, reference)
+
+    if layout is None:
+        placed, state = None, start(params, reference)
+    else:
+        check_rows(stage, layout)
+        data = PlacedData(data, layout)
+        placed = shardings(abstract_state(abstract_params(model, layout), optimizer, stage.trainable, frozen))
+        state = jax.jit(start, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
+    step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed)
     with (
         contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store,
         contextlib.closing(data),
     ):
-        state = train(stage, step, init_state(params, optimizer, stage.trainable, reference), data, store, directory)
+        state = train(stage, step, state, data, store, directory, meter)
     trainable, rest = split(state.params, stage.trainable)
     return join(averaged(state.opt_state, trainable), rest)
 
 
+def check_rows(stage: StageConfig, layout: Layout) -> None:
+    """Whether a mesh divides the rows that the refined head is run on.
+
+    Raises:
+      InputError: it does not.
+    """
+    shards = layout.shards(axes.BATCH)
+    if stage.spoken_rows is not None and stage.spoken_rows % shards:
+        raise InputError(
+            f"stage {stage.name}: {stage.spoken_rows} rows of a batch have spoken replies, which the mesh cuts into "
+            f"{shards} parts; change the counts of its tasks"
+        )
+
+
 def claim(workdir: Path, config: Mapping[str, Any]) -> None:
-    """Writes `config` to `workdir/config.json`, or checks that it is what stands there, but for keys of `FREE`.
+    """Writes `config` to `workdir/config.json`, or checks that it is what stands there, but for how and where it runs.
 
     Raises:
       InputError: another config stands there; names the first keys that differ.
@@ -179,13 +230,17 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
     if not path.exists():
         write_text(path, text)
         return
-    theirs, ours = _leaves(json.loads(path.read_text())), _leaves(json.loads(text))
+    theirs, ours = (_leaves(_what(json.loads(one))) for one in (path.read_text(), text))
     bound = [key for key in theirs | ours if key.rpartition(".")[2] not in FREE]
     wrong = [key for key in bound if theirs.get(key) != ours.get(key)]
     if wrong:
         told = [f"{key} is {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} here" for key in wrong[:SHOWN]]
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise InputError(f"{workdir}: holds another config: {'; '.join(told)}{more}; take another --workdir")
+
+
+def _what(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in KEYS}
 
 
 def _leaves(tree: Any, where: str = "") -> dict[str, str]:

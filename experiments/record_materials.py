@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from data_pipelines.lazy import Encode
-from data_pipelines.packed_loading import PackedConfig, load_packed
+from data_pipelines.packed_loading import PackedConfig
 from data_pipelines.pairs import PairExample
 from data_pipelines.prepare.settings import Settings
 from data_pipelines.records import Record
@@ -18,10 +18,11 @@ from experiments.initial import base_model, check_fits, copy_once, fitted, initi
 from experiments.record_assets import make_codec, make_tokenizer
 from experiments.record_config import RecordsConfig
 from experiments.record_sets import RecordSet, account, claim_rows, make_set, refused_before, write_quarantine
-from experiments.references import ROWS, stored_references
-from experiments.stage_data import COLLATE, packed_config
+from experiments.references import stored_references
+from experiments.stage_data import COLLATE, check_hosts, divisible, load_on, packed_config
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.models.config import ModelConfig
+from fac_jax.parallel.mesh import Layout
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
@@ -38,11 +39,13 @@ class RecordMaterials:
       sets: by name.
       tokenizer: text <-> ids.
       model: that the rows were prepared for.
+      layout: mesh that batches go to; None for one device.
     """
 
     sets: Mapping[str, RecordSet]
     tokenizer: Tokenizer
     model: ModelConfig
+    layout: Layout | None = None
 
     def packed(self, stage: StageConfig) -> PackedConfig:
         """A stage's batches; windows that `data` leaves out are found from the rows.
@@ -69,7 +72,7 @@ class RecordMaterials:
         length = sum(part * needs[name].length[fits[name]].mean() for name, part in parts.items())
         most = max(int(needs[name].windows[fits[name]].max()) for name in parts)
         found = max(1, most, math.ceil(SPARE * windows / length * shapes.rows * shapes.seq_len))
-        return dataclasses.replace(config, windows=found)
+        return dataclasses.replace(config, windows=divisible(found, self.layout))
 
     def data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
         """Batches of a stage: rows decoded, changed, encoded and packed as they are needed.
@@ -82,6 +85,7 @@ class RecordMaterials:
         Raises:
           InputError: see `packed` and `stored_references`.
         """
+        check_hosts(stage)
         config = self.packed(stage)
         sources: dict[str, Source] = {}
         for name in config.mixture:
@@ -90,11 +94,11 @@ class RecordMaterials:
             make = Encode(self.tokenizer, self.model, None, config.mel, one.waves, stage.seed)
             if stage.loss == "preference" and stage.preference.reference == "stored":
                 pairs = Made(Source(rows, dataclasses.replace(make, mel="host")))
-                shapes = (config.seq_len, ROWS * int(one.needs.windows.max()))
+                shapes = (config.seq_len, int(one.needs.windows.max()))
                 file = directory / f"references-{name}.npz"
-                make = Referenced(make, stored_references(file, self.model, params, pairs, shapes))
+                make = Referenced(make, stored_references(file, self.model, params, pairs, shapes, self.layout))
             sources[name] = Source(rows, make)
-        return load_packed(sources, config, self.model, COLLATE[stage.loss])
+        return load_on(self.layout, sources, config, self.model, COLLATE[stage.loss])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -117,7 +121,12 @@ class Referenced:
 
 
 def prepare(
-    data: RecordsConfig, model: Mapping[str, Any], stages: Sequence[StageConfig], workdir: Path, data_dir: Path
+    data: RecordsConfig,
+    model: Mapping[str, Any],
+    stages: Sequence[StageConfig],
+    workdir: Path,
+    data_dir: Path,
+    layout: Layout | None = None,
 ) -> RecordMaterials:
     """Prepares and measures, or finds prepared, the rows of all sets, and fits a preset to them.
 
@@ -127,6 +136,7 @@ def prepare(
       stages: of the recipe; rows that their batches cannot hold go to the quarantine too.
       workdir: gets tokenizer, codec and quarantine.jsonl.
       data_dir: gets prepared rows, for all runs.
+      layout: mesh that batches go to.
 
     Raises:
       InputError: a model to start from that is not there, or whose tokenizer or codec is not its own; see `make_set`
@@ -154,7 +164,7 @@ def prepare(
         name: make_set(name, one, settings, config, data_dir, data.processes) for name, one in sorted(data.sets.items())
     }
     claim_rows(sets.values(), workdir)
-    materials = RecordMaterials(sets, tokenizer, config)
+    materials = RecordMaterials(sets, tokenizer, config, layout)
     _quarantine(materials, stages, workdir)
     return materials
 

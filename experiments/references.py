@@ -16,25 +16,33 @@ import numpy as np
 from data_pipelines.collate import budget
 from data_pipelines.loading import one_epoch
 from data_pipelines.pairs import PairExample, collate_pairs
+from fac_jax import axes
 from fac_jax.checkpoint.digest import params_digest
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.parallel.attention import training_attend
+from fac_jax.parallel.batches import place_batch
+from fac_jax.parallel.kernels import training_kernels
+from fac_jax.parallel.mesh import Layout
 from fac_jax.progress import passing
 from fac_jax.training.preference import reply_log_probs
 from fac_jax.types import Array, Batch, InputError, Params, PreferenceBatch
 
-ROWS = 16  # pairs scored together
+ROWS = 16  # pairs scored together, or as many more as a mesh needs
 CHUNK = 256  # LLM positions whose logits are held at once
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _score(model: FunAudioChat, params: Params, batch: Batch) -> Array:
-    return reply_log_probs(model, params, batch, 1, CHUNK).total
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _score(model: FunAudioChat, layout: Layout | None, params: Params, batch: Batch) -> Array:
+    score = functools.partial(reply_log_probs, model, segments=1, chunk=CHUNK)
+    return (score if layout is None else layout.inside(score))(params, batch).total
 
 
 def score_pairs(
-    config: ModelConfig, params: Params, pairs: Sequence[PairExample], shapes: tuple[int, int] | None = None
+    config: ModelConfig,
+    params: Params,
+    pairs: Sequence[PairExample],
+    shapes: tuple[int, int] | None = None,
+    layout: Layout | None = None,
 ) -> dict[str, np.ndarray]:
     """Log-probabilities float32 `[2, 2]`, (chosen, rejected) x (text, speech), of every pair by its id.
 
@@ -42,15 +50,22 @@ def score_pairs(
       config: of the model.
       params: its parameters.
       pairs: made once more as they are asked for, slice by slice, if `shapes` is given.
-      shapes: (seq_len, windows) that hold `ROWS` of the pairs, whichever they are; None finds them.
+      shapes: (seq_len, windows of a pair) that hold any of the pairs; None finds what a batch needs.
+      layout: mesh that `params` lie on.
     """
-    model = FunAudioChat(config, training_attend())
-    seq_len, windows = shapes or budget({"pairs": pairs}, {"pairs": ROWS}, config)
-    batches = one_epoch(pairs, ROWS, seq_len, windows, config, collate_pairs)
+    model = FunAudioChat(config, training_kernels(layout))
+    shards = 1 if layout is None else layout.shards(axes.BATCH)
+    rows = -(-ROWS // shards) * shards
+    if shapes is None:
+        seq_len, windows = budget({"pairs": pairs}, {"pairs": rows}, config)
+    else:
+        seq_len, windows = shapes[0], rows * shapes[1]
+    batches = one_epoch(pairs, rows, seq_len, -(-windows // shards) * shards, config, collate_pairs)
     found: dict[str, np.ndarray] = {}
-    for loaded in passing("scoring pairs", -(-len(pairs) // ROWS))(batches):
-        pairs_of = cast(PreferenceBatch, loaded.batch)
-        total = np.asarray(_score(model, params, pairs_of.batch)).reshape(ROWS, 2, 2)
+    for loaded in passing("scoring pairs", -(-len(pairs) // rows))(batches):
+        batch = cast(PreferenceBatch, loaded.batch).batch
+        placed = batch if layout is None else place_batch(batch, layout)
+        total = np.asarray(_score(model, layout, params, placed)).reshape(rows, 2, 2)
         found |= dict(zip(loaded.row_ids, total, strict=False))
     return found
 
@@ -61,8 +76,17 @@ def stored_references(
     params: Params,
     pairs: Sequence[PairExample],
     shapes: tuple[int, int] | None = None,
+    layout: Layout | None = None,
 ) -> dict[str, np.ndarray]:
     """Log-probabilities of the pairs under `params`, from `file` if it is there, else made and written to it.
+
+    Args:
+      file: of the stage.
+      config: of the model.
+      params: of the reference.
+      pairs: preference pairs.
+      shapes: see `score_pairs`.
+      layout: mesh that `params` lie on.
 
     Raises:
       InputError: the file is damaged, or was made with another checkpoint.
@@ -80,7 +104,7 @@ def stored_references(
                 "remove the file and they are made again"
             )
         return dict(zip(ids, values, strict=True))
-    found = score_pairs(config, params, pairs, shapes)
+    found = score_pairs(config, params, pairs, shapes, layout)
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}.part")
     with beside.open("wb") as out:

@@ -5,8 +5,22 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from data_pipelines.conversation import is_spoken
-from data_pipelines.packed_loading import CollatePacked, PackedConfig, collate_examples, collate_preferences
+from data_pipelines.hosts import Share
+from data_pipelines.packed_loading import (
+    CollatePacked,
+    PackedConfig,
+    collate_examples,
+    collate_preferences,
+    load_packed,
+)
 from data_pipelines.pairs import SPOKEN
+from data_pipelines.sources import Source
+from fac_jax import axes
+from fac_jax.models.config import ModelConfig
+from fac_jax.parallel.batches import host_share
+from fac_jax.parallel.hosts import several
+from fac_jax.parallel.mesh import Layout
+from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
 from fac_jax.values import from_values
@@ -37,6 +51,45 @@ def packed_config(stage: StageConfig, **found: Any) -> PackedConfig:
     if stage.loss == "preference" and config.segments is None:
         raise InputError(f"config key {where}.segments is missing: preferences need the most pairs of a row")
     return dataclasses.replace(config, seed=stage.seed, micro_batches=stage.micro_batches)
+
+
+def check_hosts(stage: StageConfig) -> None:
+    """Whether several hosts can share a stage's data.
+
+    Raises:
+      InputError: there are several, and rows are laid out by counts, or a reference is stored, which one host makes.
+    """
+    if not several():
+        return
+    if "mixture" not in stage.data:
+        raise InputError(
+            f"stage {stage.name}: several hosts share packed rows; give its data a `mixture`, not `counts`"
+        )
+    if stage.loss == "preference" and stage.preference.reference == "stored":
+        raise InputError(
+            f'stage {stage.name}: a "stored" reference is made by one host; set preference.reference="frozen"'
+        )
+
+
+def divisible(windows: int, layout: Layout | None) -> int:
+    """So many windows, and as many more as a mesh needs to divide them."""
+    shards = 1 if layout is None else layout.shards(axes.WINDOWS)
+    return -(-windows // shards) * shards
+
+
+def load_on(
+    layout: Layout | None,
+    sources: Mapping[str, Source],
+    config: PackedConfig,
+    model: ModelConfig,
+    collate: CollatePacked,
+) -> Data:
+    """Packed batches of one device, or this host's share of those of a mesh."""
+    if layout is None:
+        return load_packed(sources, config, model, collate)
+    hosts = host_share(layout)
+    config = dataclasses.replace(config, parts=layout.shards(axes.BATCH) // hosts.count, device_buffer=0)
+    return load_packed(sources, config, model, collate, Share(hosts.index, hosts.count))
 
 
 def speaks(task: str) -> bool:

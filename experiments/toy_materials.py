@@ -17,7 +17,6 @@ from data_pipelines.conversation import TASKS, Conversation, conversations, corp
 from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
 from data_pipelines.loading import LoadingConfig, load
-from data_pipelines.packed_loading import load_packed
 from data_pipelines.pair_builder import build_pairs
 from data_pipelines.pairs import (
     PairExample,
@@ -35,11 +34,12 @@ from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.initial import base_model, check_fits, copy_once, fitted, initial_folder
 from experiments.references import stored_references
-from experiments.stage_data import COLLATE, packed_config, spoken_first
+from experiments.stage_data import COLLATE, check_hosts, divisible, load_on, packed_config, spoken_first
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.models.config import ModelConfig
+from fac_jax.parallel.mesh import Layout
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
@@ -85,6 +85,7 @@ class Materials:
       model: fitted to the vocabulary and the codebook.
       augment: of the user's audio in training.
       pair_rows: preference pairs of "train" and "test"; empty without `DataConfig.pairs`.
+      layout: mesh that batches go to; None for one device.
     """
 
     rows: dict[str, list[Row]]
@@ -93,6 +94,7 @@ class Materials:
     model: ModelConfig
     augment: AugmentConfig | None
     pair_rows: dict[str, list[PairRow]]
+    layout: Layout | None = None
 
     @functools.cached_property
     def _examples(self) -> dict[str, list[Example]]:
@@ -135,9 +137,10 @@ class Materials:
         if "mixture" in stage.data:
             make = as_it_is if self.augment is None else Augmented(self.augment, stage.seed)
             return self._packed(stage, self.examples(list(stage.data["mixture"])), make)
+        check_hosts(stage)
         counts = spoken_first(stage.data["counts"])
         tasks = self.examples(list(counts))
-        seq_len, windows = budget(tasks, counts, self.model)
+        seq_len, windows = self._budget(tasks, counts)
         loading = LoadingConfig(counts, seq_len, windows, stage.seed, self.augment, stage.micro_batches)
         return load(tasks, loading, self.model)
 
@@ -152,22 +155,29 @@ class Materials:
         return encode_pairs(self.pair_rows[split], self.tokenizer, self.model, self.codec)
 
     def _pair_data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
+        check_hosts(stage)
         pairs = self.pairs("train")
         if stage.preference.reference == "stored":
-            pairs = with_references(pairs, stored_references(directory / REFERENCES, self.model, params, pairs))
+            file = directory / REFERENCES
+            pairs = with_references(pairs, stored_references(file, self.model, params, pairs, layout=self.layout))
         tasks: dict[str, list[PairExample]] = mixture(pairs)
         others = [name for name in stage.data.get("mixture", stage.data.get("counts")) if name not in tasks]
         tasks |= {name: [replay(example) for example in found] for name, found in self.examples(others).items()}
         if "mixture" in stage.data:
             return self._packed(stage, tasks, as_it_is)
         counts = spoken_first(stage.data["counts"])
-        seq_len, windows = budget(tasks, counts, self.model)
+        seq_len, windows = self._budget(tasks, counts)
         loading = LoadingConfig(counts, seq_len, windows, stage.seed, None, stage.micro_batches)
         return load(tasks, loading, self.model, collate_pairs)
 
+    def _budget(self, tasks: Mapping[str, Sequence[Any]], counts: Mapping[str, int]) -> tuple[int, int]:
+        """Positions of a row and windows of a batch, of which a mesh needs a multiple of its shards."""
+        seq_len, windows = budget(tasks, counts, self.model)
+        return seq_len, divisible(windows, self.layout)
+
     def _packed(self, stage: StageConfig, tasks: Mapping[str, list[Any]], make: Callable[[Any, int], Any]) -> Data:
         sources = {name: Source(rows, make) for name, rows in tasks.items()}
-        return load_packed(sources, packed_config(stage), self.model, COLLATE[stage.loss])
+        return load_on(self.layout, sources, packed_config(stage), self.model, COLLATE[stage.loss])
 
 
 def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:
@@ -175,7 +185,9 @@ def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:
     return rows["text" if task in TEXT_SPLIT_TASKS else "train"]
 
 
-def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir: Path) -> Materials:
+def prepare(
+    data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir: Path, layout: Layout | None = None
+) -> Materials:
     """Builds, or finds built, the data set, the codec and the tokenizer, and fits the model to them.
 
     Args:
@@ -183,6 +195,7 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
       model: `preset` or `init_from`, and changes (`base_model`).
       workdir: gets the codec and the tokenizer.
       data_dir: holds data sets, each in a folder named after its world.
+      layout: mesh that batches go to.
 
     Raises:
       InputError: a world that cannot be, an unknown preset or model key, a model to start from that is not there or
@@ -201,7 +214,7 @@ def prepare(data: DataConfig, model: Mapping[str, Any], workdir: Path, data_dir:
         check_fits(config, tokenizer, codec, initial)
     else:
         config = fitted(config, tokenizer, codec.units)
-    return Materials(rows, codec, tokenizer, config, data.augment, pairs)
+    return Materials(rows, codec, tokenizer, config, data.augment, pairs, layout)
 
 
 def _codec(data: DataConfig, rows: Sequence[Row], pairs: Sequence[PairRow], folder: Path) -> Codec:

@@ -8,7 +8,7 @@ from typing import Final, NoReturn
 
 from absl import app, flags, logging
 
-from fac_jax.types import InputError
+from fac_jax.types import InputError, Terminated
 
 BAD_INPUT = 2
 INTERRUPTED = 130
@@ -20,7 +20,8 @@ def run(main: Callable[..., None], interrupted: str = GOES_ON) -> None:
 
     `interrupted` says what is left after Ctrl-C.
 
-    Exit codes: 0; 2 with one line on stderr for wrong flags, unknown config keys and `InputError`; 130 for Ctrl-C.
+    Exit codes: 0, also for a scheduler's SIGTERM once everything is saved; 2 with one line on stderr for wrong flags,
+    unknown config keys and `InputError`; 130 for Ctrl-C.
     """
     _run(lambda words: main(*_taken(main, words, "")), interrupted)
 
@@ -57,6 +58,8 @@ def _run(main: Callable[[Sequence[str]], None], interrupted: str) -> None:
             main(arguments[1:])
         except InputError as error:
             _refuse(str(error))
+        except Terminated:
+            print(f"terminated; {interrupted}", file=sys.stderr)
         except KeyboardInterrupt:
             print(f"interrupted; {interrupted}", file=sys.stderr)
             sys.exit(INTERRUPTED)

@@ -49,6 +49,8 @@ class Batch:
       speech_labels: int32 `[B, S, G]`. Speech labels on the grid, not shifted; IGNORE carries no loss.
       mel_windows: float32 `[W, 2n, 128]`. Log-mel windows of all audios of the batch, zero beyond `mel_lengths`.
       mel_lengths: int32 `[W]`. Valid mel frames of a window; 0 for a window that only fills the budget.
+      parts: rows and windows lie in so many equal parts, in order, and no row reads a window of another part. On a mesh
+        that cuts the rows into no more shards, no frame has to travel.
     """
 
     text_ids: Array
@@ -62,6 +64,7 @@ class Batch:
     speech_labels: Array
     mel_windows: Array
     mel_lengths: Array
+    parts: int = struct.field(pytree_node=False, default=1)
 
     @classmethod
     def padding(
@@ -128,22 +131,28 @@ class RouterStats:
       picks: `[E]`. How often each expert was picked (every token picks k).
       probs: `[E]`. Summed router probability.
       tokens: scalar. Number of (token, layer) pairs.
+      entropy: scalar. Summed entropy of the router's distribution, in nats.
     """
 
     picks: Array
     probs: Array
     tokens: Array
+    entropy: Array
 
 
 @struct.dataclass
 class KVCache:
-    """Keys and values of one attention layer: two `[B * K, S_max, H]` arrays (S_max = G * S_max in the head).
+    """Keys and values of one attention layer: two `[B, K, S_max, H]` arrays (S_max = G * S_max in the head).
 
     Sequences of one (sample, kv head) are whole and at the outside: a step of decoding multiplies them where they lie.
     """
 
     k: Array
     v: Array
+
+
+class Terminated(KeyboardInterrupt):
+    """A scheduler's SIGTERM; everything is saved."""
 
 
 class InputError(ValueError):

@@ -23,6 +23,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
 # Nearly all of the suite's time is compilation: the code generator need not optimise programs that run once.
 FAST_COMPILE = "--xla_backend_optimization_level=0"
 os.environ.setdefault("XLA_FLAGS", FAST_COMPILE)
+# Tests of meshes need devices; all others run on the first.
+os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=8"
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["XLA_FLAGS"] += " --xla_cpu_multi_thread_eigen=false"
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -61,11 +61,14 @@ def test_every_figure_is_there(monkeypatch):
     monkeypatch.setitem(PRESETS, "micro", lambda: MODEL)
     work = benchmark.Workload(2, 2, benchmark.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, answers=1)
     monkeypatch.setitem(benchmark.WORKLOADS, "micro", work)
-    figures = benchmark.benchmark(["micro"])
+    figures = benchmark.benchmark(["micro"], ["train", "grouping", "decode"])
     (trained,), (decoded,) = figures["train"].values(), figures["decode"].values()
     assert np.isfinite([*trained.values(), *decoded.values()]).all()
     assert trained["audio seconds/s"] == pytest.approx(trained["steps/s"] * 24 * 0.2)  # 24 groups of 200 ms
     assert trained["LLM positions/s"] == pytest.approx(trained["steps/s"] * 36)
+    (grouped,) = figures["grouping"].values()
+    assert trained["GFLOP/s"] > 0 and 0 < grouped["backbone FLOPs / k=1"] < grouped["FLOPs / k=1"] < 1
+    assert grouped["time / k=1"] > 0
     assert decoded["speech tokens/s"] == pytest.approx(decoded["LLM steps/s"] * 2 * 5)
     assert decoded["times real time"] == pytest.approx(decoded["LLM steps/s"] * 0.2)
     assert decoded["share of bound"] == pytest.approx(decoded["LLM steps/s"] / decoded["bound, LLM steps/s"])

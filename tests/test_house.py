@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("fac_jax", "data_pipelines", "experiments")
 MAX_LINES = 400
 
-GROUND = ("fac_jax.types", "fac_jax.axes", "fac_jax.files")
+GROUND = ("fac_jax.types", "fac_jax.axes", "fac_jax.files", "fac_jax.work")
 FLOOR_1 = ("fac_jax.audio", "fac_jax.text", "fac_jax.layers", "fac_jax.pages")
 FLOOR_2 = ("fac_jax.models", "fac_jax.codec")
 FLOOR_3 = ("fac_jax.losses", "fac_jax.parallel")
@@ -32,6 +32,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.types": (),
     "fac_jax.axes": (),
     "fac_jax.files": (),
+    "fac_jax.work": ("fac_jax.types",),
     "fac_jax.progress": (),
     "fac_jax.launch": ("fac_jax.types",),
     "fac_jax.values": ("fac_jax.types",),

@@ -9,7 +9,7 @@ import pytest
 
 from fac_jax.losses.cross_entropy import chunked_cross_entropy, token_cross_entropy
 from fac_jax.losses.ctc import ctc_losses
-from fac_jax.losses.router import load_balancing_loss
+from fac_jax.losses.router import load_balancing_loss, router_metrics
 from fac_jax.types import IGNORE, RouterStats
 
 
@@ -87,13 +87,20 @@ def test_bfloat16_states_get_float32_logits() -> None:
 
 
 def test_even_routing_costs_k_and_uneven_more() -> None:
-    even = RouterStats(picks=np.full(4, 10.0), probs=np.full(4, 5.0), tokens=np.float32(20))
+    even = RouterStats(np.full(4, 10.0), np.full(4, 5.0), np.float32(20), entropy=np.float32(10))
     np.testing.assert_allclose(load_balancing_loss(even), 2.0)
     picks, probs = np.array([20.0, 10, 10, 0]), np.array([10.0, 5, 4, 1])
-    uneven = load_balancing_loss(RouterStats(picks=picks, probs=probs, tokens=np.float32(20)))
+    uneven = load_balancing_loss(RouterStats(picks, probs, np.float32(20), np.float32(0)))
     np.testing.assert_allclose(uneven, 4 * np.sum(picks / 20 * probs / 20), rtol=1e-6)
     assert uneven > 2.0
-    assert load_balancing_loss(RouterStats(np.zeros(4), np.zeros(4), np.float32(0))) == 0
+    assert load_balancing_loss(RouterStats(np.zeros(4), np.zeros(4), np.float32(0), np.float32(0))) == 0
+
+
+def test_router_metrics_are_those_of_counting_by_hand() -> None:
+    stats = RouterStats(np.array([6.0, 2.0, 0.0, 0.0]), np.array([2.0, 1.0, 0.5, 0.5]), np.float32(4), np.float32(2))
+    found = router_metrics(stats)
+    assert found["router_load"] == 3.0 and found["router_idle"] == 0.5 and found["router_entropy"] == 0.5
+    assert found["router_loss"] == load_balancing_loss(stats)
 
 
 def paths_probability(log_probs: np.ndarray, target: tuple[int, ...], blank: int) -> float:

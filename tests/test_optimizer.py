@@ -1,5 +1,7 @@
 """Schedule, freezing, weight decay, clipping."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -105,3 +107,36 @@ def test_gradient_is_clipped_over_the_trainable_ones() -> None:
     np.testing.assert_allclose(optax.tree.norm(first_moment), 0.1 * (1 - CONFIG.b1), rtol=1e-5)
     _, metrics = run(("backbone_twin",), 1)
     np.testing.assert_allclose(metrics["grad_norm"], np.sqrt(8.0), rtol=1e-6)  # of two parameters, before clipping
+
+
+def floats(state: TrainState) -> set[str]:
+    return {str(leaf.dtype) for leaf in jax.tree.leaves(state.opt_state) if jnp.issubdtype(leaf.dtype, jnp.floating)}
+
+
+def test_moments_are_kept_in_their_own_dtype() -> None:
+    """Whatever that of the parameters; an update is the same but for the rounding of the moments."""
+    exact, _ = run(("",))
+    assert floats(exact) == {"float32"}
+    rounded, _ = run(("",), config=dataclasses.replace(CONFIG, moments="bfloat16"))
+    assert floats(rounded) == {"bfloat16"}
+    for a, b in zip(jax.tree.leaves(exact.params), jax.tree.leaves(rounded.params), strict=True):
+        assert b.dtype == jnp.float32 and not np.array_equal(a, b)
+        np.testing.assert_allclose(a, b, atol=5e-4)
+    optimizer = make_optimizer(CONFIG, optax.constant_schedule(1e-3))
+    half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params())
+    assert floats(init_state(half, optimizer, ("",))) == {"float32"}
+
+
+def test_adafactor_learns_with_less_memory() -> None:
+    wide = {"backbone": {"kernel": jnp.ones((256, 512)), "norm": {"scale": jnp.ones(256)}}}
+    config = dataclasses.replace(CONFIG, kind="adafactor", weight_decay=0.0)
+    schedule = make_schedule(config, 20)
+    optimizer = make_optimizer(config, schedule)
+    step = make_step(OBJECTIVE, optimizer, schedule, ("",))
+    state = init_state(wide, optimizer, ("",))
+    assert sum(leaf.size for leaf in jax.tree.leaves(state.opt_state)) < 0.02 * 256 * 512
+    losses = []
+    for _ in range(5):
+        state, metrics = step(state, jnp.zeros(()))
+        losses.append(float(metrics["loss"]))
+    assert all(later < sooner for sooner, later in zip(losses, losses[1:], strict=False))

@@ -28,14 +28,15 @@ def params() -> Params:
     return jax.jit(lambda: init_params(MODEL, jax.random.key(0)))()
 
 
-def pairs_of(seed: int) -> PreferenceBatch:
-    """Two pairs over the same windows; replies differ in their labels."""
-    chosen = make_batch(seed, rows=2)
+def pairs_of(seed: int, rows: int = 2) -> PreferenceBatch:
+    """Pairs over the same windows; replies differ in their labels."""
+    chosen = make_batch(seed, rows=rows)
     labels = np.where(chosen.labels == IGNORE, IGNORE, (chosen.labels + 7) % MODEL.vocab_size)
     rejected = chosen.replace(labels=labels)
     both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), chosen, rejected)
     batch = both.replace(mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
-    return PreferenceBatch(batch, np.array([[0], [3]], np.int32), np.zeros((4, 1, 2), np.float32))
+    tasks = np.resize(np.array([[0], [3]], np.int32), (rows, 1))
+    return PreferenceBatch(batch, tasks, np.zeros((2 * rows, 1, 2), np.float32))
 
 
 class PairData(ToyData):

@@ -1,5 +1,6 @@
 """The loop: learning, resuming, being killed, and stopping at a loss that is not finite."""
 
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 import toy_training
 from filelock import FileLock
+from rich.console import Console
 from toy_training import MODEL, ROWS, ToyData, make_batch, recipe, stage, warmup
 
 from experiments import launch
@@ -24,12 +26,15 @@ from fac_jax.checkpoint.export import load_params
 from fac_jax.losses.cross_entropy import token_cross_entropy
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interrupt import SIGNALS, deferred_interrupts
 from fac_jax.training.labels import next_labels
-from fac_jax.training.metrics import MetricLog, read_curve
+from fac_jax.training.metrics import RATES, MetricLog, read_curve
 from fac_jax.training.objectives import encoder_ctc_loss, sft_loss
+from fac_jax.training.progress import Rates, StageProgress
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import IGNORE, InputError, Params
+from fac_jax.work import needed_work
 
 
 def run(workdir: Path, what: Recipe | None = None, **data: Any) -> Path:
@@ -67,13 +72,16 @@ def curves(workdir: Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in sorted(workdir.glob("*/metrics.jsonl"))}
 
 
-def test_loss_falls_in_every_stage(uninterrupted: Path) -> None:
+def test_loss_falls_in_every_stage(uninterrupted: Path, params: Params) -> None:
     ears, joint = (read_curve(uninterrupted / name) for name in ("warmup", "joint"))
     assert [line["step"] for line in ears] == list(range(1, 10))
     assert [line["step"] for line in joint] == list(range(1, 21))
     assert np.mean([line["loss"] for line in ears[-2:]]) < 0.97 * ears[0]["loss"]
     for name in ("text_loss", "speech_loss"):
         assert joint[-1][name] < 0.9 * joint[0][name]
+    paths = trainable_paths(params, ("",))
+    assert joint[0]["flops"] == Meter(MODEL, stage(), paths).flops(needed_work(make_batch(0)))
+    assert ears[0]["flops"] < joint[0]["flops"]  # the encoder alone
     assert joint[-1]["loss"] == pytest.approx(joint[-1]["text_loss"] + joint[-1]["speech_loss"], rel=1e-6)
 
 
@@ -156,8 +164,8 @@ def test_a_terminated_program_saves_and_says_how_to_go_on(tmp_path: Path, uninte
     wait_for(tmp_path / "joint" / "checkpoints" / "7", process)
     process.send_signal(signal.SIGTERM)
     told = process.communicate()[1]
-    assert told == "interrupted; the same command goes on from the last checkpoint\n"
-    assert process.returncode == launch.INTERRUPTED
+    assert told == "terminated; the same command goes on from the last checkpoint\n"
+    assert process.returncode == 0
     run(tmp_path)
     assert curves(tmp_path) == curves(uninterrupted)
 
@@ -306,3 +314,32 @@ def test_the_log_forgets_what_comes_after_its_step(tmp_path: Path) -> None:
     assert (tmp_path / "metrics.jsonl").read_text() == "".join(
         json.dumps({"step": step, "loss": float(step)}) + "\n" for step in (1, 2, 3)
     )
+    assert [line["step"] for line in read_curve(tmp_path, RATES)] == [1, 2, 3]
+
+
+def test_rates_are_what_was_handled_in_the_time_between_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 12.0, 14.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    rates, known = Rates(), {"audio_seconds": 3.0, "tokens": 8.0, "flops": 4e12}
+    assert rates.add(known) == {}
+    assert rates.add({name: 2 * value for name, value in known.items()})["tokens_per_second"] == 8.0
+    shown = rates.add({name: 0.0 for name in known})
+    assert shown == {
+        "steps_per_second": 0.5,
+        "audio_seconds_per_second": 1.5,
+        "tokens_per_second": 4.0,
+        "flops_per_second": 2e12,
+    }
+
+
+def test_mfu_is_the_share_of_what_the_devices_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 1.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    rates = Rates(peak=8e12)
+    rates.add({"audio_seconds": 1.0, "flops": 1e12})
+    recent = rates.add({"audio_seconds": 1.0, "flops": 2e12})
+    assert recent["mfu"] == 0.25
+    out = io.StringIO()
+    with StageProgress("joint", 0, 1, Console(file=out)) as progress:
+        progress.update(1, 2.0, recent)
+    assert out.getvalue().startswith("joint  1/1  loss 2.0000  1.00 steps/s  1.0 s audio/s  2 TFLOP/s  MFU 25.0%")

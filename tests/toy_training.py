@@ -19,6 +19,7 @@ from fac_jax.text.special_ids import SpecialIds
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, Kind
+from fac_jax.work import Work, needed_work
 
 SPECIAL = SpecialIds(
     pad=0, eos=1, audio=2, audio_bos=3, audio_eos=4, sil=5, speech_bos=16, speech_eos=17, speech_pad=19
@@ -82,6 +83,7 @@ class ToyLoaded:
     row_ids: list[str]
     audio_seconds: float
     tokens: int
+    work: Work
 
 
 class ToyData:
@@ -96,7 +98,9 @@ class ToyData:
         if number == self._poisoned:
             batch.mel_windows[0, 0, 0] = np.nan
         time.sleep(self._pause)
-        return ToyLoaded(batch, [f"toy/{number}/{row}" for row in range(ROWS)], 1.5, int(batch.segment_ids.sum()))
+        return ToyLoaded(
+            batch, [f"toy/{number}/{row}" for row in range(ROWS)], 1.5, int(batch.segment_ids.sum()), needed_work(batch)
+        )
 
     def get_state(self) -> dict[str, Any]:
         return {"next": self._next}

@@ -7,6 +7,7 @@ from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
 from experiments.configs.quickstart import stage, text
+from experiments.layout import anywhere
 
 
 def get_config() -> ConfigDict:
@@ -16,6 +17,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": seed,
+            **anywhere(),
             "recipe": ("finetune",),
             "model": {"init_from": placeholder(str), "dtype": "float32", "param_dtype": "float32"},
             "data": {

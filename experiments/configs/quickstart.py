@@ -11,6 +11,8 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
+from experiments.layout import anywhere
+
 TEXT = ("text_qa", "text_statements", "text_facts")
 
 
@@ -38,6 +40,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": seed,
+            **anywhere(),
             "recipe": ("text", "ears", "listen", "speak"),
             "model": {"preset": "tiny", "dtype": "float32"},
             "data": {

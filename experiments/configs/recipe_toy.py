@@ -16,6 +16,7 @@ from ml_collections.config_dict import placeholder
 
 from experiments.configs import quickstart
 from experiments.configs.quickstart import text
+from experiments.layout import anywhere
 
 # The speech that the LLM says comes back to it through `speech_embedder/embed` and `discrete`. They start with stage 1:
 # a stage 1 that finds them trained reads the next word from the speech of sums it has heard, and fails on others
@@ -46,6 +47,7 @@ def get_config() -> ConfigDict:
     return ConfigDict(
         {
             "seed": seed,
+            **anywhere(),
             "recipe": ("text_pretraining", "pre_alignment", "stage1", "merge", "stage2", "control", "dpo"),
             "model": {"preset": "tiny", "dtype": "float32"},
             "data": {

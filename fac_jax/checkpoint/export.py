@@ -41,14 +41,17 @@ def export_model(
       assets: files and folders to copy in, by the name they get.
     """
     beside = directory.absolute().with_name(directory.name + ".unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    first = jax.process_index() == 0  # of several hosts the first writes all but its share of the parameters
+    if first:
+        shutil.rmtree(beside, ignore_errors=True)
+        beside.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(beside / "params", params)
-    write_json(beside / "config.json", model_config.to_dict(config))
-    write_json(beside / "origin.json", origin)
-    copy_assets(assets, beside)
-    os.replace(beside, directory)
+    if first:
+        write_json(beside / "config.json", model_config.to_dict(config))
+        write_json(beside / "origin.json", origin)
+        copy_assets(assets, beside)
+        os.replace(beside, directory)
 
 
 def resolve(path: Path) -> Path:
@@ -80,11 +83,12 @@ def resolve(path: Path) -> Path:
 
 
 def load_params(path: Path, expected: Params | None = None) -> tuple[Params, ModelConfig]:
-    """Parameters, on the default device, and configuration of what `path` names (see `resolve`).
+    """Parameters and configuration of what `path` names (see `resolve`).
 
     Args:
       path: model, stage, checkpoint or workdir.
-      expected: tree of the parameters a model wants (abstract or real), to be held against those found.
+      expected: tree of the parameters a model wants (abstract or real), to be held against those found. Those that have
+        a sharding are read into it, all others go to the default device.
 
     Raises:
       InputError: nothing is there, a file is damaged, or there are parameters of other names or shapes than
@@ -97,8 +101,10 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
         holds = stored(folder)
     if expected is not None:
         check_shapes(holds, expected, found)
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    target = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), holds)
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    lies = jax.tree.map(lambda leaf: getattr(leaf, "sharding", None) or device, expected)
+    lies = jax.tree.map(lambda _: device, holds) if expected is None else lies
+    target = jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), holds, lies)
     with _readable(folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         params = checkpointer.restore(folder.absolute(), args=ocp.args.StandardRestore(target))
     return params, config

@@ -9,9 +9,12 @@ import numpy as np
 
 from data_pipelines.collate import collate
 from data_pipelines.grid import Example, windows_of
+from fac_jax import axes
 from fac_jax.generation.decode import Decoding, generate
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.batches import place_batch
+from fac_jax.parallel.mesh import Layout
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import Params
 
@@ -42,6 +45,7 @@ def answers(
     rows: int,
     seed: int = 0,
     bucket: int = 16,
+    layout: Layout | None = None,
 ) -> Iterable[Answer]:
     """Answers prompts in their order; one compilation for all of them.
 
@@ -54,16 +58,23 @@ def answers(
       rows: prompts answered together.
       seed: of the draws; every prompt has its own.
       bucket: LLM positions to a multiple of which prompts are padded.
+      layout: mesh that the parameters lie on; it cuts `rows` evenly.
+
+    Raises:
+      InputError: it does not.
     """
     c = model.config
     length = -(-max(map(len, prompts)) // bucket) * bucket
     windows = rows * max(sum(windows_of(mel, c.audio.n_window) for mel in prompt.mels) for prompt in prompts)
+    shards = 1 if layout is None else layout.shards(axes.BATCH)
+    windows = -(-windows // shards) * shards
     keys = jax.random.split(jax.random.key(seed), len(prompts) + rows)
     for start in range(0, len(prompts), rows):
         chosen = prompts[start : start + rows]
         batch = collate([*chosen, *[chosen[0]] * (rows - len(chosen))], rows, length, windows, c)
+        placed = batch if layout is None else place_batch(batch, layout)
         limit = jnp.int32(decoding.max_steps)
-        reply = jax.device_get(generate(model, params, batch, keys[start : start + rows], limit, decoding))
+        reply = jax.device_get(generate(model, params, placed, keys[start : start + rows], limit, decoding, layout))
         for row, prompt in enumerate(chosen):
             ids = reply.text_ids[row, : reply.text_count[row]]
             spoken = np.zeros(0, np.int32)

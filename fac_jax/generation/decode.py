@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from fac_jax import axes
 from fac_jax.generation.prefill import prefill_backbone, prefill_head
 from fac_jax.generation.sampling import GREEDY, Sampling, mark, pick
 from fac_jax.generation.state import Reply, SpeechState, State
@@ -16,8 +17,9 @@ from fac_jax.layers.linear import by_rows
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.parallel.attention import decoding_attend
-from fac_jax.types import Batch, Params
+from fac_jax.parallel.kernels import decoding_kernels
+from fac_jax.parallel.mesh import Layout
+from fac_jax.types import Batch, InputError, Params
 
 
 @struct.dataclass
@@ -41,9 +43,15 @@ class Decoding:
     feedback: Literal["both", "speech"] = struct.field(pytree_node=False, default="both")
 
 
-@partial(jax.jit, static_argnames="model")
+@partial(jax.jit, static_argnames=("model", "layout"))
 def generate(
-    model: FunAudioChat, params: Params, prompt: Batch, keys: jax.Array, limit: jax.Array, decoding: Decoding
+    model: FunAudioChat,
+    params: Params,
+    prompt: Batch,
+    keys: jax.Array,
+    limit: jax.Array,
+    decoding: Decoding,
+    layout: Layout | None = None,
 ) -> Reply:
     """Answers a batch of prompts.
 
@@ -54,8 +62,10 @@ def generate(
       keys: PRNG keys `[B]`.
       limit: int32 scalar, text ids an answer may have, at most `decoding.max_steps`.
       decoding: how to answer.
+      layout: mesh that the parameters and the prompts lie on; None for one device.
     """
-    return model.apply({"params": params}, prompt, keys, limit, decoding, method=_generate)
+    apply = partial(model.apply, method=_generate)
+    return (apply if layout is None else layout.inside(apply))({"params": params}, prompt, keys, limit, decoding)
 
 
 def _generate(model: FunAudioChat, prompt: Batch, keys: jax.Array, limit: jax.Array, decoding: Decoding) -> Reply:
@@ -226,8 +236,14 @@ def _fold(keys: jax.Array, data: jax.Array | int) -> jax.Array:
     return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
 
 
-def prepare(config: ModelConfig, params: Params) -> tuple[FunAudioChat, Params]:
-    """A trained model as `generate` wants it: layers side by side, kernels by rows, attention for this backend."""
+def prepare(config: ModelConfig, params: Params, layout: Layout | None = None) -> tuple[FunAudioChat, Params]:
+    """A trained model as `generate` wants it: layers side by side, kernels by rows, attention for its devices.
+
+    Raises:
+      InputError: the mesh cuts rows into positions, of which a step has one.
+    """
+    if layout is not None and layout.shards(axes.LENGTH) > 1:
+        raise InputError("generation has no use for the mesh axis context: a step has one position; give it size 1")
     backbone, head = params["backbone"], params["refined_head"]
     stepped = {
         "backbone": {**backbone, "decoder": unstack_layers(backbone["decoder"], config.text)},
@@ -235,4 +251,4 @@ def prepare(config: ModelConfig, params: Params) -> tuple[FunAudioChat, Params]:
         "speech_embedder": params["speech_embedder"],
     }
     params = {**params, **by_rows(stepped)}
-    return FunAudioChat(dataclasses.replace(config, scan_layers=False, remat="none"), decoding_attend()), params
+    return FunAudioChat(dataclasses.replace(config, scan_layers=False, remat="none"), decoding_kernels(layout)), params

@@ -69,8 +69,9 @@ def update_cache(cache: KVCache, k: jax.Array, v: jax.Array, slot: jax.Array | i
     """Writes k, v `[B, T, K, H]` at cache slots `slot .. slot + T`."""
 
     def write(old: jax.Array, new: jax.Array) -> jax.Array:
-        new = rearrange(new, "b t k h -> (b k) t h").astype(old.dtype)
-        return jax.lax.dynamic_update_slice(old, new, (0, slot, 0))
+        new = rearrange(new, "b t k h -> b k t h").astype(old.dtype)
+        written = jax.lax.dynamic_update_slice(old, new, (0, 0, slot, 0))
+        return nn.with_logical_constraint(written, (axes.BATCH, axes.KV_HEADS, None, None))
 
     return KVCache(k=write(cache.k, k), v=write(cache.v, v))
 
@@ -110,7 +111,7 @@ class DecoderAttention(nn.Module):
         v = project("v", self.num_kv_heads, axes.KV_HEADS)
         if cache is not None:
             cache = update_cache(cache, k, v, slot)
-            k, v = (rearrange(a, "(b k) s h -> b s k h", b=x.shape[0]) for a in (cache.k, cache.v))
+            k, v = (rearrange(a, "b k s h -> b s k h") for a in (cache.k, cache.v))
         out = rearrange(self.attend(q, k, v, visibility), "b t n h -> b t (n h)")
         return Linear(x.shape[-1], (axes.HEADS, axes.EMBED), name="o", **kinds)(out), cache
 
@@ -129,9 +130,9 @@ class EncoderAttention(nn.Module):
         width = x.shape[-1]
 
         def project(name: str, use_bias: bool) -> jax.Array:
-            linear = Linear(width, (axes.EMBED, axes.HEADS), use_bias, self.dtype, self.param_dtype, name=name)
+            linear = Linear(width, (axes.EMBED, axes.AUDIO_HEADS), use_bias, self.dtype, self.param_dtype, name=name)
             return rearrange(linear(x), "b t (n h) -> b t n h", n=self.num_heads)
 
         out = self.attend(project("q", True), project("k", False), project("v", True), visibility)
         out = rearrange(out, "b t n h -> b t (n h)")
-        return Linear(width, (axes.HEADS, axes.EMBED), True, self.dtype, self.param_dtype, name="o")(out)
+        return Linear(width, (axes.AUDIO_HEADS, axes.EMBED), True, self.dtype, self.param_dtype, name="o")(out)

@@ -67,23 +67,26 @@ def token_losses(logits: Array, labels: Array) -> TokenLosses:
     return TokenLosses(loss=jnp.where(keep, loss, 0.0), kept=keep, correct=keep & right)
 
 
-def chunked_token_losses(hidden: Array, unembedding: Array, labels: Array, chunk: int) -> TokenLosses:
+def chunked_token_losses(
+    hidden: Array, unembedding: Array, labels: Array, chunk: int, dtype: str = "float32"
+) -> TokenLosses:
     """Cross-entropy of `hidden @ unembedding.T` at every position, `chunk` positions at a time.
 
-    Logits are made in float32 for one chunk only, in the forward and (made again) in the backward pass, so memory is
-    `[.., chunk, V]`. Leading axes stay whole: a sharded batch axis stays sharded.
+    Logits are made for one chunk only, in the forward and (made again) in the backward pass, so memory is
+    `[.., chunk, V]`; softmax and losses are float32. Leading axes stay whole: a sharded batch axis stays sharded.
 
     Args:
       hidden: `[.., S, D]`.
       unembedding: `[V, D]`, read in the dtype of `hidden`.
       labels: int32 `[.., S]`; IGNORE carries no loss.
       chunk: positions of the S axis that are handled at once.
+      dtype: of the logits.
     """
     table = jnp.asarray(unembedding).astype(hidden.dtype)
 
     def losses(part: tuple[jax.Array, jax.Array]) -> TokenLosses:
         h, y = part
-        return token_losses(jnp.einsum("...d,vd->...v", h, table, preferred_element_type=jnp.float32), y)
+        return token_losses(jnp.einsum("...d,vd->...v", h, table, preferred_element_type=dtype), y)
 
     size = labels.shape[-1]
     if size <= chunk:
@@ -103,6 +106,8 @@ def token_cross_entropy(logits: Array, labels: Array) -> TokenSums:
     return token_losses(logits, labels).sums()
 
 
-def chunked_cross_entropy(hidden: Array, unembedding: Array, labels: Array, chunk: int) -> TokenSums:
+def chunked_cross_entropy(
+    hidden: Array, unembedding: Array, labels: Array, chunk: int, dtype: str = "float32"
+) -> TokenSums:
     """Sums of `chunked_token_losses`."""
-    return chunked_token_losses(hidden, unembedding, labels, chunk).sums()
+    return chunked_token_losses(hidden, unembedding, labels, chunk, dtype).sums()

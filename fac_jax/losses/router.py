@@ -1,4 +1,4 @@
-"""Load balancing of mixture-of-experts routers."""
+"""Load balancing of mixture-of-experts routers, and what is watched of them."""
 
 import jax
 import jax.numpy as jnp
@@ -15,3 +15,21 @@ def load_balancing_loss(stats: RouterStats) -> jax.Array:
     tokens = jnp.maximum(stats.tokens, 1.0)
     experts = stats.picks.shape[-1]
     return experts * jnp.sum((stats.picks / tokens) * (stats.probs / tokens))
+
+
+def router_metrics(stats: RouterStats) -> dict[str, jax.Array]:
+    """Float32 scalars over the unmasked tokens of all MoE layers together; 0 when there is none.
+
+    `router_loss` is `load_balancing_loss`; `router_load` the picks of the busiest expert over those of even routing, 1
+    to E / k; `router_idle` the share of experts that nothing picked; `router_entropy` that of the router's distribution
+    of a token, 0 to log E nats.
+    """
+    tokens = jnp.maximum(stats.tokens, 1.0)
+    picks = jnp.asarray(stats.picks)
+    even = jnp.maximum(jnp.mean(picks), 1e-9)
+    return {
+        "router_loss": load_balancing_loss(stats),
+        "router_load": jnp.max(picks) / even,
+        "router_idle": jnp.mean(picks == 0, dtype=jnp.float32),
+        "router_entropy": jnp.asarray(stats.entropy) / tokens,
+    }

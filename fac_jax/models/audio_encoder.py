@@ -64,7 +64,8 @@ class EncoderLayer(nn.Module):
         normed = LayerNorm(param_dtype=self.param_dtype, name="attention_norm")(x)
         x = x + EncoderAttention(c.num_heads, self.attend, name="attention", **kinds)(normed, visibility)
         normed = LayerNorm(param_dtype=self.param_dtype, name="mlp_norm")(x)
-        return x + GeluMLP(c.mlp_width, name="mlp", **kinds)(normed), None
+        x = x + GeluMLP(c.mlp_width, name="mlp", **kinds)(normed)
+        return nn.with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED)), None
 
 
 class AudioEncoder(nn.Module):
@@ -96,6 +97,7 @@ class AudioEncoder(nn.Module):
         x = jnp.where(valid[..., None], jax.nn.gelu(x, approximate=False), 0)
         x = Convolution(c.width, 2, (axes.CONV, axes.EMBED, axes.MLP), name="conv2", **kinds)(x)
         x = jax.nn.gelu(x, approximate=False) + sinusoids(c.n_window, c.width).astype(self.dtype)
+        x = nn.with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED))
 
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])
         valid = frames < (mel_lengths[:, None] + 1) // 2
@@ -120,4 +122,5 @@ class AudioEncoder(nn.Module):
         # The released checkpoint carries two vectors that its forward pass never reads.
         init = nn.with_logical_partitioning(nn.initializers.normal(0.02), (None, axes.EMBED))
         self.param("bos_eos", init, (2, self.output_width), self.param_dtype)
-        return Linear(self.output_width, (axes.EMBED, axes.MLP), True, name="proj", **kinds)(x)
+        out = Linear(self.output_width, (axes.EMBED, axes.MLP), True, name="proj", **kinds)(x)
+        return nn.with_logical_constraint(out, (axes.WINDOWS, None, axes.EMBED))

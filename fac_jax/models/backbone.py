@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 
 from fac_jax import axes
-from fac_jax.layers.attention import Attend, Visibility, einsum_attend
+from fac_jax.layers.attention import Visibility
+from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.linear import Embedding
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.decoder import Decoder
@@ -15,7 +16,7 @@ class Backbone(nn.Module):
     """Runs at 5 Hz on audio. The text head is a table `unembed` `[V, D]`, or the embedding itself if tied."""
 
     config: ModelConfig
-    attend: Attend = einsum_attend
+    kernels: Kernels = Kernels()
 
     def setup(self) -> None:
         c = self.config
@@ -23,7 +24,7 @@ class Backbone(nn.Module):
         self.embed = Embedding(c.vocab_size, c.text.width, (axes.VOCAB, axes.EMBED), **kinds)
         if not c.tie_embeddings:
             self.unembed = Embedding(c.vocab_size, c.text.width, (axes.VOCAB, axes.EMBED), **kinds)
-        self.decoder = Decoder(c.text, self.attend, c.scan_layers, c.remat, **kinds)
+        self.decoder = Decoder(c.text, self.kernels, c.scan_layers, c.remat, **kinds)
 
     def __call__(
         self,
@@ -42,5 +43,6 @@ class Backbone(nn.Module):
 
 
 def text_unembedding(params: Params, config: ModelConfig) -> jax.Array:
-    """The text head `[V, D]` of a whole model's parameters."""
-    return params["backbone"]["embed" if config.tie_embeddings else "unembed"]["embedding"]
+    """The text head `[V, D]` of a whole model's parameters, its width whole: it is read chunk by chunk."""
+    table = params["backbone"]["embed" if config.tie_embeddings else "unembed"]["embedding"]
+    return nn.with_logical_constraint(table, (axes.VOCAB, None))

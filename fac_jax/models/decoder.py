@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from fac_jax import axes
-from fac_jax.layers.attention import Attend, DecoderAttention, Visibility, einsum_attend
+from fac_jax.layers.attention import DecoderAttention, Visibility
+from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.mlp import SwiGLU
 from fac_jax.layers.moe import MoE
 from fac_jax.layers.norm import RMSNorm
@@ -17,6 +18,7 @@ from fac_jax.layers.rope import Rope, rope
 from fac_jax.models.config import DecoderConfig, Remat
 from fac_jax.types import KVCache, RouterStats
 
+ACTIVATION = (axes.BATCH, axes.LENGTH, axes.EMBED)  # the residual stream `[B, T, D]`
 POLICIES: dict[Remat, Callable[..., Any]] = {
     "full": jax.checkpoint_policies.nothing_saveable,
     "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
@@ -37,7 +39,7 @@ class DecoderLayer(nn.Module):
 
     config: DecoderConfig
     sparse: bool
-    attend: Attend = einsum_attend
+    kernels: Kernels = Kernels()
     dtype: str = "float32"
     param_dtype: str = "float32"
 
@@ -49,17 +51,19 @@ class DecoderLayer(nn.Module):
         c, kinds = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="attention_norm")(x)
         attention = DecoderAttention(
-            c.num_heads, c.num_kv_heads, c.head_dim, c.norm_eps, self.attend, name="attention", **kinds
+            c.num_heads, c.num_kv_heads, c.head_dim, c.norm_eps, self.kernels.attend, name="attention", **kinds
         )
         attended, cache = attention(normed, context.table, context.visibility, cache, context.slot)
         x = x + attended
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="mlp_norm")(x)
         if not self.sparse:
-            return x + SwiGLU(c.mlp_width, name="mlp", **kinds)(normed), (cache, None)
+            x = x + SwiGLU(c.mlp_width, name="mlp", **kinds)(normed)
+            return nn.with_logical_constraint(x, ACTIVATION), (cache, None)
         moe = c.moe
-        experts = MoE(moe.num_experts, moe.top_k, moe.expert_width, moe.normalize_top_k, name="moe", **kinds)
+        shape = (moe.num_experts, moe.top_k, moe.expert_width, moe.normalize_top_k)
+        experts = MoE(*shape, self.kernels.experts, name="moe", **kinds)
         mixed, stats = experts(normed, context.visibility.q_segments > 0)
-        return x + mixed, (cache, stats)
+        return nn.with_logical_constraint(x + mixed, ACTIVATION), (cache, stats)
 
 
 class Decoder(nn.Module):
@@ -68,7 +72,7 @@ class Decoder(nn.Module):
     """
 
     config: DecoderConfig
-    attend: Attend = einsum_attend
+    kernels: Kernels = Kernels()
     scan_layers: bool = True
     remat: Remat = "none"
     dtype: str = "float32"
@@ -92,7 +96,7 @@ class Decoder(nn.Module):
         layer = DecoderLayer
         if self.remat != "none":
             layer = nn.remat(layer, policy=POLICIES[self.remat], prevent_cse=not self.scan_layers)
-        arguments = {"attend": self.attend, "dtype": self.dtype, "param_dtype": self.param_dtype}
+        arguments = {"kernels": self.kernels, "dtype": self.dtype, "param_dtype": self.param_dtype}
         stats: list[RouterStats] = []
         new_caches: list[KVCache] = []
         if self.scan_layers:
@@ -133,5 +137,5 @@ def unstack_layers(params: dict[str, Any], config: DecoderConfig) -> dict[str, A
 
 def empty_caches(config: DecoderConfig, batch: int, slots: int, dtype: str) -> tuple[KVCache, ...]:
     """Zero caches of `slots` positions, one a layer."""
-    shape = (batch * config.num_kv_heads, slots, config.head_dim)
+    shape = (batch, config.num_kv_heads, slots, config.head_dim)
     return tuple(KVCache(k=jnp.zeros(shape, dtype), v=jnp.zeros(shape, dtype)) for _ in range(config.depth))

@@ -7,11 +7,14 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 
-from fac_jax.layers.attention import Attend, einsum_attend, self_visibility
+from fac_jax import axes
+from fac_jax.layers.attention import self_visibility
+from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.linear import against_rows
 from fac_jax.models.audio_encoder import AudioEncoder
 from fac_jax.models.backbone import Backbone
 from fac_jax.models.config import ModelConfig
+from fac_jax.models.decoder import ACTIVATION
 from fac_jax.models.refined_head import RefinedHead
 from fac_jax.models.speech_embedder import SpeechEmbedder
 from fac_jax.types import IGNORE, NO_TEXT, Batch, Kind, ModelOutput, Params
@@ -20,17 +23,18 @@ Heads = Literal["joint", "text"]
 
 
 class FunAudioChat(nn.Module):
-    """The model. `attend` computes every attention; the einsum reference unless a device has a better one."""
+    """The model. `kernels` compute attention and experts: the references unless a device has better ones."""
 
     config: ModelConfig
-    attend: Attend = einsum_attend
+    kernels: Kernels = Kernels()
 
     def setup(self) -> None:
         c = self.config
-        self.encoder = AudioEncoder(c.audio, c.text.width, self.attend, c.remat, c.dtype, c.param_dtype)
+        attend = self.kernels.encoder_attend
+        self.encoder = AudioEncoder(c.audio, c.text.width, attend, c.remat, c.dtype, c.param_dtype)
         self.speech_embedder = SpeechEmbedder(c)
-        self.backbone = Backbone(c, self.attend)
-        self.refined_head = RefinedHead(c, self.attend)
+        self.backbone = Backbone(c, self.kernels)
+        self.refined_head = RefinedHead(c, self.kernels)
 
     def __call__(self, batch: Batch, heads: Heads = "joint", spoken_rows: int | None = None) -> ModelOutput:
         """Teacher-forced forward pass.
@@ -67,9 +71,9 @@ class FunAudioChat(nn.Module):
           batch: conversations.
           frames: of `audio_frames`.
         """
-        groups = self.speech_embedder(batch.speech_ids, batch.has_waveform, batch.frame_index, frames)
-        text = self.embed_text(batch.text_ids)
-        return self.fuse(text, groups, batch.kind), text
+        groups = self.speech_embedder(batch.speech_ids, batch.has_waveform, batch.frame_index, frames, batch.parts)
+        text = nn.with_logical_constraint(self.embed_text(batch.text_ids), ACTIVATION)
+        return nn.with_logical_constraint(self.fuse(text, groups, batch.kind), ACTIVATION), text
 
     def embed_text(self, text_ids: jax.Array) -> jax.Array:
         """int32 `[B, S] -> [B, S, D]`; zero where there is no text."""
@@ -103,8 +107,9 @@ class FunAudioChat(nn.Module):
 
 
 def speech_unembedding(params: Params) -> jax.Array:
-    """The speech head `[C, D]` of a whole model's parameters."""
-    return params["speech_embedder"]["embed"]["embedding"]
+    """The speech head `[C, D]` of a whole model's parameters, its width whole: it is read chunk by chunk."""
+    table = params["speech_embedder"]["embed"]["embedding"]
+    return nn.with_logical_constraint(table, (axes.CODEBOOK, None))
 
 
 def init_params(config: ModelConfig, rng: jax.Array) -> Params:

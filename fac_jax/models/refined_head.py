@@ -6,10 +6,11 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from fac_jax import axes
-from fac_jax.layers.attention import Attend, Visibility, einsum_attend, self_visibility
+from fac_jax.layers.attention import Visibility, self_visibility
+from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.linear import Linear
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.decoder import Decoder
+from fac_jax.models.decoder import ACTIVATION, Decoder
 from fac_jax.types import KVCache
 
 
@@ -17,14 +18,14 @@ class RefinedHead(nn.Module):
     """`condition` opens an LLM state into G pieces; `decode` runs the 25 Hz transformer on them."""
 
     config: ModelConfig
-    attend: Attend = einsum_attend
+    kernels: Kernels = Kernels()
 
     def setup(self) -> None:
         c, width = self.config, self.config.text.width
         kinds = {"dtype": c.dtype, "param_dtype": c.param_dtype}
         self.pre = Linear(c.group_size * width, (axes.EMBED, axes.GROUP), True, **kinds)
         self.input = Linear(c.head.width, (axes.EMBED, axes.MLP), **kinds)
-        self.decoder = Decoder(c.head, self.attend, c.scan_layers, c.remat, **kinds)
+        self.decoder = Decoder(c.head, self.kernels, c.scan_layers, c.remat, **kinds)
         self.output = Linear(width, (axes.MLP, axes.EMBED), **kinds)
 
     def condition(self, hidden: jax.Array, text: jax.Array) -> jax.Array:
@@ -41,8 +42,9 @@ class RefinedHead(nn.Module):
         slot: jax.Array | int = 0,
     ) -> tuple[jax.Array, tuple[KVCache, ...] | None]:
         """Fine inputs `[B, T, D]` (piece + embedding of the token before) -> states in LLM width, caches."""
-        states, caches, _ = self.decoder(self.input(x), positions, visibility, caches, slot)
-        return self.output(states), caches
+        x = nn.with_logical_constraint(self.input(x), ACTIVATION)
+        states, caches, _ = self.decoder(x, positions, visibility, caches, slot)
+        return nn.with_logical_constraint(self.output(states), ACTIVATION), caches
 
     def __call__(
         self, hidden: jax.Array, text: jax.Array, previous: jax.Array, segment_ids: jax.Array, positions: jax.Array

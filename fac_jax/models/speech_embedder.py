@@ -37,7 +37,7 @@ class SpeechEmbedder(nn.Module):
         return self.discrete(rearrange(rows, "b s g d -> b s (g d)"))
 
     def __call__(
-        self, ids: jax.Array, has_waveform: jax.Array, frame_index: jax.Array, frames: jax.Array | None
+        self, ids: jax.Array, has_waveform: jax.Array, frame_index: jax.Array, frames: jax.Array | None, parts: int = 1
     ) -> jax.Array:
         """Groups of `ids` `[B, S, G]`, with continuous features where there is a waveform.
 
@@ -46,13 +46,24 @@ class SpeechEmbedder(nn.Module):
           has_waveform: bool `[B, S]`.
           frame_index: int32 `[B, S, G]`, rows of `frames` or NO_FRAME (counts as zeros in the mean).
           frames: 25 Hz encoder output `[W * n // 2, D]`, or None when no audio of the batch has a waveform.
+          parts: of the batch (`Batch.parts`).
         """
         groups = self.group(ids)
         if frames is None:
             return groups
-        picked = jnp.take(frames, frame_index, axis=0, mode="clip")
+        picked = _pick(frames, frame_index, parts)
         picked = jnp.where((frame_index != NO_FRAME)[..., None], picked, 0)
         features = self.continuous(reduce(picked, "b s g d -> b s d", "mean"))
         if self.config.continuous_mode == "add":
             return groups + jnp.where(has_waveform[..., None], features, 0)
         return jnp.where(has_waveform[..., None], features, groups)
+
+
+def _pick(frames: jax.Array, index: jax.Array, parts: int) -> jax.Array:
+    """Rows `index` `[B, S, G]` of `frames` `[F, D]`, `[B, S, G, D]`; those of a part are picked from its own frames."""
+    if parts == 1:
+        return jnp.take(frames, index, axis=0, mode="clip")
+    own = rearrange(frames, "(p f) d -> p f d", p=parts)
+    local = rearrange(index, "(p b) s g -> p b s g", p=parts) - (jnp.arange(parts) * own.shape[1])[:, None, None, None]
+    picked = jax.vmap(lambda rows, at: jnp.take(rows, at, axis=0, mode="clip"))(own, local)
+    return rearrange(picked, "p b s g d -> (p b) s g d")

@@ -1,13 +1,17 @@
 """Attention by device: the same numbers as `einsum_attend`, in the form that a device runs fast."""
 
-from collections.abc import Mapping
-from typing import Final
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax.sharding import PartitionSpec
 
-from fac_jax.layers.attention import Attend, Visibility, einsum_attend, masked_softmax
+from fac_jax import axes
+from fac_jax.layers.attention import Attend, Visibility, masked_softmax
+from fac_jax.parallel.mesh import Layout
+from fac_jax.parallel.rules import spec_of
+from fac_jax.types import InputError
 
 
 def mapped_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
@@ -54,16 +58,66 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
 
 
-# What each backend uses; `einsum_attend` is the reference that all are tested against.
-TRAINING: Final[Mapping[str, Attend]] = {"cpu": mapped_attend, "gpu": einsum_attend, "tpu": einsum_attend}
-DECODING: Final[Mapping[str, Attend]] = {"cpu": stepwise_attend, "gpu": einsum_attend, "tpu": einsum_attend}
+def cudnn_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
+    """CuDNN's flash attention on a GPU; segments and causality go in as a mask.
+
+    Raises:
+      InputError: a dtype or a head dim that cuDNN does not take.
+    """
+    if q.dtype not in (jnp.bfloat16, jnp.float16):
+        raise InputError(f'cuDNN attention takes bfloat16, not {q.dtype}: set model.dtype, or take attention "einsum"')
+    if q.shape[-1] > 128 or q.shape[-1] % 8:
+        raise InputError(f"cuDNN attention takes head dims to 128 that 8 divides, not {q.shape[-1]}")
+    mask = visibility.mask()[:, None]
+    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
 
 
-def training_attend() -> Attend:
-    """Attention for training on the default backend."""
-    return TRAINING[jax.default_backend()]
+@dataclasses.dataclass(frozen=True)
+class ShardedAttend:
+    """Another attention under `shard_map`: rows, positions and heads of the queries stay on their devices.
 
+    Along the axis `context` every device gathers the keys and values of whole rows.
 
-def decoding_attend() -> Attend:
-    """Attention for generation on the default backend."""
-    return DECODING[jax.default_backend()]
+    Attributes:
+      layout: the mesh.
+      local: what every device computes.
+      names: logical names of the dimensions of q `[B, T, N, H]`, without the last.
+      kv_heads: logical name of the heads of k and v.
+    """
+
+    layout: Layout
+    local: Attend
+    names: tuple[str, str | None, str] = (axes.BATCH, axes.LENGTH, axes.HEADS)
+    kv_heads: str = axes.KV_HEADS
+
+    def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
+        """See `layers.attention.Attend`.
+
+        Raises:
+          InputError: the mesh does not divide rows, positions or heads.
+        """
+        rows, length, heads = self.names
+        called = {"q": (rows, length, heads, None), "k": (rows, length, self.kv_heads, None)}
+        specs = {what: spec_of(names, self.layout.rules) for what, names in called.items()}
+        for what, array in (("q", q), ("k", k)):
+            self.layout.sharding(called[what], array.shape, f"attention, {what}")
+        grid = PartitionSpec(*specs["q"][:2])
+        context = self.layout.axes(length) if length else ()
+
+        def local(q: jax.Array, k: jax.Array, v: jax.Array, seen: Visibility) -> jax.Array:
+            if context:
+                k, v = (jax.lax.all_gather(array, context, axis=1, tiled=True) for array in (k, v))
+                whole = {
+                    name: jax.lax.all_gather(getattr(seen, name), context, axis=1, tiled=True)
+                    for name in ("k_segments", "k_positions")
+                }
+                seen = dataclasses.replace(seen, **whole)
+            return self.local(q, k, v, seen)
+
+        return jax.shard_map(
+            local,
+            mesh=self.layout.mesh,
+            in_specs=(specs["q"], specs["k"], specs["k"], jax.tree.map(lambda _: grid, visibility)),
+            out_specs=specs["q"],
+            check_vma=False,
+        )(q, k, v, visibility)

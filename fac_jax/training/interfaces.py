@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from fac_jax.types import Batch, PreferenceBatch
+from fac_jax.work import Work
 
 
 class Loaded(Protocol):
@@ -27,6 +28,11 @@ class Loaded(Protocol):
     @property
     def tokens(self) -> int:
         """LLM positions in it that are not padding."""
+        ...
+
+    @property
+    def work(self) -> Work:
+        """What its contents need."""
         ...
 
 

@@ -5,13 +5,15 @@ import signal
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from fac_jax.types import Terminated
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextlib.contextmanager
-def deferred_interrupts() -> Iterator[Callable[[], bool]]:
-    """Gives a function that says whether an interrupt came; a second one acts at once. Main thread only."""
-    came = False
+def deferred_interrupts() -> Iterator[Callable[[], type[KeyboardInterrupt] | None]]:
+    """Gives a function that says which interrupt came, if any; a second one acts at once. Main thread only."""
+    came: type[KeyboardInterrupt] | None = None
     before = {number: signal.getsignal(number) for number in SIGNALS}
 
     def restore() -> None:
@@ -20,7 +22,7 @@ def deferred_interrupts() -> Iterator[Callable[[], bool]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal came
-        came = True
+        came = Terminated if number == signal.SIGTERM else KeyboardInterrupt
         restore()
 
     for number in SIGNALS:

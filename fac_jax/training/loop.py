@@ -2,11 +2,15 @@
 
 import contextlib
 import dataclasses
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from fac_jax.parallel import hosts
+from fac_jax.training.flops import Meter
 from fac_jax.training.interfaces import Data, Loaded, Store
 from fac_jax.training.interrupt import deferred_interrupts
 from fac_jax.training.metrics import MetricLog
@@ -14,7 +18,7 @@ from fac_jax.training.progress import Rates, StageProgress
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
 from fac_jax.training.step import Metrics, Step
-from fac_jax.types import InputError
+from fac_jax.types import InputError, Terminated
 
 
 class NonFiniteError(InputError):
@@ -37,7 +41,8 @@ def restore(state: TrainState, data: Data, store: Store) -> TrainState:
         return state
     params, opt_state, data_state = store.restore(step, state.params, state.opt_state)
     data.set_state(data_state)
-    return dataclasses.replace(state, step=jnp.asarray(step, jnp.int32), params=params, opt_state=opt_state)
+    made = jax.device_put(np.int32(step), jnp.asarray(state.step).sharding)
+    return dataclasses.replace(state, step=made, params=params, opt_state=opt_state)
 
 
 def bound(state: TrainState) -> TrainState:
@@ -45,12 +50,15 @@ def bound(state: TrainState) -> TrainState:
     return jax.tree.map(lambda leaf: jax.device_put(leaf, leaf.sharding), state)
 
 
-def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: Store, directory: Path) -> TrainState:
+def train(
+    stage: StageConfig, step: Step, state: TrainState, data: Data, store: Store, directory: Path, meter: Meter
+) -> TrainState:
     """Runs a stage to its end, from its newest checkpoint if there is one.
 
     A step's metrics are read while the next one runs, so the device never waits for the host. Before a checkpoint is
     written they have been read, so a checkpoint never holds a step that was not finite. Ctrl-C and SIGTERM let the
-    running step finish, save, and raise KeyboardInterrupt.
+    running step finish, save, and raise KeyboardInterrupt or Terminated. With several hosts, a SIGTERM to one of them
+    stops all after the same step, and Ctrl-C acts at once.
 
     Args:
       stage: what to run.
@@ -59,17 +67,19 @@ def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: 
       data: batches from their beginning.
       store: checkpoints of this stage.
       directory: of the stage, for its curves.
+      meter: counts FLOPs.
 
     Raises:
+      KeyboardInterrupt: see above.
       NonFiniteError: loss or gradient of a step is not finite; names the step, its rows and the last good checkpoint.
     """
     state = bound(restore(state, data, store))
     start = int(state.step)
-    rates = Rates()
+    rates = Rates(meter.peak)
 
     with (
         contextlib.closing(MetricLog(directory, start)) as log,
-        deferred_interrupts() as interrupted,
+        _stops() as stops,
         StageProgress(stage.name, start, stage.steps) as progress,
     ):
 
@@ -80,8 +90,13 @@ def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: 
             loaded = pending.loaded
             if not metrics.pop("finite"):
                 raise NonFiniteError(_non_finite(stage, pending, metrics, store))
-            metrics |= {"audio_seconds": float(loaded.audio_seconds), "tokens": float(loaded.tokens)}
-            recent = rates.add(loaded.audio_seconds)
+            amounts = {
+                "audio_seconds": float(loaded.audio_seconds),
+                "tokens": float(loaded.tokens),
+                "flops": meter.flops(loaded.work),
+            }
+            metrics |= amounts
+            recent = rates.add(amounts)
             log.write(pending.step, metrics, recent)
             progress.update(pending.step, metrics["loss"], recent)
 
@@ -91,13 +106,24 @@ def train(stage: StageConfig, step: Step, state: TrainState, data: Data, store: 
             state, metrics = step(state, loaded.batch)
             settle(pending)
             pending = _Pending(number, loaded, metrics)
-            if number % stage.checkpoint_every == 0 or number == stage.steps or interrupted():
+            stop = stops(number)
+            if number % stage.checkpoint_every == 0 or number == stage.steps or stop:
                 settle(pending)
                 pending = None
                 store.save(number, state.params, state.opt_state, data.get_state())
-            if interrupted():
-                raise KeyboardInterrupt
+            if stop:
+                raise stop
     return state
+
+
+@contextlib.contextmanager
+def _stops() -> Iterator[Callable[[int], type[KeyboardInterrupt] | None]]:
+    """Gives a function that says, after a step, what the loop is to end with, if it is to end."""
+    if hosts.several():  # jax's own service has taken SIGTERM there
+        yield lambda step: Terminated if hosts.told_to_stop(step) else None
+        return
+    with deferred_interrupts() as interrupted:
+        yield lambda step: interrupted()
 
 
 def _non_finite(stage: StageConfig, pending: _Pending, metrics: dict[str, float], store: Store) -> str:

@@ -1,46 +1,60 @@
-"""Curves of a stage: a JSONL of every step's metrics, and TensorBoard."""
+"""Curves of a stage: JSONL of every step's metrics and rates, and TensorBoard."""
 
 import json
 from pathlib import Path
+from typing import TextIO
 
 from tensorboardX import SummaryWriter
 
 from fac_jax.files import write_text
+from fac_jax.parallel.hosts import is_first
 
 JSONL = "metrics.jsonl"
+RATES = "rates.jsonl"
 
 
-def read_curve(directory: Path) -> list[dict[str, float]]:
+def read_curve(directory: Path, file: str = JSONL) -> list[dict[str, float]]:
     """All lines of a stage's metrics, in order of steps; a line that was cut off by a crash is left out."""
-    path = directory / JSONL
+    path = directory / file
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
 
 class MetricLog:
-    """Writes `metrics.jsonl` and `tensorboard/` under a stage's directory.
+    """Writes `metrics.jsonl`, `rates.jsonl` and `tensorboard/` under a stage's directory.
 
-    The JSONL holds what training computed and no clock, so that two runs of the same thing give the same bytes; rates
-    go to TensorBoard only. Opened at a step, the log first forgets all lines after it, so that a resumed curve has no
-    line twice.
+    The metrics hold what training computed and no clock, so that two runs of the same thing give the same bytes; rates
+    have a file of their own. Opened at a step, the log first forgets all lines after it, so that a resumed curve has no
+    line twice. Of several hosts the first writes, for all.
     """
 
     def __init__(self, directory: Path, step: int) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        kept = [line for line in read_curve(directory) if line["step"] <= step]
-        path = directory / JSONL
-        write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
-        self._file = path.open("a")
+        self._writes = is_first()
+        if not self._writes:
+            return
+        self._metrics, self._rates = (_reopened(directory, file, step) for file in (JSONL, RATES))
         self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
 
     def write(self, step: int, metrics: dict[str, float], rates: dict[str, float]) -> None:
-        """One line for a step; `rates` (per second) are shown in TensorBoard alone."""
-        self._file.write(json.dumps({"step": step, **metrics}) + "\n")
-        self._file.flush()
+        """One line for a step in each file; none of rates while there are none."""
+        if not self._writes:
+            return
+        for file, values in ((self._metrics, metrics), (self._rates, rates)):
+            if values:
+                file.write(json.dumps({"step": step, **values}) + "\n")
+                file.flush()
         for name, value in (metrics | rates).items():
             self._board.add_scalar(name, value, step)
 
     def close(self) -> None:
-        """Flushes both."""
-        self._file.close()
-        self._board.close()
+        """Flushes all."""
+        if not self._writes:
+            return
+        for file in (self._metrics, self._rates, self._board):
+            file.close()
+
+
+def _reopened(directory: Path, file: str, step: int) -> TextIO:
+    kept = [line for line in read_curve(directory, file) if line["step"] <= step]
+    write_text(directory / file, "".join(json.dumps(line) + "\n" for line in kept))
+    return (directory / file).open("a")

@@ -8,9 +8,10 @@ from einops import rearrange
 
 from fac_jax.losses.cross_entropy import chunked_cross_entropy
 from fac_jax.losses.ctc import ctc_losses
-from fac_jax.losses.router import load_balancing_loss
+from fac_jax.losses.router import router_metrics
 from fac_jax.models.backbone import text_unembedding
 from fac_jax.models.fun_audio_chat import FunAudioChat, speech_unembedding
+from fac_jax.parallel.mesh import Layout
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.training.labels import next_labels
 from fac_jax.training.preference import pair_counts, preference_objective
@@ -43,6 +44,7 @@ def sft_loss(
     spoken_rows: int | None = None,
     ctc_weight: float = 0.0,
     counts: Counts | None = None,
+    logits_dtype: str = "float32",
 ) -> tuple[jax.Array, Metrics]:
     """Cross-entropy of both streams, the router's loss (model.md section 7) and, where asked for, the encoder's CTC.
 
@@ -52,13 +54,14 @@ def sft_loss(
 
     Args:
       counts: `sft_counts` of all micro-batches together, for this one's share of the whole loss; of `batch` if None.
+      logits_dtype: in which logits are held.
     """
     counts = sft_counts(batch, model.config.special, spoken_rows) if counts is None else counts
     per = {name: 1.0 / jnp.maximum(count, 1.0) for name, count in counts.items()}
     heads = "joint" if speech_weight else "text"
     out = cast(ModelOutput, model.apply({"params": params}, batch, heads=heads, spoken_rows=spoken_rows))
     labels = next_labels(batch.labels, batch.segment_ids)
-    text = chunked_cross_entropy(out.hidden, text_unembedding(params, model.config), labels, chunk)
+    text = chunked_cross_entropy(out.hidden, text_unembedding(params, model.config), labels, chunk, logits_dtype)
     metrics = {
         "text_loss": text.loss * per["text"],
         "text_accuracy": text.correct * per["text"],
@@ -69,7 +72,8 @@ def sft_loss(
         hidden = rearrange(out.speech_hidden, "b s g d -> b (s g) d")
         labels = next_labels(batch.speech_labels, batch.segment_ids)[:spoken_rows]
         labels = rearrange(labels, "b s g -> b (s g)")
-        speech = chunked_cross_entropy(hidden, speech_unembedding(params), labels, chunk * model.config.group_size)
+        fine = chunk * model.config.group_size
+        speech = chunked_cross_entropy(hidden, speech_unembedding(params), labels, fine, logits_dtype)
         metrics |= {
             "speech_loss": speech.loss * per["speech"],
             "speech_accuracy": speech.correct * per["speech"],
@@ -77,9 +81,10 @@ def sft_loss(
         }
         loss += speech_weight * metrics["speech_loss"]
     moe = model.config.text.moe
-    if moe is not None and moe.aux_loss_coef and out.router is not None:
-        metrics["router_loss"] = load_balancing_loss(out.router) * per["batches"]
-        loss += moe.aux_loss_coef * metrics["router_loss"]
+    if moe is not None and out.router is not None:
+        metrics |= {name: value * per["batches"] for name, value in router_metrics(out.router).items()}
+        if moe.aux_loss_coef:
+            loss += moe.aux_loss_coef * metrics["router_loss"]
     if ctc_weight and out.audio_frames is not None:
         losses = encoder_ctc_losses(out.audio_frames, params, batch, model.config.special)
         metrics["ctc_loss"] = jnp.sum(losses) * per["transcripts"]
@@ -128,14 +133,27 @@ def encoder_ctc_loss(
     return loss, {"ctc_loss": loss}
 
 
-def make_objective(stage: StageConfig, model: FunAudioChat) -> Objective:
-    """The objective that a stage names."""
+def make_objective(stage: StageConfig, model: FunAudioChat, layout: Layout | None = None) -> Objective:
+    """The objective that a stage names, on the mesh of a layout or on one device."""
+    objective = _objective(stage, model)
+    return objective if layout is None else Objective(layout.inside(objective.counts), layout.inside(objective.loss))
+
+
+def _objective(stage: StageConfig, model: FunAudioChat) -> Objective:
     special = model.config.special
     if stage.loss == "preference":
         return Objective(
             pair_counts,
             lambda params, pairs, counts, reference: preference_objective(
-                model, stage.preference, params, pairs, stage.chunk, counts, reference, stage.spoken_rows
+                model,
+                stage.preference,
+                params,
+                pairs,
+                stage.chunk,
+                counts,
+                reference,
+                stage.spoken_rows,
+                stage.logits_dtype,
             ),
         )
     if stage.loss == "ctc":
@@ -144,10 +162,10 @@ def make_objective(stage: StageConfig, model: FunAudioChat) -> Objective:
             lambda params, batch, counts, _: encoder_ctc_loss(model, params, batch, counts),
         )
     weights = {"text_weight": stage.text_weight, "speech_weight": stage.speech_weight, "ctc_weight": stage.ctc_weight}
-    rows, chunk = stage.spoken_rows, stage.chunk
+    rows, chunk, dtype = stage.spoken_rows, stage.chunk, stage.logits_dtype
     return Objective(
         lambda batch: sft_counts(batch, special, rows),
         lambda params, batch, counts, _: sft_loss(
-            model, params, batch, chunk=chunk, spoken_rows=rows, counts=counts, **weights
+            model, params, batch, chunk=chunk, spoken_rows=rows, counts=counts, logits_dtype=dtype, **weights
         ),
     )

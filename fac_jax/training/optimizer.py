@@ -1,8 +1,8 @@
-"""AdamW with clipping, and the learning-rate schedule."""
+"""AdamW or Adafactor with clipping, and the learning-rate schedule."""
 
 import dataclasses
 import re
-from typing import NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from fac_jax.types import Params
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW, and a cosine from peak to floor after a linear warm-up.
+    """The optimizer, and a cosine from peak to floor after a linear warm-up.
 
     Attributes:
       peak: greatest learning rate.
@@ -27,6 +27,9 @@ class OptimizerConfig:
       clip_norm: greatest global norm of the gradient over the trainable parameters.
       average: decay of an exponential average of the trainable parameters, which becomes the stage's model; None for
         the parameters of the last step.
+      kind: "adamw", or "adafactor" (Shazeer and Stern 2018): no first moment, and of a matrix's second one its rows and
+        columns alone, for memory that does not hold AdamW's.
+      moments: dtype in which the moments are kept, whatever that of the parameters; they are updated in float32.
     """
 
     peak: float
@@ -39,6 +42,8 @@ class OptimizerConfig:
     no_decay: str = r"(^|/)(scale|bias|embedding|bos_eos)$"
     clip_norm: float = 1.0
     average: float | None = None
+    kind: Literal["adamw", "adafactor"] = "adamw"
+    moments: Literal["float32", "bfloat16"] = "float32"
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -94,19 +99,42 @@ def averaged(opt_state: optax.OptState, params: Params) -> Params:
     return jax.tree.map(lambda average, leaf: average.astype(leaf.dtype), found[0], params) if found else params
 
 
+def kept_in(inner: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:
+    """The same transformation, computed in float32, its state kept in `dtype`."""
+
+    def cast_floats(tree: Any, to: str) -> Any:
+        return jax.tree.map(lambda leaf: leaf.astype(to) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+    def init(params: optax.Params) -> optax.OptState:
+        return cast_floats(inner.init(params), dtype)
+
+    def update(
+        updates: optax.Updates, state: optax.OptState, params: optax.Params | None = None
+    ) -> tuple[optax.Updates, optax.OptState]:
+        made, new = inner.update(*(cast_floats(tree, "float32") for tree in (updates, state, params)))
+        return made, cast_floats(new, dtype)
+
+    return optax.GradientTransformation(init, update)
+
+
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
     """The transformation of the trainable parameters (frozen ones never reach it)."""
-    links = [
-        optax.clip_by_global_norm(config.clip_norm),
-        optax.adamw(
-            schedule,
-            b1=config.b1,
-            b2=config.b2,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            mask=lambda params: decays(cast(Params, params), config.no_decay),
-        ),
-    ]
+
+    def mask(params: Any) -> Params:
+        return decays(cast(Params, params), config.no_decay)
+
+    if config.kind == "adamw":
+        chosen = optax.adamw(
+            schedule, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay, mask=mask
+        )
+    else:
+        chosen = optax.chain(
+            optax.scale_by_factored_rms(),
+            optax.clip_by_block_rms(1.0),
+            optax.add_decayed_weights(config.weight_decay, mask),
+            optax.scale_by_learning_rate(schedule),
+        )
+    links = [optax.clip_by_global_norm(config.clip_norm), kept_in(chosen, config.moments)]
     if config.average is not None:
         links.append(average_params(config.average))
     return optax.chain(*links)

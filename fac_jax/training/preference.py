@@ -64,6 +64,7 @@ def reply_log_probs(
     chunk: int,
     speech: bool = True,
     spoken_rows: int | None = None,
+    logits_dtype: str = "float32",
 ) -> ReplyLogProbs:
     """Log-probabilities of every conversation's labels, `[B, segments, 2]`, from one forward pass.
 
@@ -75,11 +76,12 @@ def reply_log_probs(
       chunk: LLM positions whose logits are held at once.
       speech: False leaves the refined head out, and the speech sums at 0.
       spoken_rows: the first rows, the only ones that may have speech labels; None for all.
+      logits_dtype: in which logits are held.
     """
     heads = "joint" if speech else "text"
     out = cast(ModelOutput, model.apply({"params": params}, batch, heads=heads, spoken_rows=spoken_rows))
     labels = next_labels(batch.labels, batch.segment_ids)
-    losses = chunked_token_losses(out.hidden, text_unembedding(params, model.config), labels, chunk)
+    losses = chunked_token_losses(out.hidden, text_unembedding(params, model.config), labels, chunk, logits_dtype)
     text = conversation_log_probs(losses, batch.segment_ids, segments)
     spoken = (jnp.zeros_like(text[0]), jnp.zeros_like(text[1]))
     if out.speech_hidden is not None:
@@ -87,7 +89,7 @@ def reply_log_probs(
         hidden = rearrange(out.speech_hidden, "b s g d -> b (s g) d")
         labels = next_labels(batch.speech_labels, batch.segment_ids)[:spoken_rows]
         labels = rearrange(labels, "b s g -> b (s g)")
-        losses = chunked_token_losses(hidden, speech_unembedding(params), labels, chunk * group)
+        losses = chunked_token_losses(hidden, speech_unembedding(params), labels, chunk * group, logits_dtype)
         fine = jnp.repeat(jnp.asarray(batch.segment_ids)[:spoken_rows], group, axis=1)
         sums = conversation_log_probs(losses, fine, segments)
         spoken = tuple(zero.at[: len(some)].set(some) for zero, some in zip(spoken, sums, strict=True))
@@ -119,6 +121,7 @@ def preference_objective(
     counts: Counts | None = None,
     frozen: Params | None = None,
     spoken_rows: int | None = None,
+    logits_dtype: str = "float32",
 ) -> tuple[jax.Array, Metrics]:
     """Weighed loss of all pairs and the anchors, with the metrics of every task.
 
@@ -131,11 +134,13 @@ def preference_objective(
       counts: `pair_counts` of all micro-batches together; of `pairs` if None.
       frozen: parameters of the reference; None if `pairs.reference` holds its log-probabilities.
       spoken_rows: the first rows of `pairs.batch`, the only ones that may have speech labels; None for all.
+      logits_dtype: in which logits are held.
     """
     segments = pairs.tasks.shape[1]
 
     def score(parameters: Params) -> ReplyLogProbs:
-        return reply_log_probs(model, parameters, pairs.batch, segments, chunk, config.speaks, spoken_rows)
+        rows = (config.speaks, spoken_rows, logits_dtype)
+        return reply_log_probs(model, parameters, pairs.batch, segments, chunk, *rows)
 
     counts = pair_counts(pairs) if counts is None else counts
     reference = jnp.asarray(pairs.reference) if frozen is None else jax.lax.stop_gradient(score(frozen).total)

@@ -8,33 +8,52 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
+from fac_jax.parallel.hosts import is_first
+
 RECENT = 20  # steps that a rate is averaged over
 LINES = 10  # lines a stage prints where there is no terminal
 
 
 class Rates:
-    """Steps and audio seconds per second over the most recent steps."""
+    """Steps, and what they handled, per second over the most recent steps.
 
-    def __init__(self) -> None:
-        self._marks: deque[tuple[float, float]] = deque(maxlen=RECENT + 1)
+    `peak` is the FLOP/s that the devices can do, for the model FLOPs utilisation; None if that is not known.
+    """
 
-    def add(self, audio_seconds: float) -> dict[str, float]:
-        """Counts a step that ends now; nothing is known after the first one, which held the compilation."""
-        self._marks.append((time.monotonic(), audio_seconds))
+    def __init__(self, peak: float | None = None) -> None:
+        self._peak = peak
+        self._marks: deque[tuple[float, dict[str, float]]] = deque(maxlen=RECENT + 1)
+
+    def add(self, amounts: dict[str, float]) -> dict[str, float]:
+        """Counts a step that ends now; nothing is known after the first one, which held the compilation.
+
+        Args:
+          amounts: what the step handled, "flops" among it.
+
+        Returns:
+          `NAME_per_second` of every amount, `steps_per_second`, and `mfu` where the peak is known.
+        """
+        self._marks.append((time.monotonic(), amounts))
         elapsed = max(self._marks[-1][0] - self._marks[0][0], 1e-6)
-        steps = len(self._marks) - 1
-        if not steps:
+        recent = [handled for _, handled in list(self._marks)[1:]]
+        if not recent:
             return {}
-        audio = sum(seconds for _, seconds in list(self._marks)[1:])
-        return {"steps_per_second": steps / elapsed, "audio_seconds_per_second": audio / elapsed}
+        rates = {"steps_per_second": len(recent) / elapsed}
+        rates |= {f"{name}_per_second": sum(step[name] for step in recent) / elapsed for name in amounts}
+        if self._peak:
+            rates["mfu"] = rates["flops_per_second"] / self._peak
+        return rates
 
 
 class StageProgress:
-    """A bar on a terminal, a few lines elsewhere: loss, steps/s, seconds of audio per second, time left."""
+    """A bar on a terminal, a few lines elsewhere: loss, steps/s, audio and FLOPs a second, MFU, time left.
+
+    Of several hosts the first shows it.
+    """
 
     def __init__(self, name: str, start: int, steps: int, console: Console | None = None) -> None:
         self._name, self._steps = name, steps
-        self._console = console or Console(highlight=False)
+        self._console = console or Console(highlight=False, quiet=not is_first())
         self._every = max(steps // LINES, 1)
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -62,6 +81,8 @@ class StageProgress:
             left = round((self._steps - step) / rates["steps_per_second"])
             status += f"  {rates['steps_per_second']:.2f} steps/s"
             status += f"  {rates['audio_seconds_per_second']:.1f} s audio/s"
+            status += f"  {rates['flops_per_second'] / 1e12:.3g} TFLOP/s"
+            status += f"  MFU {rates['mfu']:.1%}" if "mfu" in rates else ""
             status += f"  {left // 3600}:{left // 60 % 60:02}:{left % 60:02} left"
         self._bar.update(self._task, completed=step, status=status)
         if not self._console.is_terminal and (step % self._every == 0 or step == self._steps):

@@ -40,6 +40,7 @@ class StageConfig:
       spoken_rows: how many rows of a batch, the first ones, can have speech labels: the refined head is run on them
         alone. None for all.
       chunk: LLM positions whose logits are held at once.
+      logits_dtype: in which they are held; softmax and losses are float32.
       seed: of the data's order, and of the parameters in the first stage.
       checkpoint_every: steps between checkpoints.
       keep: checkpoints kept.
@@ -61,6 +62,7 @@ class StageConfig:
     preference: PreferenceConfig = PreferenceConfig()
     spoken_rows: int | None = None
     chunk: int = 256
+    logits_dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     checkpoint_every: int = 100
     keep: int = 2

@@ -37,6 +37,7 @@ def make_step(
     schedule: optax.Schedule,
     patterns: Sequence[str],
     micro_batches: int = 1,
+    shardings: TrainState | None = None,
 ) -> Step:
     """Jitted `step(state, batch) -> (state, metrics)`; the state given to it is donated.
 
@@ -51,7 +52,14 @@ def make_step(
       patterns: which parameters train.
       micro_batches: more than 1 if every leaf of a batch has a leading axis of so many micro-batches, whose gradients
         are summed in float32 one after the other.
+      shardings: where every leaf of the state lies on a mesh (`sharding.shardings`); gradients lie like their
+        parameters. None for one device.
     """
+
+    def beside(grads: Params) -> Params:
+        if shardings is None:
+            return grads
+        return jax.lax.with_sharding_constraint(grads, split(shardings.params, patterns)[0])
 
     def step(state: TrainState, batch: Any) -> tuple[TrainState, Metrics]:
         trainable, frozen = split(state.params, patterns)
@@ -60,7 +68,8 @@ def make_step(
             def loss(params: Params) -> tuple[jax.Array, Metrics]:
                 return objective.loss(join(params, frozen), part, counts, state.reference)
 
-            return jax.value_and_grad(loss, has_aux=True)(trainable)
+            value, grads = jax.value_and_grad(loss, has_aux=True)(trainable)
+            return value, beside(grads)
 
         if micro_batches == 1:
             (loss, metrics), grads = gradients(batch, objective.counts(batch))
@@ -78,7 +87,9 @@ def make_step(
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
         return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), metrics
 
-    return jax.jit(step, donate_argnums=0)
+    if shardings is None:
+        return jax.jit(step, donate_argnums=0)
+    return jax.jit(step, donate_argnums=0, in_shardings=(shardings, None), out_shardings=(shardings, shardings.step))
 
 
 def _accumulated(

@@ -1,0 +1,139 @@
+"""Whether a stage fits a topology, and how fast a step can be there at best, before a chip is rented.
+
+python -m experiments.plan --config experiments/configs/sft_8b.py --topology v5e:8x8 [--mesh fsdp=32,tensor=2] [--json]
+python -m experiments.plan --config experiments/configs/sft_8b.py --topology v5e:8x8 --search
+
+The real training step is compiled ahead of time; no device is needed and no array is made. Topologies: TPU slices as
+v5e:4x4, v6e:8x8, v5p:2x2x4 (libtpu: pip install 'fac_jax[tpu]'), the GPUs that are here (gpu), a CPU (cpu:8). Exit
+code 1: it does not fit.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+from absl import flags
+from ml_collections import config_flags
+
+from experiments import launch
+from experiments.assemble import stages
+from experiments.initial import base_model
+from experiments.plan_search import search
+from experiments.planning import GIB, Plan, make_plan, shape_of
+from fac_jax.parallel.mesh import DEFAULT_RULES, make_layout
+from fac_jax.parallel.topologies import fake_devices, topology_of
+from fac_jax.types import InputError
+
+CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
+TOPOLOGY = flags.DEFINE_string("topology", None, "Devices: v5e:4x4, v6e:8x8, v5p:2x2x4, gpu, cpu:8.", required=True)
+MESH = flags.DEFINE_list(
+    "mesh", [], "Devices along mesh axes, fsdp=8,tensor=2; the config's, or fsdp alone, if absent."
+)
+STAGE = flags.DEFINE_string("stage", None, "Stage of the recipe; the last that trains if absent.")
+HBM = flags.DEFINE_float("hbm_gib", None, "GiB of a chip, if not those of the table.", lower_bound=0)
+AS_JSON = flags.DEFINE_bool("json", False, "Print JSON.")
+SEARCH = flags.DEFINE_bool("search", False, "Try meshes, remat policies and batch sizes; print those that fit.")
+TRIES = flags.DEFINE_integer("tries", 6, "Steps that a search compiles at most.", lower_bound=1)
+
+DOES_NOT_FIT = 1
+
+
+def mesh_sizes(words: list[str]) -> dict[str, int]:
+    """`fsdp=8,tensor=2` as numbers.
+
+    Raises:
+      InputError: a word that is not AXIS=NUMBER.
+    """
+    sizes = {}
+    for word in words:
+        axis, _, size = word.partition("=")
+        if not size.lstrip("-").isdecimal():
+            raise InputError(f"--mesh={','.join(words)}: {word!r} is not AXIS=NUMBER, as in fsdp=8,tensor=2")
+        sizes[axis] = int(size)
+    return sizes
+
+
+def plans() -> list[Plan]:
+    """What the flags ask for: one plan, or those of a search that fit."""
+    config = launch.config(CONFIG)
+    values = config.to_dict()
+    found = [stage for stage in stages(config) if stage.steps and STAGE.value in (None, stage.name)]
+    if not found:
+        raise InputError(
+            f"--stage={STAGE.value}: no such stage that trains; the recipe has {', '.join(values['recipe'])}"
+        )
+    model, stage = base_model(values["model"]), found[-1]
+    shape, topology = shape_of(stage), topology_of(TOPOLOGY.value)
+    attention = values.get("attention", "einsum")
+    hbm = HBM.value and HBM.value * GIB
+    if SEARCH.value:
+        return search(model, stage, shape, topology, attention, hbm, TRIES.value)
+    configured = {axis: size for axis, size in (values.get("mesh") or {}).items() if size is not None}
+    sizes = mesh_sizes(MESH.value) or configured or {"fsdp": len(topology.devices)}
+    layout = make_layout(sizes, values.get("rules", DEFAULT_RULES), topology.devices)
+    return [make_plan(model, stage, shape, topology, layout, attention, hbm)]
+
+
+def as_json(plan: Plan) -> dict[str, Any]:
+    """The plan for programs; FLOPs with their totals."""
+    values = dataclasses.asdict(plan)
+    totals = {f"{kind}_total": sum(parts.values()) for kind, parts in plan.flops.items()}
+    return values | {"flops": plan.flops | totals}
+
+
+def lines(plan: Plan) -> Iterator[str]:
+    """The plan for people."""
+    memory, used = plan.per_chip_bytes, plan.per_chip_bytes["peak"]
+    mesh = ",".join(f"{axis}={size}" for axis, size in plan.mesh.items()) or "one device"
+    yield f"{plan.topology}  mesh {mesh}  remat {plan.remat}  {plan.rows} rows a step"
+    for name in ("arguments", "temporaries", "peak"):
+        yield f"  {name:12} {_gib(memory[name])}" + (f" of {_gib(plan.hbm_bytes)} a chip" if name == "peak" else "")
+    state = memory["state"]
+    yield f"  of which parameters {_gib(state['parameters'])}, optimizer {_gib(state['optimizer'])}"
+    for one in plan.collectives:
+        yield f"  {one.kind:18} of {one.group:4}  {one.count:6} times  {_gib(one.bytes)}"
+    total = sum(plan.flops["needed"].values())
+    for part, count in plan.flops["needed"].items():
+        yield f"  {part:16} {count:.3e} FLOPs  {count / total:4.0%}"
+    executed = sum(plan.flops["executed"].values())
+    yield f"  {'together':16} {total:.3e} FLOPs needed, {executed:.3e} executed"
+    for name, seconds in plan.bounds.items():
+        yield f"  {name:12} {seconds:.3g} s"
+    if plan.estimated_step_seconds is None:
+        yield "  no estimate of time: what such a device can do is not known"
+    else:
+        yield f"  step {plan.estimated_step_seconds:.3g} s at best, MFU {plan.estimated_mfu:.0%} at most"
+    yield f"  compiled in {plan.compile_seconds:.0f} s"
+    if not plan.fits:
+        yield f"does not fit: {_gib(used - plan.hbm_bytes)} a chip too much"
+        yield from (f"  would help: {help}" for help in plan.helps)
+
+
+def _gib(size: float | None) -> str:
+    return "not known" if size is None else f"{size / GIB:.3g} GiB"
+
+
+def main() -> None:
+    """The command."""
+    flag = fake_devices(TOPOLOGY.value)
+    if flag:  # before jax starts
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
+    if not TOPOLOGY.value.startswith("gpu"):
+        jax.config.update("jax_platforms", "cpu")  # where nothing is computed; a TPU that is here is left alone
+    found = plans()
+    if AS_JSON.value:
+        made = [as_json(plan) for plan in found]
+        print(json.dumps(made if SEARCH.value else made[0], indent=2))
+    else:
+        print("\n".join(line for plan in found for line in lines(plan)) or "nothing that was tried fits")
+    if not any(plan.fits for plan in found):
+        sys.exit(DOES_NOT_FIT)
+
+
+if __name__ == "__main__":
+    flags.mark_flag_as_required("config")
+    launch.run(main)

@@ -1,0 +1,124 @@
+"""The table of plans in docs/scaling.md: every one in a process of its own, with its time and peak memory on the host.
+
+python -m experiments.plan_table [--out=docs/scaling.md]     (minutes a plan; `experiments.plan` says what it needs)
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments import launch
+from experiments.compare import markdown
+from fac_jax.files import write_text
+from fac_jax.progress import shown
+from fac_jax.types import InputError
+
+OUT = flags.DEFINE_string("out", "docs/scaling.md", "Page whose table is written anew, between its marks.")
+
+BEGIN, END = "<!-- plans -->", "<!-- end of plans -->"
+CONFIGS = Path(__file__).parent / "configs"
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A plan: config, topology and mesh as the command takes them."""
+
+    config: str
+    topology: str
+    mesh: str
+
+
+ROWS = (
+    Row("sft_8b", "v5e:16x16", "fsdp=256"),
+    Row("sft_8b", "v6e:8x8", "fsdp=64"),
+    Row("sft_8b", "v5p:2x2x4", "fsdp=16"),
+    Row("sft_30b_a3b", "v6e:8x8", "fsdp=64"),
+    Row("sft_30b_a3b", "v5p:4x4x4", "fsdp=64"),
+    Row("dpo_30b_a3b", "v6e:8x8", "fsdp=64"),
+    Row("dpo_30b_a3b", "v5p:4x4x4", "fsdp=64"),
+)
+HEADS = (
+    "config",
+    "topology",
+    "mesh",
+    "GiB of a chip",
+    "has",
+    "step, s",
+    "MFU at most",
+    "bound by",
+    "plan, s",
+    "host GiB",
+)
+
+
+def planned(row: Row) -> tuple[dict[str, Any], float, float]:
+    """The plan, its seconds, and the greatest memory of its process in GiB.
+
+    Raises:
+      InputError: the command refuses.
+    """
+    command = [sys.executable, "-m", "experiments.plan", f"--config={CONFIGS / row.config}.py", "--json"]
+    command += [f"--topology={row.topology}", f"--mesh={row.mesh}"]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=out, stderr=err, text=True)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        out.seek(0), err.seek(0)
+        told = out.read()
+        if not told:
+            raise InputError(f"{' '.join(command[1:])}: {err.read().splitlines()[-1]}")
+    return json.loads(told), seconds, usage.ru_maxrss * 1024 / GIB
+
+
+def cells(row: Row) -> list[str]:
+    """A line of the table."""
+    plan, seconds, host = planned(row)
+    bounds, step = plan["bounds"], plan["estimated_step_seconds"]
+    time_of = (
+        [f"{step:.2f}", f"{plan['estimated_mfu']:.0%}", max(bounds, key=bounds.get)] if plan["fits"] else ["-"] * 3
+    )
+    memory = [f"{plan['per_chip_bytes']['peak'] / GIB:.1f}", f"{plan['hbm_bytes'] / GIB:.1f}"]
+    return [row.config, row.topology, row.mesh, *memory, *time_of, f"{seconds:.0f}", f"{host:.1f}"]
+
+
+def with_table(page: str, table: str) -> str:
+    """The page with another table between its marks.
+
+    Raises:
+      InputError: it has no marks.
+    """
+    if BEGIN not in page or END not in page:
+        raise InputError(f"the page has no place for the table: lines {BEGIN} and {END}")
+    before, after = page.split(BEGIN)[0], page.split(END)[1]
+    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+
+
+def rows() -> Iterator[list[str]]:
+    """The table, line by line."""
+    yield list(HEADS)
+    for row in shown("plans")(ROWS):
+        yield cells(row)
+
+
+def main() -> None:
+    """The command."""
+    page = Path(OUT.value)
+    text = page.read_text()
+    with_table(text, "")
+    write_text(page, with_table(text, markdown(list(rows()))))
+
+
+if __name__ == "__main__":
+    launch.run(main)

@@ -1,0 +1,21 @@
+"""What a device computes in a way of its own, injected into the model; the defaults are the references."""
+
+import dataclasses
+
+from fac_jax.layers.attention import Attend, einsum_attend
+from fac_jax.layers.experts import Experts, sorted_experts
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernels:
+    """Comparable by value, so that a model with equal kernels is compiled once.
+
+    Attributes:
+      attend: attention of the Shared LLM and the refined head.
+      encoder_attend: attention inside the windows of the audio encoder.
+      experts: mixture of experts.
+    """
+
+    attend: Attend = einsum_attend
+    encoder_attend: Attend = einsum_attend
+    experts: Experts = sorted_experts

@@ -1,0 +1,60 @@
+"""What accelerators can do at best, by their makers' figures."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, Final
+
+
+@dataclasses.dataclass(frozen=True)
+class Chip:
+    """One device of a kind.
+
+    Attributes:
+      name: as topologies and people call it.
+      kinds: `jax.Device.device_kind` of it.
+      peak_flops: bfloat16 FLOP/s, dense.
+      hbm_bytes: that a program can have of its memory: of a TPU what libtpu says, of a GPU all that is sold.
+      hbm_bandwidth: bytes a second of that memory.
+      link_bandwidth: bytes a second that it can send to its neighbours over all its links together.
+      source: of these figures.
+    """
+
+    name: str
+    kinds: tuple[str, ...]
+    peak_flops: float
+    hbm_bytes: float
+    hbm_bandwidth: float
+    link_bandwidth: float
+    source: str
+
+
+_TPU, _GPU = "https://cloud.google.com/tpu/docs", "https://www.nvidia.com/en-us/data-center"
+# TPU links in one direction: v4 2400, v5e 1600, v5p 4800, v6e 3200 Gbit/s. NVLink: half of the total of both.
+CHIPS: Final = {
+    chip.name: chip
+    for chip in (
+        Chip("v4", ("TPU v4",), 275e12, 30.5 * 2**30, 1.2e12, 300e9, f"{_TPU}/v4"),
+        Chip("v5e", ("TPU v5 lite", "TPU v5e"), 197e12, 15.75 * 2**30, 819e9, 200e9, f"{_TPU}/v5e"),
+        Chip("v5p", ("TPU v5", "TPU v5p"), 459e12, 95.74 * 2**30, 2765e9, 600e9, f"{_TPU}/v5p"),
+        Chip("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, 31.25 * 2**30, 1600e9, 400e9, f"{_TPU}/v6e"),
+        Chip("a100-40gb", ("NVIDIA A100-SXM4-40GB",), 312e12, 40e9, 1555e9, 300e9, f"{_GPU}/a100"),
+        Chip("a100-80gb", ("NVIDIA A100-SXM4-80GB",), 312e12, 80e9, 2039e9, 300e9, f"{_GPU}/a100"),
+        Chip("h100", ("NVIDIA H100 80GB HBM3",), 989e12, 80e9, 3350e9, 450e9, f"{_GPU}/h100"),
+        Chip("h200", ("NVIDIA H200",), 989e12, 141e9, 4800e9, 450e9, f"{_GPU}/h200"),
+    )
+}
+
+
+def chip_of(kind: str) -> Chip | None:
+    """The chip of a `device_kind`; None for one that is not in the table, such as any CPU."""
+    return next((chip for chip in CHIPS.values() if kind in chip.kinds), None)
+
+
+def peak_of(devices: Sequence[Any], each: float | None = None) -> float | None:
+    """FLOP/s of devices together: `each` times their number, or from the table; None if that is not known."""
+    if each is None:
+        chip = chip_of(devices[0].device_kind)
+        if chip is None:
+            return None
+        each = chip.peak_flops
+    return each * len(devices)

@@ -1,0 +1,182 @@
+"""Mixture of experts on a mesh: every device sorts its own tokens, which travel to the devices of their experts.
+
+No token is dropped and shapes are static, so a device holds room for all copies of all tokens of its expert group. To
+bound that, tokens are exchanged some at a time.
+"""
+
+import dataclasses
+import math
+from typing import Any, cast
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+
+from fac_jax import axes
+from fac_jax.layers.experts import ExpertKernels, grouped_swiglu, sorted_experts
+from fac_jax.parallel.mesh import Layout
+from fac_jax.parallel.rules import spec_of
+
+TOKENS = 2048  # of a device that are exchanged at once
+
+
+@dataclasses.dataclass(frozen=True)
+class ShardedExperts:
+    """`Experts` under `shard_map`: rows and positions stay on their devices, hidden widths are summed over `tensor`.
+
+    Attributes:
+      layout: the mesh.
+      tokens: of a device that are exchanged at once.
+    """
+
+    layout: Layout
+    tokens: int = TOKENS
+
+    def __call__(self, x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels) -> jax.Array:
+        """See `layers.experts.Experts`.
+
+        Raises:
+          InputError: the mesh does not divide rows, positions, experts or their hidden width.
+        """
+        rules = self.layout.rules
+        over = {name: self.layout.axes(name) for name in (axes.EXPERTS, axes.MLP)}
+        names = {"x": (axes.BATCH, axes.LENGTH, None), "gate": (axes.EXPERTS, None, axes.MLP)}
+        for what, array in (("x", x), ("gate", kernels.gate)):
+            self.layout.sharding(names[what], array.shape, f"mixture of experts, {what}")
+        tokens, gate = spec_of(names["x"], rules), spec_of(names["gate"], rules)
+        down = spec_of((axes.EXPERTS, axes.MLP, None), rules)
+
+        def local(x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels) -> jax.Array:
+            out = self._exchanged(x, picks, weights, kernels, over[axes.EXPERTS])
+            return jax.lax.psum(out, over[axes.MLP]) if over[axes.MLP] else out
+
+        return jax.shard_map(
+            local,
+            mesh=self.layout.mesh,
+            in_specs=(tokens, tokens, tokens, ExpertKernels(*cast(Any, (gate, gate, down)))),
+            out_specs=tokens,
+            check_vma=False,
+        )(x, picks, weights, kernels)
+
+    def _exchanged(
+        self, x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels, over: tuple[str, ...]
+    ) -> jax.Array:
+        if math.prod(self.layout.mesh.shape[axis] for axis in over) == 1:
+            return sorted_experts(x, picks, weights, kernels)
+        ragged = self.layout.platform != "cpu"  # XLA's CPU backend has no ragged exchange
+        flat = tuple(rearrange(a, "b t d -> (b t) d") for a in (x, picks, weights))
+        count = len(flat[0])
+        size = next(size for size in range(min(self.tokens, count), 0, -1) if count % size == 0)
+        parts = tuple(rearrange(a, "(c t) d -> c t d", t=size) for a in flat)
+
+        @jax.checkpoint
+        def some(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+            return travelling_experts(*part, kernels, over, ragged)
+
+        return jax.lax.map(some, parts).reshape(x.shape)
+
+
+def travelling_experts(
+    x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels, over: tuple[str, ...], ragged: bool
+) -> jax.Array:
+    """What one device does inside `shard_map`; the experts are cut evenly, in order, over the mesh axes `over`.
+
+    Args:
+      x: its tokens `[T, D]`.
+      picks: int32 `[T, k]`, numbers of all experts.
+      weights: float32 `[T, k]`.
+      kernels: of its own experts, `[E / devices, ..]`.
+      over: mesh axes of the experts.
+      ragged: send the copies alone, instead of room for all copies to every device.
+
+    Returns:
+      `[T, D]`.
+    """
+    devices, own, top_k = jax.lax.axis_size(over), kernels.gate.shape[0], picks.shape[-1]
+    order = jnp.argsort(picks.reshape(-1), stable=True)
+    source = order // top_k
+    copies = x[source]
+    sizes = jnp.bincount(picks.reshape(-1), length=devices * own).astype(jnp.int32).reshape(devices, own)
+    counts = jax.lax.all_to_all(sizes, over, 0, 0, tiled=True)  # [devices, own]: what each device sends to my experts
+    route = _Route.of(sizes.sum(axis=1), counts.sum(axis=1), len(copies), over, ragged)
+
+    received = route.send(copies)
+    mine = _expert_of_slots(route.slots, counts, len(received))
+    by_expert = jnp.argsort(mine, stable=True)
+    made = grouped_swiglu(received[by_expert], counts.sum(axis=0), kernels)
+    made = jnp.where((mine < own)[by_expert][:, None], made, 0)
+    returned = route.back(jnp.zeros_like(received).at[by_expert].set(made))
+    out = returned * weights.reshape(-1)[order][:, None].astype(x.dtype)
+    return jnp.zeros_like(x).at[source].add(out)
+
+
+def _expert_of_slots(first: jax.Array, counts: jax.Array, slots: int) -> jax.Array:
+    """Own expert of every received copy, int32 `[slots]`; the number of own experts where there is no copy.
+
+    Args:
+      first: int32 `[devices]`, slot of the first copy of each sender, ascending.
+      counts: int32 `[devices, own]`, copies of each sender by expert, which lie in this order.
+      slots: how many there are.
+    """
+    own = counts.shape[1]
+    starts = (first[:, None] + jnp.cumsum(counts, axis=1) - counts).reshape(-1)
+    at = jnp.arange(slots)
+    run = (
+        jnp.searchsorted(starts, at, side="right") - 1
+    )  # the last of the runs that begin here is the one that is not empty
+    there = (run >= 0) & (at < (starts + counts.reshape(-1))[run])
+    return jnp.where(there, run % own, own).astype(jnp.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Route:
+    """Who sends how many copies to whom, and where they lie.
+
+    Attributes:
+      sent: int32 `[devices]`, copies that go to each device; they lie one behind the other.
+      starts: int32 `[devices]`, where those for each device begin.
+      taken: int32 `[devices]`, copies that come from each device.
+      slots: int32 `[devices]`, where those from each device begin.
+      room: most copies that one device sends.
+      over: mesh axes.
+      ragged: see `travelling_experts`.
+    """
+
+    sent: jax.Array
+    starts: jax.Array
+    taken: jax.Array
+    slots: jax.Array
+    room: int
+    over: tuple[str, ...]
+    ragged: bool
+
+    @classmethod
+    def of(cls, sent: jax.Array, taken: jax.Array, room: int, over: tuple[str, ...], ragged: bool) -> "_Route":
+        slots = jnp.cumsum(taken) - taken if ragged else jnp.arange(len(taken), dtype=jnp.int32) * room
+        return cls(sent, jnp.cumsum(sent) - sent, taken, slots, room, over, ragged)
+
+    def send(self, copies: jax.Array) -> jax.Array:
+        """`[room, D]` -> `[devices * room, D]`."""
+        if self.ragged:
+            out = jnp.zeros((len(self.sent) * self.room, copies.shape[1]), copies.dtype)
+            theirs = self._swap(self.slots)
+            return jax.lax.ragged_all_to_all(
+                copies, out, self.starts, self.sent, theirs, self.taken, axis_name=self.over
+            )
+        at = self.starts[:, None] + jnp.arange(self.room)
+        padded = jnp.take(copies, at, axis=0, mode="fill", fill_value=0)
+        return jax.lax.all_to_all(padded, self.over, 0, 0, tiled=True).reshape(-1, copies.shape[1])
+
+    def back(self, made: jax.Array) -> jax.Array:
+        """Inverse of `send`."""
+        if self.ragged:
+            out = jnp.zeros((self.room, made.shape[1]), made.dtype)
+            theirs = self._swap(self.starts)
+            return jax.lax.ragged_all_to_all(made, out, self.slots, self.taken, theirs, self.sent, axis_name=self.over)
+        returned = jax.lax.all_to_all(made.reshape(len(self.sent), self.room, -1), self.over, 0, 0, tiled=True)
+        device = jnp.searchsorted(self.starts, jnp.arange(self.room), side="right") - 1
+        return returned[device, jnp.arange(self.room) - self.starts[device]]
+
+    def _swap(self, numbers: jax.Array) -> jax.Array:
+        """Number i of device j becomes number j of device i."""
+        return jax.lax.all_to_all(numbers, self.over, 0, 0, tiled=True)

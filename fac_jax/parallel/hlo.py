@@ -1,0 +1,138 @@
+"""Collectives of a compiled program, read from its text: how often each runs, and how many bytes it moves."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+KINDS: Final = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute")
+BITS: Final = {
+    **dict.fromkeys(("s4", "u4"), 4),
+    **dict.fromkeys(("pred", "s8", "u8"), 8),
+    **dict.fromkeys(("s16", "u16", "f16", "bf16"), 16),
+    **dict.fromkeys(("s32", "u32", "f32"), 32),
+    **dict.fromkeys(("s64", "u64", "f64", "c64"), 64),
+}
+
+_HEAD: Final = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
+_SHAPE: Final = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\]")
+_INSTRUCTION: Final = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (.*)$")
+_CALLED: Final = re.compile(r"(?:body|condition|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
+_BRANCHES: Final = re.compile(r"branch_computations=\{([^}]*)\}")
+_TRIPS: Final = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_GROUPS: Final = re.compile(r"replica_groups=\{\{([\d,]+)\}")
+_IOTA_GROUPS: Final = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=")
+_MESH_GROUPS: Final = re.compile(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}")
+_AXIS: Final = re.compile(r"'([^']+)'(?::\(\d+\)(\d+))?")  # of a mesh, or a part of it, 'axis':(before)size
+_OPERATION: Final = re.compile(r"(?:^|\s)([a-z][a-z\-]*)\(")
+
+
+@dataclasses.dataclass(frozen=True)
+class Collective:
+    """All collectives of one kind among groups of one size.
+
+    Attributes:
+      kind: of `KINDS`.
+      group: devices that take part together.
+      count: how often one runs in a step.
+      bytes: what one device holds of the whole result (of the whole operand for a reduce-scatter), over all runs.
+    """
+
+    kind: str
+    group: int
+    count: int
+    bytes: int
+
+    @property
+    def sent(self) -> float:
+        """Bytes that a device sends at least."""
+        if self.kind == "collective-permute":
+            return float(self.bytes)
+        share = (self.group - 1) / self.group
+        return self.bytes * share * (2 if self.kind == "all-reduce" else 1)
+
+
+def collectives(text: str) -> list[Collective]:
+    """The collectives of a program by kind and size of their groups, largest first.
+
+    Args:
+      text: of `jax.stages.Compiled.as_text()`. A loop counts as often as XLA knows it to run, once if it does not.
+    """
+    bodies = dict(_computations(text))
+    runs = _runs(bodies, _entry(text))
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for name, lines in bodies.items():
+        for line in lines if runs.get(name) else ():
+            one = _collective(line)
+            if one is not None and one.group > 1:
+                count, size = found.get((one.kind, one.group), (0, 0))
+                found[one.kind, one.group] = count + runs[name], size + runs[name] * one.bytes
+    made = [Collective(kind, group, count, size) for (kind, group), (count, size) in found.items()]
+    return sorted(made, key=lambda one: -one.bytes)
+
+
+def _entry(text: str) -> str:
+    return next(match[1] for line in text.splitlines() if line.startswith("ENTRY") and (match := _HEAD.match(line)))
+
+
+def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
+    name, lines = "", []
+    for line in text.splitlines():
+        head = None if line.startswith(" ") else _HEAD.match(line)
+        if head:
+            name, lines = head[1], []
+        elif line.startswith("}") and name:
+            yield name, lines
+            name = ""
+        elif name:
+            lines.append(line)
+
+
+def _runs(bodies: Mapping[str, list[str]], entry: str) -> dict[str, int]:
+    """How often each computation runs: the entry once, what it calls as often as the call does."""
+    runs: dict[str, int] = {}
+
+    def visit(name: str, times: int) -> None:
+        runs[name] = runs.get(name, 0) + times
+        for line in bodies.get(name, ()):
+            trips = _TRIPS.search(line) if " while(" in line else None
+            inner = times * int(trips[1]) if trips else times
+            for called in _CALLED.findall(line):
+                visit(called, inner)
+            for branches in _BRANCHES.findall(line):
+                for called in re.findall(r"[\w.\-]+", branches):
+                    visit(called, times)
+
+    visit(entry, 1)
+    return runs
+
+
+def _collective(line: str) -> Collective | None:
+    match = _INSTRUCTION.match(line)
+    operation = _OPERATION.search(match[1]) if match else None
+    if match is None or operation is None:
+        return None
+    kind = operation[1].removesuffix("-start")
+    if kind not in KINDS or operation[1].endswith("-done"):
+        return None
+    result = [_size(*shape) for shape in _SHAPE.findall(match[1][: operation.start()])]
+    group = _group(line)
+    if operation[1].endswith("-start") and kind in ("all-gather", "collective-permute"):
+        result = [max(result)]  # operand and result stand side by side there
+    size = sum(result) * (group if kind == "reduce-scatter" else 1)
+    return Collective(kind, 2 if kind == "collective-permute" else group, 1, size)
+
+
+def _group(line: str) -> int:
+    """Devices of a group, in any of the forms in which XLA writes groups."""
+    mesh, iota, listed = (form.search(line) for form in (_MESH_GROUPS, _IOTA_GROUPS, _GROUPS))
+    if mesh:
+        sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
+        return math.prod(int(part or sizes[axis]) for axis, part in _AXIS.findall(mesh[2]))
+    return int(iota[2]) if iota else len(listed[1].split(",")) if listed else 1
+
+
+def _size(kind: str, dimensions: str) -> int:
+    elements = math.prod(int(size) for size in dimensions.split(",") if size)
+    return elements * BITS.get(kind, 8 if kind.startswith("f8") else 0) // 8

@@ -1,0 +1,81 @@
+"""Where what training carries lies on a mesh: parameters by their logical axes, all else beside its parameter."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import flax.linen as nn
+import jax
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
+
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import boxed_params
+from fac_jax.parallel.mesh import Layout
+from fac_jax.training.state import TrainState, init_state
+from fac_jax.training.trainable import split
+from fac_jax.types import Params
+
+
+def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
+    """Shapes, dtypes and, on a mesh, shardings of a model's parameters; nothing is computed.
+
+    Raises:
+      InputError: a mesh axis does not divide a dimension of a parameter; names it.
+    """
+    boxed = jax.eval_shape(lambda: boxed_params(config, jax.random.key(0)))
+
+    def placed(path: Any, box: nn.LogicallyPartitioned) -> jax.ShapeDtypeStruct:
+        if layout is None:
+            return box.value
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        sharding = layout.sharding(box.names, box.value.shape, f"parameter {name}")
+        return jax.ShapeDtypeStruct(box.value.shape, box.value.dtype, sharding=sharding)
+
+    return jax.tree_util.tree_map_with_path(placed, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned))
+
+
+def abstract_state(
+    params: Params, optimizer: optax.GradientTransformation, patterns: Sequence[str], reference: bool = False
+) -> TrainState:
+    """Shapes, dtypes and shardings of the state before the first step; nothing is computed.
+
+    Moments lie like their parameters; a factored moment like what is left of its parameter's dimensions.
+
+    Args:
+      params: of `abstract_params`.
+      optimizer: of the trainable parameters.
+      patterns: which parameters train (`trainable.split`).
+      reference: whether a frozen copy of the parameters is carried along.
+    """
+    mesh = jax.tree.leaves(params)[0].sharding.mesh
+    state = jax.eval_shape(lambda tree: init_state(tree, optimizer, patterns, tree if reference else None), params)
+    whole = NamedSharding(mesh, PartitionSpec())
+
+    def beside(moment: jax.ShapeDtypeStruct, param: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        spec = _left(moment.shape, param.shape, cast(NamedSharding, param.sharding).spec)
+        return jax.ShapeDtypeStruct(moment.shape, moment.dtype, sharding=NamedSharding(mesh, spec))
+
+    def alone(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
+
+    trainable, _ = split(params, patterns)
+    opt_state = optax.tree.map_params(optimizer, beside, state.opt_state, trainable, transform_non_params=alone)
+    return TrainState(cast(Any, alone(cast(Any, state.step))), params, opt_state, params if reference else None)
+
+
+def _left(shape: tuple[int, ...], param: tuple[int, ...], spec: PartitionSpec) -> PartitionSpec:
+    """Mesh axes of an array of `shape` that has some of a parameter's dimensions, in their order."""
+    over = [*spec, *[None] * (len(param) - len(spec))]
+    kept, rest = [], list(zip(param, over, strict=True))
+    for size in shape:
+        found = next((i for i, (other, _) in enumerate(rest) if other == size), None)
+        if found is None:  # a place that is filled with nothing, as by Adafactor for what it does not factor
+            return PartitionSpec()
+        kept.append(rest[found][1])
+        rest = rest[found + 1 :]
+    return PartitionSpec(*kept)
+
+
+def shardings(tree: Any) -> Any:
+    """Shardings of a tree of abstract or real arrays."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)

@@ -1,0 +1,110 @@
+"""How much a batch asks a model to handle: counts on the host, from which `fac_jax/models/flops.py` makes FLOPs."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from fac_jax.types import Batch, Kind
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Work:
+    """Counts of one forward pass. Leading axes of micro-batches are kept where rows are.
+
+    Attributes:
+      positions: int64 `[.., B]`, LLM positions of every row.
+      pairs: int64 `[.., B]`, (query, key) pairs of the Shared LLM's attention.
+      fine_pairs: int64 `[.., B]`, pairs of the refined head's attention, whose positions are G times as many.
+      groups: LLM positions that embed a group of speech tokens.
+      features: LLM positions that embed continuous features.
+      mel_frames: frames of the encoder's first convolution (100 Hz).
+      frames: frames of its transformer (50 Hz).
+      frame_pairs: pairs of its attention, which never crosses a window.
+      audio_frames: frames that it gives (25 Hz).
+    """
+
+    positions: np.ndarray
+    pairs: np.ndarray
+    fine_pairs: np.ndarray
+    groups: int
+    features: int
+    mel_frames: int
+    frames: int
+    frame_pairs: int
+    audio_frames: int
+
+
+def needed_work(batch: Batch) -> Work:
+    """What the contents of a batch need: no padding, and attention only of those who see each other.
+
+    Args:
+      batch: in numpy, with or without a leading axis of micro-batches.
+    """
+    real = np.asarray(batch.segment_ids) > 0
+    seen = np.where(real, np.asarray(batch.positions, np.int64) + 1, 0)  # keys at or before it in its segment
+    group = batch.speech_ids.shape[-1]
+    # A segment of n positions has n (n + 1) / 2 pairs, and Gn (Gn + 1) / 2 on the fine grid.
+    positions, pairs = real.sum(axis=-1), seen.sum(axis=-1)
+    heard, kind = np.asarray(batch.has_waveform) & real, np.asarray(batch.kind)
+    mel = np.asarray(batch.mel_lengths, np.int64)
+    frames = (mel + 1) // 2
+    return Work(
+        positions=positions,
+        pairs=pairs,
+        fine_pairs=(group**2 * (2 * pairs - positions) + group * positions) // 2,
+        groups=int(np.sum(real & ~heard & (kind != Kind.TEXT))),
+        features=int(np.sum(heard)),
+        mel_frames=int(mel.sum()),
+        frames=int(frames.sum()),
+        frame_pairs=int((frames**2).sum()),
+        audio_frames=int(((frames + 1) // 2).sum()),
+    )
+
+
+def laid_out_work(batch: Any) -> Work:
+    """What the shapes of a batch make a dense program do: every position, and attention of all on all.
+
+    Args:
+      batch: a `Batch`, or one of `jax.ShapeDtypeStruct`s; only shapes are read.
+    """
+    *rows, length = batch.text_ids.shape
+    *parts, windows, mel_frames, _ = batch.mel_windows.shape
+    group, count = batch.speech_ids.shape[-1], int(np.prod(rows))
+    windows, frames = int(np.prod(parts)) * windows, mel_frames // 2
+    return Work(
+        positions=np.full(rows, length),
+        pairs=np.full(rows, length**2),
+        fine_pairs=np.full(rows, (group * length) ** 2),
+        groups=count * length,
+        features=count * length if windows else 0,
+        mel_frames=windows * mel_frames,
+        frames=windows * frames,
+        frame_pairs=windows * frames**2,
+        audio_frames=windows * frames // 2,
+    )
+
+
+def skipping_work(work: Work, block: int, group: int) -> Work:
+    """What a causal kernel executes that goes by blocks of positions and skips those that see nothing.
+
+    Args:
+      work: of `laid_out_work`.
+      block: positions of a block.
+      group: G.
+    """
+
+    def seen(length: np.ndarray) -> np.ndarray:
+        blocks = -(-length // block)
+        return blocks * (blocks + 1) // 2 * block**2
+
+    return dataclasses.replace(work, pairs=seen(work.positions), fine_pairs=seen(group * work.positions))
+
+
+def full_work(batch: Any) -> Work:
+    """What a batch of these shapes needs if it is full: in every row one conversation, every window whole."""
+    work, group = laid_out_work(batch), batch.speech_ids.shape[-1]
+    fine = group * work.positions
+    return dataclasses.replace(
+        work, pairs=work.positions * (work.positions + 1) // 2, fine_pairs=fine * (fine + 1) // 2
+    )
