@@ -1,7 +1,10 @@
 """Processes that make items."""
 
+import multiprocessing
+import multiprocessing.connection
 import os
 import pickle
+import threading
 from typing import Any
 
 import grain
@@ -12,7 +15,7 @@ from absl import flags
 
 
 def start_worker(index: int, count: int) -> None:
-    """A worker takes one core and no accelerator, which belongs to the process that trains.
+    """A worker takes one core and no accelerator, which belongs to the process that trains, and ends with that.
 
     Args:
       index: number of the worker.
@@ -22,6 +25,19 @@ def start_worker(index: int, count: int) -> None:
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
     jax.config.update("jax_platforms", "cpu")
     threadpoolctl.threadpool_limits(1)
+    end_with_parent()
+
+
+def end_with_parent() -> None:
+    """Lets this process end when its parent does: one that is killed leaves it behind, waiting for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _to_bytes(item: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import psutil
 import pytest
 from poison import GOOD, POISON, write_poisoned
 from record_run import make_config, run, write_initial
@@ -233,7 +234,10 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(initial: Path, tmp_path
         while not (tmp_path / "killed" / "finetune" / "checkpoints" / "4").exists():
             assert running.poll() is None, running.stderr and running.stderr.read()
             time.sleep(0.02)
+        workers = psutil.Process(running.pid).children(recursive=True)
         os.kill(running.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert workers and not alive, "no process outlives the one that was killed"
     assert not (tmp_path / "killed" / "finetune" / "model").exists()
     config = make_config(initial, sets, steps=14, checkpoint_every=2)
     _, resumed = run(config, tmp_path, "killed")

@@ -237,4 +237,4 @@ def test_the_command_writes_a_page_and_says_what_is_on_it(folder: Path, tmp_path
 def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
     done = command(str(tmp_path), "--out", str(tmp_path / "page.html"))
     assert (done.returncode, done.stdout) == (2, "") and not (tmp_path / "page.html").exists()
-    assert re.fullmatch(r"error: .*: no data set in it \(dataset_info.json .*\)\n", done.stderr)
+    assert re.fullmatch(r"error: .*: its format cannot be told; say it with --format \(known: .*\)\n", done.stderr)

@@ -1,10 +1,7 @@
 """Preparation on one machine: processes make shards; those that are finished are kept."""
 
 import multiprocessing
-import multiprocessing.connection
-import os
 import signal
-import threading
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -20,6 +17,7 @@ from data_pipelines.prepare.plan import Placed, Plan, Repeats, claim, manifest, 
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
 from data_pipelines.prepare.tally import Tally
+from data_pipelines.workers import end_with_parent
 from fac_jax.progress import Advance, bar, passing
 from fac_jax.types import InputError
 
@@ -155,17 +153,9 @@ _loaded: list[Tools] = []  # of a process of the pool
 
 def _start(settings: Settings) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends the pool
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     threadpool_limits(1)  # processes share the cores; and sums do not depend on their number
     _loaded.append(load(settings))
-
-
-def _end_with_parent() -> None:
-    """A parent that is killed leaves processes behind that wait for work for ever."""
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-    multiprocessing.connection.wait([parent.sentinel])
-    os._exit(1)
 
 
 def _work(out: Path, shard: Shard, rows: list[Placed]) -> Report:
