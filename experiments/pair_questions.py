@@ -49,7 +49,7 @@ def judge(params: Params, materials: Materials, config: PreferenceConfig) -> Jud
       config: weighs the streams.
     """
     rows, pairs = materials.pair_rows["test"], materials.pairs("test")
-    totals = score_pairs(materials.model, params, pairs, materials.layout)
+    totals = score_pairs(materials.model, params, pairs, layout=materials.layout)
     stacked = np.concatenate([totals[pair.id] for pair in pairs])[:, None]
     found = np.asarray(pair_margins(config, stacked, np.zeros_like(stacked)))[:, 0]
     margins = {pair.id: float(margin) for pair, margin in zip(pairs, found, strict=True)}

@@ -161,7 +161,7 @@ class Materials:
             file = directory / REFERENCES
             pairs = with_references(pairs, stored_references(file, self.model, params, pairs, layout=self.layout))
         tasks: dict[str, list[PairExample]] = mixture(pairs)
-        others = [name for name in stage.data.get("mixture", stage.data.get("counts")) if name not in tasks]
+        others = [name for name in stage.data["mixture" if "mixture" in stage.data else "counts"] if name not in tasks]
         tasks |= {name: [replay(example) for example in found] for name, found in self.examples(others).items()}
         if "mixture" in stage.data:
             return self._packed(stage, tasks, as_it_is)

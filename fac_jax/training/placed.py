@@ -49,3 +49,7 @@ class PlacedData:
             same = all(one == states[0] for one in states)  # data whose hosts cut one batch
             states = [states[0]] * count if same and "waiting" not in states[0] else resharded(states, count)
         self._data.set_state(states[index])
+
+    def close(self) -> None:
+        """Ends what makes the batches."""
+        self._data.close()

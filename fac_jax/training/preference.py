@@ -97,9 +97,9 @@ def reply_log_probs(
     return ReplyLogProbs(total=total, tokens=tokens)
 
 
-def compared(tasks: jax.Array) -> jax.Array:
+def compared(tasks: Array) -> jax.Array:
     """Where a batch's `tasks` name pairs, of which one reply is preferred."""
-    return (tasks != NO_TASK) & (tasks != REPLAY)
+    return (jnp.asarray(tasks) != NO_TASK) & (jnp.asarray(tasks) != REPLAY)
 
 
 def pair_counts(pairs: PreferenceBatch) -> Counts:
