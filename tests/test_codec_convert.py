@@ -2,7 +2,10 @@
 
 import collections
 import json
+import os
 import pickle
+import subprocess
+import sys
 import zipfile
 
 import numpy as np
@@ -56,6 +59,27 @@ def test_there_and_back(codec):
         codec.decode(np.array([128]))
     with pytest.raises(InputError, match="speech 0 of the batch has 639 samples; one id takes 640"):
         codec.encode(np.zeros(639, np.float32))
+
+
+SHARED = """
+import sys, jax, numpy as np
+from fac_jax.codec.base import load_codec
+assert len(jax.devices()) == 4
+waves = np.load(sys.argv[2])
+np.savez(sys.argv[3], *load_codec(sys.argv[1]).encode_batch([waves[name] for name in waves.files]))
+"""
+
+
+def test_devices_share_a_batch(codec, voice_folder, tmp_path):
+    lengths = (9000, 16777, 640, 12345, 16000, 90_000)
+    waves = [np.random.default_rng(i).standard_normal(n).astype(np.float32) * 0.1 for i, n in enumerate(lengths)]
+    np.savez(tmp_path / "waves.npz", *waves)
+    files = [str(voice_folder), str(tmp_path / "waves.npz"), str(tmp_path / "ids.npz")]
+    flags = f"{os.environ['XLA_FLAGS']} --xla_force_host_platform_device_count=4"
+    subprocess.run([sys.executable, "-c", SHARED, *files], env=os.environ | {"XLA_FLAGS": flags}, check=True)
+    with np.load(tmp_path / "ids.npz") as found:
+        for name, ids in zip(found.files, codec.encode_batch(waves), strict=True):
+            np.testing.assert_array_equal(found[name], ids)
 
 
 def test_long_audio_is_cut_as_the_release_cuts_it(codec):

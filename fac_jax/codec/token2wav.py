@@ -25,7 +25,7 @@ PIECE: Final = 750  # tokens of 30 s, which the release speaks at once
 SHORT: Final = 50  # tokens of a last piece that is not spoken alone
 # Tokens of the whole-piece programs: a piece runs in the smallest that holds it, so that few are compiled.
 BUCKETS: Final = (25, 50, 100, 150, 225, 300, 400, 500, 625, 750)
-WINDOW: Final = 250  # mel frames that the vocoder makes at a time of whole speech
+WINDOWS: Final = (50, 100, 250)  # mel frames that the vocoder makes at a time of whole speech; the last for all longer
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -137,7 +137,8 @@ class Token2Wav:
 
     def wave(self, mel: np.ndarray) -> np.ndarray:
         """Log-mel `[F, 80]` as a wave float32 `[F * 480]`."""
-        return self.vocoder.speech(WINDOW, self.config.phase).push(mel, final=True)
+        window = next((size for size in WINDOWS if size >= len(mel)), WINDOWS[-1])
+        return self.vocoder.speech(window, self.config.phase).push(mel, final=True)
 
     def stream(self, speaker: Speaker) -> "Stream":
         """Begins a wave whose ids are yet to come."""
