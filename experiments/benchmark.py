@@ -47,6 +47,10 @@ class Conversation:
     heard: int
     spoken: int
 
+    def read(self) -> "Conversation":
+        """The same seconds of audio, all of them a reply to what is written."""
+        return Conversation(self.text, 0, self.heard + self.spoken)
+
     def ungrouped(self, group: int) -> "Conversation":
         """On equal audio where a LLM position is one speech token instead of `group`."""
         return Conversation(self.text, self.heard * group, self.spoken * group)
@@ -176,18 +180,18 @@ def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[s
     }
 
 
-def grouping_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
+def grouping_figures(config: ModelConfig, params: Params, one: Conversation, updates: int) -> dict[str, float]:
     """What dual-resolution speech representations save: a step, and one on equal audio without grouping (k = 1).
 
     Of one conversation each, since both programs and their states lie in memory together.
     """
-    batch = packed_batch(config, 1, 1, work.conversation)
+    batch = packed_batch(config, 1, 1, one)
     single = replace(config, group_size=1)
-    ungrouped = packed_batch(single, 1, 1, work.conversation.ungrouped(config.group_size))
+    ungrouped = packed_batch(single, 1, 1, one.ungrouped(config.group_size))
     fine = jax.jit(lambda: init_params(single, jax.random.key(0)))()
     (_, run), (_, run_fine) = (step_program(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
     jax.block_until_ready((run(), run_fine()))
-    times = [(once(run), once(run_fine)) for _ in range(work.updates)]
+    times = [(once(run), once(run_fine)) for _ in range(updates)]
     cost, cost_fine = (step_parts(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
     return {
         "seconds a step": min(grouped for grouped, _ in times),
@@ -293,7 +297,8 @@ def benchmark(presets: Sequence[str], measure: Sequence[str]) -> dict[str, Any]:
         if "train" in measure:
             figures["train"][where] = train_figures(config, params, work)
         if "grouping" in measure:
-            figures["grouping"][where] = grouping_figures(config, params, work)
+            for told, one in (("conversation", work.conversation), ("spoken reply to text", work.conversation.read())):
+                figures["grouping"][f"{where}, {told}"] = grouping_figures(config, params, one, work.updates)
         for rows in work.batches if "decode" in measure else ():
             figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows)
     return figures

@@ -75,7 +75,8 @@ def planned(row: Row) -> tuple[dict[str, Any], float, float]:
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         seconds = time.perf_counter() - start
-        out.seek(0), err.seek(0)
+        out.seek(0)
+        err.seek(0)
         told = out.read()
         if not told:
             raise InputError(f"{' '.join(command[1:])}: {err.read().splitlines()[-1]}")
