@@ -101,7 +101,8 @@ def run_recipe(
             if not (workdir / stage.name / MODEL).is_dir():
                 params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
                 if stage.steps:
-                    params = _trained(recipe, stage, params, workdir / stage.name, make_data, peak)
+                    with contextlib.closing(make_data(stage, params, workdir / stage.name)) as data:
+                        params = _trained(recipe, stage, params, workdir / stage.name, data, peak)
                 origin = {"stage": stage.name, "order": order, "steps": stage.steps}
                 export_model(workdir / stage.name / MODEL, params, recipe.model, origin, assets)
                 hosts.wait(f"model {stage.name}")
@@ -172,11 +173,10 @@ def _merged(recipe: Recipe, stage: StageConfig, params: Params, workdir: Path) -
 
 
 def _trained(
-    recipe: Recipe, stage: StageConfig, params: Params, directory: Path, make_data: MakeData, peak: float | None
+    recipe: Recipe, stage: StageConfig, params: Params, directory: Path, data: Data, peak: float | None
 ) -> Params:
     """Parameters after a stage's steps; `params` are not to be used afterwards."""
     model, layout = recipe.model, recipe.layout
-    data = make_data(stage, params, directory)
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
     objective = make_objective(stage, FunAudioChat(model, training_kernels(layout, recipe.attention)), layout)
@@ -196,10 +196,7 @@ def _trained(
         placed = shardings(abstract_state(abstract_params(model, layout), optimizer, stage.trainable, frozen))
         state = jax.jit(start, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed)
-    with (
-        contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store,
-        contextlib.closing(data),
-    ):
+    with contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store:
         state = train(stage, step, state, data, store, directory, meter)
     trainable, rest = split(state.params, stage.trainable)
     return join(averaged(state.opt_state, trainable), rest)

@@ -14,7 +14,7 @@ from data_pipelines.conversation import TASKS, conversations, is_spoken
 from data_pipelines.schema import SPLITS, Row
 from data_pipelines.synthesis import Voice
 from data_pipelines.worlds.arithmetic import rows
-from experiments.assemble import TEXT_SPLIT_TASKS
+from experiments.toy_materials import TEXT_SPLIT_TASKS
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.types import InputError
 

@@ -10,7 +10,7 @@ import pytest
 from golden_codec import FOLDER, ids
 from launchers import imported
 
-from experiments.assemble import DataConfig, _codec
+from experiments.toy_materials import DataConfig, _codec
 from fac_jax.audio import io
 from fac_jax.codec.base import load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig

@@ -122,10 +122,9 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
     else:
         (loss, metrics), grads = jax.jit(objective)(params), params
     text_loss = arrays["train/text_loss"]
-    if "router_loss" in metrics:
+    if config.text.moe is not None and config.text.moe.aux_loss_coef:
         yield _relative("router loss", metrics["router_loss"], arrays["train/aux_loss"], LOSSES)
         # The release's text loss holds the router's already.
-        assert config.text.moe is not None
         text_loss = text_loss - config.text.moe.aux_loss_coef * arrays["train/aux_loss"]
     yield _relative("loss", loss, arrays["train/loss"], LOSSES)
     yield _relative("text loss", metrics["text_loss"], text_loss, LOSSES)
