@@ -51,6 +51,10 @@ class Conversation:
         """The same seconds of audio, all of them a reply to what is written."""
         return Conversation(self.text, 0, self.heard + self.spoken)
 
+    def longer(self, times: int) -> "Conversation":
+        """With several times the audio."""
+        return Conversation(self.text, times * self.heard, times * self.spoken)
+
     def ungrouped(self, group: int) -> "Conversation":
         """On equal audio where a LLM position is one speech token instead of `group`."""
         return Conversation(self.text, self.heard * group, self.spoken * group)
@@ -297,8 +301,9 @@ def benchmark(presets: Sequence[str], measure: Sequence[str]) -> dict[str, Any]:
         if "train" in measure:
             figures["train"][where] = train_figures(config, params, work)
         if "grouping" in measure:
-            for told, one in (("conversation", work.conversation), ("spoken reply to text", work.conversation.read())):
-                figures["grouping"][f"{where}, {told}"] = grouping_figures(config, params, one, work.updates)
+            one = work.conversation
+            for told, spoken in (("", one), (", six times as long", one.longer(6)), (", a reply to text", one.read())):
+                figures["grouping"][where + told] = grouping_figures(config, params, spoken, work.updates)
         for rows in work.batches if "decode" in measure else ():
             figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows)
     return figures

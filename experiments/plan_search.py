@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from experiments.bounds import capacity_of, least_seconds, local_bytes, weight_traffic
-from experiments.planning import Plan, Shape, abstract_batch, executed_flops, make_plan
+from experiments.planning import Plan, Shape, abstract_batch, executed_flops, holds_reference, make_plan
 from fac_jax import axes
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.parallel.hlo import Collective
@@ -74,7 +74,7 @@ def search(
             one = waiting.pop(0)
             made = dataclasses.replace(config, remat=one.remat)
             layout = make_layout(one.sizes, devices=topology.devices)
-            plan = make_plan(made, stage, dataclasses.replace(shape, rows=one.rows), topology, layout, attention, hbm)
+            plan = make_plan(made, stage, shape.of_rows(one.rows), topology, layout, attention, hbm)
             if plan.fits:
                 plans.append(plan)
             else:
@@ -102,14 +102,15 @@ def candidates(
             continue
         for rows, remat in itertools.product(ROWS, REMAT):
             made = dataclasses.replace(config, remat=remat)
-            each = dataclasses.replace(shape, rows=rows, windows=shape.windows // shape.rows * rows)
-            yield Candidate(sizes, rows, remat, _reach(made, stage, each, topology, layout, attention, held))
+            yield Candidate(
+                sizes, rows, remat, _reach(made, stage, shape.of_rows(rows), topology, layout, attention, held)
+            )
 
 
 def _state(config: ModelConfig, stage: StageConfig, layout: Layout) -> dict[str, int]:
     optimizer = make_optimizer(stage.optimizer, make_schedule(stage.optimizer, stage.steps))
     params = abstract_params(config, layout)
-    state = abstract_state(params, optimizer, stage.trainable)
+    state = abstract_state(params, optimizer, stage.trainable, holds_reference(stage))
     return {"parameters": local_bytes(state.params), "optimizer": local_bytes(state.opt_state)}
 
 

@@ -53,6 +53,10 @@ class Shape:
     windows: int
     segments: int
 
+    def of_rows(self, rows: int) -> "Shape":
+        """With another number of rows, and windows in proportion."""
+        return dataclasses.replace(self, rows=rows, windows=self.windows * rows // self.rows)
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -93,6 +97,11 @@ class Plan:
     collectives: list[Collective]
     helps: list[str]
     compile_seconds: float
+
+
+def holds_reference(stage: StageConfig) -> bool:
+    """Whether a stage carries a frozen copy of the parameters along."""
+    return stage.loss == "preference" and stage.preference.reference == "frozen"
 
 
 def shape_of(stage: StageConfig) -> Shape:
@@ -164,8 +173,7 @@ def make_plan(
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
     params = abstract_params(config, layout)
-    frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
-    state = abstract_state(params, optimizer, stage.trainable, frozen)
+    state = abstract_state(params, optimizer, stage.trainable, holds_reference(stage))
     batch = abstract_batch(config, stage, shape, layout)
     objective = make_objective(stage, FunAudioChat(config, training_kernels(layout, attention)), layout)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, shardings(state))
@@ -237,7 +245,7 @@ def executed_flops(
     again, encoder = (_again(attend, config.remat) for attend in (kernels.attend, kernels.encoder_attend))
     work = laid_out_work(batch)
     if isinstance(kernels.attend, SplashAttend):
-        work = skipping_work(work, BLOCKS[0], config.group_size)
+        work = skipping_work(work, BLOCKS, config.group_size)
     return step_flops(config, stage, paths, work, Execution(batch.kind.shape[-1], again, encoder))
 
 

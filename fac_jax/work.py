@@ -1,6 +1,7 @@
 """How much a batch asks a model to handle: counts on the host, from which `fac_jax/models/flops.py` makes FLOPs."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -85,18 +86,19 @@ def laid_out_work(batch: Any) -> Work:
     )
 
 
-def skipping_work(work: Work, block: int, group: int) -> Work:
+def skipping_work(work: Work, blocks: Sequence[int], group: int) -> Work:
     """What a causal kernel executes that goes by blocks of positions and skips those that see nothing.
 
     Args:
       work: of `laid_out_work`.
-      block: positions of a block.
+      blocks: positions that a block may have; the first that divides a row is taken.
       group: G.
     """
 
     def seen(length: np.ndarray) -> np.ndarray:
-        blocks = -(-length // block)
-        return blocks * (blocks + 1) // 2 * block**2
+        block = next(size for size in blocks if not np.any(length % size))
+        count = length // block
+        return count * (count + 1) // 2 * block**2
 
     return dataclasses.replace(work, pairs=seen(work.positions), fine_pairs=seen(group * work.positions))
 

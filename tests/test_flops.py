@@ -27,7 +27,7 @@ from fac_jax.training.preference import PreferenceConfig
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.trainable import join, split
 from fac_jax.types import Batch, PreferenceBatch
-from fac_jax.work import laid_out_work, needed_work
+from fac_jax.work import laid_out_work, needed_work, skipping_work
 
 MOE = MoEConfig(num_experts=4, top_k=2, expert_width=24)
 MIXED = MoEConfig(num_experts=4, top_k=2, expert_width=24, dense_layers=(0,))
@@ -189,6 +189,13 @@ def test_needed_work_is_counted_pair_by_pair():
     assert (work.mel_frames, work.frames, work.frame_pairs, work.audio_frames) == (87, 44, 816, 22)
     stacked = needed_work(jax.tree.map(lambda leaf: np.stack([leaf, leaf]), batch))
     assert stacked.fine_pairs.shape == (2, 2) and stacked.frame_pairs == 2 * work.frame_pairs
+
+
+def test_a_causal_kernel_skips_blocks_that_see_nothing():
+    work = laid_out_work(packed_batch(MODEL, 2, 1, Conversation(256, 0, 0)))
+    skipped = skipping_work(work, (512, 128), 5)
+    assert skipped.pairs.tolist() == [3 * 128**2] * 2  # of four blocks
+    assert skipped.fine_pairs.tolist() == [55 * 128**2] * 2  # of ten times ten
 
 
 def test_padding_is_executed_but_not_needed():

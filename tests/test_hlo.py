@@ -21,7 +21,7 @@ TEXT = """HloModule jit_step, entry_computation_layout={(f32[8,4]{1,0})->f32[8,4
 %body (carry: (s32[], bf16[2,4])) -> (s32[], bf16[2,4]) {
   %carry = (s32[], bf16[2,4]{1,0}) parameter(0)
   %part = bf16[2,4]{1,0} get-tuple-element(%carry), index=1
-  %ag = (bf16[2,4]{1,0}, bf16[8,4]{1,0}) all-gather-start(%part), replica_groups=[2,4]<=[8], dimensions={0}
+  %ag = (bf16[2,4]{1,0}, bf16[8,4]{1,0}) all-gather-start(%part), replica_groups=[2,4]<=[8]
   %done = bf16[8,4]{1,0} all-gather-done(%ag)
   %rs = bf16[2,4]{1,0} reduce-scatter(%done), replica_groups={{0,1,2,3},{4,5,6,7}}, dimensions={0}, to_apply=%add
   ROOT %next = (s32[], bf16[2,4]{1,0}) tuple(%count, %rs)
@@ -73,6 +73,44 @@ def test_groups_are_read_in_every_form(groups: str, size: int) -> None:
         f"ENTRY %main (p: f32[2]) -> f32[2] {{\n  ROOT %r = f32[2]{{0}} all-reduce(%p), replica_groups={groups}\n}}\n"
     )
     assert [one.group for one in collectives(text)] == [size]
+
+
+ON_TPU = """%fused.1 (p: bf16[2,4]) -> bf16[8,4] {
+  ROOT %ag = bf16[8,4]{1,0:T(8,128)(2,1)} all-gather(%p), attributes={chain_id="5"}, replica_groups=[1,4]<=[4]
+}
+
+%fused.2 (p: bf16[2,4]) -> bf16[8,4] {
+  ROOT %ag.1 = bf16[8,4]{1,0:T(8,128)(2,1)S(1)} all-gather(%p), attributes={chain_id="5"}, replica_groups=[1,4]<=[4]
+}
+
+%all-reduce-scatter.7 (p: bf16[8,4]) -> bf16[2,4] {
+  %all = bf16[8,4]{1,0} all-reduce(%p), channel_id=4, replica_groups=[1,4]<=[4], to_apply=%add
+  ROOT %mine = bf16[2,4]{1,0} dynamic-slice(%all, %at), dynamic_slice_sizes={2,4}
+}
+
+%body (c: (s32[], bf16[2,4])) -> (s32[], bf16[2,4]) {
+  %start = bf16[8,4]{1,0} fusion(%x), kind=kCustom, calls=%fused.1
+  %done = bf16[8,4]{1,0} fusion(%start), kind=kCustom, calls=%fused.2
+  ROOT %rs = bf16[2,4]{1,0} fusion(%done), kind=kCustom, calls=%all-reduce-scatter.7
+}
+
+%condition (c: (s32[], bf16[2,4])) -> pred[] {
+  %kernel = s32[] custom-call(), frontend_attributes={kernel={"block": {"q": 128
+}}}
+  %limit = s32[]{:T(128)} constant(36)
+  %counter = s32[]{:T(128)} get-tuple-element(%c), index=0
+  ROOT %lt = pred[]{:T(512)} compare(%counter, %limit), direction=LT
+}
+
+ENTRY %main (p: bf16[2,4]) -> bf16[2,4] {
+  %loop = (s32[], bf16[2,4]{1,0}) while(%s), condition=%condition, body=%body
+}
+"""
+
+
+def test_a_tpus_loops_and_parts_of_collectives() -> None:
+    found = collectives(ON_TPU)
+    assert found == [Collective("all-gather", 4, 36, 36 * 64), Collective("reduce-scatter", 4, 36, 36 * 64)]
 
 
 PROGRAM = """

@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import pytest
 
+from experiments import plan_table
 from experiments.bounds import least_seconds, links
 from experiments.plan_search import Candidate, guessed_collectives
 from experiments.planning import Shape, _refused, shape_of
@@ -133,6 +134,17 @@ def test_bounds_by_hand() -> None:
     assert least_seconds(dataclasses.replace(chips, chip=None), 1.0, 1.0, found) == {}
 
 
+def test_a_search_prints_what_fits(tmp_path: Path) -> None:
+    result = plan(tmp_path, "--topology=cpu:2", "--search", "--tries=1", "--json")
+    assert result.returncode == 0, result.stderr
+    (found,) = json.loads(result.stdout)
+    assert found["fits"] and found["mesh"] == {"fsdp": 2} and found["remat"] in ("none", "dots")
+
+
+def test_more_rows_bring_more_windows() -> None:
+    assert Shape(2, 16, 10, 1).of_rows(4) == Shape(4, 16, 20, 1)
+
+
 def test_a_search_leaves_out_what_needs_more_than_what_did_not_fit() -> None:
     failed = Candidate({"fsdp": 8}, 2, "dots", 0.5)
     assert Candidate({"fsdp": 8}, 4, "none", 0.5).larger(failed)
@@ -149,3 +161,35 @@ def test_devices_to_play_are_asked_for_by_number() -> None:
     assert fake_devices("cpu:8") == "--xla_force_host_platform_device_count=8"
     assert fake_devices("cpu") is None and fake_devices("v5e:4x4") is None
     assert topology_of("cpu").sides == (len(jax.devices("cpu")),)
+
+
+def test_the_table_of_plans_stands_between_its_marks() -> None:
+    page = f"before\n{plan_table.BEGIN}\nold\n{plan_table.END}\nafter\n"
+    assert plan_table.with_table(page, "new") == f"before\n{plan_table.BEGIN}\nnew\n{plan_table.END}\nafter\n"
+    with pytest.raises(InputError, match="no place for the table"):
+        plan_table.with_table("nothing", "new")
+
+
+def test_a_line_of_the_table_is_that_of_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        "fits": True,
+        "per_chip_bytes": {"peak": 3 * 2**30},
+        "hbm_bytes": 16 * 2**30,
+        "bounds": {"arithmetic": 0.5, "network": 1.25},
+        "estimated_step_seconds": 1.25,
+        "estimated_mfu": 0.4,
+    }
+    monkeypatch.setattr(plan_table, "planned", lambda row: (found, 61.2, 2.5))
+    line = plan_table.cells(plan_table.Row("sft_8b", "v5e:8x8", "fsdp=64"))
+    assert dict(zip(plan_table.HEADS, line, strict=True)) == {
+        "config": "sft_8b",
+        "topology": "v5e:8x8",
+        "mesh": "fsdp=64",
+        "GiB of a chip": "3.0",
+        "has": "16.0",
+        "step, s": "1.25",
+        "MFU at most": "40%",
+        "bound by": "network",
+        "plan, s": "61",
+        "host GiB": "2.5",
+    }

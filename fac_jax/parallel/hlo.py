@@ -21,6 +21,7 @@ _INSTRUCTION: Final = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (.*)$")
 _CALLED: Final = re.compile(r"(?:body|condition|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES: Final = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS: Final = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
+_CHAIN: Final = re.compile(r'chain_id="(\d+)"')
 _GROUPS: Final = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _IOTA_GROUPS: Final = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=")
 _MESH_GROUPS: Final = re.compile(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}")
@@ -56,18 +57,26 @@ class Collective:
 def collectives(text: str) -> list[Collective]:
     """The collectives of a program by kind and size of their groups, largest first.
 
+    An asynchronous collective of a TPU stands in the text in several parts, which share a chain, and a reduce-scatter
+    as an all-reduce in a fusion that is named so.
+
     Args:
-      text: of `jax.stages.Compiled.as_text()`. A loop counts as often as XLA knows it to run, once if it does not.
+      text: of `jax.stages.Compiled.as_text()`. A loop counts as often as it is known to run, once where it is not.
     """
     bodies = dict(_computations(text))
     runs = _runs(bodies, _entry(text))
-    found: dict[tuple[str, int], tuple[int, int]] = {}
+    by_chain: dict[str, tuple[Collective, int]] = {}
     for name, lines in bodies.items():
-        for line in lines if runs.get(name) else ():
-            one = _collective(line)
+        for number, line in enumerate(lines if runs.get(name) else ()):
+            one = _collective(line, name.startswith("all-reduce-scatter"))
             if one is not None and one.group > 1:
-                count, size = found.get((one.kind, one.group), (0, 0))
-                found[one.kind, one.group] = count + runs[name], size + runs[name] * one.bytes
+                chain = _CHAIN.search(line)
+                key = chain[1] if chain else f"{name} {number}"
+                by_chain[key] = one, max(runs[name], by_chain.get(key, (one, 0))[1])
+    found: dict[tuple[str, int], tuple[int, int]] = {}
+    for one, times in by_chain.values():
+        count, size = found.get((one.kind, one.group), (0, 0))
+        found[one.kind, one.group] = count + times, size + times * one.bytes
     made = [Collective(kind, group, count, size) for (kind, group), (count, size) in found.items()]
     return sorted(made, key=lambda one: -one.bytes)
 
@@ -82,7 +91,7 @@ def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
         head = None if line.startswith(" ") else _HEAD.match(line)
         if head:
             name, lines = head[1], []
-        elif line.startswith("}") and name:
+        elif line == "}" and name:  # metadata of kernels has lines that only begin so
             yield name, lines
             name = ""
         elif name:
@@ -96,8 +105,7 @@ def _runs(bodies: Mapping[str, list[str]], entry: str) -> dict[str, int]:
     def visit(name: str, times: int) -> None:
         runs[name] = runs.get(name, 0) + times
         for line in bodies.get(name, ()):
-            trips = _TRIPS.search(line) if " while(" in line else None
-            inner = times * int(trips[1]) if trips else times
+            inner = times * _trips(line, bodies) if " while(" in line else times
             for called in _CALLED.findall(line):
                 visit(called, inner)
             for branches in _BRANCHES.findall(line):
@@ -108,7 +116,18 @@ def _runs(bodies: Mapping[str, list[str]], entry: str) -> dict[str, int]:
     return runs
 
 
-def _collective(line: str) -> Collective | None:
+def _trips(line: str, bodies: Mapping[str, list[str]]) -> int:
+    """How often a loop runs: as XLA notes, or up to the constant that its condition compares its counter with."""
+    noted, condition = _TRIPS.search(line), re.search(r"condition=%?([\w.\-]+)", line)
+    if noted:
+        return int(noted[1])
+    lines = "\n".join(bodies[condition[1]]) if condition else ""
+    limit = re.search(r"ROOT .*compare\(%?[\w.\-]+, %?([\w.\-]+)\), direction=LT", lines)
+    constant = limit and re.search(rf"%?{re.escape(limit[1])} = s32\[\]\S* constant\((\d+)\)", lines)
+    return int(constant[1]) if constant else 1
+
+
+def _collective(line: str, scatters: bool) -> Collective | None:
     match = _INSTRUCTION.match(line)
     operation = _OPERATION.search(match[1]) if match else None
     if match is None or operation is None:
@@ -121,6 +140,8 @@ def _collective(line: str) -> Collective | None:
     if operation[1].endswith("-start") and kind in ("all-gather", "collective-permute"):
         result = [max(result)]  # operand and result stand side by side there
     size = sum(result) * (group if kind == "reduce-scatter" else 1)
+    if scatters and kind == "all-reduce":
+        kind = "reduce-scatter"
     return Collective(kind, 2 if kind == "collective-permute" else group, 1, size)
 
 
