@@ -13,7 +13,7 @@ from typing import Any
 from absl import flags
 
 from data_pipelines import made_up
-from data_pipelines.grid import Grid
+from data_pipelines.model_grid import Grid
 from data_pipelines.packed_loading import load_packed
 from data_pipelines.throughput import check_json, made_up_sources, measure, packed_config, tell
 from fac_jax import launch

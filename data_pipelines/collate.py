@@ -7,7 +7,8 @@ from typing import Protocol
 import jax
 import numpy as np
 
-from data_pipelines.grid import Example, ModelGrid, windows_of
+from data_pipelines.grid import Example, windows_of
+from data_pipelines.model_grid import ModelGrid
 from fac_jax.audio.mel import BINS
 from fac_jax.types import NO_FRAME, Batch, InputError
 

@@ -10,7 +10,8 @@ from data_pipelines.audio_files import with_waves
 from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.faults import Refused
 from data_pipelines.features import add_features, speech_tokens
-from data_pipelines.grid import Example, ModelGrid, encode
+from data_pipelines.grid import Example, encode
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.pairs import Pair, PairExample, encode_conversation_pairs
 from data_pipelines.records import Record, to_example
 from data_pipelines.wave_augment import WaveAugmentConfig, augment_waves

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipelines.augment import AugmentConfig
 from data_pipelines.collate import collate, side_by_side
-from data_pipelines.grid import ModelGrid
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.sources import Augmented, Source, as_it_is, endless
 from fac_jax.types import Batch, InputError, PreferenceBatch
 from fac_jax.work import Work, needed_work

@@ -12,9 +12,9 @@ import numpy as np
 from data_pipelines import device_mel
 from data_pipelines.collate import collate_packed
 from data_pipelines.device_mel import Heard
-from data_pipelines.grid import ModelGrid
 from data_pipelines.hosts import ALONE, Share
 from data_pipelines.loading import Item, Loaded, joined, loaded, stacked
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.packing import Budget, Need, enough, needed, pack
 from data_pipelines.pairs import collate_packed_pairs
 from data_pipelines.sources import Source, mixed, shares

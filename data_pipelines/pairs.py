@@ -10,7 +10,8 @@ import numpy as np
 from data_pipelines.collate import collate_packed
 from data_pipelines.conversation import Conversation, Turn, prompt
 from data_pipelines.features import add_features
-from data_pipelines.grid import Example, ModelGrid, encode
+from data_pipelines.grid import Example, encode
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.schema import PairRow
 from fac_jax.codec.base import Codec
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT

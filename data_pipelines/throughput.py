@@ -13,9 +13,9 @@ from rich.progress import track
 from rich.table import Table
 
 from data_pipelines import made_up
-from data_pipelines.grid import ModelGrid
 from data_pipelines.lazy import Encode
 from data_pipelines.loading import Loaded
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.packed_loading import PackedConfig
 from data_pipelines.packing import windows_for
 from data_pipelines.sources import Source

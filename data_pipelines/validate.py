@@ -11,8 +11,9 @@ import numpy as np
 from data_pipelines.audio_files import with_waves
 from data_pipelines.conversation import Conversation
 from data_pipelines.faults import Bad, Cause, Refused
-from data_pipelines.grid import ModelGrid, positions
+from data_pipelines.grid import positions
 from data_pipelines.importers.rows import is_utf8, unnamed
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.records import Audio, Message, Record, to_example
 from fac_jax.audio.mel import RATE
 from fac_jax.codec.base import TOKEN_RATE

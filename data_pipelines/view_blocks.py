@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipelines.conversation import Turn
 from data_pipelines.features import mels
-from data_pipelines.grid import ModelGrid
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.view_source import Reader, Sample
 from fac_jax.audio.mel import BINS, HOP, RATE
 from fac_jax.codec.base import TOKEN_RATE

@@ -15,7 +15,7 @@ from data_pipelines import pair_builder
 from data_pipelines.builder import AUDIOS, TEXTS, records, row_of
 from data_pipelines.conversation import TASKS, Conversation, conversations, corpus, fullest_task, has_task
 from data_pipelines.features import speech_tokens
-from data_pipelines.grid import Grid, Windows
+from data_pipelines.model_grid import Grid, Windows
 from data_pipelines.pair_builder import pair_of
 from data_pipelines.pairs import pair_conversations
 from fac_jax.audio.io import RATE

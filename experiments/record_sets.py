@@ -18,7 +18,7 @@ import numpy as np
 from filelock import FileLock
 
 from data_pipelines.faults import Bad, Cause
-from data_pipelines.grid import ModelGrid
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.packing import Budget
 from data_pipelines.prepare import flac, local
 from data_pipelines.prepare.card import QUARANTINE

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from data_pipelines.schema import Row
     from fac_jax.models.config import ModelConfig
     from fac_jax.text.tokenizer import Tokenizer
+    from fac_jax.types import Params
 
 # Before jax is imported. Tolerances hold for the CPU; JAX_PLATFORMS in the environment chooses another device.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -85,6 +86,17 @@ def model(tokenizer: "Tokenizer") -> "ModelConfig":
     from toy_world import make_model
 
     return make_model(tokenizer)
+
+
+@pytest.fixture(scope="session")
+def toy_params() -> "Params":
+    """Parameters of `toy_training.MODEL`."""
+    import jax
+    from toy_training import MODEL
+
+    from fac_jax.models.fun_audio_chat import init_params
+
+    return jax.jit(lambda: init_params(MODEL, jax.random.key(0)))()
 
 
 @pytest.fixture(scope="session")

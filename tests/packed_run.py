@@ -19,9 +19,10 @@ import jax
 import numpy as np
 
 from data_pipelines.conversation import Turn
-from data_pipelines.grid import Example, ModelGrid, lay
+from data_pipelines.grid import Example, lay
 from data_pipelines.hosts import ALONE, Share
 from data_pipelines.loading import Loaded
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.packed_loading import PackedConfig, load_packed
 from data_pipelines.sources import Source
 from fac_jax.audio.host_mel import host_log_mel, wave_frames

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from toy_training import MODEL
 
-from experiments import benchmark
+from experiments import benchmark, workloads
 from experiments.measure import best, copy_bandwidth
 from fac_jax.generation.decode import prepare
 from fac_jax.models.config import replace
@@ -41,8 +41,8 @@ def test_the_bytes_of_a_step_are_those_of_the_weights_it_reads(tied):
 
 
 def test_a_packed_batch_is_full_and_every_clip_reads_its_own_frames():
-    rows, packed, one = 2, 3, benchmark.Conversation(text=4, heard=5, spoken=6)
-    batch = benchmark.packed_batch(MODEL, rows, packed, one)
+    rows, packed, one = 2, 3, workloads.Conversation(text=4, heard=5, spoken=6)
+    batch = workloads.packed_batch(MODEL, rows, packed, one)
     assert batch.kind.shape == (rows, packed * 15)
     assert [int(np.sum(batch.kind == kind)) for kind in (Kind.TEXT, Kind.SPEECH, Kind.JOINT)] == [24, 30, 36]
     assert np.array_equal(np.unique(batch.segment_ids), [1, 2, 3]) and batch.positions.max() == 14
@@ -59,8 +59,8 @@ def test_answers_are_as_long_as_allowed():
 
 def test_every_figure_is_there(monkeypatch):
     monkeypatch.setitem(PRESETS, "micro", lambda: MODEL)
-    work = benchmark.Workload(2, 2, benchmark.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, answers=1)
-    monkeypatch.setitem(benchmark.WORKLOADS, "micro", work)
+    work = workloads.Workload(2, 2, workloads.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, answers=1)
+    monkeypatch.setitem(workloads.WORKLOADS, "micro", work)
     figures = benchmark.benchmark(["micro"], ["train", "grouping", "decode"])
     (trained,), (decoded,) = figures["train"].values(), figures["decode"].values()
     assert np.isfinite([*trained.values(), *decoded.values()]).all()

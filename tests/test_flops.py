@@ -11,7 +11,7 @@ from jax.extend.core import jaxprs_in_params
 from jax.interpreters import partial_eval
 from toy_training import MODEL, make_batch
 
-from experiments.benchmark import Conversation, packed_batch, preference_batch
+from experiments.workloads import Conversation, packed_batch, preference_batch
 from fac_jax.layers.attention import Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
 from fac_jax.losses.ctc import ctc_losses

@@ -12,7 +12,8 @@ import numpy as np
 
 from data_pipelines.conversation import Conversation, Turn
 from data_pipelines.faults import Bad, Refused
-from data_pipelines.grid import ModelGrid, positions
+from data_pipelines.grid import positions
+from data_pipelines.model_grid import ModelGrid
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.quarantine import entry

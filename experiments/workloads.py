@@ -1,0 +1,107 @@
+"""What benchmarks train on and answer: random conversations of stated lengths, packed without padding."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import empty_batch
+from fac_jax.types import NO_TEXT, Batch, Kind, PreferenceBatch
+
+
+@dataclasses.dataclass(frozen=True)
+class Conversation:
+    """Lengths in LLM positions: text, then the user's audio, then a spoken reply."""
+
+    text: int
+    heard: int
+    spoken: int
+
+    def read(self) -> "Conversation":
+        """The same seconds of audio, all of them a reply to what is written."""
+        return Conversation(self.text, 0, self.heard + self.spoken)
+
+    def longer(self, times: int) -> "Conversation":
+        """With several times the audio."""
+        return Conversation(self.text, times * self.heard, times * self.spoken)
+
+    def ungrouped(self, group: int) -> "Conversation":
+        """On equal audio where a LLM position is one speech token instead of `group`."""
+        return Conversation(self.text, self.heard * group, self.spoken * group)
+
+
+@dataclasses.dataclass(frozen=True)
+class Workload:
+    """What is measured of a preset.
+
+    Attributes:
+      rows: of a training batch.
+      packed: conversations in a row.
+      conversation: each of them.
+      updates: training steps, of which the fastest counts (for the ratio, the median).
+      batches: questions answered together, one measurement each.
+      steps: text ids of an answer.
+      answers: of which the median counts.
+    """
+
+    rows: int
+    packed: int
+    conversation: Conversation
+    updates: int
+    batches: tuple[int, ...] = (1, 4)
+    steps: int = 60
+    answers: int = 9
+
+
+QUESTION = Conversation(text=19, heard=40, spoken=0)
+WORKLOADS = {
+    "tiny": Workload(rows=24, packed=1, conversation=Conversation(12, 12, 24), updates=5),
+    "base": Workload(rows=2, packed=2, conversation=Conversation(19, 45, 64), updates=3),
+}
+
+
+def packed_batch(config: ModelConfig, rows: int, packed: int, one: Conversation) -> Batch:
+    """Random conversations in every row, side by side as segments, without padding."""
+    rng = np.random.default_rng(0)
+    group, length = config.group_size, one.text + one.heard + one.spoken
+    windows = -(-one.heard * group // config.audio.frames)
+    batch = empty_batch(config, rows, packed * length, rows * packed * windows)
+    kind = np.repeat([Kind.TEXT, Kind.SPEECH, Kind.JOINT], [one.text, one.heard, one.spoken])
+    batch.kind[:] = np.tile(kind, packed)
+    batch.segment_ids[:] = np.repeat(np.arange(1, packed + 1), length)
+    batch.positions[:] = np.tile(np.arange(length), packed)
+    heard, spoken = batch.kind == Kind.SPEECH, batch.kind == Kind.JOINT
+    batch.text_ids[:] = np.where(heard, NO_TEXT, rng.integers(0, config.vocab_size, heard.shape))
+    batch.has_waveform[:] = heard
+    clips = np.arange(rows * packed)[:, None] * windows * config.audio.frames + np.arange(one.heard * group)
+    batch.frame_index[heard] = clips.reshape(-1, group)
+    batch.speech_ids[spoken] = rng.integers(0, config.units, (int(spoken.sum()), group))
+    batch.labels[spoken], batch.speech_labels[spoken] = batch.text_ids[spoken], batch.speech_ids[spoken]
+    batch.mel_windows[:] = rng.standard_normal(batch.mel_windows.shape)
+    batch.mel_lengths[:] = config.audio.mel_frames
+    return batch
+
+
+def preference_batch(chosen: Batch, config: ModelConfig, packed: int) -> PreferenceBatch:
+    """Pairs of these conversations and others to the same prompts, each row `packed` of them."""
+    rng, spoken = np.random.default_rng(1), chosen.kind == Kind.JOINT
+    other = dataclasses.replace(
+        chosen,
+        text_ids=np.where(spoken, rng.integers(0, config.vocab_size, spoken.shape), chosen.text_ids),
+        speech_ids=np.where(
+            spoken[..., None], rng.integers(0, config.units, chosen.speech_ids.shape), chosen.speech_ids
+        ),
+    )
+    other = dataclasses.replace(
+        other,
+        labels=np.where(spoken, other.text_ids, chosen.labels),
+        speech_labels=np.where(spoken[..., None], other.speech_ids, chosen.speech_labels),
+    )
+    both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), chosen, other)
+    rows = len(chosen.kind)
+    return PreferenceBatch(
+        batch=dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths),
+        tasks=np.zeros((rows, packed), np.int32),
+        reference=np.zeros((2 * rows, packed, 2), np.float32),
+    )
