@@ -11,8 +11,10 @@ TORCH_BIN := .venv-torch/bin
 TORCH_STAMP := .venv-torch/.installed
 BEAM_BIN := .venv-beam/bin
 BEAM_STAMP := .venv-beam/.installed
+TPU_BIN := .venv-tpu/bin
+TPU_STAMP := .venv-tpu/.installed
 
-.PHONY: install quickstart recipe test test-slow test-browser test-torch test-beam benchmark lint format clean
+.PHONY: install quickstart recipe test test-slow test-browser test-torch test-beam test-tpu benchmark lint format clean
 
 install: $(STAMP)
 
@@ -57,6 +59,16 @@ $(BEAM_STAMP): requirements.txt pyproject.toml
 test-beam: $(BEAM_STAMP)
 	$(BEAM_BIN)/python -m pytest -q tests/beam/direct_runner.py
 
+# libtpu, which compiles for TPUs, is 700 MB; no TPU is needed.
+$(TPU_STAMP): requirements.txt pyproject.toml
+	@echo "Installing into .venv-tpu"
+	test -x $(TPU_BIN)/python || $(PYTHON) -m venv .venv-tpu
+	$(TPU_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[tpu]' 'pytest>=9,<10'
+	@touch $@
+
+test-tpu: $(TPU_STAMP)
+	$(TPU_BIN)/python -m pytest -q tests/tpu/absent_pod.py
+
 benchmark: $(STAMP)
 	$(BIN)/python -m experiments.benchmark
 
@@ -70,4 +82,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-torch .venv-beam .cache .pytest_cache .ruff_cache build dist *.egg-info runs
+	rm -rf .venv .venv-torch .venv-beam .venv-tpu .cache .pytest_cache .ruff_cache build dist *.egg-info runs

@@ -13,12 +13,19 @@ from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.hlo import Collective
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.topologies import Topology
+from fac_jax.training.state import TrainState
 
 
 def local_bytes(tree: Any) -> int:
     """Bytes that one device holds of abstract arrays with shardings."""
     leaves = jax.tree.leaves(tree)
     return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def held_bytes(state: TrainState) -> dict[str, int]:
+    """Bytes that one device holds of a state, by what they are for."""
+    parts = {"parameters": state.params, "reference": state.reference, "optimizer": state.opt_state}
+    return {name: local_bytes(tree) for name, tree in parts.items()}
 
 
 def capacity_of(topology: Topology) -> float:
@@ -32,13 +39,13 @@ def weight_traffic(config: ModelConfig, layout: Layout, held: dict[str, int]) ->
     """Bytes of memory traffic of one chip that come with weights, not with positions.
 
     Weights are gathered over `fsdp` in the dtype of the products, which writes them, and read: forward, again if layers
-    are computed again, and twice backward. The optimizer reads and writes parameters and moments. Activations are left
-    out: they are read by products that do hundreds of operations for each of their bytes.
+    are computed again, and twice backward; a reference's forward alone. The optimizer reads and writes parameters and
+    moments. Activations are left out: they are read by products that do hundreds of operations for each of their bytes.
     """
     passes = 2 if config.remat == "full" else 1
-    gathered = held["parameters"] * layout.shards(axes.EMBED) * jnp.dtype(config.dtype).itemsize
-    gathered /= jnp.dtype(config.param_dtype).itemsize
-    return gathered * 2 * (passes + 1) + 2 * (held["parameters"] + held["optimizer"])
+    whole = layout.shards(axes.EMBED) * jnp.dtype(config.dtype).itemsize / jnp.dtype(config.param_dtype).itemsize
+    gathered = whole * (held["parameters"] * (passes + 1) + held["reference"])
+    return 2 * (gathered + held["parameters"] + held["optimizer"])
 
 
 def least_seconds(topology: Topology, executed: float, traffic: float, found: Sequence[Collective]) -> dict[str, float]:

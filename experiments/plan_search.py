@@ -5,8 +5,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Final
 
-from experiments.bounds import capacity_of, least_seconds, local_bytes, weight_traffic
-from experiments.planning import Plan, Shape, abstract_batch, executed_flops, holds_reference, make_plan
+from experiments.bounds import capacity_of, held_bytes, least_seconds, weight_traffic
+from experiments.planning import Plan, Shape, abstract_batch, abstract_start, executed_flops, make_plan
 from fac_jax import axes
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.parallel.hlo import Collective
@@ -15,8 +15,7 @@ from fac_jax.parallel.mesh import Layout, make_layout
 from fac_jax.parallel.topologies import Topology
 from fac_jax.progress import bar
 from fac_jax.training.flops import step_flops, trainable_paths
-from fac_jax.training.optimizer import make_optimizer, make_schedule
-from fac_jax.training.sharding import abstract_params, abstract_state
+from fac_jax.training.sharding import abstract_params
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, PreferenceBatch
 from fac_jax.work import full_work
@@ -95,7 +94,7 @@ def candidates(
         sizes = {"fsdp": chips // (tensor * expert), "tensor": tensor, "expert": expert}
         try:
             layout = make_layout(sizes, devices=topology.devices)
-            held = _state(config, stage, layout)
+            held = held_bytes(abstract_start(config, stage, layout))
         except InputError:
             continue
         if sum(held.values()) > ROOM * capacity:
@@ -105,13 +104,6 @@ def candidates(
             yield Candidate(
                 sizes, rows, remat, _reach(made, stage, shape.of_rows(rows), topology, layout, attention, held)
             )
-
-
-def _state(config: ModelConfig, stage: StageConfig, layout: Layout) -> dict[str, int]:
-    optimizer = make_optimizer(stage.optimizer, make_schedule(stage.optimizer, stage.steps))
-    params = abstract_params(config, layout)
-    state = abstract_state(params, optimizer, stage.trainable, holds_reference(stage))
-    return {"parameters": local_bytes(state.params), "optimizer": local_bytes(state.opt_state)}
 
 
 def _reach(
@@ -139,14 +131,14 @@ def _reach(
 def guessed_collectives(config: ModelConfig, shape: Shape, layout: Layout, held: dict[str, int]) -> list[Collective]:
     """What a mesh makes a step send at least, in bfloat16: weights, gradients, activations."""
     mesh, passes = layout.mesh.shape, 3 if config.remat == "full" else 2
-    gathered = held["parameters"] * layout.shards(axes.EMBED) // 2
+    gathered, read = (held[name] * layout.shards(axes.EMBED) // 2 for name in ("parameters", "reference"))
     tokens = shape.rows * shape.seq_len
     summed = 2 * 2 * config.text.depth * tokens * config.text.width * 2
     sent = (
         3 * 2 * config.text.depth * tokens * config.text.width * 2 * (config.text.moe.top_k if config.text.moe else 0)
     )
     found = [
-        Collective("all-gather", layout.shards(axes.EMBED), passes, passes * gathered),
+        Collective("all-gather", layout.shards(axes.EMBED), passes, passes * gathered + read),
         Collective("reduce-scatter", layout.shards(axes.EMBED), 1, 2 * gathered),
         Collective("all-reduce", mesh["tensor"], 1, summed),
         Collective("all-to-all", mesh["expert"], 1, sent),

@@ -10,7 +10,7 @@ from typing import Any, Final
 import jax
 import numpy as np
 
-from experiments.bounds import capacity_of, least_seconds, local_bytes, weight_traffic
+from experiments.bounds import capacity_of, held_bytes, least_seconds, local_bytes, weight_traffic
 from fac_jax import axes
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.models.flops import Part
@@ -26,6 +26,7 @@ from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import make_optimizer, make_schedule
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
+from fac_jax.training.state import TrainState
 from fac_jax.training.step import make_step
 from fac_jax.types import Batch, InputError, PreferenceBatch
 from fac_jax.work import full_work, laid_out_work, skipping_work
@@ -69,8 +70,8 @@ class Plan:
       remat: of the model.
       rows: of a step, on all chips together.
       per_chip_bytes: "arguments", "temporaries", "peak" of the compiled step; where it was refused for want of memory,
-        the arguments by analysis and the peak that the compiler tells. "state" has what a chip holds of parameters and
-        of the optimizer.
+        the arguments by analysis and the peak that the compiler tells. "state" has what a chip holds of parameters, of
+        a frozen reference and of the optimizer.
       hbm_bytes: that a program can have of a chip's memory.
       flops: of a step on all chips, by part: "needed" counts full rows of one conversation each, "executed" what the
         program does, with what it computes again.
@@ -102,6 +103,16 @@ class Plan:
 def holds_reference(stage: StageConfig) -> bool:
     """Whether a stage carries a frozen copy of the parameters along."""
     return stage.loss == "preference" and stage.preference.reference == "frozen"
+
+
+def abstract_start(config: ModelConfig, stage: StageConfig, layout: Layout) -> TrainState:
+    """Shapes and shardings of the state that a stage begins with.
+
+    Raises:
+      InputError: the mesh does not divide a parameter.
+    """
+    optimizer = make_optimizer(stage.optimizer, make_schedule(stage.optimizer, stage.steps))
+    return abstract_state(abstract_params(config, layout), optimizer, stage.trainable, holds_reference(stage))
 
 
 def shape_of(stage: StageConfig) -> Shape:
@@ -172,13 +183,12 @@ def make_plan(
     """
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    params = abstract_params(config, layout)
-    state = abstract_state(params, optimizer, stage.trainable, holds_reference(stage))
+    state = abstract_start(config, stage, layout)
     batch = abstract_batch(config, stage, shape, layout)
     objective = make_objective(stage, FunAudioChat(config, training_kernels(layout, attention)), layout)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, shardings(state))
 
-    held = {"parameters": local_bytes((state.params, state.reference)), "optimizer": local_bytes(state.opt_state)}
+    held = held_bytes(state)
     arguments = sum(held.values()) + local_bytes(batch)
     memory: dict[str, Any] = {"arguments": arguments, "temporaries": None, "peak": None, "state": held}
     capacity, found = hbm or capacity_of(topology), []
@@ -196,7 +206,7 @@ def make_plan(
     seconds = time.perf_counter() - start
 
     rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
-    paths = trainable_paths(params, stage.trainable)
+    paths = trainable_paths(state.params, stage.trainable)
     needed = step_flops(config, stage, paths, full_work(rows))
     flops = {"needed": needed, "executed": executed_flops(config, stage, paths, rows, layout, attention)}
     bounds = least_seconds(topology, sum(flops["executed"].values()), weight_traffic(config, layout, held), found)

@@ -1,6 +1,7 @@
 """What stages share when they train on rows of one's own: sets, tokenizer, model; and their batches."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,7 +19,7 @@ from experiments.initial import base_model, check_fits, copy_once, fitted, initi
 from experiments.record_assets import make_codec, make_tokenizer
 from experiments.record_config import RecordsConfig
 from experiments.record_sets import RecordSet, account, claim_rows, make_set, refused_before, write_quarantine
-from experiments.references import stored_references
+from experiments.references import score_pairs, stored_references
 from experiments.stage_data import COLLATE, check_hosts, divisible, load_on, packed_config
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.models.config import ModelConfig
@@ -95,8 +96,8 @@ class RecordMaterials:
             if stage.loss == "preference" and stage.preference.reference == "stored":
                 pairs = Made(Source(rows, dataclasses.replace(make, mel="host")))
                 shapes = (config.seq_len, int(one.needs.windows.max()))
-                file = directory / f"references-{name}.npz"
-                make = Referenced(make, stored_references(file, self.model, params, pairs, shapes, self.layout))
+                score = functools.partial(score_pairs, self.model, pairs=pairs, shapes=shapes, layout=self.layout)
+                make = Referenced(make, stored_references(directory / f"references-{name}.npz", params, score))
             sources[name] = Source(rows, make)
         return load_on(self.layout, sources, config, self.model, COLLATE[stage.loss])
 

@@ -6,7 +6,7 @@ FILE (.npz)     checkpoint: digest of the parameters; ids: of the pairs; log_pro
 
 import functools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import cast
 
@@ -71,22 +71,14 @@ def score_pairs(
 
 
 def stored_references(
-    file: Path,
-    config: ModelConfig,
-    params: Params,
-    pairs: Sequence[PairExample],
-    shapes: tuple[int, int] | None = None,
-    layout: Layout | None = None,
+    file: Path, params: Params, score: Callable[[Params], dict[str, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """Log-probabilities of the pairs under `params`, from `file` if it is there, else made and written to it.
+    """Log-probabilities of pairs under `params`, from `file` if it is there, else what `score` gives, written to it.
 
     Args:
       file: of the stage.
-      config: of the model.
       params: of the reference.
-      pairs: preference pairs.
-      shapes: see `score_pairs`.
-      layout: mesh that `params` lie on.
+      score: `score_pairs` of the pairs.
 
     Raises:
       InputError: the file is damaged, or was made with another checkpoint.
@@ -104,7 +96,7 @@ def stored_references(
                 "remove the file and they are made again"
             )
         return dict(zip(ids, values, strict=True))
-    found = score_pairs(config, params, pairs, shapes, layout)
+    found = score(params)
     file.parent.mkdir(parents=True, exist_ok=True)
     beside = file.with_name(f".{file.name}.{os.getpid()}.part")
     with beside.open("wb") as out:

@@ -33,7 +33,7 @@ from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.initial import base_model, check_fits, copy_once, fitted, initial_folder
-from experiments.references import stored_references
+from experiments.references import score_pairs, stored_references
 from experiments.stage_data import COLLATE, check_hosts, divisible, load_on, packed_config, spoken_first
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER
 from fac_jax.codec.base import Codec, load_codec
@@ -158,8 +158,8 @@ class Materials:
         check_hosts(stage)
         pairs = self.pairs("train")
         if stage.preference.reference == "stored":
-            file = directory / REFERENCES
-            pairs = with_references(pairs, stored_references(file, self.model, params, pairs, layout=self.layout))
+            score = functools.partial(score_pairs, self.model, pairs=pairs, layout=self.layout)
+            pairs = with_references(pairs, stored_references(directory / REFERENCES, params, score))
         tasks: dict[str, list[PairExample]] = mixture(pairs)
         others = [name for name in stage.data["mixture" if "mixture" in stage.data else "counts"] if name not in tasks]
         tasks |= {name: [replay(example) for example in found] for name, found in self.examples(others).items()}

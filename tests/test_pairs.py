@@ -1,6 +1,7 @@
 """Preference pairs: what is made, how it lies in a batch, and the reference's log-probabilities beside it."""
 
 import dataclasses
+import functools
 from collections import Counter
 from pathlib import Path
 
@@ -194,20 +195,21 @@ def test_a_mixture_names_tasks_and_modes(scored: Scored) -> None:
 
 def test_the_reference_is_stored_with_its_checkpoint_and_refused_with_another(scored: Scored, tmp_path: Path) -> None:
     file = tmp_path / "references.npz"
-    made = stored_references(file, scored.config, scored.params, scored.pairs)
-    again = stored_references(file, scored.config, scored.params, scored.pairs)
+    score = functools.partial(score_pairs, scored.config, pairs=scored.pairs)
+    made = stored_references(file, scored.params, score)
+    again = stored_references(file, scored.params, lambda _: pytest.fail("they are stored"))
     assert made.keys() == again.keys() == {pair.id for pair in scored.pairs}
     for pair in with_references(scored.pairs, again):
         np.testing.assert_array_equal(pair.reference, made[pair.id])
         assert (pair.reference[:, 0] < 0).all() and (pair.reference[:, 1] < 0).all() == pair.spoken
     other = jax.tree.map(lambda leaf: leaf * 1.01, scored.params)
     with pytest.raises(InputError, match=r"references\.npz: log-probabilities of the checkpoint .* starts from"):
-        stored_references(file, scored.config, other, scored.pairs)
+        stored_references(file, other, score)
     with pytest.raises(InputError, match="row new: the stored reference has no"):
         with_references([dataclasses.replace(scored.pairs[0], id="new")], made)
     file.write_bytes(b"PK")
     with pytest.raises(InputError, match="no stored log-probabilities; remove it"):
-        stored_references(file, scored.config, scored.params, scored.pairs)
+        stored_references(file, scored.params, score)
 
 
 def test_scores_do_not_depend_on_what_else_is_scored(scored: Scored) -> None:

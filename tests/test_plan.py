@@ -154,7 +154,7 @@ def test_a_search_leaves_out_what_needs_more_than_what_did_not_fit() -> None:
 
 def test_a_mesh_without_a_second_axis_only_gathers() -> None:
     layout = make_layout({"fsdp": -1}, devices=jax.devices()[:1])
-    assert guessed_collectives(preset("tiny"), Shape(1, 16, 1, 1), layout, {"parameters": 8}) == []
+    assert guessed_collectives(preset("tiny"), Shape(1, 16, 1, 1), layout, {"parameters": 8, "reference": 0}) == []
 
 
 def test_devices_to_play_are_asked_for_by_number() -> None:

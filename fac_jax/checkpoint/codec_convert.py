@@ -88,9 +88,8 @@ def convert_codec(
             read[part], found[part] = read_part(part, src / FILES[part], sizes[part])
         write_codec(beside, read, Description(found, SpeechConfig(), speaker), embeddings)
         os.replace(beside, dst)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # what could not be finished
     counts = {part: sum(int(leaf.size) for leaf in jax.tree.leaves(tree)) for part, tree in read.items()}
     assert (dst / FILE).is_file()
     return Converted(counts, is_published(src / TOKENIZER), tuple(embeddings), speaker)
