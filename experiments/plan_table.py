@@ -1,6 +1,6 @@
 """The table of plans in docs/scaling.md: every one in a process of its own, with its time and peak memory on the host.
 
-python -m experiments.plan_table [--out=docs/scaling.md]     (minutes a plan; `experiments.plan` says what it needs)
+python -m experiments.plan_table     (minutes a plan; `experiments.plan` says what it needs)
 """
 
 import dataclasses
@@ -13,16 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from absl import flags
-
 from experiments import launch
 from experiments.compare import markdown
 from fac_jax.files import write_text
 from fac_jax.progress import shown
 from fac_jax.types import InputError
 
-OUT = flags.DEFINE_string("out", "docs/scaling.md", "Page whose table is written anew, between its marks.")
-
+PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 BEGIN, END = "<!-- plans -->", "<!-- end of plans -->"
 CONFIGS = Path(__file__).parent / "configs"
 GIB = 2**30
@@ -105,14 +102,13 @@ def with_table(page: str, table: str) -> str:
 
 
 def main() -> None:
-    """The command. The page is written after every plan."""
-    page = Path(OUT.value)
+    """The command. The page is written anew, between its marks, after every plan."""
     made: list[list[str]] = [list(HEADS)]
     for row in shown("plans")(ROWS):
-        text = page.read_text()
+        text = PAGE.read_text()
         with_table(text, "")
         made.append(cells(row))
-        write_text(page, with_table(text, markdown(made)))
+        write_text(PAGE, with_table(text, markdown(made)))
 
 
 if __name__ == "__main__":
