@@ -142,9 +142,10 @@ class RouterStats:
 
 @struct.dataclass
 class KVCache:
-    """Keys and values of one attention layer: two `[B, K, S_max, H]` arrays (S_max = G * S_max in the head).
+    """Keys and values of one attention layer: two `[B * K, S_max, H]` arrays (S_max = G * S_max in the head).
 
     Sequences of one (sample, kv head) are whole and at the outside: a step of decoding multiplies them where they lie.
+    Where a mesh cuts samples and kv heads, these stay apart: `[B, K, S_max, H]`.
     """
 
     k: Array

@@ -1,6 +1,7 @@
 """Joint generation against the recorded runs of the release, and its algebra."""
 
 import dataclasses
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from fac_jax.checkpoint.release_batch import release_batch
 from fac_jax.evaluation.recorded import under
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.generation.sampling import GREEDY, Sampling, keep_top_k, keep_top_p, mark, pick
+from fac_jax.layers.attention import APART, MERGED, CacheDims
 from fac_jax.types import Batch
 
 PENALTY = Sampling(repetition_penalty=1.2)
@@ -79,6 +81,25 @@ def test_the_limit_is_an_array_and_may_be_zero():
     assert np.all(np.asarray(none.text_ids) == g.config.special.pad)
     assert int(some.text_count[0]) == 5 and int(some.speech_count[0]) == 4
     np.testing.assert_array_equal(some.text_ids[0, :5], full.text_ids[0, :5])
+
+
+def test_no_step_copies_a_cache():
+    """A step writes its keys and values where they lie; merged caches are copied nowhere in the whole program."""
+    g = golden("dense")
+    model, params = prepare(g.config, g.params)
+    prompt = release_batch(under(g.arrays, "s2s/in/"), g.config)
+    text, steps = g.config.text, 24
+
+    def copies(dims: CacheDims) -> int:
+        chosen = model.clone(kernels=dataclasses.replace(model.kernels, cache=dims))
+        program = generate.lower(chosen, params, prompt, _keys(1), jnp.int32(steps), Decoding("joint", steps)).compile()
+        rows = f"{text.num_kv_heads}" if dims == MERGED else f"1,{text.num_kv_heads}"
+        cache = f"f32[{rows},{prompt.text_ids.shape[1] + steps},{text.head_dim}]"
+        hlo = program.as_text()
+        assert cache in hlo
+        return len(re.findall(re.escape(f"= {cache}") + r"\{[\d,]*\} copy\(", hlo))
+
+    assert (copies(MERGED), copies(APART) > 0) == (0, True)
 
 
 def test_drawn_speech_depends_on_the_key_alone():

@@ -26,7 +26,7 @@ def prefill_backbone(
     embedded, text = model.embed(prompt, model.audio_frames(prompt))
     segments, positions = pad_slots(prompt.segment_ids, slots), pad_slots(prompt.positions, slots)
     visibility = Visibility(prompt.segment_ids, segments, prompt.positions, positions)
-    caches = empty_caches(c.text, prompt.text_ids.shape[0], slots, c.dtype)
+    caches = empty_caches(c.text, prompt.text_ids.shape[0], slots, c.dtype, model.kernels.cache)
     hidden, caches, _ = model.backbone(embedded, prompt.positions, visibility, caches, 0)
     return hidden, text, caches, segments, positions
 
@@ -54,7 +54,7 @@ def prefill_head(
     segments = jnp.repeat(prompt.segment_ids, group, axis=1) * (fine < (total - tail)[:, None])
     all_segments, all_positions = pad_slots(segments, slots), pad_slots(fine, slots)
     visibility = Visibility(segments, all_segments, fine, all_positions)
-    caches = empty_caches(c.head, rows, slots, c.dtype)
+    caches = empty_caches(c.head, rows, slots, c.dtype, model.kernels.cache)
     states, caches = model.refined_head.decode(pieces + fill_row[:, None], fine, visibility, caches, 0)
 
     last = fill_row

@@ -1,6 +1,6 @@
 """Grouped-query attention with an injected `attend` function."""
 
-from typing import Protocol
+from typing import Final, Literal, Protocol, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -65,15 +65,33 @@ def einsum_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibili
     return rearrange(jnp.einsum("bkgts,bskh->btkgh", weights, v), "b t k g h -> b t (k g) h")
 
 
+CacheDims: TypeAlias = Literal["(b k) s h", "b k s h"]
+
+# XLA's CPU backend copies a whole cache twice a step if it is carried apart and multiplied merged.
+MERGED: Final[CacheDims] = "(b k) s h"
+APART: Final[CacheDims] = "b k s h"
+
+
+def _dims(cache: jax.Array) -> CacheDims:
+    return MERGED if cache.ndim == 3 else APART
+
+
 def update_cache(cache: KVCache, k: jax.Array, v: jax.Array, slot: jax.Array | int) -> KVCache:
     """Writes k, v `[B, T, K, H]` at cache slots `slot .. slot + T`."""
 
     def write(old: jax.Array, new: jax.Array) -> jax.Array:
-        new = rearrange(new, "b t k h -> b k t h").astype(old.dtype)
-        written = jax.lax.dynamic_update_slice(old, new, (0, 0, slot, 0))
-        return nn.with_logical_constraint(written, (axes.BATCH, axes.KV_HEADS, None, None))
+        new = rearrange(new, f"b s k h -> {_dims(old)}").astype(old.dtype)
+        written = jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=-2)
+        names = (axes.BATCH, axes.KV_HEADS, None, None)
+        return nn.with_logical_constraint(written, names) if _dims(old) == APART else written
 
     return KVCache(k=write(cache.k, k), v=write(cache.v, v))
+
+
+def read_cache(cache: KVCache, batch: int) -> tuple[jax.Array, jax.Array]:
+    """All k and v of a cache of `batch` samples, `[B, S, K, H]`."""
+    k, v = (rearrange(a, f"{_dims(a)} -> b s k h", b=batch) for a in (cache.k, cache.v))
+    return k, v
 
 
 class DecoderAttention(nn.Module):
@@ -111,7 +129,7 @@ class DecoderAttention(nn.Module):
         v = project("v", self.num_kv_heads, axes.KV_HEADS)
         if cache is not None:
             cache = update_cache(cache, k, v, slot)
-            k, v = (rearrange(a, "b k s h -> b s k h") for a in (cache.k, cache.v))
+            k, v = read_cache(cache, x.shape[0])
         out = rearrange(self.attend(q, k, v, visibility), "b t n h -> b t (n h)")
         return Linear(x.shape[-1], (axes.HEADS, axes.EMBED), name="o", **kinds)(out), cache
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from fac_jax.layers.attention import Attend, einsum_attend
+from fac_jax.layers.attention import MERGED, Attend, CacheDims, einsum_attend
 from fac_jax.layers.experts import Experts, sorted_experts
 
 
@@ -14,8 +14,10 @@ class Kernels:
       attend: attention of the Shared LLM and the refined head.
       encoder_attend: attention inside the windows of the audio encoder.
       experts: mixture of experts.
+      cache: dimensions of the caches of decoding.
     """
 
     attend: Attend = einsum_attend
     encoder_attend: Attend = einsum_attend
     experts: Experts = sorted_experts
+    cache: CacheDims = MERGED

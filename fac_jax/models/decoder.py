@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from fac_jax import axes
-from fac_jax.layers.attention import DecoderAttention, Visibility
+from fac_jax.layers.attention import MERGED, CacheDims, DecoderAttention, Visibility
 from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.mlp import SwiGLU
 from fac_jax.layers.moe import MoE
@@ -135,7 +135,8 @@ def unstack_layers(params: dict[str, Any], config: DecoderConfig) -> dict[str, A
     return out
 
 
-def empty_caches(config: DecoderConfig, batch: int, slots: int, dtype: str) -> tuple[KVCache, ...]:
+def empty_caches(config: DecoderConfig, batch: int, slots: int, dtype: str, dims: CacheDims) -> tuple[KVCache, ...]:
     """Zero caches of `slots` positions, one a layer."""
-    shape = (batch, config.num_kv_heads, slots, config.head_dim)
+    rows = (batch * config.num_kv_heads,) if dims == MERGED else (batch, config.num_kv_heads)
+    shape = (*rows, slots, config.head_dim)
     return tuple(KVCache(k=jnp.zeros(shape, dtype), v=jnp.zeros(shape, dtype)) for _ in range(config.depth))

@@ -1,12 +1,13 @@
 """Which kernels a device runs, as tables; on a mesh each under `shard_map`."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 import jax
 
 from fac_jax import axes
-from fac_jax.layers.attention import Attend, einsum_attend
+from fac_jax.layers.attention import APART, Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
 from fac_jax.parallel.attention import ShardedAttend, cudnn_attend, mapped_attend, stepwise_attend
 from fac_jax.parallel.experts import ShardedExperts
@@ -42,7 +43,7 @@ def training_kernels(layout: Layout | None = None, attention: Attention = "einsu
             attend = SplashAttend(layout)
         case platform:
             raise InputError(f'attention "flash" runs on a GPU or a TPU, not on a {platform}; take "einsum"')
-    return Kernels(attend, kernels.encoder_attend, kernels.experts)
+    return dataclasses.replace(kernels, attend=attend)
 
 
 def decoding_kernels(layout: Layout | None = None) -> Kernels:
@@ -63,4 +64,5 @@ def _on(layout: Layout | None, table: Mapping[str, Attend]) -> Kernels:
         attend=ShardedAttend(layout, local),
         encoder_attend=ShardedAttend(layout, local, heads, axes.AUDIO_HEADS),
         experts=ShardedExperts(layout),
+        cache=APART,
     )
