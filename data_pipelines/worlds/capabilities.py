@@ -1,6 +1,6 @@
 """What a model must be able to do before it can prefer to do it: rows for "sft" from the sounds of training pairs.
 
-They ask in words of their own, so that what DPO asks for is met in DPO alone:
+They ask in words of their own, so that what DPO asks for is met in DPO alone, but for "who is speaking":
 
 openings_spoken   both openings of replies to sad and to happy questions: what says either and prefers neither
 paces_spoken      a reply read aloud "slowly" or "quickly"
@@ -21,7 +21,12 @@ from data_pipelines.worlds.preferences import HOW_MANY, PACES, WHO
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 
 READ: Final = "say {}: {}"
-OTHER_WORDS: Final = {WHO: "describe the voice", HOW_MANY: "count the words"}
+PHRASES: Final = {
+    # A model that never met the question prefers one of its two answers whatever it hears, so strongly that an anchor
+    # on the right ones moves this bias first: half of the pairs then count as lost.
+    WHO: (WHO, "describe the voice"),
+    HOW_MANY: ("count the words",),
+}
 
 
 def _openings(rows: Sequence[PairRow]) -> list[Conversation]:
@@ -40,7 +45,8 @@ def _paces(rows: Sequence[PairRow]) -> list[Conversation]:
 
 def _understood(instruction: str, rows: Sequence[PairRow]) -> list[Conversation]:
     asked = [row for row in _of(rows, "understanding") if row.instruction == instruction]
-    return [_written(row, OTHER_WORDS[instruction], row.chosen) for row in asked]
+    phrases = PHRASES[instruction]
+    return [_written(row, phrases[i // 2 % len(phrases)], row.chosen) for i, row in enumerate(asked)]
 
 
 def _transcribed(task: str, rows: Sequence[PairRow]) -> list[Conversation]:

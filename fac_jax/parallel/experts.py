@@ -121,9 +121,8 @@ def _expert_of_slots(first: jax.Array, counts: jax.Array, slots: int) -> jax.Arr
     own = counts.shape[1]
     starts = (first[:, None] + jnp.cumsum(counts, axis=1) - counts).reshape(-1)
     at = jnp.arange(slots)
-    run = (
-        jnp.searchsorted(starts, at, side="right") - 1
-    )  # the last of the runs that begin here is the one that is not empty
+    # Of runs that begin at one slot the last is the one that is not empty.
+    run = jnp.searchsorted(starts, at, side="right") - 1
     there = (run >= 0) & (at < (starts + counts.reshape(-1))[run])
     return jnp.where(there, run % own, own).astype(jnp.int32)
 
