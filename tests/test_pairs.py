@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from data_pipelines.pairs import (
 from data_pipelines.schema import PairRow
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
 from data_pipelines.worlds.capabilities import CAPABILITIES
-from data_pipelines.worlds.preferences import PairsConfig, PairSpec, is_woman, neighbours, pair_specs
+from data_pipelines.worlds.preferences import SPEAKERS, PairsConfig, PairSpec, is_woman, neighbours, pair_specs
 from experiments.pair_questions import obeys
 from experiments.references import score_pairs, stored_references
 from fac_jax.generation.answers import Answer
@@ -233,7 +234,9 @@ def test_a_reply_obeys_by_its_words_and_its_pace(rows: dict[str, list[PairRow]],
     assert not obeys(words, judged, Answer("", words.rejected, silent, True), units)
 
 
-def test_capabilities_are_asked_for_in_words_that_no_preference_asks_in(rows: dict[str, list[PairRow]]) -> None:
+def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_asks_in(
+    rows: dict[str, list[PairRow]],
+) -> None:
     train = rows["train"]
     made = {name: make(train) for name, make in CAPABILITIES.items()}
     assert {name: len(found) for name, found in made.items()} == {
@@ -245,8 +248,10 @@ def test_capabilities_are_asked_for_in_words_that_no_preference_asks_in(rows: di
         "moods_asr": PAIRS.train,
     }
     instructions = {row.instruction for row in train} - {""}
-    for name in ("paces_spoken", "speakers", "word_counts", "noisy_asr", "moods_asr"):
+    for name in ("paces_spoken", "word_counts", "noisy_asr", "moods_asr"):
         assert not [c for c in made[name] if any(asked in c.turns[0].text for asked in instructions)]
+    asked = {(c.turns[0].text, c.turns[1].text) for c in CAPABILITIES["speakers"]([*train, *train])}
+    assert asked == set(itertools.product(("who is speaking", "describe the voice"), SPEAKERS))
 
 
 def test_a_reply_read_slowly_is_longer_than_the_same_read_quickly(rows: dict[str, list[PairRow]]) -> None:
