@@ -92,8 +92,7 @@ def lines(plan: Plan) -> Iterator[str]:
     yield f"{plan.topology}  mesh {mesh}  remat {plan.remat}  {plan.rows} rows a step"
     for name in ("arguments", "temporaries", "peak"):
         yield f"  {name:12} {_gib(memory[name])}" + (f" of {_gib(plan.hbm_bytes)} a chip" if name == "peak" else "")
-    state = memory["state"]
-    yield f"  of which parameters {_gib(state['parameters'])}, optimizer {_gib(state['optimizer'])}"
+    yield "  of which " + ", ".join(f"{name} {_gib(size)}" for name, size in memory["state"].items() if size)
     for one in plan.collectives:
         yield f"  {one.kind:18} of {one.group:4}  {one.count:6} times  {_gib(one.bytes)}"
     total = sum(plan.flops["needed"].values())
