@@ -4,7 +4,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.figures import JSON, show_figures
+from experiments.figures import show_figures
 from fac_jax.checkpoint.codec_convert import TOKENIZER, convert_codec
 from fac_jax.checkpoint.onnx_tokenizer import SHA256
 from fac_jax.evaluation.recorded_codec import compare_codec
@@ -12,8 +12,6 @@ from fac_jax.progress import shown
 
 SPEAKERS = flags.DEFINE_string("speakers", None, "codec: speaker embeddings (.pt or .npz), if they are not in SRC.")
 SPEAKER = flags.DEFINE_string("speaker", None, "codec: the speaker that decodes; the first if not given.")
-
-__all__ = ["JSON", "codec", "verify_codec"]
 
 
 def codec(src: str, dst: str) -> None:

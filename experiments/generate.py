@@ -65,12 +65,12 @@ def ask(
         fit the context.
     """
     config = load_config(checkpoint)
-    params, _ = load_params(checkpoint, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
     folder = resolve(checkpoint)
     tokenizer = Tokenizer.load(folder)
     codec = load_codec(codec_folder or folder / assets.CODEC) if decoding.stream == "joint" else None
     if codec_folder and codec is not None and codec.units != config.units:
         raise InputError(f"--codec={codec_folder} has {codec.units} ids, the model speaks {config.units}")
+    params, _ = load_params(checkpoint, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
     model, params = prepare(config, params)
     room = config.context - decoding.max_steps
     prompt = encode(asked, tokenizer, config, add_generation_prompt=True, seq_len=room)

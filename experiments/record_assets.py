@@ -1,7 +1,6 @@
 """Tokenizer and codec of a run on rows of one's own: the model's, the config's, or fitted on the rows."""
 
 import itertools
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -60,8 +59,7 @@ def make_codec(data: RecordsConfig, sources: Sequence[Source], initial: Path | N
         raise InputError(f"config key data.{'codec' if data.codec else 'units'} is set, but {initial} brings a codec")
     if asked and not (folder / CODEC_FILE).exists():
         if data.codec is not None:
-            load_codec(data.codec)
-            shutil.copytree(data.codec, folder, dirs_exist_ok=True)
+            load_codec(data.codec).save(folder)
         else:
             waves = list(itertools.islice(_replies(sources), FITTED_ON))
             if not waves:

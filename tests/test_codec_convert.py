@@ -18,7 +18,7 @@ from fac_jax.checkpoint.codec_convert import convert_codec, read_speakers
 from fac_jax.checkpoint.codec_release import from_torch
 from fac_jax.checkpoint.onnx_tokenizer import read_tokenizer
 from fac_jax.checkpoint.torch_file import read_torch
-from fac_jax.codec.base import load_codec
+from fac_jax.codec.base import load_codec, refer
 from fac_jax.codec.cosyvoice3 import CosyVoice3, flattened
 from fac_jax.types import InputError
 
@@ -94,6 +94,9 @@ def test_a_model_refers_to_its_codec(codec, tmp_path):
     assert [file.name for file in (tmp_path / "model").iterdir()] == ["codec.json"]
     again = load_codec(tmp_path / "model")
     np.testing.assert_array_equal(again.decode(np.arange(5)), codec.decode(np.arange(5)))
+    refer(tmp_path / "model", tmp_path / "gone")
+    with pytest.raises(InputError, match=f"model/codec.json refers to the codec in {tmp_path}/gone, where codec.json"):
+        load_codec(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -139,12 +142,19 @@ def test_another_model_is_refused_and_leaves_nothing(released, tmp_path):
 
 
 def test_speakers_of_both_kinds(released, tmp_path):
-    np.savez(tmp_path / "a.npz", anna=speaker().embedding)
-    assert list(read_speakers(tmp_path / "a.npz")) == ["anna"]
+    np.savez(tmp_path / "a.npz", **{"anna v1.2": speaker().embedding})
+    assert list(read_speakers(tmp_path / "a.npz")) == ["anna v1.2"]
+    convert_codec(released, tmp_path / "codec", tmp_path / "a.npz", sizes=sizes())
+    made = load_codec(tmp_path / "codec")
+    assert isinstance(made, CosyVoice3)
+    np.testing.assert_array_equal(made.speaker.embedding, speaker().embedding)
     np.testing.assert_array_equal(read_speakers(released / "new_spk2info.pt")["other"], speaker().embedding)
     save_torch(tmp_path / "b.pt", {"anna": {"speech_token": np.arange(3)}})
     with pytest.raises(InputError, match="speaker anna has no embedding"):
         read_speakers(tmp_path / "b.pt")
+    np.savez(tmp_path / "c.npz", anna=np.zeros(256, np.float32))
+    with pytest.raises(InputError, match=r"c.npz: speaker anna is \[256\], the flow takes \[192\]"):
+        convert_codec(released, tmp_path / "other", tmp_path / "c.npz", sizes=sizes())
 
 
 def test_torch_files_are_read_as_they_are_laid_out(tmp_path):
@@ -213,3 +223,11 @@ def test_codec_json_is_read_strictly(voice_folder, tmp_path):
     (tmp_path / "codec.json").write_text(json.dumps(values))
     with pytest.raises(InputError, match="unknown config key .*codec.json.wings"):
         load_codec(tmp_path)
+    del values["flow"]
+    (tmp_path / "codec.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="codec.json does not say 'flow'; convert the codec again"):
+        load_codec(tmp_path)
+    values = json.loads((voice_folder / "codec.json").read_text()) | {"speaker": "nobody"}
+    (tmp_path / "codec.json").write_text(json.dumps(values))
+    with pytest.raises(InputError, match="codec.json names the speaker 'nobody'; there are 中文女, other"):
+        load_codec(tmp_path).decode(np.arange(3))

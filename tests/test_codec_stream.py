@@ -47,6 +47,15 @@ def test_any_length_ends_whole():
     assert len(whole.stream(speaker()).finish()) == 0
 
 
+def test_ids_of_no_codebook_are_refused():
+    for stream in (voice(hop=5, left=3).stream(speaker()), ReleaseStream(voice(), speaker())):
+        with pytest.raises(InputError, match=r"speech id -1 is outside the codec's 128 units \(0 to 127\)"):
+            stream.push(np.array([3, -1]))
+        assert len(stream.push(np.zeros(0, np.int32))) == len(stream.finish()) == 0
+    with pytest.raises(InputError, match="no speech ids"):
+        voice().offline(ids(0), speaker())
+
+
 def test_the_first_audio_comes_after_eighteen_tokens():
     stream, tokens = voice(hop=15, left=2).stream(speaker()), ids(18)
     assert len(stream.push(tokens[:17])) == 0

@@ -1,6 +1,7 @@
 """`python -m experiments.generate`: every mode of an untrained model, and bad input as one line and exit code 2."""
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from data_pipelines.conversation import Conversation, Turn
 from experiments.generate import ask, question
 from fac_jax.audio import io
 from fac_jax.checkpoint.export import export_model
+from fac_jax.codec.base import load_codec
+from fac_jax.codec.cosyvoice3 import CosyVoice3
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.generation.decode import Decoding
 from fac_jax.models import config as model_config
@@ -24,7 +27,7 @@ from fac_jax.text.tokenizer import train_tokenizer
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[1]
-UNITS = 8
+UNITS = 128  # as many as the tiny voice has
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An untrained model on disk, with its tokenizer and its codec."""
     folder = tmp_path_factory.mktemp("generate")
     tokenizer = train_tokenizer(["what is two plus three"], 300, folder / "tokenizer.json")
-    noise = np.random.default_rng(0).normal(size=16000 * 2).astype(np.float32) * 0.1
+    noise = np.random.default_rng(0).normal(size=16000 * 6).astype(np.float32) * 0.1
     codec = UnitCodec.fit([noise], UnitCodecConfig(units=UNITS, iterations=2))
     codec.save(folder / "codec")
     small = {"width": 16, "depth": 1, "mlp_width": 32, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8}
@@ -73,6 +76,42 @@ def test_every_mode_answers(mode: str, model: Path, files: Path) -> None:
     assert codec.units == UNITS if codec is not None else stream == "text"
     assert np.all((answer.units >= 0) & (answer.units < UNITS))
     assert stream == "joint" or answer.units.size == 0
+
+
+def test_another_codec_of_the_same_ids_speaks(model: Path, voice_folder: Path) -> None:
+    asked = question("t2s", None, "what is two")
+    own, own_codec = ask(model, asked, Decoding("joint", 8), seed=0)
+    answer, codec = ask(model, asked, Decoding("joint", 8), seed=0, codec_folder=str(voice_folder))
+    np.testing.assert_array_equal(answer.units, own.units)
+    assert isinstance(own_codec, UnitCodec) and isinstance(codec, CosyVoice3) and answer.units.size
+    wave = codec.decode(answer.units)
+    assert codec.rate == 24000 and len(wave) == 960 * answer.units.size and np.abs(wave).max() > 1e-3
+
+
+def test_a_model_whose_codec_json_refers_to_the_voice_speaks_with_it(
+    model: Path, voice_folder: Path, tmp_path: Path
+) -> None:
+    switched = shutil.copytree(model, tmp_path / "model")
+    shutil.rmtree(switched / "codec")
+    load_codec(voice_folder).save(switched / "codec")
+    _, codec = ask(switched, question("t2s", None, "what is two"), Decoding("joint", 4), seed=0)
+    assert isinstance(codec, CosyVoice3)
+
+
+def test_a_codec_without_its_weights_or_of_other_ids_is_refused(
+    model: Path, voice_folder: Path, tmp_path: Path
+) -> None:
+    asked = question("t2s", None, "what is two")
+    for file in voice_folder.iterdir():
+        if file.stem != "flow":
+            (tmp_path / file.name).symlink_to(file)
+    missing = f"{tmp_path}/flow.safetensors; it is made from flow.pt of FunAudioLLM/Fun-CosyVoice3-0.5B-2512"
+    with pytest.raises(InputError, match=missing):
+        ask(model, asked, Decoding("joint", 4), seed=0, codec_folder=str(tmp_path))
+    noise = np.random.default_rng(0).normal(size=16000).astype(np.float32)
+    UnitCodec.fit([noise], UnitCodecConfig(units=4, iterations=2)).save(tmp_path / "small")
+    with pytest.raises(InputError, match="small has 4 ids, the model speaks 128"):
+        ask(model, asked, Decoding("joint", 4), seed=0, codec_folder=str(tmp_path / "small"))
 
 
 def test_instruction_beside_audio_is_part_of_the_prompt(model: Path, files: Path) -> None:

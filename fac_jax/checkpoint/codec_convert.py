@@ -13,10 +13,9 @@ import numpy as np
 from fac_jax.checkpoint.codec_release import from_torch
 from fac_jax.checkpoint.onnx_tokenizer import is_published, read_tokenizer
 from fac_jax.checkpoint.torch_file import read_torch
-from fac_jax.codec.base import FILE
-from fac_jax.codec.config import FlowConfig, TokenizerConfig, VocoderConfig
 from fac_jax.codec.cosyvoice3 import ORIGINS, Description, write_codec
 from fac_jax.codec.token2wav import SpeechConfig
+from fac_jax.codec.voice import PARTS
 from fac_jax.types import InputError, Params
 
 TOKENIZER: Final = "speech_tokenizer_v3.onnx"
@@ -24,11 +23,7 @@ FLOW: Final = "flow.pt"
 VOCODER: Final = "hift.pt"
 SPEAKERS: Final = ("new_spk2info.pt", "spk2info.pt", "speakers.npz")
 FILES: Final[Mapping[str, str]] = {"tokenizer": TOKENIZER, "flow": FLOW, "vocoder": VOCODER}
-RELEASED: Final[Mapping[str, Any]] = {
-    "tokenizer": TokenizerConfig(),
-    "flow": FlowConfig(),
-    "vocoder": VocoderConfig(),
-}
+RELEASED: Final[Mapping[str, Any]] = {name: part.config() for name, part in PARTS.items()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +69,12 @@ def convert_codec(
     for part, file in FILES.items():
         if not (src / file).is_file():
             raise InputError(f"{src / file}: no such file; it is {ORIGINS[part]}")
-    embeddings = read_speakers(speakers or _speakers_in(src))
+    speakers = speakers or _speakers_in(src)
+    embeddings = read_speakers(speakers)
+    for name, embedding in embeddings.items():
+        if len(embedding) != sizes["flow"].speaker_width:
+            width = sizes["flow"].speaker_width
+            raise InputError(f"{speakers}: speaker {name} is [{len(embedding)}], the flow takes [{width}]")
     speaker = speaker or next(iter(embeddings))
     if speaker not in embeddings:
         raise InputError(f"no speaker {speaker!r}; there are {', '.join(embeddings)}")
@@ -91,7 +91,6 @@ def convert_codec(
     finally:
         shutil.rmtree(beside, ignore_errors=True)  # what could not be finished
     counts = {part: sum(int(leaf.size) for leaf in jax.tree.leaves(tree)) for part, tree in read.items()}
-    assert (dst / FILE).is_file()
     return Converted(counts, is_published(src / TOKENIZER), tuple(embeddings), speaker)
 
 
@@ -114,7 +113,11 @@ def read_part(part: str, file: Path, config: Any) -> tuple[Params, Any]:
 
 
 def read_speakers(file: Path) -> dict[str, np.ndarray]:
-    """Embeddings `[192]` by speaker, of a `.npz` or of a `.pt`: `{name: {"embedding": tensor}}` or `{name: tensor}`.
+    """Embeddings float32 `[192]` by speaker.
+
+    Args:
+      file: a `.npz` of arrays by name, or a `.pt` of `{name: {"embedding": tensor}}` or `{name: tensor}`; `[192]` or
+        `[1, 192]` each.
 
     Raises:
       InputError: the file is missing, damaged, or holds something else.

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from fac_jax.files import write_text
 from fac_jax.types import InputError
 
 TOKEN_RATE: int = 25  # Hz
@@ -19,7 +20,7 @@ _CODECS: dict[str, tuple[str, str]] = {
     "unit": ("fac_jax.codec.unit_codec", "UnitCodec"),
     "cosyvoice3": ("fac_jax.codec.cosyvoice3", "CosyVoice3"),
 }
-_ELSEWHERE = "elsewhere"  # name in a codec.json that only says in which folder the codec lies
+_ELSEWHERE = "elsewhere"  # name in a codec.json that only says in which folder the codec lies (`refer`)
 
 
 class Codec(Protocol):
@@ -56,22 +57,36 @@ def check_ids(ids: np.ndarray, units: int) -> np.ndarray:
     """Ids to be spoken as int32 `[T]`.
 
     Raises:
-      InputError: there is none, or one is outside the codebook (special ids never reach a decoder).
+      InputError: there is none, or one is outside the codebook.
+    """
+    if np.size(ids) == 0:
+        raise InputError("no speech ids to decode")
+    return check_codebook(ids, units)
+
+
+def check_codebook(ids: np.ndarray, units: int) -> np.ndarray:
+    """Any number of ids as int32 `[T]`.
+
+    Raises:
+      InputError: one is outside the codebook (special ids never reach a decoder).
     """
     ids = np.asarray(ids)
-    if ids.size == 0:
-        raise InputError("no speech ids to decode")
     outside = ids[(ids < 0) | (ids >= units)]
     if outside.size:
         raise InputError(f"speech id {outside[0]} is outside the codec's {units} units (0 to {units - 1})")
     return ids.astype(np.int32)
 
 
+def refer(folder: str | os.PathLike[str], codec: Path) -> None:
+    """Writes a codec.json into `folder` by which `load_codec` finds the codec that lies in another folder."""
+    write_text(Path(folder) / FILE, json.dumps({"name": _ELSEWHERE, "folder": str(codec.absolute())}))
+
+
 def load_codec(folder: str | os.PathLike[str]) -> Codec:
     """Reads a codec that `save` wrote.
 
     Raises:
-      InputError: no codec there, or one of an unknown name.
+      InputError: no codec there, one of an unknown name, or one that refers to a folder that holds none.
     """
     file = Path(folder) / FILE
     if not file.is_file():
@@ -79,10 +94,13 @@ def load_codec(folder: str | os.PathLike[str]) -> Codec:
     try:
         values = json.loads(file.read_text())
         name = values["name"]
-        if name == _ELSEWHERE:
-            return load_codec(values["folder"])
+        there = Path(values["folder"]) if name == _ELSEWHERE else None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"not a codec description: {file}") from error
+    if there is not None:
+        if not (there / FILE).is_file():
+            raise InputError(f"{file} refers to the codec in {there}, where {FILE} is not found: put it back there")
+        return load_codec(there)
     if name not in _CODECS:
         raise InputError(f"{file} names the unknown codec {name!r}; known: {', '.join(_CODECS)}")
     module, cls = _CODECS[name]

@@ -17,7 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from fac_jax.codec.base import FILE, check_ids
+from fac_jax.codec.base import FILE, refer
 from fac_jax.codec.noise import release_noise
 from fac_jax.codec.token2wav import Speaker, SpeechConfig, Token2Wav
 from fac_jax.codec.tokenize import RATE, WaveTokenizer
@@ -68,11 +68,14 @@ class CosyVoice3:
         """Reads what `save` wrote.
 
         Raises:
-          InputError: codec.json says something unknown, or the parts that speak are not there.
+          InputError: codec.json says something unknown or too little, or the parts that speak are not there.
         """
         folder = Path(folder)
         values = json.loads((folder / FILE).read_text())
         where = str(folder / FILE)
+        for key in (*PARTS, "speech", "speaker"):
+            if key not in values:
+                raise InputError(f"{where} does not say {key!r}; convert the codec again")
         sizes = {name: from_values(part.config, _tuples(values[name]), where) for name, part in PARTS.items()}
         description = Description(sizes, from_values(SpeechConfig, values["speech"], where), values["speaker"])
         for name in ("flow", "vocoder", "speakers"):
@@ -81,12 +84,15 @@ class CosyVoice3:
 
     @functools.cached_property
     def speaker(self) -> Speaker:
-        """The voice that decodes."""
-        return self.speakers()[self.description.speaker]
+        """The voice that decodes. InputError if codec.json names one that is not there."""
+        name, speakers = self.description.speaker, self.speakers()
+        if name not in speakers:
+            raise InputError(f"{self._folder / FILE} names the speaker {name!r}; there are {', '.join(speakers)}")
+        return speakers[name]
 
     def speakers(self) -> dict[str, Speaker]:
         """All voices by their names."""
-        return {name: Speaker(embedding) for name, embedding in read_params(self._folder, "speakers").items()}
+        return {name: Speaker(embedding) for name, embedding in _leaves(self._folder, "speakers").items()}
 
     @functools.cached_property
     def voice(self) -> Token2Wav:
@@ -113,11 +119,11 @@ class CosyVoice3:
         Raises:
           InputError: no id, or one outside the codebook; a part is missing or damaged.
         """
-        return self.voice.offline(check_ids(ids, self.units), self.speaker)
+        return self.voice.offline(ids, self.speaker)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes a codec.json that refers to this codec's files, which are gigabytes and stay where they are."""
-        write_text(Path(folder) / FILE, json.dumps({"name": "elsewhere", "folder": str(self._folder.absolute())}))
+        refer(folder, self._folder)
 
 
 def write_codec(
@@ -132,8 +138,9 @@ def write_codec(
       speakers: embeddings float32 `[192]` by name.
     """
     embeddings = {name: np.asarray(embedding, np.float32) for name, embedding in speakers.items()}
-    for name, tree in {**params, "speakers": embeddings}.items():
-        save_file(flattened(tree), folder / f"{name}.safetensors")
+    leaves = {name: flattened(tree) for name, tree in params.items()}
+    for name, arrays in {**leaves, "speakers": embeddings}.items():
+        save_file(arrays, folder / f"{name}.safetensors")
     values = {name: dataclasses.asdict(config) for name, config in description.sizes.items()}
     values |= {"speech": dataclasses.asdict(description.speech), "speaker": description.speaker}
     write_text(folder / FILE, json.dumps({"name": NAME} | values, indent=1))
@@ -145,9 +152,13 @@ def read_params(folder: Path, part: str) -> Params:
     Raises:
       InputError: the file is missing (names it, and where it comes from) or damaged.
     """
+    return nested(_leaves(folder, part))
+
+
+def _leaves(folder: Path, part: str) -> dict[str, np.ndarray]:
     file = _existing(folder, part)
     try:
-        return nested(load_file(file))
+        return load_file(file)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{file} is truncated or no safetensors file ({error}); convert it again") from error
 

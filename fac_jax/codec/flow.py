@@ -5,6 +5,7 @@ and some before it, which can be computed chunk by chunk as tokens come (`fac_ja
 """
 
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -64,17 +65,14 @@ class Flow(nn.Module):
         norm = jnp.linalg.norm(embedding, axis=-1, keepdims=True)
         return self.speaker_proj(embedding / jnp.maximum(norm, 1e-12))
 
-    def direction(
-        self,
-        x: jax.Array,
-        t: jax.Array,
-        conditions: Conditions,
-        positions: jax.Array,
-        mask: jax.Array,
-        past: Past | None = None,
-    ) -> tuple[jax.Array, Past | None]:
-        """`DiT`."""
-        return self.dit(x, t, conditions, positions, mask, past)
+    def conditions(self, ids: Array, embedding: Array, cond: Array) -> Conditions:
+        """What guidance needs of one row, ids as in `mu`, embedding `[192]`, cond `[M, 80]`: it, then none (B = 2)."""
+        mu, speaker = self.mu(jnp.asarray(ids)[None]), self.speaker(jnp.asarray(embedding)[None])
+        return with_and_without(Conditions(mu, jnp.asarray(cond)[None], speaker))
+
+    def direction(self, *inputs: Any) -> tuple[jax.Array, Past | None]:
+        """`DiT` of its arguments."""
+        return self.dit(*inputs)
 
     def __call__(self, ids: jax.Array, embedding: jax.Array, frames: int) -> jax.Array:
         """Touches every parameter, for initialisation."""
@@ -153,9 +151,7 @@ def sample(
       log-mel float32 `[M, 80]`.
     """
     model, variables = Flow(config), {"params": params}
-    mu = model.apply(variables, ids[None], method="mu")
-    speaker = model.apply(variables, embedding[None], method="speaker")
-    conditions = with_and_without(Conditions(mu, cond[None], speaker))
+    conditions = model.apply(variables, ids, embedding, cond, method="conditions")
     frames = len(noise)
     positions, mask = jnp.arange(frames), mask_of(frames, length, chunk, left)
 

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 
 from fac_jax.codec.config import FlowConfig
-from fac_jax.codec.dit import Conditions, Past
-from fac_jax.codec.flow import Flow, guided, times, with_and_without
+from fac_jax.codec.dit import Past
+from fac_jax.codec.flow import Flow, guided, times
 from fac_jax.types import Array, Params
 
 
@@ -47,9 +47,7 @@ def sample_chunk(
       log-mel float32 `[M, 80]`, and the past of the next chunk.
     """
     model, variables = Flow(config), {"params": params}
-    mu = model.apply(variables, ids[None], method="mu")
-    speaker = model.apply(variables, embedding[None], method="speaker")
-    conditions = with_and_without(Conditions(mu, cond[None], speaker))
+    conditions = model.apply(variables, ids, embedding, cond, method="conditions")
     chunk, window = len(noise), past.k.shape[3]
     positions = number * chunk + jnp.arange(chunk)
     filled, own = jnp.arange(window) < number * chunk, jnp.arange(chunk) < length

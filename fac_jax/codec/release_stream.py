@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from fac_jax.codec.base import check_codebook
 from fac_jax.codec.pieces import pieces
 from fac_jax.codec.token2wav import PIECE, SHORT, Speaker, Token2Wav
 from fac_jax.codec.vocoder_windows import RELEASE_HELD
@@ -40,15 +41,19 @@ class ReleaseStream:
     """The web demo's loop."""
 
     def __init__(self, voice: Token2Wav, speaker: Speaker) -> None:
-        self._steps, self._ahead = Steps(voice, speaker), voice.flow.lookahead
+        self._steps, self._ahead, self._units = Steps(voice, speaker), voice.flow.lookahead, voice.flow.vocab_size
         self._context = np.zeros(0, np.int32)
         self._offset = self._cut = 0
         self.calls: list[tuple[int, int, bool, int]] = []  # tokens, offset, final and samples of every step
 
     def push(self, ids: np.ndarray) -> np.ndarray:
-        """Takes any number of ids and gives the samples that the demo would send, float32 `[N]`."""
+        """Takes ids `[T]`, T >= 0, and gives the samples that the demo would send, float32 `[N]`.
+
+        Raises:
+          InputError: an id is outside the codebook.
+        """
         waves = [np.zeros(0, np.float32)]
-        for one in np.asarray(ids, np.int32):
+        for one in check_codebook(ids, self._units):
             self._context = np.append(self._context, one)
             if len(self._context) >= self._offset + HOP + self._ahead:
                 waves.append(self._send(False))

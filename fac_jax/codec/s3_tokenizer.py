@@ -1,5 +1,7 @@
 """The S3 tokenizer, third version: 128-bin log-mel to 25 Hz ids of a finite scalar codebook (codec.md section 1)."""
 
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -103,11 +105,11 @@ class S3Tokenizer(nn.Module):
         return digits @ POWERS.astype(np.int32)
 
 
-def halved(lengths):
-    """Steps behind a convolution of stride 2."""
+def halved(lengths: Any) -> Any:
+    """Steps behind a convolution of stride 2: half, rounded up; whole numbers or integer arrays."""
     return (lengths + 1) // 2
 
 
-def token_lengths(mel_lengths):
-    """Ids of so many mel frames: a quarter, rounded up."""
+def token_lengths(mel_lengths: Any) -> Any:
+    """Ids of so many mel frames: a quarter, rounded up; whole numbers or integer arrays."""
     return halved(halved(mel_lengths))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fac_jax.codec.base import check_codebook, check_ids
 from fac_jax.codec.config import FlowConfig, VocoderConfig
 from fac_jax.codec.flow import ABSENT, AHEAD, sample
 from fac_jax.codec.flow_stream import empty_past, sample_chunk
@@ -93,7 +94,7 @@ class Token2Wav:
         """Log-mel of ids in one go.
 
         Args:
-          ids: int32 `[T]`.
+          ids: int32 `[T]`, in the codebook.
           speaker: whose voice.
           chunk: tokens of a chunk under the stream's mask; None to see everything.
           final: whether the speech ends here; otherwise the last three tokens are only heard ahead.
@@ -125,15 +126,22 @@ class Token2Wav:
         """Speaks ids `[T]` piece by piece, each of which is seen whole: float32 `[T * token_samples]`.
 
         Raises:
-          InputError: the speaker's prompt does not fit its mel.
+          InputError: no id, or one outside the codebook; the speaker's prompt does not fit its mel.
         """
         check_prompt(speaker, self.flow.token_frames)
+        ids = check_ids(ids, self.flow.vocab_size)
         return np.concatenate([self.wave(self.mel(piece, speaker)) for piece in pieces(ids, PIECE, SHORT)])
 
     def in_chunks(self, ids: np.ndarray, speaker: Speaker) -> np.ndarray:
-        """What a stream of ids `[T]` gives, computed in one go: float32 `[T * token_samples]`."""
+        """What a stream of ids `[T]` gives, computed in one go: float32 `[T * token_samples]`.
+
+        All frames are in one program, whose memory grows with the square of T: for comparison with streams.
+
+        Raises:
+          InputError: as `offline`.
+        """
         check_prompt(speaker, self.flow.token_frames)
-        return self.wave(self.mel(ids, speaker, self.config.hop))
+        return self.wave(self.mel(check_ids(ids, self.flow.vocab_size), speaker, self.config.hop))
 
     def wave(self, mel: np.ndarray) -> np.ndarray:
         """Log-mel `[F, 80]` as a wave float32 `[F * 480]`."""
@@ -141,7 +149,7 @@ class Token2Wav:
         return self.vocoder.speech(window, self.config.phase).push(mel, final=True)
 
     def stream(self, speaker: Speaker) -> "Stream":
-        """Begins a wave whose ids are yet to come."""
+        """Begins a wave whose ids are yet to come. InputError if the speaker's prompt does not fit its mel."""
         check_prompt(speaker, self.flow.token_frames)
         return Stream(self, speaker)
 
@@ -177,6 +185,7 @@ class Stream:
     """A wave in the making, chunk by chunk; every chunk costs the same."""
 
     def __init__(self, voice: Token2Wav, speaker: Speaker) -> None:
+        """`Token2Wav.stream` makes it."""
         config = voice.config
         self._voice, self._speaker, self._hop = voice, speaker, config.hop
         self._frames = config.hop * voice.flow.token_frames
@@ -188,8 +197,12 @@ class Stream:
         self._waiting = self._take(speaker.ids)
 
     def push(self, ids: np.ndarray) -> np.ndarray:
-        """Takes any number of ids and gives the samples that they complete, float32 `[N]`, N >= 0."""
-        return self._take(np.asarray(ids, np.int32))
+        """Takes ids `[T]`, T >= 0, and gives the samples that they complete, float32 `[N]`, N >= 0.
+
+        Raises:
+          InputError: an id is outside the codebook; none of them is taken.
+        """
+        return self._take(check_codebook(ids, self._voice.flow.vocab_size))
 
     def finish(self) -> np.ndarray:
         """The samples that are left; nothing can be pushed afterwards."""

@@ -15,10 +15,10 @@ from fac_jax.codec.transform import inverse, reflected, spectrum
 from fac_jax.layers.conv import Conv1d, causal_padding
 
 FINAL_SLOPE: float = 0.01  # of the leaky ReLU before the last convolution
-MOST: float = 100.0  # of a magnitude
+MOST_MAGNITUDE: float = 100.0  # of a spectrum of the wave
 POST_WIDTH: int = 7  # kernel positions of the last convolution
 
-NAMES = (axes.CONV, axes.EMBED, axes.MLP)
+HIDDEN_AXES = (axes.CONV, axes.EMBED, axes.MLP)
 
 
 class Snake(nn.Module):
@@ -45,9 +45,9 @@ class ResidualBlock(nn.Module):
         for i, dilation in enumerate(self.dilations):
             y = Snake(name=f"snake1_{i}")(x)
             padding = causal_padding(self.width, dilation)
-            y = Conv1d(channels, self.width, NAMES, dilation=dilation, padding=padding, name=f"conv1_{i}")(y)
+            y = Conv1d(channels, self.width, HIDDEN_AXES, dilation=dilation, padding=padding, name=f"conv1_{i}")(y)
             y = Snake(name=f"snake2_{i}")(y)
-            x = x + Conv1d(channels, self.width, NAMES, padding=causal_padding(self.width), name=f"conv2_{i}")(y)
+            x = x + Conv1d(channels, self.width, HIDDEN_AXES, padding=causal_padding(self.width), name=f"conv2_{i}")(y)
         return x
 
 
@@ -64,7 +64,7 @@ class Vocoder(nn.Module):
         self.conv_pre = Conv1d(c.channels, c.lookahead + 1, mel_names, padding=(0, c.lookahead))
         channels = [c.channels >> (i + 1) for i in range(len(c.upsample_rates))]
         self.ups = [
-            Conv1d(n, width, NAMES, padding=causal_padding(width))
+            Conv1d(n, width, HIDDEN_AXES, padding=causal_padding(width))
             for n, width in zip(channels, c.upsample_widths, strict=True)
         ]
         strides = [c.frame_steps]
@@ -78,7 +78,7 @@ class Vocoder(nn.Module):
         self.blocks = [
             ResidualBlock(*sizes) for _ in channels for sizes in zip(c.block_widths, c.block_dilations, strict=True)
         ]
-        self.conv_post = Conv1d(c.fft + 2, POST_WIDTH, NAMES, padding=causal_padding(POST_WIDTH))
+        self.conv_post = Conv1d(c.fft + 2, POST_WIDTH, HIDDEN_AXES, padding=causal_padding(POST_WIDTH))
 
     def f0(self, mel: jax.Array) -> jax.Array:
         """Log-mel `[B, F, 80]` -> pitch in Hz `[B, F]`, in float32."""
@@ -113,7 +113,7 @@ class Vocoder(nn.Module):
             x = sum(block(x) for block in self.blocks[i * count : (i + 1) * count]) / count
         x = self.conv_post(jax.nn.leaky_relu(x, FINAL_SLOPE))
         magnitude, phase = jnp.split(x, 2, axis=-1)
-        magnitude, phase = jnp.minimum(jnp.exp(magnitude), MOST), jnp.sin(phase)
+        magnitude, phase = jnp.minimum(jnp.exp(magnitude), MOST_MAGNITUDE), jnp.sin(phase)
         spectra = jnp.concatenate([magnitude * jnp.cos(phase), magnitude * jnp.sin(phase)], axis=-1)
         wave = inverse(spectra, c.fft, c.hop, length * steps)
         return jnp.clip(wave, -c.limit, c.limit)

@@ -27,7 +27,8 @@ def compare(recording: Recording) -> Iterator[Figure]:
     """Pitch, source, layers and waves: of speech that ends, and of speech that goes on."""
     config, params = recorded_vocoder(recording)
     arrays = recording.arrays
-    mel, noise = channels_last(arrays["mel"])[0], arrays["sine_noise_head"][0].astype(np.float32)
+    mel = channels_last(arrays["mel"])[0]
+    noise = arrays["sine_noise_head"][0, : len(mel) * config.frame_samples].astype(np.float32)
     vocoder = WindowedVocoder(config, params, noise)
     model, variables = Vocoder(config), {"params": params}
     f0 = vocoder.f0(mel, len(mel))
