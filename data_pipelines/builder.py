@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from filelock import FileLock
 
 from data_pipelines.schema import SPLITS, Row, RowSpec
 from data_pipelines.synthesis import Job, speak_all
@@ -90,7 +91,9 @@ def prepared(
     folder = Path(data_dir) / hashlib.sha256("".join(defined).encode()).hexdigest()[:12]
     builder = kind(**config, processes=processes, data_dir=folder)
     tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):  # tfds prints that it downloads, which it does not
+    folder.mkdir(parents=True, exist_ok=True)
+    # tfds prints that it downloads, which it does not. Runs of a sweep that start together wait for the first.
+    with FileLock(folder / "making.lock"), contextlib.redirect_stdout(io.StringIO()):
         builder.download_and_prepare()
     return builder
 

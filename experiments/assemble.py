@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments import record_config, record_materials, toy_materials
 from experiments.initial import base_model, initial_folder
 from experiments.layout import layout_of
-from experiments.recipe import Recipe, claim
+from experiments.recipe import Recipe, claim, start_folders
 from experiments.record_config import RecordsConfig
 from experiments.record_materials import RecordMaterials
 from experiments.stage_data import spoken_rows
@@ -65,6 +65,21 @@ def make_recipe(config: ConfigDict, model: ModelConfig, layout: Layout | None) -
     """The recipe of a config, for a model that was fitted to its data."""
     initial = initial_folder(config.to_dict()["model"])
     return Recipe(model, stages(config), initial, layout, cast(Attention, config.get("attention", "einsum")))
+
+
+def check(config: ConfigDict) -> None:
+    """Whether a config can be run, as far as its words tell: no file is read, no device asked.
+
+    Raises:
+      InputError: a stage, a model or data that cannot be; a model to start from that is not there.
+    """
+    values = config.to_dict()
+    recipe = make_recipe(config, base_model(values["model"]), None)
+    start_folders(recipe, Path())
+    if "sets" in values["data"]:
+        record_config.check(from_values(RecordsConfig, values["data"], "data"), recipe.stages)
+    else:
+        data_config(config)
 
 
 def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials | RecordMaterials, Recipe]:

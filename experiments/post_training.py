@@ -25,9 +25,17 @@ from experiments.pair_questions import Judged, by_task, judge, preferred
 from experiments.questions import abilities
 from experiments.recipe import Recipe, run_recipe
 from experiments.reporting import Clock, curves, environment, folders, shorten_world
+from experiments.run_record import RunRecord, results
 from experiments.toy_materials import Materials
 from fac_jax.checkpoint.export import MODEL, load_params
-from fac_jax.evaluation.post_training import SHOWN, Exchange, PostTrainingReport, Preference, write_post_training
+from fac_jax.evaluation.post_training import (
+    SHOWN,
+    Exchange,
+    PostTrainingReport,
+    Preference,
+    to_json,
+    write_post_training,
+)
 from fac_jax.evaluation.stages import Stage
 from fac_jax.files import write_text
 from fac_jax.pages.page import Sound
@@ -77,6 +85,7 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
     """
     clock = Clock(workdir / "seconds.json")
     materials, recipe = start_toy(config, workdir, data_dir)
+    record = RunRecord(workdir, config, materials.checksum(), recipe.names)
     clock.lap("data and codec")
     run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
 
@@ -111,6 +120,7 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
         environment=environment(config),
     )
     write_post_training(workdir / "report.html", report)
+    record.finish(dict(results(to_json(report))))
     return report
 
 

@@ -18,6 +18,7 @@ from experiments.assemble import assets, start_toy
 from experiments.questions import evaluate
 from experiments.recipe import run_recipe
 from experiments.reporting import Clock, curves, environment, folders, shorten_world
+from experiments.run_record import RunRecord
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation import report
 from fac_jax.training.sharding import abstract_params
@@ -46,6 +47,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
     """
     clock = Clock(workdir / "seconds.json")
     materials, recipe = start_toy(config, workdir, data_dir)
+    record = RunRecord(workdir, config, materials.checksum(), recipe.names)
     clock.lap("data and codec")
     trained = run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
     params, _ = load_params(trained, abstract_params(materials.model, materials.layout))
@@ -66,6 +68,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
         environment=environment(config),
     )
     report.write_report(workdir / "report.html", found)
+    record.finish(metrics)
     return found
 
 

@@ -68,6 +68,11 @@ class Recipe:
     layout: Layout | None = None
     attention: Attention = "einsum"
 
+    @property
+    def names(self) -> list[str]:
+        """Of the stages."""
+        return [stage.name for stage in self.stages]
+
 
 def run_recipe(
     recipe: Recipe,
@@ -134,7 +139,7 @@ def start_folders(recipe: Recipe, workdir: Path) -> list[Path | None]:
     Raises:
       InputError: two stages of one name, or a `start_from` or a merge that names no earlier stage.
     """
-    names = [stage.name for stage in recipe.stages]
+    names = recipe.names
     folders: list[Path | None] = []
     for order, stage in enumerate(recipe.stages):
         before = names[:order]
@@ -227,13 +232,18 @@ def claim(workdir: Path, config: Mapping[str, Any]) -> None:
     if not path.exists():
         write_text(path, text)
         return
-    theirs, ours = (_leaves(_what(json.loads(one))) for one in (path.read_text(), text))
-    bound = [key for key in theirs | ours if key.rpartition(".")[2] not in FREE]
-    wrong = [key for key in bound if theirs.get(key) != ours.get(key)]
-    if wrong:
-        told = [f"{key} is {theirs.get(key, 'absent')} there, {ours.get(key, 'absent')} here" for key in wrong[:SHOWN]]
-        more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise InputError(f"{workdir}: holds another config: {'; '.join(told)}{more}; take another --workdir")
+    told = different(json.loads(path.read_text()), json.loads(text))
+    if told:
+        raise InputError(f"{workdir}: holds another config: {told}; take another --workdir")
+
+
+def different(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Says by which keys two configs differ, but for how and where they run; "" if by none."""
+    there, here = (_leaves(json.loads(json.dumps(_what(config)))) for config in (theirs, ours))
+    bound = [key for key in there | here if key.rpartition(".")[2] not in FREE]
+    wrong = [key for key in bound if there.get(key) != here.get(key)]
+    told = [f"{key} is {there.get(key, 'absent')} there, {here.get(key, 'absent')} here" for key in wrong[:SHOWN]]
+    return "; ".join(told) + (f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
 
 
 def _what(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+import hashlib
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -47,6 +49,10 @@ class RecordMaterials:
     tokenizer: Tokenizer
     model: ModelConfig
     layout: Layout | None = None
+
+    def checksum(self) -> str:
+        """Of the rows of all sets."""
+        return hashlib.sha256(json.dumps({name: one.key for name, one in self.sets.items()}).encode()).hexdigest()[:16]
 
     def packed(self, stage: StageConfig) -> PackedConfig:
         """A stage's batches; windows that `data` leaves out are found from the rows.

@@ -98,8 +98,9 @@ def speaks(task: str) -> bool:
 
 
 def spoken_first(counts: Mapping[str, int]) -> dict[str, int]:
-    """Rows of every task in a batch, those with spoken replies before the others."""
-    return dict(sorted(counts.items(), key=lambda item: not speaks(item[0])))
+    """Rows of every task in a batch, those with spoken replies before the others; tasks of no row are left out."""
+    present = {task: count for task, count in counts.items() if count}
+    return dict(sorted(present.items(), key=lambda item: not speaks(item[0])))
 
 
 def spoken_rows(stage: Mapping[str, Any]) -> int | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from data_pipelines.augment import AugmentConfig
 from data_pipelines.builder import build, read
+from data_pipelines.checksum import rows_checksum
 from data_pipelines.collate import budget
 from data_pipelines.conversation import TASKS, Conversation, conversations, corpus
 from data_pipelines.features import add_features
@@ -95,6 +96,10 @@ class Materials:
     augment: AugmentConfig | None
     pair_rows: dict[str, list[PairRow]]
     layout: Layout | None = None
+
+    def checksum(self) -> str:
+        """Of everything that the rows and pairs say, audio included."""
+        return rows_checksum({**self.rows, **{f"pairs/{split}": rows for split, rows in self.pair_rows.items()}})
 
     @functools.cached_property
     def _examples(self) -> dict[str, list[Example]]:

@@ -16,6 +16,7 @@ from ml_collections import config_flags
 from experiments import launch
 from experiments.assemble import assets, start
 from experiments.recipe import run_recipe
+from experiments.run_record import RunRecord
 from fac_jax.parallel import hosts
 from fac_jax.parallel.chips import peak_of
 
@@ -36,11 +37,15 @@ def main() -> None:
     hosts.join(cast(hosts.Cluster, CLUSTER.value), COORDINATOR.value, PROCESSES.value, PROCESS.value)
     workdir = Path(WORKDIR.value)
     peak = PEAK.value and PEAK.value * 1e12
-    materials, recipe = start(launch.config(CONFIG), workdir, Path(DATA_DIR.value))
+    config = launch.config(CONFIG)
+    materials, recipe = start(config, workdir, Path(DATA_DIR.value))
+    record = RunRecord(workdir, config, materials.checksum(), recipe.names)
     if peak_of(jax.local_devices(), peak) is None:
         kind = jax.local_devices()[0].device_kind
         print(f"no MFU: what a device of kind {kind!r} can do is not known; say it with --peak_tflops", file=sys.stderr)
-    print(f"model: {run_recipe(recipe, workdir, materials.data, assets(workdir), peak=peak)}")
+    trained = run_recipe(recipe, workdir, materials.data, assets(workdir), peak=peak)
+    record.finish({})
+    print(f"model: {trained}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,155 @@
+"""Runs on this machine: some at once, each on cores of its own.
+
+A run is a process of its own session that holds its lock itself. A launcher that is killed leaves its runs running;
+the next launcher finds them by their locks, waits for them, and takes the rest. A run that is killed goes on from its
+newest checkpoint.
+"""
+
+import contextlib
+import dataclasses
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import psutil
+
+from experiments.sweeps.config import SweepConfig
+from experiments.sweeps.state import GIB, LOCK, Placed, locked
+from fac_jax.launch import BAD_INPUT
+from fac_jax.training.interrupt import deferred_interrupts
+
+ROOT = Path(__file__).parents[2]
+POLL = 0.2  # seconds between looks at the runs
+# Libraries that count a machine's cores, not those that they may use.
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+Tell = Callable[[Placed, str], None]
+
+
+@dataclasses.dataclass
+class _Child:
+    """A run that this launcher has started.
+
+    Attributes:
+      placed: the run.
+      process: its process.
+      share: which share of the cores it has.
+      started: monotonic seconds.
+    """
+
+    placed: Placed
+    process: subprocess.Popen[bytes]
+    share: int
+    started: float
+
+
+def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Placed]:
+    """Runs everything that is not finished; gives the runs that failed.
+
+    Args:
+      sweep: how many at once, how often again.
+      placed: all runs.
+      tell: hears what becomes of a run.
+
+    Raises:
+      KeyboardInterrupt: or Terminated; the runs were told to save, and have ended.
+    """
+    waiting = [one for one in placed if not one.finished()]
+    others: list[Placed] = []  # of a launcher before this one
+    failed: list[Placed] = []
+    children: list[_Child] = []
+    tries: dict[str, int] = {}
+    shares = core_shares(sorted(os.sched_getaffinity(0)), sweep.local.processes)
+
+    def settle(one: Placed, code: int | None) -> None:
+        if one.finished():
+            tell(one, "done")
+        elif code == BAD_INPUT or tries.get(one.run.name, 0) > sweep.retries:
+            failed.append(one)
+            tell(one, f"failed: {one.last_words()}; see {one.log}")
+        else:
+            waiting.append(one)
+            tell(one, "ended early" if code is None else f"ended with {code}, again")
+
+    with deferred_interrupts() as interrupted:
+        while waiting or others or children:
+            stop = interrupted()
+            if stop:
+                _end(children)
+                raise stop
+            for child in [child for child in children if child.process.poll() is not None]:
+                children.remove(child)
+                code = child.process.returncode
+                child.placed.note(code, time.monotonic() - child.started)
+                settle(child.placed, code)
+            for one in [one for one in others if not one.held()]:
+                others.remove(one)
+                settle(one, None)
+            free = [n for n in range(len(shares)) if all(child.share != n for child in children)]
+            while waiting and len(free) > len(others) and _memory(sweep, bool(children)):
+                one = waiting.pop(0)
+                child = _started(one, free[0], shares[free[0]])
+                if child is None:
+                    others.append(one)
+                    tell(one, "is running already")
+                    continue
+                tries[one.run.name] = tries.get(one.run.name, 0) + 1
+                children.append(child)
+                free.pop(0)
+                tell(one, "started")
+            time.sleep(POLL)
+    return failed
+
+
+def core_shares(cores: Sequence[int], count: int) -> list[list[int]]:
+    """Cores in `count` shares that differ by one core at most; where there are fewer cores, runs share them."""
+    if len(cores) < count:
+        return [[cores[n % len(cores)]] for n in range(count)]
+    bounds = [n * len(cores) // count for n in range(count + 1)]
+    return [list(cores[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
+
+
+def _memory(sweep: SweepConfig, waits: bool) -> bool:
+    """Whether one more process has its memory; the first one is started anyhow, `check_room` has seen to it."""
+    return not waits or psutil.virtual_memory().available >= sweep.local.memory_gib * GIB
+
+
+def _started(one: Placed, share: int, cores: Sequence[int]) -> _Child | None:
+    """The run's process, which holds its lock; None if another process does."""
+    one.workdir.mkdir(parents=True, exist_ok=True)
+    with locked(one.workdir / LOCK) as descriptor, one.log.open("ab") as log, pinned(cores):
+        if descriptor is None:
+            return None
+        process = subprocess.Popen(
+            one.command,
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=(descriptor,),
+            env={**os.environ, **dict.fromkeys(THREADS, str(len(cores)))},
+        )
+    return _Child(one, process, share, time.monotonic())
+
+
+@contextlib.contextmanager
+def pinned(cores: Sequence[int]) -> Iterator[None]:
+    """This thread on these cores; what it starts stays on them."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def _end(children: Sequence[_Child]) -> None:
+    """Tells the runs to save and waits for them."""
+    for child in children:
+        child.process.send_signal(signal.SIGTERM)
+    for child in children:
+        child.process.wait()

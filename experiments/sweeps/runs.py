@@ -1,0 +1,149 @@
+"""The runs of a sweep: every one a name that says what differs, and a whole config."""
+
+import dataclasses
+import difflib
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+from ml_collections import ConfigDict, config_flags
+
+from experiments.sweeps.axes import Point, axis_points, short_keys, written
+from experiments.sweeps.config import SweepConfig
+from fac_jax.types import InputError
+
+LONGEST = 200  # characters of a run's name; file systems take 255
+# Below these a config leaves keys at their default and need not hold them; the launchers' dataclasses know them all.
+OPEN = ("model", "stages.*", "stages.*.optimizer", "stages.*.preference", "data", "data.*")
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+      name: "group_size=3,seed=1".
+      changes: of the base config, value by key.
+      config: the whole, plain values.
+    """
+
+    name: str
+    changes: Mapping[str, Any]
+    config: Mapping[str, Any]
+
+
+def load_config(file: str) -> ConfigDict:
+    """The config that a file returns.
+
+    Raises:
+      InputError: there is no such file.
+    """
+    if not Path(file.split(":")[0]).is_file():
+        raise InputError(f"config is {file}: no such file")
+    values = flags.FlagValues()
+    # ml_collections looks for changes of the flag in sys.argv: under another name it finds none.
+    flag = config_flags.DEFINE_config_file("base_config", file, flag_values=values)
+    values(["sweep"])
+    return flag.value
+
+
+def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], None]) -> list[Run]:
+    """All runs, in order: the last axis changes fastest, seeds faster still.
+
+    Args:
+      sweep: what to run.
+      check: what the launcher says to a config; raises InputError.
+
+    Raises:
+      InputError: an axis that cannot be, two that share a key, a key that changes nothing or that the base config does
+        not have, a value of another type, two runs of one name, or see `check`.
+    """
+    axes = {name: axis_points(name, axis) for name, axis in sweep.axes.items()}
+    _check_apart(axes, sweep)
+    keys = [key for found in axes.values() for name, values in found if not name for key in values]
+    short = short_keys(keys)
+    named = [[(_name(axis, point, short), point[1]) for point in found] for axis, found in axes.items()]
+    named.append([(f"seed={seed}", {"seed": seed}) for seed in sweep.seeds] or [("", {})])
+    runs = []
+    for combination in itertools.product(*named):
+        name = ",".join(part for part, _ in combination if part) or "base"
+        changes = {key: value for _, values in combination for key, value in values.items()}
+        config = changed(load_config(sweep.config), {**dict(sweep.fixed), **changes})
+        try:
+            check(config)
+        except InputError as error:
+            raise InputError(f"run {name}: {error}") from error
+        runs.append(Run(name, changes, config.to_dict()))
+    _check_names(runs)
+    return runs
+
+
+def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
+    """The config with other values of the keys named, joined by dots; references follow.
+
+    Raises:
+      InputError: see `make_runs`.
+    """
+    for key, value in changes.items():
+        _set(config, key, value)
+    return config
+
+
+def _set(config: ConfigDict, key: str, value: Any) -> None:
+    words = key.split(".")
+    if words[0] == "stages" and len(words) > 2 and words[1] not in config.recipe and words[1] in config.stages:
+        raise InputError(f"sweep key {key}: changes nothing, since the recipe has no stage {words[1]}")
+    node: Any = config
+    for depth, word in enumerate(words[:-1]):
+        if word not in node and words[0] == "model":
+            with node.unlocked():
+                node[word] = ConfigDict()
+        if word not in node or not isinstance(node[word], ConfigDict):
+            raise InputError(_unknown(words[: depth + 1], node))
+        node = node[word]
+    if words[-1] not in node and not _is_open(words[:-1]):
+        raise InputError(_unknown(words, node))
+    try:
+        with node.unlocked():
+            node[words[-1]] = value
+    except (TypeError, ValueError) as error:
+        raise InputError(f"sweep key {key}={value!r}: {error}") from None
+
+
+def _is_open(parents: list[str]) -> bool:
+    def fits(pattern: Sequence[str]) -> bool:
+        return len(pattern) == len(parents) and all(p in ("*", w) for p, w in zip(pattern, parents, strict=True))
+
+    return parents[:1] == ["model"] or any(fits(pattern.split(".")) for pattern in OPEN)
+
+
+def _unknown(words: list[str], node: ConfigDict) -> str:
+    near = difflib.get_close_matches(words[-1], list(node), 1)
+    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(node)}"
+    return f"unknown sweep key {'.'.join(words)}: the base config does not have it; {hint}"
+
+
+def _name(axis: str, point: Point, short: Mapping[str, str]) -> str:
+    name, values = point
+    return f"{axis}={written(name)}" if name else ",".join(f"{short[k]}={written(v)}" for k, v in values.items())
+
+
+def _check_apart(axes: Mapping[str, Iterable[Point]], sweep: SweepConfig) -> None:
+    owners: dict[str, str] = {"seed": "seeds"} if sweep.seeds else {}
+    for axis, found in axes.items():
+        for key in {key for _, values in found for key in values}:
+            if key in owners:
+                raise InputError(f"axes.{axis} changes {key}, and so does {owners[key]}")
+            owners[key] = f"axes.{axis}"
+
+
+def _check_names(runs: Iterable[Run]) -> None:
+    seen: set[str] = set()
+    for run in runs:
+        if run.name in seen:
+            raise InputError(f"two runs are named {run.name}, and would share a workdir: values that differ must show")
+        if len(run.name) > LONGEST:
+            raise InputError(f"a run's name has {len(run.name)} characters, {LONGEST} are possible: {run.name[:60]}..")
+        seen.add(run.name)
