@@ -126,7 +126,7 @@ def test_absent_released_files_are_named_with_their_origin(released, tmp_path):
         (partial / name).symlink_to(released / name)
     with pytest.raises(InputError, match="holds no speakers .* give utils/new_spk2info.pt of"):
         convert_codec(partial, tmp_path / "dst", sizes=sizes())
-    with pytest.raises(InputError, match="no speaker 'nobody'; there are other, 中文女"):
+    with pytest.raises(InputError, match="no speaker 'nobody'; there are 中文女, other"):
         convert_codec(released, tmp_path / "dst", speaker="nobody", sizes=sizes())
     with pytest.raises(InputError, match="exists already"):
         convert_codec(released, released, sizes=sizes())
