@@ -66,11 +66,11 @@ def ask(
     """
     config = load_config(checkpoint)
     folder = resolve(checkpoint)
-    tokenizer = Tokenizer.load(folder)
     codec = load_codec(codec_folder or folder / assets.CODEC) if decoding.stream == "joint" else None
     if codec_folder and codec is not None and codec.units != config.units:
         raise InputError(f"--codec={codec_folder} has {codec.units} ids, the model speaks {config.units}")
     params, _ = load_params(checkpoint, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    tokenizer = Tokenizer.load(folder)
     model, params = prepare(config, params)
     room = config.context - decoding.max_steps
     prompt = encode(asked, tokenizer, config, add_generation_prompt=True, seq_len=room)
