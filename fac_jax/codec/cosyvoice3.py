@@ -87,7 +87,9 @@ class CosyVoice3:
         """The voice that decodes. InputError if codec.json names one that is not there."""
         name, speakers = self.description.speaker, self.speakers()
         if name not in speakers:
-            raise InputError(f"{self._folder / FILE} names the speaker {name!r}; there are {', '.join(sorted(speakers))}")
+            raise InputError(
+                f"{self._folder / FILE} names the speaker {name!r}; there are {', '.join(sorted(speakers))}"
+            )
         return speakers[name]
 
     def speakers(self) -> dict[str, Speaker]:
