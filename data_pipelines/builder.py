@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import io
 import json
@@ -89,13 +90,18 @@ def prepared(
     """
     defined = [_plain(value) for value in config.values()]
     folder = Path(data_dir) / hashlib.sha256("".join(defined).encode()).hexdigest()[:12]
-    builder = kind(**config, processes=processes, data_dir=folder)
+    builder = functools.partial(kind, **config, processes=processes, data_dir=folder)
+    there = builder()
+    if there.data_path.exists():
+        return there
     tfds.disable_progress_bar()
     folder.mkdir(parents=True, exist_ok=True)
-    # tfds prints that it downloads, which it does not. Runs of a sweep that start together wait for the first.
+    # tfds prints that it downloads, which it does not. Runs of a sweep that start together wait for the first; a
+    # builder knows the splits that were there when it was constructed, so each is constructed anew after its wait.
     with FileLock(folder / "making.lock"), contextlib.redirect_stdout(io.StringIO()):
-        builder.download_and_prepare()
-    return builder
+        made = builder()
+        made.download_and_prepare()
+    return made
 
 
 def build(config: WorldConfig, data_dir: str | os.PathLike[str], processes: int = 2) -> tfds.core.GeneratorBasedBuilder:

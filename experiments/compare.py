@@ -8,47 +8,38 @@ begins so.
 
 import json
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from absl import flags
 
 from experiments import launch
+from experiments.reporting import numbers
 from fac_jax.types import InputError
 
 UNDER = flags.DEFINE_string("under", "", "Beginning of the names that are shown.")
-
-
-def figures(report: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Every number of a report with its name, keys joined by dots; lists hold curves and answers and are left out."""
-    if isinstance(report, dict):
-        for key, value in report.items():
-            yield from figures(value, f"{name}.{key}" if name else key)
-    elif isinstance(report, int | float) and not isinstance(report, bool):
-        yield name, float(report)
 
 
 def compare(runs: Sequence[Path], under: str = "") -> list[list[str]]:
     """Rows of the table, the heading first.
 
     Raises:
-      InputError: a run without a report, one whose figures are others than the first's, or none that begin so.
+      InputError: a run without a report, one whose figures that begin so are others than the first's, or none that do.
     """
     found = []
     for run in runs:
         try:
-            found.append(dict(figures(json.loads((run / "report.json").read_text()))))
+            report = dict(numbers(json.loads((run / "report.json").read_text())))
         except (OSError, ValueError) as error:
             raise InputError(f"{run / 'report.json'} cannot be read ({error}): is the run finished?") from None
+        found.append({name: value for name, value in report.items() if name.startswith(under)})
+        if not found[-1]:
+            raise InputError(f"{run}: no figure begins with {under!r}; there are {', '.join(sorted(report))}")
         strange = sorted(found[0].keys() ^ found[-1].keys())
         if strange:
             raise InputError(f"{strange[0]} is a figure of only one of {runs[0]} and {run}: compare runs of one kind")
-    chosen = [name for name in found[0] if name.startswith(under)]
-    if not chosen:
-        raise InputError(f"no figure begins with {under!r}; there are {', '.join(sorted(found[0]))}")
     rows = [["", *(run.name for run in runs), "mean", "standard deviation"]]
-    for name in chosen:
+    for name in found[0]:
         values = [figure[name] for figure in found]
         spread = [statistics.stdev(values)] if len(values) > 1 else []
         shown = [f"{value:.3f}" for value in (*values, statistics.mean(values), *spread)]

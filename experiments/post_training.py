@@ -120,7 +120,7 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
         environment=environment(config),
     )
     write_post_training(workdir / "report.html", report)
-    record.finish(dict(results(to_json(report))))
+    record.finish(results(to_json(report)))
     return report
 
 

@@ -4,8 +4,10 @@ import json
 import platform
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -15,6 +17,15 @@ from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
+
+
+def numbers(report: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a report with its name, keys joined by dots; lists hold curves and answers and are left out."""
+    if isinstance(report, Mapping):
+        for key, value in report.items():
+            yield from numbers(value, f"{name}.{key}" if name else key)
+    elif isinstance(report, int | float) and not isinstance(report, bool):
+        yield name, float(report)
 
 
 class Clock:

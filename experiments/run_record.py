@@ -23,6 +23,7 @@ import psutil
 from absl import flags
 from ml_collections import ConfigDict
 
+from experiments.reporting import numbers
 from fac_jax.files import write_text
 from fac_jax.parallel.hosts import is_first
 from fac_jax.training.metrics import read_curve
@@ -33,7 +34,7 @@ GIB = 2**30
 VARIABLES = ("JAX_", "XLA_", "LIBTPU_", "OMP_", "MKL_", "OPENBLAS_", "GLIBC_TUNABLES", "TF_")  # beginnings of names
 OWN_FLAGS = ("config", "workdir", "data_dir")  # of every launcher; what reproduces a run gives them anew
 COUNTED = ("flops", "tokens", "audio_seconds")
-SPEED = ("seconds", "seconds_total", "parameters")  # figures of a report that are no results
+NO_RESULTS = ("seconds", "seconds_total", "parameters", "environment", "seeds", "spread")  # of a report
 
 
 class RunRecord:
@@ -161,12 +162,6 @@ def last_figures(workdir: Path, stages: Sequence[str]) -> dict[str, float]:
     return {f"{stage}/{name}": value for stage, lines in curves.items() if lines for name, value in lines[-1].items()}
 
 
-def results(report: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, float]]:
+def results(report: Mapping[str, Any]) -> dict[str, float]:
     """Figures of a report that say how good a run is, by the keys that lead to them."""
-    for key, value in report.items():
-        if not where and key in (*SPEED, "environment", "seeds", "spread"):
-            continue
-        if isinstance(value, Mapping):
-            yield from results(value, f"{where}{key}.")
-        elif isinstance(value, int | float) and not isinstance(value, bool):
-            yield where + key, float(value)
+    return dict(numbers({key: value for key, value in report.items() if key not in NO_RESULTS}))

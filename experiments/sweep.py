@@ -1,6 +1,6 @@
 """Runs every combination of a sweep's axes and seeds, on this machine or on a cluster, and goes on where it stopped.
 
-python -m experiments.sweep --config experiments/configs/ablations/group_size.py --workdir runs/group_size
+python -m experiments.sweep --config experiments/configs/ablations/smallest.py --workdir runs/smallest
 python -m experiments.sweep --config .. --workdir .. --config.backend=dry        (prints the commands)
 python -m experiments.sweep --config .. --workdir .. --status                    (what has become of the runs)
 

@@ -1,6 +1,9 @@
+import contextlib
 import dataclasses
 import itertools
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +37,26 @@ def test_what_is_read_is_what_was_planned(toy_rows: dict[str, list[Row]]) -> Non
                 if audio is not None:
                     assert audio.dtype == np.float32 and 0.4 < len(audio) / 16000 < 2.5
                     assert 0.05 < np.abs(audio).max() <= 1.0
+
+
+def test_who_waits_for_another_run_to_make_the_data_has_all_of_it(tmp_path: Path) -> None:
+    tiny = dataclasses.replace(WORLD, read_aloud=0)
+    barrier = threading.Barrier(2)
+
+    def together(**config: Any) -> SpokenArithmetic:
+        """Nobody goes on before both have found no data."""
+        found = SpokenArithmetic(**config)
+        if not found.data_path.exists():
+            with contextlib.suppress(threading.BrokenBarrierError):
+                barrier.wait(60)
+            barrier.abort()
+        return found
+
+    def made(_: int) -> set[str]:
+        return set(builder.prepared(together, {"world": tiny}, tmp_path, 1).info.splits)
+
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(made, range(2))) == [set(SPLITS)] * 2
 
 
 def test_equal_replies_sound_equal(toy_rows: dict[str, list[Row]]) -> None:

@@ -76,7 +76,7 @@ def test_results_are_the_figures_that_are_no_times() -> None:
         "seeds": {"0": {"x": 1.0}},
         "ok": True,
     }
-    assert dict(results(report)) == {"stages.a.x": 0.5}
+    assert results(report) == {"stages.a.x": 0.5}
 
 
 def test_the_checksum_of_rows_is_of_everything_they_say() -> None:

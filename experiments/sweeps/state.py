@@ -69,15 +69,11 @@ class Placed:
 
     def held(self) -> bool:
         """Whether a process runs it."""
-        with contextlib.ExitStack() as stack:
-            try:
-                file = stack.enter_context(open(self.workdir / LOCK))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except FileNotFoundError:
-                return False
-            except BlockingIOError:
-                return True
-        return False
+        file = self.workdir / LOCK
+        if not file.exists():
+            return False
+        with locked(file) as descriptor:
+            return descriptor is None
 
     def attempts(self) -> list[dict[str, float]]:
         """Attempts that were seen to end: `code`, `seconds`, `ended`; a line cut off by a crash is left out."""
