@@ -14,7 +14,7 @@ BEAM_STAMP := .venv-beam/.installed
 TPU_BIN := .venv-tpu/bin
 TPU_STAMP := .venv-tpu/.installed
 
-.PHONY: install quickstart recipe test test-slow test-browser test-torch test-beam test-tpu benchmark lint format clean
+.PHONY: install quickstart recipe test test-slow test-browser test-torch test-beam test-tpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -48,6 +48,12 @@ $(TORCH_STAMP): requirements.txt pyproject.toml
 
 test-torch: $(TORCH_STAMP)
 	$(TORCH_BIN)/python -m pytest -q tests/pytorch/transformers_parity.py
+
+# s3tokenizer comes without its dependencies: of those that are not there already, it needs onnx alone for this.
+benchmark-torch: $(TORCH_STAMP)
+	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check 'onnx>=1.17,<2'
+	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps s3tokenizer==0.3.0
+	$(TORCH_BIN)/python tests/pytorch/s3_tokenizer_speed.py
 
 # Apache Beam holds protobuf and pyarrow back.
 $(BEAM_STAMP): requirements.txt pyproject.toml

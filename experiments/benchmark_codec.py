@@ -1,14 +1,16 @@
-"""How fast the voice is at full size, with random weights.
+"""How fast the voice is at full size, and how much memory it takes, with random weights.
 
-python -m experiments.benchmark_codec [--seconds=10] [--minutes=5]
+python -m experiments.benchmark_codec [--parts=tokenizer,offline,stream] [--seconds=10] [--minutes=1 --minutes=5]
 
-Every figure is the second run of its program. CPU seconds are those of all threads of the process: where a machine is
-shared, they say more than wall seconds.
+Every figure is the second run of its program, but of whole minutes, which run once behind it. CPU seconds are those of
+all threads of the process: where a machine is shared, they say more than wall seconds. Memory is the greatest of the
+process so far: what minutes need beyond the seconds before them shows as growth.
 """
 
+import functools
 import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import jax
@@ -17,76 +19,106 @@ from absl import flags
 
 from experiments import launch
 from experiments.measure import machine
+from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.codec.config import FlowConfig
 from fac_jax.codec.noise import release_noise
 from fac_jax.codec.token2wav import Speaker, SpeechConfig, Token2Wav
 from fac_jax.codec.tokenize import RATE, WaveTokenizer
 from fac_jax.codec.voice import PARTS
+from fac_jax.types import InputError, Params
 
-SECONDS = flags.DEFINE_float("seconds", 10.0, "Of speech.", 1.0)
-MINUTES = flags.DEFINE_float("minutes", 0.0, "Of speech through the vocoder and the tokenizer, for their memory.", 0.0)
-PART = flags.DEFINE_list("parts", ["tokenizer", "offline", "stream"], "What is measured.")
-HOP = flags.DEFINE_integer("hop", 15, "Tokens of a chunk.", 1)
+KINDS = ("tokenizer", "offline", "stream")
+KIND = flags.DEFINE_list("parts", list(KINDS), "What is measured.")
+SECONDS = flags.DEFINE_float("seconds", 10.0, "Of audio.", 1.0)
+MINUTES = flags.DEFINE_multi_float("minutes", [], "Of audio that is run once, for its memory; in ascending order.", 0.1)
+HOP = flags.DEFINE_integer("hop", 15, "Tokens of a chunk of a stream.", 1)
 LEFT = flags.DEFINE_integer("left", 14, "Chunks before its own that a chunk hears.", 1)
+STEPS = flags.DEFINE_integer("steps", FlowConfig().steps, "Euler steps of the flow: fewer to see its memory sooner.", 1)
 
-TOKEN_RATE = 25  # Hz
 
-
-def params_of(part: str) -> tuple[Any, Any]:
-    """Released sizes and random parameters of a part, on the host."""
-    config = PARTS[part].config()
-    shapes = jax.eval_shape(lambda: PARTS[part].init(config, jax.random.key(0)))
+def random_params(part: str, config: Any) -> Params:
+    """Random parameters of a part, on the host."""
     rng = np.random.default_rng(0)
-    draw = lambda leaf: rng.standard_normal(leaf.shape, np.float32) / np.sqrt(max(leaf.shape[-1], 1))  # noqa: E731
-    return config, jax.tree.map(draw, shapes)
+
+    def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        return rng.standard_normal(leaf.shape, np.float32) / np.sqrt(max(leaf.shape[-1], 1))
+
+    return jax.tree.map(draw, jax.eval_shape(lambda: PARTS[part].init(config, jax.random.key(0))))
 
 
 def measured(name: str, audio: float, run: Callable[[], Any], repeats: int = 2) -> None:
-    """Prints the seconds of the last of some runs, and of the first, which compiles."""
+    """Prints how long the last of some runs of `audio` seconds took, how long the first, and the memory so far."""
     times = []
     for _ in range(repeats):
         wall, processor = time.perf_counter(), time.process_time()
         run()
         times.append((time.perf_counter() - wall, time.process_time() - processor))
     (first, _), (wall, processor) = times[0], times[-1]
-    factors = f"real-time factor {wall / audio:.2f}, of CPU seconds {processor / audio:.2f}"
-    print(f"{name}: {audio:.1f} s of audio in {wall:.1f} s, {processor:.1f} CPU s: {factors}; first run {first:.1f} s")
-    print(f"  greatest memory so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB", flush=True)
+    compiled = f"; first run {first:.1f} s" if repeats > 1 else ""
+    print(
+        f"{name}: {audio:.1f} s of audio in {wall:.1f} s, {processor:.1f} CPU s: real-time factor {wall / audio:.2f}, "
+        f"of CPU seconds {processor / audio:.2f}{compiled}; "
+        f"greatest memory so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.3f} GB",
+        flush=True,
+    )
 
 
 def main() -> None:
     """The command."""
+    unknown = set(KIND.value) - set(KINDS)
+    if unknown:
+        raise InputError(f"--parts: {', '.join(sorted(unknown))} is none of {', '.join(KINDS)}")
     print(machine())
-    rng, seconds = np.random.default_rng(0), SECONDS.value
-    long = MINUTES.value * 60
-    if "tokenizer" in PART.value:
-        tokenizer = WaveTokenizer(*params_of("tokenizer"))
-        wave = rng.standard_normal(int(max(seconds, long) * RATE)).astype(np.float32) * 0.1
-        measured("tokenizer", seconds, lambda: tokenizer([wave[: int(seconds * RATE)]]))
-        if long:
-            measured("tokenizer, long", long, lambda: tokenizer([wave]), repeats=1)
-    if {"offline", "stream"} & set(PART.value):
-        config = SpeechConfig(hop=HOP.value, left=LEFT.value)
-        voice = Token2Wav(params_of("flow"), params_of("vocoder"), release_noise(), config)
-        speak(voice, rng, seconds, long)
+    if "tokenizer" in KIND.value:
+        read(SECONDS.value, [60 * minutes for minutes in MINUTES.value])
+    if {"offline", "stream"} & set(KIND.value):
+        flow = FlowConfig(steps=STEPS.value)
+        vocoder = PARTS["vocoder"].config()
+        voice = Token2Wav(
+            (flow, random_params("flow", flow)),
+            (vocoder, random_params("vocoder", vocoder)),
+            release_noise(),
+            SpeechConfig(hop=HOP.value, left=LEFT.value),
+        )
+        speak(voice, SECONDS.value, [60 * minutes for minutes in MINUTES.value])
 
 
-def speak(voice: Token2Wav, rng: np.random.Generator, seconds: float, long: float) -> None:
-    """Measures speech from tokens."""
-    speaker = Speaker(rng.standard_normal(192).astype(np.float32))
-    ids = rng.integers(0, voice.flow.vocab_size, int(seconds * TOKEN_RATE)).astype(np.int32)
-    if "offline" in PART.value:
-        measured("flow", seconds, lambda: voice.mel(ids, speaker))
-        mel = rng.standard_normal((2 * len(ids), voice.flow.mel_bins)).astype(np.float32)
+def read(seconds: float, long: Iterable[float]) -> None:
+    """Measures waves to tokens, of so many seconds, then of the longer ones."""
+    config = PARTS["tokenizer"].config()
+    tokenizer, rng = WaveTokenizer(config, random_params("tokenizer", config)), np.random.default_rng(0)
+    for repeats, audio in ((2, seconds), *((1, length) for length in long)):
+        wave = rng.standard_normal(int(audio * RATE)).astype(np.float32) * 0.1
+        measured("tokenizer", audio, lambda wave=wave: tokenizer([wave]), repeats)
+
+
+def speak(voice: Token2Wav, seconds: float, long: Iterable[float]) -> None:
+    """Measures tokens to waves, of so many seconds, then of the longer ones."""
+    rng = np.random.default_rng(0)
+    speaker, hop = Speaker(rng.standard_normal(192).astype(np.float32)), voice.config.hop
+
+    def ids(audio: float) -> np.ndarray:
+        return rng.integers(0, voice.flow.vocab_size, int(audio * TOKEN_RATE)).astype(np.int32)
+
+    def streamed(tokens: np.ndarray) -> Iterator[np.ndarray]:
+        stream = voice.stream(speaker)
+        yield from (stream.push(tokens[i : i + hop]) for i in range(0, len(tokens), hop))
+        yield stream.finish()
+
+    if "offline" in KIND.value:
+        tokens = ids(seconds)
+        measured("flow", seconds, lambda: voice.mel(tokens, speaker))
+        mel = rng.standard_normal((len(tokens) * voice.flow.token_frames, voice.flow.mel_bins)).astype(np.float32)
         measured("vocoder", seconds, lambda: voice.wave(mel))
-        if long:
-            frames = int(long * TOKEN_RATE) * voice.flow.token_frames
-            mel = rng.standard_normal((frames, voice.flow.mel_bins)).astype(np.float32)
-            measured("vocoder, long", long, lambda: voice.wave(mel), repeats=1)
-    if "stream" in PART.value:
-        stream, hop = voice.stream(speaker), voice.config.hop
-        chunks = (rng.integers(0, voice.flow.vocab_size, hop).astype(np.int32) for _ in range(1000))
-        stream.push(next(chunks)[: voice.flow.lookahead])
-        measured("stream, a chunk", hop / TOKEN_RATE, lambda: stream.push(next(chunks)), repeats=3)
+        for audio in long:
+            measured("offline", audio, lambda audio=audio: voice.offline(ids(audio), speaker), 1)
+    if "stream" in KIND.value:
+        stream = voice.stream(speaker)
+        stream.push(ids(voice.flow.lookahead / TOKEN_RATE))
+        measured("stream, a chunk", hop / TOKEN_RATE, functools.partial(stream.push, ids(hop / TOKEN_RATE)), 3)
+        del stream  # its keys and values are not those of the next
+        for audio in long:
+            measured("stream", audio, lambda audio=audio: sum(map(len, streamed(ids(audio)))), 1)
 
 
 if __name__ == "__main__":

@@ -87,9 +87,8 @@ class CosyVoice3:
         """The voice that decodes. InputError if codec.json names one that is not there."""
         name, speakers = self.description.speaker, self.speakers()
         if name not in speakers:
-            raise InputError(
-                f"{self._folder / FILE} names the speaker {name!r}; there are {', '.join(sorted(speakers))}"
-            )
+            known = ", ".join(sorted(speakers))
+            raise InputError(f"{self._folder / FILE} names the speaker {name!r}; there are {known}")
         return speakers[name]
 
     def speakers(self) -> dict[str, Speaker]:
