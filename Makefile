@@ -3,6 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 QUICKSTART ?= --workdir runs/quickstart
 RECIPE ?= --workdir runs/recipe
+ABLATIONS ?= group_size refined_head cocktail_alpha dpo_tasks mode_mixing
 BIN := .venv/bin
 STAMP := .venv/.installed
 # glibc asks for huge pages: a training step on a CPU maps hundreds of MB anew, 4 kB at a time without it.
@@ -14,7 +15,7 @@ BEAM_STAMP := .venv-beam/.installed
 TPU_BIN := .venv-tpu/bin
 TPU_STAMP := .venv-tpu/.installed
 
-.PHONY: install quickstart recipe test test-slow test-browser test-torch test-beam test-tpu benchmark benchmark-torch lint format clean
+.PHONY: install quickstart recipe ablations test test-slow test-browser test-torch test-beam test-tpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -29,6 +30,10 @@ quickstart: $(STAMP)
 
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
+
+# Days on 2 cores: 24 quickstarts and 39 recipes. Stopped, it goes on; docs/ablations.md holds what is finished.
+ablations: $(STAMP)
+	$(BIN)/python -m experiments.ablations --workdir runs/ablations $(ABLATIONS)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile

@@ -7,6 +7,7 @@ WORKDIR/codec/       that of the model to start from, or of the data
 WORKDIR/tokenizer/   that of the model to start from, or of the data
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -26,6 +27,7 @@ from fac_jax.parallel.hosts import first_goes_first
 from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.stage import StageConfig
+from fac_jax.training.trackers import DEFAULT, check_trackers
 from fac_jax.types import InputError
 from fac_jax.values import from_values
 
@@ -64,7 +66,10 @@ def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
 def make_recipe(config: ConfigDict, model: ModelConfig, layout: Layout | None) -> Recipe:
     """The recipe of a config, for a model that was fitted to its data."""
     initial = initial_folder(config.to_dict()["model"])
-    return Recipe(model, stages(config), initial, layout, cast(Attention, config.get("attention", "einsum")))
+    trackers = tuple(cast(Sequence[str], config.get("trackers", DEFAULT)))
+    check_trackers(trackers)
+    attention = cast(Attention, config.get("attention", "einsum"))
+    return Recipe(model, stages(config), initial, layout, attention, trackers)
 
 
 def check(config: ConfigDict) -> None:

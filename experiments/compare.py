@@ -1,61 +1,53 @@
-"""Figures of several runs side by side, with their mean and standard deviation, as a Markdown table.
+"""Holds runs against each other: figures with intervals, cost, curves, sounds, and what differs in their configs.
 
 python -m experiments.compare runs/recipe0 runs/recipe1 runs/recipe2 [--under stages]
+python -m experiments.compare runs/group_size --out runs/group_size/comparison [--baseline group_size=5]
 
-Every number in the runs' `report.json` is a row, named by the keys that lead to it; `--under` chooses those whose name
-begins so.
+Words are workdirs of runs, or a sweep's folder, which stands for its finished runs. Runs of one config but for the
+seed are a variant. One variant is shown run by run with mean and standard deviation; several, with mean and interval
+of each, a star where the difference to the baseline is sure. Every number in the runs' `report.json` is a row, named
+by the keys that lead to it; `--under` chooses those whose name begins so. `--out` gets `report.html`, `report.json`,
+`table.md` and `table.csv`. See docs/sweeps.md.
 """
 
 import json
-import statistics
-from collections.abc import Sequence
 from pathlib import Path
 
 from absl import flags
 
 from experiments import launch
-from experiments.reporting import numbers
-from fac_jax.types import InputError
+from experiments.comparing.page import long_rows, make_comparison, rows
+from experiments.comparing.table import comma_separated, compare, markdown
+from experiments.comparing.variants import find_runs, read_runs, variants
+from fac_jax.evaluation.comparison import to_json, write_comparison
+from fac_jax.files import write_text
+
+__all__ = ["compare", "markdown"]
 
 UNDER = flags.DEFINE_string("under", "", "Beginning of the names that are shown.")
-
-
-def compare(runs: Sequence[Path], under: str = "") -> list[list[str]]:
-    """Rows of the table, the heading first.
-
-    Raises:
-      InputError: a run without a report, one whose figures that begin so are others than the first's, or none that do.
-    """
-    found = []
-    for run in runs:
-        try:
-            report = dict(numbers(json.loads((run / "report.json").read_text())))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{run / 'report.json'} cannot be read ({error}): is the run finished?") from None
-        found.append({name: value for name, value in report.items() if name.startswith(under)})
-        if not found[-1]:
-            raise InputError(f"{run}: no figure begins with {under!r}; there are {', '.join(sorted(report))}")
-        strange = sorted(found[0].keys() ^ found[-1].keys())
-        if strange:
-            raise InputError(f"{strange[0]} is a figure of only one of {runs[0]} and {run}: compare runs of one kind")
-    rows = [["", *(run.name for run in runs), "mean", "standard deviation"]]
-    for name in found[0]:
-        values = [figure[name] for figure in found]
-        spread = [statistics.stdev(values)] if len(values) > 1 else []
-        shown = [f"{value:.3f}" for value in (*values, statistics.mean(values), *spread)]
-        rows.append([name, *shown, *[""] * (len(rows[0]) - 1 - len(shown))])
-    return rows
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
-    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
-    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
+BASELINE = flags.DEFINE_string("baseline", None, "Variant that the others are held against; the first if absent.")
+FORMAT = flags.DEFINE_enum("format", "markdown", ["markdown", "csv", "json"], "Of the table that is printed.")
+OUT = flags.DEFINE_string("out", None, "Folder of a page and tables.")
 
 
 def main(*runs: str) -> None:
-    """Compares the runs' reports."""
-    print(markdown(compare([Path(run) for run in runs], UNDER.value)))
+    """Compares the runs."""
+    paths = find_runs([Path(run) for run in runs])
+    found = variants(read_runs(paths, UNDER.value))
+    if len(found) == 1 and FORMAT.value == "markdown" and not OUT.value:
+        print(markdown(compare(paths, UNDER.value)))
+        return
+    comparison = make_comparison(found, BASELINE.value)
+    if OUT.value:
+        folder = Path(OUT.value)
+        write_text(folder / "table.md", markdown(rows(comparison)) + "\n")
+        write_text(folder / "table.csv", comma_separated(long_rows(comparison)))
+        write_comparison(folder / "report.html", comparison)
+    if FORMAT.value == "json":
+        print(json.dumps(to_json(comparison), indent=2))
+    else:
+        text = markdown(rows(comparison)) if FORMAT.value == "markdown" else comma_separated(long_rows(comparison))
+        print(text.rstrip("\n"))
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ def main() -> None:
     materials, _ = start_toy(launch.config(CONFIG), workdir, Path(DATA_DIR.value))
     expected = abstract_params(materials.model, materials.layout)
     params, _ = load_params(Path(CHECKPOINT.value) if CHECKPOINT.value else workdir, expected)
-    metrics, _ = evaluate(params, materials, materials.rows[SPLIT.value], sounds=0)
+    metrics, _, _ = evaluate(params, materials, materials.rows[SPLIT.value], sounds=0)
     print(json.dumps(metrics, indent=2))
 
 

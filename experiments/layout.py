@@ -1,7 +1,7 @@
 """The mesh that a config asks for: `mesh`, devices along each axis, and `rules`, a preset of `parallel/rules.py`.
 
-With `attention` ("einsum" or "flash") they say how a run computes, not what: a workdir may be gone on with on another
-mesh.
+With `attention` ("einsum" or "flash") and `trackers` (where curves go) they say how a run computes, not what: a workdir
+may be gone on with on another mesh.
 """
 
 from typing import Any
@@ -11,13 +11,15 @@ from ml_collections.config_dict import placeholder
 
 from fac_jax.parallel.mesh import DEFAULT_RULES, Layout, make_layout
 from fac_jax.parallel.rules import MESH_AXES
+from fac_jax.training.trackers import DEFAULT
 
-KEYS = ("mesh", "rules", "attention")  # of a config
+KEYS = ("mesh", "rules", "attention", "trackers")  # of a config
 
 
 def anywhere() -> dict[str, Any]:
     """What a config holds for `--config.mesh.fsdp=8` to be possible; as it is, one device."""
-    return {"mesh": {axis: placeholder(int) for axis in MESH_AXES}, "rules": DEFAULT_RULES, "attention": "einsum"}
+    mesh = {axis: placeholder(int) for axis in MESH_AXES}
+    return {"mesh": mesh, "rules": DEFAULT_RULES, "attention": "einsum", "trackers": DEFAULT}
 
 
 def layout_of(config: ConfigDict) -> Layout | None:

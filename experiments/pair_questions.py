@@ -10,17 +10,16 @@ from data_pipelines.features import add_features
 from data_pipelines.grid import encode
 from data_pipelines.pairs import PairExample, pair_conversations
 from data_pipelines.schema import PairRow
-from experiments.questions import ROWS, TEXT
+from experiments.questions import ROWS, TEXT, joint
 from experiments.references import score_pairs
 from experiments.toy_materials import Materials
 from fac_jax.evaluation.text import exact_match
 from fac_jax.generation.answers import Answer, answers
-from fac_jax.generation.decode import Decoding
 from fac_jax.generation.decode import prepare as prepare_model
 from fac_jax.training.preference import PreferenceConfig, pair_margins
 from fac_jax.types import PREFERENCE_TASKS, Params
 
-JOINT = Decoding("joint", max_steps=36)  # a slow reply takes 25 ids
+JOINT_STEPS = 36  # a slow reply takes 25 groups of 5 ids
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +78,7 @@ def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[s
     """What a model replies to the prompts of the rows, by their ids."""
     model, decoder = prepare_model(materials.model, params, materials.layout)
     found: dict[str, Answer] = {}
-    for decoding, spoken in ((TEXT, False), (JOINT, True)):
+    for decoding, spoken in ((TEXT, False), (joint(JOINT_STEPS, materials.model), True)):
         chosen = [row for row in rows if (row.chosen_audio is not None) == spoken]
         if not chosen:
             continue

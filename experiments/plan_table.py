@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import launch
-from experiments.compare import markdown
+from experiments.comparing.table import between, markdown
 from fac_jax.files import write_text
 from fac_jax.progress import shown
 from fac_jax.types import InputError
@@ -95,10 +95,7 @@ def with_table(page: str, table: str) -> str:
     Raises:
       InputError: it has no marks.
     """
-    if BEGIN not in page or END not in page:
-        raise InputError(f"the page has no place for the table: lines {BEGIN} and {END}")
-    before, after = page.split(BEGIN)[0], page.split(END)[1]
-    return f"{before}{BEGIN}\n{table}\n{END}{after}"
+    return between(page, BEGIN, END, table)
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ and held-out preference pairs before and after DPO. `--fast` runs the same way s
 import dataclasses
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,18 @@ from data_pipelines.schema import PairRow
 from experiments import launch
 from experiments.assemble import assets, start_toy
 from experiments.pair_questions import Judged, by_task, judge, preferred
-from experiments.questions import abilities
+from experiments.questions import Items, abilities
 from experiments.recipe import Recipe, run_recipe
-from experiments.reporting import Clock, curves, environment, folders, shorten_world
+from experiments.reporting import (
+    Clock,
+    Reply,
+    curves,
+    environment,
+    folders,
+    shorten_world,
+    write_items,
+    write_sounds,
+)
 from experiments.run_record import RunRecord, results
 from experiments.toy_materials import Materials
 from fac_jax.checkpoint.export import MODEL, load_params
@@ -56,19 +65,32 @@ SOUNDS = 2  # exchanges of every task on the page
 
 
 class Abilities:
-    """Accuracies of models by name, kept in a file, so that a run that was stopped does not ask again."""
+    """Accuracies of models by name, kept in files, so that a run that was stopped does not ask again."""
 
-    def __init__(self, file: Path, ask: Callable[[Params], dict[str, float]]) -> None:
-        self._file, self._ask = file, ask
-        self._found: dict[str, dict[str, float]] = json.loads(file.read_text()) if file.exists() else {}
+    def __init__(self, workdir: Path, ask: Callable[[Params], tuple[dict[str, float], Items]]) -> None:
+        self._files, self._ask = (workdir / "abilities.json", workdir / "asked_items.json"), ask
+        self._found, self._items = (json.loads(f.read_text()) if f.exists() else {} for f in self._files)
 
     def of(self, name: str, params: Params) -> dict[str, float]:
         """What `ask` gives for a model."""
         if name not in self._found:
             print(f"asking {name}", file=sys.stderr)
-            self._found[name] = self._ask(params)
-            write_text(self._file, json.dumps(self._found, indent=2))
+            self._found[name], self._items[name] = self._ask(params)
+            for file, values in zip(self._files, (self._found, self._items), strict=True):
+                write_text(file, json.dumps(values, indent=2))
         return self._found[name]
+
+    def items(self, where: Mapping[str, str]) -> Items:
+        """What each question gave, under the names that the figures have in the report.
+
+        Args:
+          where: beginning of these names by the model's.
+        """
+        return {
+            f"{begin}.{metric}": values
+            for name, begin in where.items()
+            for metric, values in self._items.get(name, {}).items()
+        }
 
 
 def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: int | None) -> PostTrainingReport:
@@ -91,7 +113,7 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
 
     facts = [row for row in materials.rows["text"] if row.kind == "fact"][:questions]
     spoken = materials.rows["test"][:questions]
-    asked = Abilities(workdir / "abilities.json", lambda params: abilities(params, materials, spoken, facts))
+    asked = Abilities(workdir, lambda params: abilities(params, materials, spoken, facts))
     expected = abstract_params(materials.model, materials.layout)
     models = {stage.name: load_params(workdir / stage.name / MODEL, expected)[0] for stage in recipe.stages}
     found = {name: asked.of(name, params) for name, params in models.items()}
@@ -120,6 +142,9 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
         environment=environment(config),
     )
     write_post_training(workdir / "report.html", report)
+    places = {name: f"stages.{name}" for name in found} | {f"alpha {a:g}": f"alpha_sweep.{a:g}" for a in ALPHAS}
+    write_items(workdir, asked.items(places) | pair_items(materials.pair_rows["test"], before, after))
+    write_sounds(workdir, [Reply(e.asked, e.task, e.after, e.question, e.sound_after) for e in report.exchanges])
     record.finish(results(to_json(report)))
     return report
 
@@ -149,6 +174,17 @@ def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[
             right_after=after.right[task],
         )
         for task in gained
+    }
+
+
+def pair_items(rows: Sequence[PairRow], before: Judged, after: Judged) -> Items:
+    """What each held-out pair gave to `Preference.after`, and to `likely_after`."""
+    gained = preferred(before, after)
+    likely = {name: float(margin > 0) for name, margin in after.margins.items()}
+    return {
+        f"preference.{task}.{name}": {row.id: values[row.id] for row in rows if row.task == task}
+        for task in PREFERENCE_TASKS
+        for name, values in (("after", gained), ("likely_after", likely))
     }
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
 
 import numpy as np
 from rich.progress import track
@@ -14,20 +15,23 @@ from experiments.toy_materials import Materials
 from fac_jax.audio.io import resampled
 from fac_jax.evaluation.heard import Listener
 from fac_jax.evaluation.report import Answer
-from fac_jax.evaluation.text import accuracy
+from fac_jax.evaluation.text import exact_match
 from fac_jax.generation import answers as generation
 from fac_jax.generation.decode import Decoding
 from fac_jax.generation.decode import prepare as prepare_model
+from fac_jax.models.config import ModelConfig
 from fac_jax.pages.page import Sound
 from fac_jax.types import Params
 
+Items: TypeAlias = dict[str, dict[str, float]]  # what each question gave, by metric and by the question's id
+
 ROWS = 32  # prompts answered together
-TEXT, JOINT = Decoding("text", max_steps=20), Decoding("joint", max_steps=24)  # toy replies take 7 and 14 ids
+TEXT, JOINT_STEPS = Decoding("text", max_steps=20), 24  # toy replies take 7 ids of text, 14 groups of 5 of speech
 
 
 def evaluate(
     params: Params, materials: Materials, questions: Sequence[Row], sounds: int
-) -> tuple[dict[str, float], list[Answer]]:
+) -> tuple[dict[str, float], list[Answer], Items]:
     """Accuracies on held-out questions, and the spoken answers.
 
     Every question is asked in three ways: as text for a text reply, aloud for a text reply, and aloud for a spoken
@@ -41,7 +45,7 @@ def evaluate(
 
     Returns:
       `text_qa_accuracy`, `s2t_accuracy`, `s2s_text_accuracy`, `s2s_heard_accuracy` and the ceiling of the last,
-      `codec_heard_accuracy` (right replies through the codec); and an answer a question.
+      `codec_heard_accuracy` (right replies through the codec); an answer a question; and what each question gave.
     """
     model, decoder = prepare_model(materials.model, params, materials.layout)
 
@@ -53,8 +57,8 @@ def evaluate(
     distinct = list({row.question: row for row in questions}.values())
     expected = [row.reply for row in questions]
     written = ask(distinct, "text_qa", TEXT)
-    metrics = {"text_qa_accuracy": accuracy([row.reply for row in distinct], [a.text for a in written])}
-    metrics["s2t_accuracy"] = accuracy(expected, [a.text for a in ask(questions, "s2t", TEXT)])
+    items = {"text_qa_accuracy": right(distinct, [a.text for a in written])}
+    items["s2t_accuracy"] = right(questions, [a.text for a in ask(questions, "s2t", TEXT)])
 
     clean, codec = renderings(materials.rows), materials.codec
     listener = Listener(clean, codec.heard_rate)
@@ -63,7 +67,7 @@ def evaluate(
         wave = codec.decode(units) if units.size else np.zeros(0, np.float32)
         return wave, listener.hear(resampled(wave, codec.rate, codec.heard_rate))
 
-    spoken = ask(questions, "s2s", JOINT)
+    spoken = ask(questions, "s2s", joint(JOINT_STEPS, materials.model))
     ceiling = list(dict.fromkeys(expected))
     everything = [answer.units for answer in spoken] + codec.encode_batch([clean[reply] for reply in ceiling])
     with ThreadPoolExecutor() as pool:
@@ -80,18 +84,35 @@ def evaluate(
         )
         for i, (row, answer, (wave, heard)) in enumerate(zip(questions, spoken, sounded, strict=False))
     ]
-    metrics["s2s_text_accuracy"] = float(np.mean([a.written_right for a in answers]))
-    metrics["s2s_heard_accuracy"] = float(np.mean([a.heard_right for a in answers]))
+    ids = [row.id for row in questions]
+    items["s2s_text_accuracy"] = {name: float(a.written_right) for name, a in zip(ids, answers, strict=True)}
+    items["s2s_heard_accuracy"] = {name: float(a.heard_right) for name, a in zip(ids, answers, strict=True)}
     heard_through_codec = [heard for _, heard in sounded[len(spoken) :]]
-    metrics["codec_heard_accuracy"] = float(
-        np.mean([h == r for h, r in zip(heard_through_codec, ceiling, strict=True)])
-    )
-    return metrics, answers
+    items["codec_heard_accuracy"] = {r: float(h == r) for h, r in zip(heard_through_codec, ceiling, strict=True)}
+    return means(items), answers, items
 
 
-def abilities(params: Params, materials: Materials, spoken: Sequence[Row], known: Sequence[Row]) -> dict[str, float]:
+def joint(steps: int, model: ModelConfig) -> Decoding:
+    """Joint decoding of as much speech as `steps` groups of 5 hold, and of at least as many steps, for the text."""
+    return Decoding("joint", max_steps=max(steps, -(-5 * steps // model.group_size)))
+
+
+def right(rows: Sequence[Row], replies: Sequence[str]) -> dict[str, float]:
+    """1 for a right reply and 0 for a wrong one, by the row's id."""
+    return {row.id: float(exact_match(row.reply, reply)) for row, reply in zip(rows, replies, strict=True)}
+
+
+def means(items: Items) -> dict[str, float]:
+    """The metrics that single questions make."""
+    return {name: float(np.mean(list(values.values()))) for name, values in items.items()}
+
+
+def abilities(
+    params: Params, materials: Materials, spoken: Sequence[Row], known: Sequence[Row]
+) -> tuple[dict[str, float], Items]:
     """Accuracies of a model: `text_accuracy` on what text alone has taught, `spoken_accuracy` (speech in, text out),
-    `heard_accuracy` (speech in, speech out, judged on the waveform), and those of `evaluate` beside them.
+    `heard_accuracy` (speech in, speech out, judged on the waveform), two of `evaluate` beside them, and what each
+    question gave.
 
     Args:
       params: parameters of `materials.model` (scanned layers).
@@ -102,15 +123,15 @@ def abilities(params: Params, materials: Materials, spoken: Sequence[Row], known
     model, decoder = prepare_model(materials.model, params, materials.layout)
     asked = prompts(materials, known, "text_facts")
     written = generation.answers(model, decoder, asked, materials.tokenizer, TEXT, ROWS, layout=materials.layout)
-    knowledge = accuracy([row.reply for row in known], [answer.text for answer in written])
-    metrics, _ = evaluate(params, materials, spoken, sounds=0)
-    return {
-        "text_accuracy": knowledge,
-        "spoken_accuracy": metrics["s2t_accuracy"],
-        "heard_accuracy": metrics["s2s_heard_accuracy"],
-        "text_qa_accuracy": metrics["text_qa_accuracy"],
-        "s2s_text_accuracy": metrics["s2s_text_accuracy"],
+    _, _, asked_aloud = evaluate(params, materials, spoken, sounds=0)
+    items = {
+        "text_accuracy": right(known, [answer.text for answer in written]),
+        "spoken_accuracy": asked_aloud["s2t_accuracy"],
+        "heard_accuracy": asked_aloud["s2s_heard_accuracy"],
+        "text_qa_accuracy": asked_aloud["text_qa_accuracy"],
+        "s2s_text_accuracy": asked_aloud["s2s_text_accuracy"],
     }
+    return means(items), items
 
 
 def prompts(materials: Materials, rows: Sequence[Row], task: str) -> list[Example]:

@@ -17,7 +17,16 @@ from experiments import launch
 from experiments.assemble import assets, start_toy
 from experiments.questions import evaluate
 from experiments.recipe import run_recipe
-from experiments.reporting import Clock, curves, environment, folders, shorten_world
+from experiments.reporting import (
+    Clock,
+    Reply,
+    curves,
+    environment,
+    folders,
+    shorten_world,
+    write_items,
+    write_sounds,
+)
 from experiments.run_record import RunRecord
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation import report
@@ -51,7 +60,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
     clock.lap("data and codec")
     trained = run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
     params, _ = load_params(trained, abstract_params(materials.model, materials.layout))
-    metrics, answers = evaluate(params, materials, materials.rows["test"][:questions], SOUNDS)
+    metrics, answers, items = evaluate(params, materials, materials.rows["test"][:questions], SOUNDS)
     clock.lap("questions")
     found = report.Report(
         title="fac_jax quickstart",
@@ -68,6 +77,9 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
         environment=environment(config),
     )
     report.write_report(workdir / "report.html", found)
+    write_items(workdir, items)
+    replies = [Reply(a.question, a.voice, a.written, a.question_sound, a.reply_sound) for a in answers]
+    write_sounds(workdir, replies)
     record.finish(metrics)
     return found
 

@@ -40,6 +40,7 @@ from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState, init_state
 from fac_jax.training.step import make_step
+from fac_jax.training.trackers import DEFAULT
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params
 
@@ -60,6 +61,7 @@ class Recipe:
       initial: model that the first stage starts from; None for fresh parameters.
       layout: mesh that all stages train on; None for one device.
       attention: that they train with (`parallel/kernels.py`).
+      trackers: that their curves go to (`training/trackers.py`).
     """
 
     model: ModelConfig
@@ -67,6 +69,7 @@ class Recipe:
     initial: Path | None = None
     layout: Layout | None = None
     attention: Attention = "einsum"
+    trackers: tuple[str, ...] = DEFAULT
 
     @property
     def names(self) -> list[str]:
@@ -202,7 +205,7 @@ def _trained(
         state = jax.jit(start, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed)
     with contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store:
-        state = train(stage, step, state, data, store, directory, meter)
+        state = train(stage, step, state, data, store, directory, meter, recipe.trackers)
     trainable, rest = split(state.params, stage.trainable)
     return join(averaged(state.opt_state, trainable), rest)
 

@@ -1,18 +1,23 @@
-"""What the launchers with a report share: the clock of a run, curves, the environment, the short way."""
+"""What the launchers with a report share: clock, curves, environment, what comparisons read, the short way."""
 
+import dataclasses
 import json
 import platform
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
+import soundfile
 from ml_collections import ConfigDict
 
+from fac_jax.files import write_text
 from fac_jax.pages.figures import Series
+from fac_jax.pages.page import Sound
 from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
 
@@ -26,6 +31,50 @@ def numbers(report: Any, name: str = "") -> Iterator[tuple[str, float]]:
             yield from numbers(value, f"{name}.{key}" if name else key)
     elif isinstance(report, int | float) and not isinstance(report, bool):
         yield name, float(report)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """What a run said to a prompt.
+
+    Attributes:
+      prompt: the user's words.
+      voice: who says them; tells prompts of the same words apart.
+      written: the reply's text.
+      asked: the prompt as it was heard; None for a reply that is not listened to.
+      spoken: the reply's sound.
+    """
+
+    prompt: str
+    voice: str
+    written: str
+    asked: Sound | None
+    spoken: Sound | None
+
+
+def write_items(workdir: Path, items: Mapping[str, Mapping[str, float]]) -> None:
+    """Writes what each question gave, by metric and id, for comparisons of runs (`items.json`)."""
+    write_text(workdir / "items.json", json.dumps(items) + "\n")
+
+
+def write_sounds(workdir: Path, replies: Iterable[Reply]) -> None:
+    """Writes the replies that have sounds as FLAC, and `sounds.json`, which names their files, for comparisons."""
+    told: list[dict[str, str | None]] = []
+    (workdir / "sounds").mkdir(exist_ok=True)
+
+    def save(name: str, sound: Sound | None) -> str | None:
+        if sound is None:
+            return None
+        soundfile.write(workdir / "sounds" / name, np.clip(sound.wave, -1.0, 1.0), sound.rate, subtype="PCM_16")
+        return f"sounds/{name}"
+
+    for number, reply in enumerate(one for one in replies if one.asked):
+        names = {
+            "asked": save(f"{number}-asked.flac", reply.asked),
+            "spoken": save(f"{number}-reply.flac", reply.spoken),
+        }
+        told.append({"prompt": reply.prompt, "voice": reply.voice, "written": reply.written, **names})
+    write_text(workdir / "sounds.json", json.dumps(told, indent=2) + "\n")
 
 
 class Clock:

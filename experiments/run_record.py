@@ -159,7 +159,8 @@ def cost(workdir: Path, stages: Sequence[str]) -> dict[str, float]:
 def last_figures(workdir: Path, stages: Sequence[str]) -> dict[str, float]:
     """Every figure of the last step of each stage, "STAGE/loss"."""
     curves = {stage: read_curve(workdir / stage) for stage in stages}
-    return {f"{stage}/{name}": value for stage, lines in curves.items() if lines for name, value in lines[-1].items()}
+    last = {stage: lines[-1] for stage, lines in curves.items() if lines}
+    return {f"{stage}/{name}": value for stage, line in last.items() for name, value in line.items() if name != "step"}
 
 
 def results(report: Mapping[str, Any]) -> dict[str, float]:

@@ -2,13 +2,17 @@
 
 import io
 import json
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from rich.console import Console
 
 from fac_jax.training.metrics import RATES, MetricLog, read_curve
 from fac_jax.training.progress import Rates, StageProgress
+from fac_jax.training.trackers import check_trackers
+from fac_jax.types import InputError
 
 
 def test_the_log_forgets_what_comes_after_its_step(tmp_path: Path) -> None:
@@ -52,3 +56,41 @@ def test_mfu_is_the_share_of_what_the_devices_can_do(monkeypatch: pytest.MonkeyP
     with StageProgress("joint", 0, 1, Console(file=out)) as progress:
         progress.update(1, 2.0, recent)
     assert out.getvalue().startswith("joint  1/1  loss 2.0000  1.00 steps/s  1.0 s audio/s  2 TFLOP/s  MFU 25.0%")
+
+
+class FakeRun:
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, dict[str, float]]] = []
+        self.finished = False
+
+    def log(self, values: dict[str, float], step: int) -> None:
+        self.logged.append((step, values))
+
+    def finish(self) -> None:
+        self.finished = True
+
+
+def test_wandb_gets_metrics_and_rates_of_one_run_a_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run, asked = FakeRun(), []
+    module = ModuleType("wandb")
+    module.init = lambda **how: (asked.append(how), run)[1]  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    for start in (0, 1):
+        log = MetricLog(tmp_path / "mine" / "speak", start, ("wandb",))
+        log.write(start + 1, {"loss": 2.0}, {"steps_per_second": 1.0})
+        log.close()
+    assert run.logged[0] == (1, {"loss": 2.0, "steps_per_second": 1.0}) and run.finished
+    assert asked[0] == asked[1] and asked[0]["resume"] == "allow", "what goes on is the same run"
+    assert (asked[0]["name"], asked[0]["group"]) == ("speak", "mine")
+    assert not (tmp_path / "mine" / "speak" / "tensorboard").exists()
+
+
+def test_no_tracker_is_needed_and_unknown_ones_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    MetricLog(tmp_path, 0, ()).close()
+    assert {file.name for file in tmp_path.iterdir()} == {"metrics.jsonl", "rates.jsonl"}
+    check_trackers(("tensorboard",))
+    with pytest.raises(InputError, match=r"trackers has 'tensorbord'; known: tensorboard, wandb; \(\) for none"):
+        check_trackers(("tensorbord",))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"'wandb', which is not installed: pip install 'fac_jax\[wandb\]'"):
+        check_trackers(("tensorboard", "wandb"))

@@ -13,6 +13,7 @@ from sweep_example import QUICKSTART, SIZES, made
 
 from experiments.assemble import check
 from experiments.configs import resolved
+from experiments.stage_data import spoken_first
 from experiments.sweeps.axes import Axis, axis_points, grid, points, random, short_keys, written, zipped
 from experiments.sweeps.config import read_sweep, sweep
 from experiments.sweeps.folder import check_room
@@ -81,6 +82,13 @@ def test_names_say_what_differs_and_configs_hold_it() -> None:
     assert {last["seed"], last["data"]["world"]["seed"], last["stages"]["ears"]["seed"]} == {4}, "references follow"
 
 
+def test_names_are_folders_whatever_is_in_a_key() -> None:
+    axes = {"alpha": grid({"stages.merge.merge.alphas.backbone/": (0.25,)})}
+    config = sweep("toy_launcher", "experiments/configs/recipe_toy.py", axes, ())
+    (run,) = make_runs(read_sweep(config), check)
+    assert run.name == "backbone=0.25" and run.config["stages"]["merge"]["merge"]["alphas"] == {"backbone/": 0.25}
+
+
 def test_a_config_that_was_resolved_is_the_same_config(tmp_path: Path) -> None:
     run = make_runs(made(SIZES), check)[1]
     (tmp_path / "asked.json").write_text(json.dumps({"config": run.config}))
@@ -127,6 +135,10 @@ def test_a_key_of_a_stage_that_is_not_run_changes_nothing() -> None:
     axes = {"a": grid({"stages.speak.steps": (1, 2)})}
     with pytest.raises(InputError, match="changes nothing, since the recipe has no stage speak"):
         make_runs(made(axes, fixed={"recipe": ("text", "ears")}), check)
+
+
+def test_a_count_of_0_leaves_a_task_out() -> None:
+    assert list(spoken_first({"s2t": 2, "s2s": 0, "t2s": 1}).items()) == [("t2s", 1), ("s2t", 2)]
 
 
 def test_room_is_looked_at_before_anything_runs(tmp_path: Path) -> None:

@@ -57,8 +57,9 @@ def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Pl
     Raises:
       KeyboardInterrupt: or Terminated; the runs were told to save, and have ended.
     """
-    waiting = [one for one in placed if not one.finished()]
-    others: list[Placed] = []  # of a launcher before this one
+    unfinished = [one for one in placed if not one.finished()]
+    others = [one for one in unfinished if one.held()]  # of a launcher before this one
+    waiting = [one for one in unfinished if one not in others]
     failed: list[Placed] = []
     children: list[_Child] = []
     tries: dict[str, int] = {}
@@ -74,6 +75,8 @@ def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Pl
             waiting.append(one)
             tell(one, "ended early" if code is None else f"ended with {code}, again")
 
+    for one in others:
+        tell(one, "is running already")
     with deferred_interrupts() as interrupted:
         while waiting or others or children:
             stop = interrupted()

@@ -5,7 +5,7 @@ import difflib
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
@@ -92,10 +92,9 @@ def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
 
 
 def _set(config: ConfigDict, key: str, value: Any) -> None:
-    words = key.split(".")
-    if words[0] == "stages" and len(words) > 2 and words[1] not in config.recipe and words[1] in config.stages:
+    words, node = key.split("."), cast(Any, config)
+    if words[0] == "stages" and len(words) > 2 and words[1] not in node.recipe and words[1] in node.stages:
         raise InputError(f"sweep key {key}: changes nothing, since the recipe has no stage {words[1]}")
-    node: Any = config
     for depth, word in enumerate(words[:-1]):
         if word not in node and words[0] == "model":
             with node.unlocked():
@@ -127,7 +126,9 @@ def _unknown(words: list[str], node: ConfigDict) -> str:
 
 def _name(axis: str, point: Point, short: Mapping[str, str]) -> str:
     name, values = point
-    return f"{axis}={written(name)}" if name else ",".join(f"{short[k]}={written(v)}" for k, v in values.items())
+    if name:
+        return f"{axis}={written(name)}"
+    return ",".join(f"{written(short[key]).strip('-')}={written(value)}" for key, value in values.items())
 
 
 def _check_apart(axes: Mapping[str, Iterable[Point]], sweep: SweepConfig) -> None:

@@ -33,7 +33,10 @@ class MoEConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """A Qwen3 decoder: the Shared LLM, or the headless transformer of the refined head (model.md sections 5, 6)."""
+    """A Qwen3 decoder: the Shared LLM, or the headless transformer of the refined head (model.md sections 5, 6).
+
+    A refined head of depth 0 has no transformer: a token is told by its piece of the LLM's state and the token before.
+    """
 
     width: int
     depth: int
@@ -53,7 +56,8 @@ class DecoderConfig:
     def runs(self) -> tuple[tuple[int, int], ...]:
         """(start, length) of the maximal runs of layers of one kind, each of which is one scanned stack."""
         starts = [i for i in range(self.depth) if i == 0 or self.is_sparse(i) != self.is_sparse(i - 1)]
-        return tuple((a, b - a) for a, b in zip(starts, [*starts[1:], self.depth], strict=True))
+        ends = [*starts[1:], self.depth] if starts else []
+        return tuple((a, b - a) for a, b in zip(starts, ends, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)

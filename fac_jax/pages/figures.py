@@ -3,13 +3,14 @@
 import base64
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import librosa
 import numpy as np
 import soundfile
 from matplotlib import image, rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.rcsetup import cycler
 
@@ -42,20 +43,51 @@ def curves_svg(name: str, series: Mapping[str, Series], ylabel: str, xlabel: str
       ylabel: what the values are.
       xlabel: what the steps are.
     """
+
+    def draw(ax: Axes) -> None:
+        for label, (steps, values) in series.items():
+            ax.plot(steps, values, label=label, linewidth=1.4, marker="o" if len(steps) < 12 else None, markersize=3)
+        if all(min(values) > 0 for _, values in series.values()):
+            ax.set_yscale("log")
+        if len(series) > 1:
+            ax.legend()
+
+    return _svg(name, xlabel, ylabel, draw)
+
+
+def trade_svg(
+    name: str, points: Mapping[str, tuple[float, float]], front: Sequence[str], xlabel: str, ylabel: str
+) -> str:
+    """Points with their labels as an `<svg>` element, and a line through those of the Pareto front.
+
+    Args:
+      name: as in `curves_svg`.
+      points: label to (cost, value).
+      front: labels of the points that the line joins, in its order.
+      xlabel: what the cost is.
+      ylabel: what the values are.
+    """
+
+    def draw(ax: Axes) -> None:
+        ax.plot([points[one][0] for one in front], [points[one][1] for one in front], linewidth=1.2, alpha=0.6)
+        for label, (x, y) in points.items():
+            ax.plot([x], [y], marker="o", linestyle="none", markersize=5, label=label)
+        ax.margins(0.1)
+        ax.legend()
+
+    return _svg(name, xlabel, ylabel, draw)
+
+
+def _svg(name: str, xlabel: str, ylabel: str, draw: Callable[[Axes], None]) -> str:
     with rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(5.2, 3.0), layout="constrained")
         figure.patch.set_alpha(0)
         ax = figure.add_subplot()
         ax.patch.set_alpha(0)
-        for label, (steps, values) in series.items():
-            ax.plot(steps, values, label=label, linewidth=1.4, marker="o" if len(steps) < 12 else None, markersize=3)
-        if all(min(values) > 0 for _, values in series.values()):
-            ax.set_yscale("log")
+        draw(ax)
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
         ax.grid(alpha=0.15, color=_INK)
-        if len(series) > 1:
-            ax.legend()
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = out.getvalue()

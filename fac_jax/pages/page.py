@@ -37,6 +37,7 @@ def render_page(package: str, template: str, **values: Any) -> str:
     )
     environment.filters |= {
         "plot": lambda plot: Markup(figures.curves_svg(**plot)),
+        "trade": lambda plot: Markup(figures.trade_svg(**plot)),
         "spectrogram": lambda sound: figures.spectrogram_png(sound.wave, sound.rate),
         "mel": figures.mel_png,
         "flac": lambda sound: figures.audio_flac(sound.wave, sound.rate),

@@ -2,7 +2,7 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -18,6 +18,7 @@ from fac_jax.training.progress import Rates, StageProgress
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
 from fac_jax.training.step import Metrics, Step
+from fac_jax.training.trackers import DEFAULT
 from fac_jax.types import InputError, Terminated
 
 
@@ -51,7 +52,14 @@ def bound(state: TrainState) -> TrainState:
 
 
 def train(
-    stage: StageConfig, step: Step, state: TrainState, data: Data, store: Store, directory: Path, meter: Meter
+    stage: StageConfig,
+    step: Step,
+    state: TrainState,
+    data: Data,
+    store: Store,
+    directory: Path,
+    meter: Meter,
+    trackers: Sequence[str] = DEFAULT,
 ) -> TrainState:
     """Runs a stage to its end, from its newest checkpoint if there is one.
 
@@ -68,6 +76,7 @@ def train(
       store: checkpoints of this stage.
       directory: of the stage, for its curves.
       meter: counts FLOPs.
+      trackers: that hear of every step (`training/trackers.py`).
 
     Raises:
       KeyboardInterrupt: see above.
@@ -78,7 +87,7 @@ def train(
     rates = Rates(meter.peak)
 
     with (
-        contextlib.closing(MetricLog(directory, start)) as log,
+        contextlib.closing(MetricLog(directory, start, trackers)) as log,
         _stops() as stops,
         StageProgress(stage.name, start, stage.steps) as progress,
     ):

@@ -1,13 +1,13 @@
-"""Curves of a stage: JSONL of every step's metrics and rates, and TensorBoard."""
+"""Curves of a stage: JSONL of every step's metrics and rates, and trackers that also get them."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from tensorboardX import SummaryWriter
-
 from fac_jax.files import write_text
 from fac_jax.parallel.hosts import is_first
+from fac_jax.training.trackers import DEFAULT, open_tracker
 
 JSONL = "metrics.jsonl"
 RATES = "rates.jsonl"
@@ -21,19 +21,19 @@ def read_curve(directory: Path, file: str = JSONL) -> list[dict[str, float]]:
 
 
 class MetricLog:
-    """Writes `metrics.jsonl`, `rates.jsonl` and `tensorboard/` under a stage's directory.
+    """Writes `metrics.jsonl` and `rates.jsonl` under a stage's directory, and tells its trackers.
 
     The metrics hold what training computed and no clock, so that two runs of the same thing give the same bytes; rates
     have a file of their own. Opened at a step, the log first forgets all lines after it, so that a resumed curve has no
     line twice. Of several hosts the first writes, for all.
     """
 
-    def __init__(self, directory: Path, step: int) -> None:
+    def __init__(self, directory: Path, step: int, trackers: Sequence[str] = DEFAULT) -> None:
         self._writes = is_first()
         if not self._writes:
             return
         self._metrics, self._rates = (_reopened(directory, file, step) for file in (JSONL, RATES))
-        self._board = SummaryWriter(str(directory / "tensorboard"), purge_step=step + 1)
+        self._trackers = [open_tracker(name, directory, step) for name in trackers]
 
     def write(self, step: int, metrics: dict[str, float], rates: dict[str, float]) -> None:
         """One line for a step in each file; none of rates while there are none."""
@@ -43,15 +43,15 @@ class MetricLog:
             if values:
                 file.write(json.dumps({"step": step, **values}) + "\n")
                 file.flush()
-        for name, value in (metrics | rates).items():
-            self._board.add_scalar(name, value, step)
+        for tracker in self._trackers:
+            tracker.log(step, metrics | rates)
 
     def close(self) -> None:
         """Flushes all."""
         if not self._writes:
             return
-        for file in (self._metrics, self._rates, self._board):
-            file.close()
+        for opened in (self._metrics, self._rates, *self._trackers):
+            opened.close()
 
 
 def _reopened(directory: Path, file: str, step: int) -> TextIO:

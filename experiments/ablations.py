@@ -1,0 +1,186 @@
+"""Runs the shipped ablations and rebuilds their page from the runs' own JSON.
+
+python -m experiments.ablations [--workdir runs/ablations] [--page_only] [NAME ..]
+
+Every ablation is a sweep of `experiments/configs/ablations/`; finished runs are skipped. The page, docs/ablations.md,
+is written anew between its marks after every sweep, and says of each expectation whether it was met.
+"""
+
+import dataclasses
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from absl import flags
+
+from experiments import launch
+from experiments.comparing.intervals import difference
+from experiments.comparing.page import make_comparison, rows
+from experiments.comparing.table import between, markdown
+from experiments.comparing.variants import Variant, find_runs, read_runs, variants
+from fac_jax.evaluation.comparison import Comparison, write_comparison
+from fac_jax.files import write_text
+from fac_jax.types import InputError
+
+WORKDIR = flags.DEFINE_string("workdir", "runs/ablations", "Folder of the sweeps.")
+PAGE_ONLY = flags.DEFINE_bool("page_only", False, "Run nothing; write the page of what is finished.")
+
+ROOT = Path(__file__).parents[1]
+CONFIGS = ROOT / "experiments" / "configs" / "ablations"
+PAGE = ROOT / "docs" / "ablations.md"
+BEGIN, END = "<!-- ablations -->", "<!-- end of ablations -->"
+
+
+@dataclasses.dataclass(frozen=True)
+class Expectation:
+    """That a figure, or a cost of the record, is greater for one variant than for another; as runs are named."""
+
+    figure: str
+    greater: str
+    less: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Ablation:
+    """One of the shipped ablations.
+
+    Attributes:
+      name: of its config, and of its folder.
+      title: on the page.
+      figures: that the page shows.
+      baseline: variant that the others are held against.
+      expects: what the paper lets one expect.
+    """
+
+    name: str
+    title: str
+    figures: tuple[str, ...]
+    baseline: str
+    expects: tuple[Expectation, ...]
+
+
+QUESTIONS = ("text_qa_accuracy", "s2t_accuracy", "s2s_text_accuracy", "s2s_heard_accuracy")
+STAGE2 = tuple(f"stages.stage2.{name}_accuracy" for name in ("text", "spoken", "heard"))
+TASKS = ("robustness", "instruction", "understanding", "empathy")
+ALPHA = "backbone={:g}"
+
+ABLATIONS = (
+    Ablation(
+        "group_size",
+        "Group size k",
+        QUESTIONS,
+        "group_size=5",
+        (
+            Expectation("flops", "group_size=1", "group_size=5"),
+            Expectation("s2s_heard_accuracy", "group_size=5", "group_size=7"),
+        ),
+    ),
+    Ablation(
+        "refined_head",
+        "Speech Refined Head",
+        STAGE2,
+        "head=with",
+        (
+            Expectation("stages.stage2.heard_accuracy", "head=with", "head=without"),
+            Expectation("stages.stage2.heard_accuracy", "head=with", "head=without-pre-training"),
+        ),
+    ),
+    Ablation(
+        "cocktail_alpha",
+        "Core-Cocktail's alpha",
+        STAGE2,
+        ALPHA.format(0.5),
+        (
+            Expectation("stages.stage2.text_accuracy", ALPHA.format(0.5), ALPHA.format(1)),
+            Expectation("stages.stage2.spoken_accuracy", ALPHA.format(0.5), ALPHA.format(0)),
+        ),
+    ),
+    Ablation(
+        "dpo_tasks",
+        "Tasks of DPO",
+        tuple(f"preference.{task}.after" for task in TASKS),
+        "tasks=all",
+        tuple(Expectation(f"preference.{task}.after", "tasks=all", f"tasks=no-{task}") for task in TASKS),
+    ),
+    Ablation(
+        "mode_mixing",
+        "Mixing of modes",
+        QUESTIONS,
+        "modes=all",
+        (
+            Expectation("text_qa_accuracy", "modes=all", "modes=no-text"),
+            Expectation("s2t_accuracy", "modes=all", "modes=no-speech-to-text"),
+            Expectation("s2s_text_accuracy", "modes=all", "modes=no-silent"),
+        ),
+    ),
+)
+
+
+def section(ablation: Ablation, found: Sequence[Variant], comparison: Comparison) -> str:
+    """What the page says of an ablation."""
+    table = [row for row in rows(comparison) if row[0] in ("", *ablation.figures, *comparison.costs)]
+    lines = [f"## {ablation.title}", "", f"`experiments/configs/ablations/{ablation.name}.py`", "", markdown(table), ""]
+    return "\n".join([*lines, *verdicts(ablation, found)])
+
+
+def verdicts(ablation: Ablation, found: Sequence[Variant]) -> Iterator[str]:
+    """A sentence for each expectation whose variants are there."""
+    by_name = {variant.name: variant for variant in found}
+    for one in ablation.expects:
+        if one.greater not in by_name or one.less not in by_name:
+            continue
+        gain = difference(by_name[one.greater], by_name[one.less], one.figure)
+        if gain is None or gain.low is None:
+            continue
+        met = ("met" if gain.mean > 0 else "**the other way round**") if gain.sure else "**not decided**"
+        yield (
+            f"- Expected: `{one.figure}` greater for `{one.greater}` than for `{one.less}`: {met}, "
+            f"{gain.mean:+.3g} [{gain.low:.3g}, {gain.high:.3g}], {gain.seeds} seeds."
+        )
+
+
+def compared(ablation: Ablation, folder: Path) -> tuple[list[Variant], Comparison]:
+    """The finished runs of an ablation, held against its baseline, or against the first variant until that is there."""
+    found = variants(read_runs(find_runs([folder])))
+    there = ablation.baseline in [variant.name for variant in found]
+    return found, make_comparison(found, ablation.baseline if there else None)
+
+
+def write_page(folder: Path, page: Path) -> None:
+    """Rebuilds the page, and the report of every sweep, from what is finished.
+
+    Raises:
+      InputError: the page has no marks; or see `read_runs`.
+    """
+    sections = []
+    for ablation in ABLATIONS:
+        sweep = folder / ablation.name
+        if not any(sweep.glob("*/report.json")):
+            continue
+        found, comparison = compared(ablation, sweep)
+        write_comparison(sweep / "comparison" / "report.html", comparison)
+        sections.append(section(ablation, found, comparison))
+    write_text(page, between(page.read_text(), BEGIN, END, "\n\n".join(sections)))
+
+
+def main(*names: str) -> None:
+    """The command."""
+    known = {ablation.name: ablation for ablation in ABLATIONS}
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise InputError(f"{unknown[0]}: no such ablation; known: {', '.join(known)}")
+    folder, failed = Path(WORKDIR.value).absolute(), []
+    for name in () if PAGE_ONLY.value else names:
+        command = [sys.executable, "-m", "experiments.sweep", f"--config={CONFIGS / name}.py"]
+        if subprocess.run([*command, f"--workdir={folder / name}"], cwd=ROOT, check=False).returncode:
+            failed.append(name)
+        write_page(folder, PAGE)
+    write_page(folder, PAGE)
+    if failed:
+        print(f"sweeps with runs that failed: {', '.join(failed)}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    launch.run(main)

@@ -1,0 +1,155 @@
+"""A comparison of runs as its page and its tables show it."""
+
+import re
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import soundfile
+
+from experiments.comparing.intervals import difference, estimate
+from experiments.comparing.variants import Compared, Variant, differing
+from fac_jax.evaluation.comparison import Comparison, Figure, Heard, Trade, pareto_front
+from fac_jax.pages.figures import Series
+from fac_jax.pages.page import Sound
+from fac_jax.types import InputError
+
+PROMPTS = 4  # with players on the page
+TRADES = 4  # metrics that are plotted against cost
+POINTS = 200  # of a learning curve
+TIME = re.compile(r"seconds.*|stages\.[^.]+")  # figures of a report that are seconds
+COSTS = {
+    "FLOPs": ("flops", 1.0),
+    "minutes": ("seconds", 60.0),
+    "tokens": ("tokens", 1.0),
+    "audio hours": ("audio_seconds", 3600.0),
+    "peak GiB": ("peak_memory_gib", 1.0),
+}
+
+
+def make_comparison(variants: Sequence[Variant], baseline: str | None = None) -> Comparison:
+    """Holds variants against the first, or against the one named.
+
+    Raises:
+      InputError: there is no variant of that name.
+    """
+    names = [variant.name for variant in variants]
+    if baseline is not None and baseline not in names:
+        raise InputError(f"--baseline={baseline}: no such variant; there are {'; '.join(names)}")
+    base = variants[names.index(baseline) if baseline else 0]
+    figures = list(_figures(variants, base))
+    costs = _costs(variants)
+    runs = sum(len(variant.runs) for variant in variants)
+    keys = differing([variant.config for variant in variants])
+    return Comparison(
+        title="Comparison of runs",
+        summary=f"{runs} runs, {len(variants)} variants.",
+        baseline=base.name,
+        variants={variant.name: len(variant.runs) for variant in variants},
+        differences={key: {v.name: v.config.get(key, "absent") for v in variants} for key in keys},
+        figures=figures,
+        costs=costs,
+        trades=list(_trades(figures, costs)) if len(variants) > 1 else [],
+        curves=_curves(variants),
+        heard=_heard(variants),
+    )
+
+
+def _figures(variants: Sequence[Variant], base: Variant) -> list[Figure]:
+    found = []
+    for metric in base.runs[0].figures:
+        if TIME.fullmatch(metric):
+            continue
+        for variant in variants:
+            here = estimate(variant, metric)
+            gain = None if variant is base else difference(variant, base, metric)
+            more = (gain.mean, gain.low, gain.high) if gain else (None, None, None)
+            values = (here.mean, here.spread, here.low, here.high, here.seeds, here.items)
+            found.append(Figure(metric, variant.name, *values, *more))
+    return found
+
+
+def _costs(variants: Sequence[Variant]) -> dict[str, dict[str, float]]:
+    """Means over seeds, of the costs that all runs know."""
+    found: dict[str, dict[str, float]] = {}
+    for name, (key, unit) in COSTS.items():
+        if all(key in run.cost for variant in variants for run in variant.runs):
+            found[name] = {v.name: statistics.fmean(run.cost[key] for run in v.runs) / unit for v in variants}
+    return found
+
+
+def _trades(figures: Sequence[Figure], costs: Mapping[str, Mapping[str, float]]) -> list[Trade]:
+    metrics = list(dict.fromkeys(f.metric for f in figures if f.metric.endswith("accuracy")))[:TRADES]
+    found = []
+    for metric in metrics if "FLOPs" in costs else []:
+        points = {f.variant: (costs["FLOPs"][f.variant], f.mean) for f in figures if f.metric == metric}
+        found.append(Trade(metric, "FLOPs", points, pareto_front(points)))
+    return found
+
+
+def _curves(variants: Sequence[Variant]) -> dict[str, dict[str, Series]]:
+    """Mean loss over the seeds of a variant, by stage, at the steps that all its seeds have."""
+    found: dict[str, dict[str, Series]] = {}
+    for variant in variants:
+        runs = [run.curves() for run in variant.runs]
+        for stage in runs[0]:
+            by_run = [{line["step"]: line["loss"] for line in run.get(stage, []) if "loss" in line} for run in runs]
+            steps = sorted(set.intersection(*map(set, by_run)))
+            steps = steps[:: max(1, len(steps) // POINTS)]
+            if steps:
+                values = [statistics.fmean(losses[step] for losses in by_run) for step in steps]
+                found.setdefault(stage, {})[variant.name] = (steps, values)
+    return found
+
+
+def _heard(variants: Sequence[Variant]) -> list[Heard]:
+    """The first prompts that all variants were asked by their first seed."""
+    runs = {variant.name: variant.runs[0] for variant in variants}
+    said = {name: {(one["prompt"], one["voice"]): one for one in run.sounds()} for name, run in runs.items()}
+    first = next(iter(said.values()))
+    shared = [prompt for prompt in first if all(prompt in replies for replies in said.values())]
+    return [
+        Heard(
+            prompt=prompt[0],
+            asked=_sound(variants[0].runs[0], first[prompt]["asked"]),
+            replies={
+                name: (replies[prompt]["written"], _maybe(runs[name], replies[prompt]["spoken"]))
+                for name, replies in said.items()
+            },
+        )
+        for prompt in shared[:PROMPTS]
+    ]
+
+
+def _maybe(run: Compared, file: str | None) -> Sound | None:
+    return None if file is None else _sound(run, file)
+
+
+def _sound(run: Compared, file: str) -> Sound:
+    wave, rate = soundfile.read(Path(run.path) / file, dtype="float32")
+    return Sound(wave, rate)
+
+
+def rows(comparison: Comparison) -> list[list[str]]:
+    """The table: a row for every figure, the heading first."""
+    found = [["", *(f"{name} ({runs})" for name, runs in comparison.variants.items())]]
+    by_metric: dict[str, list[str]] = {}
+    for figure in comparison.figures:
+        by_metric.setdefault(figure.metric, [figure.metric]).append(_cell(figure))
+    found += by_metric.values()
+    for cost, values in comparison.costs.items():
+        found.append([cost, *(f"{values[name]:.4g}" for name in comparison.variants)])
+    return found
+
+
+def _cell(figure: Figure) -> str:
+    """A mean with its interval, and, if it is sure, a star where it differs from the baseline."""
+    interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
+    return f"{figure.mean:.3f}{interval}{' *' if figure.sure else ''}"
+
+
+def long_rows(comparison: Comparison) -> list[list[str]]:
+    """The table with a row for every figure of every variant, every digit of it, for programs."""
+    heading = [*Figure.__dataclass_fields__]
+    values = [[getattr(figure, name) for name in heading] for figure in comparison.figures]
+    return [heading, *(["" if value is None else str(value) for value in row] for row in values)]

@@ -1,0 +1,147 @@
+"""Runs of one config but for the seed are a variant; variants differ by keys of their configs."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.comparing.table import same_figures
+from experiments.layout import KEYS
+from experiments.sweeps.axes import short_keys
+from fac_jax.training.metrics import read_curve
+from fac_jax.types import InputError
+
+SEED = "seed"
+ITEMS, SOUNDS = "items.json", "sounds.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """A run as it is compared.
+
+    Attributes:
+      path: its workdir.
+      seed: of its config.
+      config: value by key, without seeds.
+      figures: its results.
+      items: of a figure, what each question gave, by the question's id; only of figures that are their means.
+      cost: "flops", "seconds", "tokens", "audio_seconds", "peak_memory_gib"; empty for a run without a record.
+      label: what a sweep calls it, without the seed; None outside sweeps.
+    """
+
+    path: Path
+    seed: int
+    config: Mapping[str, str]
+    figures: Mapping[str, float]
+    items: Mapping[str, Mapping[str, float]]
+    cost: Mapping[str, float]
+    label: str | None
+
+    def curves(self) -> dict[str, list[dict[str, float]]]:
+        """Lines of `metrics.jsonl` by stage."""
+        return {file.parent.name: read_curve(file.parent) for file in sorted(self.path.glob("*/metrics.jsonl"))}
+
+    def sounds(self) -> list[dict[str, Any]]:
+        """Prompts and replies with names of sound files in `path` (`experiments.reporting.write_sounds`)."""
+        return _json(self.path / SOUNDS, [])
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """Runs of one config but for the seed, in the order of their seeds."""
+
+    name: str
+    runs: tuple[Compared, ...]
+
+    @property
+    def config(self) -> Mapping[str, str]:
+        """That all runs share."""
+        return self.runs[0].config
+
+
+def find_runs(words: Sequence[Path]) -> list[Path]:
+    """Workdirs; the folder of a sweep stands for its finished runs.
+
+    Raises:
+      InputError: a sweep of which no run is finished.
+    """
+    found: list[Path] = []
+    for folder in words:
+        if not (folder / "sweep.json").exists():
+            found.append(folder)
+            continue
+        done = [
+            file.parent for file in sorted(folder.glob("*/record.json")) if json.loads(file.read_text())["finished"]
+        ]
+        if not done:
+            raise InputError(f"{folder}: no run of this sweep is finished")
+        found += done
+    return found
+
+
+def read_runs(paths: Sequence[Path], under: str = "") -> list[Compared]:
+    """The runs, with the figures whose names begin with `under`.
+
+    Raises:
+      InputError: see `compare`.
+    """
+    return [_read(path, found) for path, found in zip(paths, same_figures(paths, under), strict=True)]
+
+
+def _read(path: Path, figures: Mapping[str, float]) -> Compared:
+    record = _json(path / "record.json", {})
+    config = record.get("config") or _json(path / "config.json", {})
+    cost = dict(record.get("cost", {}))
+    cost |= {name: record[name] for name in ("seconds", "peak_memory_gib") if name in record}
+    name = _json(path / "asked.json", {}).get("name")
+    items = {key: value for key, value in _json(path / ITEMS, {}).items() if key in figures}
+    label = None if name is None else re.sub(r"(^|,)seed=[^,]*$", "", name)
+    return Compared(path, int(config.get(SEED, 0)), _leaves(config), figures, items, cost, label)
+
+
+def _json(file: Path, absent: Any) -> Any:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else absent
+
+
+def _leaves(tree: Any, where: str = "") -> dict[str, str]:
+    """Values of a config as JSON, by key; without seeds and what says only how a run computes."""
+    if not isinstance(tree, dict):
+        return {where: json.dumps(tree)}
+    found: dict[str, str] = {}
+    for key, value in tree.items():
+        if key != SEED and (where or key not in KEYS):
+            found |= _leaves(value, f"{where}.{key}" if where else key)
+    return found
+
+
+def variants(runs: Sequence[Compared]) -> list[Variant]:
+    """Runs by config, in the order in which they are given.
+
+    Raises:
+      InputError: two runs of one config and seed.
+    """
+    groups: dict[str, list[Compared]] = {}
+    for run in runs:
+        groups.setdefault(json.dumps([run.config, run.label]), []).append(run)
+    for group in groups.values():
+        seeds = [run.seed for run in group]
+        twice = next((seed for seed in seeds if seeds.count(seed) > 1), None)
+        if twice is not None:
+            paths = ", ".join(str(run.path) for run in group if run.seed == twice)
+            raise InputError(f"{paths}: one config and one seed, {twice}; leave one out")
+    configs = [group[0].config for group in groups.values()]
+    keys = differing(configs)
+    short = short_keys(keys)
+    found = []
+    for group in groups.values():
+        name = group[0].label or ", ".join(f"{short[key]}={group[0].config.get(key, 'absent')}" for key in keys)
+        found.append(Variant(name or "all", tuple(sorted(group, key=lambda run: run.seed))))
+    return found
+
+
+def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
+    """Keys whose values are not the same in all."""
+    keys = dict.fromkeys(key for config in configs for key in config)
+    return [key for key in keys if len({config.get(key) for config in configs}) > 1]

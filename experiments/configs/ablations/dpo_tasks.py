@@ -1,0 +1,27 @@
+"""The tasks of multi-task DPO, each left out (paper, section 2.4).
+
+python -m experiments.sweep --config experiments/configs/ablations/dpo_tasks.py --workdir runs/ablations/dpo_tasks
+
+Fifteen recipes. Expected: the better replies of a task that is left out gain less on the worse ones.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.sweeps.axes import points
+from experiments.sweeps.config import sweep
+
+COUNTS = "stages.dpo.data.counts."
+PAIRS = {
+    "robustness": ("robustness", "robustness_spoken"),
+    "instruction": ("instruction_spoken",),
+    "understanding": ("understanding",),
+    "empathy": ("empathy_spoken",),
+}
+
+
+def get_config() -> ConfigDict:
+    """All tasks, and all but one; three seeds."""
+    without = {f"no {task}": {COUNTS + name: 0 for name in names} for task, names in PAIRS.items()}
+    return sweep(
+        "experiments.post_training", "experiments/configs/recipe_toy.py", {"tasks": points({"all": {}, **without})}
+    )

@@ -1,0 +1,26 @@
+"""The Speech Refined Head: with it, without its transformer, and without its pre-training in pre-alignment.
+
+python -m experiments.sweep --config experiments/configs/ablations/refined_head.py --workdir runs/ablations/refined_head
+
+Nine recipes. Expected: spoken replies are heard right less often without. Without its transformer, a token is told by
+its piece of the LLM's state and the token before.
+"""
+
+from ml_collections import ConfigDict
+
+from experiments.sweeps.axes import points
+from experiments.sweeps.config import sweep
+
+ALIGNED = "stages.pre_alignment."
+UNTRAINED = {
+    f"{ALIGNED}trainable": ("encoder/", "speech_embedder/continuous/"),
+    f"{ALIGNED}data.counts.voice": 0,
+    f"{ALIGNED}data.counts.voice_statements": 0,
+    f"{ALIGNED}speech_weight": 0.0,
+}
+
+
+def get_config() -> ConfigDict:
+    """Three heads, three seeds."""
+    axes = {"head": points({"with": {}, "without": {"model.head.depth": 0}, "without pre-training": UNTRAINED})}
+    return sweep("experiments.post_training", "experiments/configs/recipe_toy.py", axes)

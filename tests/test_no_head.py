@@ -1,0 +1,34 @@
+"""A refined head without its transformer (depth 0)."""
+
+import jax
+import jax.numpy as jnp
+from toy_training import MODEL, make_batch
+
+from fac_jax.generation.decode import prepare
+from fac_jax.models.config import replace
+from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+
+NO_HEAD = replace(MODEL, head={"depth": 0})
+
+
+def test_without_its_transformer_the_head_sees_its_piece_and_the_token_before() -> None:
+    batch = make_batch(0, rows=1)
+    params = init_params(NO_HEAD, jax.random.key(0))
+    assert [name for name in params["refined_head"]["decoder"]] == ["norm"]
+    spoken = jax.jit(FunAudioChat(NO_HEAD).apply)
+
+    def states(batch):
+        return spoken({"params": params}, batch).speech_hidden
+
+    before = states(batch)
+    changed = batch.speech_labels.copy()
+    at, token = 8, 1  # a group of the reply
+    changed[0, at, token] = (changed[0, at, token] + 1) % NO_HEAD.units
+    moved = jnp.any(states(batch.replace(speech_labels=changed)) != before, axis=-1)[0]
+    # Position iG + j predicts label (i + 1)G + j: what comes right after the changed one alone has moved.
+    assert [tuple(map(int, one)) for one in jnp.argwhere(moved)] == [(at - 1, token + 1)]
+
+
+def test_it_is_prepared_for_decoding() -> None:
+    _, decoder = prepare(NO_HEAD, init_params(NO_HEAD, jax.random.key(0)), None)
+    assert decoder is not None
