@@ -60,8 +60,7 @@ class Ablation:
     expects: tuple[Expectation, ...]
 
 
-QUESTIONS = ("text_qa_accuracy", "s2t_accuracy", "s2s_text_accuracy", "s2s_heard_accuracy")
-STAGE2 = tuple(f"stages.stage2.{name}_accuracy" for name in ("text", "spoken", "heard"))
+STAGE2 = tuple(f"stages.stage2.{name}_accuracy" for name in ("text", "text_qa", "spoken", "s2s_text", "heard"))
 TASKS = ("robustness", "instruction", "understanding", "empathy")
 ALPHA = "backbone={:g}"
 
@@ -69,11 +68,11 @@ ABLATIONS = (
     Ablation(
         "group_size",
         "Group size k",
-        QUESTIONS,
+        STAGE2,
         "group_size=5",
         (
             Expectation("flops", "group_size=1", "group_size=5"),
-            Expectation("s2s_heard_accuracy", "group_size=5", "group_size=7"),
+            Expectation("stages.stage2.heard_accuracy", "group_size=5", "group_size=7"),
         ),
     ),
     Ablation(
@@ -106,12 +105,12 @@ ABLATIONS = (
     Ablation(
         "mode_mixing",
         "Mixing of modes",
-        QUESTIONS,
+        STAGE2,
         "modes=all",
         (
-            Expectation("text_qa_accuracy", "modes=all", "modes=no-text"),
-            Expectation("s2t_accuracy", "modes=all", "modes=no-speech-to-text"),
-            Expectation("s2s_text_accuracy", "modes=all", "modes=no-silent"),
+            Expectation("stages.stage2.text_accuracy", "modes=all", "modes=no-text"),
+            Expectation("stages.stage2.spoken_accuracy", "modes=all", "modes=no-speech-to-text"),
+            Expectation("stages.stage2.s2s_text_accuracy", "modes=all", "modes=no-silent"),
         ),
     ),
 )
@@ -119,7 +118,8 @@ ABLATIONS = (
 
 def section(ablation: Ablation, found: Sequence[Variant], comparison: Comparison) -> str:
     """What the page says of an ablation."""
-    table = [row for row in rows(comparison) if row[0] in ("", *ablation.figures, *comparison.costs)]
+    costs = [name for name in comparison.costs if name != "minutes"]  # runs get stages that others took minutes for
+    table = [row for row in rows(comparison) if row[0] in ("", *ablation.figures, *costs)]
     lines = [f"## {ablation.title}", "", f"`experiments/configs/ablations/{ablation.name}.py`", "", markdown(table), ""]
     return "\n".join([*lines, *verdicts(ablation, found)])
 
@@ -173,7 +173,8 @@ def main(*names: str) -> None:
     folder, failed = Path(WORKDIR.value).absolute(), []
     for name in () if PAGE_ONLY.value else names:
         command = [sys.executable, "-m", "experiments.sweep", f"--config={CONFIGS / name}.py"]
-        if subprocess.run([*command, f"--workdir={folder / name}"], cwd=ROOT, check=False).returncode:
+        shared = [f"--config.{key}={folder / kind}" for key, kind in (("data_dir", "data"), ("stages_dir", "stages"))]
+        if subprocess.run([*command, f"--workdir={folder / name}", *shared], cwd=ROOT, check=False).returncode:
             failed.append(name)
         write_page(folder, PAGE)
     write_page(folder, PAGE)

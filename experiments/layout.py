@@ -1,7 +1,7 @@
 """The mesh that a config asks for: `mesh`, devices along each axis, and `rules`, a preset of `parallel/rules.py`.
 
-With `attention` ("einsum" or "flash") and `trackers` (where curves go) they say how a run computes, not what: a workdir
-may be gone on with on another mesh.
+With `attention` ("einsum" or "flash"), `trackers` (where curves go) and `stages_dir` (of stages shared with other runs)
+they say how a run computes, not what: a workdir may be gone on with on another mesh.
 """
 
 from typing import Any
@@ -13,13 +13,14 @@ from fac_jax.parallel.mesh import DEFAULT_RULES, Layout, make_layout
 from fac_jax.parallel.rules import MESH_AXES
 from fac_jax.training.trackers import DEFAULT
 
-KEYS = ("mesh", "rules", "attention", "trackers")  # of a config
+KEYS = ("mesh", "rules", "attention", "trackers", "stages_dir")  # of a config
 
 
 def anywhere() -> dict[str, Any]:
     """What a config holds for `--config.mesh.fsdp=8` to be possible; as it is, one device."""
     mesh = {axis: placeholder(int) for axis in MESH_AXES}
-    return {"mesh": mesh, "rules": DEFAULT_RULES, "attention": "einsum", "trackers": DEFAULT}
+    how = {"attention": "einsum", "trackers": DEFAULT, "stages_dir": placeholder(str)}
+    return {"mesh": mesh, "rules": DEFAULT_RULES, **how}
 
 
 def layout_of(config: ConfigDict) -> Layout | None:

@@ -2,8 +2,9 @@
 
 python -m experiments.post_training --workdir runs/recipe [--fast] [--config.seed=1]
 
-Stages as `configs/recipe_toy.py` lists them, then questions to the model of every stage, a sweep of the merge's alpha,
-and held-out preference pairs before and after DPO. `--fast` runs the same way shortened, to see that all of it works.
+Stages as `configs/recipe_toy.py` lists them, then questions to the models of `questions.stages`, a sweep of the merge
+over `questions.alphas`, and, if a stage prefers, held-out pairs before and after it. `--fast` runs the same way
+shortened, to see that all of it works.
 """
 
 import dataclasses
@@ -35,6 +36,7 @@ from experiments.reporting import (
     write_sounds,
 )
 from experiments.run_record import RunRecord, results
+from experiments.shared_stages import turn_of
 from experiments.toy_materials import Materials
 from fac_jax.checkpoint.export import MODEL, load_params
 from fac_jax.evaluation.post_training import (
@@ -59,7 +61,6 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=Tr
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
-ALPHAS = (0.0, 0.25, 0.5, 0.75, 1.0)
 FAST_QUESTIONS = 4
 SOUNDS = 2  # exchanges of every task on the page
 
@@ -76,8 +77,8 @@ class Abilities:
         if name not in self._found:
             print(f"asking {name}", file=sys.stderr)
             self._found[name], self._items[name] = self._ask(params)
-            for file, values in zip(self._files, (self._found, self._items), strict=True):
-                write_text(file, json.dumps(values, indent=2))
+            for file, values in reversed([*zip(self._files, (self._found, self._items), strict=True)]):
+                write_text(file, json.dumps(values, indent=2))  # accuracies last: what they hold is not asked again
         return self._found[name]
 
     def items(self, where: Mapping[str, str]) -> Items:
@@ -107,24 +108,37 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
     """
     clock = Clock(workdir / "seconds.json")
     materials, recipe = start_toy(config, workdir, data_dir)
-    record = RunRecord(workdir, config, materials.checksum(), recipe.names)
+    checksum = materials.checksum()
+    record = RunRecord(workdir, config, checksum, recipe.names)
     clock.lap("data and codec")
-    run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
+    run_recipe(
+        recipe,
+        workdir,
+        materials.data,
+        assets(workdir),
+        lambda stage: clock.lap(stage.name),
+        turn=turn_of(config, recipe, checksum),
+    )
 
     facts = [row for row in materials.rows["text"] if row.kind == "fact"][:questions]
     spoken = materials.rows["test"][:questions]
     asked = Abilities(workdir, lambda params: abilities(params, materials, spoken, facts))
     expected = abstract_params(materials.model, materials.layout)
-    models = {stage.name: load_params(workdir / stage.name / MODEL, expected)[0] for stage in recipe.stages}
-    found = {name: asked.of(name, params) for name, params in models.items()}
+
+    def model(name: str) -> Params:
+        return load_params(workdir / name / MODEL, expected)[0]
+
+    found = {name: asked.of(name, model(name)) for name in recipe.names if name in config.questions.stages}
     clock.lap("questions")
-    trained, known = (models[name] for name in merged(recipe))
-    sweep = {alpha: asked.of(f"alpha {alpha:g}", merge(trained, known, {SHARED_LLM: alpha})) for alpha in ALPHAS}
-    clock.lap("alpha sweep")
-    stage = next(stage for stage in recipe.stages if stage.loss == "preference")
-    names = (stage.start_from or previous(recipe, stage), stage.name)
-    before, after = (judge(models[name], materials, stage.preference) for name in names)
-    clock.lap("preferences")
+    sweep = {}
+    if config.questions.alphas:
+        trained, known = map(model, merged(recipe))
+        for alpha in config.questions.alphas:
+            sweep[alpha] = asked.of(f"alpha {alpha:g}", merge(trained, known, {SHARED_LLM: alpha}))
+        clock.lap("alpha sweep")
+    judged = judge_preferences(recipe, materials, model)
+    if judged:
+        clock.lap("preferences")
 
     report = PostTrainingReport(
         title="Post-training in the toy world",
@@ -135,15 +149,15 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
         ),
         abilities=found,
         sweep=sweep,
-        preference=preferences(materials.pair_rows["test"], before, after),
-        exchanges=list(exchanges(materials, before, after)),
+        preference=preferences(materials.pair_rows["test"], *judged) if judged else {},
+        exchanges=list(exchanges(materials, *judged)) if judged else [],
         stages=[Stage(name, seconds, curves(workdir / name)) for name, seconds in clock.parts.items()],
         seconds_total=sum(clock.parts.values()),
         environment=environment(config),
     )
     write_post_training(workdir / "report.html", report)
-    places = {name: f"stages.{name}" for name in found} | {f"alpha {a:g}": f"alpha_sweep.{a:g}" for a in ALPHAS}
-    write_items(workdir, asked.items(places) | pair_items(materials.pair_rows["test"], before, after))
+    places = {name: f"stages.{name}" for name in found} | {f"alpha {a:g}": f"alpha_sweep.{a:g}" for a in sweep}
+    write_items(workdir, asked.items(places) | (pair_items(materials.pair_rows["test"], *judged) if judged else {}))
     write_sounds(workdir, [Reply(e.asked, e.task, e.after, e.question, e.sound_after) for e in report.exchanges])
     record.finish(results(to_json(report)))
     return report
@@ -159,6 +173,17 @@ def merged(recipe: Recipe) -> tuple[str, str]:
     stage = next(stage for stage in recipe.stages if stage.merge)
     assert stage.merge is not None
     return stage.start_from or previous(recipe, stage), stage.merge.start
+
+
+def judge_preferences(
+    recipe: Recipe, materials: Materials, model: Callable[[str], Params]
+) -> tuple[Judged, Judged] | None:
+    """Held-out pairs before the stage of preferences and after it and the merges behind it; None without one."""
+    stage = next((stage for stage in recipe.stages if stage.loss == "preference"), None)
+    if stage is None:
+        return None
+    before, after = (stage.start_from or previous(recipe, stage), recipe.names[-1])
+    return judge(model(before), materials, stage.preference), judge(model(after), materials, stage.preference)
 
 
 def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[str, Preference]:

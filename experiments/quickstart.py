@@ -28,6 +28,7 @@ from experiments.reporting import (
     write_sounds,
 )
 from experiments.run_record import RunRecord
+from experiments.shared_stages import turn_of
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation import report
 from fac_jax.training.sharding import abstract_params
@@ -56,9 +57,17 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
     """
     clock = Clock(workdir / "seconds.json")
     materials, recipe = start_toy(config, workdir, data_dir)
-    record = RunRecord(workdir, config, materials.checksum(), recipe.names)
+    checksum = materials.checksum()
+    record = RunRecord(workdir, config, checksum, recipe.names)
     clock.lap("data and codec")
-    trained = run_recipe(recipe, workdir, materials.data, assets(workdir), lambda stage: clock.lap(stage.name))
+    trained = run_recipe(
+        recipe,
+        workdir,
+        materials.data,
+        assets(workdir),
+        lambda stage: clock.lap(stage.name),
+        turn=turn_of(config, recipe, checksum),
+    )
     params, _ = load_params(trained, abstract_params(materials.model, materials.layout))
     metrics, answers, items = evaluate(params, materials, materials.rows["test"][:questions], SOUNDS)
     clock.lap("questions")

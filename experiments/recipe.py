@@ -46,6 +46,8 @@ from fac_jax.types import InputError, Params
 
 # Batches of a stage from their beginning, from the parameters that it starts from and its folder.
 MakeData: TypeAlias = Callable[[StageConfig, Params, Path], Data]
+# Turn of a run to train a stage in its folder, entered with whether the folder has got it from elsewhere.
+Turn: TypeAlias = Callable[[StageConfig, Path], contextlib.AbstractContextManager[bool]]
 
 SHOWN = 3  # differing keys that an error names
 FREE = ("workers", "threads", "buffer", "device_buffer", "processes")  # keys that change no result, only the time
@@ -77,6 +79,11 @@ class Recipe:
         return [stage.name for stage in self.stages]
 
 
+def trained_here(stage: StageConfig, directory: Path) -> contextlib.AbstractContextManager[bool]:
+    """The turn of a run that gets no stage from elsewhere."""
+    return contextlib.nullcontext(False)
+
+
 def run_recipe(
     recipe: Recipe,
     workdir: Path,
@@ -84,6 +91,7 @@ def run_recipe(
     assets: Mapping[str, Path],
     finished: Callable[[StageConfig], None] = lambda stage: None,
     peak: float | None = None,
+    turn: Turn = trained_here,
 ) -> Path:
     """Runs the stages that are not finished, the first of them from its newest checkpoint.
 
@@ -92,8 +100,9 @@ def run_recipe(
       workdir: made if absent.
       make_data: see `MakeData`.
       assets: files and folders that go into every finished model (tokenizer, codec), by name.
-      finished: called after every stage that this call trained.
+      finished: called after every stage that was not there.
       peak: FLOP/s of one device, for the MFU; None for that of the table, if the device is in it (`parallel/chips.py`).
+      turn: see `Turn`.
 
     Returns:
       folder of the last stage's model.
@@ -106,15 +115,19 @@ def run_recipe(
     with _alone(workdir):
         for order, stage in enumerate(recipe.stages):
             hosts.wait(f"stage {stage.name}")
-            if not (workdir / stage.name / MODEL).is_dir():
-                params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
-                if stage.steps:
-                    with contextlib.closing(make_data(stage, params, workdir / stage.name)) as data:
-                        params = _trained(recipe, stage, params, workdir / stage.name, data, peak)
-                origin = {"stage": stage.name, "order": order, "steps": stage.steps}
-                export_model(workdir / stage.name / MODEL, params, recipe.model, origin, assets)
-                hosts.wait(f"model {stage.name}")
-                finished(stage)
+            directory = workdir / stage.name
+            if (directory / MODEL).is_dir():
+                continue
+            with turn(stage, directory) as there:
+                if not there:
+                    params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
+                    if stage.steps:
+                        with contextlib.closing(make_data(stage, params, directory)) as data:
+                            params = _trained(recipe, stage, params, directory, data, peak)
+                    origin = {"stage": stage.name, "order": order, "steps": stage.steps}
+                    export_model(directory / MODEL, params, recipe.model, origin, assets)
+                    hosts.wait(f"model {stage.name}")
+            finished(stage)
     return workdir / recipe.stages[-1].name / MODEL
 
 

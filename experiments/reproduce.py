@@ -76,6 +76,8 @@ def run_again(run: Path, record: Mapping[str, Any], workdir: Path, data_dir: Pat
     if wanted > len(cores):
         raise InputError(f"{run}: ran on {wanted} cores, here are {len(cores)}")
     command = [sys.executable, "-m", record["launcher"], f"--config={RESOLVED}:{run / RECORD}", *record["flags"]]
+    if "stages_dir" in record["config"]:
+        command.append("--config.stages_dir=")  # which other runs have trained is trained again
     others = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLES)}
     with pinned(cores[:wanted]):
         return subprocess.run(

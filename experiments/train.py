@@ -17,6 +17,7 @@ from experiments import launch
 from experiments.assemble import assets, start
 from experiments.recipe import run_recipe
 from experiments.run_record import RunRecord
+from experiments.shared_stages import turn_of
 from fac_jax.parallel import hosts
 from fac_jax.parallel.chips import peak_of
 
@@ -39,11 +40,13 @@ def main() -> None:
     peak = PEAK.value and PEAK.value * 1e12
     config = launch.config(CONFIG)
     materials, recipe = start(config, workdir, Path(DATA_DIR.value))
-    record = RunRecord(workdir, config, materials.checksum(), recipe.names)
+    checksum = materials.checksum()
+    record = RunRecord(workdir, config, checksum, recipe.names)
     if peak_of(jax.local_devices(), peak) is None:
         kind = jax.local_devices()[0].device_kind
         print(f"no MFU: what a device of kind {kind!r} can do is not known; say it with --peak_tflops", file=sys.stderr)
-    trained = run_recipe(recipe, workdir, materials.data, assets(workdir), peak=peak)
+    turn = turn_of(config, recipe, checksum)
+    trained = run_recipe(recipe, workdir, materials.data, assets(workdir), peak=peak, turn=turn)
     record.finish({})
     print(f"model: {trained}")
 

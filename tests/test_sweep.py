@@ -141,6 +141,12 @@ def test_a_count_of_0_leaves_a_task_out() -> None:
     assert list(spoken_first({"s2t": 2, "s2s": 0, "t2s": 1}).items()) == [("t2s", 1), ("s2t", 2)]
 
 
+def test_a_folder_of_shared_stages_goes_to_every_run() -> None:
+    runs = make_runs(made(SIZES, stages_dir="runs/stages"), check)
+    assert {run.config["stages_dir"] for run in runs} == {"runs/stages"} and "runs/stages" not in str(runs[0].changes)
+    assert {run.config["stages_dir"] for run in make_runs(made(SIZES), check)} == {None}
+
+
 def test_room_is_looked_at_before_anything_runs(tmp_path: Path) -> None:
     full = made({}, disk_gib=1e9)
     with pytest.raises(InputError, match=r"3 runs need 3000000000\.0 GiB \(disk_gib=1e\+09 each\), .* GiB are free"):

@@ -78,6 +78,8 @@ class SweepConfig:
       fixed: changes of the base config for all runs, `((key, value), ..)`.
       flags: more options of the launcher: `("--fast",)`.
       data_dir: of data sets, shared by all runs; SWEEP/data if None.
+      stages_dir: where runs find stages that others of them have trained (`experiments.shared_stages`); every run
+        trains its own if None.
       backend: where runs are run; the settings of each follow.
       retries: more attempts at a run that fails, in one call.
       disk_gib: that a run writes.
@@ -90,6 +92,7 @@ class SweepConfig:
     fixed: tuple[tuple[str, Any], ...] = ()
     flags: tuple[str, ...] = ()
     data_dir: str | None = None
+    stages_dir: str | None = None
     backend: Backend = "local"
     local: Local = Local()
     slurm: Slurm = Slurm()
@@ -127,6 +130,7 @@ def sweep(
         "fixed": tuple((fixed or {}).items()),
         "flags": tuple(flags),
         "data_dir": placeholder(str),
+        "stages_dir": placeholder(str),
         "backend": "local",
         "local": dataclasses.asdict(Local()),
         "slurm": dataclasses.asdict(Slurm()),

@@ -61,6 +61,7 @@ def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], None]) -> list[R
         not have, a value of another type, two runs of one name, or see `check`.
     """
     axes = {name: axis_points(name, axis) for name, axis in sweep.axes.items()}
+    shared = {"stages_dir": sweep.stages_dir} if sweep.stages_dir else {}
     _check_apart(axes, sweep)
     keys = [key for found in axes.values() for name, values in found if not name for key in values]
     short = short_keys(keys)
@@ -70,7 +71,7 @@ def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], None]) -> list[R
     for combination in itertools.product(*named):
         name = ",".join(part for part, _ in combination if part) or "base"
         changes = {key: value for _, values in combination for key, value in values.items()}
-        config = changed(load_config(sweep.config), {**dict(sweep.fixed), **changes})
+        config = changed(load_config(sweep.config), {**dict(sweep.fixed), **shared, **changes})
         try:
             check(config)
         except InputError as error:

@@ -2,16 +2,15 @@
 
 python -m experiments.sweep --config experiments/configs/ablations/cocktail_alpha.py --workdir runs/ablations/alpha
 
-Fifteen recipes. Expected: after stage 2 text-only knowledge falls with alpha; what is heard is answered as well.
+Fifteen runs. Expected: after stage 2 text-only knowledge falls with alpha; what is heard is answered as well.
 """
 
 from ml_collections import ConfigDict
 
+from experiments.configs.ablations import UNTIL_STAGE2, ablation
 from experiments.sweeps.axes import grid
-from experiments.sweeps.config import sweep
 
 
 def get_config() -> ConfigDict:
     """Five shares, three seeds; 1 is no merge, 0 gives all that stage 1 taught the LLM back."""
-    axes = {"alpha": grid({"stages.merge.merge.alphas.backbone/": (0.0, 0.25, 0.5, 0.75, 1.0)})}
-    return sweep("experiments.post_training", "experiments/configs/recipe_toy.py", axes)
+    return ablation({"alpha": grid({"stages.merge.merge.alphas.backbone/": (0.0, 0.25, 0.5, 0.75, 1.0)})}, UNTIL_STAGE2)

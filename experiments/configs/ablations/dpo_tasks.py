@@ -2,15 +2,15 @@
 
 python -m experiments.sweep --config experiments/configs/ablations/dpo_tasks.py --workdir runs/ablations/dpo_tasks
 
-Fifteen recipes. Expected: the better replies of a task that is left out gain less on the worse ones.
+Fifteen runs. Expected: the better replies of a task that is left out gain less on the worse ones.
 """
 
 from ml_collections import ConfigDict
 
+from experiments.configs.ablations import UNTIL_STAGE2, ablation
 from experiments.sweeps.axes import points
-from experiments.sweeps.config import sweep
 
-COUNTS = "stages.dpo.data.counts."
+COUNTS = "stages.preference.data.counts."
 PAIRS = {
     "robustness": ("robustness", "robustness_spoken"),
     "instruction": ("instruction_spoken",),
@@ -22,6 +22,4 @@ PAIRS = {
 def get_config() -> ConfigDict:
     """All tasks, and all but one; three seeds."""
     without = {f"no {task}": {COUNTS + name: 0 for name in names} for task, names in PAIRS.items()}
-    return sweep(
-        "experiments.post_training", "experiments/configs/recipe_toy.py", {"tasks": points({"all": {}, **without})}
-    )
+    return ablation({"tasks": points({"all": {}, **without})}, (*UNTIL_STAGE2, "preference"))

@@ -2,14 +2,14 @@
 
 python -m experiments.sweep --config experiments/configs/ablations/refined_head.py --workdir runs/ablations/refined_head
 
-Nine recipes. Expected: spoken replies are heard right less often without. Without its transformer, a token is told by
-its piece of the LLM's state and the token before.
+Nine runs. Expected: spoken replies are heard right less often without. Without its transformer, a token is told by its
+piece of the LLM's state and the token before.
 """
 
 from ml_collections import ConfigDict
 
+from experiments.configs.ablations import UNTIL_STAGE2, ablation
 from experiments.sweeps.axes import points
-from experiments.sweeps.config import sweep
 
 ALIGNED = "stages.pre_alignment."
 UNTRAINED = {
@@ -22,5 +22,5 @@ UNTRAINED = {
 
 def get_config() -> ConfigDict:
     """Three heads, three seeds."""
-    axes = {"head": points({"with": {}, "without": {"model.head.depth": 0}, "without pre-training": UNTRAINED})}
-    return sweep("experiments.post_training", "experiments/configs/recipe_toy.py", axes)
+    heads = {"with": {}, "without": {"model.head.depth": 0}, "without pre-training": UNTRAINED}
+    return ablation({"head": points(heads)}, UNTIL_STAGE2)
