@@ -3,8 +3,9 @@
 STAGES_DIR/KEY/        a finished stage: its curves and its model
 STAGES_DIR/KEY.lock    held by the run that trains it; others wait for it
 
-A key is a digest of all that a stage's model comes from: model, data, the stage and those it starts from. The same key
-gives the same bits on the same machine, so that a run does not show who trained its stages, but in its seconds.
+A key is a digest of all that a config says a stage's model comes from: model, data, the stage and those it starts from.
+The same key and code give the same bits on the same machine, so that a run does not show who trained its stages, but in
+its seconds. Other code wants another folder.
 """
 
 import contextlib
@@ -16,6 +17,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
@@ -37,16 +39,24 @@ def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
     for stage in recipe.stages:
         starts = [stage.start_from or before, stage.merge and stage.merge.start]
         made_of = {
-            "model": dataclasses.asdict(recipe.model),
+            "model": changed(recipe.model),
             "initial": str(recipe.initial),
             "data": data,
-            "stage": dataclasses.asdict(stage),
+            "stage": changed(stage),
             "starts": [name and keys[name] for name in starts],
         }
         text = json.dumps(made_of, sort_keys=True)
         keys[stage.name] = hashlib.sha256(text.encode()).hexdigest()[:24]
         before = stage.name
     return keys
+
+
+def changed(values: Any) -> Any:
+    """A config without what is at its default, so that a setting that is added changes no key."""
+    if not dataclasses.is_dataclass(values):
+        return values
+    every = {field.name: (getattr(values, field.name), field) for field in dataclasses.fields(values)}
+    return {name: changed(value) for name, (value, field) in every.items() if value != field.default}
 
 
 def turn_of(config: ConfigDict, recipe: Recipe, checksum: str) -> Turn:

@@ -57,6 +57,7 @@ def test_answers_are_as_long_as_allowed():
     assert config.special.eos not in range(config.vocab_size) and config.units == MODEL.units
 
 
+@pytest.mark.slow
 def test_every_figure_is_there(monkeypatch):
     monkeypatch.setitem(PRESETS, "micro", lambda: MODEL)
     work = workloads.Workload(2, 2, workloads.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, answers=1)

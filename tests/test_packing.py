@@ -16,7 +16,6 @@ from fac_jax.text.chat import AudioPiece, TextPiece
 from fac_jax.training.objectives import sft_loss
 from fac_jax.types import IGNORE, InputError
 
-CASES = ("dense", "moe_mixed")
 SEQ_LEN = 48
 
 
@@ -49,7 +48,7 @@ def windows(examples: Sequence[Example]) -> int:
     return sum(windows_of(mel, golden("dense").config.audio.n_window) for e in examples for mel in e.mels)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", (pytest.param("dense", marks=pytest.mark.slow), "moe_mixed"))
 def test_packed_equals_unpacked(case: str) -> None:
     g, examples = golden(case), conversations()
     rows = first_fit(examples, SEQ_LEN)

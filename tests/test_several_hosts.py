@@ -78,6 +78,7 @@ def test_two_hosts_one_of_them_killed_and_one_host_on_another_mesh_goes_on(
         assert curve(tmp_path, name) == pytest.approx(curve(alone, name))
 
 
+@pytest.mark.slow
 def test_a_sigterm_to_one_host_saves_and_ends_both_with_0(tmp_path: Path, alone: Path) -> None:
     running = two(tmp_path, "fsdp=8", "--pause=0.5")
     wait_for(tmp_path / "text" / "checkpoints" / "3", running)

@@ -106,7 +106,14 @@ def unlike_halves() -> tuple[Batch, Any]:
     return whole, jax.tree.map(lambda *leaves: np.stack(leaves), *halves)
 
 
-@pytest.mark.parametrize("changes", [{}, {"loss": "ctc", "trainable": ("encoder/",)}, {"ctc_weight": 0.5}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ctc_weight": 0.5},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"loss": "ctc", "trainable": ("encoder/",)}, marks=pytest.mark.slow),
+    ],
+)
 def test_micro_batches_are_exactly_their_whole(params: Params, changes: dict[str, Any]) -> None:
     whole, parts = unlike_halves()
     one, ours = one_step(stage(**changes), params, whole)
