@@ -3,7 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 QUICKSTART ?= --workdir runs/quickstart
 RECIPE ?= --workdir runs/recipe
-ABLATIONS ?= group_size refined_head cocktail_alpha dpo_tasks mode_mixing
+ABLATIONS ?= group_size continuous_encoder refined_head cocktail_alpha dpo_tasks mode_mixing
 BIN := .venv/bin
 STAMP := .venv/.installed
 # glibc asks for huge pages: a training step on a CPU maps hundreds of MB anew, 4 kB at a time without it.
@@ -31,7 +31,7 @@ quickstart: $(STAMP)
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
 
-# Days on 2 cores: 24 quickstarts and 39 recipes. Stopped, it goes on; docs/ablations.md holds what is finished.
+# Hours on 2 cores: 69 runs that share stages. Stopped, it goes on; docs/ablations.md holds what is finished.
 ablations: $(STAMP)
 	$(BIN)/python -m experiments.ablations --workdir runs/ablations $(ABLATIONS)
 

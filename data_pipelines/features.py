@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from data_pipelines.conversation import Conversation, Turn
+from fac_jax.audio.io import resampled
 from fac_jax.audio.mel import BINS, RATE, log_mel, mel_frames
 from fac_jax.codec.base import TOKEN_RATE, Codec
-from fac_jax.types import InputError
+from fac_jax.types import InputError, UserAudio
 
 BATCH = 64  # waves transformed together
 BUCKET = 8000  # samples to whose multiples waves are padded: one compilation each
@@ -47,15 +48,23 @@ def mels(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
     return found
 
 
-def add_features(tasks: Mapping[str, Sequence[Conversation]], codec: Codec | None) -> dict[str, list[Conversation]]:
-    """Adds the log-mel of every user's wave and the speech tokens of every assistant's, where they are missing.
+def speech_ids(waves: Sequence[np.ndarray], codec: Codec) -> list[np.ndarray]:
+    """Speech tokens int32 `[T]` of every wave float32 `[N]` at 16 kHz, at least a token long."""
+    return codec.encode_batch([resampled(wave, RATE, codec.heard_rate) for wave in waves])
+
+
+def add_features(
+    tasks: Mapping[str, Sequence[Conversation]], codec: Codec | None, user_audio: UserAudio = "waveform"
+) -> dict[str, list[Conversation]]:
+    """Adds what the model hears and says of every wave, where it is missing.
 
     Args:
       tasks: conversations by any key; equal waves are computed once over all of them, and share their arrays.
-      codec: None if no assistant speaks.
+      codec: gives the speech tokens of the assistants' waves; None if there are none to give.
+      user_audio: of the model: users' waves get their log-mel, or speech tokens as well.
 
     Raises:
-      InputError: a reply is spoken but there is no codec, or a wave is shorter than one token; names the row.
+      InputError: speech tokens are missing but there is no codec, or a wave is shorter than one token; names the row.
     """
     heard: dict[int, np.ndarray] = {}  # waves by id of turn
     spoken: dict[int, np.ndarray] = {}
@@ -64,14 +73,17 @@ def add_features(tasks: Mapping[str, Sequence[Conversation]], codec: Codec | Non
             if turn.wave is None:
                 continue
             speech_tokens(conversation.id, turn)
-            if turn.role == "user" and turn.mel is None:
-                heard[id(turn)] = turn.wave
-            elif turn.role == "assistant" and turn.speech is None:
+            if turn.role == "user" and user_audio == "waveform":
+                if turn.mel is None:
+                    heard[id(turn)] = turn.wave
+            elif turn.speech is None:
                 if codec is None:
-                    raise InputError(f"row {conversation.id}: the reply is speech, but there is no codec to encode it")
+                    raise InputError(
+                        f"row {conversation.id}: the {turn.role} speaks, but there is no codec to encode it with"
+                    )
                 spoken[id(turn)] = turn.wave
     mel_of = _once(heard, mels)
-    ids_of = _once(spoken, codec.encode_batch) if codec is not None else {}
+    ids_of = _once(spoken, lambda waves: speech_ids(waves, codec)) if codec is not None else {}
 
     def fill(turn: Turn) -> Turn:
         if id(turn) in mel_of:

@@ -65,17 +65,18 @@ def encode(
     A turn's log-mel is computed if it is not there; for many conversations `add_features` is faster.
 
     Args:
-      conversation: a user's turn with audio has a wave, speech ids, or both; an assistant's has speech ids.
+      conversation: a user's turn with audio has a wave, speech ids, or both; an assistant's has speech ids, and so has
+        a user's where these are all that the model hears (`user_audio`).
       tokenizer: of the model.
       model: its grid and special ids.
       add_generation_prompt: end with an opened assistant turn.
       seq_len: longest example accepted, in LLM positions; None for no limit.
 
     Raises:
-      InputError: names the row and an audio shorter than one token, a reply without speech ids, an id outside the
-        codebook or the vocabulary, or a length beyond `seq_len`.
+      InputError: names the row and an audio shorter than one token, one without the speech ids that are needed, an id
+        outside the codebook or the vocabulary, or a length beyond `seq_len`.
     """
-    audios = tuple(map(_with_mel, conversation.turns))
+    audios = [_as_heard(conversation.id, turn, model) for turn in conversation.turns]
     pieces = _render(conversation, tokenizer, add_generation_prompt)
     return lay(conversation.id, pieces, audios, model, seq_len)
 
@@ -147,10 +148,18 @@ def lay(
     return Example(id=row, **fields, mels=tuple(heard), audio_seconds=seconds)
 
 
-def _with_mel(turn: Turn) -> Turn:
-    if turn.role == "user" and turn.wave is not None and turn.mel is None:
-        return dataclasses.replace(turn, mel=mels([turn.wave])[0])
-    return turn
+def _as_heard(row: str, turn: Turn, model: ModelGrid) -> Turn:
+    """The turn with what the model hears of a user's audio."""
+    if turn.role != "user" or turn.wave is None:
+        return turn
+    if model.user_audio == "waveform":
+        return turn if turn.mel is not None else dataclasses.replace(turn, mel=mels([turn.wave])[0])
+    if turn.speech is None:
+        raise InputError(
+            f'row {row}: the user\'s audio has no speech ids, all that a model with user_audio "tokens" hears; encode '
+            "it with a codec (add_features)"
+        )
+    return dataclasses.replace(turn, mel=None)
 
 
 def _blank(length: int, kind: Kind, model: ModelGrid) -> dict[str, np.ndarray]:

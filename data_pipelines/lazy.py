@@ -30,7 +30,7 @@ class Encode:
     Attributes:
       tokenizer: of the model.
       model: its grid and special ids.
-      codec: of spoken replies whose tokens the rows do not bring; None where all do.
+      codec: of speech whose tokens the model needs and the rows do not bring; None where all do.
       mel: "host" for examples with log-mels, "device" for waveform frames (`PackedConfig.mel`).
       waves: changes of what the user says, drawn by (seed, epoch, row); those that change length need room in the
         batches (`WaveAugmentConfig.stretch`).
@@ -58,7 +58,8 @@ class Encode:
                 f"row {record.id} ({where}): {refused}; run data_pipelines.check and leave out what it refuses"
             ) from None
         if isinstance(found, Conversation):
-            filled = add_features({"": [self._heard(found, record.id, epoch)]}, self.codec)[""][0]
+            heard = {"": [self._heard(found, record.id, epoch)]}
+            (filled,) = add_features(heard, self.codec, self.model.user_audio)[""]
             return encode(filled, self.tokenizer, self.model)
         chosen, rejected = (self._heard(side, record.id, epoch) for side in (found.chosen, found.rejected))
         pair = Pair(found.id, found.task, chosen, rejected)
@@ -69,7 +70,7 @@ class Encode:
         return dataclasses.replace(changed, turns=tuple(self._with_mel(row, turn) for turn in changed.turns))
 
     def _with_mel(self, row: str, turn: Turn) -> Turn:
-        if turn.role != "user" or turn.wave is None:
+        if turn.role != "user" or turn.wave is None or self.model.user_audio == "tokens":
             return turn
         speech_tokens(row, turn)  # nothing shorter has a mel
         return dataclasses.replace(turn, mel=FRONT_ENDS[self.mel](turn.wave))

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Protocol
 
 from fac_jax.text.special_ids import SpecialIds
+from fac_jax.types import UserAudio
 
 
 class EncoderGrid(Protocol):
@@ -48,6 +49,11 @@ class ModelGrid(Protocol):
         """The audio encoder."""
         ...
 
+    @property
+    def user_audio(self) -> UserAudio:
+        """What is heard of a user's audio."""
+        ...
+
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
@@ -66,3 +72,4 @@ class Grid:
     group_size: int = 5
     delay_groups: int = 2
     audio: Windows = Windows()
+    user_audio: UserAudio = "waveform"

@@ -108,10 +108,10 @@ def encode_conversation_pairs(
     """Pairs of conversations as pairs of examples, in their order; what the last replies say alone is compared.
 
     Args:
-      pairs: their assistants' turns have speech ids, or a wave that `codec` encodes.
+      pairs: turns of which the model takes speech ids have them, or a wave that `codec` encodes.
       tokenizer: of the model.
       model: its grid and special ids.
-      codec: None if no turn of an assistant lacks its ids.
+      codec: None if no such turn lacks its ids.
 
     Raises:
       InputError: a task that does not exist, or a row that does not fit (`grid.encode`); names it.
@@ -121,7 +121,8 @@ def encode_conversation_pairs(
         known = ", ".join(PREFERENCE_TASKS)
         raise InputError(f"row {unknown[0].id}: unknown preference task {unknown[0].task!r}; known: {known}")
     flat = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    filled = [_last_reply(c, tokenizer, model) for c in add_features({"pairs": flat}, codec)["pairs"]]
+    featured = add_features({"pairs": flat}, codec, model.user_audio)["pairs"]
+    filled = [_last_reply(c, tokenizer, model) for c in featured]
     sides = zip(pairs, filled[0::2], filled[1::2], strict=True)
     return [PairExample(pair.id, PREFERENCE_TASKS.index(pair.task), better, worse) for pair, better, worse in sides]
 

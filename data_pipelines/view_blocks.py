@@ -192,11 +192,9 @@ def _audio(
 ) -> Stretch:
     heard = turn.role == "user"
     delay = 0 if heard else grid.delay_groups * grid.group_size
-    mel = (
-        _heard_mel(batch, np.asarray(batch.frame_index[row, where]))
-        if heard
-        else _said_mel(turn, delay, len(where), grid)
-    )
+    frames = np.asarray(batch.frame_index[row, where])
+    by_ids = (frames == NO_FRAME).all()  # the batch may have no window at all
+    mel = _wave_mel(turn, delay, len(where), grid) if by_ids else _heard_mel(batch, frames)
     width = grid.group_size * FRAMES
     lines = tuple(
         Line(
@@ -212,8 +210,6 @@ def _audio(
 
 def _heard_mel(batch: Batch, frames: np.ndarray) -> np.ndarray:
     """What the encoder gets for a gather map `[groups, G]`: `[groups * G * 4, 128]` out of its windows."""
-    if (frames == NO_FRAME).all():  # speech ids without a wave; the batch may have no window at all
-        return np.full((frames.size * FRAMES, BINS), SILENT, np.float32)
     per_window = batch.mel_windows.shape[1] // FRAMES
     flat = frames.reshape(-1)
     windows, slots = np.divmod(np.maximum(flat, 0), per_window)
@@ -222,8 +218,8 @@ def _heard_mel(batch: Batch, frames: np.ndarray) -> np.ndarray:
     return np.where(inside[..., None], batch.mel_windows[windows[:, None], steps], SILENT).reshape(-1, BINS)
 
 
-def _said_mel(turn: Turn, delay: int, groups: int, grid: ModelGrid) -> np.ndarray:
-    """The log-mel of a reply behind its delay, `[groups * G * 4, 128]`; no model reads it."""
+def _wave_mel(turn: Turn, delay: int, groups: int, grid: ModelGrid) -> np.ndarray:
+    """The log-mel of speech that goes by its ids, behind its delay, `[groups * G * 4, 128]`; no model reads it."""
     out = np.full((groups * grid.group_size * FRAMES, BINS), SILENT, np.float32)
     if turn.wave is not None:
         room = out[delay * FRAMES :]

@@ -17,7 +17,8 @@ def laid_out(samples: Sequence[Sample], reader: Reader) -> list[Block]:
     Raises:
       InputError: a row that training would refuse; names it.
     """
-    filled = add_features({"": [sample.conversation for sample in samples]}, reader.codec)[""]
+    found = {"": [sample.conversation for sample in samples]}
+    filled = add_features(found, reader.codec, reader.grid.user_audio)[""]
     examples = [encode(conversation, reader.tokenizer, reader.grid) for conversation in filled]
     seq_len, windows = budget({"": examples}, {"": len(examples)}, reader.grid)
     batch = collate(examples, len(examples), seq_len, windows, reader.grid)

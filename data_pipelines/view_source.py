@@ -161,6 +161,7 @@ def reader_of(model: Path) -> Reader:
             group_size=values["group_size"],
             delay_groups=values["delay_groups"],
             audio=Windows(values["audio"]["n_window"]),
+            user_audio=values.get("user_audio", "waveform"),
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file}: not the config of a finished model ({error}); name WORKDIR/STAGE/model") from error

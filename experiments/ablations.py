@@ -76,6 +76,13 @@ ABLATIONS = (
         ),
     ),
     Ablation(
+        "continuous_encoder",
+        "Continuous audio encoder",
+        STAGE2,
+        "encoder=with",
+        (Expectation("stages.stage2.spoken_accuracy", "encoder=with", "encoder=without"),),
+    ),
+    Ablation(
         "refined_head",
         "Speech Refined Head",
         STAGE2,

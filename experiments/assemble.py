@@ -64,12 +64,23 @@ def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
 
 
 def make_recipe(config: ConfigDict, model: ModelConfig, layout: Layout | None) -> Recipe:
-    """The recipe of a config, for a model that was fitted to its data."""
+    """The recipe of a config, for a model that was fitted to its data.
+
+    Raises:
+      InputError: see `stages`; or a stage aligns an encoder that the model does not hear.
+    """
     initial = initial_folder(config.to_dict()["model"])
     trackers = tuple(cast(Sequence[str], config.get("trackers", DEFAULT)))
     check_trackers(trackers)
     attention = cast(Attention, config.get("attention", "einsum"))
-    return Recipe(model, stages(config), initial, layout, attention, trackers)
+    found = stages(config)
+    for stage in found if model.user_audio == "tokens" else ():
+        if stage.loss == "ctc" or stage.ctc_weight:
+            raise InputError(
+                f'stages.{stage.name}: CTC aligns the encoder, which a model with user_audio "tokens" does not hear: '
+                + ("take the stage out of the recipe" if stage.loss == "ctc" else "set its ctc_weight to 0")
+            )
+    return Recipe(model, found, initial, layout, attention, trackers)
 
 
 def check(config: ConfigDict) -> None:
@@ -82,7 +93,8 @@ def check(config: ConfigDict) -> None:
     recipe = make_recipe(config, base_model(values["model"]), None)
     start_folders(recipe, Path())
     if "sets" in values["data"]:
-        record_config.check(from_values(RecordsConfig, values["data"], "data"), recipe.stages)
+        data = from_values(RecordsConfig, values["data"], "data")
+        record_config.check(data, recipe.stages, recipe.model.user_audio)
     else:
         data_config(config)
 
@@ -105,7 +117,7 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials 
     data = from_values(RecordsConfig, values["data"], "data")
     layout = layout_of(config)
     recipe = make_recipe(config, base_model(values["model"]), layout)
-    record_config.check(data, recipe.stages)
+    record_config.check(data, recipe.stages, recipe.model.user_audio)
     with first_goes_first("materials"):
         claim(workdir, values)
         materials = record_materials.prepare(data, values["model"], recipe.stages, workdir, data_dir, layout)

@@ -10,6 +10,7 @@ import jax
 from absl import flags
 
 from data_pipelines.conversation import Conversation, Turn
+from data_pipelines.features import add_features
 from data_pipelines.grid import encode
 from experiments import launch
 from fac_jax.audio import io
@@ -58,7 +59,7 @@ def question(mode: str, audio: str | None, text: str) -> Conversation:
 def ask(
     checkpoint: Path, asked: Conversation, decoding: Decoding, seed: int, codec_folder: str | None = None
 ) -> tuple[Answer, Codec | None]:
-    """Loads a model and asks it; a codec is needed, and loaded, where the reply is spoken.
+    """Loads a model and asks it; a codec is needed, and loaded, where the model hears or says speech ids.
 
     Raises:
       InputError: no model, tokenizer or codec there, a codec of other ids than the model's, or a question that does not
@@ -66,14 +67,16 @@ def ask(
     """
     config = load_config(checkpoint)
     folder = resolve(checkpoint)
-    codec = load_codec(codec_folder or folder / assets.CODEC) if decoding.stream == "joint" else None
+    heard = config.user_audio == "tokens" and any(turn.wave is not None for turn in asked.turns)
+    codec = load_codec(codec_folder or folder / assets.CODEC) if heard or decoding.stream == "joint" else None
     if codec_folder and codec is not None and codec.units != config.units:
         raise InputError(f"--codec={codec_folder} has {codec.units} ids, the model speaks {config.units}")
     params, _ = load_params(checkpoint, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
     tokenizer = Tokenizer.load(folder)
     model, params = prepare(config, params)
     room = config.context - decoding.max_steps
-    prompt = encode(asked, tokenizer, config, add_generation_prompt=True, seq_len=room)
+    (filled,) = add_features({"": [asked]}, codec, config.user_audio)[""]
+    prompt = encode(filled, tokenizer, config, add_generation_prompt=True, seq_len=room)
     (answer,) = answers(model, params, [prompt], tokenizer, decoding, rows=1, seed=seed)
     return answer, codec
 
@@ -90,7 +93,7 @@ def main() -> None:
     asked = question(MODE.value, AUDIO.value, TEXT.value)
     answer, codec = ask(Path(CHECKPOINT.value), asked, decoding, SEED.value, CODEC.value)
     print(answer.text)
-    if OUT.value is not None and codec is not None:
+    if joint and OUT.value is not None and codec is not None:
         if not answer.units.size:
             raise InputError("the model spoke nothing, so no wave was written; train it longer or raise --max_steps")
         io.save_wav(OUT.value, codec.decode(answer.units), codec.rate)

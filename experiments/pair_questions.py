@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from data_pipelines.conversation import prompt
-from data_pipelines.features import add_features
-from data_pipelines.grid import encode
 from data_pipelines.pairs import PairExample, pair_conversations
 from data_pipelines.schema import PairRow
-from experiments.questions import ROWS, TEXT, joint
+from experiments.questions import ROWS, TEXT, encode_prompts, joint
 from experiments.references import score_pairs
 from experiments.toy_materials import Materials
 from fac_jax.evaluation.text import exact_match
@@ -82,8 +80,7 @@ def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[s
         chosen = [row for row in rows if (row.chosen_audio is not None) == spoken]
         if not chosen:
             continue
-        asked = add_features({"": [prompt(pair_conversations(row)[0]) for row in chosen]}, None)[""]
-        examples = [encode(c, materials.tokenizer, materials.model, add_generation_prompt=True) for c in asked]
+        examples = encode_prompts(materials, [prompt(pair_conversations(row)[0]) for row in chosen])
         replies = answers(model, decoder, examples, materials.tokenizer, decoding, ROWS, layout=materials.layout)
         found |= {row.id: reply for row, reply in zip(chosen, replies, strict=True)}
     return found

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from rich.progress import track
 
-from data_pipelines.conversation import conversations, prompt
+from data_pipelines.conversation import Conversation, conversations, prompt
 from data_pipelines.features import add_features
 from data_pipelines.grid import Example, encode
 from data_pipelines.schema import Row
@@ -136,8 +136,13 @@ def abilities(
 
 def prompts(materials: Materials, rows: Sequence[Row], task: str) -> list[Example]:
     """What a model is asked: the conversations of a task without their reply."""
-    asked = add_features({task: [prompt(c) for c in conversations(rows, task)]}, None)[task]
-    return [encode(c, materials.tokenizer, materials.model, add_generation_prompt=True) for c in asked]
+    return encode_prompts(materials, [prompt(c) for c in conversations(rows, task)])
+
+
+def encode_prompts(materials: Materials, asked: Sequence[Conversation]) -> list[Example]:
+    """Conversations that end with a question, on the grid of the model."""
+    filled = add_features({"": asked}, materials.codec, materials.model.user_audio)[""]
+    return [encode(c, materials.tokenizer, materials.model, add_generation_prompt=True) for c in filled]
 
 
 def renderings(rows: Mapping[str, Sequence[Row]]) -> dict[str, np.ndarray]:

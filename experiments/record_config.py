@@ -12,7 +12,7 @@ from data_pipelines.prepare.settings import Source
 from data_pipelines.wave_augment import WaveAugmentConfig
 from experiments.stage_data import packed_config
 from fac_jax.training.stage import StageConfig
-from fac_jax.types import InputError
+from fac_jax.types import InputError, UserAudio
 
 PREPARED: Final = "prepared"
 NAME: Final = re.compile(r"[A-Za-z0-9_]+")
@@ -62,7 +62,8 @@ class RecordsConfig:
     Attributes:
       sets: by the names that mixtures call them.
       tokenizer: `tokenizer.json` or its folder; None trains one on the rows.
-      codec: folder of the codec that spoken replies without tokens are encoded with.
+      codec: folder of the codec that speech without tokens is encoded with: replies, and what users say where the model
+        hears tokens (`ModelConfig.user_audio`).
       units: of an offline codec that is fitted on such replies; None, with `codec` None too, where all replies are text
         or bring tokens.
       vocab_size: upper bound of the vocabulary of a tokenizer that is trained.
@@ -77,12 +78,12 @@ class RecordsConfig:
     processes: int = 1
 
 
-def check(data: RecordsConfig, stages: Sequence[StageConfig]) -> None:
-    """Holds the sets and the stages against each other before anything is made.
+def check(data: RecordsConfig, stages: Sequence[StageConfig], user_audio: UserAudio) -> None:
+    """Holds the sets, the stages and what the model hears against each other before anything is made.
 
     Raises:
       InputError: a set that cannot be read, a mixture of sets that are not there, data that packed batches cannot have,
-        or stored references of audio that changes every epoch.
+        or stored references or tokens of audio that changes every epoch.
     """
     if data.codec is not None and data.units is not None:
         raise InputError(f"config keys data.codec ({data.codec}) and data.units ({data.units}): set one of them")
@@ -90,6 +91,11 @@ def check(data: RecordsConfig, stages: Sequence[StageConfig]) -> None:
         if not NAME.fullmatch(name):
             raise InputError(f"data.sets: {name!r} is no name of letters, digits and underscores")
         one.source(f"data.sets.{name}")
+        if user_audio == "tokens" and one.waves.operations():
+            raise InputError(
+                f"data.sets.{name}.waves changes what is heard every epoch, whose tokens are made once: leave it out, "
+                'or set model.user_audio = "waveform"'
+            )
     for stage in stages:
         if not stage.steps:
             continue

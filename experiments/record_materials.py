@@ -165,6 +165,7 @@ def prepare(
         units=config.units,
         group_size=config.group_size,
         codec=None if codec is None else str(workdir / CODEC),
+        user_audio=config.user_audio,
         tokenizer=str(workdir / "tokenizer"),
     )
     sets = {

@@ -103,7 +103,7 @@ def make_set(
       processes: that prepare.
 
     Raises:
-      InputError: the rows cannot be read, a spoken reply needs a codec that is not given, or has tokens of another one.
+      InputError: the rows cannot be read, speech needs a codec that is not given, or has tokens of another one.
     """
     source = config.source(f"data.sets.{name}")
     tools = load_tools(settings)
@@ -143,7 +143,7 @@ def _check_codec(name: str, folder: Path, settings: Settings) -> None:
 def _measured(made: RecordSet, limits: Limits, settings: Settings, model: ModelGrid, data_dir: Path) -> Needs:
     stretch = made.waves.stretch
     told = [made.key, digest(settings.tokenizer), limits.units, limits.group_size, limits.delay_groups]
-    told += [model.audio.n_window, stretch]
+    told += [model.audio.n_window, stretch, model.user_audio]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:DEPTH]
     file = data_dir / PREPARED / f"needs-{key}.npz"
     if not file.exists():

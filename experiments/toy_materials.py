@@ -112,7 +112,7 @@ class Materials:
           InputError: a task that does not exist, or a row that does not fit; names it.
         """
         missing = {name: self._conversations(name) for name in tasks if name not in self._examples}
-        for name, found in add_features(missing, self.codec).items():
+        for name, found in add_features(missing, self.codec, self.model.user_audio).items():
             self._examples[name] = [encode(c, self.tokenizer, self.model) for c in found]
         return {name: self._examples[name] for name in tasks}
 

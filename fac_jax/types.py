@@ -6,7 +6,7 @@ E experts, L layers.
 """
 
 import enum
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
@@ -14,6 +14,7 @@ from flax import struct
 
 Array: TypeAlias = jax.Array | np.ndarray
 Params: TypeAlias = dict[str, Any]
+UserAudio: TypeAlias = Literal["waveform", "tokens"]  # what the LLM hears of a user's audio
 
 IGNORE: int = -100  # a label that carries no loss
 NO_TEXT: int = -1  # a position whose text stream is empty: its text embedding is zero

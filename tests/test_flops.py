@@ -111,8 +111,9 @@ def test_frozen_parameters_cost_no_gradient_of_their_own(patterns: tuple[str, ..
         replace(MODEL, group_size=1),
         replace(MODEL, grouping="concat"),
         replace(MODEL, text={"moe": MIXED}, remat="full"),
+        replace(MODEL, user_audio="tokens"),
     ],
-    ids=["untied", "ungrouped", "concat", "mixed"],
+    ids=["untied", "ungrouped", "concat", "mixed", "without encoder"],
 )
 def test_every_kind_of_model_is_counted(config: ModelConfig):
     mine, traced = counts(config, StageConfig("all", 1), make_batch(0, config=config))

@@ -15,7 +15,7 @@ import pytest
 from data_pipelines.conversation import Conversation, Turn
 from experiments.generate import ask, question
 from fac_jax.audio import io
-from fac_jax.checkpoint.export import export_model
+from fac_jax.checkpoint.export import export_model, load_params
 from fac_jax.codec.base import load_codec
 from fac_jax.codec.cosyvoice3 import CosyVoice3
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
@@ -76,6 +76,24 @@ def test_every_mode_answers(mode: str, model: Path, files: Path) -> None:
     assert codec.units == UNITS if codec is not None else stream == "text"
     assert np.all((answer.units >= 0) & (answer.units < UNITS))
     assert stream == "joint" or answer.units.size == 0
+
+
+def test_a_model_without_its_encoder_hears_a_file_by_its_codec(model: Path, files: Path, tmp_path: Path) -> None:
+    values = json.loads((model / "config.json").read_text())
+    config = model_config.from_dict({**values, "user_audio": "tokens"})
+    params, _ = load_params(model)
+    broken = params | {"encoder": jax.tree.map(lambda leaf: leaf * np.nan, params["encoder"])}
+    assets = {"tokenizer.json": model / "tokenizer.json", "codec": model / "codec"}
+    asked, found = str(files / "good.wav"), []
+    for name, made in (("whole", params), ("broken", broken)):
+        export_model(tmp_path / name, made, config, {"stage": "none", "order": 0, "steps": 0}, assets)
+        answer, codec = ask(tmp_path / name, question("s2s", asked, ""), Decoding("joint", 4), seed=0)
+        assert codec is not None
+        found.append((answer.text, answer.units.tolist()))
+    assert found[0] == found[1] and any(found[0])
+    shutil.rmtree(tmp_path / "whole" / "codec")
+    with pytest.raises(InputError, match=r"no codec in .*whole/codec: codec\.json not found"):
+        ask(tmp_path / "whole", question("s2t", asked, ""), Decoding("text", 4), seed=0)
 
 
 def test_another_codec_of_the_same_ids_speaks(model: Path, voice_folder: Path) -> None:

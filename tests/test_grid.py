@@ -248,5 +248,5 @@ def test_a_row_longer_than_the_context_or_of_another_tokenizer_is_refused(
 def test_features_name_the_row_of_a_bad_wave() -> None:
     with pytest.raises(InputError, match="row row-7: the user's audio is shorter"):
         add_features({"s2s": [bad("short")]}, LoudnessCodec())
-    with pytest.raises(InputError, match="row row-7: the reply is speech, but there is no codec"):
+    with pytest.raises(InputError, match="row row-7: the assistant speaks, but there is no codec"):
         add_features({"s2s": [bad("unencoded")]}, None)

@@ -137,7 +137,7 @@ def test_spoken_replies_are_tokenised_as_they_are_stored(tmp_path: Path) -> None
         np.testing.assert_array_equal(audio.tokens, codec.encode(audio.wave))
         assert len(audio.tokens) == int(25 * seconds)
     assert found[3].tokens.tolist() == [1, 2], "tokens that a row brings are kept"
-    with pytest.raises(InputError, match=r"rows\.jsonl:1: row rows:1: a reply is speech without tokens; name a codec"):
+    with pytest.raises(InputError, match=r"rows\.jsonl:1: row rows:1: the assistant's audio has no tokens; name"):
         prepare(given, tmp_path / "none", Settings(), 1)
 
 

@@ -178,7 +178,7 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
 def test_a_folder_without_a_finished_shard_holds_nothing(tmp_path: Path) -> None:
     audio = [json.dumps({"text": "hello", "ref_path": "a.wav"})]
     given, out = data(tmp_path, [release_row("say it", PLACEHOLDER, audio=audio)]), tmp_path / "out"
-    with pytest.raises(InputError, match="a reply is speech without tokens; name a codec"):
+    with pytest.raises(InputError, match="the assistant's audio has no tokens; name a codec"):
         prepare(given, out, Settings(), 1)
     codec = UnitCodec.fit([np.random.default_rng(0).normal(0, 0.1, 16_000)], UnitCodecConfig(units=4))
     codec.save(tmp_path / "codec")

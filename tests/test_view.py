@@ -177,7 +177,7 @@ def test_a_row_that_training_would_refuse_is_named(reader: Reader) -> None:
     with pytest.raises(InputError, match="row tiny: the user's audio is shorter than one speech token"):
         laid_out([Sample(short)], reader)
     spoken = Conversation("mute", "", (Turn("user", "hi"), Turn("assistant", "yo", wave=np.zeros(9000, np.float32))))
-    with pytest.raises(InputError, match="row mute: the reply is speech, but there is no codec"):
+    with pytest.raises(InputError, match="row mute: the assistant speaks, but there is no codec"):
         laid_out([Sample(spoken)], dataclasses.replace(reader, codec=None))
 
 

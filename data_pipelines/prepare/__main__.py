@@ -1,14 +1,14 @@
 """Prepares rows for training: checked, tokenised, encoded as FLAC, written as array_record shards.
 
     python -m data_pipelines.prepare SOURCE.. --out DIR [--format F] [--codec FOLDER] [--tokenizer FOLDER]
-        [--processes N] [--split train=98,dev=2] [--max_wer 0.1 --recogniser module:function]
+        [--user_audio tokens] [--processes N] [--split train=98,dev=2] [--max_wer 0.1 --recogniser module:function]
 
 The same command goes on where it stopped. Exit code 0 when all rows were read, however many are bad; 2 for a source
 that cannot be read, or a folder that was prepared otherwise.
 """
 
 from pathlib import Path
-from typing import cast
+from typing import cast, get_args
 
 from absl import flags
 
@@ -19,13 +19,16 @@ from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source, sp
 from data_pipelines.prepare.word_errors import SCORINGS, WordFilter
 from data_pipelines.validate import ROLES, S3_UNITS
 from fac_jax import launch
-from fac_jax.types import InputError
+from fac_jax.types import InputError, UserAudio
 
 _OUT = flags.DEFINE_string("out", None, "folder of the shards", required=True)
 _FORMAT = flags.DEFINE_string("format", None, f"one of {', '.join(FORMATS)}; left out, it is told by each source")
 _ROOT = flags.DEFINE_string("audio_root", None, "where audio paths start; left out, the folder of each source")
 _VIEW = flags.DEFINE_enum("view", "asr", VIEWS, "recordings with transcripts: asr hears them, tts speaks them")
-_CODEC = flags.DEFINE_string("codec", None, "folder of the codec, for spoken replies without tokens")
+_CODEC = flags.DEFINE_string("codec", None, "folder of the codec, for speech without tokens")
+_USER_AUDIO = flags.DEFINE_enum(
+    "user_audio", "waveform", get_args(UserAudio), "what the model hears of users; tokens are made then of them too"
+)
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "tokenizer.json or its folder; left out, lengths are estimated")
 _SPLIT = flags.DEFINE_list("split", "train", "names of splits, with =WEIGHT where there are several")
 _SHARD = flags.DEFINE_integer("rows_per_shard", ROWS_PER_SHARD, "rows read for a shard", lower_bound=1)
@@ -49,6 +52,7 @@ def main(*source: str) -> None:
         units=_UNITS.value,
         group_size=_GROUP_SIZE.value,
         codec=_CODEC.value,
+        user_audio=cast(UserAudio, _USER_AUDIO.value),
         tokenizer=_TOKENIZER.value,
         words=_words(),
     )

@@ -22,6 +22,7 @@ from data_pipelines.validate import Limits, checked
 from fac_jax.audio.mel import RATE, mel_frames
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.progress import shown
+from fac_jax.types import InputError
 
 ARRAYS = ("length", "windows", "pair")
 
@@ -64,11 +65,11 @@ def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: 
       folder: that `data_pipelines.prepare` has written.
       split: name.
       limits: of the model; its context is not asked here.
-      model: its windows.
+      model: its windows, and whether it hears them.
       stretch: times as long as it is, augmentation may make what users say (`WaveAugmentConfig.stretch`).
 
     Raises:
-      InputError: see `read_prepared`.
+      InputError: see `read_prepared`; or the model hears tokens alone, and a user's audio has none.
     """
     endless = dataclasses.replace(limits, context=np.iinfo(np.int32).max)
     rows = read_prepared(folder, split, flac.silence)
@@ -87,10 +88,20 @@ def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: 
 def _needed(record: Record, limits: Limits, model: ModelGrid, stretch: float) -> tuple[int, int]:
     example = to_example(record)
     sides = [example] if isinstance(example, Conversation) else [example.chosen, example.rejected]
+    if model.user_audio == "tokens":
+        if any(turn.role == "user" and turn.wave is not None and turn.speech is None for turn in sides[0].turns):
+            raise InputError(
+                f"row {record.id} ({record.file}:{record.line}): the user's audio has no tokens, all that a model with "
+                'user_audio "tokens" hears: prepare the rows with --user_audio=tokens'
+            )
+        return _longest(sides, limits), 0
     sides = [dataclasses.replace(side, turns=tuple(_stretched(turn, stretch) for turn in side.turns)) for side in sides]
-    length = max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
     heard = [len(turn.wave) for turn in sides[0].turns if turn.role == "user" and turn.wave is not None]
-    return length, sum(-(-mel_frames(samples) // (2 * model.audio.n_window)) for samples in heard)
+    return _longest(sides, limits), sum(-(-mel_frames(samples) // (2 * model.audio.n_window)) for samples in heard)
+
+
+def _longest(sides: Sequence[Conversation], limits: Limits) -> int:
+    return max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
 
 
 def _stretched(turn: Turn, stretch: float) -> Turn:

@@ -7,13 +7,12 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from data_pipelines.faults import Bad, Cause
+from data_pipelines.features import speech_ids
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.word_errors import Judge
 from data_pipelines.records import Audio, Message, Record, with_messages
 from data_pipelines.validate import validate
-from fac_jax.audio.io import RATE, resampled
-from fac_jax.codec.base import Codec
 from fac_jax.types import InputError
 
 TOGETHER: Final = 32  # rows whose audios are decoded, heard and tokenised at a time
@@ -25,7 +24,7 @@ class Prepared:
     """A row ready to be stored.
 
     Attributes:
-      record: with the waves as FLAC gives them back, and the tokens of every spoken reply.
+      record: with the waves as FLAC gives them back, and the tokens of all speech that needs them.
       flacs: of `record.audios` in their order; empty where there is no wave.
     """
 
@@ -37,12 +36,12 @@ def prepare(rows: Sequence[Record | Bad], tools: Tools) -> list[Prepared | Bad]:
     """What becomes of every row, in their order. Rows with the same id are for the caller to tell.
 
     Raises:
-      InputError: a reply needs a codec and there is none; or the recogniser breaks its promise.
+      InputError: speech needs a codec and there is none; or the recogniser breaks its promise.
     """
     found = [_quantised(checked) for row in rows for checked in validate([row], tools.limits)]
     if tools.judge is not None:
         found = _filtered(found, tools.judge)
-    return [row if isinstance(row, Bad) else Prepared(row, _flacs(row)) for row in _tokenised(found, tools.codec)]
+    return [row if isinstance(row, Bad) else Prepared(row, _flacs(row)) for row in _tokenised(found, tools)]
 
 
 def judged_text(message: Message, audio: Audio, judge: Judge) -> str | None:
@@ -102,25 +101,28 @@ def _filtered(rows: Sequence[Record | Bad], judge: Judge) -> list[Record | Bad]:
     ]
 
 
-def _tokenised(rows: Sequence[Record | Bad], codec: Codec | None) -> list[Record | Bad]:
-    """The records with the tokens of every spoken reply, encoded in one batch in the order of their lengths."""
+def _tokenised(rows: Sequence[Record | Bad], tools: Tools) -> list[Record | Bad]:
+    """The records with the tokens of all speech that needs them, encoded in one batch in the order of the lengths."""
+    encoded = {"waveform": ("assistant",), "tokens": ("assistant", "user")}[tools.user_audio]
     lacking = [
         (i, place, audio.wave)
         for i, row in enumerate(rows)
         if isinstance(row, Record)
         for place, (message, audio) in enumerate(spoken(row))
-        if message.role == "assistant" and audio.tokens is None and audio.wave is not None
+        if message.role in encoded and audio.tokens is None and audio.wave is not None
     ]
     if not lacking:
         return list(rows)
-    if codec is None:
-        row = rows[lacking[0][0]]
+    if tools.codec is None:
+        i, place, _ = lacking[0]
+        row = rows[i]
+        assert isinstance(row, Record)
         raise InputError(
-            f"{row.file}:{row.line}: row {row.id}: a reply is speech without tokens; name a codec to encode it "
-            "(--codec, or data.codec of a config)"
+            f"{row.file}:{row.line}: row {row.id}: the {spoken(row)[place][0].role}'s audio has no tokens; name a "
+            "codec to encode it (--codec, or data.codec of a config)"
         )
     lacking.sort(key=lambda found: len(found[2]))
-    ids = codec.encode_batch([resampled(wave, RATE, codec.heard_rate) for _, _, wave in lacking])
+    ids = speech_ids([wave for _, _, wave in lacking], tools.codec)
     tokens = {(i, place): found for (i, place, _), found in zip(lacking, ids, strict=True)}
     return [row if isinstance(row, Bad) else _with_tokens(row, i, tokens) for i, row in enumerate(rows)]
 

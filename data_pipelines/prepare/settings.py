@@ -12,7 +12,7 @@ from data_pipelines.prepare.word_errors import Judge, WordFilter
 from data_pipelines.validate import S3_UNITS, EstimatedText, Limits
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import InputError
+from fac_jax.types import InputError, UserAudio
 
 SPLIT: Final = re.compile(r"([a-z][a-z0-9_]*)(?:=([0-9]{1,9}))?")
 ROWS_PER_SHARD: Final = 512  # of 15 s each about 130 MB
@@ -47,7 +47,8 @@ class Settings:
       context: most LLM positions of a conversation.
       units: ids of the codec, where no codec is given.
       group_size: G.
-      codec: folder of the codec that encodes spoken replies without tokens; None if there is none.
+      codec: folder of the codec that encodes speech without tokens; None if there is none.
+      user_audio: of the model: replies alone need tokens, or what users say as well.
       tokenizer: `tokenizer.json` or its folder; None estimates lengths.
       words: keeps rows whose speech a recogniser understands; None keeps all.
     """
@@ -58,6 +59,7 @@ class Settings:
     units: int = S3_UNITS
     group_size: int = 5
     codec: str | None = None
+    user_audio: UserAudio = "waveform"
     tokenizer: str | None = None
     words: WordFilter | None = None
 
@@ -70,11 +72,13 @@ class Tools:
       limits: of rows.
       codec: None if there is none.
       judge: None if all words are kept.
+      user_audio: of the settings.
     """
 
     limits: Limits
     codec: Codec | None
     judge: Judge | None
+    user_audio: UserAudio = "waveform"
 
 
 def splits(words: Sequence[str]) -> tuple[tuple[str, int], ...]:
@@ -104,7 +108,8 @@ def load(settings: Settings) -> Tools:
         group_size=settings.group_size,
         tokenizer=EstimatedText() if settings.tokenizer is None else Tokenizer.load(settings.tokenizer),
     )
-    return Tools(limits, codec, None if settings.words is None else Judge(settings.words))
+    judge = None if settings.words is None else Judge(settings.words)
+    return Tools(limits, codec, judge, settings.user_audio)
 
 
 def digest(path: str | None) -> str | None:

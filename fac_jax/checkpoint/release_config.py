@@ -16,6 +16,7 @@ RELEASED: Final[Mapping[str, Any]] = {
     "head_prefill": "release",
     "delay_groups": 2,
     "context": 2048,
+    "user_audio": "waveform",
     "user_audio_scale": 1.0,
 }
 MODES: Final = ("replace", "add")

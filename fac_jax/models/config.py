@@ -1,9 +1,11 @@
 """Frozen configuration of the model and its presets. A ConfigDict becomes one of these once, in the launcher."""
 
 import dataclasses
+import typing
 from typing import Any, Literal
 
 from fac_jax.text.special_ids import SpecialIds
+from fac_jax.types import UserAudio
 
 Remat = Literal["none", "full", "dots"]
 
@@ -104,6 +106,9 @@ class ModelConfig:
       grouping: "mean" (the release) or "concat" (the paper's Eq. 1).
       continuous_mode: continuous features "replace" the discrete row of an audio with a waveform, or "add" to it.
       fusion: text and speech of a JOINT position are "average"d (the release) or "sum"med (the paper's Eq. 5).
+      user_audio: what the LLM hears of a user's audio: continuous features of its "waveform", or the codec's "tokens"
+        alone, grouped as those of replies are. The encoder and `speech_embedder/continuous` are not run then; their
+        parameters stay, unused, so that checkpoints have the same paths.
       user_audio_scale: factor on a SPEECH position; 0.5 in the release's training, 1.0 at its inference and here.
       head_prefill: what the refined head reads at prompt positions in generation, "as_trained" or "release"
         (model.md section 9).
@@ -126,6 +131,7 @@ class ModelConfig:
     grouping: Literal["mean", "concat"] = "mean"
     continuous_mode: Literal["replace", "add"] = "replace"
     fusion: Literal["average", "sum"] = "average"
+    user_audio: UserAudio = "waveform"
     user_audio_scale: float = 1.0
     head_prefill: Literal["as_trained", "release"] = "as_trained"
     delay_groups: int = 2
@@ -134,6 +140,12 @@ class ModelConfig:
     remat: Remat = "none"
     dtype: str = "float32"
     param_dtype: str = "float32"
+
+    def __post_init__(self) -> None:
+        for key, hint in typing.get_type_hints(ModelConfig).items():
+            known, value = typing.get_args(hint), getattr(self, key)
+            if typing.get_origin(hint) is Literal and value not in known:
+                raise ValueError(f"model config key {key} is {value!r}; known: {', '.join(known)}")
 
     @property
     def units(self) -> int:
@@ -145,7 +157,7 @@ def replace(config: ModelConfig, **changes: Any) -> ModelConfig:
     """`dataclasses.replace` with one level of nesting: `replace(c, text={"depth": 2}, group_size=1)`.
 
     Raises:
-      ValueError: a key that the configuration does not have.
+      ValueError: a key that the configuration does not have, or a word that is none of a key's.
     """
 
     def merge(node: Any, new: Any, where: str) -> Any:

@@ -109,13 +109,18 @@ def blocks(config: ModelConfig, work: Work, spoken_rows: int | None = None, spea
     width, positions = config.text.width, float(np.sum(work.positions))
     speech = width * (config.group_size if config.grouping == "concat" else 1)
     discrete, continuous = 2.0 * work.groups * speech * width, 2.0 * work.features * width**2
-    inputs = ("text table", "discrete", "continuous")
+    heard = [
+        *encoder_blocks(config, work),
+        Block("continuous", "speech embedder", "speech_embedder/continuous/", ("proj",), {"kernel": continuous}),
+    ]
+    if config.user_audio == "tokens":
+        heard = []
+    inputs = ("text table", "discrete", *(block.name for block in heard[-1:]))
     table = "backbone/embed/" if config.tie_embeddings else "backbone/unembed/"
     found = [
-        *encoder_blocks(config, work),
+        *heard,
         Block("speech table", "speech embedder", "speech_embedder/embed/"),
         Block("discrete", "speech embedder", "speech_embedder/discrete/", ("speech table",), {"kernel": discrete}),
-        Block("continuous", "speech embedder", "speech_embedder/continuous/", ("proj",), {"kernel": continuous}),
         Block("text table", "backbone", "backbone/embed/"),
         *decoder_blocks(config.text, "backbone", "backbone/decoder/", inputs, positions, float(np.sum(work.pairs))),
         _logits("text logits", table, "backbone", positions * width * config.vocab_size),

@@ -13,7 +13,7 @@ from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.linear import against_rows
 from fac_jax.models.audio_encoder import AudioEncoder
 from fac_jax.models.backbone import Backbone
-from fac_jax.models.config import ModelConfig
+from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.decoder import ACTIVATION
 from fac_jax.models.refined_head import RefinedHead
 from fac_jax.models.speech_embedder import SpeechEmbedder
@@ -59,8 +59,8 @@ class FunAudioChat(nn.Module):
         return self.encoder(mel_windows, mel_lengths)
 
     def audio_frames(self, batch: Batch) -> jax.Array | None:
-        """25 Hz frames of all windows of a batch `[W * n // 2, D]`; None if it has no window."""
-        if not batch.mel_windows.shape[0]:
+        """25 Hz frames of all windows of a batch `[W * n // 2, D]`; None if no window is there, or none is heard."""
+        if self.config.user_audio == "tokens" or not batch.mel_windows.shape[0]:
             return None
         return rearrange(self.encode_audio(batch.mel_windows, batch.mel_lengths), "w f d -> (w f) d")
 
@@ -124,7 +124,8 @@ def boxed_params(config: ModelConfig, rng: jax.Array) -> Params:
         output = model(batch)
         model.text_logits(output.hidden)
 
-    return FunAudioChat(config).init(rng, empty_batch(config, 1, 1, 1), method=touch_all)["params"]
+    hearing = replace(config, user_audio="waveform")  # the encoder has its parameters also where it is not run
+    return FunAudioChat(hearing).init(rng, empty_batch(config, 1, 1, 1), method=touch_all)["params"]
 
 
 def empty_batch(config: ModelConfig, rows: int, length: int, windows: int) -> Batch:
