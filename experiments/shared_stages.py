@@ -19,12 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jax
 from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
-from experiments.recipe import Recipe, Turn, trained_here
+from experiments.recipe import Recipe, Turn, start_folders, trained_here
 from fac_jax.checkpoint.export import CHECKPOINTS
 from fac_jax.training.stage import StageConfig
+from fac_jax.types import InputError
 
 
 def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
@@ -66,10 +68,16 @@ def turn_of(config: ConfigDict, recipe: Recipe, checksum: str) -> Turn:
       config: `stages_dir`, if it has any, and `data`.
       recipe: of the config.
       checksum: of the rows.
+
+    Raises:
+      InputError: a `stages_dir` for a run of several processes; or see `start_folders`.
     """
     values = config.to_dict()
     if not values.get("stages_dir"):
         return trained_here
+    if jax.process_count() > 1:
+        raise InputError("stages_dir is for runs of one process: leave it out")
+    start_folders(recipe, Path())
     return SharedStages(Path(values["stages_dir"]), stage_keys(recipe, json.dumps([values["data"], checksum])))
 
 

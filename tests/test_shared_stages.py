@@ -5,15 +5,18 @@ import os
 import threading
 from pathlib import Path
 
+import jax
 import pytest
+from ml_collections import ConfigDict
 from test_stages import same
 from toy_training import MODEL, ToyData, stage, warmup
 
-from experiments.recipe import Recipe, run_recipe
-from experiments.shared_stages import SharedStages, stage_keys
+from experiments.recipe import Recipe, run_recipe, trained_here
+from experiments.shared_stages import SharedStages, stage_keys, turn_of
 from fac_jax.checkpoint.export import load_params
 from fac_jax.training.metrics import read_curve
 from fac_jax.training.stage import MergeConfig, StageConfig
+from fac_jax.types import InputError
 
 
 class Trains:
@@ -63,6 +66,17 @@ def test_keys_hold_all_that_a_stage_comes_from() -> None:
     assert set(stage_keys(Recipe(wider, (a, b, c)), "rows").values()).isdisjoint(keys.values())
     half = dataclasses.replace(c, merge=MergeConfig("a", {"backbone/": 0.5}))
     assert stage_keys(Recipe(MODEL, (a, b, half)), "rows")["c"] != keys["c"]
+
+
+def test_a_run_that_cannot_share_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, shared = ConfigDict({"data": {}}), ConfigDict({"data": {}, "stages_dir": "stages"})
+    recipe = Recipe(MODEL, (warmup("a"), stage("b", steps=3, start_from="c")))
+    assert turn_of(alone, recipe, "") is trained_here
+    with pytest.raises(InputError, match="stage b starts from c"):
+        turn_of(shared, recipe, "")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match="one process"):
+        turn_of(shared, recipe, "")
 
 
 def test_a_run_waits_for_another_that_trains_its_stage(
