@@ -69,16 +69,17 @@ class Abilities:
     """Accuracies of models by name, kept in files, so that a run that was stopped does not ask again."""
 
     def __init__(self, workdir: Path, ask: Callable[[Params], tuple[dict[str, float], Items]]) -> None:
-        self._files, self._ask = (workdir / "abilities.json", workdir / "asked_items.json"), ask
-        self._found, self._items = (json.loads(f.read_text()) if f.exists() else {} for f in self._files)
+        self._found_file, self._items_file, self._ask = workdir / "abilities.json", workdir / "asked_items.json", ask
+        files = (self._found_file, self._items_file)
+        self._found, self._items = (json.loads(f.read_text()) if f.exists() else {} for f in files)
 
     def of(self, name: str, params: Params) -> dict[str, float]:
         """What `ask` gives for a model."""
         if name not in self._found:
             print(f"asking {name}", file=sys.stderr)
             self._found[name], self._items[name] = self._ask(params)
-            for file, values in reversed([*zip(self._files, (self._found, self._items), strict=True)]):
-                write_text(file, json.dumps(values, indent=2))  # accuracies last: what they hold is not asked again
+            write_text(self._items_file, json.dumps(self._items, indent=2))
+            write_text(self._found_file, json.dumps(self._found, indent=2))  # last: what it holds is not asked again
         return self._found[name]
 
     def items(self, where: Mapping[str, str]) -> Items:

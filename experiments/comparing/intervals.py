@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from experiments.comparing.variants import Compared, Variant
+from fac_jax.evaluation.comparison import leaves_out_0
 
 LEVEL = 0.95
 RESAMPLES = 2000
@@ -41,7 +42,7 @@ class Estimate:
     @property
     def sure(self) -> bool:
         """Of a difference: the interval does not hold 0."""
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        return leaves_out_0(self.low, self.high)
 
 
 def estimate(variant: Variant, figure: str) -> Estimate:

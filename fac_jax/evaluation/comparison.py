@@ -9,6 +9,11 @@ from fac_jax.pages.figures import Series
 from fac_jax.pages.page import Sound, render_page, write_with_figures
 
 
+def leaves_out_0(low: float | None, high: float | None) -> bool:
+    """Whether an interval, if there is one, says which way a difference goes."""
+    return low is not None and high is not None and (low > 0 or high < 0)
+
+
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """A figure of a variant.
@@ -42,7 +47,7 @@ class Figure:
     @property
     def sure(self) -> bool:
         """Whether the interval of the difference leaves 0 out."""
-        return self.gain_low is not None and self.gain_high is not None and (self.gain_low > 0 or self.gain_high < 0)
+        return leaves_out_0(self.gain_low, self.gain_high)
 
 
 @dataclasses.dataclass(frozen=True)
