@@ -31,7 +31,7 @@ quickstart: $(STAMP)
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
 
-# Hours on 2 cores: 69 runs that share stages. Stopped, it goes on; docs/ablations.md holds what is finished.
+# Hours on 2 cores: 69 runs that share stages. Stopped, it goes on; docs/results.md holds what is finished.
 ablations: $(STAMP)
 	$(BIN)/python -m experiments.ablations --workdir runs/ablations $(ABLATIONS)
 

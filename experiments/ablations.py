@@ -2,8 +2,9 @@
 
 python -m experiments.ablations [--workdir runs/ablations] [--page_only] [NAME ..]
 
-Every ablation is a sweep of `experiments/configs/ablations/`; finished runs are skipped. The page, docs/ablations.md,
-is written anew between its marks after every sweep, and says of each expectation whether it was met.
+Every ablation is a sweep of `experiments/configs/ablations/`; finished runs are skipped. Its section of the page,
+docs/results.md, is written anew between its marks, and says of each expectation whether it was met. Sections of
+ablations that have no finished run in the workdir stay as they are.
 """
 
 import dataclasses
@@ -28,8 +29,8 @@ PAGE_ONLY = flags.DEFINE_bool("page_only", False, "Run nothing; write the page o
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "experiments" / "configs" / "ablations"
-PAGE = ROOT / "docs" / "ablations.md"
-BEGIN, END = "<!-- ablations -->", "<!-- end of ablations -->"
+PAGE = ROOT / "docs" / "results.md"
+MARKS = "<!-- ablation {} -->", "<!-- end of ablation {} -->"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +128,8 @@ def section(ablation: Ablation, found: Sequence[Variant], comparison: Comparison
     """What the page says of an ablation."""
     costs = [name for name in comparison.costs if name != "minutes"]  # runs get stages that others took minutes for
     table = [row for row in rows(comparison) if row[0] in ("", *ablation.figures, *costs)]
-    lines = [f"## {ablation.title}", "", f"`experiments/configs/ablations/{ablation.name}.py`", "", markdown(table), ""]
+    config = f"`experiments/configs/ablations/{ablation.name}.py`"
+    lines = [f"### {ablation.title}", "", config, "", markdown(table), ""]
     return "\n".join([*lines, *verdicts(ablation, found)])
 
 
@@ -155,20 +157,21 @@ def compared(ablation: Ablation, folder: Path) -> tuple[list[Variant], Compariso
 
 
 def write_page(folder: Path, page: Path) -> None:
-    """Rebuilds the page, and the report of every sweep, from what is finished.
+    """Rebuilds the section and the report of every sweep that has finished runs.
 
     Raises:
-      InputError: the page has no marks; or see `read_runs`.
+      InputError: the page has no marks for one; or see `read_runs`.
     """
-    sections = []
+    text = page.read_text()
     for ablation in ABLATIONS:
         sweep = folder / ablation.name
         if not any(sweep.glob("*/report.json")):
             continue
         found, comparison = compared(ablation, sweep)
         write_comparison(sweep / "comparison" / "report.html", comparison)
-        sections.append(section(ablation, found, comparison))
-    write_text(page, between(page.read_text(), BEGIN, END, "\n\n".join(sections)))
+        begin, end = (mark.format(ablation.name) for mark in MARKS)
+        text = between(text, begin, end, section(ablation, found, comparison))
+    write_text(page, text)
 
 
 def main(*names: str) -> None:

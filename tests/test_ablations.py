@@ -55,7 +55,7 @@ def test_the_page_says_what_was_expected_and_what_came(tmp_path: Path, ablations
     (tmp_path / "size" / "sweep.json").write_text("{}")
     text = ablations.section(ablation, *ablations.compared(ablation, tmp_path / "size"))
     assert (
-        text.startswith("## Size\n") and "| s2t_accuracy |" in text and "reply_wer" not in text and "| FLOPs |" in text
+        text.startswith("### Size\n") and "| s2t_accuracy |" in text and "reply_wer" not in text and "| FLOPs |" in text
     )
     met, other, undecided, cheaper = (line for line in text.splitlines() if line.startswith("- "))
     assert "than for `k=1`: met, +0." in met and met.endswith("3 seeds.")
@@ -63,11 +63,26 @@ def test_the_page_says_what_was_expected_and_what_came(tmp_path: Path, ablations
     assert "`flops` greater for `k=1` than for `k=5`: met, +8e+11" in cheaper
 
 
-def test_the_page_is_written_between_its_marks(tmp_path: Path, ablations: ModuleType) -> None:
+def test_what_was_not_run_stays_on_the_page(tmp_path: Path, ablations: ModuleType) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"before\n{ablations.BEGIN}\nold\n{ablations.END}\nafter\n")
+    sections = [[mark.format(one.name) for mark in ablations.MARKS] for one in ablations.ABLATIONS]
+    page.write_text("before\n" + "".join(f"{begin}\nold\n{end}\n" for begin, end in sections) + "after\n")
+    old = page.read_text()
     ablations.write_page(tmp_path / "nothing", page)
-    assert page.read_text() == f"before\n{ablations.BEGIN}\n\n{ablations.END}\nafter\n"
+    assert page.read_text() == old
+    make_run(tmp_path / "group_size" / "group_size=5,seed=0", 5, 0, 0.9, label="group_size=5")
+    (tmp_path / "group_size" / "sweep.json").write_text("{}")
+    ablations.write_page(tmp_path, page)
+    begin, end = sections[0]
+    assert page.read_text().startswith(f"before\n{begin}\n### Group size k\n")
+    assert page.read_text().endswith(f"{end}\n" + old.partition(f"{end}\n")[2])
+
+
+def test_every_ablation_has_its_place_on_the_page(ablations: ModuleType) -> None:
+    text = ablations.PAGE.read_text()
+    for one in ablations.ABLATIONS:
+        begin, end = (mark.format(one.name) for mark in ablations.MARKS)
+        assert text.count(begin) == text.count(end) == 1 and text.index(begin) < text.index(end)
 
 
 def test_variants_of_sweeps_keep_their_names(tmp_path: Path) -> None:
