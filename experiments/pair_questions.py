@@ -8,10 +8,11 @@ import numpy as np
 from data_pipelines.conversation import prompt
 from data_pipelines.pairs import PairExample, pair_conversations
 from data_pipelines.schema import PairRow
+from data_pipelines.worlds.preferences import OPENINGS
 from experiments.questions import ROWS, TEXT, encode_prompts, joint
 from experiments.references import score_pairs
 from experiments.toy_materials import Materials
-from fac_jax.evaluation.text import exact_match
+from fac_jax.evaluation.text import exact_match, normalize
 from fac_jax.generation.answers import Answer, answers
 from fac_jax.generation.decode import prepare as prepare_model
 from fac_jax.training.preference import PreferenceConfig, pair_margins
@@ -27,13 +28,15 @@ class Judged:
     Attributes:
       margins: of every pair by its id: log-probability of the better reply over the worse one, streams weighed.
       likely: share of pairs whose better reply is the likelier one.
-      right: the task's own metric, share of the model's replies that do what the better one does.
+      right: the task's own metric, share of the model's replies that do what the better one does (`obeys`).
+      exact: share of the model's replies that say what the better one says, word for word.
       answers: what it said to every pair's prompt, by its id.
     """
 
     margins: dict[str, float]
     likely: dict[str, float]
     right: dict[str, float]
+    exact: dict[str, float]
     answers: dict[str, Answer]
 
 
@@ -55,7 +58,8 @@ def judge(params: Params, materials: Materials, config: PreferenceConfig) -> Jud
         row.id: obeys(row, pair, said[row.id], materials.model.units) for row, pair in zip(rows, pairs, strict=True)
     }
     likely = {name: margin > 0 for name, margin in margins.items()}
-    return Judged(margins, by_task(rows, likely), by_task(rows, right), said)
+    exact = {row.id: exact_match(row.chosen, said[row.id].text) for row in rows}
+    return Judged(margins, *(by_task(rows, values) for values in (likely, right, exact)), said)
 
 
 def by_task(rows: Sequence[PairRow], values: Mapping[str, float]) -> dict[str, float]:
@@ -87,7 +91,10 @@ def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[s
 
 
 def obeys(row: PairRow, pair: PairExample, answer: Answer, units: int) -> bool:
-    """Whether a reply says what the better one says, and, where both say the same, is nearer to its length.
+    """Whether a reply does what the better one does for its task.
+
+    It says what the better one says, and, where both say the same, is nearer to its length; to empathy it is enough to
+    open as the better one opens.
 
     Args:
       row: the pair.
@@ -95,6 +102,8 @@ def obeys(row: PairRow, pair: PairExample, answer: Answer, units: int) -> bool:
       answer: what the model said.
       units: of the codec; ids from there on are marks.
     """
+    if row.task == "empathy":
+        return normalize(answer.text).startswith(next(o for o in OPENINGS.values() if row.chosen.startswith(o)))
     if not exact_match(row.chosen, answer.text):
         return False
     if row.chosen != row.rejected:

@@ -198,6 +198,8 @@ def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[
             likely_after=after.likely[task],
             right_before=before.right[task],
             right_after=after.right[task],
+            exact_before=before.exact[task],
+            exact_after=after.exact[task],
         )
         for task in gained
     }

@@ -71,7 +71,7 @@ def recipe_example(**changes: Any) -> PostTrainingReport:
         "summary": "What every stage did.",
         "abilities": {"text_pretraining": accuracies(1.0), "stage1": accuracies(0.5), "merge": accuracies(0.75)},
         "sweep": {alpha: accuracies(1 - alpha) for alpha in (0.0, 0.5, 1.0)},
-        "preference": {task: Preference(0.5, 0.95, 0.48, 0.9, 0.0, 0.8) for task in PREFERENCE_TASKS},
+        "preference": {task: Preference(0.5, 0.95, 0.48, 0.9, 0.0, 0.8, 0.0, 0.7) for task in PREFERENCE_TASKS},
         "exchanges": [
             Exchange("instruction", hostile, "slow", tone(300), "quick", "slow", tone(400), tone(500)),
             Exchange("understanding", "who is speaking", "a man", tone(350), "", "a man"),

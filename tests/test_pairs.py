@@ -234,6 +234,14 @@ def test_a_reply_obeys_by_its_words_and_its_pace(rows: dict[str, list[PairRow]],
     assert not obeys(words, judged, Answer("", words.rejected, silent, True), units)
 
 
+def test_to_be_kind_is_to_open_kindly(rows: dict[str, list[PairRow]], scored: Scored) -> None:
+    kind, pair = next((r, p) for r, p in zip(rows["train"], scored.pairs, strict=True) if r.task == "empathy")
+    for said, obeyed in ((kind.chosen, True), (kind.rejected, False), (kind.chosen.split(maxsplit=2)[2], False)):
+        assert obeys(kind, pair, Answer("", said, np.zeros(0, np.int32), True), scored.config.units) == obeyed
+    wrong_sum = " ".join([*kind.chosen.split()[:2], "one plus one is nine"])
+    assert obeys(kind, pair, Answer("", wrong_sum, np.zeros(0, np.int32), True), scored.config.units)
+
+
 def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_asks_in(
     rows: dict[str, list[PairRow]],
 ) -> None:

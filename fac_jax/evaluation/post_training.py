@@ -22,6 +22,8 @@ class Preference:
       likely_after: likewise.
       right_before: the model's own replies that do what the better one does.
       right_after: likewise.
+      exact_before: the model's own replies that say what the better one says, word for word.
+      exact_after: likewise.
     """
 
     before: float
@@ -30,6 +32,8 @@ class Preference:
     likely_after: float
     right_before: float
     right_after: float
+    exact_before: float
+    exact_after: float
 
 
 @dataclasses.dataclass(frozen=True)
