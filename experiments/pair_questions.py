@@ -59,7 +59,7 @@ def judge(params: Params, materials: Materials, config: PreferenceConfig) -> Jud
     }
     likely = {name: margin > 0 for name, margin in margins.items()}
     exact = {row.id: exact_match(row.chosen, said[row.id].text) for row in rows}
-    return Judged(margins, *(by_task(rows, values) for values in (likely, right, exact)), said)
+    return Judged(margins, by_task(rows, likely), by_task(rows, right), by_task(rows, exact), said)
 
 
 def by_task(rows: Sequence[PairRow], values: Mapping[str, float]) -> dict[str, float]:

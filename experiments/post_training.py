@@ -243,7 +243,7 @@ def shorten(config: ConfigDict) -> ConfigDict:
 
 def show(report: PostTrainingReport, workdir: Path) -> None:
     """What the command prints at its end."""
-    console = Console(width=100)
+    console = Console(width=120)
     stages = Table("model after", *SHOWN.values())
     for name, values in report.abilities.items():
         stages.add_row(name, *(f"{values[key]:.3f}" for key in SHOWN))
