@@ -93,8 +93,8 @@ def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[s
 def obeys(row: PairRow, pair: PairExample, answer: Answer, units: int) -> bool:
     """Whether a reply does what the better one does for its task.
 
-    It says what the better one says, and, where both say the same, is nearer to its length; to empathy it is enough to
-    open as the better one opens.
+    It says what the better one says, and, where both say the same, is nearer to its length; for empathy it opens as
+    the better one opens, whatever result it gives.
 
     Args:
       row: the pair.
