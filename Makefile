@@ -14,8 +14,10 @@ BEAM_BIN := .venv-beam/bin
 BEAM_STAMP := .venv-beam/.installed
 TPU_BIN := .venv-tpu/bin
 TPU_STAMP := .venv-tpu/.installed
+GPU_BIN := .venv-gpu/bin
+GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install quickstart recipe ablations test test-slow test-browser test-torch test-beam test-tpu benchmark benchmark-torch lint format clean
+.PHONY: install quickstart recipe ablations test test-slow test-browser test-torch test-beam test-tpu test-gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -31,7 +33,7 @@ quickstart: $(STAMP)
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
 
-# Hours on 2 cores: 69 runs that share stages. Stopped, it goes on; docs/results.md holds what is finished.
+# About four hours on 2 cores: 69 runs that share stages. Stopped, it goes on; docs/results.md holds what is finished.
 ablations: $(STAMP)
 	$(BIN)/python -m experiments.ablations --workdir runs/ablations $(ABLATIONS)
 
@@ -80,6 +82,18 @@ $(TPU_STAMP): requirements.txt pyproject.toml
 test-tpu: $(TPU_STAMP)
 	$(TPU_BIN)/python -m pytest -q tests/tpu/absent_pod.py
 
+# The parity tests as the CPU runs them, and what a GPU runs otherwise; needs an NVIDIA GPU and its driver.
+$(GPU_STAMP): requirements.txt pyproject.toml
+	@echo "Installing into .venv-gpu"
+	test -x $(GPU_BIN)/python || $(PYTHON) -m venv .venv-gpu
+	$(GPU_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cuda]' 'pytest>=9,<10'
+	@touch $@
+
+GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/test_,$(addsuffix .py,model_parity reference codec_parity codec_stream))
+
+test-gpu: $(GPU_STAMP)
+	JAX_PLATFORMS=cuda XLA_FLAGS= $(GPU_BIN)/python -m pytest -q $(GPU_TESTS)
+
 benchmark: $(STAMP)
 	$(BIN)/python -m experiments.benchmark
 
@@ -93,4 +107,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-torch .venv-beam .venv-tpu .cache .pytest_cache .ruff_cache build dist *.egg-info runs
+	rm -rf .venv .venv-torch .venv-beam .venv-tpu .venv-gpu .cache .pytest_cache .ruff_cache build dist *.egg-info runs

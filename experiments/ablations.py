@@ -1,6 +1,6 @@
 """Runs the shipped ablations and rebuilds their page from the runs' own JSON.
 
-python -m experiments.ablations [--workdir runs/ablations] [--page_only] [NAME ..]
+python -m experiments.ablations [--workdir runs/ablations] [--page_only] NAME ..
 
 Every ablation is a sweep of `experiments/configs/ablations/`; finished runs are skipped. Its section of the page,
 docs/results.md, is written anew between its marks, and says of each expectation whether it was met. Sections of

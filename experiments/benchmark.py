@@ -1,6 +1,6 @@
 """How fast this machine trains and answers, and how near decoding comes to what its memory allows.
 
-python -m experiments.benchmark [--presets=tiny,base] [--measure=train,grouping,decode] [--json=out.json]
+python -m experiments.benchmark [--presets=tiny,base] [--measure=train,utilisation,grouping,decode] [--json=out.json]
 """
 
 import json
@@ -15,7 +15,8 @@ from absl import flags
 
 from experiments import launch
 from experiments.measure import Program, compiled, copy_bandwidth, machine, once
-from experiments.workloads import QUESTION, WORKLOADS, Conversation, Workload, packed_batch, preference_batch
+from experiments.utilisation import utilisation_figures
+from experiments.workloads import QUESTION, UNIT_RATE, WORKLOADS, Conversation, Workload, packed_batch, preference_batch
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.flops import Part
@@ -32,11 +33,15 @@ from fac_jax.types import Batch, InputError, Kind, Params
 from fac_jax.work import needed_work
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
-MEASURE = flags.DEFINE_list("measure", ["train", "decode"], "What is measured: train, grouping, decode.")
+MEASURE = flags.DEFINE_list("measure", ["train", "decode"], "What is measured: train, utilisation, grouping, decode.")
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 
-TITLES = {"train": "training step", "grouping": "step at k = 5 and k = 1", "decode": "joint decoding"}
-UNIT_RATE = 25  # Hz
+TITLES = {
+    "train": "training step",
+    "utilisation": "step in bfloat16",
+    "grouping": "step at k = 5 and k = 1",
+    "decode": "joint decoding",
+}
 
 
 def endless(config: ModelConfig) -> ModelConfig:
@@ -199,8 +204,15 @@ def benchmark(presets: Sequence[str], measure: Sequence[str]) -> dict[str, Any]:
     for name in presets:
         work = WORKLOADS[name]
         config = endless(preset(name))
+        shapes = jax.eval_shape(lambda config=config: init_params(config, jax.random.key(0)))
+        size = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6:.1f} M"
+        if "utilisation" in measure:
+            by_attention = utilisation_figures(config, work.utilisation, work.updates)
+            figures["utilisation"] |= {f"{size}, {kind}": values for kind, values in by_attention.items()}
+        if not {"train", "grouping", "decode"} & set(measure):
+            continue
         params = jax.jit(lambda config=config: init_params(config, jax.random.key(0)))()
-        where = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(params)) / 1e6:.1f} M, {config.dtype}"
+        where = f"{size}, {config.dtype}"
         if "train" in measure:
             figures["train"][where] = train_figures(config, params, work)
         if "grouping" in measure:

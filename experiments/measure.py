@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import psutil
 
 COPIED = 256 * 2**20  # bytes, far beyond any cache
+PRODUCT = {"cpu": 2048, "accelerator": 8192}  # side of a matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,6 +63,14 @@ def copy_bandwidth(repeats: int = 5) -> float:
         return target
 
     return 2 * COPIED / best(run, repeats)
+
+
+def product_rate(dtype: str, repeats: int = 10) -> float:
+    """FLOP/s of the product of two large square matrices of random numbers, added up in float32."""
+    size = PRODUCT["cpu" if jax.default_backend() == "cpu" else "accelerator"]
+    one, other = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
+    product = jax.jit(lambda a, b: a @ b)
+    return 2 * size**3 / best(lambda: product(one, other), repeats)
 
 
 def machine() -> str:

@@ -1,6 +1,7 @@
 """What benchmarks train on and answer: random conversations of stated lengths, packed without padding."""
 
 import dataclasses
+from typing import Literal
 
 import jax
 import numpy as np
@@ -8,6 +9,8 @@ import numpy as np
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import empty_batch
 from fac_jax.types import NO_TEXT, Batch, Kind, PreferenceBatch
+
+UNIT_RATE = 25  # Hz
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +35,23 @@ class Conversation:
 
 
 @dataclasses.dataclass(frozen=True)
+class Utilisation:
+    """A training step that fills an accelerator.
+
+    Attributes:
+      rows: of a batch.
+      packed: conversations in a row.
+      conversation: each of them.
+      moments: dtype in which the optimizer keeps its moments.
+    """
+
+    rows: int
+    packed: int
+    conversation: Conversation
+    moments: Literal["float32", "bfloat16"] = "float32"
+
+
+@dataclasses.dataclass(frozen=True)
 class Workload:
     """What is measured of a preset.
 
@@ -43,6 +63,7 @@ class Workload:
       batches: questions answered together, one measurement each.
       steps: text ids of an answer.
       answers: of which the median counts.
+      utilisation: the step whose utilisation is measured.
     """
 
     rows: int
@@ -52,12 +73,27 @@ class Workload:
     batches: tuple[int, ...] = (1, 4)
     steps: int = 60
     answers: int = 9
+    utilisation: Utilisation = Utilisation(rows=4, packed=16, conversation=Conversation(19, 45, 64))
 
 
 QUESTION = Conversation(text=19, heard=40, spoken=0)
 WORKLOADS = {
-    "tiny": Workload(rows=24, packed=1, conversation=Conversation(12, 12, 24), updates=5),
+    "tiny": Workload(
+        rows=24,
+        packed=1,
+        conversation=Conversation(12, 12, 24),
+        updates=5,
+        utilisation=Utilisation(rows=24, packed=1, conversation=Conversation(12, 12, 24)),
+    ),
     "base": Workload(rows=2, packed=2, conversation=Conversation(19, 45, 64), updates=3),
+    "8b": Workload(
+        rows=1,
+        packed=6,
+        conversation=Conversation(40, 150, 150),
+        updates=5,
+        batches=(1, 16),
+        utilisation=Utilisation(rows=2, packed=6, conversation=Conversation(40, 150, 150), moments="bfloat16"),
+    ),
 }
 
 

@@ -1,5 +1,6 @@
 """The benchmark's counts by hand, and its launcher on a model of a few thousand parameters; no time is asserted."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -61,10 +62,13 @@ def test_answers_are_as_long_as_allowed():
 def test_every_figure_is_there(monkeypatch):
     monkeypatch.setitem(PRESETS, "micro", lambda: MODEL)
     work = workloads.Workload(2, 2, workloads.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, answers=1)
-    monkeypatch.setitem(workloads.WORKLOADS, "micro", work)
-    figures = benchmark.benchmark(["micro"], ["train", "grouping", "decode"])
+    filled = workloads.Utilisation(rows=2, packed=1, conversation=work.conversation, moments="bfloat16")
+    monkeypatch.setitem(workloads.WORKLOADS, "micro", dataclasses.replace(work, utilisation=filled))
+    figures = benchmark.benchmark(["micro"], ["train", "utilisation", "grouping", "decode"])
     (trained,), (decoded,) = figures["train"].values(), figures["decode"].values()
-    assert np.isfinite([*trained.values(), *decoded.values()]).all()
+    ((name, used),) = figures["utilisation"].items()  # a CPU has no flash attention
+    assert np.isfinite([*trained.values(), *used.values(), *decoded.values()]).all() and name.endswith("einsum")
+    assert used["share of products"] == pytest.approx(used["needed TFLOP/s"] / used["products TFLOP/s"])
     assert trained["audio seconds/s"] == pytest.approx(trained["steps/s"] * 24 * 0.2)  # 24 groups of 200 ms
     assert trained["LLM positions/s"] == pytest.approx(trained["steps/s"] * 36)
     *_, grouped = figures["grouping"].values()
@@ -101,4 +105,4 @@ def test_an_unknown_preset_is_one_line():
     command = [sys.executable, "-m", "experiments.benchmark", "--presets=tiny,vast"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stderr.count("\n") == 1
-    assert "--presets=vast: not measured here; known: tiny, base" in result.stderr
+    assert "--presets=vast: not measured here; known: tiny, base, 8b" in result.stderr
