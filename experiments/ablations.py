@@ -4,7 +4,7 @@ python -m experiments.ablations [--workdir runs/ablations] [--page_only] NAME ..
 
 Every ablation is a sweep of `experiments/configs/ablations/`; finished runs are skipped. Its section of the page,
 docs/results.md, is written anew between its marks, and says of each expectation whether it was met. Sections of
-ablations that have no finished run in the workdir stay as they are.
+other ablations, and of those that have no finished run in the workdir, stay as they are.
 """
 
 import dataclasses
@@ -25,7 +25,7 @@ from fac_jax.files import write_text
 from fac_jax.types import InputError
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/ablations", "Folder of the sweeps.")
-PAGE_ONLY = flags.DEFINE_bool("page_only", False, "Run nothing; write the page of what is finished.")
+PAGE_ONLY = flags.DEFINE_bool("page_only", False, "Run nothing; write the sections of what is finished.")
 
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "experiments" / "configs" / "ablations"
@@ -156,22 +156,26 @@ def compared(ablation: Ablation, folder: Path) -> tuple[list[Variant], Compariso
     return found, make_comparison(found, ablation.baseline if there else None)
 
 
-def write_page(folder: Path, page: Path) -> None:
-    """Rebuilds the section and the report of every sweep that has finished runs.
+def write_page(folder: Path, page: Path, ablation: Ablation) -> None:
+    """Rebuilds the section and the report of an ablation, if it has finished runs.
 
     Raises:
-      InputError: the page has no marks for one; or see `read_runs`.
+      InputError: the page has no marks for it; or see `read_runs`.
     """
-    text = page.read_text()
-    for ablation in ABLATIONS:
-        sweep = folder / ablation.name
-        if not any(sweep.glob("*/report.json")):
-            continue
-        found, comparison = compared(ablation, sweep)
-        write_comparison(sweep / "comparison" / "report.html", comparison)
-        begin, end = (mark.format(ablation.name) for mark in MARKS)
-        text = between(text, begin, end, section(ablation, found, comparison))
-    write_text(page, text)
+    sweep = folder / ablation.name
+    if not any(sweep.glob("*/report.json")):
+        return
+    found, comparison = compared(ablation, sweep)
+    write_comparison(sweep / "comparison" / "report.html", comparison)
+    begin, end = (mark.format(ablation.name) for mark in MARKS)
+    write_text(page, between(page.read_text(), begin, end, section(ablation, found, comparison)))
+
+
+def swept(name: str, folder: Path) -> bool:
+    """Runs the sweep of an ablation; whether all its runs finished."""
+    command = [sys.executable, "-m", "experiments.sweep", f"--config={CONFIGS / name}.py", f"--workdir={folder / name}"]
+    shared = [f"--config.{key}={folder / kind}" for key, kind in (("data_dir", "data"), ("stages_dir", "stages"))]
+    return subprocess.run([*command, *shared], cwd=ROOT, check=False).returncode == 0
 
 
 def main(*names: str) -> None:
@@ -181,13 +185,10 @@ def main(*names: str) -> None:
     if unknown:
         raise InputError(f"{unknown[0]}: no such ablation; known: {', '.join(known)}")
     folder, failed = Path(WORKDIR.value).absolute(), []
-    for name in () if PAGE_ONLY.value else names:
-        command = [sys.executable, "-m", "experiments.sweep", f"--config={CONFIGS / name}.py"]
-        shared = [f"--config.{key}={folder / kind}" for key, kind in (("data_dir", "data"), ("stages_dir", "stages"))]
-        if subprocess.run([*command, f"--workdir={folder / name}", *shared], cwd=ROOT, check=False).returncode:
+    for name in names:
+        if not PAGE_ONLY.value and not swept(name, folder):
             failed.append(name)
-        write_page(folder, PAGE)
-    write_page(folder, PAGE)
+        write_page(folder, PAGE, known[name])
     if failed:
         print(f"sweeps with runs that failed: {', '.join(failed)}", file=sys.stderr)
         sys.exit(1)

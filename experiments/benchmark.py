@@ -4,7 +4,7 @@ python -m experiments.benchmark [--presets=tiny,base] [--measure=train,utilisati
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,24 @@ import numpy as np
 from absl import flags
 
 from experiments import launch
-from experiments.measure import Program, compiled, copy_bandwidth, machine, once
+from experiments.measure import compiled, copy_bandwidth, machine, once
+from experiments.step_program import random_params, step_parts, step_program
 from experiments.utilisation import utilisation_figures
-from experiments.workloads import QUESTION, UNIT_RATE, WORKLOADS, Conversation, Workload, packed_batch, preference_batch
+from experiments.workloads import (
+    QUESTION,
+    UNIT_RATE,
+    WORKLOADS,
+    Conversation,
+    Workload,
+    packed_batch,
+    preference_batch,
+    seconds_of_audio,
+)
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.models.config import ModelConfig, replace
-from fac_jax.models.flops import Part
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.models.presets import preset
-from fac_jax.parallel.kernels import training_kernels
-from fac_jax.training.flops import step_flops, trainable_paths
-from fac_jax.training.objectives import make_objective
-from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import init_state
-from fac_jax.training.step import make_step
-from fac_jax.types import Batch, InputError, Kind, Params
-from fac_jax.work import needed_work
+from fac_jax.types import InputError, Params
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
 MEASURE = flags.DEFINE_list("measure", ["train", "decode"], "What is measured: train, utilisation, grouping, decode.")
@@ -49,50 +50,30 @@ def endless(config: ModelConfig) -> ModelConfig:
     return replace(config, special={"eos": config.vocab_size, "speech_eos": config.codebook_size})
 
 
-def step_program(config: ModelConfig, params: Params, batch: Any, **values: Any) -> tuple[Program, Callable[[], Any]]:
-    """A training step of all parameters on one batch, and a call that makes it."""
-    stage = StageConfig("benchmark", steps=1000, optimizer=OptimizerConfig(peak=1e-3), **values)
-    schedule = make_schedule(stage.optimizer, stage.steps)
-    optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(config, training_kernels()))
-    step = jax.jit(make_step(objective, optimizer, schedule, stage.trainable), donate_argnums=0)
-    state = init_state(jax.tree.map(jnp.copy, params), optimizer, stage.trainable)
-    batch = jax.device_put(batch)
-    program = compiled(step, state, batch)
-
-    def run() -> dict[str, jax.Array]:
-        nonlocal state
-        state, metrics = program.run(state, batch)
-        return metrics
-
-    return program, run
-
-
-def train_figures(config: ModelConfig, params: Params, work: Workload) -> dict[str, float]:
+def train_figures(config: ModelConfig, work: Workload) -> dict[str, float]:
     """One training step on both losses; beside it, turn by turn, one of preferences between its replies and others.
 
     The preference step has stored reference log-probabilities, and twice the conversations of the other: their replies,
     and a worse reply to each of their prompts.
     """
     batch = packed_batch(config, work.rows, work.packed, work.conversation)
-    program, run = step_program(config, params, batch)
-    _, prefer = step_program(config, params, preference_batch(batch, config, work.packed), loss="preference")
+    program, run = step_program(config, batch)
+    _, prefer = step_program(config, preference_batch(batch, config, work.packed), loss="preference")
     jax.block_until_ready((run(), prefer()))
     times = [(once(run), once(prefer)) for _ in range(work.updates)]
     seconds = min(plain for plain, _ in times)
-    audio = int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
     return {
         "steps/s": 1 / seconds,
-        "audio seconds/s": audio / seconds,
+        "audio seconds/s": seconds_of_audio(config, batch) / seconds,
         "LLM positions/s": batch.kind.size / seconds,
-        "GFLOP/s": sum(step_parts(config, params, batch).values()) / seconds / 1e9,
+        "GFLOP/s": sum(step_parts(config, batch).values()) / seconds / 1e9,
         "DPO step / step": float(np.median([pairs / plain for plain, pairs in times])),
         "compile seconds": program.compile_seconds,
         "bytes": program.bytes,
     }
 
 
-def grouping_figures(config: ModelConfig, params: Params, one: Conversation, updates: int) -> dict[str, float]:
+def grouping_figures(config: ModelConfig, one: Conversation, updates: int) -> dict[str, float]:
     """What dual-resolution speech representations save: a step, and one on equal audio without grouping (k = 1).
 
     Of one conversation each, since both programs and their states lie in memory together.
@@ -100,11 +81,10 @@ def grouping_figures(config: ModelConfig, params: Params, one: Conversation, upd
     batch = packed_batch(config, 1, 1, one)
     single = replace(config, group_size=1)
     ungrouped = packed_batch(single, 1, 1, one.ungrouped(config.group_size))
-    fine = jax.jit(lambda: init_params(single, jax.random.key(0)))()
-    (_, run), (_, run_fine) = (step_program(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
+    (_, run), (_, run_fine) = (step_program(*what) for what in ((config, batch), (single, ungrouped)))
     jax.block_until_ready((run(), run_fine()))
     times = [(once(run), once(run_fine)) for _ in range(updates)]
-    cost, cost_fine = (step_parts(*what) for what in ((config, params, batch), (single, fine, ungrouped)))
+    cost, cost_fine = (step_parts(*what) for what in ((config, batch), (single, ungrouped)))
     return {
         "seconds a step": min(grouped for grouped, _ in times),
         "k=1": min(single for _, single in times),
@@ -112,12 +92,6 @@ def grouping_figures(config: ModelConfig, params: Params, one: Conversation, upd
         "FLOPs / k=1": sum(cost.values()) / sum(cost_fine.values()),
         "backbone FLOPs / k=1": cost["backbone"] / cost_fine["backbone"],
     }
-
-
-def step_parts(config: ModelConfig, params: Params, batch: Batch) -> dict[Part, float]:
-    """FLOPs that a training step of all parameters on both losses needs, by part."""
-    stage = StageConfig("benchmark", steps=1)
-    return step_flops(config, stage, trainable_paths(params, stage.trainable), needed_work(batch))
 
 
 def step_bytes(model: FunAudioChat, params: Params) -> int:
@@ -204,23 +178,22 @@ def benchmark(presets: Sequence[str], measure: Sequence[str]) -> dict[str, Any]:
     for name in presets:
         work = WORKLOADS[name]
         config = endless(preset(name))
-        shapes = jax.eval_shape(lambda config=config: init_params(config, jax.random.key(0)))
+        shapes = jax.eval_shape(lambda config=config: random_params(config))
         size = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6:.1f} M"
+        where = f"{size}, {config.dtype}"
+        if "train" in measure:
+            figures["train"][where] = train_figures(config, work)
         if "utilisation" in measure:
             by_attention = utilisation_figures(config, work.utilisation, work.updates)
             figures["utilisation"] |= {f"{size}, {kind}": values for kind, values in by_attention.items()}
-        if not {"train", "grouping", "decode"} & set(measure):
-            continue
-        params = jax.jit(lambda config=config: init_params(config, jax.random.key(0)))()
-        where = f"{size}, {config.dtype}"
-        if "train" in measure:
-            figures["train"][where] = train_figures(config, params, work)
         if "grouping" in measure:
             one = work.conversation
             for told, spoken in (("", one), (", six times as long", one.longer(6)), (", a reply to text", one.read())):
-                figures["grouping"][where + told] = grouping_figures(config, params, spoken, work.updates)
-        for rows in work.batches if "decode" in measure else ():
-            figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows)
+                figures["grouping"][where + told] = grouping_figures(config, spoken, work.updates)
+        if "decode" in measure:
+            params = jax.jit(lambda config=config: random_params(config))()
+            for rows in work.batches:
+                figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows)
     return figures
 
 

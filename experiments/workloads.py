@@ -119,6 +119,11 @@ def packed_batch(config: ModelConfig, rows: int, packed: int, one: Conversation)
     return batch
 
 
+def seconds_of_audio(config: ModelConfig, batch: Batch) -> float:
+    """Of the user and of replies together."""
+    return int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
+
+
 def preference_batch(chosen: Batch, config: ModelConfig, packed: int) -> PreferenceBatch:
     """Pairs of these conversations and others to the same prompts, each row `packed` of them."""
     rng, spoken = np.random.default_rng(1), chosen.kind == Kind.JOINT

@@ -68,11 +68,12 @@ def test_what_was_not_run_stays_on_the_page(tmp_path: Path, ablations: ModuleTyp
     sections = [[mark.format(one.name) for mark in ablations.MARKS] for one in ablations.ABLATIONS]
     page.write_text("before\n" + "".join(f"{begin}\nold\n{end}\n" for begin, end in sections) + "after\n")
     old = page.read_text()
-    ablations.write_page(tmp_path / "nothing", page)
+    first = ablations.ABLATIONS[0]
+    ablations.write_page(tmp_path / "nothing", page, first)
     assert page.read_text() == old
     make_run(tmp_path / "group_size" / "group_size=5,seed=0", 5, 0, 0.9, label="group_size=5")
     (tmp_path / "group_size" / "sweep.json").write_text("{}")
-    ablations.write_page(tmp_path, page)
+    ablations.write_page(tmp_path, page, first)
     begin, end = sections[0]
     assert page.read_text().startswith(f"before\n{begin}\n### Group size k\n")
     assert page.read_text().endswith(f"{end}\n" + old.partition(f"{end}\n")[2])

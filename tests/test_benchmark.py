@@ -12,7 +12,8 @@ import pytest
 from toy_training import MODEL
 
 from experiments import benchmark, workloads
-from experiments.measure import best, copy_bandwidth
+from experiments.measure import best, copy_bandwidth, product_rate
+from experiments.step_program import step_parts
 from fac_jax.generation.decode import prepare
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import init_params
@@ -68,7 +69,9 @@ def test_every_figure_is_there(monkeypatch):
     (trained,), (decoded,) = figures["train"].values(), figures["decode"].values()
     ((name, used),) = figures["utilisation"].items()  # a CPU has no flash attention
     assert np.isfinite([*trained.values(), *used.values(), *decoded.values()]).all() and name.endswith("einsum")
-    assert used["share of products"] == pytest.approx(used["needed TFLOP/s"] / used["products TFLOP/s"])
+    needed = sum(step_parts(MODEL, workloads.packed_batch(MODEL, 2, 1, work.conversation)).values())
+    assert used["needed TFLOP/s"] * used["seconds a step"] * 1e12 == pytest.approx(needed)
+    assert used["LLM positions/s"] * used["seconds a step"] == pytest.approx(18)
     assert trained["audio seconds/s"] == pytest.approx(trained["steps/s"] * 24 * 0.2)  # 24 groups of 200 ms
     assert trained["LLM positions/s"] == pytest.approx(trained["steps/s"] * 36)
     *_, grouped = figures["grouping"].values()
@@ -97,8 +100,8 @@ def test_the_best_of_repeats_leaves_the_first_out():
     assert len(calls) == 4
 
 
-def test_copying_has_a_speed():
-    assert copy_bandwidth(1) > 0
+def test_copying_and_multiplying_have_a_speed():
+    assert copy_bandwidth(1) > 0 and product_rate("float32", 1) > 0
 
 
 def test_an_unknown_preset_is_one_line():

@@ -49,7 +49,7 @@ def _outputs(attend, rows, dtype):
     return [np.asarray(x, np.float64) for x in (out, *grads)]
 
 
-def test_cudnn_attention_is_as_near_to_float32_as_the_einsum_in_bfloat16(rows, figures):
+def test_cudnn_attention_in_bfloat16_is_near_to_float32(rows, figures):
     exact = _outputs(einsum_attend, rows, jnp.float32)
     off = {
         attend: [_apart(a, b) for a, b in zip(_outputs(attend, rows, jnp.bfloat16), exact, strict=True)]
