@@ -89,7 +89,7 @@ $(GPU_STAMP): requirements.txt pyproject.toml
 	$(GPU_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cuda]' 'pytest>=9,<10'
 	@touch $@
 
-GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/test_,$(addsuffix .py,model_parity reference codec_parity codec_stream))
+GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/,$(addsuffix .py,models/test_model_parity models/test_reference codec/test_codec_parity codec/test_codec_stream))
 
 test-gpu: $(GPU_STAMP)
 	JAX_PLATFORMS=cuda XLA_FLAGS= $(GPU_BIN)/python -m pytest -q $(GPU_TESTS)

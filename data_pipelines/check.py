@@ -10,11 +10,11 @@ from pathlib import Path
 
 from absl import flags
 
-from data_pipelines.faults import Bad, told
 from data_pipelines.importers.registry import FORMATS, count, read
-from data_pipelines.quarantine import Account, quarantined
-from data_pipelines.validate import S3_UNITS, EstimatedText, Limits, validate
-from fac_jax import launch
+from data_pipelines.records.quarantine import Account, quarantined
+from data_pipelines.records.reject import Bad, told
+from data_pipelines.records.validate import S3_UNITS, EstimatedText, Limits, validate
+from fac_jax import cli
 from fac_jax.progress import passing
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
@@ -47,4 +47,4 @@ def main(path: str) -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main, interrupted="nothing was written; the same command begins anew")
+    cli.run(main, interrupted="nothing was written; the same command begins anew")

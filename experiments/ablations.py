@@ -15,13 +15,13 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import launch
 from experiments.comparing.intervals import difference
 from experiments.comparing.page import make_comparison, rows
 from experiments.comparing.table import between, markdown
 from experiments.comparing.variants import Variant, find_runs, read_runs, variants
-from fac_jax.evaluation.comparison import Comparison, write_comparison
-from fac_jax.files import write_text
+from fac_jax import cli
+from fac_jax.evaluation.reports.comparison import Comparison, write_comparison
+from fac_jax.io import write_text
 from fac_jax.types import InputError
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/ablations", "Folder of the sweeps.")
@@ -195,4 +195,4 @@ def main(*names: str) -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    cli.run(main)

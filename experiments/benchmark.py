@@ -13,11 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from absl import flags
 
-from experiments import launch
-from experiments.measure import compiled, copy_bandwidth, machine, once
-from experiments.step_program import random_params, step_parts, step_program
-from experiments.utilisation import utilisation_figures
-from experiments.workloads import (
+from experiments.benchmarks.measure import compiled, copy_bandwidth, machine, once
+from experiments.benchmarks.step_program import random_params, step_parts, step_program
+from experiments.benchmarks.utilisation import utilisation_figures
+from experiments.benchmarks.workloads import (
     QUESTION,
     UNIT_RATE,
     WORKLOADS,
@@ -27,6 +26,7 @@ from experiments.workloads import (
     preference_batch,
     seconds_of_audio,
 )
+from fac_jax import cli
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -236,4 +236,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    cli.run(main)

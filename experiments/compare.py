@@ -15,12 +15,12 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments import launch
 from experiments.comparing.page import long_rows, make_comparison, rows
 from experiments.comparing.table import comma_separated, compare, markdown
 from experiments.comparing.variants import find_runs, read_runs, variants
-from fac_jax.evaluation.comparison import to_json, write_comparison
-from fac_jax.files import write_text
+from fac_jax import cli
+from fac_jax.evaluation.reports.comparison import to_json, write_comparison
+from fac_jax.io import write_text
 
 __all__ = ["compare", "markdown"]
 
@@ -51,4 +51,4 @@ def main(*runs: str) -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    cli.run(main)

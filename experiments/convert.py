@@ -5,6 +5,8 @@ python -m experiments.convert jax-to-hf SRC DST                 back, --dtype=bf
                                                                 --part=all | text (Qwen3) | audio (Whisper)
 python -m experiments.convert assemble DST --text=DIR --audio=DIR --head=DIR
                                                                 Qwen3 + Whisper + a small Qwen3 into a starting model
+python -m experiments.convert merge A B DST --alpha=0.5           alpha A + (1 - alpha) B on the Shared LLM, A elsewhere
+                                                                by path: --subtree=backbone/=0.3 --subtree=encoder/=1
 python -m experiments.convert verify SRC --recorded=io.npz      all differences from a recorded run, exit 1 past a limit
 python -m experiments.convert inspect SRC                       names, shapes, sizes, what maps where
 python -m experiments.convert codec SRC DST                     the released voice into a codec of ours
@@ -13,30 +15,35 @@ python -m experiments.convert verify-codec DIR                  the codec agains
 
 import json
 import math
+import sys
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from absl import flags
 
-from experiments import launch
-from experiments.convert_codec import codec, verify_codec
-from experiments.figures import JSON, show_figures
-from fac_jax.checkpoint.assemble import assemble as assemble_model
+from fac_jax import cli
 from fac_jax.checkpoint.assets import TOKENIZER
-from fac_jax.checkpoint.convert import FLOATS, export_release, import_release
-from fac_jax.checkpoint.export import load_params
-from fac_jax.checkpoint.parts import PARTS
-from fac_jax.checkpoint.release import from_release, param_shapes
-from fac_jax.checkpoint.release_config import load_release_config
-from fac_jax.checkpoint.survey import UNMAPPED, Row, survey_params, survey_tensors
-from fac_jax.checkpoint.tensors import INDEX, SINGLE, TensorFolder
-from fac_jax.evaluation.recorded import compare
+from fac_jax.checkpoint.combine import combine_models
+from fac_jax.checkpoint.export import load_config, load_params
+from fac_jax.checkpoint.release.assemble import assemble as assemble_model
+from fac_jax.checkpoint.release.config import load_release_config
+from fac_jax.checkpoint.release.convert import FLOATS, export_release, import_release
+from fac_jax.checkpoint.release.params import from_release, param_shapes
+from fac_jax.checkpoint.release.parts import PARTS
+from fac_jax.checkpoint.release.survey import UNMAPPED, Row, survey_params, survey_tensors
+from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
+from fac_jax.checkpoint.voice.convert import TOKENIZER as SPEECH_TOKENIZER
+from fac_jax.checkpoint.voice.convert import convert_codec
+from fac_jax.checkpoint.voice.onnx_tokenizer import SHA256
+from fac_jax.evaluation.parity.codec import compare_codec
+from fac_jax.evaluation.parity.model import Figure, compare
 from fac_jax.models.config import ModelConfig
 from fac_jax.progress import shown
+from fac_jax.training.merge import SHARED_LLM, check_same, choose_alphas, combine
 from fac_jax.types import InputError, Params
 
 DTYPE = flags.DEFINE_enum("dtype", "bfloat16", FLOATS, "Of the tensors that jax-to-hf and assemble write.")
@@ -48,6 +55,13 @@ HEAD = flags.DEFINE_string("head", None, "assemble: folder of a small Qwen3.")
 UNITS = flags.DEFINE_integer("units", 6561, "assemble: ids of the codec.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "assemble: of the parameters that are in none of the three.")
 RECORDED = flags.DEFINE_string("recorded", None, "verify: recorded run (.npz).")
+JSON = flags.DEFINE_bool("json", False, "verify, verify-codec, inspect: print JSON.")
+SPEAKERS = flags.DEFINE_string("speakers", None, "codec: speaker embeddings (.pt or .npz), if they are not in SRC.")
+SPEAKER = flags.DEFINE_string("speaker", None, "codec: the speaker that decodes; the first if not given.")
+ALPHA = flags.DEFINE_float("alpha", 0.5, "merge: share of A in the Shared LLM; 0 resets it to B.")
+SUBTREE = flags.DEFINE_multi_string("subtree", [], "merge: PATTERN=ALPHA in place of --alpha; the first match counts.")
+
+FAILED = 1
 
 
 def hf_to_jax(src: str, dst: str) -> None:
@@ -91,6 +105,70 @@ def verify(src: str) -> None:
         show_figures(compare(params, config, arrays))
     except InputError as error:
         raise InputError(f"{RECORDED.value}: {error}") from error
+
+
+def codec(src: str, dst: str) -> None:
+    """Released voice `src` -> codec of ours `dst`."""
+    speakers = Path(SPEAKERS.value) if SPEAKERS.value else None
+    made = convert_codec(Path(src), Path(dst), speakers, SPEAKER.value, wrap=shown("parts"))
+    if made.published:
+        print(f"{SPEECH_TOKENIZER} is the published file (sha256 {SHA256})")
+    else:
+        print(f"{SPEECH_TOKENIZER} is NOT the published file, whose sha256 is {SHA256}")
+    for part, count in made.counts.items():
+        print(f"{part}: {count:,} parameters")
+    print(f"{dst}: speaks as {made.speaker}; speakers: {', '.join(made.speakers)}")
+
+
+def verify_codec(folder: str) -> None:
+    """The codec against recorded runs in `folder`; exits 1 if a figure exceeds its limit."""
+    show_figures(compare_codec(Path(folder)))
+
+
+def merge(a: str, b: str, dst: str) -> None:
+    """Models `a` and `b` of ours -> their merge `dst`."""
+    shapes = [{"/".join(path): s for path, s in param_shapes(load_config(Path(x))).items()} for x in (a, b)]
+    check_same(*shapes)
+    chosen = choose_alphas(list(shapes[0]), merge_alphas())
+
+    def mix(path: str, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        return np.asarray(combine(first, second, chosen[path]))
+
+    origin = {"merge": [a, b], "alphas": merge_alphas(), "order": 0}
+    combine_models(Path(a), Path(b), Path(dst), mix, origin, shown("pieces"))
+    print(f"{dst}: " + ", ".join(f"{pattern} {alpha:g}" for pattern, alpha in merge_alphas().items()))
+
+
+def merge_alphas() -> dict[str, float]:
+    """Alpha by parameter pattern, from the flags.
+
+    Raises:
+      InputError: a --subtree that is not PATTERN=ALPHA.
+    """
+    if not SUBTREE.value:
+        return {SHARED_LLM: ALPHA.value}
+    found = {}
+    for word in SUBTREE.value:
+        pattern, _, alpha = word.rpartition("=")
+        try:
+            found[pattern] = float(alpha)
+        except ValueError:
+            raise InputError(f"--subtree={word}: write PATTERN=ALPHA, for example backbone/=0.5") from None
+    return found
+
+
+def show_figures(figures: Iterable[Figure]) -> None:
+    """Prints each as it comes, or JSON of all with --json; exits 1 if one exceeds its limit."""
+    found: list[Figure] = []
+    for figure in figures:
+        found.append(figure)
+        if not JSON.value:
+            mark = "" if figure.holds else "  EXCEEDED"
+            print(f"{figure.name:50s} {figure.value:10.3g}  <= {figure.limit:g}{mark}", flush=True)
+    if JSON.value:
+        print(json.dumps([{**vars(figure), "holds": figure.holds} for figure in found], indent=2))
+    if not all(figure.holds for figure in found):
+        sys.exit(FAILED)
 
 
 def inspect(src: str) -> None:
@@ -142,6 +220,7 @@ COMMANDS = {
     "hf-to-jax": hf_to_jax,
     "jax-to-hf": jax_to_hf,
     "assemble": assemble,
+    "merge": merge,
     "verify": verify,
     "inspect": inspect,
     "codec": codec,
@@ -149,4 +228,4 @@ COMMANDS = {
 }
 
 if __name__ == "__main__":
-    launch.run_commands(COMMANDS)
+    cli.run_commands(COMMANDS)

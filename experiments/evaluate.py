@@ -9,9 +9,9 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import launch
-from experiments.assemble import start_toy
-from experiments.questions import evaluate
+from experiments.run.assemble import start_toy
+from experiments.toy.questions import evaluate
+from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
 from fac_jax.training.sharding import abstract_params
 
@@ -25,7 +25,7 @@ SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Questions; choose be
 def main() -> None:
     """The command."""
     workdir = Path(WORKDIR.value)
-    materials, _ = start_toy(launch.config(CONFIG), workdir, Path(DATA_DIR.value))
+    materials, _ = start_toy(cli.config(CONFIG), workdir, Path(DATA_DIR.value))
     expected = abstract_params(materials.model, materials.layout)
     params, _ = load_params(Path(CHECKPOINT.value) if CHECKPOINT.value else workdir, expected)
     metrics, _, _ = evaluate(params, materials, materials.rows[SPLIT.value], sounds=0)
@@ -34,4 +34,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    launch.run(main)
+    cli.run(main)

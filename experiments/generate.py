@@ -9,16 +9,16 @@ from pathlib import Path
 import jax
 from absl import flags
 
-from data_pipelines.conversation import Conversation, Turn
-from data_pipelines.features import add_features
-from data_pipelines.grid import encode
-from experiments import launch
+from fac_jax import cli
 from fac_jax.audio import io
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import encode
 from fac_jax.checkpoint import assets
 from fac_jax.checkpoint.export import load_config, load_params, resolve
 from fac_jax.codec.base import Codec, load_codec
-from fac_jax.generation.answers import Answer, answers
 from fac_jax.generation.decode import Decoding, prepare
+from fac_jax.generation.respond import Answer, answers
 from fac_jax.generation.sampling import Sampling
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
@@ -100,4 +100,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    cli.run(main)

@@ -19,13 +19,13 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import launch
-from experiments.assemble import stages
-from experiments.initial import base_model
-from experiments.plan_search import search
-from experiments.planning import GIB, Plan, make_plan, shape_of
+from experiments.planning.search import search
+from experiments.planning.step import GIB, Plan, make_plan, shape_of
+from experiments.planning.topologies import fake_devices, topology_of
+from experiments.run.assemble import stages
+from experiments.run.initial import base_model
+from fac_jax import cli
 from fac_jax.parallel.mesh import DEFAULT_RULES, make_layout
-from fac_jax.parallel.topologies import fake_devices, topology_of
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
@@ -59,7 +59,7 @@ def mesh_sizes(words: list[str]) -> dict[str, int]:
 
 def plans() -> list[Plan]:
     """What the flags ask for: one plan, or those of a search that fit."""
-    config = launch.config(CONFIG)
+    config = cli.config(CONFIG)
     values = config.to_dict()
     found = [stage for stage in stages(config) if stage.steps and STAGE.value in (None, stage.name)]
     if not found:
@@ -135,4 +135,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    launch.run(main)
+    cli.run(main)

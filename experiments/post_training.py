@@ -19,13 +19,14 @@ from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
-from data_pipelines.schema import PairRow
-from experiments import launch
-from experiments.assemble import assets, start_toy
-from experiments.pair_questions import Judged, by_task, judge, preferred
-from experiments.questions import Items, abilities
-from experiments.recipe import Recipe, run_recipe
-from experiments.reporting import (
+from data_pipelines.worlds.schema import PairRow
+from experiments.run.assemble import assets, start_toy
+from experiments.run.run_record import RunRecord, results
+from experiments.run.shared_stages import turn_of
+from experiments.run.toy import Materials
+from experiments.toy.pair_questions import Judged, by_task, judge, preferred
+from experiments.toy.questions import Items, abilities
+from experiments.toy.reporting import (
     Clock,
     Reply,
     curves,
@@ -35,11 +36,10 @@ from experiments.reporting import (
     write_items,
     write_sounds,
 )
-from experiments.run_record import RunRecord, results
-from experiments.shared_stages import turn_of
-from experiments.toy_materials import Materials
+from fac_jax import cli
 from fac_jax.checkpoint.export import MODEL, load_params
-from fac_jax.evaluation.post_training import (
+from fac_jax.evaluation.reports.pages.page import Sound
+from fac_jax.evaluation.reports.post_training import (
     SHOWN,
     Exchange,
     PostTrainingReport,
@@ -47,10 +47,10 @@ from fac_jax.evaluation.post_training import (
     to_json,
     write_post_training,
 )
-from fac_jax.evaluation.stages import Stage
-from fac_jax.files import write_text
-from fac_jax.pages.page import Sound
+from fac_jax.evaluation.reports.stages import Stage
+from fac_jax.io import write_text
 from fac_jax.training.merge import SHARED_LLM, merge
+from fac_jax.training.recipe import Recipe, run_recipe
 from fac_jax.training.sharding import abstract_params
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import PREFERENCE_TASKS, Params
@@ -263,11 +263,11 @@ def show(report: PostTrainingReport, workdir: Path) -> None:
 def main() -> None:
     """The command."""
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
-    config = launch.config(CONFIG)
+    config = cli.config(CONFIG)
     if FAST.value:
         config = shorten(config)
     show(post_training(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None), workdir)
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    cli.run(main)

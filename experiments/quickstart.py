@@ -13,11 +13,11 @@ import jax
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from experiments import launch
-from experiments.assemble import assets, start_toy
-from experiments.questions import evaluate
-from experiments.recipe import run_recipe
-from experiments.reporting import (
+from experiments.run.assemble import assets, start_toy
+from experiments.run.run_record import RunRecord
+from experiments.run.shared_stages import turn_of
+from experiments.toy.questions import evaluate
+from experiments.toy.reporting import (
     Clock,
     Reply,
     curves,
@@ -27,10 +27,10 @@ from experiments.reporting import (
     write_items,
     write_sounds,
 )
-from experiments.run_record import RunRecord
-from experiments.shared_stages import turn_of
+from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
-from fac_jax.evaluation import report
+from fac_jax.evaluation.reports import report
+from fac_jax.training.recipe import run_recipe
 from fac_jax.training.sharding import abstract_params
 
 DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
@@ -105,7 +105,7 @@ def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) 
 def main() -> None:
     """The command."""
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
-    config = launch.config(CONFIG)
+    config = cli.config(CONFIG)
     if FAST.value:
         config = shorten_world(config)
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
@@ -113,4 +113,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    cli.run(main)

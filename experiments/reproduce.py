@@ -16,10 +16,10 @@ from typing import Any
 
 from absl import flags
 
-from experiments import launch
-from experiments.run_record import RECORD, ROOT, VARIABLES, environment_state, git_state
+from experiments.run.run_record import RECORD, ROOT, VARIABLES, environment_state, git_state
 from experiments.sweeps.local import pinned
 from experiments.sweeps.state import RESOLVED
+from fac_jax import cli
 from fac_jax.types import InputError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the new run; RUN-reproduced if absent.")
@@ -119,4 +119,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    launch.run(main)
+    cli.run(main)

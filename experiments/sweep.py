@@ -16,14 +16,14 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import launch
-from experiments.assemble import check
+from experiments.run.assemble import check
 from experiments.sweeps.cluster import submit_slurm, submit_xpk
 from experiments.sweeps.config import SweepConfig, read_sweep
 from experiments.sweeps.folder import check_folder, check_room, claim_folder
 from experiments.sweeps.local import ROOT, run_all
 from experiments.sweeps.runs import make_runs
 from experiments.sweeps.state import Placed, locked, place, shown
+from fac_jax import cli
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the sweep; --config.key=value changes a key.")
@@ -86,7 +86,7 @@ def _handed(sweep: SweepConfig, folder: Path, placed: list[Placed]) -> list[Plac
 
 def main() -> None:
     """The command."""
-    sweep, folder = read_sweep(launch.config(CONFIG)), Path(WORKDIR.value).absolute()
+    sweep, folder = read_sweep(cli.config(CONFIG)), Path(WORKDIR.value).absolute()
     if STATUS.value:
         for one in planned(sweep, folder):
             status = one.status()
@@ -100,4 +100,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    launch.run(main)
+    cli.run(main)

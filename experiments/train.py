@@ -13,13 +13,13 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
-from experiments import launch
-from experiments.assemble import assets, start
-from experiments.recipe import run_recipe
-from experiments.run_record import RunRecord
-from experiments.shared_stages import turn_of
+from experiments.run.assemble import assets, start
+from experiments.run.run_record import RunRecord
+from experiments.run.shared_stages import turn_of
+from fac_jax import cli
 from fac_jax.parallel import hosts
 from fac_jax.parallel.chips import peak_of
+from fac_jax.training.recipe import run_recipe
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; holds its config, stages and models.", required=True)
@@ -38,7 +38,7 @@ def main() -> None:
     hosts.join(cast(hosts.Cluster, CLUSTER.value), COORDINATOR.value, PROCESSES.value, PROCESS.value)
     workdir = Path(WORKDIR.value)
     peak = PEAK.value and PEAK.value * 1e12
-    config = launch.config(CONFIG)
+    config = cli.config(CONFIG)
     materials, recipe = start(config, workdir, Path(DATA_DIR.value))
     checksum = materials.checksum()
     record = RunRecord(workdir, config, checksum, recipe.names)
@@ -53,4 +53,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    launch.run(main)
+    cli.run(main)

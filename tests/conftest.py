@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
     from tensorflow_datasets.core import DatasetBuilder
 
-    from data_pipelines.schema import Row
+    from data_pipelines.worlds.schema import Row
     from fac_jax.models.config import ModelConfig
     from fac_jax.text.tokenizer import Tokenizer
     from fac_jax.types import Params
@@ -59,7 +59,7 @@ def toy_builder(tmp_path_factory: pytest.TempPathFactory) -> "DatasetBuilder":
     """A tiny spoken data set (`toy_world.WORLD`), built once a worker; its folder is `data_path`."""
     from toy_world import WORLD
 
-    from data_pipelines.builder import build
+    from data_pipelines.worlds.builder import build
 
     return build(WORLD, tmp_path_factory.mktemp("data"))
 
@@ -67,7 +67,7 @@ def toy_builder(tmp_path_factory: pytest.TempPathFactory) -> "DatasetBuilder":
 @pytest.fixture(scope="session")
 def toy_rows(toy_builder: "DatasetBuilder") -> "dict[str, list[Row]]":
     """The rows of every split of the tiny data set."""
-    from data_pipelines.builder import read
+    from data_pipelines.worlds.builder import read
 
     return {split: read(toy_builder, split) for split in toy_builder.info.splits}
 
@@ -114,7 +114,7 @@ def voice_folder(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     """The same as a codec of ours."""
     from released_voice import sizes
 
-    from fac_jax.checkpoint.codec_convert import convert_codec
+    from fac_jax.checkpoint.voice.convert import convert_codec
 
     folder = tmp_path_factory.mktemp("voice") / "codec"
     convert_codec(released, folder, sizes=sizes())

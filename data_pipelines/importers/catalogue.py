@@ -13,12 +13,11 @@ from typing import Any, Final
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers import tfrecord
 from data_pipelines.importers.manifest import TEXT_KEYS
-from data_pipelines.importers.rows import unnamed
 from data_pipelines.importers.transcripts import View, transcribed
-from data_pipelines.records import Audio, Record
+from data_pipelines.records.record import Audio, Record
+from data_pipelines.records.reject import Bad, Cause, Refused, unnamed
 from fac_jax.audio.io import resampled
 from fac_jax.types import InputError
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.faults import Bad
 from data_pipelines.importers.manifest import table_rows
 from data_pipelines.importers.rows import JsonRow, parsed, string
 from data_pipelines.importers.transcripts import View, transcribed
-from data_pipelines.records import Audio, Record
+from data_pipelines.records.record import Audio, Record
+from data_pipelines.records.reject import Bad
 from fac_jax.types import InputError
 
 CLIPS, TRAIN = "clips", "train.tsv"

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers.transcripts import View, transcribed
-from data_pipelines.records import Audio, Record
+from data_pipelines.records.record import Audio, Record
+from data_pipelines.records.reject import Bad, Cause, Refused
 from fac_jax.audio.io import ENDINGS, recordings
 from fac_jax.types import InputError
 

@@ -4,10 +4,10 @@ import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers.rows import first_word, lines
 from data_pipelines.importers.transcripts import View, transcribed
-from data_pipelines.records import Audio, Record
+from data_pipelines.records.record import Audio, Record
+from data_pipelines.records.reject import Bad, Cause, Refused
 from fac_jax.types import InputError
 
 SCP, TEXT, SEGMENTS = "wav.scp", "text", "segments"

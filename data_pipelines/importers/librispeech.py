@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.faults import Bad, Refused
 from data_pipelines.importers.rows import first_word, lines
 from data_pipelines.importers.transcripts import View, transcribed
-from data_pipelines.records import Audio, Record
+from data_pipelines.records.record import Audio, Record
+from data_pipelines.records.reject import Bad, Refused
 from fac_jax.types import InputError
 
 TRANSCRIPTS = "*.trans.txt"

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers.messages import Entries, split
 from data_pipelines.importers.rows import JsonRow, first_key, items, json_rows, parsed, row_id, section, string
-from data_pipelines.records import Audio, Message, Preference, Record
+from data_pipelines.records.record import Audio, Message, Preference, Record
+from data_pipelines.records.reject import Bad, Cause, Refused
 
 PLACEHOLDER: Final = "<audio>"
 ROLES: Final[Mapping[str, str]] = {"human": "user", "gpt": "assistant"}

@@ -5,21 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from data_pipelines.faults import Bad, Cause, one_line
-from data_pipelines.importers.rows import (
-    JsonRow,
-    Numbered,
-    first_key,
-    hertz,
-    is_utf8,
-    json_rows,
-    number,
-    parsed,
-    row_id,
-    string,
-)
+from data_pipelines.importers.rows import JsonRow, Numbered, first_key, hertz, json_rows, number, parsed, row_id, string
 from data_pipelines.importers.transcripts import View, transcribed
-from data_pipelines.records import Audio, Record
+from data_pipelines.records.record import Audio, Record
+from data_pipelines.records.reject import Bad, Cause, is_utf8, one_line
 from fac_jax.types import InputError
 
 AUDIO_KEYS: Final = ("audio", "audio_filepath", "audio_path", "wav", "wav_path", "path", "file")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from data_pipelines.faults import Cause, Refused
+from data_pipelines.records.reject import Cause, Refused
 
 
 def split(content: str, placeholder: str) -> tuple[str, str | None]:

@@ -7,11 +7,11 @@ from typing import Any, Final
 import pyarrow
 import pyarrow.parquet
 
-from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers.manifest import TEXT_KEYS
 from data_pipelines.importers.rows import JsonRow, Numbered, first_key, parsed, row_id, string
 from data_pipelines.importers.transcripts import View, transcribed
-from data_pipelines.records import Audio, Message, Record
+from data_pipelines.records.record import Audio, Message, Record
+from data_pipelines.records.reject import Bad, Cause, Refused
 from fac_jax.types import InputError
 
 SPOKEN: Final = ("input_audio", "output_audio", "speech_input", "output")

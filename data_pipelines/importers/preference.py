@@ -7,10 +7,10 @@ list that holds it; left out for a text reply), `task` is one of `fac_jax.types.
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers import release
 from data_pipelines.importers.rows import JsonRow, json_rows, parsed
-from data_pipelines.records import Record
+from data_pipelines.records.record import Record
+from data_pipelines.records.reject import Bad, Cause, Refused
 
 
 def read(path: Path, root: Path) -> Iterator[Record | Bad]:

@@ -4,11 +4,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from data_pipelines.faults import Bad
 from data_pipelines.importers.catalogue import FEATURES, INFO
 from data_pipelines.prepare.reading import read_prepared, splits_of
 from data_pipelines.prepare.storage import features
-from data_pipelines.records import Record
+from data_pipelines.records.record import Record
+from data_pipelines.records.reject import Bad
 
 
 def read(path: Path, root: Path, split: str | None = None) -> Iterator[Record | Bad]:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from data_pipelines.faults import Bad
 from data_pipelines.importers import (
     catalogue,
     common_voice,
@@ -23,7 +22,8 @@ from data_pipelines.importers import (
 )
 from data_pipelines.importers.rows import JsonRow, json_rows
 from data_pipelines.importers.transcripts import VIEWS, View
-from data_pipelines.records import Record
+from data_pipelines.records.record import Record
+from data_pipelines.records.reject import Bad
 from fac_jax.audio.io import recordings
 from fac_jax.types import InputError
 

@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers.messages import Entries, split
-from data_pipelines.importers.rows import JsonRow, items, json_rows, parsed, row_id, section, string, unnamed
-from data_pipelines.records import Audio, Message, Preference, Record
+from data_pipelines.importers.rows import JsonRow, items, json_rows, parsed, row_id, section, string
+from data_pipelines.records.record import Audio, Message, Preference, Record
+from data_pipelines.records.reject import Bad, Cause, Refused, unnamed
 from fac_jax.audio.mel import RATE
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.types import InputError

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
-from data_pipelines.faults import Bad, Cause, Refused, one_line
-from data_pipelines.records import Record
+from data_pipelines.records.record import Record
+from data_pipelines.records.reject import Bad, Cause, Refused, one_line, unnamed
 from fac_jax.types import InputError
 
 T = TypeVar("T")
@@ -99,20 +99,6 @@ def parsed(
             yield Bad(
                 refused.cause, refused.detail, str(path), number, one_line(name) if isinstance(name, str) else None
             )
-
-
-def unnamed(path: Path, number: int) -> str:
-    """The id of a row that brings none."""
-    return f"{path.stem}:{number}"
-
-
-def is_utf8(text: str) -> bool:
-    """Whether a text can be encoded: halves of surrogate pairs, as `json` lets pass, cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def row_id(row: Mapping[str, Any], path: Path, number: int) -> str:

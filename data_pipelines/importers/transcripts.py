@@ -2,9 +2,9 @@
 
 from typing import Literal, TypeAlias, get_args
 
-from data_pipelines.conversation import TRANSCRIBE
-from data_pipelines.faults import Cause, Refused
-from data_pipelines.records import Audio, Message, Record
+from data_pipelines.records.record import Audio, Message, Record
+from data_pipelines.records.reject import Cause, Refused
+from fac_jax.text.prompts import TRANSCRIBE
 
 View: TypeAlias = Literal["asr", "tts"]
 VIEWS: tuple[View, ...] = get_args(View)

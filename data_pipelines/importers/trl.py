@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from data_pipelines.faults import Bad, Cause, Refused
 from data_pipelines.importers.llama_factory import TASK, said
 from data_pipelines.importers.rows import JsonRow, json_rows, parsed, row_id, string
-from data_pipelines.records import Message, Preference, Record
+from data_pipelines.records.record import Message, Preference, Record
+from data_pipelines.records.reject import Bad, Cause, Refused
 
 
 def read(path: Path, root: Path) -> Iterator[Record | Bad]:

@@ -17,8 +17,8 @@ from data_pipelines.importers.transcripts import VIEWS, View
 from data_pipelines.prepare import cluster, local
 from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source, splits
 from data_pipelines.prepare.word_errors import SCORINGS, WordFilter
-from data_pipelines.validate import ROLES, S3_UNITS
-from fac_jax import launch
+from data_pipelines.records.validate import ROLES, S3_UNITS
+from fac_jax import cli
 from fac_jax.types import InputError, UserAudio
 
 _OUT = flags.DEFINE_string("out", None, "folder of the shards", required=True)
@@ -80,4 +80,4 @@ def _words() -> WordFilter | None:
 
 
 if __name__ == "__main__":
-    launch.run(main, interrupted="finished shards are kept; the same command goes on")
+    cli.run(main, interrupted="finished shards are kept; the same command goes on")

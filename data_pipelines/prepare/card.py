@@ -13,12 +13,12 @@ import soundfile
 
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.tally import LENGTHS, SECONDS, Tally, part
-from data_pipelines.quarantine import account_line
-from data_pipelines.records import SCHEMA_VERSION
-from data_pipelines.validate import EstimatedText
+from data_pipelines.records.quarantine import account_line
+from data_pipelines.records.record import SCHEMA_VERSION
+from data_pipelines.records.validate import EstimatedText
 from fac_jax.audio.io import RATE
 from fac_jax.codec.base import TOKEN_RATE
-from fac_jax.files import write_text
+from fac_jax.io import write_text
 
 QUARANTINE: Final = "quarantine.jsonl"
 LIBRARIES: Final = ("array_record", "numpy", "soundfile", "soxr", "tensorflow-datasets")

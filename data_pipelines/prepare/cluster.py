@@ -18,7 +18,6 @@ from typing import Any, Final, TypeAlias
 import tensorflow_datasets as tfds
 from threadpoolctl import threadpool_limits
 
-from data_pipelines.faults import Bad
 from data_pipelines.prepare.card import Card, finish
 from data_pipelines.prepare.plan import (
     Place,
@@ -36,7 +35,8 @@ from data_pipelines.prepare.rows import prepare as prepare_rows
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.storage import DESCRIPTION, INFO, VERSION, features, to_columns
 from data_pipelines.prepare.tally import Tally, tally
-from data_pipelines.quarantine import entry
+from data_pipelines.records.quarantine import entry
+from data_pipelines.records.reject import Bad
 from fac_jax.types import InputError
 
 WAY: Final = "beam"

@@ -12,12 +12,12 @@ from typing import Final
 from threadpoolctl import threadpool_limits
 
 from data_pipelines.importers.registry import count
+from data_pipelines.loading.workers import end_with_parent
 from data_pipelines.prepare.card import Card, finish
 from data_pipelines.prepare.plan import Placed, Plan, Repeats, claim, manifest, placed, split_of, survey
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
 from data_pipelines.prepare.tally import Tally
-from data_pipelines.workers import end_with_parent
 from fac_jax.progress import Advance, bar, passing
 from fac_jax.types import InputError
 

@@ -10,13 +10,12 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from data_pipelines.faults import Bad, Cause
 from data_pipelines.importers.registry import read
-from data_pipelines.importers.rows import unnamed
 from data_pipelines.prepare.settings import Settings, Source, digest
-from data_pipelines.records import SCHEMA_VERSION, Audio, Message, Record
-from data_pipelines.validate import Limits, validate
-from fac_jax.files import write_text
+from data_pipelines.records.record import SCHEMA_VERSION, Audio, Message, Record
+from data_pipelines.records.reject import Bad, Cause, unnamed
+from data_pipelines.records.validate import Limits, validate
+from fac_jax.io import write_text
 from fac_jax.types import InputError
 
 MANIFEST: Final = "manifest.json"

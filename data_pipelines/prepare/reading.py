@@ -10,7 +10,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.storage import INFO, VERSION, to_record
-from data_pipelines.records import Record
+from data_pipelines.records.record import Record
 from fac_jax.types import InputError
 
 

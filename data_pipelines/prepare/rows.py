@@ -6,13 +6,13 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from data_pipelines.faults import Bad, Cause
-from data_pipelines.features import speech_ids
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.word_errors import Judge
-from data_pipelines.records import Audio, Message, Record, with_messages
-from data_pipelines.validate import validate
+from data_pipelines.records.record import Audio, Message, Record, with_messages
+from data_pipelines.records.reject import Bad, Cause
+from data_pipelines.records.validate import validate
+from fac_jax.batching.features import speech_ids
 from fac_jax.types import InputError
 
 TOGETHER: Final = 32  # rows whose audios are decoded, heard and tokenised at a time

@@ -9,7 +9,7 @@ from typing import Final
 
 from data_pipelines.importers.transcripts import View
 from data_pipelines.prepare.word_errors import Judge, WordFilter
-from data_pipelines.validate import S3_UNITS, EstimatedText, Limits
+from data_pipelines.records.validate import S3_UNITS, EstimatedText, Limits
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError, UserAudio

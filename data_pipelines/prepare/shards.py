@@ -14,14 +14,14 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
-from data_pipelines.faults import Bad
 from data_pipelines.prepare.plan import Placed
 from data_pipelines.prepare.rows import TOGETHER, prepare
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.storage import DESCRIPTION, INFO, NAME, VERSION, features, to_columns
 from data_pipelines.prepare.tally import Tally, tally
-from data_pipelines.quarantine import entry
-from fac_jax.files import write_text
+from data_pipelines.records.quarantine import entry
+from data_pipelines.records.reject import Bad
+from fac_jax.io import write_text
 
 REPORTS: Final = "shards"  # folder of the reports
 

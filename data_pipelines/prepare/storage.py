@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.rows import Prepared
-from data_pipelines.records import SCHEMA_VERSION, Audio, Message, Preference, Record
+from data_pipelines.records.record import SCHEMA_VERSION, Audio, Message, Preference, Record
 
 NAME: Final = "prepared_rows"
 VERSION: Final = f"{SCHEMA_VERSION}.0"

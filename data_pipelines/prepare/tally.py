@@ -4,13 +4,13 @@ import bisect
 from collections import Counter
 from typing import Final, TypeAlias
 
-from data_pipelines.conversation import Conversation
-from data_pipelines.faults import Bad
-from data_pipelines.grid import positions
 from data_pipelines.prepare.rows import Prepared, judged_text, spoken
 from data_pipelines.prepare.settings import Tools
-from data_pipelines.records import to_example
+from data_pipelines.records.record import to_example
+from data_pipelines.records.reject import Bad
 from fac_jax.audio.io import RATE
+from fac_jax.batching.conversation import Conversation
+from fac_jax.batching.grid import positions
 from fac_jax.codec.base import TOKEN_RATE
 
 Tally: TypeAlias = Counter[str]  # part and name, with a dot between them

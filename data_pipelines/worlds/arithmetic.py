@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.espeak import Voice
-from data_pipelines.schema import RowSpec
+from data_pipelines.worlds.espeak import Voice
+from data_pipelines.worlds.schema import RowSpec
 from fac_jax.types import InputError
 
 FACTS = Path(__file__).with_name("facts.tsv")

@@ -14,11 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from data_pipelines.conversation import TRANSCRIBE, Conversation, Turn
-from data_pipelines.pairs import pair_conversations
-from data_pipelines.schema import PairRow
+from data_pipelines.worlds.pairs import pair_conversations
 from data_pipelines.worlds.preferences import HOW_MANY, PACES, WHO
-from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
+from data_pipelines.worlds.schema import PairRow
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT, TRANSCRIBE
 
 READ: Final = "say {}: {}"
 PHRASES: Final = {

@@ -13,7 +13,7 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from experiments.comparing.variants import Compared, Variant
-from fac_jax.evaluation.comparison import leaves_out_0
+from fac_jax.evaluation.reports.comparison import leaves_out_0
 
 LEVEL = 0.95
 RESAMPLES = 2000

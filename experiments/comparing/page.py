@@ -9,9 +9,9 @@ import soundfile
 
 from experiments.comparing.intervals import difference, estimate
 from experiments.comparing.variants import Compared, Variant, differing
-from fac_jax.evaluation.comparison import Comparison, Figure, Heard, Trade, pareto_front
-from fac_jax.pages.figures import Series
-from fac_jax.pages.page import Sound
+from fac_jax.evaluation.reports.comparison import Comparison, Figure, Heard, Trade, pareto_front
+from fac_jax.evaluation.reports.pages.figures import Series
+from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.types import InputError
 
 PROMPTS = 4  # with players on the page

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparing.table import same_figures
-from experiments.layout import KEYS
 from experiments.sweeps.axes import short_keys
 from fac_jax.training.metrics import read_curve
+from fac_jax.training.recipe import KEYS
 from fac_jax.types import InputError
 
 SEED = "seed"
@@ -44,7 +44,7 @@ class Compared:
         return {file.parent.name: read_curve(file.parent) for file in sorted(self.path.glob("*/metrics.jsonl"))}
 
     def sounds(self) -> list[dict[str, Any]]:
-        """Prompts and replies with names of sound files in `path` (`experiments.reporting.write_sounds`)."""
+        """Prompts and replies with names of sound files in `path` (`experiments.toy.reporting.write_sounds`)."""
         return _json(self.path / SOUNDS, [])
 
 

@@ -7,7 +7,7 @@ from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
 from experiments.configs.quickstart import stage, text
-from experiments.layout import anywhere
+from experiments.run.mesh import anywhere
 
 
 def get_config() -> ConfigDict:

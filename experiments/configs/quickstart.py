@@ -11,7 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
-from experiments.layout import anywhere
+from experiments.run.mesh import anywhere
 
 TEXT = ("text_qa", "text_statements", "text_facts")
 

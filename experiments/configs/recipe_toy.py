@@ -16,7 +16,7 @@ from ml_collections.config_dict import placeholder
 
 from experiments.configs import quickstart
 from experiments.configs.quickstart import text
-from experiments.layout import anywhere
+from experiments.run.mesh import anywhere
 
 STAGES = ("text_pretraining", "pre_alignment", "stage1", "merge", "stage2", "control", "preference", "dpo")
 

@@ -1,7 +1,7 @@
 """A config that was resolved before: `--config=experiments/configs/resolved.py:RUN/record.json`, or `asked.json`.
 
-Launchers write what they ran into `record.json` of the workdir (`experiments.run_record`); a sweep writes what a run is
-to do into `asked.json`. Every key stands for itself there: a change of `seed` changes no other.
+Launchers write what they ran into `record.json` of the workdir (`experiments.run.run_record`); a sweep writes what a
+run is to do into `asked.json`. Every key stands for itself there: a change of `seed` changes no other.
 """
 
 import json

@@ -15,7 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict, FieldReference
 from ml_collections.config_dict import placeholder
 
-from experiments.layout import anywhere
+from experiments.run.mesh import anywhere
 
 CONTEXT = 2048  # LLM positions of a row
 WINDOWS = 128  # of 2 s in a row

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from experiments.sweeps.config import SweepConfig, Xpk
 from experiments.sweeps.state import LOCK, LOG, Placed
-from fac_jax.files import write_text
+from fac_jax.io import write_text
 from fac_jax.types import InputError
 
 JOBS = "jobs.json"  # in the sweep's folder: what was handed over

@@ -8,8 +8,8 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from experiments.sweeps.axes import Axis
+from fac_jax.config import from_values
 from fac_jax.types import InputError
-from fac_jax.values import from_values
 
 Backend = Literal["local", "slurm", "xpk", "dry"]
 BACKENDS = ("local", "slurm", "xpk", "dry")
@@ -78,7 +78,7 @@ class SweepConfig:
       fixed: changes of the base config for all runs, `((key, value), ..)`.
       flags: more options of the launcher: `("--fast",)`.
       data_dir: of data sets, shared by all runs; SWEEP/data if None.
-      stages_dir: where runs find stages that others of them have trained (`experiments.shared_stages`); every run
+      stages_dir: where runs find stages that others of them have trained (`experiments.run.shared_stages`); every run
         trains its own if None.
       backend: where runs are run; the settings of each follow.
       retries: more attempts at a run that fails, in one call.

@@ -18,7 +18,7 @@ import psutil
 
 from experiments.sweeps.config import SweepConfig
 from experiments.sweeps.state import GIB, LOCK, Placed, locked
-from fac_jax.launch import BAD_INPUT
+from fac_jax.cli import BAD_INPUT
 from fac_jax.training.interrupt import deferred_interrupts
 
 ROOT = Path(__file__).parents[2]

@@ -15,7 +15,7 @@ HALO = WINDOW - HOP  # samples that the last frame of a window sees behind its o
 def to_samples(
     clips: Sequence[np.ndarray], windows: int, frames_per_window: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Lays clips one behind the other into encoder windows, as `data_pipelines.collate` lays their log-mels.
+    """Lays clips one behind the other into encoder windows, as `fac_jax.batching.collate` lays their log-mels.
 
     Args:
       clips: `host_mel.wave_frames` of each, float32 `[M, WINDOW]`; together they fill at most `windows`.

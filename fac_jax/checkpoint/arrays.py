@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 
-from fac_jax.checkpoint.release import insert
+from fac_jax.checkpoint.release.params import insert
 from fac_jax.types import InputError, Params
 
 SMALL = 2**20  # bytes; pieces below it share a chunk

@@ -8,9 +8,9 @@ import numpy as np
 
 from fac_jax.checkpoint.arrays import StoredArray
 from fac_jax.checkpoint.assets import trained_assets
-from fac_jax.checkpoint.convert import Wrap, at_destination, fill_params, fingerprint, finish
 from fac_jax.checkpoint.export import load_config, resolve
-from fac_jax.checkpoint.names import Entry, release_entries
+from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint, finish
+from fac_jax.checkpoint.release.names import Entry, release_entries
 
 Mix = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 

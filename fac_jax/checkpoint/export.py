@@ -18,8 +18,8 @@ import orbax.checkpoint as ocp
 
 from fac_jax.checkpoint.assets import copy_assets
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
+from fac_jax.checkpoint.release.tensors import INDEX
 from fac_jax.checkpoint.store import check_shapes, stored
-from fac_jax.checkpoint.tensors import INDEX
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fac_jax.files import write_text
+from fac_jax.io import write_text
 from fac_jax.types import InputError
 
 TOKEN_RATE: int = 25  # Hz
@@ -18,7 +18,7 @@ FILE: str = "codec.json"
 # Name in codec.json -> module and class; imported on demand, as a codec may bring a model of its own.
 _CODECS: dict[str, tuple[str, str]] = {
     "unit": ("fac_jax.codec.unit_codec", "UnitCodec"),
-    "cosyvoice3": ("fac_jax.codec.cosyvoice3", "CosyVoice3"),
+    "cosyvoice3": ("fac_jax.codec.cosyvoice.codec", "CosyVoice3"),
 }
 _ELSEWHERE = "elsewhere"  # name in a codec.json that only says in which folder the codec lies (`refer`)
 

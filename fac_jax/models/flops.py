@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
+from fac_jax.batching.batch_stats import Work
 from fac_jax.models.config import DecoderConfig, ModelConfig
-from fac_jax.work import Work
 
 Part = Literal[
     "audio encoder", "speech embedder", "backbone", "text logits", "refined head", "speech logits", "ctc logits"

@@ -26,3 +26,5 @@ For each function call, return a json object with function name and arguments wi
 {{"name": <function-name>, "arguments": <args-json-object>}}
 </tool_call>"""
 """Qwen's (Hermes') tools block, to follow a system prompt."""
+
+TRANSCRIBE = "write down what you hear"

@@ -6,12 +6,12 @@ from typing import Final
 
 import numpy as np
 
+from fac_jax.batching.batch_stats import Work
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.models.flops import Block, Part, blocks, by_part, ctc_blocks
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.trainable import split
 from fac_jax.types import Params
-from fac_jax.work import Work
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any, Protocol
 
+from fac_jax.batching.batch_stats import Work
 from fac_jax.types import Batch, PreferenceBatch
-from fac_jax.work import Work
 
 
 class Loaded(Protocol):

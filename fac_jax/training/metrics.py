@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from fac_jax.files import write_text
+from fac_jax.io import write_text
 from fac_jax.parallel.hosts import is_first
 from fac_jax.training.trackers import DEFAULT, open_tracker
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from experiments.workloads import Conversation, packed_batch
+from experiments.benchmarks.workloads import Conversation, packed_batch
 from fac_jax.layers.attention import Visibility, einsum_attend
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import preset

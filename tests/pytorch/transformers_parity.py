@@ -15,10 +15,10 @@ from transformers import AutoModelForCausalLM, WhisperForAudioClassification
 from transformers.models.qwen2_5_omni.configuration_qwen2_5_omni import Qwen2_5OmniAudioEncoderConfig
 from transformers.models.qwen2_5_omni.modeling_qwen2_5_omni import Qwen2_5OmniAudioEncoder
 
-from fac_jax.checkpoint.convert import export_release
 from fac_jax.checkpoint.export import export_model
-from fac_jax.checkpoint.release import to_release
-from fac_jax.checkpoint.release_batch import release_batch
+from fac_jax.checkpoint.release.batch import release_batch
+from fac_jax.checkpoint.release.convert import export_release
+from fac_jax.checkpoint.release.params import to_release
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig, MoEConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.text.special_ids import SpecialIds

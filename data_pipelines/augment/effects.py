@@ -1,0 +1,87 @@
+"""What happens to speech on its way to a model, as pure functions of a wave float32 `[N]` at 16 kHz.
+
+Every result is float32 within [-1, 1]: a wave that would leave it is made softer as a whole, never clipped.
+"""
+
+import io
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import soundfile
+import soxr
+from scipy import signal
+
+from data_pipelines.augment.noise import recording, within_range
+from fac_jax.audio.io import RATE
+
+FIRST_REFLECTION: Final = 0.003  # seconds behind the direct sound: a wall half a metre away
+TELEPHONE_RATE: Final = 8000  # Hz
+CODECS: Final = ("ULAW", "ALAW", "GSM610")  # soundfile's names: G.711 in its two laws, GSM full rate
+
+
+def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
+    """Plays a wave faster (`factor` > 1) or slower: `[N / factor]`, with its pitch higher by the same factor."""
+    return within_range(soxr.resample(wave, RATE * factor, RATE))
+
+
+def amplify(wave: np.ndarray, gain_db: float) -> np.ndarray:
+    """Makes a wave louder or softer by so many decibels, as far as [-1, 1] allows."""
+    return within_range(wave * np.float32(10 ** (gain_db / 20)))
+
+
+def simulated_room(rt60: float, direct_db: float, rng: np.random.Generator) -> np.ndarray:
+    """Impulse response `[L]` of a room: the direct sound, 1 at the start, and Gaussian noise that dies away.
+
+    The statistical model of late reverberation (Polack 1988); the room has no shape and no early reflections.
+
+    Args:
+      rt60: seconds after which the reverberation has fallen by 60 dB; also the length.
+      direct_db: energy of the direct sound over that of the reverberation, in decibels.
+      rng: where the noise comes from.
+    """
+    time = np.arange(round(rt60 * RATE)) / RATE
+    response = rng.standard_normal(len(time)) * 10 ** (-3 * time / rt60)
+    response[time < FIRST_REFLECTION] = 0
+    response *= np.sqrt(10 ** (-direct_db / 10) / np.sum(np.square(response)))
+    response[0] = 1
+    return response
+
+
+def recorded_room(file: Path) -> np.ndarray:
+    """Impulse response `[L]` of a file, from its greatest sample on, the direct sound, which becomes 1.
+
+    Raises:
+      InputError: it cannot be read, or is silent.
+    """
+    response = recording(file)
+    direct = int(np.abs(response).argmax())
+    return response[direct:] / response[direct]
+
+
+def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
+    """A wave as it is heard in a room: as long, as loud, each sound where it was, what rings on past the end cut.
+
+    Args:
+      wave: float32 `[N]`.
+      response: `[L]`, the direct sound first.
+    """
+    heard = signal.oaconvolve(wave, response)[: len(wave)]
+    powers = [np.mean(np.square(w)) + np.finfo(np.float32).tiny for w in (wave, heard)]  # silence stays silence
+    return within_range(heard * np.sqrt(powers[0] / powers[1]))
+
+
+def telephone(wave: np.ndarray, band: tuple[float, float], codec: str) -> np.ndarray:
+    """A wave through a telephone: 8 kHz, a band in Hz, a codec of `CODECS`, and back; as long, each sound in its place.
+
+    The band is filtered forwards and backwards, so that it delays nothing.
+    """
+    narrow = soxr.resample(wave, RATE, TELEPHONE_RATE)
+    filters = signal.butter(3, band, "bandpass", fs=TELEPHONE_RATE, output="sos")
+    narrow = within_range(signal.sosfiltfilt(filters, narrow, padlen=min(200, len(narrow) - 1)))
+    line = io.BytesIO()
+    soundfile.write(line, narrow, TELEPHONE_RATE, format="WAV", subtype=codec)
+    line.seek(0)
+    received, _ = soundfile.read(line, dtype="float32")
+    wide = soxr.resample(received, TELEPHONE_RATE, RATE)
+    return within_range(np.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)])

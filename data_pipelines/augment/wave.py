@@ -1,0 +1,263 @@
+"""Augmentation of what a user says, on its wave and before its features, the same for the same (seed, epoch, row).
+
+An operation is data with a probability and ranges, and a function `(wave, generator) -> wave`. They act in the order in
+which sound travels: the speaker's pace, the room, the noise in it, the microphone, the line. Every draw is uniform.
+"""
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+from typing import Final, Protocol, TypeVar
+
+import numpy as np
+
+from data_pipelines.augment import effects
+from data_pipelines.augment.noise import COLOURS, coloured_noise, mix, recorded_noise, recordings
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.types import InputError
+
+T = TypeVar("T")
+
+SIMULATED: Final = "simulated"  # a room without a recorded impulse response
+
+
+class Operation(Protocol):
+    """One change of a wave."""
+
+    @property
+    def probability(self) -> float:
+        """Share of waves that are changed."""
+        ...
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Float32 `[N]` at 16 kHz -> float32 within [-1, 1], a new array; `[N]` too but for `Speed`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Speed:
+    """Plays it faster or slower, which changes length and pitch together.
+
+    Attributes:
+      probability: share of waves that are changed.
+      factor: range of the speed; 1.25 takes four fifths of the time.
+    """
+
+    probability: float = 1.0
+    factor: tuple[float, float] = (0.9, 1.1)
+
+    def __post_init__(self) -> None:
+        _check("speed", self.probability, factor=(self.factor, 0.5, 2))
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return effects.change_speed(wave, rng.uniform(*self.factor))
+
+
+@dataclasses.dataclass(frozen=True)
+class Room:
+    """Reverberation.
+
+    Attributes:
+      probability: share of waves that are changed.
+      sources: one is drawn: "simulated", or a folder of impulse responses.
+      rt60: range of the seconds in which a simulated room falls silent (by 60 dB).
+      direct_db: range of the direct sound over a simulated room's reverberation, in decibels.
+    """
+
+    probability: float = 0.3
+    sources: Sequence[str] = (SIMULATED,)
+    rt60: tuple[float, float] = (0.1, 0.6)
+    direct_db: tuple[float, float] = (0.0, 12.0)
+
+    def __post_init__(self) -> None:
+        _check("room", self.probability, rt60=(self.rt60, 0.02, 10), direct_db=(self.direct_db, -40, 60))
+        _check_sources("room", self.sources, (SIMULATED,))
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        source = _one_of(self.sources, rng)
+        if source == SIMULATED:
+            response = effects.simulated_room(rng.uniform(*self.rt60), rng.uniform(*self.direct_db), rng)
+        else:
+            response = effects.recorded_room(_one_of(recordings(source), rng))
+        return effects.reverberate(wave, response)
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """Noise beside the speech.
+
+    Attributes:
+      probability: share of waves that are changed.
+      snr_db: range of the power of the speech over that of the noise, both over the whole wave, in decibels.
+      sources: one is drawn: a colour (`noise.COLOURS`), or a folder of recordings.
+    """
+
+    probability: float = 0.5
+    snr_db: tuple[float, float] = (5.0, 30.0)
+    sources: Sequence[str] = tuple(COLOURS)
+
+    def __post_init__(self) -> None:
+        _check("noise", self.probability, snr_db=(self.snr_db, -40, 100))
+        _check_sources("noise", self.sources, tuple(COLOURS))
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        source, snr = _one_of(self.sources, rng), rng.uniform(*self.snr_db)
+        if source in COLOURS:
+            return mix(wave, coloured_noise(len(wave), source, rng), snr)
+        return mix(wave, recorded_noise(len(wave), _one_of(recordings(source), rng), rng), snr)
+
+
+@dataclasses.dataclass(frozen=True)
+class Gain:
+    """Louder or softer, as far as [-1, 1] allows.
+
+    Attributes:
+      probability: share of waves that are changed.
+      gain_db: range in decibels.
+    """
+
+    probability: float = 1.0
+    gain_db: tuple[float, float] = (-10.0, 6.0)
+
+    def __post_init__(self) -> None:
+        _check("gain", self.probability, gain_db=(self.gain_db, -60, 60))
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return effects.amplify(wave, rng.uniform(*self.gain_db))
+
+
+@dataclasses.dataclass(frozen=True)
+class Telephone:
+    """A telephone line: 8 kHz, its band, its codec.
+
+    Attributes:
+      probability: share of waves that are changed.
+      band: Hz that pass, from and to.
+      codecs: one is drawn of `effects.CODECS`.
+    """
+
+    probability: float = 0.1
+    band: tuple[float, float] = (300.0, 3400.0)
+    codecs: Sequence[str] = effects.CODECS
+
+    def __post_init__(self) -> None:
+        _check("telephone", self.probability, band=(self.band, 1, effects.TELEPHONE_RATE / 2 - 1))
+        unknown = _check_names("telephone.codecs", self.codecs, effects.CODECS)
+        if unknown:
+            known = ", ".join(effects.CODECS)
+            raise InputError(f"augmentation telephone.codecs: unknown codec {unknown[0]!r}; known: {known}")
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return effects.telephone(wave, self.band, _one_of(self.codecs, rng))
+
+
+@dataclasses.dataclass(frozen=True)
+class WaveAugmentConfig:
+    """Which operations act; None leaves one out. They act in the order of the fields."""
+
+    speed: Speed | None = None
+    room: Room | None = None
+    noise: Noise | None = None
+    gain: Gain | None = None
+    telephone: Telephone | None = None
+
+    def __post_init__(self) -> None:
+        for name, operation in self.operations():
+            if not dataclasses.is_dataclass(operation):
+                raise InputError(f"augmentation {name} is {operation!r}: give its keys and values, or None")
+
+    def operations(self) -> list[tuple[str, Operation]]:
+        """Those that act, in their order, with their names."""
+        named = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
+        return [(name, operation) for name, operation in named if operation is not None]
+
+    @property
+    def stretch(self) -> float:
+        """How many times as long as before a wave can become; static shapes leave room for it."""
+        return max(1.0, 1 / self.speed.factor[0]) if self.speed else 1.0
+
+
+def augment_wave(
+    wave: np.ndarray, config: WaveAugmentConfig, seed: int, epoch: int, row: str, turn: int = 0
+) -> np.ndarray:
+    """One wave float32 `[N]` at 16 kHz after all operations, which each draw from a generator of their own.
+
+    Neither order, nor workers, nor hosts, nor the other operations of the config change what an operation draws.
+    """
+    for name, operation in config.operations():
+        rng = np.random.default_rng((seed, epoch, zlib.crc32(row.encode()), turn, zlib.crc32(name.encode())))
+        if rng.random() < operation.probability:
+            wave = operation(wave, rng)
+    return wave
+
+
+def augment_waves(
+    conversation: Conversation, config: WaveAugmentConfig, seed: int, epoch: int, row: str | None = None
+) -> Conversation:
+    """The conversation with the user's waves changed; what the assistant says is as it was.
+
+    A changed turn loses its log-mel and its speech ids, which are those of the wave before.
+
+    Args:
+      conversation: not changed itself.
+      config: which operations.
+      seed: of the run.
+      epoch: of the row.
+      row: what the draws go by; the conversation's id if absent.
+    """
+    name = conversation.id if row is None else row
+
+    def change(number: int, turn: Turn) -> Turn:
+        if turn.role != "user" or turn.wave is None:
+            return turn
+        wave = augment_wave(turn.wave, config, seed, epoch, name, number)
+        return turn if wave is turn.wave else dataclasses.replace(turn, wave=wave, mel=None, speech=None)
+
+    turns = tuple(change(number, turn) for number, turn in enumerate(conversation.turns))
+    return dataclasses.replace(conversation, turns=turns)
+
+
+def augment_pair(
+    row: str, chosen: Conversation, rejected: Conversation, config: WaveAugmentConfig, seed: int, epoch: int = 0
+) -> tuple[Conversation, Conversation]:
+    """A preference pair whose two sides hear the same changed question: robustness, asked of any pair of replies.
+
+    Args:
+      row: what the draws go by.
+      chosen: prompt and better reply.
+      rejected: the same prompt and the worse reply.
+      config: which operations.
+      seed: of the run.
+      epoch: of the row.
+    """
+    better, worse = (augment_waves(side, config, seed, epoch, row) for side in (chosen, rejected))
+    return better, worse
+
+
+def _one_of(values: Sequence[T], rng: np.random.Generator) -> T:
+    return values[int(rng.integers(len(values)))]
+
+
+def _check(operation: str, probability: float, **ranges: tuple[Sequence[float], float, float]) -> None:
+    """Raises InputError for a probability or a range that cannot be; a range comes with its least and its most."""
+    where = f"augmentation {operation}"
+    if not (isinstance(probability, int | float) and 0 <= probability <= 1):
+        raise InputError(f"{where}.probability is {probability!r}: give a share from 0 to 1")
+    for name, (given, least, most) in ranges.items():
+        wanted = f"give two numbers, the lesser first, both from {least:g} to {most:g}"
+        pair = list(given) if isinstance(given, tuple | list) else []
+        numbers = len(pair) == 2 and all(isinstance(value, int | float) for value in pair)
+        if not numbers or not least <= pair[0] <= pair[1] <= most:
+            raise InputError(f"{where}.{name} is {given!r}: {wanted}")
+
+
+def _check_names(where: str, names: Sequence[str], known: Sequence[str], others: str = "") -> list[str]:
+    """Those names that are not known. Raises InputError for what is no list of names."""
+    if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
+        raise InputError(f"augmentation {where} is {names!r}: give a list of {', '.join(known)}{others}")
+    return [name for name in names if name not in known]
+
+
+def _check_sources(operation: str, sources: Sequence[str], known: Sequence[str]) -> None:
+    for folder in _check_names(f"{operation}.sources", sources, known, " and folders of sounds"):
+        recordings(folder)

@@ -1,0 +1,1 @@
+"""From data sets to batches: mixtures, encoding, packing, worker processes."""

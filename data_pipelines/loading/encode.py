@@ -1,0 +1,76 @@
+"""Items made when they are needed: a user's row is decoded, changed, turned into features and laid on the grid."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
+from data_pipelines.records.audio import with_waves
+from data_pipelines.records.record import Record, to_example
+from data_pipelines.records.reject import Refused
+from fac_jax.audio.host_mel import host_log_mel, wave_frames
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.features import add_features, speech_tokens
+from fac_jax.batching.grid import Example, encode
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.pairs import Pair, PairExample, encode_conversation_pairs
+from fac_jax.codec.base import Codec
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import InputError
+
+FRONT_ENDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"host": host_log_mel, "device": wave_frames}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encode:
+    """`sources.Source.make` of checked records (`validate`), with or without their audio decoded.
+
+    Attributes:
+      tokenizer: of the model.
+      model: its grid and special ids.
+      codec: of speech whose tokens the model needs and the rows do not bring; None where all do.
+      mel: "host" for examples with log-mels, "device" for waveform frames (`PackedConfig.mel`).
+      waves: changes of what the user says, drawn by (seed, epoch, row); those that change length need room in the
+        batches (`WaveAugmentConfig.stretch`).
+      seed: of these changes.
+    """
+
+    tokenizer: Tokenizer
+    model: ModelGrid
+    codec: Codec | None = None
+    mel: Literal["host", "device"] = "host"
+    waves: WaveAugmentConfig = WaveAugmentConfig()
+    seed: int = 0
+
+    def __call__(self, record: Record, epoch: int) -> Example | PairExample:
+        """The item of a record.
+
+        Raises:
+          InputError: an audio cannot be read, or the row does not fit; names it.
+        """
+        try:
+            found = to_example(with_waves(record))
+        except Refused as refused:
+            where = f"{record.file}:{record.line}"
+            raise InputError(
+                f"row {record.id} ({where}): {refused}; run data_pipelines.check and leave out what it refuses"
+            ) from None
+        if isinstance(found, Conversation):
+            heard = {"": [self._heard(found, record.id, epoch)]}
+            (filled,) = add_features(heard, self.codec, self.model.user_audio)[""]
+            return encode(filled, self.tokenizer, self.model)
+        chosen, rejected = (self._heard(side, record.id, epoch) for side in (found.chosen, found.rejected))
+        pair = Pair(found.id, found.task, chosen, rejected)
+        return encode_conversation_pairs([pair], self.tokenizer, self.model, self.codec)[0]
+
+    def _heard(self, conversation: Conversation, row: str, epoch: int) -> Conversation:
+        changed = augment_waves(conversation, self.waves, self.seed, epoch, row)
+        return dataclasses.replace(changed, turns=tuple(self._with_mel(row, turn) for turn in changed.turns))
+
+    def _with_mel(self, row: str, turn: Turn) -> Turn:
+        if turn.role != "user" or turn.wave is None or self.model.user_audio == "tokens":
+            return turn
+        speech_tokens(row, turn)  # nothing shorter has a mel
+        return dataclasses.replace(turn, mel=FRONT_ENDS[self.mel](turn.wave))

@@ -1,0 +1,114 @@
+"""What every row of a prepared split takes of a batch, told from texts, tokens and lengths of its audio alone."""
+
+import dataclasses
+import json
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from data_pipelines.prepare import flac
+from data_pipelines.prepare.reading import read_prepared
+from data_pipelines.records.quarantine import entry
+from data_pipelines.records.record import Record, to_example
+from data_pipelines.records.reject import Bad, Refused
+from data_pipelines.records.validate import Limits, checked
+from fac_jax.audio.mel import RATE, mel_frames
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.grid import positions
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.progress import shown
+from fac_jax.types import InputError
+
+ARRAYS = ("length", "windows", "pair")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Needs:
+    """Of the R rows of a split, in their order.
+
+    Attributes:
+      length: int32 `[R]`, LLM positions, of the longer reply of a pair; 0 for a row that the model cannot take.
+      windows: int32 `[R]`, encoder windows.
+      pair: bool `[R]`, whether it is a preference pair.
+      refused: the rows that the model cannot take, as lines of a quarantine.
+    """
+
+    length: np.ndarray
+    windows: np.ndarray
+    pair: np.ndarray
+    refused: Sequence[dict[str, Any]]
+
+    def save(self, file: Path) -> None:
+        """Writes a file for `load`, which appears complete."""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+        with beside.open("wb") as out:
+            np.savez(out, **{name: getattr(self, name) for name in ARRAYS}, refused=json.dumps(self.refused))
+        beside.replace(file)
+
+    @classmethod
+    def load(cls, file: Path) -> "Needs":
+        """What `save` wrote."""
+        with np.load(file) as found:
+            return cls(*(found[name] for name in ARRAYS), refused=json.loads(str(found["refused"])))
+
+
+def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: float = 1.0) -> Needs:
+    """The needs of all rows of a split, whose audio is not decoded.
+
+    Args:
+      folder: that `data_pipelines.prepare` has written.
+      split: name.
+      limits: of the model; its context is not asked here.
+      model: its windows, and whether it hears them.
+      stretch: times as long as it is, augmentation may make what users say (`WaveAugmentConfig.stretch`).
+
+    Raises:
+      InputError: see `read_prepared`; or the model hears tokens alone, and a user's audio has none.
+    """
+    endless = dataclasses.replace(limits, context=np.iinfo(np.int32).max)
+    rows = read_prepared(folder, split, flac.silence)
+    needs, refused = np.zeros((len(rows), 2), np.int32), []
+    pair = np.zeros(len(rows), bool)
+    for i in shown(f"measuring {split}")(range(len(rows))):
+        record = rows[i]
+        pair[i] = record.preference is not None
+        try:
+            needs[i] = _needed(checked(record, endless), limits, model, stretch)
+        except Refused as fault:
+            refused.append(entry(Bad(fault.cause, fault.detail, record.file, record.line, record.id)))
+    return Needs(needs[:, 0], needs[:, 1], pair, refused)
+
+
+def _needed(record: Record, limits: Limits, model: ModelGrid, stretch: float) -> tuple[int, int]:
+    example = to_example(record)
+    sides = [example] if isinstance(example, Conversation) else [example.chosen, example.rejected]
+    if model.user_audio == "tokens":
+        if any(turn.role == "user" and turn.wave is not None and turn.speech is None for turn in sides[0].turns):
+            raise InputError(
+                f"row {record.id} ({record.file}:{record.line}): the user's audio has no tokens, all that a model with "
+                'user_audio "tokens" hears: prepare the rows with --user_audio=tokens'
+            )
+        return _longest(sides, limits), 0
+    sides = [dataclasses.replace(side, turns=tuple(_stretched(turn, stretch) for turn in side.turns)) for side in sides]
+    heard = [len(turn.wave) for turn in sides[0].turns if turn.role == "user" and turn.wave is not None]
+    return _longest(sides, limits), sum(-(-mel_frames(samples) // (2 * model.audio.n_window)) for samples in heard)
+
+
+def _longest(sides: Sequence[Conversation], limits: Limits) -> int:
+    return max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
+
+
+def _stretched(turn: Turn, stretch: float) -> Turn:
+    """The turn with as long a wave as augmentation can make it, which takes the place of its tokens."""
+    if turn.role != "user" or turn.wave is None:
+        return turn
+    samples = len(turn.wave) if stretch == 1 else math.ceil(len(turn.wave) * stretch) + 1
+    tokens = 0 if turn.speech is None else len(turn.speech)
+    longest = np.broadcast_to(np.float32(0), max(samples, tokens * RATE // TOKEN_RATE))
+    return dataclasses.replace(turn, wave=longest, speech=None)

@@ -1,0 +1,1 @@
+"""The row schema of every data set, its validation, and rejected rows."""

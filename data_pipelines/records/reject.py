@@ -1,0 +1,119 @@
+"""What can be wrong with a row of a user's data: a closed set of causes."""
+
+import dataclasses
+import enum
+from pathlib import Path
+from typing import Final
+
+MAX_DETAIL: Final = 200  # characters
+
+
+class Cause(enum.StrEnum):
+    """Why a row cannot be trained on; `meaning` says it in a line."""
+
+    MALFORMED = "malformed"
+    BAD_UTF8 = "bad_utf8"
+    MISSING_KEY = "missing_key"
+    WRONG_TYPE = "wrong_type"
+    DUPLICATE_ID = "duplicate_id"
+    UNKNOWN_ROLE = "unknown_role"
+    ROLE_ORDER = "role_order"
+    EMPTY_TEXT = "empty_text"
+    PLACEHOLDERS = "placeholders"
+    LAYOUT = "layout"
+    MISSING_AUDIO = "missing_audio"
+    UNDECODABLE_AUDIO = "undecodable_audio"
+    EMPTY_AUDIO = "empty_audio"
+    NON_FINITE = "non_finite"
+    WRONG_RATE = "wrong_rate"
+    BAD_TOKENS = "bad_tokens"
+    TOKEN_RANGE = "token_range"
+    TOKEN_LENGTH = "token_length"
+    TOO_LONG = "too_long"
+    UNKNOWN_TASK = "unknown_task"
+    UNLIKE_REPLIES = "unlike_replies"
+    WORD_ERRORS = "word_errors"
+
+    @property
+    def meaning(self) -> str:
+        """One line for people."""
+        return _MEANINGS[self]
+
+
+_MEANINGS: Final[dict[Cause, str]] = {
+    Cause.MALFORMED: "the row cannot be parsed: no JSON object, no line of the table",
+    Cause.BAD_UTF8: "the text is not UTF-8",
+    Cause.MISSING_KEY: "a key or column that the format needs is not there",
+    Cause.WRONG_TYPE: "a value is of another kind than the format says",
+    Cause.DUPLICATE_ID: "an earlier row has the same id",
+    Cause.UNKNOWN_ROLE: "a message is by nobody the chat template knows",
+    Cause.ROLE_ORDER: "user and assistant do not alternate, from the user's first to the assistant's last word",
+    Cause.EMPTY_TEXT: "a message says nothing: no text, or a spoken reply without its text",
+    Cause.PLACEHOLDERS: "audio placeholders and audio entries differ in number",
+    Cause.LAYOUT: "audio stands where the chat template cannot put it",
+    Cause.MISSING_AUDIO: "an audio file does not exist, or nothing says where it is",
+    Cause.UNDECODABLE_AUDIO: "an audio cannot be decoded",
+    Cause.EMPTY_AUDIO: "an audio is shorter than one speech token (40 ms)",
+    Cause.NON_FINITE: "an audio holds samples that are no numbers",
+    Cause.WRONG_RATE: "an audio's sampling rate is impossible, or another than the row says",
+    Cause.BAD_TOKENS: "speech tokens cannot be read",
+    Cause.TOKEN_RANGE: "a speech token is outside the codebook",
+    Cause.TOKEN_LENGTH: "speech tokens and audio differ in length",
+    Cause.TOO_LONG: "the conversation does not fit the context",
+    Cause.UNKNOWN_TASK: "the preference task is not known",
+    Cause.UNLIKE_REPLIES: "of a pair's replies one is spoken and one is not, or they are the same",
+    Cause.WORD_ERRORS: "a recogniser does not hear the words that were to be spoken",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Bad:
+    """A row that is refused.
+
+    Attributes:
+      cause: why.
+      detail: what of it, on one line.
+      file: where it stands.
+      line: its line or row there, counted from 1.
+      id: that the row brings, None where it brings none or it cannot be read.
+    """
+
+    cause: Cause
+    detail: str
+    file: str
+    line: int
+    id: str | None = None
+
+
+def told(bad: Bad) -> str:
+    """A refused row on one line, for people."""
+    return f"{one_line(bad.id or f'line {bad.line}')}: {bad.cause}: {bad.cause.meaning} ({bad.detail})"
+
+
+class Refused(Exception):  # noqa: N818  (it is no error of the program)
+    """Raised while a row is read or checked, and made a `Bad` by who knows where it stands."""
+
+    def __init__(self, cause: Cause, detail: str) -> None:
+        super().__init__(f"{cause}: {detail}")
+        self.cause = cause
+        self.detail = one_line(detail)
+
+
+def one_line(text: str) -> str:
+    """The text on one line that can be printed and encoded, cut to `MAX_DETAIL` characters."""
+    words = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
+    return words if len(words) <= MAX_DETAIL else words[: MAX_DETAIL - 2] + ".."
+
+
+def unnamed(path: Path, number: int) -> str:
+    """The id of a row that brings none."""
+    return f"{path.stem}:{number}"
+
+
+def is_utf8(text: str) -> bool:
+    """Whether a text can be encoded: halves of surrogate pairs, as `json` lets pass, cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

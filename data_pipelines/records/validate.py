@@ -1,0 +1,182 @@
+"""What of a user's rows can be trained on: every other row is refused with its cause before training."""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from data_pipelines.records.audio import with_waves
+from data_pipelines.records.record import Audio, Message, Record, to_example
+from data_pipelines.records.reject import Bad, Cause, Refused, is_utf8, unnamed
+from fac_jax.audio.mel import RATE
+from fac_jax.batching.conversation import Conversation
+from fac_jax.batching.grid import positions
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.text.chat import TextIds
+from fac_jax.types import PREFERENCE_TASKS
+
+ROLES: Final = ("user", "assistant")
+TOLERANCE: Final = 2  # tokens by which an audio and its tokens may differ: codecs pad or cut the last frames
+S3_UNITS: Final = 6561  # of the codec of the release's rows
+
+
+class EstimatedText:
+    """Stands in for a tokenizer that is not at hand: four bytes of UTF-8 a token, about what Qwen's has."""
+
+    def encode(self, text: str) -> list[int]:
+        """As many ids as there may be."""
+        return [0] * math.ceil(len(text.encode()) / 4)
+
+    def token_id(self, token: str) -> int:
+        """Any id."""
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What the model that is to be trained can take.
+
+    Attributes:
+      context: most LLM positions of a conversation.
+      units: ids of the codec.
+      group_size: G.
+      delay_groups: before a spoken reply.
+      tokenizer: of the model, or an estimate.
+    """
+
+    context: int = 2048
+    units: int = S3_UNITS
+    group_size: int = 5
+    delay_groups: int = 2
+    tokenizer: TextIds = dataclasses.field(default_factory=EstimatedText)
+
+
+def limits_of(model: ModelGrid, tokenizer: TextIds, context: int) -> Limits:
+    """The limits of a model and its tokenizer."""
+    return Limits(context, model.units, model.group_size, model.delay_groups, tokenizer)
+
+
+def validate(rows: Iterable[Record | Bad], limits: Limits) -> Iterator[Record | Bad]:
+    """The rows in their order: good ones with their audio decoded, the others as what is wrong with them.
+
+    Of rows with the same id the first that is good is kept. `data_pipelines.check` and preparation read through this.
+    """
+    seen: set[str] = set()
+    for row in rows:
+        if isinstance(row, Bad):
+            yield row
+            continue
+        try:
+            if row.id in seen:
+                raise Refused(Cause.DUPLICATE_ID, f"id {row.id}")
+            yield checked(row, limits)
+            seen.add(row.id)
+        except Refused as refused:
+            brought = is_utf8(row.id) and row.id != unnamed(Path(row.file), row.line)
+            name = row.id if brought else None
+            yield Bad(refused.cause, refused.detail, row.file, row.line, name)
+
+
+def checked(record: Record, limits: Limits) -> Record:
+    """The record with the wave of every audio.
+
+    Raises:
+      Refused: it cannot be trained on; everything of `Cause` but what an importer sees, and duplicates.
+    """
+    _check_texts(record)
+    _check_roles(record)
+    for message in (*record.messages, *record.replies):
+        _check_words(message)
+    _check_replies(record)
+    for audio in record.audios:
+        _check_units(audio, limits)
+    decoded = with_waves(record)
+    for audio in decoded.audios:
+        _check_length(audio)
+    _check_fit(decoded, limits)
+    return decoded
+
+
+def seconds(record: Record) -> float:
+    """Seconds heard and spoken, of the wave or, without one, of the tokens."""
+    waves = sum(len(audio.wave) for audio in record.audios if audio.wave is not None)
+    tokens = sum(len(audio.tokens) for audio in record.audios if audio.tokens is not None and audio.wave is None)
+    return waves / RATE + tokens / TOKEN_RATE
+
+
+def _check_texts(record: Record) -> None:
+    texts = [record.id, record.system or ""]
+    for message in (*record.messages, *record.replies):
+        texts += [message.role, message.text, message.lead]
+    texts += [word for audio in record.audios for word in (audio.transcript, audio.named)]
+    broken = next((text for text in texts if not is_utf8(text)), None)
+    if broken is not None:
+        raise Refused(Cause.BAD_UTF8, f"half a character in {broken[:60]!r}")
+
+
+def _check_roles(record: Record) -> None:
+    roles = [message.role for message in record.messages]
+    replies = [reply.role for reply in record.replies]
+    unknown = [role for role in (*roles, *replies) if role not in ROLES]
+    if unknown:
+        raise Refused(Cause.UNKNOWN_ROLE, f"role {unknown[0]!r}; known: {', '.join(ROLES)}")
+    turns = [*roles, *replies[:1]]
+    if len(turns) < 2 or len(turns) % 2 or turns != list(ROLES) * (len(turns) // 2):
+        raise Refused(Cause.ROLE_ORDER, f"the roles are {', '.join(turns) or 'none'}")
+    if any(role != "assistant" for role in replies):
+        raise Refused(Cause.ROLE_ORDER, f"the replies are by {' and '.join(replies)}")
+
+
+def _check_words(message: Message) -> None:
+    silent = message.audio is None and not message.lead.strip()
+    if (silent or message.role == "assistant") and not message.text.strip():
+        spoken = "spoken reply without text" if message.audio is not None else "message without text"
+        raise Refused(Cause.EMPTY_TEXT, f"{spoken} by the {message.role}")
+
+
+def _check_replies(record: Record) -> None:
+    if record.preference is None:
+        return
+    chosen, rejected = record.replies
+    if record.preference.task not in PREFERENCE_TASKS:
+        known = ", ".join(PREFERENCE_TASKS)
+        raise Refused(Cause.UNKNOWN_TASK, f"task {record.preference.task!r}; known: {known}")
+    if (chosen.audio is None) != (rejected.audio is None):
+        raise Refused(Cause.UNLIKE_REPLIES, "one reply is spoken, the other is not")
+    if chosen.audio is None and chosen.text == rejected.text:
+        raise Refused(Cause.UNLIKE_REPLIES, "both replies say the same")
+
+
+def _check_units(audio: Audio, limits: Limits) -> None:
+    if audio.tokens is None:
+        return
+    if len(audio.tokens) == 0:
+        raise Refused(Cause.EMPTY_AUDIO, "no speech token")
+    outside = audio.tokens[(audio.tokens < 0) | (audio.tokens >= limits.units)]
+    if outside.size:
+        raise Refused(Cause.TOKEN_RANGE, f"speech token {outside[0]}, the codec has 0 to {limits.units - 1}")
+
+
+def _check_length(audio: Audio) -> None:
+    if audio.wave is None:
+        return
+    if not np.isfinite(audio.wave).all():
+        raise Refused(Cause.NON_FINITE, f"samples that are no numbers: {audio.named or 'in the row'}")
+    heard = len(audio.wave) * TOKEN_RATE // RATE
+    if heard == 0:
+        raise Refused(Cause.EMPTY_AUDIO, f"{len(audio.wave)} samples at {RATE} Hz: {audio.named or 'in the row'}")
+    said = audio.slots if audio.tokens is None else len(audio.tokens)
+    if said is not None and abs(said - heard) > TOLERANCE:
+        raise Refused(Cause.TOKEN_LENGTH, f"{said} tokens for an audio of {heard}: {audio.named or 'in the row'}")
+
+
+def _check_fit(record: Record, limits: Limits) -> None:
+    example = to_example(record)
+    sides = [example] if isinstance(example, Conversation) else [example.chosen, example.rejected]
+    longest = max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
+    if longest > limits.context:
+        raise Refused(Cause.TOO_LONG, f"{longest} LLM positions, the context has {limits.context}")

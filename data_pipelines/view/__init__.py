@@ -1,0 +1,1 @@
+"""A page that shows and plays the rows of a data set."""

@@ -1,0 +1,228 @@
+"""A `Batch` taken apart for the eye: every conversation as stretches of text, of what is heard and of what is said."""
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from data_pipelines.view.samples import Reader, Sample
+from fac_jax.audio.mel import BINS, HOP, RATE
+from fac_jax.batching.conversation import Turn
+from fac_jax.batching.features import mels
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.evaluation.reports.pages.page import Sound
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import IGNORE, NO_FRAME, Batch, Kind
+
+FRAMES: Final = RATE // HOP // TOKEN_RATE  # mel frames of a speech token
+LINE: Final = 10  # groups on a line of a page: 2 s of the release's grid
+SPECIAL: Final = re.compile(r"<\|(.+)\|>")
+SEEN: Final = str.maketrans({" ": "\u00a0", "\n": "\u21b5"})  # a space that is kept, an arrow
+SOFTEST: Final = -1.5  # least value of a log-mel
+SILENT: Final = -9.0  # stands where there is no audio
+
+
+@dataclasses.dataclass(frozen=True)
+class Token:
+    """One id of a stream.
+
+    Attributes:
+      name: what stands on the page; "" for speech padding.
+      id: number in the vocabulary or the codebook.
+      learnt: it has a label.
+      special: it is no text and no unit.
+    """
+
+    name: str
+    id: int
+    learnt: bool
+    special: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """One LLM position.
+
+    Attributes:
+      number: in its conversation.
+      text: of the text stream.
+      speech: G of the speech stream; at a text position those alone that are learnt.
+    """
+
+    number: int
+    text: Token
+    speech: tuple[Token, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Line:
+    """At most `LINE` groups, side by side.
+
+    Attributes:
+      positions: the groups.
+      mel: log-mel float32 `[groups * G * 4, 128]` in step with them; `SILENT` where there is no audio.
+      second: of the audio at which it begins; below 0 in the delay of a reply.
+    """
+
+    positions: tuple[Position, ...]
+    mel: np.ndarray
+    second: float
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stretch:
+    """Consecutive positions of one kind.
+
+    Attributes:
+      kind: "text", "heard" or "said".
+      positions: of a stretch of text.
+      lines: of audio.
+      sound: what is played; None for text, and where there is no wave.
+      loudest: greatest value of the log-mel.
+    """
+
+    kind: str
+    positions: tuple[Position, ...] = ()
+    lines: tuple[Line, ...] = ()
+    sound: Sound | None = None
+    loudest: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Block:
+    """One conversation.
+
+    Attributes:
+      id: of the conversation.
+      note: of the sample.
+      stretches: in order.
+      positions: LLM positions.
+      text_learnt: text labels.
+      said: speech tokens of its replies, without padding.
+      speech_learnt: speech labels.
+      heard_seconds: of what the user says.
+      said_seconds: of what the assistant says.
+    """
+
+    id: str
+    note: str
+    stretches: tuple[Stretch, ...]
+    positions: int
+    text_learnt: int
+    said: int
+    speech_learnt: int
+    heard_seconds: float
+    said_seconds: float
+
+
+def blocks(batch: Batch, samples: Sequence[Sample], reader: Reader) -> list[Block]:
+    """The conversations of a batch, row by row and segment by segment.
+
+    Args:
+      batch: in numpy.
+      samples: the same conversations in the same order; their waves are played.
+      reader: what the batch was made with.
+    """
+    segments = np.asarray(batch.segment_ids)
+    places = [(row, segment) for row in range(len(segments)) for segment in range(1, segments[row].max() + 1)]
+    return [
+        _block(batch, row, np.flatnonzero(segments[row] == segment), sample, reader)
+        for (row, segment), sample in zip(places, samples, strict=True)
+    ]
+
+
+def _block(batch: Batch, row: int, where: np.ndarray, sample: Sample, reader: Reader) -> Block:
+    turns = [t for t in sample.conversation.turns if t.wave is not None or t.speech is not None or t.silent]
+    positions = list(_positions(batch, row, where, reader))
+    kinds = batch.kind[row, where]
+    stretches, audios = [], iter(turns)
+    for kind, run in itertools.groupby(range(len(where)), lambda i: kinds[i]):
+        numbers = list(run)
+        found = tuple(positions[i] for i in numbers)
+        if kind == Kind.TEXT:
+            stretches.append(Stretch("text", found))
+        else:
+            stretches.append(_audio(batch, row, where[numbers], found, next(audios), reader.grid))
+    joint = batch.speech_ids[row, where][kinds == Kind.JOINT]
+    return Block(
+        id=sample.conversation.id,
+        note=sample.note,
+        stretches=tuple(stretches),
+        positions=len(where),
+        text_learnt=int((batch.labels[row, where] != IGNORE).sum()),
+        said=int((joint < reader.grid.units).sum()),
+        speech_learnt=int((batch.speech_labels[row, where] != IGNORE).sum()),
+        heard_seconds=sum(len(t.wave) / RATE for t in turns if t.role == "user" and t.wave is not None),
+        said_seconds=sum(len(t.wave) / RATE for t in turns if t.role == "assistant" and t.wave is not None),
+    )
+
+
+def _positions(batch: Batch, row: int, where: np.ndarray, reader: Reader) -> Iterator[Position]:
+    for i in where:
+        text = text_token(int(batch.text_ids[row, i]), bool(batch.labels[row, i] != IGNORE), reader.tokenizer)
+        ids, labels = batch.speech_ids[row, i], batch.speech_labels[row, i]
+        speech = tuple(
+            speech_token(int(label if label != IGNORE else unit), bool(label != IGNORE), reader.grid)
+            for unit, label in zip(ids, labels, strict=True)
+        )
+        is_text = batch.kind[row, i] == Kind.TEXT
+        yield Position(int(batch.positions[row, i]), text, tuple(t for t in speech if t.learnt or not is_text))
+
+
+def text_token(token: int, learnt: bool, tokenizer: Tokenizer) -> Token:
+    """An id of the text stream; special tokens go by the name between their bars, spaces and line breaks are seen."""
+    words = tokenizer.spell(token)
+    special = SPECIAL.fullmatch(words)
+    return Token(special[1] if special else words.translate(SEEN), token, learnt, special is not None)
+
+
+def speech_token(token: int, learnt: bool, grid: ModelGrid) -> Token:
+    """An id of the speech stream."""
+    special = grid.special
+    names = {special.speech_bos: "bos", special.speech_eos: "eos", special.speech_pad: "pad" if learnt else ""}
+    return Token(names.get(token, str(token)), token, learnt, token in names)
+
+
+def _audio(
+    batch: Batch, row: int, where: np.ndarray, positions: tuple[Position, ...], turn: Turn, grid: ModelGrid
+) -> Stretch:
+    heard = turn.role == "user"
+    delay = 0 if heard else grid.delay_groups * grid.group_size
+    frames = np.asarray(batch.frame_index[row, where])
+    by_ids = (frames == NO_FRAME).all()  # the batch may have no window at all
+    mel = _wave_mel(turn, delay, len(where), grid) if by_ids else _heard_mel(batch, frames)
+    width = grid.group_size * FRAMES
+    lines = tuple(
+        Line(
+            positions[start : start + LINE],
+            mel[start * width : (start + LINE) * width],
+            (start * grid.group_size - delay) / TOKEN_RATE,
+        )
+        for start in range(0, len(positions), LINE)
+    )
+    sound = None if turn.wave is None else Sound(turn.wave)
+    return Stretch("heard" if heard else "said", (), lines, sound, max(float(mel.max()), SOFTEST))
+
+
+def _heard_mel(batch: Batch, frames: np.ndarray) -> np.ndarray:
+    """What the encoder gets for a gather map `[groups, G]`: `[groups * G * 4, 128]` out of its windows."""
+    per_window = batch.mel_windows.shape[1] // FRAMES
+    flat = frames.reshape(-1)
+    windows, slots = np.divmod(np.maximum(flat, 0), per_window)
+    steps = slots[:, None] * FRAMES + np.arange(FRAMES)
+    inside = (flat[:, None] != NO_FRAME) & (steps < batch.mel_lengths[windows][:, None])
+    return np.where(inside[..., None], batch.mel_windows[windows[:, None], steps], SILENT).reshape(-1, BINS)
+
+
+def _wave_mel(turn: Turn, delay: int, groups: int, grid: ModelGrid) -> np.ndarray:
+    """The log-mel of speech that goes by its ids, behind its delay, `[groups * G * 4, 128]`; no model reads it."""
+    out = np.full((groups * grid.group_size * FRAMES, BINS), SILENT, np.float32)
+    if turn.wave is not None:
+        room = out[delay * FRAMES :]
+        mel = mels([turn.wave])[0][: len(room)]
+        room[: len(mel)] = mel
+    return out

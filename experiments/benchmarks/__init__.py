@@ -1,0 +1,1 @@
+"""Measurements of training, decoding, data loading and the codec."""

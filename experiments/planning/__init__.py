@@ -1,0 +1,1 @@
+"""Plans for accelerators that are not attached: memory, FLOPs, time of a step."""

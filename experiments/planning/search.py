@@ -1,0 +1,146 @@
+"""Meshes, remat policies and batch sizes for a stage, ordered by what a step can reach, the best of them compiled."""
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+from typing import Final
+
+from experiments.planning.hlo import Collective
+from experiments.planning.roofline import capacity_of, held_bytes, least_seconds, weight_traffic
+from experiments.planning.step import Plan, Shape, abstract_batch, abstract_start, executed_flops, make_plan
+from experiments.planning.topologies import Topology
+from fac_jax import axes
+from fac_jax.batching.batch_stats import full_work
+from fac_jax.models.config import ModelConfig, Remat
+from fac_jax.parallel.kernels import Attention
+from fac_jax.parallel.mesh import Layout, make_layout
+from fac_jax.progress import bar
+from fac_jax.training.flops import step_flops, trainable_paths
+from fac_jax.training.sharding import abstract_params
+from fac_jax.training.stage import StageConfig
+from fac_jax.types import InputError, PreferenceBatch
+
+TENSOR: Final = (1, 2, 4, 8)
+EXPERT: Final = (1, 4, 8, 16)
+ROWS: Final = (1, 2, 4)  # of a shard
+REMAT: Final[tuple[Remat, ...]] = ("none", "dots", "full")  # from most memory to least
+ROOM: Final = 0.9  # of a chip's memory that parameters and moments may take
+
+
+@dataclasses.dataclass(frozen=True)
+class Candidate:
+    """Something to try, and the share of the chips' FLOP/s that it can reach at most."""
+
+    sizes: dict[str, int]
+    rows: int
+    remat: Remat
+    reach: float
+
+    def larger(self, other: "Candidate") -> bool:
+        """Whether it needs more memory than the other for sure."""
+        return (
+            self.sizes == other.sizes
+            and self.rows >= other.rows
+            and REMAT.index(self.remat) <= REMAT.index(other.remat)
+        )
+
+
+def search(
+    config: ModelConfig,
+    stage: StageConfig,
+    shape: Shape,
+    topology: Topology,
+    attention: Attention,
+    hbm: float | None,
+    tries: int,
+) -> list[Plan]:
+    """Plans that fit, best first.
+
+    Candidates are compiled in the order of what they can reach by analysis, but for those that need more memory than
+    one that did not fit, until `tries` are compiled.
+
+    Raises:
+      InputError: no mesh divides the model.
+    """
+    waiting = sorted(candidates(config, stage, shape, topology, attention, hbm), key=lambda one: -one.reach)
+    if not waiting:
+        raise InputError(f"no mesh of {topology.name} divides the model and leaves room for its parameters and moments")
+    plans: list[Plan] = []
+    with bar("compiling", tries) as advance:
+        for _ in range(tries):
+            if not waiting:
+                break
+            one = waiting.pop(0)
+            made = dataclasses.replace(config, remat=one.remat)
+            layout = make_layout(one.sizes, devices=topology.devices)
+            plan = make_plan(made, stage, shape.of_rows(one.rows), topology, layout, attention, hbm)
+            if plan.fits:
+                plans.append(plan)
+            else:
+                waiting = [other for other in waiting if not other.larger(one)]
+            advance(1)
+    return sorted(plans, key=lambda plan: -(plan.estimated_mfu or 0.0))
+
+
+def candidates(
+    config: ModelConfig, stage: StageConfig, shape: Shape, topology: Topology, attention: Attention, hbm: float | None
+) -> Iterator[Candidate]:
+    """What divides the model and leaves room for its state, with what it can reach by analysis."""
+    chips, capacity = len(topology.devices), hbm or capacity_of(topology)
+    moe = config.text.moe
+    for tensor, expert in itertools.product(TENSOR, EXPERT if moe else (1,)):
+        if chips % (tensor * expert):
+            continue
+        sizes = {"fsdp": chips // (tensor * expert), "tensor": tensor, "expert": expert}
+        try:
+            layout = make_layout(sizes, devices=topology.devices)
+            held = held_bytes(abstract_start(config, stage, layout))
+        except InputError:
+            continue
+        if sum(held.values()) > ROOM * capacity:
+            continue
+        for rows, remat in itertools.product(ROWS, REMAT):
+            made = dataclasses.replace(config, remat=remat)
+            yield Candidate(
+                sizes, rows, remat, _reach(made, stage, shape.of_rows(rows), topology, layout, attention, held)
+            )
+
+
+def _reach(
+    config: ModelConfig,
+    stage: StageConfig,
+    shape: Shape,
+    topology: Topology,
+    layout: Layout,
+    attention: Attention,
+    held: dict[str, int],
+) -> float:
+    """Estimated MFU from analysis alone: the collectives are guessed from the mesh."""
+    batch = abstract_batch(config, stage, shape, layout)
+    rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
+    paths = trainable_paths(abstract_params(config, layout), stage.trainable)
+    executed = sum(executed_flops(config, stage, paths, rows, layout, attention).values())
+    needed = sum(step_flops(config, stage, paths, full_work(rows)).values())
+    traffic = weight_traffic(config, layout, held)
+    bounds = least_seconds(topology, executed, traffic, guessed_collectives(config, shape, layout, held))
+    if topology.chip is None:
+        return needed / executed
+    return needed / (max(bounds.values()) * topology.chip.peak_flops * len(topology.devices))
+
+
+def guessed_collectives(config: ModelConfig, shape: Shape, layout: Layout, held: dict[str, int]) -> list[Collective]:
+    """What a mesh makes a step send at least, in bfloat16: weights, gradients, activations."""
+    mesh, passes = layout.mesh.shape, 3 if config.remat == "full" else 2
+    gathered, read = (held[name] * layout.shards(axes.EMBED) // 2 for name in ("parameters", "reference"))
+    tokens = shape.rows * shape.seq_len
+    summed = 2 * 2 * config.text.depth * tokens * config.text.width * 2
+    sent = (
+        3 * 2 * config.text.depth * tokens * config.text.width * 2 * (config.text.moe.top_k if config.text.moe else 0)
+    )
+    found = [
+        Collective("all-gather", layout.shards(axes.EMBED), passes, passes * gathered + read),
+        Collective("reduce-scatter", layout.shards(axes.EMBED), 1, 2 * gathered),
+        Collective("all-reduce", mesh["tensor"], 1, summed),
+        Collective("all-to-all", mesh["expert"], 1, sent),
+    ]
+    return [one for one in found if one.group > 1]

@@ -1,0 +1,286 @@
+"""What a stage's training step takes on devices that need not be there: memory, collectives, FLOPs, time at best."""
+
+import dataclasses
+import math
+import re
+import time
+from collections.abc import Collection
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from experiments.planning.hlo import Collective, collectives
+from experiments.planning.roofline import capacity_of, held_bytes, least_seconds, local_bytes, weight_traffic
+from experiments.planning.topologies import Topology
+from fac_jax import axes
+from fac_jax.batching.batch_stats import full_work, laid_out_work, skipping_work
+from fac_jax.models.config import ModelConfig, Remat
+from fac_jax.models.flops import Part
+from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch
+from fac_jax.parallel.batches import NAMES, PAIR_NAMES
+from fac_jax.parallel.kernels import Attention, training_kernels
+from fac_jax.parallel.mesh import Layout
+from fac_jax.parallel.splash import BLOCKS, SplashAttend
+from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
+from fac_jax.training.objectives import make_objective
+from fac_jax.training.optimizer import make_optimizer, make_schedule
+from fac_jax.training.sharding import abstract_params, abstract_state, shardings
+from fac_jax.training.stage import StageConfig
+from fac_jax.training.state import TrainState
+from fac_jax.training.step import make_step
+from fac_jax.types import Batch, InputError, PreferenceBatch
+
+GIB: Final = 2**30
+_NEEDED: Final = re.compile(
+    r"(?:Used |required for [\w ]+ \()([\d.]+)([KMGT])\)? (?:of [\d.]+[KMGT] hbm|exceeds available HBM)"
+)
+_UNITS: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """What one shard of the batch holds: of a stage's packed data, what one of its `parts` holds.
+
+    Attributes:
+      rows: conversations side by side; pairs of rows for preferences.
+      seq_len: S, LLM positions of a row.
+      windows: encoder windows.
+      segments: most conversations of a row.
+    """
+
+    rows: int
+    seq_len: int
+    windows: int
+    segments: int
+
+    def of_rows(self, rows: int) -> "Shape":
+        """With another number of rows, and windows in proportion."""
+        return dataclasses.replace(self, rows=rows, windows=self.windows * rows // self.rows)
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What was found; `plan.py` prints it.
+
+    Attributes:
+      fits: whether the peak is within the memory of a chip.
+      topology: name of the devices.
+      mesh: devices along every axis that has more than one.
+      remat: of the model.
+      rows: of a step, on all chips together.
+      per_chip_bytes: "arguments", "temporaries", "peak" of the compiled step; where it was refused for want of memory,
+        the arguments by analysis and the peak that the compiler tells. "state" has what a chip holds of parameters, of
+        a frozen reference and of the optimizer.
+      hbm_bytes: that a program can have of a chip's memory.
+      flops: of a step on all chips, by part: "needed" counts full rows of one conversation each, "executed" what the
+        program does, with what it computes again.
+      bounds: seconds that a step takes at least for its arithmetic, for reading weights and state from memory, and for
+        its collectives; empty for a device that the table does not have.
+      estimated_step_seconds: the greatest of the bounds, as if everything overlapped.
+      estimated_mfu: needed FLOPs in that time, as a share of what the chips can do.
+      collectives: of a step, by kind and size of group.
+      helps: what would make it fit.
+      compile_seconds: tracing and compilation.
+    """
+
+    fits: bool
+    topology: str
+    mesh: dict[str, int]
+    remat: str
+    rows: int
+    per_chip_bytes: dict[str, Any]
+    hbm_bytes: float
+    flops: dict[str, dict[str, float]]
+    bounds: dict[str, float]
+    estimated_step_seconds: float | None
+    estimated_mfu: float | None
+    collectives: list[Collective]
+    helps: list[str]
+    compile_seconds: float
+
+
+def holds_reference(stage: StageConfig) -> bool:
+    """Whether a stage carries a frozen copy of the parameters along."""
+    return stage.loss == "preference" and stage.preference.reference == "frozen"
+
+
+def abstract_start(config: ModelConfig, stage: StageConfig, layout: Layout) -> TrainState:
+    """Shapes and shardings of the state that a stage begins with.
+
+    Raises:
+      InputError: the mesh does not divide a parameter.
+    """
+    optimizer = make_optimizer(stage.optimizer, make_schedule(stage.optimizer, stage.steps))
+    return abstract_state(abstract_params(config, layout), optimizer, stage.trainable, holds_reference(stage))
+
+
+def shape_of(stage: StageConfig) -> Shape:
+    """Of a stage with packed data.
+
+    Raises:
+      InputError: its data does not say the shapes of a batch.
+    """
+    missing = [key for key in ("rows", "seq_len", "windows") if key not in stage.data]
+    if missing:
+        raise InputError(
+            f"stages.{stage.name}.data.{missing[0]} is missing: a plan needs the shapes of packed data "
+            "(docs/data_loading.md)"
+        )
+    parts = stage.data.get("parts", 1)
+    values = {key: stage.data[key] // parts for key in ("rows", "windows")}
+    return Shape(**values, seq_len=stage.data["seq_len"], segments=stage.data.get("segments") or 1)
+
+
+def abstract_batch(config: ModelConfig, stage: StageConfig, shape: Shape, layout: Layout) -> Batch | PreferenceBatch:
+    """Shapes and shardings of a batch that has `shape` on every shard; nothing of its size is made.
+
+    Raises:
+      InputError: see `Layout.sharding`.
+    """
+    shards = layout.shards(axes.BATCH)
+    pairs = stage.loss == "preference"
+    one: Any = empty_batch(config, shape.rows * (2 if pairs else 1), shape.seq_len, shape.windows)
+    one, names = one.replace(parts=shards), dataclasses.replace(NAMES, parts=shards)
+    if pairs:
+        tasks = np.zeros((shape.rows, shape.segments), np.int32)
+        reference = np.zeros((2 * shape.rows, shape.segments, 2), np.float32)
+        one, names = PreferenceBatch(one, tasks, reference), dataclasses.replace(PAIR_NAMES, batch=names)
+    lead = (stage.micro_batches,) if stage.micro_batches > 1 else ()
+
+    def placed(leaf: np.ndarray, called: tuple[str | None, ...]) -> jax.ShapeDtypeStruct:
+        whole = (*lead, leaf.shape[0] * shards, *leaf.shape[1:])
+        sharding = layout.sharding((*[None] * len(lead), *called), whole, "batch")
+        return jax.ShapeDtypeStruct(whole, leaf.dtype, sharding=sharding)
+
+    leaves, tree = jax.tree.flatten(one)
+    called = jax.tree.leaves(names, is_leaf=lambda leaf: isinstance(leaf, tuple))
+    return jax.tree.unflatten(tree, [placed(*pair) for pair in zip(leaves, called, strict=True)])
+
+
+def make_plan(
+    config: ModelConfig,
+    stage: StageConfig,
+    shape: Shape,
+    topology: Topology,
+    layout: Layout,
+    attention: Attention,
+    hbm: float | None = None,
+) -> Plan:
+    """Compiles the step of a stage for devices that need not be there.
+
+    Args:
+      config: of the model.
+      stage: of the recipe.
+      shape: of every shard of the batch.
+      topology: the devices.
+      layout: a mesh of them.
+      attention: of the decoders.
+      hbm: bytes that a chip has; those of the table, or of this machine, if None.
+
+    Raises:
+      InputError: the mesh does not divide a parameter or the batch.
+    """
+    schedule = make_schedule(stage.optimizer, stage.steps)
+    optimizer = make_optimizer(stage.optimizer, schedule)
+    state = abstract_start(config, stage, layout)
+    batch = abstract_batch(config, stage, shape, layout)
+    objective = make_objective(stage, FunAudioChat(config, training_kernels(layout, attention)), layout)
+    step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, shardings(state))
+
+    held = held_bytes(state)
+    arguments = sum(held.values()) + local_bytes(batch)
+    memory: dict[str, Any] = {"arguments": arguments, "temporaries": None, "peak": None, "state": held}
+    capacity, found = hbm or capacity_of(topology), []
+    start = time.perf_counter()
+    try:
+        program = step.lower(state, batch).compile()
+    except jax.errors.JaxRuntimeError as error:
+        memory["peak"] = _refused(error)
+    else:
+        sizes = program.memory_analysis()
+        output = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
+        memory |= {"arguments": sizes.argument_size_in_bytes, "temporaries": sizes.temp_size_in_bytes}
+        memory["peak"] = sizes.argument_size_in_bytes + output + sizes.temp_size_in_bytes
+        found = collectives(program.as_text())
+    seconds = time.perf_counter() - start
+
+    rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
+    paths = trainable_paths(state.params, stage.trainable)
+    needed = step_flops(config, stage, paths, full_work(rows))
+    flops = {"needed": needed, "executed": executed_flops(config, stage, paths, rows, layout, attention)}
+    bounds = least_seconds(topology, sum(flops["executed"].values()), weight_traffic(config, layout, held), found)
+    least = max(bounds.values()) if bounds else None
+    chip, chips = topology.chip, len(topology.devices)
+    return Plan(
+        fits=memory["peak"] <= capacity,
+        topology=topology.name,
+        mesh={axis: size for axis, size in layout.mesh.shape.items() if size > 1},
+        remat=config.remat,
+        rows=math.prod(rows.kind.shape[:-1]),
+        per_chip_bytes=memory,
+        hbm_bytes=capacity,
+        flops={kind: {str(part): count for part, count in parts.items()} for kind, parts in flops.items()},
+        bounds=bounds,
+        estimated_step_seconds=least,
+        estimated_mfu=sum(needed.values()) / (least * chip.peak_flops * chips) if least and chip else None,
+        collectives=found,
+        helps=[] if memory["peak"] <= capacity else helps(config, stage, shape, layout, memory, capacity),
+        compile_seconds=seconds,
+    )
+
+
+def _refused(error: RuntimeError) -> float:
+    """Bytes of a chip that a program would need, told by a compiler that refuses it for want of them."""
+    needed = _NEEDED.search(str(error))
+    if needed is None:
+        raise error
+    return float(needed[1]) * _UNITS[needed[2]]
+
+
+def executed_flops(
+    config: ModelConfig, stage: StageConfig, paths: Collection[str], batch: Batch, layout: Layout, attention: Attention
+) -> dict[Part, float]:
+    """FLOPs of a step by part, as its program goes about it on these devices.
+
+    Args:
+      config: of the model.
+      stage: of the recipe.
+      paths: of the parameters that train.
+      batch: abstract.
+      layout: the devices.
+      attention: of the decoders.
+    """
+    kernels = training_kernels(layout, attention)
+    again, encoder = (_again(attend, config.remat) for attend in (kernels.attend, kernels.encoder_attend))
+    work = laid_out_work(batch)
+    if isinstance(kernels.attend, SplashAttend):
+        work = skipping_work(work, BLOCKS, config.group_size)
+    return step_flops(config, stage, paths, work, Execution(batch.kind.shape[-1], again, encoder))
+
+
+def _again(attend: Any, remat: Remat) -> int:
+    """Products of an attention that the backward pass repeats."""
+    local = getattr(attend, "local", attend)
+    return ATTENTION_AGAIN[getattr(local, "__name__", type(local).__name__)][remat]
+
+
+def helps(
+    config: ModelConfig, stage: StageConfig, shape: Shape, layout: Layout, memory: dict[str, Any], capacity: float
+) -> list[str]:
+    """What would make a step that does not fit smaller, the cheapest first."""
+    found = []
+    if config.remat != "full":
+        found.append("--config.model.remat=full: layers keep nothing but their input")
+    if shape.rows > 1:
+        found.append(f"rows of a part {shape.rows} -> {shape.rows // 2}, micro_batches x 2: half the activations")
+    state = sum(memory["state"].values())
+    if state > capacity / 2:
+        chips = layout.mesh.size
+        if layout.shards(axes.EMBED) < chips:
+            found.append(f"--mesh=fsdp={chips}: parameters and moments in {chips} shards")
+        least = math.ceil(chips * state / (capacity / 2))
+        found.append(f"{least} chips or more: parameters and moments take {state / GIB:.1f} GiB of each of {chips}")
+    elif shape.rows == 1:
+        found.append("--mesh with tensor=2 or more: activations of a row on several chips")
+    return found

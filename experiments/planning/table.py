@@ -1,0 +1,112 @@
+"""The table of plans in docs/scaling.md: every one in a process of its own, with its time and peak memory on the host.
+
+python -m experiments.planning.table     (minutes a plan; `experiments.plan` says what it needs)
+"""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from experiments.comparing.table import between, markdown
+from fac_jax import cli
+from fac_jax.io import write_text
+from fac_jax.progress import shown
+from fac_jax.types import InputError
+
+PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
+BEGIN, END = "<!-- plans -->", "<!-- end of plans -->"
+CONFIGS = Path(__file__).parents[1] / "configs"
+GIB = 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A plan: config, topology and mesh as the command takes them."""
+
+    config: str
+    topology: str
+    mesh: str
+
+
+ROWS = (
+    Row("sft_8b", "v5e:8x8", "fsdp=64"),
+    Row("sft_8b", "v6e:8x8", "fsdp=64"),
+    Row("sft_30b_a3b", "v6e:8x8", "fsdp=64"),
+    Row("sft_30b_a3b", "v5p:4x4x4", "fsdp=64"),
+    Row("dpo_30b_a3b", "v5p:4x4x4", "fsdp=64"),
+    Row("dpo_30b_a3b", "v5p:2x2x4", "fsdp=16"),
+)
+HEADS = (
+    "config",
+    "topology",
+    "mesh",
+    "GiB of a chip",
+    "has",
+    "step, s",
+    "MFU at most",
+    "bound by",
+    "plan, s",
+    "host GiB",
+)
+
+
+def planned(row: Row) -> tuple[dict[str, Any], float, float]:
+    """The plan, its seconds, and the greatest memory of its process in GiB.
+
+    Raises:
+      InputError: the command refuses.
+    """
+    command = [sys.executable, "-m", "experiments.plan", f"--config={CONFIGS / row.config}.py", "--json"]
+    command += [f"--topology={row.topology}", f"--mesh={row.mesh}"]
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=out, stderr=err, text=True)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        seconds = time.perf_counter() - start
+        out.seek(0)
+        err.seek(0)
+        told = out.read()
+        if not told:
+            raise InputError(f"{' '.join(command[1:])}: {err.read().splitlines()[-1]}")
+    return json.loads(told), seconds, usage.ru_maxrss * 1024 / GIB
+
+
+def cells(row: Row) -> list[str]:
+    """A line of the table."""
+    plan, seconds, host = planned(row)
+    bounds, step = plan["bounds"], plan["estimated_step_seconds"]
+    time_of = (
+        [f"{step:.2f}", f"{plan['estimated_mfu']:.0%}", max(bounds, key=bounds.get)] if plan["fits"] else ["-"] * 3
+    )
+    memory = [f"{plan['per_chip_bytes']['peak'] / GIB:.1f}", f"{plan['hbm_bytes'] / GIB:.1f}"]
+    return [row.config, row.topology, row.mesh, *memory, *time_of, f"{seconds:.0f}", f"{host:.1f}"]
+
+
+def with_table(page: str, table: str) -> str:
+    """The page with another table between its marks.
+
+    Raises:
+      InputError: it has no marks.
+    """
+    return between(page, BEGIN, END, table)
+
+
+def main() -> None:
+    """The command. The page is written anew, between its marks, after every plan."""
+    made: list[list[str]] = [list(HEADS)]
+    for row in shown("plans")(ROWS):
+        text = PAGE.read_text()
+        with_table(text, "")
+        made.append(cells(row))
+        write_text(PAGE, with_table(text, markdown(made)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""A run: what a config asks for, as data, model and stages."""

@@ -1,0 +1,132 @@
+"""Stages that the runs of a sweep have in common are trained once: `config.stages_dir` names a folder for them.
+
+STAGES_DIR/KEY/        a finished stage: its curves and its model
+STAGES_DIR/KEY.lock    held by the run that trains it; others wait for it
+
+A key is a digest of all that a config says a stage's model comes from: model, data, the stage and those it starts from.
+The same key and code give the same bits on the same machine, so that a run does not show who trained its stages, but in
+its seconds. Other code wants another folder.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jax
+from filelock import FileLock, Timeout
+from ml_collections import ConfigDict
+
+from fac_jax.checkpoint.export import CHECKPOINTS
+from fac_jax.training.recipe import Recipe, Turn, start_folders, trained_here
+from fac_jax.training.stage import StageConfig
+from fac_jax.types import InputError
+
+
+def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
+    """Key of every stage by its name.
+
+    Args:
+      recipe: whose stages `fac_jax.training.recipe.start_folders` has found in order.
+      data: checksum of the rows, with all else that batches depend on.
+    """
+    keys: dict[str, str] = {}
+    before: str | None = None
+    for stage in recipe.stages:
+        starts = [stage.start_from or before, stage.merge and stage.merge.start]
+        made_of = {
+            "model": changed(recipe.model),
+            "initial": str(recipe.initial),
+            "data": data,
+            "stage": changed(stage),
+            "starts": [name and keys[name] for name in starts],
+        }
+        text = json.dumps(made_of, sort_keys=True)
+        keys[stage.name] = hashlib.sha256(text.encode()).hexdigest()[:24]
+        before = stage.name
+    return keys
+
+
+def changed(values: Any) -> Any:
+    """A config without what is at its default, so that a setting that is added changes no key."""
+    if not dataclasses.is_dataclass(values):
+        return values
+    every = {field.name: (getattr(values, field.name), field) for field in dataclasses.fields(values)}
+    return {name: changed(value) for name, (value, field) in every.items() if value != field.default}
+
+
+def turn_of(config: ConfigDict, recipe: Recipe, checksum: str) -> Turn:
+    """How a run comes by its stages.
+
+    Args:
+      config: `stages_dir`, if it has any, and `data`.
+      recipe: of the config.
+      checksum: of the rows.
+
+    Raises:
+      InputError: a `stages_dir` for a run of several processes; or see `start_folders`.
+    """
+    values = config.to_dict()
+    if not values.get("stages_dir"):
+        return trained_here
+    if jax.process_count() > 1:
+        raise InputError("stages_dir is for runs of one process: leave it out")
+    start_folders(recipe, Path())
+    return SharedStages(Path(values["stages_dir"]), stage_keys(recipe, json.dumps([values["data"], checksum])))
+
+
+@dataclasses.dataclass(frozen=True)
+class SharedStages:
+    """Finished stages of many runs.
+
+    Attributes:
+      folder: that holds them, on the file system of the runs.
+      keys: of a run's stages by their names.
+    """
+
+    folder: Path
+    keys: dict[str, str]
+
+    @contextlib.contextmanager
+    def __call__(self, stage: StageConfig, directory: Path) -> Iterator[bool]:
+        """Turn of a run to train a stage: whether `directory` has got it from another run, which is waited for.
+
+        If it has not, the stage is to be finished in `directory` when the block ends, and others get it.
+        """
+        there = self.folder / self.keys[stage.name]
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with _held(FileLock(there.with_name(f"{there.name}.lock")), stage.name):
+            if there.is_dir():
+                _link(there, directory)
+                yield True
+                return
+            yield False
+            _link(directory, there)
+
+
+@contextlib.contextmanager
+def _held(lock: FileLock, name: str) -> Iterator[None]:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"stage {name} is trained by another run; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _link(source: Path, target: Path) -> None:
+    """Gives a stage's files another name, without its checkpoints; what stands at `target` goes."""
+    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.copytree(source, beside, copy_function=os.link, ignore=shutil.ignore_patterns(CHECKPOINTS))
+    if target.exists():
+        shutil.rmtree(target)
+    beside.rename(target)

@@ -1,0 +1,110 @@
+"""What a stage's `data` says, however its rows are made: shapes, mixture, which rows are spoken."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Final
+
+from data_pipelines.loading.packed import (
+    CollatePacked,
+    PackedConfig,
+    collate_examples,
+    collate_preferences,
+    load_packed,
+)
+from data_pipelines.loading.sources import Source
+from data_pipelines.worlds.tasks import is_spoken
+from fac_jax import axes
+from fac_jax.batching.pairs import SPOKEN
+from fac_jax.config import from_values
+from fac_jax.models.config import ModelConfig
+from fac_jax.parallel.batches import host_share
+from fac_jax.parallel.hosts import several
+from fac_jax.parallel.mesh import Layout
+from fac_jax.parallel.shards import Share
+from fac_jax.training.interfaces import Data
+from fac_jax.training.stage import StageConfig
+from fac_jax.types import InputError
+
+# What lays the rows of a stage with this loss out.
+COLLATE: Final[Mapping[str, CollatePacked]] = {
+    "sft": collate_examples,
+    "ctc": collate_examples,
+    "preference": collate_preferences,
+}
+
+
+def packed_config(stage: StageConfig, **found: Any) -> PackedConfig:
+    """A stage's `data` as packed batches of its seed and micro-batches.
+
+    Args:
+      stage: its `data` has the keys of `PackedConfig`.
+      found: values of keys that `data` leaves out.
+
+    Raises:
+      InputError: a key that packed data do not have, or one that is missing; CTC on rows of several conversations, or
+        preferences without `segments`.
+    """
+    where = f"stages.{stage.name}.data"
+    config = from_values(PackedConfig, {**found, **stage.data}, where)
+    if (stage.loss == "ctc" or stage.ctc_weight) and config.segments != 1:
+        raise InputError(f"config key {where}.segments is {config.segments}: CTC needs 1, a conversation a row")
+    if stage.loss == "preference" and config.segments is None:
+        raise InputError(f"config key {where}.segments is missing: preferences need the most pairs of a row")
+    return dataclasses.replace(config, seed=stage.seed, micro_batches=stage.micro_batches)
+
+
+def check_hosts(stage: StageConfig) -> None:
+    """Whether several hosts can share a stage's data.
+
+    Raises:
+      InputError: there are several, and rows are laid out by counts, or a reference is stored, which one host makes.
+    """
+    if not several():
+        return
+    if "mixture" not in stage.data:
+        raise InputError(
+            f"stage {stage.name}: several hosts share packed rows; give its data a `mixture`, not `counts`"
+        )
+    if stage.loss == "preference" and stage.preference.reference == "stored":
+        raise InputError(
+            f'stage {stage.name}: a "stored" reference is made by one host; set preference.reference="frozen"'
+        )
+
+
+def divisible(windows: int, layout: Layout | None) -> int:
+    """So many windows, and as many more as a mesh needs to divide them."""
+    shards = 1 if layout is None else layout.shards(axes.WINDOWS)
+    return -(-windows // shards) * shards
+
+
+def load_on(
+    layout: Layout | None,
+    sources: Mapping[str, Source],
+    config: PackedConfig,
+    model: ModelConfig,
+    collate: CollatePacked,
+) -> Data:
+    """Packed batches of one device, or this host's share of those of a mesh."""
+    if layout is None:
+        return load_packed(sources, config, model, collate)
+    hosts = host_share(layout)
+    config = dataclasses.replace(config, parts=layout.shards(axes.BATCH) // hosts.count, device_buffer=0)
+    return load_packed(sources, config, model, collate, Share(hosts.index, hosts.count))
+
+
+def speaks(task: str) -> bool:
+    """Whether a mixture's rows, or pairs, of this name have spoken replies."""
+    return is_spoken(task) or task.endswith(SPOKEN)
+
+
+def spoken_first(counts: Mapping[str, int]) -> dict[str, int]:
+    """Rows of every task in a batch, those with spoken replies before the others; tasks of no row are left out."""
+    present = {task: count for task, count in counts.items() if count}
+    return dict(sorted(present.items(), key=lambda item: not speaks(item[0])))
+
+
+def spoken_rows(stage: Mapping[str, Any]) -> int | None:
+    """Rows of a stage's batch with a spoken reply; `spoken_first` lays them first. A pair takes two."""
+    counts = stage.get("data", {}).get("counts", {})
+    rows = 2 if stage.get("loss") == "preference" else 1
+    return rows * sum(count for task, count in counts.items() if speaks(task)) or None

@@ -1,0 +1,1 @@
+"""Questions to models of the toy world, and their reports."""

@@ -1,0 +1,152 @@
+"""Asks a trained model held-out questions and scores what it writes and what it is heard to say."""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeAlias
+
+import numpy as np
+from rich.progress import track
+
+from data_pipelines.worlds.schema import Row
+from data_pipelines.worlds.tasks import conversations
+from experiments.run.toy import Materials
+from fac_jax.audio.io import resampled
+from fac_jax.batching.conversation import Conversation, prompt
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import Example, encode
+from fac_jax.evaluation.reports.pages.page import Sound
+from fac_jax.evaluation.reports.report import Answer
+from fac_jax.evaluation.speech.heard import Listener
+from fac_jax.evaluation.speech.transcripts import exact_match
+from fac_jax.generation import respond as generation
+from fac_jax.generation.decode import Decoding
+from fac_jax.generation.decode import prepare as prepare_model
+from fac_jax.models.config import ModelConfig
+from fac_jax.types import Params
+
+Items: TypeAlias = dict[str, dict[str, float]]  # what each question gave, by metric and by the question's id
+
+ROWS = 32  # prompts answered together
+TEXT, JOINT_STEPS = Decoding("text", max_steps=20), 24  # toy replies take 7 ids of text, 14 groups of 5 of speech
+
+
+def evaluate(
+    params: Params, materials: Materials, questions: Sequence[Row], sounds: int
+) -> tuple[dict[str, float], list[Answer], Items]:
+    """Accuracies on held-out questions, and the spoken answers.
+
+    Every question is asked in three ways: as text for a text reply, aloud for a text reply, and aloud for a spoken
+    reply. *Heard* is judged on the waveform, against clean renderings of every reply of the world.
+
+    Args:
+      params: parameters of `materials.model` (scanned layers).
+      materials: data, codec, tokenizer and model of the run.
+      questions: rows with spoken questions and replies.
+      sounds: how many answers keep their sounds for the report.
+
+    Returns:
+      `text_qa_accuracy`, `s2t_accuracy`, `s2s_text_accuracy`, `s2s_heard_accuracy` and the ceiling of the last,
+      `codec_heard_accuracy` (right replies through the codec); an answer a question; and what each question gave.
+    """
+    model, decoder = prepare_model(materials.model, params, materials.layout)
+
+    def ask(rows: Sequence[Row], task: str, decoding: Decoding) -> list[generation.Answer]:
+        asked = prompts(materials, rows, task)
+        found = generation.answers(model, decoder, asked, materials.tokenizer, decoding, ROWS, layout=materials.layout)
+        return list(track(found, description=f"asking {task}", total=len(asked)))
+
+    distinct = list({row.question: row for row in questions}.values())
+    expected = [row.reply for row in questions]
+    written = ask(distinct, "text_qa", TEXT)
+    items = {"text_qa_accuracy": right(distinct, [a.text for a in written])}
+    items["s2t_accuracy"] = right(questions, [a.text for a in ask(questions, "s2t", TEXT)])
+
+    clean, codec = renderings(materials.rows), materials.codec
+    listener = Listener(clean, codec.heard_rate)
+
+    def listen(units: np.ndarray) -> tuple[np.ndarray, str]:
+        wave = codec.decode(units) if units.size else np.zeros(0, np.float32)
+        return wave, listener.hear(resampled(wave, codec.rate, codec.heard_rate))
+
+    spoken = ask(questions, "s2s", joint(JOINT_STEPS, materials.model))
+    ceiling = list(dict.fromkeys(expected))
+    everything = [answer.units for answer in spoken] + codec.encode_batch([clean[reply] for reply in ceiling])
+    with ThreadPoolExecutor() as pool:
+        sounded = list(track(pool.map(listen, everything), description="listening", total=len(everything)))
+    answers = [
+        Answer(
+            question=row.question,
+            voice=row.voice,
+            expected=row.reply,
+            written=answer.text,
+            heard=heard,
+            question_sound=Sound(row.user_audio) if i < sounds and row.user_audio is not None else None,
+            reply_sound=Sound(wave, codec.rate) if i < sounds and wave.size else None,
+        )
+        for i, (row, answer, (wave, heard)) in enumerate(zip(questions, spoken, sounded, strict=False))
+    ]
+    ids = [row.id for row in questions]
+    items["s2s_text_accuracy"] = {name: float(a.written_right) for name, a in zip(ids, answers, strict=True)}
+    items["s2s_heard_accuracy"] = {name: float(a.heard_right) for name, a in zip(ids, answers, strict=True)}
+    heard_through_codec = [heard for _, heard in sounded[len(spoken) :]]
+    items["codec_heard_accuracy"] = {r: float(h == r) for h, r in zip(heard_through_codec, ceiling, strict=True)}
+    return means(items), answers, items
+
+
+def joint(steps: int, model: ModelConfig) -> Decoding:
+    """Joint decoding of as much speech as `steps` groups of 5 hold, and of at least as many steps, for the text."""
+    return Decoding("joint", max_steps=max(steps, -(-5 * steps // model.group_size)))
+
+
+def right(rows: Sequence[Row], replies: Sequence[str]) -> dict[str, float]:
+    """1 for a right reply and 0 for a wrong one, by the row's id."""
+    return {row.id: float(exact_match(row.reply, reply)) for row, reply in zip(rows, replies, strict=True)}
+
+
+def means(items: Items) -> dict[str, float]:
+    """The metrics that single questions make."""
+    return {name: float(np.mean(list(values.values()))) for name, values in items.items()}
+
+
+def abilities(
+    params: Params, materials: Materials, spoken: Sequence[Row], known: Sequence[Row]
+) -> tuple[dict[str, float], Items]:
+    """Accuracies of a model: `text_accuracy` on what text alone has taught, `spoken_accuracy` (speech in, text out),
+    `heard_accuracy` (speech in, speech out, judged on the waveform), two of `evaluate` beside them, and what each
+    question gave.
+
+    Args:
+      params: parameters of `materials.model` (scanned layers).
+      materials: of the run.
+      spoken: rows with spoken questions and replies.
+      known: rows of questions and replies that are text alone.
+    """
+    model, decoder = prepare_model(materials.model, params, materials.layout)
+    asked = prompts(materials, known, "text_facts")
+    written = generation.answers(model, decoder, asked, materials.tokenizer, TEXT, ROWS, layout=materials.layout)
+    _, _, asked_aloud = evaluate(params, materials, spoken, sounds=0)
+    items = {
+        "text_accuracy": right(known, [answer.text for answer in written]),
+        "spoken_accuracy": asked_aloud["s2t_accuracy"],
+        "heard_accuracy": asked_aloud["s2s_heard_accuracy"],
+        "text_qa_accuracy": asked_aloud["text_qa_accuracy"],
+        "s2s_text_accuracy": asked_aloud["s2s_text_accuracy"],
+    }
+    return means(items), items
+
+
+def prompts(materials: Materials, rows: Sequence[Row], task: str) -> list[Example]:
+    """What a model is asked: the conversations of a task without their reply."""
+    return encode_prompts(materials, [prompt(c) for c in conversations(rows, task)])
+
+
+def encode_prompts(materials: Materials, asked: Sequence[Conversation]) -> list[Example]:
+    """Conversations that end with a question, on the grid of the model."""
+    filled = add_features({"": asked}, materials.codec, materials.model.user_audio)[""]
+    return [encode(c, materials.tokenizer, materials.model, add_generation_prompt=True) for c in filled]
+
+
+def renderings(rows: Mapping[str, Sequence[Row]]) -> dict[str, np.ndarray]:
+    """Every reply of the world in the assistant's voice, as it was synthesized."""
+    found = [row for split in rows.values() for row in split if row.kind == "qa"]
+    return {row.reply: row.assistant_audio for row in found if row.assistant_audio is not None}

@@ -1,0 +1,143 @@
+"""What the launchers with a report share: clock, curves, environment, what comparisons read, the short way."""
+
+import dataclasses
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import soundfile
+from ml_collections import ConfigDict
+
+from fac_jax.evaluation.reports.pages.figures import Series
+from fac_jax.evaluation.reports.pages.page import Sound
+from fac_jax.io import write_text
+from fac_jax.training.metrics import read_curve
+from fac_jax.types import InputError
+
+PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
+
+
+def numbers(report: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of a report with its name, keys joined by dots; lists hold curves and answers and are left out."""
+    if isinstance(report, Mapping):
+        for key, value in report.items():
+            yield from numbers(value, f"{name}.{key}" if name else key)
+    elif isinstance(report, int | float) and not isinstance(report, bool):
+        yield name, float(report)
+
+
+@dataclasses.dataclass(frozen=True)
+class Reply:
+    """What a run said to a prompt.
+
+    Attributes:
+      prompt: the user's words.
+      voice: who says them; tells prompts of the same words apart.
+      written: the reply's text.
+      asked: the prompt as it was heard; None for a reply that is not listened to.
+      spoken: the reply's sound.
+    """
+
+    prompt: str
+    voice: str
+    written: str
+    asked: Sound | None
+    spoken: Sound | None
+
+
+def write_items(workdir: Path, items: Mapping[str, Mapping[str, float]]) -> None:
+    """Writes what each question gave, by metric and id, for comparisons of runs (`items.json`)."""
+    write_text(workdir / "items.json", json.dumps(items) + "\n")
+
+
+def write_sounds(workdir: Path, replies: Iterable[Reply]) -> None:
+    """Writes the replies that have sounds as FLAC, and `sounds.json`, which names their files, for comparisons."""
+    told: list[dict[str, str | None]] = []
+    (workdir / "sounds").mkdir(exist_ok=True)
+
+    def save(name: str, sound: Sound | None) -> str | None:
+        if sound is None:
+            return None
+        soundfile.write(workdir / "sounds" / name, np.clip(sound.wave, -1.0, 1.0), sound.rate, subtype="PCM_16")
+        return f"sounds/{name}"
+
+    for number, reply in enumerate(one for one in replies if one.asked):
+        names = {
+            "asked": save(f"{number}-asked.flac", reply.asked),
+            "spoken": save(f"{number}-reply.flac", reply.spoken),
+        }
+        told.append({"prompt": reply.prompt, "voice": reply.voice, "written": reply.written, **names})
+    write_text(workdir / "sounds.json", json.dumps(told, indent=2) + "\n")
+
+
+class Clock:
+    """Seconds of the parts of a run; a part that an earlier start of the run finished keeps what it took then."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.parts: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
+        self._last = time.monotonic()
+
+    def lap(self, name: str) -> None:
+        """Adds the time since the last lap to a part."""
+        now = time.monotonic()
+        self.parts[name] = self.parts.get(name, 0.0) + now - self._last
+        self._last = now
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._file.write_text(json.dumps(self.parts))
+
+
+def folders(workdir: str, data_dir: str | None) -> tuple[Path, Path]:
+    """Folder of a run, and that of its data sets, which is in it unless another is given.
+
+    Raises:
+      InputError: the run's folder is a file.
+    """
+    run = Path(workdir)
+    if run.exists() and not run.is_dir():
+        raise InputError(f"{run}: is a file; give a folder")
+    return run, Path(data_dir) if data_dir else run / "data"
+
+
+def curves(directory: Path) -> dict[str, Series]:
+    """Losses over steps of a stage directory, none if it is no stage."""
+    lines = read_curve(directory)
+    names = [name for name in lines[0] if name.endswith("_loss")] if lines else []
+    steps = [line["step"] for line in lines]
+    return {name.replace("_", " "): (steps, [line[name] for line in lines]) for name in names}
+
+
+def environment(config: ConfigDict) -> dict[str, str]:
+    """What the run ran on."""
+    machine = f"{platform.machine()}, {jax.local_device_count()} x {jax.devices()[0].device_kind}"
+    versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return {
+        "command": " ".join([f"python -m experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
+        "seed": str(config.seed),
+        "machine": machine,
+        "python": platform.python_version(),
+        "packages": versions,
+    }
+
+
+def shorten_world(config: ConfigDict) -> ConfigDict:
+    """The config with few rows and few steps in every stage that has any."""
+    short = config.copy_and_resolve_references()
+    world = {"clips_per_pair": 1, "read_aloud": 40, "transcribe": 10}
+    with short.unlocked():
+        short.update(
+            {
+                "data": {"world": world},
+                "stages": {
+                    name: {"steps": min(6, stage["steps"])} for name, stage in config.to_dict()["stages"].items()
+                },
+            }
+        )
+    return short

@@ -1,0 +1,1 @@
+"""From conversations to batches: the 5 Hz grid, features, collation, packing, preference pairs."""

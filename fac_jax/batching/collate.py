@@ -1,0 +1,131 @@
+"""Examples as one `Batch` of static shapes."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import jax
+import numpy as np
+
+from fac_jax.audio.mel import BINS
+from fac_jax.batching.grid import Example, windows_of
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.types import NO_FRAME, Batch, InputError
+
+GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")
+
+
+def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, model: ModelGrid) -> Batch:
+    """Lays every example into a row of its own (`collate_packed`)."""
+    return collate_packed([[example] for example in examples], rows, seq_len, windows, model)
+
+
+def collate_packed(
+    packed: Sequence[Sequence[Example]], rows: int, seq_len: int, windows: int, model: ModelGrid
+) -> Batch:
+    """Lays the examples of a row one behind the other, each a segment with positions of its own.
+
+    Rows, positions and windows that are left over are padding.
+
+    Args:
+      packed: the examples of every row; at most `rows` rows.
+      rows: B.
+      seq_len: S.
+      windows: W, over the whole batch; all audios lie in them one behind the other.
+      model: grid and special ids.
+
+    Raises:
+      InputError: the examples exceed one of the three; says both numbers.
+    """
+    if len(packed) > rows:
+        raise InputError(f"{len(packed)} examples do not fit a batch of {rows} rows")
+    needed = sum(windows_of(mel, model.audio.n_window) for row in packed for example in row for mel in example.mels)
+    if needed > windows:
+        raise InputError(f"a batch needs {needed} encoder windows, its budget is {windows}: raise `windows`")
+    batch = Batch.padding(
+        (rows, seq_len),
+        (windows, 2 * model.audio.n_window, BINS),
+        group_size=model.group_size,
+        pad=model.special.pad,
+        speech_pad=model.special.speech_pad,
+    )
+    window = 0
+    for row, examples in enumerate(packed):
+        start = 0
+        for segment, example in enumerate(examples, 1):
+            end = start + len(example)
+            if end > seq_len:
+                raise InputError(f"row {example.id}: takes {len(example)} LLM positions, the batch has {seq_len}")
+            here = (row, slice(start, end))
+            for name in GRID_FIELDS:
+                getattr(batch, name)[here] = getattr(example, name)
+            shifted = example.frame_index + window * (model.audio.n_window // 2)
+            batch.frame_index[here] = np.where(example.frame_index == NO_FRAME, NO_FRAME, shifted)
+            batch.segment_ids[here] = segment
+            batch.positions[here] = np.arange(len(example))
+            for mel in example.mels:
+                window = _fill_windows(batch, mel, window)
+            start = end
+    return batch
+
+
+def side_by_side(parts: Sequence[Batch]) -> Batch:
+    """Batches of one shape as one whose `parts` they are: the rows of all, the windows of all."""
+    whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    windows, mel_frames = parts[0].mel_windows.shape[:2]
+    first = np.repeat(np.arange(len(parts)) * windows * (mel_frames // 4), len(parts[0].text_ids))
+    moved = np.where(whole.frame_index == NO_FRAME, NO_FRAME, whole.frame_index + first[:, None, None])
+    return dataclasses.replace(whole, frame_index=moved.astype(np.int32), parts=len(parts))
+
+
+def first_fit(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:
+    """Rows of at most `seq_len` LLM positions: every example, in its order, goes into the first row with room for it.
+
+    Raises:
+      InputError: an example is longer than a row.
+    """
+    rows: list[list[Example]] = []
+    room: list[int] = []
+    for example in examples:
+        length = len(example)
+        if length > seq_len:
+            raise InputError(f"row {example.id}: takes {length} LLM positions, the batch has {seq_len}")
+        row = next((i for i, left in enumerate(room) if left >= length), len(rows))
+        if row == len(rows):
+            rows.append([])
+            room.append(seq_len)
+        rows[row].append(example)
+        room[row] -= length
+    return rows
+
+
+def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
+    """Writes one audio's log-mel `[M, 128]` into windows from `first` on; the number of the window after it."""
+    size = batch.mel_windows.shape[1]
+    count = -(-len(mel) // size)
+    batch.mel_windows[first : first + count].reshape(-1, BINS)[: len(mel)] = mel
+    batch.mel_lengths[first : first + count] = np.minimum(len(mel) - size * np.arange(count), size)
+    return first + count
+
+
+class Sized(Protocol):
+    """An `Example` or a `PairExample`."""
+
+    @property
+    def mels(self) -> tuple[np.ndarray, ...]:
+        """Log-mels of what is heard."""
+        ...
+
+    def __len__(self) -> int:
+        """LLM positions."""
+        ...
+
+
+def budget(tasks: Mapping[str, Sequence[Sized]], counts: Mapping[str, int], model: ModelGrid) -> tuple[int, int]:
+    """The least (seq_len, windows) that hold every batch with `counts` examples of each task."""
+    longest = max(len(example) for name in counts for example in tasks[name])
+    windows = 0
+    for name, count in counts.items():
+        needs = sorted(sum(windows_of(mel, model.audio.n_window) for mel in e.mels) for e in tasks[name])
+        windows += sum(needs[::-1][:count]) if len(needs) >= count else needs[-1] * count
+    return longest, windows

@@ -1,0 +1,108 @@
+"""Log-mel and speech tokens of many conversations at once, each distinct wave only once."""
+
+import dataclasses
+import hashlib
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+
+from fac_jax.audio.io import resampled
+from fac_jax.audio.mel import BINS, RATE, log_mel, mel_frames
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.codec.base import TOKEN_RATE, Codec
+from fac_jax.types import InputError, UserAudio
+
+BATCH = 64  # waves transformed together
+BUCKET = 8000  # samples to whose multiples waves are padded: one compilation each
+
+
+def speech_tokens(row: str, turn: Turn) -> int:
+    """Speech tokens (25 Hz) of a turn's audio: of its ids, else `int(25 * seconds)` of its wave; 0 for silence.
+
+    Raises:
+      InputError: there is none; names the row.
+    """
+    if turn.speech is not None:
+        tokens = len(turn.speech)
+    else:
+        tokens = 0 if turn.wave is None else len(turn.wave) * TOKEN_RATE // RATE
+    if tokens == 0 and not turn.silent:
+        raise InputError(f"row {row}: the {turn.role}'s audio is shorter than one speech token (40 ms): remove the row")
+    return tokens
+
+
+def mels(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Log-mel float32 `[M, 128]` of every wave float32 `[N]` at 16 kHz, batched by length."""
+    order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
+    found = [np.empty((0, BINS), np.float32)] * len(waves)
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        rows = 1 << (len(chosen) - 1).bit_length()  # a few batch sizes only, as each compiles
+        longest = -(-len(waves[chosen[-1]]) // BUCKET) * BUCKET
+        padded, lengths = np.zeros((rows, longest), np.float32), np.full(rows, longest, np.int32)
+        for row, i in enumerate(chosen):
+            padded[row, : len(waves[i])], lengths[row] = waves[i], len(waves[i])
+        for i, mel in zip(chosen, np.asarray(log_mel(padded, lengths)), strict=False):
+            found[i] = mel[: mel_frames(len(waves[i]))].copy()
+    return found
+
+
+def speech_ids(waves: Sequence[np.ndarray], codec: Codec) -> list[np.ndarray]:
+    """Speech tokens int32 `[T]` of every wave float32 `[N]` at 16 kHz, at least a token long."""
+    return codec.encode_batch([resampled(wave, RATE, codec.heard_rate) for wave in waves])
+
+
+def add_features(
+    tasks: Mapping[str, Sequence[Conversation]], codec: Codec | None, user_audio: UserAudio = "waveform"
+) -> dict[str, list[Conversation]]:
+    """Adds what the model hears and says of every wave, where it is missing.
+
+    Args:
+      tasks: conversations by any key; equal waves are computed once over all of them, and share their arrays.
+      codec: gives the speech tokens of the assistants' waves; None if there are none to give.
+      user_audio: of the model: users' waves get their log-mel, or speech tokens as well.
+
+    Raises:
+      InputError: speech tokens are missing but there is no codec, or a wave is shorter than one token; names the row.
+    """
+    heard: dict[int, np.ndarray] = {}  # waves by id of turn
+    spoken: dict[int, np.ndarray] = {}
+    for conversation in itertools.chain(*tasks.values()):
+        for turn in conversation.turns:
+            if turn.wave is None:
+                continue
+            speech_tokens(conversation.id, turn)
+            if turn.role == "user" and user_audio == "waveform":
+                if turn.mel is None:
+                    heard[id(turn)] = turn.wave
+            elif turn.speech is None:
+                if codec is None:
+                    raise InputError(
+                        f"row {conversation.id}: the {turn.role} speaks, but there is no codec to encode it with"
+                    )
+                spoken[id(turn)] = turn.wave
+    mel_of = _once(heard, mels)
+    ids_of = _once(spoken, lambda waves: speech_ids(waves, codec)) if codec is not None else {}
+
+    def fill(turn: Turn) -> Turn:
+        if id(turn) in mel_of:
+            return dataclasses.replace(turn, mel=mel_of[id(turn)])
+        if id(turn) in ids_of:
+            return dataclasses.replace(turn, speech=ids_of[id(turn)])
+        return turn
+
+    return {
+        name: [dataclasses.replace(c, turns=tuple(map(fill, c.turns))) for c in conversations]
+        for name, conversations in tasks.items()
+    }
+
+
+def _once(
+    waves: Mapping[int, np.ndarray], compute: Callable[[list[np.ndarray]], list[np.ndarray]]
+) -> dict[int, np.ndarray]:
+    """Results under the keys of `waves`; a distinct wave is computed once."""
+    digests = {key: hashlib.blake2b(wave.tobytes(), digest_size=16).digest() for key, wave in waves.items()}
+    distinct = {digests[key]: wave for key, wave in waves.items()}
+    results = dict(zip(distinct, compute(list(distinct.values())), strict=True)) if distinct else {}
+    return {key: results[digest] for key, digest in digests.items()}

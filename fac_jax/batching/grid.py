@@ -1,0 +1,250 @@
+"""One conversation on the 5 Hz LLM grid (model.md sections 1, 4, 7, 8): numpy, unpadded, without a batch dimension."""
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.features import mels, speech_tokens
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.text import chat
+from fac_jax.text.chat import AudioPiece, Piece, TextIds, TextPiece
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Example:
+    """The fields of `fac_jax.types.Batch` for one conversation, S positions long.
+
+    Attributes:
+      id: names the row.
+      text_ids: int32 `[S]`.
+      kind: int32 `[S]`.
+      speech_ids: int32 `[S, G]`.
+      has_waveform: bool `[S]`.
+      frame_index: int32 `[S, G]`, into the encoder frames of the example's own windows.
+      labels: int32 `[S]`.
+      speech_labels: int32 `[S, G]`.
+      mels: log-mel float32 `[M, 128]` of the user's audios, each of which fills windows of its own.
+      audio_seconds: seconds heard and spoken.
+    """
+
+    id: str
+    text_ids: np.ndarray
+    kind: np.ndarray
+    speech_ids: np.ndarray
+    has_waveform: np.ndarray
+    frame_index: np.ndarray
+    labels: np.ndarray
+    speech_labels: np.ndarray
+    mels: tuple[np.ndarray, ...]
+    audio_seconds: float
+
+    def __len__(self) -> int:
+        """LLM positions."""
+        return len(self.text_ids)
+
+
+def windows_of(mel: np.ndarray, n_window: int) -> int:
+    """Encoder windows (2 * n_window mel frames) that a log-mel `[M, 128]` fills."""
+    return -(-len(mel) // (2 * n_window))
+
+
+def encode(
+    conversation: Conversation,
+    tokenizer: Tokenizer,
+    model: ModelGrid,
+    add_generation_prompt: bool = False,
+    seq_len: int | None = None,
+) -> Example:
+    """Lays a conversation on the grid.
+
+    A turn's log-mel is computed if it is not there; for many conversations `add_features` is faster.
+
+    Args:
+      conversation: a user's turn with audio has a wave, speech ids, or both; an assistant's has speech ids, and so has
+        a user's where these are all that the model hears (`user_audio`).
+      tokenizer: of the model.
+      model: its grid and special ids.
+      add_generation_prompt: end with an opened assistant turn.
+      seq_len: longest example accepted, in LLM positions; None for no limit.
+
+    Raises:
+      InputError: names the row and an audio shorter than one token, one without the speech ids that are needed, an id
+        outside the codebook or the vocabulary, or a length beyond `seq_len`.
+    """
+    audios = [_as_heard(conversation.id, turn, model) for turn in conversation.turns]
+    pieces = _render(conversation, tokenizer, add_generation_prompt)
+    return lay(conversation.id, pieces, audios, model, seq_len)
+
+
+def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, delay_groups: int) -> int:
+    """LLM positions that `encode` gives a conversation, counted without its features.
+
+    Args:
+      conversation: spoken turns have a wave or speech ids; an assistant's wave counts as `int(25 * seconds)` ids.
+      tokenizer: of the model, or one that estimates.
+      group_size: G.
+      delay_groups: before a spoken reply.
+
+    Raises:
+      InputError: an audio is shorter than one token; names the row.
+    """
+    length = 0
+    for piece in _render(conversation, tokenizer, add_generation_prompt=False):
+        if isinstance(piece, TextPiece):
+            length += len(piece.ids)
+        else:
+            groups = -(-speech_tokens(conversation.id, conversation.turns[piece.audio]) // group_size)
+            length += max(groups + delay_groups * piece.joint, len(piece.text_ids))
+    return length
+
+
+def _render(conversation: Conversation, tokenizer: TextIds, add_generation_prompt: bool) -> list[Piece]:
+    """Pieces whose audios count the turns."""
+    turns = [
+        chat.Turn(t.role, t.text, None if t.wave is None and t.speech is None and not t.silent else i, t.lead)
+        for i, t in enumerate(conversation.turns)
+    ]
+    return chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
+
+
+def lay(
+    row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: ModelGrid, seq_len: int | None = None
+) -> Example:
+    """Lays the pieces of a rendered conversation on the grid; `AudioPiece.audio` counts in `audios`.
+
+    Raises:
+      InputError: see `encode`.
+    """
+    parts: list[dict[str, np.ndarray]] = []
+    heard: list[np.ndarray] = []
+    seconds, windows = 0.0, 0
+    ended: Turn | None = None  # the spoken reply right before a piece
+    for piece in pieces:
+        if isinstance(piece, TextPiece):
+            parts.append(_text(piece, model, ended))
+            ended = None
+            continue
+        turn = audios[piece.audio]
+        if piece.joint:
+            parts.append(_joint(row, piece, turn, model))
+            ended = turn if piece.loss else None
+        else:
+            parts.append(_heard(row, turn, model, windows))
+            if turn.mel is not None:
+                heard.append(turn.mel)
+                windows += windows_of(turn.mel, model.audio.n_window)
+        seconds += speech_tokens(row, turn) / TOKEN_RATE
+    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    length, largest = len(fields["text_ids"]), fields["text_ids"].max()
+    if seq_len is not None and length > seq_len:
+        raise InputError(f"row {row}: takes {length} LLM positions, the context has {seq_len}: shorten or remove it")
+    if largest >= model.vocab_size:
+        raise InputError(f"row {row}: text id {largest} is outside the model's vocabulary of {model.vocab_size}")
+    return Example(id=row, **fields, mels=tuple(heard), audio_seconds=seconds)
+
+
+def _as_heard(row: str, turn: Turn, model: ModelGrid) -> Turn:
+    """The turn with what the model hears of a user's audio."""
+    if turn.role != "user" or turn.wave is None:
+        return turn
+    if model.user_audio == "waveform":
+        return turn if turn.mel is not None else dataclasses.replace(turn, mel=mels([turn.wave])[0])
+    if turn.speech is None:
+        raise InputError(
+            f'row {row}: the user\'s audio has no speech ids, all that a model with user_audio "tokens" hears; encode '
+            "it with a codec (add_features)"
+        )
+    return dataclasses.replace(turn, mel=None)
+
+
+def _blank(length: int, kind: Kind, model: ModelGrid) -> dict[str, np.ndarray]:
+    """Fields of positions without audio and without loss."""
+    grid = (length, model.group_size)
+    return {
+        "text_ids": np.zeros(length, np.int32),
+        "kind": np.full(length, kind, np.int32),
+        "speech_ids": np.full(grid, model.special.speech_pad, np.int32),
+        "has_waveform": np.zeros(length, bool),
+        "frame_index": np.full(grid, NO_FRAME, np.int32),
+        "labels": np.full(length, IGNORE, np.int32),
+        "speech_labels": np.full(grid, IGNORE, np.int32),
+    }
+
+
+def _text(piece: TextPiece, model: ModelGrid, ended: Turn | None) -> dict[str, np.ndarray]:
+    """Text positions; where they end speech, the one that is labelled audio_eos asks the head for speech eos."""
+    fields = _blank(len(piece.ids), Kind.TEXT, model)
+    fields["text_ids"][:] = piece.ids
+    # When a silent reply is over is not to be learnt: a spoken one goes on behind its text.
+    if piece.loss and (ended is None or ended.learns == "both"):
+        fields["labels"][:] = piece.ids
+    if ended is not None and ended.learns != "text":
+        fields["speech_labels"][piece.ids.index(model.special.audio_eos)] = model.special.speech_eos
+    return fields
+
+
+def _heard(row: str, turn: Turn, model: ModelGrid, windows: int) -> dict[str, np.ndarray]:
+    """A user's audio; its first window is number `windows` of the example."""
+    tokens = speech_tokens(row, turn)
+    fields = _blank(-(-tokens // model.group_size), Kind.SPEECH, model)
+    fields["text_ids"][:] = model.special.audio
+    if turn.speech is not None:
+        fields["speech_ids"].reshape(-1)[:tokens] = _units(row, turn, model)
+    if turn.mel is not None:
+        frames = windows * (model.audio.n_window // 2) + _encoder_frames(len(turn.mel), model.audio.n_window)
+        flat = fields["frame_index"].reshape(-1)
+        fitting = min(len(flat), len(frames))
+        flat[:fitting] = frames[:fitting]
+        fields["has_waveform"][:] = True
+    return fields
+
+
+def _joint(row: str, piece: AudioPiece, turn: Turn, model: ModelGrid) -> dict[str, np.ndarray]:
+    """A spoken reply with its text beside it.
+
+    A text longer than its speech gets more positions, whole groups of speech pad that the head learns to speak: they
+    never reach a decoder, and no speech eos cuts the text.
+    """
+    delay = model.delay_groups * model.group_size
+    if turn.speech is None and not turn.silent:
+        raise InputError(f"row {row}: the assistant's audio has no speech ids; encode it with a codec (add_features)")
+    tokens = delay + speech_tokens(row, turn)
+    groups = -(-tokens // model.group_size)
+    fields = _blank(max(groups, len(piece.text_ids)), Kind.JOINT, model)
+    speech = fields["speech_ids"].reshape(-1)
+    speech[:delay] = model.special.speech_bos
+    if not turn.silent:
+        speech[delay:tokens] = _units(row, turn, model)
+    fields["text_ids"][:] = model.special.sil
+    fields["text_ids"][: len(piece.text_ids)] = piece.text_ids
+    if piece.loss and turn.learns == "text":
+        fields["labels"][: len(piece.text_ids)] = piece.text_ids
+    elif piece.loss:
+        if turn.learns == "both":
+            fields["labels"][:] = fields["text_ids"]
+        fields["speech_labels"][:] = fields["speech_ids"]
+        fields["speech_labels"].reshape(-1)[tokens : groups * model.group_size] = IGNORE
+    return fields
+
+
+def _units(row: str, turn: Turn, model: ModelGrid) -> np.ndarray:
+    ids = np.asarray(turn.speech)
+    outside = ids[(ids < 0) | (ids >= model.units)]
+    if outside.size:
+        raise InputError(f"row {row}: speech id {outside[0]} is outside the codec's {model.units} units")
+    return ids
+
+
+def _encoder_frames(mel_frames: int, n_window: int) -> np.ndarray:
+    """Where the 25 Hz frames of an audio with so many mel frames lie in its windows' `[w * n // 2]` (section 2)."""
+    starts = np.arange(0, mel_frames, 2 * n_window)
+    lengths = np.minimum(mel_frames - starts, 2 * n_window)
+    pooled = np.maximum(1, ((lengths - 1) // 2 + 1 - 2) // 2 + 1)
+    slots = np.arange(n_window // 2)
+    index = np.arange(len(starts))[:, None] * (n_window // 2) + slots
+    return index[slots < pooled[:, None]].astype(np.int32)

@@ -1,0 +1,179 @@
+"""Preference pairs as examples on the LLM grid, and as batches: both replies share their prompt's audio."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Final
+
+import jax
+import numpy as np
+
+from fac_jax.batching.collate import collate_packed
+from fac_jax.batching.conversation import Conversation, prompt
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import Example, encode
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.codec.base import Codec
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, InputError, PreferenceBatch
+
+SPOKEN: Final = "_spoken"
+
+
+def no_reference() -> np.ndarray:
+    """Log-probabilities of a pair that no reference has scored yet."""
+    return np.zeros((2, 2), np.float32)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PairExample:
+    """A better and a worse reply to one prompt.
+
+    Attributes:
+      id: names the row.
+      task: number in `PREFERENCE_TASKS`, or `REPLAY`.
+      chosen: prompt and better reply.
+      rejected: prompt and worse reply, with the same audios heard.
+      reference: float32 `[2, 2]`, log-probabilities of (chosen, rejected) in (text, speech) under the reference.
+    """
+
+    id: str
+    task: int
+    chosen: Example
+    rejected: Example
+    reference: np.ndarray = dataclasses.field(default_factory=no_reference)
+
+    def __len__(self) -> int:
+        """LLM positions of the longer reply."""
+        return max(len(self.chosen), len(self.rejected))
+
+    @property
+    def spoken(self) -> bool:
+        """Whether the replies are speech."""
+        return bool(np.any(self.chosen.speech_labels != IGNORE))
+
+    @property
+    def mels(self) -> tuple[np.ndarray, ...]:
+        """Log-mels of what is heard, once for both replies."""
+        return self.chosen.mels
+
+    @property
+    def audio_seconds(self) -> float:
+        """Seconds heard and spoken in both conversations."""
+        return self.chosen.audio_seconds + self.rejected.audio_seconds
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pair:
+    """A better and a worse reply as conversations of any number of turns.
+
+    Attributes:
+      id: names the row.
+      task: one of `PREFERENCE_TASKS`.
+      chosen: prompt and better reply, which is the last turn.
+      rejected: the same prompt and the worse reply.
+    """
+
+    id: str
+    task: str
+    chosen: Conversation
+    rejected: Conversation
+
+
+def encode_conversation_pairs(
+    pairs: Sequence[Pair], tokenizer: Tokenizer, model: ModelGrid, codec: Codec | None
+) -> list[PairExample]:
+    """Pairs of conversations as pairs of examples, in their order; what the last replies say alone is compared.
+
+    Args:
+      pairs: turns of which the model takes speech ids have them, or a wave that `codec` encodes.
+      tokenizer: of the model.
+      model: its grid and special ids.
+      codec: None if no such turn lacks its ids.
+
+    Raises:
+      InputError: a task that does not exist, or a row that does not fit (`grid.encode`); names it.
+    """
+    unknown = [pair for pair in pairs if pair.task not in PREFERENCE_TASKS]
+    if unknown:
+        known = ", ".join(PREFERENCE_TASKS)
+        raise InputError(f"row {unknown[0].id}: unknown preference task {unknown[0].task!r}; known: {known}")
+    flat = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
+    featured = add_features({"pairs": flat}, codec, model.user_audio)["pairs"]
+    filled = [_last_reply(c, tokenizer, model) for c in featured]
+    sides = zip(pairs, filled[0::2], filled[1::2], strict=True)
+    return [PairExample(pair.id, PREFERENCE_TASKS.index(pair.task), better, worse) for pair, better, worse in sides]
+
+
+def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGrid) -> Example:
+    """The conversation on the grid, with labels at its last turn alone."""
+    example = encode(conversation, tokenizer, model)
+    said = [turn.role for turn in conversation.turns[:-1]]
+    if "assistant" not in said:
+        return example
+    opened = len(encode(prompt(conversation), tokenizer, model, add_generation_prompt=True))
+    labels, speech_labels = example.labels.copy(), example.speech_labels.copy()
+    labels[:opened], speech_labels[:opened] = IGNORE, IGNORE
+    return dataclasses.replace(example, labels=labels, speech_labels=speech_labels)
+
+
+def replay(example: Example) -> PairExample:
+    """A conversation whose reply is anchored among pairs; it lies in both of its rows, and nothing is preferred."""
+    return PairExample(example.id, REPLAY, example, example)
+
+
+def mixture(pairs: Sequence[PairExample]) -> dict[str, list[PairExample]]:
+    """The pairs by what a mixture calls them: "empathy", or "empathy_spoken" where the replies are spoken."""
+    found: dict[str, list[PairExample]] = {}
+    for pair in pairs:
+        found.setdefault(PREFERENCE_TASKS[pair.task] + (SPOKEN if pair.spoken else ""), []).append(pair)
+    return found
+
+
+def with_references(pairs: Sequence[PairExample], found: dict[str, np.ndarray]) -> list[PairExample]:
+    """The pairs with their reference's log-probabilities, by id.
+
+    Raises:
+      InputError: a pair that the reference has not scored.
+    """
+    missing = [pair.id for pair in pairs if pair.id not in found]
+    if missing:
+        raise InputError(f"row {missing[0]}: the stored reference has no log-probabilities of it; remove its file")
+    return [dataclasses.replace(pair, reference=found[pair.id]) for pair in pairs]
+
+
+def collate_pairs(
+    pairs: Sequence[PairExample], rows: int, seq_len: int, windows: int, model: ModelGrid
+) -> PreferenceBatch:
+    """Lays every pair into two rows of its own (`collate_packed_pairs`)."""
+    return collate_packed_pairs([[pair] for pair in pairs], rows, seq_len, windows, 1, model)
+
+
+def collate_packed_pairs(
+    packed: Sequence[Sequence[PairExample]], rows: int, seq_len: int, windows: int, segments: int, model: ModelGrid
+) -> PreferenceBatch:
+    """Lays the pairs of a row one behind the other: chosen replies in row 2p, rejected ones in row 2p + 1.
+
+    Args:
+      packed: the pairs of every row; at most `rows` rows.
+      rows: P.
+      seq_len: S.
+      windows: W, over the whole batch.
+      segments: N, at least the pairs of the fullest row.
+      model: grid and special ids.
+
+    Raises:
+      InputError: the pairs exceed one of the first three; says both numbers.
+    """
+    chosen = collate_packed([[pair.chosen for pair in row] for row in packed], rows, seq_len, windows, model)
+    rejected = collate_packed([[pair.rejected for pair in row] for row in packed], rows, seq_len, windows, model)
+    tasks = np.full((rows, segments), NO_TASK, np.int32)
+    reference = np.zeros((rows, 2, segments, 2), np.float32)
+    for p, row in enumerate(packed):
+        for n, pair in enumerate(row):
+            tasks[p, n] = pair.task
+            reference[p, :, n] = pair.reference
+    # Both halves hear the same, in the same order: their gather maps into one set of windows are equal.
+    sides = [dataclasses.replace(side, mel_windows=None, mel_lengths=None) for side in (chosen, rejected)]
+    both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), *sides)
+    batch = dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
+    return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))

@@ -1,0 +1,1 @@
+"""The released model's checkpoints: names, configuration, conversion in both directions."""

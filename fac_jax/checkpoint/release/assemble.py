@@ -1,0 +1,132 @@
+"""A starting checkpoint from three published ones: text model, audio encoder, refined head (paper, section 2.3)."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from fac_jax.checkpoint.assets import TOKENIZER
+from fac_jax.checkpoint.json_files import Section, read_json
+from fac_jax.checkpoint.release.config import (
+    decoder_config,
+    decoder_faults,
+    encoder_config,
+    encoder_faults,
+    refuse,
+)
+from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint, finish, one_dtype
+from fac_jax.checkpoint.release.names import Entry
+from fac_jax.checkpoint.release.params import check_tied, match, param_shapes
+from fac_jax.checkpoint.release.sources import QWEN3_HEAD, TEXT_SOURCES, WHISPER, Source
+from fac_jax.checkpoint.release.tensors import TensorFolder
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.text.special_ids import speech_special_ids
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Assembled:
+    """What came of it.
+
+    Attributes:
+      fresh: paths of the parameters that are freshly initialised.
+      dtypes: of the tensors of "text", "audio" and "head" as they were found.
+    """
+
+    fresh: list[str]
+    dtypes: Mapping[str, str]
+
+
+def assemble(
+    text: Path, audio: Path, head: Path, destination: Path, units: int, dtype: str, seed: int, wrap: Wrap = iter
+) -> Assembled:
+    """Builds a model folder of ours from three folders of safetensors.
+
+    Args:
+      text: Qwen3, Qwen3-MoE or Qwen3-VL (its text part), with its tokenizer, which gets our special tokens.
+      audio: Whisper.
+      head: a small Qwen3.
+      destination: must not exist.
+      units: ids of the codec; four speech specials follow them.
+      dtype: of all parameters.
+      seed: of those that are in none of the three.
+      wrap: of the tensors while they are copied, for a progress bar.
+
+    Raises:
+      InputError: a file is missing or damaged, tensors are not those of their config.json, a config.json asks for what
+        the model does not do, or a source's tensors are of different dtypes.
+    """
+    folders = {"text": text, "audio": audio, "head": head}
+    configs = {name: folder / "config.json" for name, folder in folders.items()}
+    sources = {name: fingerprint(folder) for name, folder in folders.items()}
+    job = {"assemble": sources, "units": units, "dtype": dtype, "seed": seed}
+    with at_destination(destination, job) as beside:
+        values = {name: Section(read_json(f), str(f)) for name, f in configs.items()}
+        layouts = {"text": _text_source(values["text"]), "audio": WHISPER, "head": QWEN3_HEAD}
+        if not (text / TOKENIZER).exists():
+            raise InputError(f"{text / TOKENIZER}: no such file; the text model's tokenizer is needed")
+        tokenizer = Tokenizer.load(text).with_specials()
+        config = _config(values, tokenizer, units, dtype, text)
+        entries: list[tuple[Entry, Mapping[str, np.ndarray]]] = []
+        dtypes: dict[str, str] = {}
+        for name, folder in folders.items():
+            tensors = TensorFolder(folder)
+            entries += [(entry, tensors) for entry in match(tensors.shapes, layouts[name], config)]
+            check_tied(tensors, layouts[name], config)
+            dtypes[name] = one_dtype(tensors, layouts[name])
+        given = {entry.path for entry, _ in entries}
+        fresh = [path for path in param_shapes(config) if path not in given]
+        entries += _fresh(config, fresh, seed)
+        fill_params(beside, config, entries, wrap)
+        origin = {"from": {name: folder.name for name, folder in folders.items()}, "order": 0}
+        finish(beside, config, origin, {})
+        tokenizer.save(beside / TOKENIZER)
+    return Assembled([".".join(path) for path in fresh], dtypes)
+
+
+def _fresh(
+    config: ModelConfig, paths: list[tuple[str, ...]], seed: int
+) -> list[tuple[Entry, Mapping[str, np.ndarray]]]:
+    """Entries of freshly initialised parameters; the program makes these alone."""
+
+    def init() -> dict[str, jax.Array]:
+        tree = init_params(config, jax.random.key(seed))
+        leaves = {tuple(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+        return {".".join(path): leaves[path] for path in paths}
+
+    made = {name: np.asarray(leaf) for name, leaf in jax.jit(init)().items()}
+    return [(Entry(path, np.array(".".join(path)), "same"), made) for path in paths]
+
+
+def _config(values: Mapping[str, Section], tokenizer: Tokenizer, units: int, dtype: str, text: Path) -> ModelConfig:
+    whole, audio, head = values["text"], values["audio"], values["head"]
+    decoder = whole.section("text_config") if "text_config" in whole.values else whole
+    refuse(decoder_faults(decoder) + encoder_faults(audio) + decoder_faults(head))
+    vocabulary = decoder.size("vocab_size")
+    if tokenizer.vocab_size > vocabulary:
+        raise InputError(
+            f"{text}: its embedding has {vocabulary} rows, its tokenizer with our special tokens needs "
+            f"{tokenizer.vocab_size}; enlarge the embedding (resize_token_embeddings of transformers)"
+        )
+    return ModelConfig(
+        text=decoder_config(decoder),
+        audio=encoder_config(audio),
+        head=decoder_config(head),
+        vocab_size=vocabulary,
+        codebook_size=units + len(speech_special_ids(units)),
+        special=tokenizer.special_ids(units),
+        tie_embeddings=whole.flag("tie_word_embeddings", decoder.flag("tie_word_embeddings", False)),
+        dtype=dtype,
+        param_dtype=dtype,
+    )
+
+
+def _text_source(values: Section) -> Source:
+    kind = values.word("model_type")
+    if kind not in TEXT_SOURCES:
+        raise InputError(f"{values.where}: model_type {kind!r} is no text model; known: {', '.join(TEXT_SOURCES)}")
+    return TEXT_SOURCES[kind]

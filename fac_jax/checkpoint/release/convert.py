@@ -1,0 +1,259 @@
+"""Checkpoints between the release's layout and ours, tensor by tensor: no model is ever whole in memory.
+
+Everything is written into `DESTINATION.unfinished` and renamed at the end, so a folder that exists is whole. A
+conversion that was interrupted goes on there; one that fails takes it away.
+"""
+
+import contextlib
+import errno
+import math
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import jax.numpy as jnp
+import numpy as np
+
+from fac_jax.checkpoint.arrays import Spec, StoredArray, create_params
+from fac_jax.checkpoint.assets import RELEASE as RELEASE_FILE
+from fac_jax.checkpoint.assets import TOKENIZER, assets, check_tokenizer, copy_assets
+from fac_jax.checkpoint.export import load_config, resolve
+from fac_jax.checkpoint.json_files import Section, read_json, write_json
+from fac_jax.checkpoint.release.config import load_release_config
+from fac_jax.checkpoint.release.names import TO_TORCH, Entry, release_entries
+from fac_jax.checkpoint.release.params import check_tied, match, param_shapes, pieces, tied_heads, torch_shape
+from fac_jax.checkpoint.release.parts import PARTS
+from fac_jax.checkpoint.release.sources import RELEASE, Source
+from fac_jax.checkpoint.release.tensors import SHARD_BYTES, TensorFolder, write_tensors
+from fac_jax.models import config as model_config
+from fac_jax.models.config import ModelConfig, replace
+from fac_jax.types import InputError
+
+T = TypeVar("T")
+Wrap = Callable[[Iterable[T]], Iterable[T]]
+
+FLOATS: Final = ("bfloat16", "float16", "float32")
+NOTE: Final = "job.json"  # in a folder that is being made: what it will be
+
+
+def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelConfig:
+    """Converts a released checkpoint (safetensors, config.json, tokenizer files) into a model folder of ours.
+
+    Args:
+      source: folder of the release's layout; one without any tokenizer makes a model without.
+      destination: must not exist; a folder as `export.export_model` writes it.
+      wrap: of the tensors while they are copied, for a progress bar.
+
+    Returns:
+      configuration of the model; its dtype is that of the tensors.
+
+    Raises:
+      InputError: a file is missing or damaged, the tensors are not those of config.json, or the disk is full.
+    """
+    with at_destination(destination, {"import": fingerprint(source)}) as beside:
+        config = load_release_config(source)
+        tensors = TensorFolder(source)
+        dtype = one_dtype(tensors, RELEASE)
+        config = replace(config, dtype=dtype, param_dtype=dtype)
+        entries = match(tensors.shapes, RELEASE, config)
+        check_tied(tensors, RELEASE, config)
+        carried = assets(source)
+        if TOKENIZER in carried:
+            check_tokenizer(source, config)
+        fill_params(beside, config, [(entry, tensors) for entry in entries], wrap)
+        tied = [name for name, _ in tied_heads(config) if name in tensors]
+        write_json(beside / RELEASE_FILE, {"config": read_json(source / "config.json"), "tied_names": tied})
+        finish(beside, config, {"from": "released checkpoint", "order": 0}, carried)
+    return config
+
+
+def export_release(
+    source: Path,
+    destination: Path,
+    dtype: str = "bfloat16",
+    shard_bytes: int = SHARD_BYTES,
+    wrap: Wrap = iter,
+    part: str = "all",
+) -> ModelConfig:
+    """Converts a model of ours (a folder, stage or workdir, `export.resolve`) into a published layout.
+
+    Args:
+      source: what `export.resolve` finds.
+      destination: must not exist.
+      dtype: of the tensors written.
+      shard_bytes: most bytes of a shard.
+      wrap: of the tensors' names while they are written, for a progress bar.
+      part: key of `parts.PARTS`: the whole in the release's layout, or a part that transformers loads.
+
+    Raises:
+      InputError: there is no model, the release has no such model, or the disk is full.
+    """
+    folder, chosen = resolve(source), PARTS[part]
+    job = {"export": fingerprint(folder), "dtype": dtype, "part": part, "shard_bytes": shard_bytes}
+    with at_destination(destination, job) as beside:
+        config = replace(load_config(folder), dtype=dtype, param_dtype=dtype)
+        base, tied_names = _release_of(folder)
+        values = chosen.config(config, base)
+        places = _places(config, chosen.layout, tied_names)
+        shapes, computed = param_shapes(config), chosen.computed(config)
+        arrays: dict[tuple[str, ...], StoredArray] = {}
+
+        def read(name: str) -> np.ndarray:
+            if name in computed:
+                return computed[name].astype(jnp.dtype(dtype))
+            entry, index = places[name]
+            if entry.path not in arrays:
+                arrays[entry.path] = StoredArray(folder / "params", entry.path)
+            return TO_TORCH[entry.layout](arrays[entry.path].read(index)).astype(jnp.dtype(dtype), copy=False)
+
+        sizes = {name: math.prod(torch_shape(entry, shapes[entry.path])) for name, (entry, _) in places.items()}
+        sizes |= {name: value.size for name, value in computed.items()}
+        write_tensors(
+            beside, {name: n * jnp.dtype(dtype).itemsize for name, n in sizes.items()}, read, shard_bytes, wrap
+        )
+        write_json(beside / "config.json", values)
+        copy_assets({name: file for name, file in assets(folder).items() if chosen.carries(name)}, beside)
+    return config
+
+
+def _release_of(folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """config.json of the release that a model came from and the names of its repeated tensors; empty without one."""
+    file = folder / RELEASE_FILE
+    if not file.exists():
+        return {}, []
+    whole = Section(read_json(file), str(file))
+    base = whole.section("config")
+    for part in ("text_config", "audio_config"):
+        base.section(part, {})
+    base.section("audio_config", {}).section("crq_transformer_config", {})
+    return dict(base.values), list(whole.words("tied_names"))
+
+
+def _places(config: ModelConfig, layout: Source, tied_names: Iterable[str]) -> dict[str, tuple[Entry, tuple[int, ...]]]:
+    """Where every tensor of a layout lies in our parameters, in the order of writing."""
+    places = {
+        str(entry.names[index]): (entry, index)
+        for entry in release_entries(config)
+        for index in np.ndindex(entry.names.shape)
+    }
+    originals = dict(tied_heads(config))
+    places |= {name: places[originals[name]] for name in tied_names if name in originals}
+    named = {layout.own_name(name): place for name, place in places.items()}
+    return {name: place for name, place in named.items() if name is not None}
+
+
+def fill_params(
+    beside: Path, config: ModelConfig, entries: Iterable[tuple[Entry, Mapping[str, np.ndarray]]], wrap: Wrap
+) -> None:
+    """Writes `beside/params` from the tensors of entries; parameters that are written already are passed over.
+
+    Args:
+      beside: folder being made; `beside/filled` lists what is written.
+      config: its `param_dtype` is what is stored.
+      entries: every parameter once, each with the tensors that hold it.
+      wrap: of the tensors' names while they are copied.
+    """
+    shapes, dtype = param_shapes(config), config.param_dtype
+    entries = list(entries)
+    params, filled = beside / "params", beside / "filled"
+    if not params.exists():
+        for rest in beside.glob(f"{params.name}.*"):
+            shutil.rmtree(rest)  # what orbax had begun when it was interrupted
+        create_params(params, {e.path: Spec(shapes[e.path], dtype, e.names.ndim) for e, _ in entries})
+    done = set(filled.read_text().split()) if filled.exists() else set()
+
+    def work() -> Iterator[tuple[StoredArray, tuple[int, ...], np.ndarray]]:
+        for entry, tensors in entries:
+            path = ".".join(entry.path)
+            if path in done:
+                continue
+            array = StoredArray(params, entry.path)
+            for index, piece in pieces(entry, tensors):
+                yield array, index, piece
+            with filled.open("a") as log:
+                log.write(path + "\n")
+
+    count = sum(entry.names.size for entry, _ in entries if ".".join(entry.path) not in done)
+    for _, (array, index, piece) in zip(wrap(range(count)), work(), strict=False):
+        array.write(index, piece.astype(jnp.dtype(dtype), copy=False))
+    filled.unlink(missing_ok=True)
+
+
+def finish(beside: Path, config: ModelConfig, origin: dict[str, Any], carried: Mapping[str, Path]) -> None:
+    """Writes what stands beside the parameters of a model folder."""
+    write_json(beside / "config.json", model_config.to_dict(config))
+    write_json(beside / "origin.json", origin)
+    copy_assets(carried, beside)
+
+
+def one_dtype(tensors: TensorFolder, source: Source) -> str:
+    """The dtype that all tensors have, those left out that the source ignores.
+
+    Raises:
+      InputError: two differ; names both.
+    """
+    dtypes = {name: dtype for name, dtype in tensors.dtypes.items() if not source.is_ignored(name)}
+    names = {dtype: name for name, dtype in sorted(dtypes.items(), reverse=True)}
+    if len(names) > 1:
+        told = ", ".join(f"{name} is {dtype}" for dtype, name in sorted(names.items()))
+        raise InputError(f"{tensors.folder}: tensors of different dtypes: {told}; write them in one")
+    return next(iter(names))
+
+
+@contextlib.contextmanager
+def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
+    """A folder to work in that becomes `destination` when the work is done.
+
+    Work that was interrupted is taken up again if it was the same `job`. Work that fails is taken away.
+
+    Raises:
+      InputError: the destination exists, cannot be written or is on a full disk; or a folder that is not ours stands
+        where the work would be done.
+    """
+    if destination.exists():
+        raise InputError(f"{destination}: exists already; remove it or give another folder")
+    if not destination.absolute().parent.is_dir():
+        raise InputError(f"{destination}: {destination.absolute().parent} is no folder")
+    beside = destination.with_name(destination.name + ".unfinished")
+    note = beside / NOTE
+    if os.path.lexists(beside) and not note.is_file() and not (beside.is_dir() and not any(beside.iterdir())):
+        raise InputError(f"{beside}: is no unfinished conversion (it has no {NOTE}); move it away or give another DST")
+    try:
+        if _noted(note) != job:
+            shutil.rmtree(beside, ignore_errors=True)
+            beside.mkdir()
+            write_json(note, job)
+        yield beside
+        os.replace(beside, destination)
+        (destination / NOTE).unlink()
+    except Exception as error:
+        shutil.rmtree(beside, ignore_errors=True)
+        if _is_full(error):
+            raise InputError(f"{destination}: the disk is full; free some space and run the command again") from error
+        if isinstance(error, OSError):
+            raise InputError(f"{destination}: cannot be made: {error}") from error
+        raise
+
+
+def _noted(note: Path) -> dict[str, Any] | None:
+    """The job of work that was interrupted; None if there is none, or if not even its note was whole."""
+    try:
+        return read_json(note)
+    except InputError:
+        return None
+
+
+def _is_full(error: Exception) -> bool:
+    """Whether the disk or the user's share of it is full; tensorstore and safetensors tell it in words."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    return (isinstance(error, OSError) and error.errno in numbers) or any(os.strerror(n) in str(error) for n in numbers)
+
+
+def fingerprint(folder: Path) -> dict[str, Any]:
+    """Names, sizes and times of the files that a conversion reads; a link to nowhere is none."""
+    kinds = ("*.safetensors", "*.json", "params/**/*")
+    files = sorted(file for kind in kinds for file in folder.glob(kind) if file.is_file())
+    stats = [(str(file.relative_to(folder)), file.stat()) for file in files]
+    return {"folder": str(folder.absolute()), "files": [[name, s.st_size, s.st_mtime] for name, s in stats]}

@@ -1,0 +1,158 @@
+"""Parameters from and to torch names and shapes, by the table of `names.py`."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from fac_jax.checkpoint.release.names import TIED_SPEECH_HEAD, TIED_TEXT_HEAD, TO_OURS, TO_TORCH, Entry, release_entries
+from fac_jax.checkpoint.release.sources import RELEASE, Source
+from fac_jax.checkpoint.release.tensors import TensorFolder
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.types import Array, InputError, Params
+
+
+def match(shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelConfig) -> list[Entry]:
+    """The parameters that a checkpoint fills, with the checkpoint's own names.
+
+    Args:
+      shapes: of every tensor that the checkpoint holds.
+      source: its layout.
+      config: the model.
+
+    Raises:
+      InputError: names that are missing or unknown, shapes that are not the model's; all of them in one message.
+    """
+    entries, faults = place(shapes, source, config)
+    if faults:
+        told = "; ".join(f"{name} {fault}" for name, fault in faults.items())
+        raise InputError(f"{len(faults)} faults in the tensors of {source.title}: {told}")
+    return entries
+
+
+def place(
+    shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelConfig
+) -> tuple[list[Entry], dict[str, str]]:
+    """As `match`; the faults are given back, by the names of tensors."""
+    ours = param_shapes(config)
+    tied = {source.own_name(name) for name, _ in tied_heads(config)}
+    found: list[Entry] = []
+    for entry in release_entries(config):
+        names = [source.own_name(name) for name in entry.names.ravel().tolist()]
+        if None not in names:
+            found.append(dataclasses.replace(entry, names=np.array(names).reshape(entry.names.shape)))
+    used, faults = unfit(found, ours, shapes)
+    strangers = [name for name in shapes if name not in used and name not in tied and not source.is_ignored(name)]
+    return found, faults | dict.fromkeys(strangers, "is unknown")
+
+
+def unfit(
+    entries: Iterable[Entry],
+    ours: Mapping[tuple[str, ...], tuple[int, ...]],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> tuple[set[str], dict[str, str]]:
+    """Names of tensors that entries use, and what is wrong with those that are missing or of another shape.
+
+    Args:
+      entries: rows of a table.
+      ours: shape of every parameter by its path.
+      shapes: of every tensor that there is.
+    """
+    faults: dict[str, str] = {}
+    used: set[str] = set()
+    for entry in entries:
+        expected = torch_shape(entry, ours[entry.path])
+        for name in entry.names.ravel().tolist():
+            used.add(name)
+            if name not in shapes:
+                faults[name] = "is missing"
+            elif shapes[name] != expected:
+                faults[name] = f"is {list(shapes[name])}, by the configuration {list(expected)}"
+    return used, faults
+
+
+def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelConfig) -> None:
+    """Holds the tensors that repeat another one against it.
+
+    Raises:
+      InputError: one differs from the tensor to which it is tied.
+    """
+    for name, original in tied_heads(config):
+        repeated, read = source.own_name(name), source.own_name(original)
+        if repeated is None or read is None:
+            continue
+        if repeated in tensors and read in tensors and not np.array_equal(tensors[repeated], tensors[read]):
+            raise InputError(f"{repeated} differs from {read}, to which it is tied")
+
+
+def param_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shape of every parameter (scanned layers) by its path; nothing is allocated."""
+    return shapes_of(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+
+
+def shapes_of(params: Params) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shape of every leaf of a nested dict by its path."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return {tuple(key.key for key in path): leaf.shape for path, leaf in leaves}
+
+
+def torch_shape(entry: Entry, ours: Sequence[int]) -> tuple[int, ...]:
+    """Shape of each torch tensor of an entry whose parameter has the shape `ours`."""
+    one = tuple(ours[entry.names.ndim :])
+    return one if entry.layout == "same" else one[::-1]
+
+
+def pieces(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """The tensors of an entry one by one, in our layout, each with its place in the leading axes of the parameter."""
+    for index in np.ndindex(entry.names.shape):
+        yield index, TO_OURS[entry.layout](tensors[str(entry.names[index])])
+
+
+def from_release(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: Source = RELEASE) -> Params:
+    """Our parameters (scanned layers), those that a layout has, from all tensors of a checkpoint.
+
+    Raises:
+      InputError: see `match` and `check_tied`.
+    """
+    known = tensors.shapes if isinstance(tensors, TensorFolder) else {name: tensors[name].shape for name in tensors}
+    entries = match(known, source, config)
+    check_tied(tensors, source, config)
+    return filled(entries, tensors)
+
+
+def filled(entries: Iterable[Entry], tensors: Mapping[str, np.ndarray]) -> Params:
+    """The parameters of entries from their tensors, all of which are there."""
+    params: Params = {}
+    for entry in entries:
+        stacked = np.stack([piece for _, piece in pieces(entry, tensors)])
+        insert(params, entry.path, stacked.reshape(*entry.names.shape, *stacked.shape[1:]))
+    return params
+
+
+def to_release(params: Params, config: ModelConfig) -> dict[str, Array]:
+    """Inverse of `from_release`; also carries gradients or any tree of that structure. Tied heads are not repeated."""
+    out = {}
+    for entry in release_entries(config):
+        value: Any = params
+        for key in entry.path:
+            value = value[key]
+        value = np.asarray(value)
+        flat = value.reshape(-1, *value.shape[entry.names.ndim :])
+        for name, tensor in zip(entry.names.ravel().tolist(), flat, strict=True):
+            out[name] = TO_TORCH[entry.layout](tensor)
+    return out
+
+
+def tied_heads(config: ModelConfig) -> list[tuple[str, str]]:
+    """(torch name that repeats a tensor, torch name of that tensor)."""
+    return [TIED_SPEECH_HEAD, TIED_TEXT_HEAD] if config.tie_embeddings else [TIED_SPEECH_HEAD]
+
+
+def insert(tree: Params, path: Sequence[str], value: Any) -> None:
+    """Puts a leaf into a nested dict."""
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value

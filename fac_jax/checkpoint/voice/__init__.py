@@ -1,0 +1,1 @@
+"""The released voice's checkpoints: names, configuration, conversion."""

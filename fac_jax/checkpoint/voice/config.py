@@ -1,0 +1,91 @@
+"""Sizes of the voice from the constructor values that recorded runs keep (`config.json`)."""
+
+from pathlib import Path
+
+from fac_jax.checkpoint.json_files import Section, read_json
+from fac_jax.codec.cosyvoice.config import DiTConfig, FlowConfig, TokenizerConfig, VocoderConfig
+from fac_jax.types import InputError
+
+
+def recorded_config(file: Path) -> Section:
+    """The constructor values in a recorded config.json.
+
+    Raises:
+      InputError: the file is missing, no JSON or holds none.
+    """
+    return Section(read_json(file), str(file)).section("config")
+
+
+def tokenizer_config(values: Section) -> TokenizerConfig:
+    """Sizes of an S3TokenizerV3."""
+    return TokenizerConfig(
+        mel_bins=values.size("n_mels"),
+        width=values.size("n_audio_state"),
+        num_heads=values.size("n_audio_head"),
+        depth=values.size("n_audio_layer"),
+    )
+
+
+def flow_config(values: Section, steps: int) -> FlowConfig:
+    """Sizes of a CausalMaskedDiffWithDiT; `steps` are those of its solver."""
+    decoder = values.section("decoder")
+    estimator = decoder.section("estimator")
+    _only(decoder.section("cfm_params"), {"solver": "euler", "t_scheduler": "cosine"})
+    return FlowConfig(
+        vocab_size=values.size("vocab_size"),
+        mel_bins=values.size("output_size"),
+        speaker_width=values.size("spk_embed_dim"),
+        token_frames=values.size("token_mel_ratio"),
+        lookahead=values.size("pre_lookahead_len"),
+        lookahead_width=values.section("pre_lookahead_layer").size("channels"),
+        steps=steps,
+        guidance=decoder.section("cfm_params").number("inference_cfg_rate"),
+        dit=DiTConfig(
+            width=estimator.size("dim"),
+            depth=estimator.size("depth"),
+            num_heads=estimator.size("heads"),
+            head_dim=estimator.size("dim_head"),
+            mlp_ratio=estimator.size("ff_mult"),
+            chunk=estimator.size("static_chunk_size"),
+        ),
+    )
+
+
+def vocoder_config(values: Section) -> VocoderConfig:
+    """Sizes of a CausalHiFTGenerator."""
+    transform, f0 = values.section("istft_params"), values.section("f0_predictor")
+    return VocoderConfig(
+        mel_bins=values.size("in_channels"),
+        channels=values.size("base_channels"),
+        rate=values.size("sampling_rate"),
+        harmonics=values.size("nb_harmonics") + 1,
+        sine_amplitude=values.number("nsf_alpha"),
+        noise=values.number("nsf_sigma"),
+        voiced_threshold=values.number("nsf_voiced_threshold"),
+        upsample_rates=values.numbers("upsample_rates"),
+        upsample_widths=values.numbers("upsample_kernel_sizes"),
+        fft=transform.size("n_fft"),
+        hop=transform.size("hop_len"),
+        block_widths=values.numbers("resblock_kernel_sizes"),
+        block_dilations=_dilations(values, "resblock_dilation_sizes"),
+        source_widths=values.numbers("source_resblock_kernel_sizes"),
+        source_dilations=_dilations(values, "source_resblock_dilation_sizes"),
+        slope=values.number("lrelu_slope"),
+        limit=values.number("audio_limit"),
+        lookahead=values.size("conv_pre_look_right"),
+        f0_channels=f0.size("cond_channels"),
+    )
+
+
+def _dilations(values: Section, key: str) -> tuple[tuple[int, ...], ...]:
+    rows = values.values.get(key)
+    if not isinstance(rows, list):
+        raise InputError(f"{values.where}: {key} must be a list of lists of whole numbers")
+    rows_by_number = Section({str(i): row for i, row in enumerate(rows)}, f"{values.where}: {key}")
+    return tuple(rows_by_number.numbers(str(i)) for i in range(len(rows)))
+
+
+def _only(values: Section, known: dict[str, str]) -> None:
+    for key, word in known.items():
+        if values.word(key, word) != word:
+            raise InputError(f"{values.where}: {key} is {values.word(key)!r}, only {word!r} is known")

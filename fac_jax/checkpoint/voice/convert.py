@@ -1,0 +1,148 @@
+"""The released voice into a codec of ours: whole or absent."""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from fac_jax.checkpoint.voice.onnx_tokenizer import is_published, read_tokenizer
+from fac_jax.checkpoint.voice.release import from_torch
+from fac_jax.checkpoint.voice.torch_file import read_torch
+from fac_jax.codec.cosyvoice.codec import ORIGINS, Description, write_codec
+from fac_jax.codec.cosyvoice.token2wav import SpeechConfig
+from fac_jax.codec.cosyvoice.voice import PARTS
+from fac_jax.types import InputError, Params
+
+TOKENIZER: Final = "speech_tokenizer_v3.onnx"
+FLOW: Final = "flow.pt"
+VOCODER: Final = "hift.pt"
+SPEAKERS: Final = ("new_spk2info.pt", "spk2info.pt", "speakers.npz")
+FILES: Final[Mapping[str, str]] = {"tokenizer": TOKENIZER, "flow": FLOW, "vocoder": VOCODER}
+RELEASED: Final[Mapping[str, Any]] = {name: part.config() for name, part in PARTS.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What was converted.
+
+    Attributes:
+      counts: parameters of each part.
+      published: whether the tokenizer's file is the published one.
+      speakers: their names.
+      speaker: the one that decodes.
+    """
+
+    counts: Mapping[str, int]
+    published: bool
+    speakers: tuple[str, ...]
+    speaker: str
+
+
+def convert_codec(
+    src: Path,
+    dst: Path,
+    speakers: Path | None = None,
+    speaker: str | None = None,
+    sizes: Mapping[str, Any] = RELEASED,
+    wrap: Callable[[Iterable[str]], Iterable[str]] = iter,
+) -> Converted:
+    """Converts a released directory.
+
+    Args:
+      src: holds `speech_tokenizer_v3.onnx`, `flow.pt` and `hift.pt`.
+      dst: must not exist; it appears when all is done.
+      speakers: embeddings (`read_speakers`); None for one of `SPEAKERS` in `src`.
+      speaker: the one that decodes; None for the first.
+      sizes: of the three parts.
+      wrap: of the names of parts while they are worked through, for a progress bar.
+
+    Raises:
+      InputError: `dst` exists; a file is missing (named with its origin), damaged or of another model.
+    """
+    if dst.exists():
+        raise InputError(f"{dst} exists already; name another folder, or remove it")
+    for part, file in FILES.items():
+        if not (src / file).is_file():
+            raise InputError(f"{src / file}: no such file; it is {ORIGINS[part]}")
+    speakers = speakers or _speakers_in(src)
+    embeddings = read_speakers(speakers)
+    for name, embedding in embeddings.items():
+        if len(embedding) != sizes["flow"].speaker_width:
+            width = sizes["flow"].speaker_width
+            raise InputError(f"{speakers}: speaker {name} is [{len(embedding)}], the flow takes [{width}]")
+    speaker = speaker or next(iter(embeddings))
+    if speaker not in embeddings:
+        raise InputError(f"no speaker {speaker!r}; there are {', '.join(embeddings)}")
+    beside = dst.with_name(f"{dst.name}.unfinished")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir(parents=True)
+    try:
+        read: dict[str, Params] = {}
+        found = dict(sizes)
+        for part in wrap(FILES):
+            read[part], found[part] = read_part(part, src / FILES[part], sizes[part])
+        write_codec(beside, read, Description(found, SpeechConfig(), speaker), embeddings)
+        os.replace(beside, dst)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)  # what could not be finished
+    counts = {part: sum(int(leaf.size) for leaf in jax.tree.leaves(tree)) for part, tree in read.items()}
+    return Converted(counts, is_published(src / TOKENIZER), tuple(embeddings), speaker)
+
+
+def read_part(part: str, file: Path, config: Any) -> tuple[Params, Any]:
+    """Parameters of a part from its released file, and its sizes with what the file says beyond them.
+
+    Raises:
+      InputError: the file is damaged, or of another model; names it.
+    """
+    if part == "tokenizer":
+        tensors, config = read_tokenizer(file, config)
+    else:
+        tensors = read_torch(file)
+        if not isinstance(tensors, dict) or not all(isinstance(one, np.ndarray) for one in tensors.values()):
+            raise InputError(f"{file} holds no tensors by name")
+    try:
+        return from_torch(part, tensors, config), config
+    except InputError as error:
+        raise InputError(f"{file}: {error}") from error
+
+
+def read_speakers(file: Path) -> dict[str, np.ndarray]:
+    """Embeddings float32 `[192]` by speaker.
+
+    Args:
+      file: a `.npz` of arrays by name, or a `.pt` of `{name: {"embedding": tensor}}` or `{name: tensor}`; `[192]` or
+        `[1, 192]` each.
+
+    Raises:
+      InputError: the file is missing, damaged, or holds something else.
+    """
+    if file.suffix == ".npz":
+        try:
+            with np.load(file) as arrays:
+                found: Any = dict(arrays)
+        except (OSError, ValueError, EOFError) as error:
+            raise InputError(f"{file}: no speakers (.npz): {error}") from error
+    else:
+        found = read_torch(file)
+    embeddings: dict[str, np.ndarray] = {}
+    for name, value in found.items() if isinstance(found, dict) else ():
+        embedding = value.get("embedding") if isinstance(value, dict) else value
+        if not isinstance(embedding, np.ndarray) or embedding.size == 0 or embedding.ndim > 2:
+            raise InputError(f"{file}: speaker {name} has no embedding")
+        embeddings[str(name)] = np.asarray(embedding, np.float32).reshape(-1)
+    if not embeddings:
+        raise InputError(f"{file} holds no speakers")
+    return embeddings
+
+
+def _speakers_in(src: Path) -> Path:
+    for name in SPEAKERS:
+        if (src / name).is_file():
+            return src / name
+    raise InputError(f"{src} holds no speakers ({', '.join(SPEAKERS)}); give {ORIGINS['speakers']} with --speakers")

@@ -1,0 +1,71 @@
+"""Parameters of the voice from torch names, by the table of `codec_names.py`."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final
+
+import jax
+import numpy as np
+
+from fac_jax.checkpoint.release.names import Entry
+from fac_jax.checkpoint.release.params import filled, shapes_of, unfit
+from fac_jax.checkpoint.voice.names import INVERSE_FREQUENCIES, flow_entries, tokenizer_entries, vocoder_entries
+from fac_jax.checkpoint.voice.weight_norm import fold
+from fac_jax.codec.cosyvoice.voice import PARTS
+from fac_jax.types import InputError, Params
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the release names a model of the voice.
+
+    Attributes:
+      entries: its table.
+      ignored: names that are known and not used.
+      prefix: that all names may begin with.
+    """
+
+    entries: Callable[[Any], Iterator[Entry]]
+    ignored: frozenset[str] = frozenset()
+    prefix: str = ""
+
+
+LAYOUTS: Final[Mapping[str, Layout]] = {
+    "tokenizer": Layout(tokenizer_entries),
+    "flow": Layout(flow_entries, frozenset({INVERSE_FREQUENCIES})),
+    "vocoder": Layout(vocoder_entries, prefix="generator."),
+}
+
+PITCH: Final = "f0_predictor"
+
+
+def from_torch(part: str, tensors: Mapping[str, np.ndarray], config: Any) -> Params:
+    """Our parameters from all tensors of a model of the voice: float32, of the pitch float64 (`codec.source`).
+
+    Args:
+      part: name in `voice.PARTS`.
+      tensors: by torch names; weight norms folded or not.
+      config: sizes.
+
+    Raises:
+      InputError: names that are missing or unknown, shapes that are not the model's; all of them in one message.
+    """
+    layout = LAYOUTS[part]
+    plain = fold({name.removeprefix(layout.prefix): np.asarray(tensor) for name, tensor in tensors.items()})
+    entries = list(layout.entries(config))
+    used, faults = unfit(entries, part_shapes(part, config), {name: a.shape for name, a in plain.items()})
+    faults |= dict.fromkeys(plain.keys() - used - layout.ignored, "is unknown")
+    if faults:
+        told = "; ".join(f"{name} {fault}" for name, fault in sorted(faults.items()))
+        raise InputError(f"{len(faults)} faults in the tensors of the {part}: {told}")
+    params = filled(entries, plain)
+    return {name: _as(np.float64 if name == PITCH else np.float32, value) for name, value in params.items()}
+
+
+def _as(dtype: type[np.floating], params: Params) -> Params:
+    return jax.tree.map(lambda a: np.asarray(a, dtype), params)
+
+
+def part_shapes(part: str, config: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shape of every parameter of a model of the voice by its path; nothing is allocated."""
+    return shapes_of(jax.eval_shape(lambda: PARTS[part].init(config, jax.random.key(0))))

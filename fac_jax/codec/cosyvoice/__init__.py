@@ -1,0 +1,1 @@
+"""The released voice: speech tokenizer, flow matching and vocoder, in JAX."""

@@ -1,0 +1,202 @@
+"""The codec of the release: S3 tokenizer one way, flow and vocoder the other.
+
+FOLDER/codec.json              sizes, how it speaks, its speakers
+FOLDER/tokenizer.safetensors   read when something is encoded
+FOLDER/flow.safetensors, FOLDER/vocoder.safetensors, FOLDER/speakers.safetensors   read when something is decoded
+"""
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from fac_jax.codec.base import FILE, refer
+from fac_jax.codec.cosyvoice.noise import release_noise
+from fac_jax.codec.cosyvoice.token2wav import Speaker, SpeechConfig, Token2Wav
+from fac_jax.codec.cosyvoice.tokenize import RATE, WaveTokenizer
+from fac_jax.codec.cosyvoice.voice import PARTS
+from fac_jax.config import from_values
+from fac_jax.io import write_text
+from fac_jax.types import InputError, Params
+
+NAME: Final = "cosyvoice3"
+REPOSITORY: Final = "FunAudioLLM/Fun-CosyVoice3-0.5B-2512"
+# Where each part comes from, for messages.
+ORIGINS: Final[Mapping[str, str]] = {
+    "tokenizer": f"speech_tokenizer_v3.onnx of {REPOSITORY}",
+    "flow": f"flow.pt of {REPOSITORY}",
+    "vocoder": f"hift.pt of {REPOSITORY}",
+    "speakers": "utils/new_spk2info.pt of the Fun-Audio-Chat repository",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """What codec.json says.
+
+    Attributes:
+      sizes: configuration of each part by its name in `voice.PARTS`.
+      speech: how ids are spoken.
+      speaker: whose voice decodes.
+    """
+
+    sizes: Mapping[str, Any]
+    speech: SpeechConfig
+    speaker: str
+
+
+class CosyVoice3:
+    """A `Codec`: hears 16 kHz, speaks at the vocoder's rate. Parts are read from its folder when they are needed."""
+
+    heard_rate: int = RATE
+
+    def __init__(self, folder: Path, description: Description) -> None:
+        """Takes the folder of a saved codec, and what its codec.json says; `load` makes it."""
+        self._folder, self.description = folder, description
+        self.rate: int = description.sizes["vocoder"].rate
+        self.units: int = description.sizes["flow"].vocab_size
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "CosyVoice3":
+        """Reads what `save` wrote.
+
+        Raises:
+          InputError: codec.json says something unknown or too little, or the parts that speak are not there.
+        """
+        folder = Path(folder)
+        values = json.loads((folder / FILE).read_text())
+        where = str(folder / FILE)
+        for key in (*PARTS, "speech", "speaker"):
+            if key not in values:
+                raise InputError(f"{where} does not say {key!r}; convert the codec again")
+        sizes = {name: from_values(part.config, _tuples(values[name]), where) for name, part in PARTS.items()}
+        description = Description(sizes, from_values(SpeechConfig, values["speech"], where), values["speaker"])
+        for name in ("flow", "vocoder", "speakers"):
+            _existing(folder, name)
+        return cls(folder, description)
+
+    @functools.cached_property
+    def speaker(self) -> Speaker:
+        """The voice that decodes. InputError if codec.json names one that is not there."""
+        name, speakers = self.description.speaker, self.speakers()
+        if name not in speakers:
+            known = ", ".join(sorted(speakers))
+            raise InputError(f"{self._folder / FILE} names the speaker {name!r}; there are {known}")
+        return speakers[name]
+
+    def speakers(self) -> dict[str, Speaker]:
+        """All voices by their names."""
+        return {name: Speaker(embedding) for name, embedding in _leaves(self._folder, "speakers").items()}
+
+    @functools.cached_property
+    def voice(self) -> Token2Wav:
+        """Flow and vocoder; `voice.stream(speaker)` speaks ids as they come."""
+        sizes = self.description.sizes
+        flow, vocoder = ((sizes[name], read_params(self._folder, name)) for name in ("flow", "vocoder"))
+        return Token2Wav(flow, vocoder, release_noise(), self.description.speech)
+
+    @functools.cached_property
+    def _tokenizer(self) -> WaveTokenizer:
+        return WaveTokenizer(self.description.sizes["tokenizer"], read_params(self._folder, "tokenizer"))
+
+    def encode(self, wave: np.ndarray) -> np.ndarray:
+        """Float `[N]` at 16 kHz -> int32 `[T]`, T = `ceil(N // 160 / 4)` up to 30 s, which are read at once."""
+        return self.encode_batch([wave])[0]
+
+    def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """`encode` of every wave, spread over the devices of this host."""
+        return self._tokenizer(waves)
+
+    def decode(self, ids: np.ndarray) -> np.ndarray:
+        """Integers `[T]` below `units` -> float32 `[N]` at `rate`, T tokens of 40 ms, in the codec's voice.
+
+        Raises:
+          InputError: no id, or one outside the codebook; a part is missing or damaged.
+        """
+        return self.voice.offline(ids, self.speaker)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Writes a codec.json that refers to this codec's files, which are gigabytes and stay where they are."""
+        refer(folder, self._folder)
+
+
+def write_codec(
+    folder: Path, params: Mapping[str, Params], description: Description, speakers: Mapping[str, np.ndarray]
+) -> None:
+    """Writes a codec into a folder that exists; codec.json, without which it is none, comes last.
+
+    Args:
+      folder: gets the files.
+      params: of each part.
+      description: what codec.json is to say.
+      speakers: embeddings float32 `[192]` by name.
+    """
+    embeddings = {name: np.asarray(embedding, np.float32) for name, embedding in speakers.items()}
+    leaves = {name: flattened(tree) for name, tree in params.items()}
+    for name, arrays in {**leaves, "speakers": embeddings}.items():
+        save_file(arrays, folder / f"{name}.safetensors")
+    values = {name: dataclasses.asdict(config) for name, config in description.sizes.items()}
+    values |= {"speech": dataclasses.asdict(description.speech), "speaker": description.speaker}
+    write_text(folder / FILE, json.dumps({"name": NAME} | values, indent=1))
+
+
+def read_params(folder: Path, part: str) -> Params:
+    """Parameters of a part of a saved codec.
+
+    Raises:
+      InputError: the file is missing (names it, and where it comes from) or damaged.
+    """
+    return nested(_leaves(folder, part))
+
+
+def _leaves(folder: Path, part: str) -> dict[str, np.ndarray]:
+    file = _existing(folder, part)
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{file} is truncated or no safetensors file ({error}); convert it again") from error
+
+
+def flattened(params: Params, prefix: str = "") -> dict[str, np.ndarray]:
+    """Leaves of a nested dict by their dotted paths."""
+    out: dict[str, np.ndarray] = {}
+    for key, value in params.items():
+        path = f"{prefix}{key}"
+        out |= flattened(value, f"{path}.") if isinstance(value, dict) else {path: np.ascontiguousarray(value)}
+    return out
+
+
+def nested(leaves: Mapping[str, np.ndarray]) -> Params:
+    """Inverse of `flattened`."""
+    out: Params = {}
+    for path, leaf in leaves.items():
+        *folders, name = path.split(".")
+        tree = out
+        for key in folders:
+            tree = tree.setdefault(key, {})
+        tree[name] = leaf
+    return out
+
+
+def _existing(folder: Path, part: str) -> Path:
+    file = folder / f"{part}.safetensors"
+    if not file.is_file():
+        raise InputError(
+            f"codec file is missing: {file}; it is made from {ORIGINS[part]} by "
+            "python -m experiments.convert codec SRC DST"
+        )
+    return file
+
+
+def _tuples(value: Any) -> Any:
+    """JSON's lists as the tuples that they were."""
+    if isinstance(value, dict):
+        return {key: _tuples(one) for key, one in value.items()}
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,0 +1,84 @@
+"""Waves to ids of the S3 tokenizer: pieces of 30 s, batched by length, spread over the devices of the host."""
+
+import functools
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from fac_jax.audio.mel import HOP, log_mel, mel_frames
+from fac_jax.codec.cosyvoice.chunks import pieces
+from fac_jax.codec.cosyvoice.config import TokenizerConfig
+from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, token_lengths
+from fac_jax.types import InputError, Params
+
+RATE: Final = 16000  # Hz
+PIECE: Final = 30 * RATE
+SHORT: Final = RATE  # samples of a last piece that is not read alone
+LEAST: Final = 4 * HOP  # samples of an id
+BUCKET: Final = 5 * RATE  # programs are compiled for multiples of it
+ROWS: Final = 8  # pieces that a device reads at a time
+
+
+@functools.partial(jax.jit, static_argnames="config")
+def _ids(config: TokenizerConfig, params: Params, waves: jax.Array, lengths: jax.Array) -> jax.Array:
+    with jax.default_matmul_precision("highest"):  # ids flip by less
+        model = S3Tokenizer(config)
+        return model.apply({"params": params}, log_mel(waves, lengths), lengths // HOP)  # type: ignore[return-value]
+
+
+class WaveTokenizer:
+    """The S3 tokenizer with its parameters."""
+
+    def __init__(self, config: TokenizerConfig, params: Params, devices: Sequence[Any] | None = None) -> None:
+        """Takes parameters of `S3Tokenizer`, and the devices that share the work: those of this host if None."""
+        mesh = Mesh(np.array(devices or jax.local_devices()), ("data",))
+        self._config = config
+        self._rows = NamedSharding(mesh, PartitionSpec("data"))
+        self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
+
+    def __call__(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Float waves `[N]` at 16 kHz -> int32 `[T]` each, 25 a second, cut and read as the release does.
+
+        Raises:
+          InputError: a wave is shorter than an id; names its index.
+        """
+        for number, wave in enumerate(waves):
+            if len(wave) < LEAST:
+                raise InputError(f"speech {number} of the batch has {len(wave)} samples; one id takes {LEAST}")
+        cut = [(number, piece) for number, wave in enumerate(waves) for piece in pieces(wave, PIECE, SHORT)]
+        order = sorted(range(len(cut)), key=lambda i: len(cut[i][1]))
+        found: dict[int, np.ndarray] = {}
+        for group in self._batches([len(cut[i][1]) for i in order]):
+            batch = [order[i] for i in group]
+            found |= zip(batch, self._read([cut[i][1] for i in batch]), strict=True)
+        return [
+            np.concatenate([found[i] for i, (owner, _) in enumerate(cut) if owner == number])
+            for number in range(len(waves))
+        ]
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[range]:
+        """Neighbours among ascending lengths that share a bucket."""
+        most, start = ROWS * self._rows.num_devices, 0
+        for i, length in enumerate(lengths):
+            if i > start and (i - start == most or _bucket(length) != _bucket(lengths[start])):
+                yield range(start, i)
+                start = i
+        if lengths:
+            yield range(start, len(lengths))
+
+    def _read(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Ids of pieces of one bucket; rows are filled up to a power of two for each device."""
+        devices = self._rows.num_devices
+        rows = devices * 2 ** max(0, -(-len(waves) // devices) - 1).bit_length()
+        samples, lengths = np.zeros((rows, _bucket(len(waves[-1]))), np.float32), np.full(rows, LEAST, np.int32)
+        for row, wave in enumerate(waves):
+            samples[row, : len(wave)], lengths[row] = wave, len(wave)
+        ids = np.asarray(_ids(self._config, self._params, *jax.device_put((samples, lengths), self._rows)))
+        return [row[: token_lengths(mel_frames(len(wave)))] for row, wave in zip(ids, waves, strict=False)]
+
+
+def _bucket(samples: int) -> int:
+    return -(-samples // BUCKET) * BUCKET

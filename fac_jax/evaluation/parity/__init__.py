@@ -1,0 +1,1 @@
+"""Comparisons with recorded runs of the released code."""

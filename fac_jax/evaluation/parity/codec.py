@@ -1,0 +1,47 @@
+"""Is it the same voice? The codec against recorded runs of the release: every recorded quantity and its limit.
+
+A folder of recordings holds `s3tokenizer/`, `flow/` and `hift/`, each with `weights.safetensors` (torch names),
+`config.json` (constructor values) and `io.npz`, and may hold `token2wav/`, which plays the weights of the other two.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Final
+
+import jax
+
+from fac_jax.evaluation.parity import flow as recorded_flow
+from fac_jax.evaluation.parity import token2wav as recorded_token2wav
+from fac_jax.evaluation.parity import tokenizer as recorded_tokenizer
+from fac_jax.evaluation.parity import vocoder as recorded_vocoder
+from fac_jax.evaluation.parity.model import Figure
+from fac_jax.evaluation.parity.recording import Recording, read_recording
+from fac_jax.types import InputError
+
+PARTS: Final[Mapping[str, Callable[[Recording], Iterator[Figure]]]] = {
+    "s3tokenizer": recorded_tokenizer.compare,
+    "flow": recorded_flow.compare,
+    "hift": recorded_vocoder.compare,
+    "token2wav": recorded_token2wav.compare,
+}
+
+
+def compare_codec(folder: Path) -> Iterator[Figure]:
+    """All figures of a folder of recordings, in float32 at the highest precision.
+
+    Raises:
+      InputError: nothing is recorded there, or a recording is damaged or lacks an array.
+    """
+    known = [name for name in PARTS if (folder / name).is_dir()]
+    if not known:
+        raise InputError(f"{folder} holds none of {', '.join(PARTS)}")
+    for name in known:
+        recording = read_recording(folder / name)
+        try:
+            with jax.default_matmul_precision("highest"):
+                for figure in PARTS[name](recording):
+                    yield dataclasses.replace(figure, name=f"{name}: {figure.name}")
+        except InputError as error:
+            told = str(error)
+            raise InputError(told if told.startswith(str(folder)) else f"{folder / name}: {told}") from error

@@ -1,0 +1,221 @@
+"""Is it the same model? A checkpoint against a recorded run of the release (`io.npz`): every difference and its limit.
+
+A recorded run holds a training batch with what the release computed on it (encoder, hidden states, logits, losses,
+gradient norm of every parameter), text-only logits, and greedy answers.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from functools import partial
+from typing import Any, Final, cast
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from einops import rearrange
+
+from fac_jax.checkpoint.release.batch import encoder_spans, release_batch
+from fac_jax.checkpoint.release.params import to_release
+from fac_jax.generation.decode import Decoding, generate, prepare
+from fac_jax.generation.sampling import Sampling
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.training.objectives import sft_loss
+from fac_jax.types import Array, Batch, InputError, Params
+
+VALUES, LOSSES, NORMS = 2e-4, 1e-5, 1e-3  # limits: absolute, relative, relative
+NO_NORM = 1e-6  # absolute, of a gradient that the release has as zero: an expert that no token was sent to
+TRAINING_SCALE = 0.5  # the release's factor on a user's audio in a batch with text_ids (model.md section 4)
+UNREAD = "continuous_audio_tower.audio_bos_eos_token.weight"  # no forward pass of the release reads it
+PENALTY: Final = Sampling(repetition_penalty=1.2)
+# Penalties are arrays, so that the three spoken runs share one compilation.
+RUNS: Final[Mapping[str, Decoding]] = {
+    "s2t": Decoding("text"),
+    "s2s": Decoding("joint"),
+    "s2s_default": Decoding("joint", speech=PENALTY),
+    "s2s_rep": Decoding("joint", text=PENALTY, speech=PENALTY),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Figure:
+    """One difference.
+
+    Attributes:
+      name: what differs, and how it is measured.
+      value: the greatest difference.
+      limit: most that it may be.
+    """
+
+    name: str
+    value: float
+    limit: float
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference is within its limit; one that is no number is not."""
+        return self.value <= self.limit
+
+
+def compare(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> Iterator[Figure]:
+    """All figures of a recorded run, one part of the model after the other, in float32 at the highest precision.
+
+    Args:
+      params: of the model (scanned layers).
+      config: its configuration.
+      arrays: recorded arrays by name.
+
+    Raises:
+      InputError: there is nothing recorded that is known here, or an array is missing or of another shape.
+    """
+    arrays = Recorded(arrays)
+    config = dataclasses.replace(config, dtype="float32")
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
+    parts = {"train/": _training, "text/": _text_only} | {f"{run}/": partial(_answer, run=run) for run in RUNS}
+    known = [part for prefix, part in parts.items() if under(arrays, prefix)]
+    if not known:
+        raise InputError(f"recorded arrays hold nothing below {', '.join(parts)}")
+    for part in known:
+        with jax.default_matmul_precision("highest"):
+            yield from part(params, config, arrays)
+
+
+class Recorded(dict[str, np.ndarray]):
+    """Recorded arrays by name; asking for one that is not there is bad input."""
+
+    def __missing__(self, name: str) -> np.ndarray:
+        raise InputError(f"recorded arrays hold no {name}; record the whole run")
+
+
+def under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The arrays below `prefix`, by their shorter names."""
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def training_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> tuple[Batch, ModelConfig]:
+    """The recorded training batch, and the configuration under which the release trained on it."""
+    scale = TRAINING_SCALE if "in/text_ids" in arrays else 1.0
+    return release_batch(under(arrays, "in/"), config), dataclasses.replace(config, user_audio_scale=scale)
+
+
+def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> Iterator[Figure]:
+    batch, config = training_batch(arrays, config)
+    model, variables = FunAudioChat(config), {"params": params}
+
+    if len(batch.mel_windows):
+        frames = jax.jit(partial(model.apply, method="encode_audio"))(variables, batch.mel_windows, batch.mel_lengths)
+        yield _encoder(
+            np.asarray(frames).reshape(-1, config.text.width), encoder_spans(under(arrays, "in/"), config), arrays
+        )
+
+    output, text, speech = jax.jit(partial(model.apply, method=_everything))(variables, batch)
+    kept = np.asarray(batch.segment_ids) > 0
+    yield _values("hidden", output.hidden, arrays["train/last_hidden"], kept)
+    yield _values("text logits", text, arrays["train/text_logits"], kept)
+    fine = rearrange(speech, "b s g c -> b (s g) c")
+    yield _values("speech logits", fine, arrays["train/speech_logits"], np.repeat(kept, config.group_size, axis=1))
+
+    objective = partial(sft_loss, model, batch=batch, text_weight=1.0, speech_weight=1.0, chunk=16)
+    with_gradients = "train/grad_names" in arrays
+    if with_gradients:
+        (loss, metrics), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)
+    else:
+        (loss, metrics), grads = jax.jit(objective)(params), params
+    text_loss = arrays["train/text_loss"]
+    if config.text.moe is not None and config.text.moe.aux_loss_coef:
+        yield _relative("router loss", metrics["router_loss"], arrays["train/aux_loss"], LOSSES)
+        # The release's text loss holds the router's already.
+        text_loss = text_loss - config.text.moe.aux_loss_coef * arrays["train/aux_loss"]
+    yield _relative("loss", loss, arrays["train/loss"], LOSSES)
+    yield _relative("text loss", metrics["text_loss"], text_loss, LOSSES)
+    yield _relative("speech loss", metrics["speech_loss"], arrays["train/speech_loss"], LOSSES)
+    if with_gradients:
+        names, norms = arrays["train/grad_names"], arrays["train/grad_norms"]
+        _same_shape("train/grad_norms", names, norms)
+        yield from _gradients(to_release(grads, config), dict(zip(names.tolist(), norms.tolist(), strict=True)))
+
+
+def _encoder(frames: np.ndarray, spans: list[tuple[int, int]], arrays: Mapping[str, np.ndarray]) -> Figure:
+    """The encoder's frames `[F, D]` against the recorded ones, which are cut to the speech tokens of the batch."""
+    recorded, lengths = arrays["encoder/features"], arrays["encoder/lengths"]
+    if lengths.tolist() != [count for _, count in spans] or len(recorded) != len(spans):
+        raise InputError(f"encoder/lengths are {lengths.tolist()}, by the batch {[count for _, count in spans]}")
+    kept = np.arange(recorded.shape[1]) < lengths[:, None]
+    first = np.array([first for first, _ in spans])
+    index = first[:, None] + np.arange(recorded.shape[1])
+    return _values("encoder", frames[np.where(kept, index, 0)], recorded, kept)
+
+
+def _everything(model: FunAudioChat, batch: Batch) -> tuple:
+    output = cast(Any, model(batch))
+    return output, model.text_logits(output.hidden), model.speech_logits(output.speech_hidden)
+
+
+def _text_only(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> Iterator[Figure]:
+    ids = arrays["text/input_ids"]
+    batch = release_batch({"input_ids": ids, "attention_mask": np.ones_like(ids)}, config)
+    model = FunAudioChat(config)
+
+    def logits(model: FunAudioChat, batch: Batch) -> jax.Array:
+        return model.text_logits(cast(jax.Array, model(batch, heads="text").hidden))
+
+    yield _values(
+        "text-only logits",
+        jax.jit(partial(model.apply, method=logits))({"params": params}, batch),
+        arrays["text/logits"],
+    )
+
+
+def _answer(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray], run: str) -> Iterator[Figure]:
+    special, expected = config.special, arrays[f"{run}/text_ids"]
+    prompt = release_batch(under(arrays, f"{run}/in/"), config)
+    rows = len(prompt.text_ids)
+    if expected.ndim != 2 or len(expected) != rows:
+        raise InputError(f"{run}/text_ids is {list(expected.shape)}, must be [{rows}, T]: one answer a prompt")
+    # Where the release ended all turns, one step more would show that we do not.
+    steps = expected.shape[1] + int((expected == special.eos).any(axis=1).all())
+    decoding = dataclasses.replace(RUNS[run], max_steps=steps)
+    model, prepared = prepare(config, params)
+    reply = generate(model, prepared, prompt, jax.random.split(jax.random.key(0), rows), jnp.int32(steps), decoding)
+    wrong = _tokens(reply.text_ids, int(reply.text_count.max()), expected)
+    if reply.speech_ids is not None and reply.speech_count is not None:
+        ours = reply.speech_ids.reshape(rows, -1)
+        wrong += _tokens(ours, int(reply.speech_count.max()) * config.group_size, arrays[f"{run}/speech_ids"])
+    yield Figure(f"{run}, tokens that differ", wrong, 0)
+
+
+def _tokens(padded: jax.Array, length: int, theirs: np.ndarray) -> int:
+    """Tokens of all rows that differ; `length` is that of our longest row, shorter ones are padded in both."""
+    ours = np.asarray(padded)[:, :length]
+    common = min(length, theirs.shape[1])
+    beyond = max(length, theirs.shape[1]) - common
+    return len(ours) * beyond + int(np.sum(ours[:, :common] != theirs[:, :common]))
+
+
+def _same_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
+    if np.shape(ours) != np.shape(theirs):
+        told = f"{list(np.shape(theirs))} in the recorded run, {list(np.shape(ours))} in this model"
+        raise InputError(f"{name} is {told}; is it another model's run?")
+
+
+def _values(name: str, ours: Array, theirs: np.ndarray, kept: np.ndarray | None = None) -> Figure:
+    """Greatest difference, where `kept` (over the leading axes) is true."""
+    _same_shape(name, ours, theirs)
+    difference = np.abs(np.asarray(ours) - theirs)
+    return Figure(f"{name}, max abs diff", float(difference[... if kept is None else kept].max()), VALUES)
+
+
+def _relative(name: str, ours: jax.Array, theirs: np.ndarray, limit: float) -> Figure:
+    _same_shape(name, ours, theirs)
+    return Figure(f"{name}, relative", abs(float(ours) - float(theirs)) / (abs(float(theirs)) or 1.0), limit)
+
+
+def _gradients(grads: Mapping[str, Array], norms: Mapping[str, float]) -> Iterator[Figure]:
+    """The worst gradient norms; a parameter that only one of the two knows is infinitely wrong."""
+    ours = {name: float(np.linalg.norm(np.asarray(grad, np.float64))) for name, grad in grads.items()}
+    strange = (ours.keys() ^ norms.keys()) - {UNREAD}
+    # np.max and not max, which may pass over a NaN.
+    worst = np.max([abs(ours.get(name, np.inf) - norm) / norm for name, norm in norms.items() if norm], initial=0.0)
+    yield Figure("gradient norm of every parameter, relative", np.inf if strange else float(worst), NORMS)
+    still = np.max([ours.get(name, 0.0) for name, norm in norms.items() if not norm], initial=0.0)
+    yield Figure("gradient norm where the recorded one is zero", float(still), NO_NORM)

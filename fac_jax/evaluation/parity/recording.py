@@ -1,0 +1,123 @@
+"""Recorded runs of parts of the voice, and how what we compute is held against them."""
+
+import dataclasses
+import re
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import jax
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
+
+from fac_jax.checkpoint.json_files import read_json
+from fac_jax.checkpoint.voice.release import from_torch
+from fac_jax.evaluation.parity.model import Figure, Recorded
+from fac_jax.types import Array, InputError, Params
+
+LIMIT: Final = 1e-4  # of what has a scale of about 1
+SPOKEN_LIMIT: Final = 1e-3  # of waves from tokens, where the errors of all parts add up
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """One recorded folder.
+
+    Attributes:
+      folder: where it lies.
+      values: of its config.json.
+      arrays: of its io.npz.
+    """
+
+    folder: Path
+    values: Mapping[str, Any]
+    arrays: Recorded
+
+    def params(self, part: str, config: Any) -> Params:
+        """The parameters of a model of the voice from its weights.
+
+        Raises:
+          InputError: they are missing, damaged or of another model.
+        """
+        file = self.folder / "weights.safetensors"
+        try:
+            tensors = load_file(file)
+        except FileNotFoundError:
+            raise InputError(f"{file}: no such file") from None
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{file} is truncated or no safetensors file ({error})") from error
+        try:
+            return from_torch(part, tensors, config)
+        except InputError as error:
+            raise InputError(f"{file}: {error}") from error
+
+    def noted(self, key: str, pattern: str) -> tuple[str, ...]:
+        """Groups of a pattern in a note of config.json, which says how inputs were drawn."""
+        found = re.search(pattern, str(self.values.get(key, "")))
+        if found is None:
+            raise InputError(f"{self.folder / 'config.json'}: {key} does not say how it was drawn ({pattern})")
+        return found.groups()
+
+
+def read_recording(folder: Path) -> Recording:
+    """Reads a recorded folder, but for its weights.
+
+    Raises:
+      InputError: a file is missing or damaged.
+    """
+    file = folder / "io.npz"
+    values = read_json(folder / "config.json")
+    if not file.is_file():
+        raise InputError(f"{file}: no such file")
+    try:
+        with zipfile.ZipFile(file), np.load(file) as arrays:
+            return Recording(folder, values, Recorded(arrays))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise InputError(f"{file}: no recorded arrays (.npz), or truncated: {error}") from None
+
+
+def difference(name: str, ours: Array, theirs: np.ndarray, limit: float = LIMIT) -> Figure:
+    """Greatest difference of two arrays of the same shape."""
+    _same_shape(name, ours, theirs)
+    return Figure(f"{name}, max abs diff", float(np.max(np.abs(np.asarray(ours, np.float64) - theirs))), limit)
+
+
+def layer(name: str, ours: Array, theirs: np.ndarray) -> Figure:
+    """As `difference`, of something inside a model: its limit grows with the scale of what was recorded."""
+    return difference(name, ours, theirs, LIMIT * max(1.0, float(np.max(np.abs(theirs)))))
+
+
+def unequal(name: str, ours: Array, theirs: np.ndarray) -> Figure:
+    """How many ids differ; none may."""
+    _same_shape(name, ours, theirs)
+    return Figure(f"{name}, that differ", float(np.sum(np.asarray(ours) != theirs)), 0)
+
+
+def _same_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
+    if np.shape(ours) != np.shape(theirs):
+        raise InputError(f"{name} is {list(np.shape(theirs))} in the recorded run, {list(np.shape(ours))} here")
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """`[.., C, T] -> [.., T, C]`, and back."""
+    return np.swapaxes(array, -1, -2)
+
+
+class Inside(dict[str, Array]):
+    """Outputs of the modules of a model by their dotted paths; stacked layers are their first axis."""
+
+    def __init__(self, apply: Callable[..., Any], variables: Any, *inputs: Any, **options: Any) -> None:
+        """Runs `apply` of a module."""
+
+        def run(variables: Any, *inputs: Any) -> Any:
+            return apply(variables, *inputs, capture_intermediates=True, mutable=["intermediates"], **options)[1]
+
+        leaves = jax.tree_util.tree_leaves_with_path(jax.jit(run)(variables, *inputs)["intermediates"])
+        names = [[str(getattr(key, "key", getattr(key, "idx", key))) for key in path] for path, _ in leaves]
+        super().__init__()
+        for parts, (_, leaf) in zip(names, leaves, strict=True):
+            at = parts.index("__call__") if "__call__" in parts else len(parts)
+            self.setdefault(".".join(parts[:at]), leaf)  # of a module with several outputs the first

@@ -1,0 +1,75 @@
+"""The vocoder against a recorded run."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from fac_jax.checkpoint.voice.config import recorded_config, vocoder_config
+from fac_jax.codec.cosyvoice.config import VocoderConfig
+from fac_jax.codec.cosyvoice.source import F0_LOOKAHEAD, tones
+from fac_jax.codec.cosyvoice.stft import reflected, spectrum
+from fac_jax.codec.cosyvoice.vocoder import Vocoder
+from fac_jax.codec.cosyvoice.vocoder_windows import RELEASE_HELD, WindowedVocoder
+from fac_jax.evaluation.parity.model import Figure
+from fac_jax.evaluation.parity.recording import Inside, Recording, channels_last, difference, layer
+from fac_jax.types import Params
+
+F0_LIMIT = 1e-3  # Hz
+
+
+def recorded_vocoder(recording: Recording) -> tuple[VocoderConfig, Params]:
+    """Sizes and parameters of a recorded vocoder."""
+    config = vocoder_config(recorded_config(recording.folder / "config.json"))
+    return config, recording.params("vocoder", config)
+
+
+def compare(recording: Recording) -> Iterator[Figure]:
+    """Pitch, source, layers and waves: of speech that ends, and of speech that goes on."""
+    config, params = recorded_vocoder(recording)
+    arrays = recording.arrays
+    mel = channels_last(arrays["mel"])[0]
+    noise = arrays["sine_noise_head"][0, : len(mel) * config.frame_samples].astype(np.float32)
+    vocoder = WindowedVocoder(config, params, noise)
+    model, variables = Vocoder(config), {"params": params}
+    f0 = vocoder.f0(mel, len(mel))
+    played = tones(f0, np.zeros(config.harmonics), config, "release")
+    inputs = played.sines[None], played.noise[None], noise[None]
+    source = np.asarray(model.apply(variables, *inputs, method="source"))[:, None]
+    loud = np.repeat(played.noise, config.frame_samples)[:, None] * noise
+    sines = np.repeat(played.sines, config.frame_samples, axis=0) + loud
+
+    heard = mel[None], arrays["final_source"][:, 0], np.int32(len(mel))
+    inside = Inside(model.apply, variables, *heard, method="decode")
+    recorded = {"conv_pre": inside["conv_pre"], "conv_post": inside["conv_post"]}
+    for i in range(len(config.upsample_rates)):
+        recorded |= {f"up{i}": inside[f"ups_{i}"], f"source_down{i}": inside[f"source_downs_{i}"]}
+        recorded |= {f"source_res{i}": inside[f"source_blocks_{i}"]}
+    recorded |= {f"res{i}": inside[f"blocks_{i}"] for i in range(len(config.upsample_rates) * len(config.block_widths))}
+
+    for case, ahead, held in (("final", 0, 0), ("nofinal", F0_LOOKAHEAD, RELEASE_HELD)):
+        frames = len(mel) - ahead
+        yield difference(f"{case}_f0 in Hz", f0[None, :frames], arrays[f"{case}_f0"], F0_LIMIT)
+        count = frames * config.frame_samples
+        yield difference(f"{case}_source", source[..., :count], arrays[f"{case}_source"])
+        if f"{case}_sinegen" in arrays:
+            theirs = arrays[f"{case}_sinegen"]
+            yield difference(f"{case}_sinegen", sines[None, : theirs.shape[1]], theirs)
+        heard = reflected(arrays[f"{case}_source"][:, 0], config.fft // 2, count)
+        bins = np.split(np.asarray(spectrum(heard, config.fft, config.hop)), 2, axis=-1)
+        for name, ours in zip(("real", "imag"), bins, strict=True):
+            if f"{case}_stft_{name}" in arrays:
+                yield layer(f"{case}_stft_{name}", channels_last(ours), arrays[f"{case}_stft_{name}"])
+        for name, ours in recorded.items():
+            if f"{case}_{name}" in arrays:
+                theirs = arrays[f"{case}_{name}"]
+                known = theirs.shape[-1] if not held else _known(config, theirs.shape[-1], held, len(mel))
+                cut = channels_last(np.asarray(ours))[..., :known]
+                yield layer(f"{case}_{name}", cut, theirs[..., :known])
+        speech = vocoder.speech(len(mel), "release", held)
+        yield difference(f"{case}_wav", speech.push(mel, final=not held)[None], arrays[f"{case}_wav"])
+
+
+def _known(config: VocoderConfig, steps: int, held: int, frames: int) -> int:
+    """Steps of a layer that are the same where speech goes on: those of frames that are not held back."""
+    scale = steps // (frames - F0_LOOKAHEAD - config.lookahead)
+    return (frames - held) * scale

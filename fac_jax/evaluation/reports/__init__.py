@@ -1,0 +1,1 @@
+"""Report pages of runs and of comparisons between runs."""

@@ -1,0 +1,21 @@
+"""A stage of a run as its pages show it."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from fac_jax.evaluation.reports.pages.figures import Series
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of the run.
+
+    Attributes:
+      name: "speech to text", ..
+      seconds: wall-clock time, compilation included.
+      curves: name to (steps, values), e.g. {"text loss": .., "speech loss": ..}; empty for a stage without training.
+    """
+
+    name: str
+    seconds: float
+    curves: Mapping[str, Series] = dataclasses.field(default_factory=dict)

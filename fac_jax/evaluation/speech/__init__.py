@@ -1,0 +1,1 @@
+"""Scores of what a reply says and of what is heard of it."""

@@ -1,0 +1,89 @@
+"""Answers to many prompts, batch by batch at one static shape."""
+
+import dataclasses
+from collections.abc import Iterable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fac_jax import axes
+from fac_jax.batching.collate import collate
+from fac_jax.batching.grid import Example, windows_of
+from fac_jax.generation.decode import Decoding, generate
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.batches import place_batch
+from fac_jax.parallel.mesh import Layout
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import Params
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Answer:
+    """One reply.
+
+    Attributes:
+      id: of the row that asked.
+      text: the reply's text, special tokens left out.
+      units: int32 `[T]`, codec ids of the spoken reply (25 Hz); empty if nothing was spoken.
+      finished: whether the reply ended by itself.
+    """
+
+    id: str
+    text: str
+    units: np.ndarray
+    finished: bool
+
+
+def answers(
+    model: FunAudioChat,
+    params: Params,
+    prompts: Sequence[Example],
+    tokenizer: Tokenizer,
+    decoding: Decoding,
+    rows: int,
+    seed: int = 0,
+    bucket: int = 16,
+    layout: Layout | None = None,
+) -> Iterable[Answer]:
+    """Answers prompts in their order; one compilation for all of them.
+
+    Args:
+      model: with its layers side by side (`decode.prepare`).
+      params: its parameters.
+      prompts: examples encoded with the generation prompt.
+      tokenizer: of the model.
+      decoding: how to answer.
+      rows: prompts answered together.
+      seed: of the draws; every prompt has its own.
+      bucket: LLM positions to a multiple of which prompts are padded.
+      layout: mesh that the parameters lie on; it cuts `rows` evenly.
+
+    Raises:
+      InputError: it does not.
+    """
+    c = model.config
+    length = -(-max(map(len, prompts)) // bucket) * bucket
+    windows = rows * max(sum(windows_of(mel, c.audio.n_window) for mel in prompt.mels) for prompt in prompts)
+    shards = 1 if layout is None else layout.shards(axes.BATCH)
+    windows = -(-windows // shards) * shards
+    keys = jax.random.split(jax.random.key(seed), len(prompts) + rows)
+    for start in range(0, len(prompts), rows):
+        chosen = prompts[start : start + rows]
+        batch = collate([*chosen, *[chosen[0]] * (rows - len(chosen))], rows, length, windows, c)
+        placed = batch if layout is None else place_batch(batch, layout)
+        limit = jnp.int32(decoding.max_steps)
+        reply = jax.device_get(generate(model, params, placed, keys[start : start + rows], limit, decoding, layout))
+        for row, prompt in enumerate(chosen):
+            ids = reply.text_ids[row, : reply.text_count[row]]
+            spoken = np.zeros(0, np.int32)
+            if reply.speech_ids is not None:
+                spoken = spoken_units(reply.speech_ids[row, : reply.speech_count[row]], c)
+            yield Answer(prompt.id, tokenizer.decode(ids.tolist()).strip(), spoken, bool(np.any(ids == c.special.eos)))
+
+
+def spoken_units(groups: np.ndarray, config: ModelConfig) -> np.ndarray:
+    """Codec ids of spoken groups int `[n, G]`, without specials (ids from `config.units` on never reach a codec)."""
+    flat = groups.reshape(-1)
+    return flat[flat < config.units].astype(np.int32)

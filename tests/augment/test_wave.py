@@ -1,0 +1,185 @@
+"""Augmentation of waves as data: what the draws go by, what changes and what stays."""
+
+import ast
+import dataclasses
+import hashlib
+import multiprocessing
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ml_collections import ConfigDict
+from toy_world import LoudnessCodec, make_model, make_tokenizer
+
+from data_pipelines.augment.wave import (
+    Gain,
+    Noise,
+    Room,
+    Speed,
+    Telephone,
+    WaveAugmentConfig,
+    augment_pair,
+    augment_wave,
+    augment_waves,
+)
+from data_pipelines.worlds.pairs import pair_conversations
+from data_pipelines.worlds.schema import PairRow
+from fac_jax.audio.io import save_wav
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import encode
+from fac_jax.config import from_values
+from fac_jax.types import IGNORE, InputError, Kind
+
+EVERYTHING = WaveAugmentConfig(Speed(), Room(1.0), Noise(1.0), Gain(), Telephone(0.5))
+SAME_LENGTH = dataclasses.replace(EVERYTHING, speed=None)
+ROWS = [f"row{i}" for i in range(6)]
+
+
+def wave(seed: int = 0, samples: int = 16_000) -> np.ndarray:
+    return (0.1 * np.random.default_rng(seed).standard_normal(samples)).astype(np.float32)
+
+
+def digest(row: str) -> str:
+    return hashlib.sha256(augment_wave(wave(), EVERYTHING, 3, 1, row).tobytes()).hexdigest()
+
+
+def talk(name: str = "a") -> Conversation:
+    asked, answered = wave(1), wave(2)
+    turns = (
+        Turn("user", "listen", wave=asked, speech=np.zeros(25, np.int32)),
+        Turn("assistant", "yes", wave=answered),
+        Turn("user", "no sound here"),
+        Turn("assistant", "no"),
+        Turn("user", wave=asked),
+        Turn("assistant", "again", wave=answered),
+    )
+    return Conversation(name, "be kind", turns)
+
+
+def test_seed_epoch_and_row_decide_and_nothing_else() -> None:
+    once = [digest(row) for row in ROWS]
+    assert len(set(once)) == len(ROWS)
+    assert [digest(row) for row in reversed(ROWS)] == once[::-1]
+    with multiprocessing.get_context("spawn").Pool(1) as worker:
+        assert worker.map(digest, ROWS[3:]) == once[3:]
+    given = wave()
+    first = augment_wave(given, SAME_LENGTH, 3, 1, "a")
+    np.testing.assert_array_equal(first, augment_wave(given, SAME_LENGTH, 3, 1, "a"))
+    for other in ((4, 1, "a", 0), (3, 2, "a", 0), (3, 1, "b", 0), (3, 1, "a", 1)):
+        assert np.abs(augment_wave(given, SAME_LENGTH, *other) - first).max() > 0.01
+    np.testing.assert_array_equal(given, wave())
+    assert first.dtype == np.float32 and np.abs(first).max() <= 1
+
+
+def test_an_operation_draws_the_same_whatever_acts_beside_it() -> None:
+    alone = WaveAugmentConfig(gain=Gain())
+    never = dataclasses.replace(alone, noise=Noise(0.0), room=Room(0.0))
+    for epoch in range(4):
+        np.testing.assert_array_equal(
+            augment_wave(wave(), alone, 0, epoch, "a"), augment_wave(wave(), never, 0, epoch, "a")
+        )
+
+
+def test_a_probability_is_a_share_of_waves() -> None:
+    given = wave(samples=800)
+    config = WaveAugmentConfig(gain=Gain(0.25))
+    changed = [augment_wave(given, config, 0, epoch, row) is not given for row in ROWS for epoch in range(100)]
+    assert np.mean(changed) == pytest.approx(0.25, abs=0.06)
+
+
+def test_folders_are_sources_beside_the_simulated_ones(tmp_path: Path) -> None:
+    hum = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 16_000)).astype(np.float32)
+    save_wav(tmp_path / "noise" / "hum.wav", hum)
+    save_wav(tmp_path / "rooms" / "echo.wav", np.eye(1, 2000, 0, dtype=np.float32)[0])
+    noise = Noise(1.0, (0.0, 0.0), (str(tmp_path / "noise"),))
+    spectrum = np.abs(np.fft.rfft(augment_wave(wave(), WaveAugmentConfig(noise=noise), 0, 0, "a")))
+    assert spectrum.argmax() == 1000 and spectrum[1000] > 10 * np.sort(spectrum)[-2]
+    room = WaveAugmentConfig(room=Room(1.0, (str(tmp_path / "rooms"),)))
+    np.testing.assert_allclose(augment_wave(wave(), room, 0, 0, "a"), wave(), atol=1e-4)
+
+
+def test_only_what_users_say_changes_and_old_features_go() -> None:
+    before = talk()
+    after = augment_waves(before, EVERYTHING, 0, 0)
+    assert [t.text for t in after.turns] == [t.text for t in before.turns]
+    for number in (1, 2, 3, 5):
+        assert after.turns[number] is before.turns[number]
+    first, last = after.turns[0], after.turns[4]
+    assert first.speech is None and first.mel is None
+    assert len(first.wave) != len(last.wave)  # turns draw apart
+    still = augment_waves(before, WaveAugmentConfig(), 0, 0)
+    assert all(a is b for a, b in zip(still.turns, before.turns, strict=True))
+
+
+def test_labels_are_those_of_the_plain_conversation(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(tmp_path)
+    model = make_model(tokenizer)
+    plain = add_features({"x": [talk()]}, LoudnessCodec())["x"][0]
+    slow = WaveAugmentConfig(Speed(factor=(0.8, 0.8)), noise=Noise(1.0))
+    examples = [encode(c, tokenizer, model) for c in (plain, augment_waves(plain, slow, 0, 0))]
+    kept = [e.kind != Kind.SPEECH for e in examples]
+    for field in ("labels", "speech_labels", "text_ids", "speech_ids", "kind"):
+        a, b = (getattr(e, field)[k] for e, k in zip(examples, kept, strict=True))
+        np.testing.assert_array_equal(a, b)
+    assert (examples[0].speech_labels != IGNORE).sum() > 50
+    heard = [int((e.kind == Kind.SPEECH).sum()) for e in examples]
+    assert heard == [2 * 5, 2 * 7]  # 25 and int(25 / 0.8) tokens in groups of five
+    assert heard[1] <= 2 * np.ceil(5 * slow.stretch)
+
+
+def test_both_sides_of_a_pair_hear_the_same_question() -> None:
+    row = PairRow("p1", "robustness", "what", "", "right", "wrong", wave(1), None, None, "voice", None)
+    chosen, rejected = augment_pair(row.id, *pair_conversations(row), EVERYTHING, 0)
+    assert (chosen.turns[1].text, rejected.turns[1].text) == ("right", "wrong")
+    np.testing.assert_array_equal(chosen.turns[0].wave, rejected.turns[0].wave)
+    assert len(chosen.turns[0].wave) != len(row.user_audio)
+    other = augment_pair("p2", *pair_conversations(row), SAME_LENGTH, 0)[0]
+    same = augment_pair("p1", *pair_conversations(row), SAME_LENGTH, 0)[0]
+    assert not np.array_equal(other.turns[0].wave, same.turns[0].wave)
+
+
+def test_a_config_dict_becomes_operations_in_the_order_of_sound() -> None:
+    config = ConfigDict({"augment_wave": {"telephone": {}, "noise": {"snr_db": (3, 15)}, "room": None, "speed": {}}})
+    config.augment_wave.noise.probability = 0.25
+    found = from_values(WaveAugmentConfig, config.to_dict()["augment_wave"], "data.augment_wave")
+    assert found == WaveAugmentConfig(Speed(), None, Noise(0.25, (3, 15)), None, Telephone())
+    assert [name for name, _ in found.operations()] == ["speed", "noise", "telephone"]
+    assert found.stretch == pytest.approx(1 / 0.9) and WaveAugmentConfig(Speed(factor=(1.0, 1.5))).stretch == 1
+    with pytest.raises(InputError, match="unknown config key data.augment_wave.noise.snr; known: probability, snr_db"):
+        from_values(WaveAugmentConfig, {"noise": {"snr": 3}}, "data.augment_wave")
+
+
+def test_the_example_of_the_docs_is_a_config() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "data_augmentation.md").read_text()
+    example = text[text.index("    {\n") : text.index("    }\n") + 6]
+    values = ast.literal_eval(textwrap.dedent(example))
+    found = from_values(WaveAugmentConfig, ConfigDict({"waves": values}).to_dict()["waves"], "data.waves")
+    assert [name for name, _ in found.operations()] == ["speed", "room", "noise"]
+    for name in EVERYTHING.__dict__:
+        assert f"| `{name}` | `probability` {type(getattr(EVERYTHING, name))().probability:g}, " in text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Noise(1.5), "noise.probability is 1.5: give a share from 0 to 1"),
+        (lambda: Noise("often"), "noise.probability is 'often'"),
+        (lambda: Noise(snr_db=(20, 10)), r"noise.snr_db is \(20, 10\): give two numbers, the lesser first"),
+        (lambda: Noise(snr_db=3), "noise.snr_db is 3: give two"),
+        (lambda: Noise(snr_db=[3]), r"noise.snr_db is \[3\]: give two"),
+        (lambda: Noise(sources=("blue",)), "no folder of sounds blue"),
+        (lambda: Noise(sources="white"), "noise.sources is 'white': give a list of white, pink, brown and folders"),
+        (lambda: Room(sources=()), r"room.sources is \(\): give a list of simulated and folders of sounds"),
+        (lambda: Room(rt60=(0.0, 0.5)), r"room.rt60 is \(0.0, 0.5\): .* both from 0.02 to 10"),
+        (lambda: Speed(factor=(0.1, 1.0)), "speed.factor"),
+        (lambda: Gain(gain_db=(0, float("nan"))), "gain.gain_db"),
+        (lambda: Telephone(band=(300, 4000)), r"telephone.band is \(300, 4000\)"),
+        (lambda: Telephone(codecs=("AMR",)), "unknown codec 'AMR'; known: ULAW, ALAW, GSM610"),
+        (lambda: WaveAugmentConfig(gain=6), "gain is 6: give its keys and values"),
+    ],
+)
+def test_what_cannot_be_is_refused_when_the_config_is_read(make, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        make()

@@ -1,0 +1,91 @@
+"""The shipped ablations: that they can be run, and the page that is made of them."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from comparison_example import make_run
+from launchers import imported
+
+from experiments.comparing.variants import read_runs, variants
+from experiments.run.assemble import check
+from experiments.sweeps.config import read_sweep
+from experiments.sweeps.runs import load_config, make_runs
+
+CONFIGS = Path(__file__).parents[2] / "experiments" / "configs" / "ablations"
+NAMES = sorted(file.stem for file in CONFIGS.glob("*.py") if file.stem != "__init__")
+
+
+@pytest.fixture(scope="module")
+def ablations() -> Iterator[ModuleType]:
+    with imported("experiments.ablations") as module:
+        yield module
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_ablation_can_be_run_and_compares_what_it_expects(name: str, ablations: ModuleType) -> None:
+    runs = make_runs(read_sweep(load_config(str(CONFIGS / f"{name}.py"))), check)
+    found = {run.name.rsplit(",seed=", 1)[0] for run in runs}
+    assert len(runs) == len(found) * (2 if name == "smallest" else 3)
+    ablation = next((one for one in ablations.ABLATIONS if one.name == name), None)
+    assert (ablation is None) == (name == "smallest")
+    if ablation is not None:
+        expected = {variant for one in ablation.expects for variant in (one.greater, one.less)}
+        assert {ablation.baseline, *expected} <= found
+
+
+def test_the_page_says_what_was_expected_and_what_came(tmp_path: Path, ablations: ModuleType) -> None:
+    ablation = ablations.Ablation(
+        "size",
+        "Size",
+        ("s2t_accuracy",),
+        "k=5",
+        (
+            ablations.Expectation("s2t_accuracy", "k=5", "k=1"),
+            ablations.Expectation("s2t_accuracy", "k=1", "k=5"),
+            ablations.Expectation("s2t_accuracy", "k=5", "k=5"),
+            ablations.Expectation("s2t_accuracy", "k=5", "k=9"),
+            ablations.Expectation("flops", "k=1", "k=5"),
+        ),
+    )
+    for size, right in ((1, 0.4), (5, 0.9)):
+        for seed in (0, 1, 2):
+            make_run(tmp_path / "size" / f"k={size},seed={seed}", size, seed, right, label=f"k={size}")
+    (tmp_path / "size" / "sweep.json").write_text("{}")
+    text = ablations.section(ablation, *ablations.compared(ablation, tmp_path / "size"))
+    assert (
+        text.startswith("### Size\n") and "| s2t_accuracy |" in text and "reply_wer" not in text and "| FLOPs |" in text
+    )
+    met, other, undecided, cheaper = (line for line in text.splitlines() if line.startswith("- "))
+    assert "than for `k=1`: met, +0." in met and met.endswith("3 seeds.")
+    assert "**the other way round**, -0." in other and "**not decided**, +0 [0, 0]" in undecided
+    assert "`flops` greater for `k=1` than for `k=5`: met, +8e+11" in cheaper
+
+
+def test_what_was_not_run_stays_on_the_page(tmp_path: Path, ablations: ModuleType) -> None:
+    page = tmp_path / "page.md"
+    sections = [[mark.format(one.name) for mark in ablations.MARKS] for one in ablations.ABLATIONS]
+    page.write_text("before\n" + "".join(f"{begin}\nold\n{end}\n" for begin, end in sections) + "after\n")
+    old = page.read_text()
+    first = ablations.ABLATIONS[0]
+    ablations.write_page(tmp_path / "nothing", page, first)
+    assert page.read_text() == old
+    make_run(tmp_path / "group_size" / "group_size=5,seed=0", 5, 0, 0.9, label="group_size=5")
+    (tmp_path / "group_size" / "sweep.json").write_text("{}")
+    ablations.write_page(tmp_path, page, first)
+    begin, end = sections[0]
+    assert page.read_text().startswith(f"before\n{begin}\n### Group size k\n")
+    assert page.read_text().endswith(f"{end}\n" + old.partition(f"{end}\n")[2])
+
+
+def test_every_ablation_has_its_place_on_the_page(ablations: ModuleType) -> None:
+    text = ablations.PAGE.read_text()
+    for one in ablations.ABLATIONS:
+        begin, end = (mark.format(one.name) for mark in ablations.MARKS)
+        assert text.count(begin) == text.count(end) == 1 and text.index(begin) < text.index(end)
+
+
+def test_variants_of_sweeps_keep_their_names(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "r", 1, 0, 0.5, label="head=without-pre-training")
+    assert variants(read_runs([run]))[0].name == "head=without-pre-training"

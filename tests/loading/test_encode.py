@@ -1,0 +1,121 @@
+"""Users' rows that are decoded and encoded when a batch needs them, conversations and preference pairs."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_world import LoudnessCodec
+from user_rows import encoded, save
+
+from data_pipelines.augment.wave import Noise, Speed, WaveAugmentConfig, augment_wave
+from data_pipelines.loading.encode import Encode
+from data_pipelines.loading.packed import PackedConfig, collate_preferences, load_packed
+from data_pipelines.loading.sources import Source, endless
+from data_pipelines.records.audio import with_waves
+from data_pipelines.records.record import Audio, Message, Preference, Record
+from data_pipelines.worlds.tasks import conversations
+from fac_jax.audio.host_mel import host_log_mel
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import encode
+from fac_jax.batching.pairs import PairExample
+from fac_jax.models.config import ModelConfig
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import NO_TASK, InputError
+
+TOKENS = np.arange(16, dtype=np.int32)
+
+
+def record(name: str, seconds: float, reply: str = "four") -> Record:
+    user = Message("user", audio=Audio(data=encoded(seconds)))
+    return Record(name, None, (user, Message("assistant", reply, Audio(tokens=TOKENS))), None, "rows.jsonl", 1)
+
+
+def pair(name: str, seconds: float) -> Record:
+    user = Message("user", audio=Audio(data=encoded(seconds)))
+    replies = [Message("assistant", text, Audio(tokens=TOKENS[:size])) for text, size in (("two", 9), ("one", 16))]
+    return Record(name, None, (user,), Preference("empathy", *replies), "pairs.jsonl", 1)
+
+
+@pytest.fixture
+def made(tokenizer: Tokenizer, model: ModelConfig) -> dict[str, Any]:
+    return {"tokenizer": tokenizer, "model": model}
+
+
+def test_an_item_is_what_encoding_in_advance_gives(made: dict[str, Any], toy_rows: Any) -> None:
+    row = next(row for row in toy_rows["train"] if row.user_audio is not None and row.assistant_audio is not None)
+    (conversation,) = conversations([row], "s2s")
+    want = encode(add_features({"": [conversation]}, LoudnessCodec())[""][0], **made)
+    user, reply = conversation.turns
+    messages = (
+        Message("user", user.text, Audio(wave=user.wave)),
+        Message("assistant", reply.text, Audio(wave=reply.wave)),
+    )
+    found = Record(want.id, conversation.system, messages, None, "rows", 1)
+    got = Encode(codec=LoudnessCodec(), **made)(found, 0)
+    for name in ("text_ids", "kind", "speech_ids", "frame_index", "labels", "speech_labels"):
+        np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
+    np.testing.assert_allclose(got.mels[0], want.mels[0], atol=1e-5)
+    frames = Encode(codec=LoudnessCodec(), mel="device", **made)(found, 0)
+    assert frames.mels[0].shape == (len(want.mels[0]), 400) and len(frames) == len(want)
+
+
+def test_what_is_heard_changes_with_the_epoch_and_may_change_its_length(made: dict[str, Any]) -> None:
+    waves = WaveAugmentConfig(speed=Speed(1.0, (0.5, 0.5)), noise=Noise(1.0))
+    plain, encode_changed = Encode(**made)(record("a", 2.0), 0), Encode(waves=waves, seed=7, **made)
+    first, again, later = (encode_changed(record("a", 2.0), epoch) for epoch in (0, 0, 1))
+    assert len(plain.mels[0]) == 200 and {len(item.mels[0]) for item in (first, later)} == {400}
+    assert len(first) - len(plain) == 10
+    np.testing.assert_array_equal(first.mels[0], again.mels[0])
+    assert not np.array_equal(first.mels[0], later.mels[0])
+    asked = with_waves(record("a", 2.0)).audios[0].wave
+    heard = augment_wave(asked, waves, 7, 1, "a")
+    np.testing.assert_array_equal(later.mels[0], host_log_mel(heard))
+
+
+def test_both_sides_of_a_pair_hear_the_same_change(made: dict[str, Any]) -> None:
+    waves = WaveAugmentConfig(noise=Noise(1.0))
+    item = Encode(waves=waves, **made)(pair("p", 1.0), 3)
+    np.testing.assert_array_equal(item.chosen.mels[0], item.rejected.mels[0])
+    assert not np.array_equal(item.chosen.mels[0], Encode(**made)(pair("p", 1.0), 3).chosen.mels[0])
+
+
+def test_pairs_are_packed_and_each_comes_once_an_epoch(made: dict[str, Any]) -> None:
+    rows = [pair(f"p{i}", 0.4 + 0.3 * i) for i in range(7)]
+    config = PackedConfig(2, 160, 30, {"pairs": 1.0}, segments=3, device_buffer=0)
+    sources = {"pairs": Source(rows, Encode(**made))}
+    batches, seen = load_packed(sources, config, made["model"], collate_preferences), Counter[str]()
+    for _ in range(8):
+        loaded = next(batches)
+        assert loaded.batch.batch.text_ids.shape == (4, 160) and loaded.batch.tasks.shape == (2, 3)
+        assert (loaded.batch.tasks != NO_TASK).sum() == len(loaded.row_ids)
+        assert loaded.batch.batch.segment_ids.max() > 1
+        seen.update(loaded.row_ids)
+    state, order = batches.get_state(), endless(Source(rows, lambda row, epoch: row.id), config.seed)
+    drawn = [order[i] for i in range(state["drawn"])]
+    assert seen + Counter(drawn[number] for number in state["waiting"]) == Counter(drawn)
+    assert all(len(set(drawn[i : i + 7])) == 7 for i in range(0, len(drawn) - 6, 7))
+    with pytest.raises(InputError, match="packed preference pairs need `segments`"):
+        next(load_packed(sources, PackedConfig(2, 160, 30, {"pairs": 1.0}), made["model"], collate_preferences))
+
+
+def test_the_mel_of_pairs_may_be_made_on_the_device(made: dict[str, Any]) -> None:
+    rows, found = [pair("p", 1.1), pair("q", 0.7)], {}
+    for mel in ("host", "device"):
+        config = PackedConfig(1, 160, 12, {"pairs": 1.0}, segments=8, device_buffer=0, mel=mel)
+        sources = {"pairs": Source(rows, Encode(mel=mel, **made))}
+        found[mel] = next(load_packed(sources, config, made["model"], collate_preferences)).batch
+    assert isinstance(Encode(**made)(rows[0], 0), PairExample)
+    np.testing.assert_allclose(found["host"].batch.mel_windows, found["device"].batch.mel_windows, atol=1e-5)
+    np.testing.assert_array_equal(found["host"].batch.frame_index, found["device"].batch.frame_index)
+
+
+def test_a_row_that_breaks_after_it_was_checked_is_named(made: dict[str, Any], tmp_path: Path) -> None:
+    gone = save(tmp_path / "a.wav", 1.0)
+    user = Message("user", audio=Audio(path=str(gone)))
+    row = Record("a", None, (user, Message("assistant", "four")), None, "rows.jsonl", 3)
+    gone.unlink()
+    config = PackedConfig(1, 160, 12, {"rows": 1.0}, device_buffer=2)
+    with pytest.raises(InputError, match=r"row a \(rows\.jsonl:3\): missing_audio: .*run data_pipelines\.check"):
+        next(load_packed({"rows": Source([row], Encode(**made))}, config, made["model"]))

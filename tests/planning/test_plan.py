@@ -1,0 +1,195 @@
+"""Plans of training steps, on devices that a CPU plays; the launcher's exit codes, JSON and refusals."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import pytest
+
+from experiments.planning import table
+from experiments.planning.hlo import Collective
+from experiments.planning.roofline import least_seconds, links
+from experiments.planning.search import Candidate, guessed_collectives
+from experiments.planning.step import Shape, _refused, shape_of
+from experiments.planning.topologies import Topology, fake_devices, topology_of
+from fac_jax.models.presets import preset
+from fac_jax.parallel.chips import CHIPS
+from fac_jax.parallel.mesh import make_layout
+from fac_jax.training.stage import StageConfig
+from fac_jax.types import InputError
+
+ROOT = Path(__file__).parents[2]
+CONFIG = """
+from ml_collections import ConfigDict
+
+def get_config():
+    small = {"width": 32, "depth": 1, "mlp_width": 48, "num_heads": 2, "num_kv_heads": 2, "head_dim": 16}
+    audio = {"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32, "n_window": 20}
+    model = {"preset": "tiny", "text": small, "head": small, "audio": audio, "vocab_size": 64}
+    data = {"rows": 1, "seq_len": 16, "windows": 2, "mixture": {"mine": 1.0}}
+    stages = {"sft": {"steps": 4, "optimizer": {"peak": 1e-3}, "data": data}, "merge": {"steps": 0}}
+    return ConfigDict({"recipe": ("sft", "merge"), "model": model, "stages": stages})
+"""
+KEYS = "fits topology mesh per_chip_bytes hbm_bytes flops estimated_step_seconds estimated_mfu collectives".split()
+
+
+def plan(tmp_path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    config = tmp_path / "config.py"
+    config.write_text(CONFIG)
+    command = [sys.executable, "-m", "experiments.plan", f"--config={config}", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    words = ("--topology=cpu:4", "--mesh=fsdp=2,tensor=2", "--json")
+    return plan(tmp_path_factory.mktemp("plan"), *words)
+
+
+def test_a_plan_has_every_key(planned: subprocess.CompletedProcess[str]) -> None:
+    assert planned.returncode == 0, planned.stderr
+    found = json.loads(planned.stdout)
+    assert set(KEYS) <= set(found)
+    assert found["fits"] is True and found["topology"] == "cpu:4" and found["mesh"] == {"fsdp": 2, "tensor": 2}
+    assert found["estimated_mfu"] is None  # what a CPU can do is not known
+    memory = found["per_chip_bytes"]
+    assert memory["peak"] >= memory["arguments"] > sum(memory["state"].values()) > 0
+    assert memory["state"]["optimizer"] == pytest.approx(2 * memory["state"]["parameters"], rel=0.01)
+    assert {"all-gather", "all-reduce"} <= {one["kind"] for one in found["collectives"]}
+    assert found["flops"]["executed_total"] > found["flops"]["needed_total"] > 0
+
+
+def test_what_does_not_fit_exits_with_1_and_says_by_how_much(tmp_path: Path) -> None:
+    result = plan(tmp_path, "--topology=cpu:2", "--hbm_gib=0.0001")
+    assert result.returncode == 1, result.stderr
+    assert "does not fit: " in result.stdout and "GiB a chip too much" in result.stdout
+    assert "would help: --config.model.remat=full" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--topology=v7:4x4"], "--topology=v7:4x4: not known; it is like v5e:4x4"),
+        (["--topology=v5p:4x4"], "a slice of v5p has 3 sides, v5p:4x4x4"),
+        (["--topology=cpu:4", "--mesh=fsdp=3"], "does not multiply to the 4 devices"),
+        (["--topology=cpu:4", "--mesh=fsdp"], "'fsdp' is not AXIS=NUMBER"),
+        (["--topology=cpu:4", "--stage=dpo"], "--stage=dpo: no such stage that trains; the recipe has sft, merge"),
+        (["--topology=gpu"], "there is no gpu here"),
+    ],
+)
+def test_what_cannot_be_is_one_line(tmp_path: Path, words: Sequence[str], message: str) -> None:
+    result = plan(tmp_path, *words)
+    assert result.returncode == 2
+    assert message in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_shapes_are_those_of_a_part() -> None:
+    data: dict[str, Any] = {"rows": 8, "parts": 4, "windows": 40, "seq_len": 128}
+    assert shape_of(StageConfig("a", 1, data=data)) == Shape(rows=2, seq_len=128, windows=10, segments=1)
+    with pytest.raises(InputError, match=r"stages.a.data.seq_len is missing"):
+        shape_of(StageConfig("a", 1, data={"rows": 1, "windows": 1}))
+
+
+def test_a_refusal_for_want_of_memory_is_read() -> None:
+    told = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 19.50G of 15.75G hbm. Exceeded by 3.75G."
+    assert _refused(RuntimeError(told)) == 19.5 * 2**30
+    told = "the total memory required for HLO temporaries (180.00G) exceeds available HBM (15.75G)."
+    assert _refused(RuntimeError(told)) == 180 * 2**30
+    with pytest.raises(RuntimeError, match="something else"):
+        _refused(RuntimeError("something else"))
+
+
+def slice_of(name: str, *sides: int) -> Topology:
+    count = 1
+    for side in sides:
+        count *= side
+    return Topology(name, range(count), CHIPS[name], sides)
+
+
+@pytest.mark.parametrize(
+    ("topology", "group", "share"),
+    [
+        (slice_of("v5e", 16, 16), 256, 1.0),
+        (slice_of("v5e", 16, 16), 16, 0.5),
+        (slice_of("v5e", 8, 8), 64, 0.5),  # no side closes to a ring
+        (slice_of("v5e", 8, 8), 8, 0.25),
+        (slice_of("v5p", 4, 4, 4), 64, 1.0),
+        (slice_of("v5p", 4, 4, 4), 4, 1 / 3),
+    ],
+)
+def test_links_that_a_group_can_use(topology: Topology, group: int, share: float) -> None:
+    assert links(topology, group) == pytest.approx(share)
+
+
+def test_bounds_by_hand() -> None:
+    chips = slice_of("v5p", 4, 4, 4)
+    found = [Collective("all-gather", 64, 1, 64 * 600_000_000)]
+    bounds = least_seconds(chips, executed=64 * 459e12 * 2, traffic=2765e9 * 3, found=found)
+    assert bounds == {"arithmetic": 2.0, "memory": pytest.approx(3.0), "network": pytest.approx(0.063)}
+    assert least_seconds(dataclasses.replace(chips, chip=None), 1.0, 1.0, found) == {}
+
+
+def test_a_search_prints_what_fits(tmp_path: Path) -> None:
+    result = plan(tmp_path, "--topology=cpu:2", "--search", "--tries=1", "--json")
+    assert result.returncode == 0, result.stderr
+    (found,) = json.loads(result.stdout)
+    assert found["fits"] and found["mesh"] == {"fsdp": 2} and found["remat"] in ("none", "dots")
+
+
+def test_more_rows_bring_more_windows() -> None:
+    assert Shape(2, 16, 10, 1).of_rows(4) == Shape(4, 16, 20, 1)
+
+
+def test_a_search_leaves_out_what_needs_more_than_what_did_not_fit() -> None:
+    failed = Candidate({"fsdp": 8}, 2, "dots", 0.5)
+    assert Candidate({"fsdp": 8}, 4, "none", 0.5).larger(failed)
+    assert not Candidate({"fsdp": 8}, 2, "full", 0.5).larger(failed)
+    assert not Candidate({"fsdp": 4, "tensor": 2}, 4, "none", 0.5).larger(failed)
+
+
+def test_a_mesh_without_a_second_axis_only_gathers() -> None:
+    layout = make_layout({"fsdp": -1}, devices=jax.devices()[:1])
+    assert guessed_collectives(preset("tiny"), Shape(1, 16, 1, 1), layout, {"parameters": 8, "reference": 0}) == []
+
+
+def test_devices_to_play_are_asked_for_by_number() -> None:
+    assert fake_devices("cpu:8") == "--xla_force_host_platform_device_count=8"
+    assert fake_devices("cpu") is None and fake_devices("v5e:4x4") is None
+    assert topology_of("cpu").sides == (len(jax.devices("cpu")),)
+
+
+def test_the_table_of_plans_stands_between_its_marks() -> None:
+    page = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
+    assert table.with_table(page, "new") == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
+    with pytest.raises(InputError, match="no place for the table"):
+        table.with_table("nothing", "new")
+
+
+def test_a_line_of_the_table_is_that_of_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {
+        "fits": True,
+        "per_chip_bytes": {"peak": 3 * 2**30},
+        "hbm_bytes": 16 * 2**30,
+        "bounds": {"arithmetic": 0.5, "network": 1.25},
+        "estimated_step_seconds": 1.25,
+        "estimated_mfu": 0.4,
+    }
+    monkeypatch.setattr(table, "planned", lambda row: (found, 61.2, 2.5))
+    line = table.cells(table.Row("sft_8b", "v5e:8x8", "fsdp=64"))
+    assert dict(zip(table.HEADS, line, strict=True)) == {
+        "config": "sft_8b",
+        "topology": "v5e:8x8",
+        "mesh": "fsdp=64",
+        "GiB of a chip": "3.0",
+        "has": "16.0",
+        "step, s": "1.25",
+        "MFU at most": "40%",
+        "bound by": "network",
+        "plan, s": "61",
+        "host GiB": "2.5",
+    }

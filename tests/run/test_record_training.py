@@ -1,0 +1,247 @@
+"""Rows of one's own train a model by one config, whatever they are and whatever is wrong with some of them."""
+
+import itertools
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import psutil
+import pytest
+from poison import GOOD, POISON, write_poisoned
+from record_run import make_config, run, write_initial
+from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
+
+from data_pipelines.prepare.reading import read_prepared
+from experiments.run.assemble import start
+from experiments.run.records import RecordMaterials
+from fac_jax.checkpoint.export import load_config, load_params
+from fac_jax.types import InputError
+
+ROOT = Path(__file__).parents[2]
+ROOMY = {"seq_len": 512}
+DPO: dict[str, Any] = {"loss": "preference", "data": {"segments": 2}}
+
+
+@pytest.fixture(scope="module")
+def initial(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_initial(tmp_path_factory.mktemp("initial"))
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def ids(materials: RecordMaterials, name: str, pairs: bool = False) -> list[str]:
+    one = materials.sets[name]
+    rows = read_prepared(one.folder, one.split)
+    return [rows[int(i)].id for i in np.flatnonzero(one.wanted(pairs))]
+
+
+def dialogues(folder: Path, count: int, name: str = "rows", words: str = "one plus two is three") -> Path:
+    """Spoken questions of different lengths with spoken replies."""
+    rows = []
+    for i in range(count):
+        seconds = 0.4 + 0.1 * (i % 5)
+        save(folder / f"{i % 5}.wav", seconds)
+        audio = [heard(f"{i % 5}.wav", seconds), spoken(words, [i % 16] * (3 + i % 7))]
+        rows.append({"id": f"{name}{i}", **release_row(PLACEHOLDER, PLACEHOLDER, audio=audio)})
+    return write_jsonl(folder / f"{name}.jsonl", rows)
+
+
+def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    poisoned = write_poisoned(tmp_path)
+    config = make_config(initial, {"mine": {"path": str(poisoned), "format": "release"}}, data=ROOMY)
+    config.recipe = ("finetune", "dpo")
+    config.stages.dpo = {**config.stages.finetune.to_dict(), **DPO, "preference": {"reference": "frozen"}}
+    config.stages.dpo.data = {**config.stages.finetune.data.to_dict(), "seq_len": 96, "segments": 2}
+    config.stages.finetune.steps = 4
+    materials, curve = run(config, tmp_path)
+    assert ids(materials, "mine") + ids(materials, "mine", pairs=True) == [n for n in GOOD if n != "pair"] + ["pair"]
+    found = lines(tmp_path / "run" / "quarantine.jsonl")
+    rows = poisoned.read_bytes().splitlines()
+    bad = [
+        row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row, _ in POISON.values()
+    ]
+    assert [rows[row["line"] - 1] for row in found] == bad and len(found) == 35
+    assert [row["cause"] for row in found] == [cause for _, cause in POISON.values()]
+    assert {row["set"] for row in found} == {"mine"} and {row["file"] for row in found} == {str(poisoned)}
+    assert f"mine: rows {len(GOOD) + len(POISON)}, good {len(GOOD)}, bad 35 (bad_tokens 2, " in capsys.readouterr().out
+    steps = lines(tmp_path / "run" / "finetune" / "metrics.jsonl")
+    assert [line["step"] for line in steps] == [1, 2, 3, 4] and [line["step"] for line in curve] == [1, 2]
+    assert all(math.isfinite(line["loss"]) for line in (*steps, *curve))
+
+
+def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(tmp_path: Path) -> None:
+    for i in range(6):
+        save(tmp_path / "folder" / f"{i}.flac", 2.0 + 0.2 * i, 44_100, 2, "FLAC")
+        (tmp_path / "folder" / f"{i}.txt").write_text("go on")
+    save(tmp_path / "said.wav", 1.0, 8_000)
+    manifest = write_jsonl(tmp_path / "said.jsonl", [{"audio": "said.wav", "text": f"read {i}"} for i in range(3)])
+    text = write_jsonl(tmp_path / "text.jsonl", [release_row("hi", f"hello {i}") for i in range(4)])
+    sets = {
+        "heard": {"path": str(tmp_path / "folder"), "waves": {"speed": {"factor": (0.8, 1.2)}, "noise": {}}},
+        "said": {"path": str(manifest), "view": "tts"},
+        "written": {"path": str(text)},
+    }
+    weights = {"heard": 4.0, "said": 1.0, "written": 1.0}
+    config = make_config(None, sets, steps=3, data={"mixture": weights, "rows": 3, "seq_len": 192, "windows": None})
+    config.model.update({"preset": "tiny", "text": {"depth": 1}, "audio": {"depth": 1}, "head": {"depth": 1}})
+    config.data.update({"vocab_size": 330, "units": 4})
+    materials, curve = run(config, tmp_path)
+    assert materials.model.units == 4 and materials.model.vocab_size <= 330 and math.isfinite(curve[-1]["speech_loss"])
+    model = load_config(tmp_path / "run")
+    assert (model.units, model.vocab_size) == (4, materials.model.vocab_size)
+    assert {file.name for file in (tmp_path / "run" / "finetune" / "model").iterdir()} >= {"tokenizer.json", "codec"}
+
+    _, recipe = start(config, tmp_path / "run", tmp_path / "data")
+    (stage,) = recipe.stages
+    packed = materials.packed(stage)
+    assert packed.windows >= 4 and packed.mixture == weights
+    batches = materials.data(stage, {}, tmp_path)
+    seen = [name for loaded in itertools.islice(iter(batches.__next__, None), 12) for name in loaded.row_ids]
+    batches.close()
+    share = sum(name.isdigit() for name in seen) / len(seen)
+    assert 0.5 < share < 0.8 and any(name.startswith("said:") for name in seen)
+    # The same audio sounds differently in another epoch, and lasts longer at most as it was measured.
+    heard_set = materials.sets["heard"]
+    record = heard_set.chosen(False, packed.budget)[0]
+    make = materials_encode(materials, stage)
+    first, again, other = (make(record, epoch) for epoch in (0, 0, 1))
+    np.testing.assert_array_equal(first.mels[0], again.mels[0])
+    assert first.mels[0].shape != other.mels[0].shape or not np.array_equal(first.mels[0], other.mels[0])
+    assert max(len(make(record, epoch)) for epoch in range(20)) <= heard_set.needs.length[0]
+
+
+def materials_encode(materials: RecordMaterials, stage: Any) -> Any:
+    from data_pipelines.loading.encode import Encode
+
+    return Encode(materials.tokenizer, materials.model, waves=materials.sets["heard"].waves, seed=stage.seed)
+
+
+def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: Path) -> None:
+    short, long = dialogues(tmp_path, 4), dialogues(tmp_path, 2, "long", "word " * 60)
+    sets = {"short": {"path": str(short)}, "long": {"path": str(long)}, "both": {"path": str(tmp_path / "all.jsonl")}}
+    (tmp_path / "all.jsonl").write_bytes(short.read_bytes() + long.read_bytes())
+    config = make_config(initial, sets, data={"mixture": {"short": 1.0, "both": 1.0}})
+    materials, _ = run(config, tmp_path)
+    found = lines(tmp_path / "run" / "quarantine.jsonl")
+    assert [(row["set"], row["id"], row["cause"]) for row in found] == [
+        ("both", f"long{i}", "too_long") for i in (0, 1)
+    ]
+    assert "batches of stage finetune hold 96" in found[0]["detail"]
+    assert materials.sets["both"].needs.length.max() > 96
+    config.stages.finetune.data.mixture = {"long": 1.0}
+    with pytest.raises(InputError, match=r"data\.sets\.long has no conversations that fit its batches \(0 preference"):
+        start(config, tmp_path / "other", tmp_path / "data")
+
+
+def test_prepared_folders_are_taken_as_they_are(initial: Path, tmp_path: Path) -> None:
+    rows = dialogues(tmp_path, 9)
+    command = [sys.executable, "-m", "data_pipelines.prepare", str(rows), f"--out={tmp_path / 'out'}"]
+    subprocess.run([*command, "--split=train=2,dev=1", "--units=16"], cwd=ROOT, check=True, capture_output=True)
+    sets = {"train": {"path": str(tmp_path / "out")}, "dev": {"path": str(tmp_path / "out"), "split": "dev"}}
+    materials, _ = run(make_config(initial, sets), tmp_path)
+    parts = [ids(materials, name) for name in sets]
+    assert sorted(parts[0] + parts[1]) == sorted(f"rows{i}" for i in range(9)) and all(parts)
+    assert [p.name for p in (tmp_path / "data" / "prepared").iterdir() if not p.name.startswith("needs-")] == []
+    manifest = tmp_path / "out" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "codec": "another"}))
+    with pytest.raises(InputError, match=r"data\.sets\.(dev|train): its rows changed since the run in .* began"):
+        start(make_config(initial, sets), tmp_path / "run", tmp_path / "data")
+
+
+def test_rows_that_change_under_a_run_are_noticed_and_other_runs_share_what_was_prepared(
+    initial: Path, tmp_path: Path
+) -> None:
+    rows = dialogues(tmp_path, 4)
+    config = make_config(initial, {"mine": {"path": str(rows)}})
+    run(config, tmp_path)
+    (made,) = (tmp_path / "data" / "prepared").glob("mine-*/dataset_info.json")
+    before = made.stat().st_ino
+    run(config, tmp_path, "second")
+    assert made.stat().st_ino == before
+    dialogues(tmp_path, 5)
+    with pytest.raises(InputError, match=r"data\.sets\.mine: its rows changed since the run in .*run began: restore"):
+        start(config, tmp_path / "run", tmp_path / "data")
+    run(config, tmp_path, "third")
+    assert len(list((tmp_path / "data" / "prepared").glob("mine-*/dataset_info.json"))) == 2
+
+
+@pytest.mark.parametrize("reference", ["stored", "frozen"])
+def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path, reference: str) -> None:
+    save(tmp_path / "a.wav", 1.0)
+    rows = write_jsonl(tmp_path / "pairs.jsonl", [preference_row(id=f"p{i}") for i in range(5)])
+    text = {"prompt": "one plus two", "chosen": "three", "rejected": "four"}
+    trl = write_jsonl(tmp_path / "trl.jsonl", [{**text, "id": f"t{i}"} for i in range(3)])
+    sets = {"spoken": {"path": str(rows)}, "written": {"path": str(trl)}}
+    config = make_config(initial, sets, **DPO)
+    config.stages.finetune.preference = {"reference": reference}
+    _, curve = run(config, tmp_path)
+    # Before its first update the policy is the reference: no margin.
+    assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
+    assert curve[-1]["loss"] != curve[0]["loss"]
+    stored = {file.name for file in (tmp_path / "run" / "finetune").glob("references-*.npz")}
+    assert stored == ({"references-spoken.npz", "references-written.npz"} if reference == "stored" else set())
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"data": {"mixture": {"yours": 1.0}}}, r"finetune\.data\.mixture names 'yours'; data\.sets has mine"),
+        ({"data": {"counts": {"mine": 1}}}, r"unknown config key stages\.finetune\.data\.counts; known: rows"),
+        ({"loss": "ctc"}, r"finetune\.data\.segments is None: CTC needs 1"),
+        ({"loss": "preference"}, r"finetune\.data\.segments is missing: preferences need"),
+        (DPO, r'data\.sets\.mine\.waves changes what is heard .* set preference\.reference = "frozen"'),
+        ({"set": {"path": "gone.jsonl"}}, r"data\.sets\.mine: gone\.jsonl: no such file or folder"),
+        ({"set": {"path": ""}}, r"config key data\.sets\.mine\.path is not set: --config\.data\.sets\.mine\.path="),
+        ({"set": {"view": "tts"}}, r"data\.sets\.mine: view 'tts' is for recordings with transcripts .*, not release"),
+        ({"set": {"split": "dev"}}, r"data\.sets\.mine: split 'dev': the format release has no splits"),
+        ({"set": {"pth": "x"}}, r"unknown config key data\.sets\.mine\.pth; known: path, format"),
+        ({"set": 3}, r"config key data\.sets\.mine is 3: give keys and values; known: path"),
+    ],
+)
+def test_what_cannot_be_is_told_before_anything_is_made(
+    initial: Path, tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    rows = dialogues(tmp_path, 1)
+    changed = change.get("set", {})
+    mine = {"path": str(rows), "waves": {"gain": {}}, **changed} if isinstance(changed, dict) else changed
+    config = make_config(initial, {"mine": mine}, **{key: value for key, value in change.items() if key != "set"})
+    with pytest.raises(InputError, match=message):
+        start(config, tmp_path / "run", tmp_path / "data")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(initial: Path, tmp_path: Path) -> None:
+    rows = dialogues(tmp_path, 11)
+    sets = {"mine": {"path": str(rows), "waves": {"noise": {"probability": 1.0}, "speed": {}}}}
+    # A process of its own, to be killed, whose rows another process makes; the run goes on without that.
+    program = (
+        "import sys, pathlib; sys.path[:0] = sys.argv[1:3]; from record_run import *; "
+        "run(make_config(pathlib.Path(sys.argv[3]), eval(sys.argv[4]), steps=14, checkpoint_every=2, "
+        "data={'workers': 1}), pathlib.Path(sys.argv[5]), 'killed')"
+    )
+    command = [sys.executable, "-c", program, str(ROOT), str(ROOT / "tests"), str(initial), repr(sets), str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as running:
+        while not (tmp_path / "killed" / "finetune" / "checkpoints" / "4").exists():
+            assert running.poll() is None, running.stderr and running.stderr.read()
+            time.sleep(0.02)
+        workers = psutil.Process(running.pid).children(recursive=True)
+        os.kill(running.pid, signal.SIGKILL)
+    _, alive = psutil.wait_procs(workers, timeout=10)
+    assert workers and not alive, "no process outlives the one that was killed"
+    assert not (tmp_path / "killed" / "finetune" / "model").exists()
+    config = make_config(initial, sets, steps=14, checkpoint_every=2)
+    _, resumed = run(config, tmp_path, "killed")
+    _, whole = run(config, tmp_path, "whole")
+    assert resumed == whole and len(whole) == 14
+    ours, theirs = (load_params(tmp_path / name)[0] for name in ("killed", "whole"))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)

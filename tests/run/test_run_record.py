@@ -1,0 +1,143 @@
+"""What a run leaves behind about itself, and running it again from that."""
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from launchers import imported
+from ml_collections import ConfigDict, FieldReference
+
+from data_pipelines.records.checksum import rows_checksum
+from data_pipelines.worlds.schema import Row
+from experiments.run.run_record import RECORD, RunRecord, results
+from fac_jax.types import InputError
+
+LINES = [{"step": n, "loss": 1 / n, "flops": 2e9, "tokens": 100.0, "audio_seconds": 1.5} for n in (1, 2, 3)]
+
+
+@pytest.fixture(scope="module")
+def reproduce() -> Iterator[ModuleType]:
+    with imported("experiments.reproduce") as module:
+        yield module
+
+
+def config() -> ConfigDict:
+    seed = FieldReference(4)
+    return ConfigDict({"seed": seed, "recipe": ("a",), "data": {"world": {"seed": seed}}, "model": {"group_size": 3}})
+
+
+def curve(workdir: Path) -> None:
+    (workdir / "a").mkdir(parents=True)
+    (workdir / "a" / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in LINES))
+
+
+def read(workdir: Path) -> dict[str, Any]:
+    return json.loads((workdir / RECORD).read_text())
+
+
+def test_a_record_has_what_it_takes_to_run_again(tmp_path: Path) -> None:
+    curve(tmp_path)
+    record = RunRecord(tmp_path, config(), "c0ffee", ["a"])
+    assert read(tmp_path)["finished"] is None, "it stands from the beginning"
+    record.finish({"s2t_accuracy": 0.1 + 0.2})
+    found = read(tmp_path)
+    assert found["config"] == {**config().to_dict(), "recipe": ["a"]}
+    assert found["seeds"] == {"seed": 4, "data.world.seed": 4}
+    assert found["data"] == "c0ffee" and found["finished"] >= found["sessions"][0]["started"]
+    assert found["cost"] == {"flops": 6e9, "tokens": 300.0, "audio_seconds": 4.5}
+    assert found["metrics"]["s2t_accuracy"] == 0.1 + 0.2, "no digit is lost"
+    assert found["metrics"]["a/loss"] == 1 / 3 and "a/step" not in found["metrics"]
+    assert found["environment"]["packages"]["jax"] and found["environment"]["device"]["platform"] == "cpu"
+    assert found["environment"]["variables"]["XLA_FLAGS"] == os.environ["XLA_FLAGS"]
+    assert found["seconds"] > 0 and 0 < found["peak_memory_gib"] < 64
+    git = found["sessions"][0]["git"]
+    assert git is None or len(git["commit"]) == 40
+
+
+def test_a_run_that_was_killed_has_a_session_for_each_start(tmp_path: Path) -> None:
+    curve(tmp_path)
+    RunRecord(tmp_path, config(), "c0ffee", ["a"])
+    os.utime(tmp_path / "a" / "metrics.jsonl", (4e9, 4e9))  # the last line of the curve
+    RunRecord(tmp_path, config(), "c0ffee", ["a"]).finish({})
+    first, second = read(tmp_path)["sessions"]
+    assert first["ended"] == 4e9 and second["ended"] is not None
+
+
+def test_results_are_the_figures_that_are_no_times() -> None:
+    report = {
+        "seconds": {"a": 1.0},
+        "seconds_total": 2,
+        "stages": {"a": {"x": 0.5}},
+        "seeds": {"0": {"x": 1.0}},
+        "ok": True,
+    }
+    assert results(report) == {"stages.a.x": 0.5}
+
+
+def test_the_checksum_of_rows_is_of_everything_they_say() -> None:
+    wave = np.arange(4, dtype=np.float32)
+
+    def row(**changes: Any) -> Row:
+        values = {"id": "1", "kind": "qa", "question": "q", "reply": "r", "assistant_audio": None, "voice": "v"}
+        return Row(**{**values, "user_audio": wave, **changes})
+
+    sums = [
+        rows_checksum(splits)
+        for splits in (
+            {"train": [row()]},
+            {"train": [row(user_audio=wave + 1e-7)]},
+            {"train": [row(reply="s")]},
+            {"train": [row(user_audio=None)]},
+            {"test": [row()]},
+            {"train": [row()], "test": []},
+        )
+    ]
+    assert len(set(sums)) == len(sums)
+    assert sums[0] == rows_checksum({"train": [row(user_audio=wave.copy())]})
+
+
+def recorded(folder: Path, size: int) -> dict[str, Any]:
+    """A record of `toy_launcher`, written as launchers write it."""
+    record = RunRecord(folder, config(), "none", [])
+    record.finish({"size": size, "seed": 4})
+    values = read(folder) | {"launcher": "toy_launcher", "flags": ["--pause=0.001"]}
+    (folder / RECORD).write_text(json.dumps(values))
+    return values
+
+
+def test_a_run_is_run_again_from_its_record(tmp_path: Path, reproduce: ModuleType, monkeypatch: Any) -> None:
+    monkeypatch.setenv("PYTHONPATH", f"{Path(__file__).parents[2]}:{Path(__file__).parents[1] / 'support'}")
+    record = recorded(tmp_path / "run", 3)
+    again = tmp_path / "again"
+    again.mkdir()
+    assert reproduce.run_again(tmp_path / "run", record, again, tmp_path / "data") == 0
+    now = reproduce.read_record(again)
+    assert reproduce.differences(record, {**now, "metrics": {**now["metrics"]}}) == []
+    assert reproduce.differences(recorded(tmp_path / "other", 4), now) == ["size: 4 then, 3 now"]
+
+
+def test_what_has_changed_is_told(tmp_path: Path, reproduce: ModuleType) -> None:
+    record = recorded(tmp_path / "run", 3)
+    assert list(reproduce.changes_since(record)) == []
+    record["environment"]["packages"]["jax"] = "0.0.1"
+    record["sessions"][-1]["git"] = {"commit": "0" * 40, "changes": "ab"}
+    told = list(reproduce.changes_since(record))
+    assert told[0].startswith("code: 000000000000 with changes (ab) then, ")
+    assert told[1].startswith("jax: 0.0.1 then, ")
+
+
+def test_what_cannot_be_run_again_is_one_line(tmp_path: Path, reproduce: ModuleType) -> None:
+    with pytest.raises(InputError, match=r"record\.json: no such file"):
+        reproduce.read_record(tmp_path)
+    RunRecord(tmp_path, config(), "none", [])
+    with pytest.raises(InputError, match="is not finished; its own command goes on"):
+        reproduce.read_record(tmp_path)
+    record = read(tmp_path)
+    record["environment"]["cores"] = 4096
+    with pytest.raises(InputError, match="ran on 4096 cores, here are"):
+        reproduce.run_again(tmp_path, record, tmp_path / "x", tmp_path / "y")

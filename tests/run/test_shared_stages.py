@@ -1,0 +1,108 @@
+"""Stages that several runs have in common: trained once, the same for all, and never one for another."""
+
+import dataclasses
+import os
+import threading
+from pathlib import Path
+
+import jax
+import pytest
+from ml_collections import ConfigDict
+from toy_pairs import same
+from toy_training import MODEL, ToyData, stage, warmup
+
+from experiments.run.shared_stages import SharedStages, stage_keys, turn_of
+from fac_jax.checkpoint.export import load_params
+from fac_jax.training.metrics import read_curve
+from fac_jax.training.recipe import Recipe, run_recipe, trained_here
+from fac_jax.training.stage import MergeConfig, StageConfig
+from fac_jax.types import InputError
+
+
+class Trains:
+    """Runs recipes and counts the stages that were trained."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.trained: list[str] = []
+
+    def __call__(self, workdir: Path, *stages: StageConfig, data: str = "rows") -> Path:
+        recipe = Recipe(MODEL, stages)
+
+        def make_data(stage: StageConfig, *_: object) -> ToyData:
+            self.trained.append(f"{workdir.name}/{stage.name}")
+            return ToyData()
+
+        turn = SharedStages(self.folder, stage_keys(recipe, data))
+        return run_recipe(recipe, workdir, make_data, {}, turn=turn)
+
+
+@pytest.fixture
+def trains(tmp_path: Path) -> Trains:
+    return Trains(tmp_path / "stages")
+
+
+def test_what_two_runs_begin_with_is_trained_once(tmp_path: Path, trains: Trains) -> None:
+    first = trains(tmp_path / "one", warmup("a"), stage("b", steps=3))
+    second = trains(tmp_path / "two", warmup("a"), stage("b", steps=2))
+    assert trains.trained == ["one/a", "one/b", "two/b"]
+    assert read_curve(tmp_path / "two" / "a") == read_curve(tmp_path / "one" / "a") != []
+    alone = run_recipe(Recipe(MODEL, (warmup("a"), stage("b", steps=2))), tmp_path / "alone", lambda *_: ToyData(), {})
+    same(load_params(second)[0], load_params(alone)[0])
+    with pytest.raises(AssertionError):
+        same(load_params(first)[0], load_params(second)[0])
+    assert not (trains.folder / "checkpoints").exists() and not list(trains.folder.glob("*/checkpoints"))
+
+
+def test_keys_hold_all_that_a_stage_comes_from() -> None:
+    a, b = warmup("a"), stage("b", steps=3)
+    c = StageConfig("c", 0, merge=MergeConfig("a", {"backbone/": 0.25}))
+    keys = stage_keys(Recipe(MODEL, (a, b, c)), "rows")
+    assert stage_keys(Recipe(MODEL, (a, b)), "rows") == {name: keys[name] for name in "ab"}
+    other_start = dataclasses.replace(a, seed=1)
+    assert set(stage_keys(Recipe(MODEL, (other_start, b, c)), "rows").values()).isdisjoint(keys.values())
+    assert set(stage_keys(Recipe(MODEL, (a, b, c)), "other rows").values()).isdisjoint(keys.values())
+    wider = dataclasses.replace(MODEL, context=MODEL.context * 2)
+    assert set(stage_keys(Recipe(wider, (a, b, c)), "rows").values()).isdisjoint(keys.values())
+    half = dataclasses.replace(c, merge=MergeConfig("a", {"backbone/": 0.5}))
+    assert stage_keys(Recipe(MODEL, (a, b, half)), "rows")["c"] != keys["c"]
+
+
+def test_a_run_that_cannot_share_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone, shared = ConfigDict({"data": {}}), ConfigDict({"data": {}, "stages_dir": "stages"})
+    recipe = Recipe(MODEL, (warmup("a"), stage("b", steps=3, start_from="c")))
+    assert turn_of(alone, recipe, "") is trained_here
+    with pytest.raises(InputError, match="stage b starts from c"):
+        turn_of(shared, recipe, "")
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(InputError, match="one process"):
+        turn_of(shared, recipe, "")
+
+
+def test_a_run_waits_for_another_that_trains_its_stage(
+    tmp_path: Path, trains: Trains, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a = warmup("a")
+    turn = SharedStages(trains.folder, stage_keys(Recipe(MODEL, (a,)), "rows"))
+    directory = tmp_path / "one" / "a"
+    (directory / "model").mkdir(parents=True)
+    with turn(a, directory) as there:
+        assert not there
+        waiting = threading.Thread(target=trains, args=(tmp_path / "two", a))
+        waiting.start()
+        waiting.join(0.5)
+        assert waiting.is_alive() and not trains.trained
+    waiting.join()
+    assert not trains.trained and (tmp_path / "two" / "a" / "model").is_dir()
+    assert "waiting" in capsys.readouterr().err
+
+
+def test_a_stage_that_fails_is_given_to_nobody(tmp_path: Path, trains: Trains) -> None:
+    a = warmup("a")
+    turn = SharedStages(trains.folder, stage_keys(Recipe(MODEL, (a,)), "rows"))
+    with pytest.raises(KeyboardInterrupt), turn(a, tmp_path / "one" / "a"):
+        raise KeyboardInterrupt
+    trains(tmp_path / "two", a)
+    assert trains.trained == ["two/a"]
+    (file,) = trains.folder.glob("*/model/config.json")
+    assert os.path.samefile(file, tmp_path / "two" / "a" / "model" / "config.json")

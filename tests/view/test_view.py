@@ -1,0 +1,240 @@
+"""The page that shows data before it is trained on: what stands on it is what a batch holds."""
+
+import dataclasses
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from html_page import Page
+from tensorflow_datasets.core import DatasetBuilder
+from toy_world import WORLD, LoudnessCodec, make_model, make_tokenizer
+
+from data_pipelines.view.blocks import LINE, SILENT, Block, Position, blocks
+from data_pipelines.view.page import laid_out, render, totals
+from data_pipelines.view.samples import Grid, Reader, Sample, Windows, reader_of, samples, stand_ins
+from data_pipelines.worlds.pair_builder import build_pairs
+from data_pipelines.worlds.preferences import PairsConfig
+from fac_jax.batching.collate import collate_packed
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import encode
+from fac_jax.types import IGNORE, InputError, Kind
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def folder(toy_builder: DatasetBuilder) -> Path:
+    return Path(toy_builder.data_path)
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
+    tokenizer = make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+    model = make_model(tokenizer)
+    grid = Grid(model.vocab_size, model.units, model.special, audio=Windows(model.audio.n_window))
+    return Reader(tokenizer, LoudnessCodec(), grid, "A reader for tests.")  # pyright: ignore[reportArgumentType]
+
+
+@pytest.fixture(scope="module")
+def chosen(folder: Path) -> list[Sample]:
+    return [sample for task in ("s2s", "asr", "t2s", "silent_qa") for sample in samples(folder, *PLACES[task], 3)]
+
+
+PLACES = {"s2s": ("train", "s2s"), "asr": ("train", "asr"), "t2s": ("train", "t2s"), "silent_qa": ("text", "silent_qa")}
+
+
+def tasks(found: list[Sample]) -> set[str]:
+    return {sample.conversation.id.rpartition(":")[2] for sample in found}
+
+
+def positions(block: Block) -> list[Position]:
+    return [p for s in block.stretches for p in (*s.positions, *(p for line in s.lines for p in line.positions))]
+
+
+def test_samples_are_the_first_rows_as_what_shows_most_of_them(folder: Path) -> None:
+    found = samples(folder, "train", "", 9)
+    again = samples(folder.parent.parent, "train", "", 4)
+    assert [s.conversation.id for s in again] == [s.conversation.id for s in found[:4]]
+    assert len(found) == 9 and tasks(found) <= {"s2s", "asr", "t2s", "t2s_statements"}
+    assert {"s2s"} < tasks(found)
+    assert tasks(samples(folder, "text", "", 99)) == {"text_qa", "text_facts", "text_statements"}
+    asked = samples(folder, "train", "asr", 3)
+    assert all(s.conversation.id.endswith(":asr") and s.conversation.turns[1].text in s.note for s in asked)
+
+
+@pytest.mark.parametrize(
+    ("where", "split", "task", "message"),
+    [
+        ("nowhere", "train", "", "no such folder"),
+        ("", "train", "", "no data set in it"),
+        ("data", "tain", "", "no split 'tain'; it has"),
+        ("data", "train", "s2x", "unknown task 's2x' of .*; known: text_qa"),
+        ("data", "text", "s2s", "no row of the split 'text' has the task 's2s'"),
+    ],
+)
+def test_what_is_not_there_is_named(
+    folder: Path, tmp_path: Path, where: str, split: str, task: str, message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        samples(folder if where == "data" else tmp_path / where, split, task, 1)
+
+
+def test_two_data_sets_are_told_apart_and_pairs_make_two_blocks(tmp_path: Path) -> None:
+    build_pairs(WORLD, PairsConfig(train=3, test=1), tmp_path)
+    found = samples(tmp_path, "train", "robustness", 99)
+    assert len(found) == 6 and [s.conversation.id.rpartition(":")[2] for s in found[:2]] == ["chosen", "rejected"]
+    assert any("dB over noise" in s.note for s in found)
+    copy = tmp_path / "other"
+    copy.mkdir()
+    (copy / "dataset_info.json").write_text("{}")
+    with pytest.raises(InputError, match="2 data sets are in it; name one, as .*1.0.0"):
+        samples(tmp_path, "train", "", 1)
+
+
+@pytest.mark.parametrize("group", [5, 3, 1])
+def test_what_is_shown_is_what_the_batch_holds(chosen: list[Sample], reader: Reader, group: int) -> None:
+    reader = dataclasses.replace(reader, grid=dataclasses.replace(reader.grid, group_size=group))
+    filled = add_features({"": [s.conversation for s in chosen]}, reader.codec)[""]
+    for block, conversation in zip(laid_out(chosen, reader), filled, strict=True):
+        example = encode(conversation, reader.tokenizer, reader.grid)
+        shown = positions(block)
+        assert [p.number for p in shown] == list(range(len(example)))
+        assert [p.text.id for p in shown] == example.text_ids.tolist()
+        assert [p.text.learnt for p in shown] == (example.labels != IGNORE).tolist()
+        for p, kind, ids, labels in zip(shown, example.kind, example.speech_ids, example.speech_labels, strict=True):
+            if kind == Kind.TEXT:
+                assert [t.id for t in p.speech] == labels[labels != IGNORE].tolist()
+            else:
+                assert [t.id for t in p.speech] == ids.tolist()
+                assert [t.learnt for t in p.speech] == (labels != IGNORE).tolist()
+        assert (block.text_learnt, block.speech_learnt) == (
+            int((example.labels != IGNORE).sum()),
+            int((example.speech_labels != IGNORE).sum()),
+        )
+
+
+def test_a_packed_batch_comes_apart_into_the_same_blocks(chosen: list[Sample], reader: Reader) -> None:
+    filled = add_features({"": [s.conversation for s in chosen]}, reader.codec)[""]
+    examples = [encode(conversation, reader.tokenizer, reader.grid) for conversation in filled]
+    packed = collate_packed([examples[:7], examples[7:]], 3, sum(map(len, examples)), 200, reader.grid)
+    for a, b in zip(blocks(packed, chosen, reader), laid_out(chosen, reader), strict=True):
+        assert positions(a) == positions(b) and (a.id, a.said, a.positions) == (b.id, b.said, b.positions)
+        for one, other in zip(a.stretches, b.stretches, strict=True):
+            for x, y in zip(one.lines, other.lines, strict=True):
+                np.testing.assert_array_equal(x.mel, y.mel)
+
+
+def test_spectrograms_are_in_step_with_their_tokens(chosen: list[Sample], reader: Reader) -> None:
+    width = 5 * 4
+    heard = said = 0
+    filled = add_features({"": [s.conversation for s in chosen]}, reader.codec)[""]
+    for block, conversation in zip(laid_out(chosen, reader), filled, strict=True):
+        turns = [t for t in conversation.turns if t.wave is not None]
+        for stretch, turn in zip((s for s in block.stretches if s.sound), turns, strict=True):
+            assert stretch.sound.wave is turn.wave
+            mel = np.concatenate([line.mel for line in stretch.lines])
+            for number, line in enumerate(stretch.lines):
+                assert line.mel.shape == (len(line.positions) * width, 128) and len(line.positions) <= LINE
+                assert line.second == pytest.approx(number * 2 - (0.4 if stretch.kind == "said" else 0))
+            if stretch.kind == "heard":
+                tokens = len(turn.wave) // 640
+                np.testing.assert_array_equal(mel[: tokens * 4], turn.mel[: tokens * 4])
+                assert (mel[-(-tokens // 5) * width :] == SILENT).all()
+                heard += 1
+            else:
+                ids = [t.id for line in stretch.lines for p in line.positions for t in p.speech]
+                assert ids[10 : 10 + len(turn.speech)] == turn.speech.tolist()
+                assert (mel[:40] == SILENT).all() and (mel[40 : 40 + len(turn.speech) * 4] > SILENT).all()
+                said += 1
+    assert heard == 6 and said == 6
+    silent = next(b for b in laid_out(chosen, reader) if b.id.endswith("silent_qa"))
+    assert silent.stretches[1].kind == "said" and silent.stretches[1].sound is None and not silent.speech_learnt
+
+
+def test_the_page_needs_nothing_and_escapes_everything(reader: Reader) -> None:
+    hostile = "<script>alert(1)</script>"
+    wave = (0.1 * np.random.default_rng(0).standard_normal(40_000)).astype(np.float32)
+    turns = (Turn("user", hostile, wave=wave), Turn("assistant", hostile, wave=wave))
+    found = laid_out([Sample(Conversation(hostile, hostile, turns), hostile)], reader)
+    source = render(hostile, found, dataclasses.replace(reader, words=hostile))
+    page = Page(source)
+    assert page.open == [] and not page.all("script")
+    assert [a["src"][:15] for a in page.all("audio")] == ["data:audio/flac"] * 2
+    assert {i["src"][:14] for i in page.all("img")} == {"data:image/png"}
+    assert len(page.all("img")) == 2 + 2  # 13 and 15 groups on lines of ten
+    assert not re.search(r"""(src|href)=["']?(http|//|/)|url\(|@import""", source)
+    assert render(hostile, found, dataclasses.replace(reader, words=hostile)) == source
+    assert totals(found)["audio"] == "2.5 s heard, 2.5 s said"
+
+
+def test_a_row_that_training_would_refuse_is_named(reader: Reader) -> None:
+    short = Conversation("tiny", "", (Turn("user", wave=np.zeros(100, np.float32)), Turn("assistant", "what")))
+    with pytest.raises(InputError, match="row tiny: the user's audio is shorter than one speech token"):
+        laid_out([Sample(short)], reader)
+    spoken = Conversation("mute", "", (Turn("user", "hi"), Turn("assistant", "yo", wave=np.zeros(9000, np.float32))))
+    with pytest.raises(InputError, match="row mute: the assistant speaks, but there is no codec"):
+        laid_out([Sample(spoken)], dataclasses.replace(reader, codec=None))
+
+
+def test_stand_ins_are_of_the_rows_themselves(folder: Path) -> None:
+    for split in ("train", "text"):
+        found = samples(folder, split, "", 4)
+        reader = stand_ins(found)
+        assert (reader.codec is None) == (split == "text")
+        assert (reader.grid.group_size, reader.grid.delay_groups, reader.grid.audio.n_window) == (5, 2, 100)
+        for sample, block in zip(found, laid_out(found, reader), strict=True):
+            assert sample.conversation.turns[-1].text in "".join(p.text.name for p in positions(block)).replace(
+                "\u00a0", " "
+            )
+
+
+def test_a_model_brings_its_grid_or_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished model, config.json is not there; name WORKDIR/STAGE/model"):
+        reader_of(tmp_path)
+    (tmp_path / "config.json").write_text('{"vocab_size": 3}')
+    with pytest.raises(InputError, match=r"config.json: not the config of a finished model \('special'\)"):
+        reader_of(tmp_path)
+    from fac_jax.checkpoint.json_files import write_json
+    from fac_jax.models.config import replace, to_dict
+
+    tokenizer = make_tokenizer(tmp_path)
+    model = replace(make_model(tokenizer), group_size=1, delay_groups=3)
+    write_json(tmp_path / "config.json", to_dict(model))
+    reader = reader_of(tmp_path)
+    assert reader.codec is None and reader.tokenizer.vocab_size == tokenizer.vocab_size
+    for name in ("vocab_size", "units", "special", "group_size", "delay_groups"):
+        assert getattr(reader.grid, name) == getattr(model, name)
+    assert reader.grid.audio.n_window == model.audio.n_window
+
+
+def command(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "data_pipelines.view", *words],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def test_the_command_writes_a_page_and_says_what_is_on_it(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "deep" / "page.html"
+    slow = '{"speed": {"factor": [0.5, 0.5]}}'
+    done = command(str(folder), "--out", str(out), "--rows", "2", "--task", "asr", "--augment", slow)
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["rows", "audio", "positions", "speech", "look:"]
+    plain = samples(folder, "train", "asr", 2)
+    seconds = sum(len(s.conversation.turns[0].wave) for s in plain) / 16_000
+    assert f"{2 * seconds:.1f} s heard, 0.0 s said" in done.stdout
+    assert [path.name for path in out.parent.iterdir()] == ["page.html"]
+    assert Page(out.read_text()).open == [] and done.stdout.endswith(f"look: {out}\n")
+
+
+def test_the_command_refuses_in_one_line(tmp_path: Path) -> None:
+    done = command(str(tmp_path), "--out", str(tmp_path / "page.html"))
+    assert (done.returncode, done.stdout) == (2, "") and not (tmp_path / "page.html").exists()
+    assert re.fullmatch(r"error: .*: its format cannot be told; say it with --format \(known: .*\)\n", done.stderr)
