@@ -14,9 +14,9 @@ from recorded_copies import FAULTS, copy_of
 from fac_jax.checkpoint.arrays import StoredArray
 from fac_jax.checkpoint.export import load_params
 from fac_jax.checkpoint.json_files import Section
+from fac_jax.checkpoint.release import convert
 from fac_jax.checkpoint.release.config import decoder_config, release_config, to_release_config
 from fac_jax.checkpoint.release.convert import export_release, import_release
-from fac_jax.checkpoint.release.params import convert
 from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.models.config import MoEConfig
 from fac_jax.types import InputError
