@@ -1,4 +1,4 @@
-"""Checks a file of rows before training: one line a bad row, its causes into a file, an account at the end.
+"""Checks a file of rows before training: one line a bad row, its reasons into a file, an account at the end.
 
     python -m data_pipelines.check PATH --quarantine q.jsonl [--format release] [--context 2048] [--tokenizer FOLDER]
 
@@ -12,7 +12,7 @@ from absl import flags
 
 from data_pipelines.importers.registry import FORMATS, count, read
 from data_pipelines.records.quarantine import Account, quarantined
-from data_pipelines.records.reject import Bad, told
+from data_pipelines.records.reject import Rejected, told
 from data_pipelines.records.validate import S3_UNITS, EstimatedText, Limits, validate
 from fac_jax import cli
 from fac_jax.progress import passing
@@ -41,7 +41,7 @@ def main(path: str) -> None:
     account = Account()
     rows = validate(read(path, _FORMAT.value, _ROOT.value), limits)
     for row in passing("rows", count(Path(path)))(quarantined(rows, _QUARANTINE.value, account)):
-        if isinstance(row, Bad):
+        if isinstance(row, Rejected):
             print(told(row))
     print(account)
 

@@ -18,7 +18,7 @@ from fac_jax.checkpoint import assets
 from fac_jax.checkpoint.export import load_config, load_params, resolve
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.generation.decode import Decoding, prepare
-from fac_jax.generation.respond import Answer, answers
+from fac_jax.generation.respond import Response, respond
 from fac_jax.generation.sampling import Sampling
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
@@ -58,7 +58,7 @@ def question(mode: str, audio: str | None, text: str) -> Conversation:
 
 def ask(
     checkpoint: Path, asked: Conversation, decoding: Decoding, seed: int, codec_folder: str | None = None
-) -> tuple[Answer, Codec | None]:
+) -> tuple[Response, Codec | None]:
     """Loads a model and asks it; a codec is needed, and loaded, where the model hears or says speech ids.
 
     Raises:
@@ -77,7 +77,7 @@ def ask(
     room = config.context - decoding.max_steps
     (filled,) = add_features({"": [asked]}, codec, config.user_audio)[""]
     prompt = encode(filled, tokenizer, config, add_generation_prompt=True, seq_len=room)
-    (answer,) = answers(model, params, [prompt], tokenizer, decoding, rows=1, seed=seed)
+    (answer,) = respond(model, params, [prompt], tokenizer, decoding, rows=1, seed=seed)
     return answer, codec
 
 

@@ -22,7 +22,7 @@ from rich.table import Table
 from data_pipelines.worlds.schema import PairRow
 from experiments.run.assemble import assets, start_toy
 from experiments.run.run_record import RunRecord, results
-from experiments.run.shared_stages import turn_of
+from experiments.run.shared_stages import stage_source
 from experiments.run.toy import Materials
 from experiments.toy.pair_questions import Judged, by_task, judge, preferred
 from experiments.toy.questions import Items, abilities
@@ -118,7 +118,7 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
         materials.data,
         assets(workdir),
         lambda stage: clock.lap(stage.name),
-        turn=turn_of(config, recipe, checksum),
+        source=stage_source(config, recipe, checksum),
     )
 
     facts = [row for row in materials.rows["text"] if row.kind == "fact"][:questions]

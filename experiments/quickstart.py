@@ -15,7 +15,7 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments.run.assemble import assets, start_toy
 from experiments.run.run_record import RunRecord
-from experiments.run.shared_stages import turn_of
+from experiments.run.shared_stages import stage_source
 from experiments.toy.questions import evaluate
 from experiments.toy.reporting import (
     Clock,
@@ -66,7 +66,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
         materials.data,
         assets(workdir),
         lambda stage: clock.lap(stage.name),
-        turn=turn_of(config, recipe, checksum),
+        source=stage_source(config, recipe, checksum),
     )
     params, _ = load_params(trained, abstract_params(materials.model, materials.layout))
     metrics, answers, items = evaluate(params, materials, materials.rows["test"][:questions], SOUNDS)

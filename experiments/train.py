@@ -15,10 +15,10 @@ from ml_collections import config_flags
 
 from experiments.run.assemble import assets, start
 from experiments.run.run_record import RunRecord
-from experiments.run.shared_stages import turn_of
+from experiments.run.shared_stages import stage_source
 from fac_jax import cli
 from fac_jax.parallel import hosts
-from fac_jax.parallel.chips import peak_of
+from fac_jax.parallel.chips import peak_flops_of
 from fac_jax.training.recipe import run_recipe
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
@@ -42,11 +42,11 @@ def main() -> None:
     materials, recipe = start(config, workdir, Path(DATA_DIR.value))
     checksum = materials.checksum()
     record = RunRecord(workdir, config, checksum, recipe.names)
-    if peak_of(jax.local_devices(), peak) is None:
+    if peak_flops_of(jax.local_devices(), peak) is None:
         kind = jax.local_devices()[0].device_kind
         print(f"no MFU: what a device of kind {kind!r} can do is not known; say it with --peak_tflops", file=sys.stderr)
-    turn = turn_of(config, recipe, checksum)
-    trained = run_recipe(recipe, workdir, materials.data, assets(workdir), peak=peak, turn=turn)
+    source = stage_source(config, recipe, checksum)
+    trained = run_recipe(recipe, workdir, materials.data, assets(workdir), peak=peak, source=source)
     record.finish({})
     print(f"model: {trained}")
 

@@ -17,7 +17,7 @@ from data_pipelines.importers import tfrecord
 from data_pipelines.importers.manifest import TEXT_KEYS
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records.record import Audio, Record
-from data_pipelines.records.reject import Bad, Cause, Refused, unnamed
+from data_pipelines.records.reject import Reason, Rejected, RejectedError, unnamed
 from fac_jax.audio.io import resampled
 from fac_jax.types import InputError
 
@@ -29,7 +29,7 @@ FULL_SCALE: Final = 32768.0  # tfds stores 16-bit samples, whatever integers hol
 USUAL_RATE: Final = 16_000
 
 
-def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -> Iterator[Record | Bad]:
+def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -> Iterator[Record | Rejected]:
     """The rows of a split, or of all, of a prepared data set, a folder with `dataset_info.json`.
 
     Args:
@@ -55,8 +55,8 @@ def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -
             text = _text(row[written])
             audio = _audio(row[heard], rates.get(heard, USUAL_RATE), text)
             yield transcribed(name, audio, text, str(file), number, view)
-        except Refused as refused:
-            yield Bad(refused.cause, refused.detail, str(file), number, name)
+        except RejectedError as refused:
+            yield Rejected(refused.reason, refused.detail, str(file), number, name)
 
 
 def _description(path: Path) -> dict[str, Any]:
@@ -134,11 +134,11 @@ def _name(value: Any) -> str:
 
 def _text(value: Any) -> str:
     if not isinstance(value, bytes):
-        raise Refused(Cause.WRONG_TYPE, f"the transcript is a {type(value).__name__}, must be text")
+        raise RejectedError(Reason.WRONG_TYPE, f"the transcript is a {type(value).__name__}, must be text")
     try:
         return value.decode()
     except UnicodeDecodeError as error:
-        raise Refused(Cause.BAD_UTF8, f"the transcript is not UTF-8: {error.reason}") from None
+        raise RejectedError(Reason.BAD_UTF8, f"the transcript is not UTF-8: {error.reason}") from None
 
 
 def _audio(value: Any, rate: int, text: str) -> Audio:

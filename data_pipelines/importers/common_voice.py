@@ -7,13 +7,13 @@ from data_pipelines.importers.manifest import table_rows
 from data_pipelines.importers.rows import JsonRow, parsed, string
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records.record import Audio, Record
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 from fac_jax.types import InputError
 
 CLIPS, TRAIN = "clips", "train.tsv"
 
 
-def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """The clips of one table, in its order; `root` is not needed.
 
     Args:

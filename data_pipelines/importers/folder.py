@@ -6,14 +6,14 @@ from typing import Final
 
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records.record import Audio, Record
-from data_pipelines.records.reject import Bad, Cause, Refused
+from data_pipelines.records.reject import Reason, Rejected, RejectedError
 from fac_jax.audio.io import ENDINGS, recordings
 from fac_jax.types import InputError
 
 TRANSCRIPT: Final = ".txt"
 
 
-def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """The recordings below a folder by their names, which, without the ending, are their ids; `root` is not needed.
 
     Raises:
@@ -29,14 +29,14 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
             text = _transcript(file.with_suffix(TRANSCRIPT))
             audio = Audio(path=str(file), named=named, transcript=text)
             yield transcribed(name, audio, text, str(path), number, view)
-        except Refused as refused:
-            yield Bad(refused.cause, refused.detail, str(path), number, name)
+        except RejectedError as refused:
+            yield Rejected(refused.reason, refused.detail, str(path), number, name)
 
 
 def _transcript(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig").strip()
     except OSError:
-        raise Refused(Cause.MISSING_KEY, f"no transcript {file.name} beside it") from None
+        raise RejectedError(Reason.MISSING_KEY, f"no transcript {file.name} beside it") from None
     except UnicodeDecodeError as error:
-        raise Refused(Cause.BAD_UTF8, f"{file.name}: {error.reason}") from None
+        raise RejectedError(Reason.BAD_UTF8, f"{file.name}: {error.reason}") from None

@@ -7,13 +7,13 @@ from pathlib import Path
 from data_pipelines.importers.rows import first_word, lines
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records.record import Audio, Record
-from data_pipelines.records.reject import Bad, Cause, Refused
+from data_pipelines.records.reject import Reason, Rejected, RejectedError
 from fac_jax.types import InputError
 
 SCP, TEXT, SEGMENTS = "wav.scp", "text", "segments"
 
 
-def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """The utterances of `text`, in its order, then those that have none there; lines are those of the file told.
 
     Args:
@@ -32,7 +32,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
     yield from itertools.chain(wrong, bad)
     seen: set[str] = set()
     for found in lines(path / TEXT):
-        if isinstance(found, Bad):
+        if isinstance(found, Rejected):
             yield found
             continue
         number, line = found
@@ -41,19 +41,19 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
         try:
             audio = _audio(name, recordings, segments, root, text)
             yield transcribed(name, audio, text, str(path / TEXT), number, view)
-        except Refused as refused:
-            yield Bad(refused.cause, refused.detail, str(path / TEXT), number, name)
+        except RejectedError as refused:
+            yield Rejected(refused.reason, refused.detail, str(path / TEXT), number, name)
     file = path / (SCP if segments is None else SEGMENTS)
     for name, (number, _) in (recordings if segments is None else segments).items():
         if name not in seen:
-            yield Bad(Cause.MISSING_KEY, f"no line in {TEXT}", str(file), number, name)
+            yield Rejected(Reason.MISSING_KEY, f"no line in {TEXT}", str(file), number, name)
 
 
-def _table(file: Path) -> tuple[dict[str, tuple[int, str]], list[Bad]]:
+def _table(file: Path) -> tuple[dict[str, tuple[int, str]], list[Rejected]]:
     """Line and value by the first word of every line, and what cannot be read."""
     found, bad = {}, []
     for line in lines(file):
-        if isinstance(line, Bad):
+        if isinstance(line, Rejected):
             bad.append(line)
             continue
         name, value = first_word(line[1])
@@ -71,19 +71,19 @@ def _audio(
     start, end, recording = 0.0, None, name
     if segments is not None:
         if name not in segments:
-            raise Refused(Cause.MISSING_AUDIO, f"no line in {SEGMENTS}")
+            raise RejectedError(Reason.MISSING_AUDIO, f"no line in {SEGMENTS}")
         try:
             recording, first, last = segments[name][1].split()
             start, end = float(first), float(last)
         except ValueError:
             detail = f"line {segments[name][0]} of {SEGMENTS} is not: utterance recording start end"
-            raise Refused(Cause.MALFORMED, detail) from None
+            raise RejectedError(Reason.MALFORMED, detail) from None
     named = recordings.get(recording, (0, ""))[1]
     if not named:
-        raise Refused(Cause.MISSING_AUDIO, f"no recording {recording} in {SCP}")
+        raise RejectedError(Reason.MISSING_AUDIO, f"no recording {recording} in {SCP}")
     if named.endswith("|"):
-        raise Refused(
-            Cause.MISSING_AUDIO, f"{SCP} holds a command, not a file: {named[:60]}; write its output to files"
+        raise RejectedError(
+            Reason.MISSING_AUDIO, f"{SCP} holds a command, not a file: {named[:60]}; write its output to files"
         )
     end = None if end is not None and end < 0 else end  # Kaldi writes -1 for the end of the recording
     return Audio(path=str(root / named), named=named, start=start, end=end, transcript=text)

@@ -6,13 +6,13 @@ from pathlib import Path
 from data_pipelines.importers.rows import first_word, lines
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records.record import Audio, Record
-from data_pipelines.records.reject import Bad, Refused
+from data_pipelines.records.reject import Rejected, RejectedError
 from fac_jax.types import InputError
 
 TRANSCRIPTS = "*.trans.txt"
 
 
-def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """The utterances of all chapters below a folder (the archive's, a subset's, a speaker's), in the order of names.
 
     Transcripts stay as they are, in capitals. `root` is not needed: recordings lie beside their transcripts.
@@ -25,7 +25,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
         raise InputError(f"{path}: no {TRANSCRIPTS} below it, as LibriSpeech has")
     for chapter in chapters:
         for found in lines(chapter):
-            if isinstance(found, Bad):
+            if isinstance(found, Rejected):
                 yield found
                 continue
             number, line = found
@@ -33,5 +33,5 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
             audio = Audio(path=str(chapter.parent / f"{name}.flac"), named=f"{name}.flac", transcript=text)
             try:
                 yield transcribed(name, audio, text, str(chapter), number, view)
-            except Refused as refused:
-                yield Bad(refused.cause, refused.detail, str(chapter), number, name)
+            except RejectedError as refused:
+                yield Rejected(refused.reason, refused.detail, str(chapter), number, name)

@@ -7,14 +7,14 @@ from typing import Any, Final
 from data_pipelines.importers.messages import Entries, split
 from data_pipelines.importers.rows import JsonRow, first_key, items, json_rows, parsed, row_id, section, string
 from data_pipelines.records.record import Audio, Message, Preference, Record
-from data_pipelines.records.reject import Bad, Cause, Refused
+from data_pipelines.records.reject import Reason, Rejected, RejectedError
 
 PLACEHOLDER: Final = "<audio>"
 ROLES: Final[Mapping[str, str]] = {"human": "user", "gpt": "assistant"}
 TASK: Final = "instruction"  # of a pair that names none
 
 
-def read(path: Path, root: Path) -> Iterator[Record | Bad]:
+def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """The rows of a file: sharegpt's form (`from`, `value`), or OpenAI's (`role`, `content`); `audios` are paths.
 
     A pair without `task` is one of following instructions.
@@ -43,12 +43,12 @@ def said(value: Any, what: str = "a message") -> tuple[str, str]:
     """Role and content of a message in either form; a string is the assistant's.
 
     Raises:
-      Refused: it is something else.
+      RejectedError: it is something else.
     """
     if isinstance(value, str):
         return "assistant", value
     if value is None:
-        raise Refused(Cause.MISSING_KEY, f"key {what!r} is missing")
+        raise RejectedError(Reason.MISSING_KEY, f"key {what!r} is missing")
     message = section(value, what)
     role = string(message, first_key(message, ("from", "role")))
     return ROLES.get(role, role), string(message, first_key(message, ("value", "content")))
@@ -59,8 +59,8 @@ def _message(role: str, content: str, audios: Entries, root: Path) -> Message:
     if text is None:
         return Message(role, content)
     if role == "assistant":
-        raise Refused(Cause.LAYOUT, "a reply of this format cannot be spoken")
+        raise RejectedError(Reason.LAYOUT, "a reply of this format cannot be spoken")
     named = audios.take()
     if not isinstance(named, str):
-        raise Refused(Cause.WRONG_TYPE, "audios must be paths")
+        raise RejectedError(Reason.WRONG_TYPE, "audios must be paths")
     return Message(role, text, Audio(path=str(root / named) if named else None, named=named), lead)

@@ -8,7 +8,7 @@ from typing import Any, Final
 from data_pipelines.importers.rows import JsonRow, Numbered, first_key, hertz, json_rows, number, parsed, row_id, string
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records.record import Audio, Record
-from data_pipelines.records.reject import Bad, Cause, is_utf8, one_line
+from data_pipelines.records.reject import Reason, Rejected, is_utf8, one_line
 from fac_jax.types import InputError
 
 AUDIO_KEYS: Final = ("audio", "audio_filepath", "audio_path", "wav", "wav_path", "path", "file")
@@ -16,7 +16,7 @@ TEXT_KEYS: Final = ("text", "transcript", "transcription", "sentence")
 RATE_KEYS: Final = ("sampling_rate", "sample_rate")
 
 
-def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """One recording a line. Keys: `AUDIO_KEYS`, `TEXT_KEYS`, and, if there, `id` and `RATE_KEYS`.
 
     With `offset` (seconds) it is a piece of the file, `duration` long or to its end.
@@ -27,7 +27,7 @@ def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | 
     return parsed(path, json_rows(path), lambda row, line: _record(row, path, line, root, view))
 
 
-def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """As `read_jsonl`, from columns; a .tsv has tabs and no quotes.
 
     Raises:
@@ -36,7 +36,7 @@ def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | 
     return parsed(path, table_rows(path), lambda row, line: _record(row, path, line, root, view))
 
 
-def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
+def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
     """The rows of a table by the names of its header; their lines are counted from 1, the header's.
 
     Raises:
@@ -54,12 +54,12 @@ def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
             raise InputError(f"{path}: its first line names no columns")
         while (cells := _next(reader)) is not None:
             if isinstance(cells, str):
-                yield Bad(Cause.MALFORMED, cells, str(path), reader.line_num)
+                yield Rejected(Reason.MALFORMED, cells, str(path), reader.line_num)
             elif cells and not is_utf8("".join(cells)):
-                yield Bad(Cause.BAD_UTF8, "the line holds bytes that are not UTF-8", str(path), reader.line_num)
+                yield Rejected(Reason.BAD_UTF8, "the line holds bytes that are not UTF-8", str(path), reader.line_num)
             elif cells and len(cells) != len(names):
                 detail = f"{len(cells)} columns, the header has {len(names)}"
-                yield Bad(Cause.MALFORMED, detail, str(path), reader.line_num)
+                yield Rejected(Reason.MALFORMED, detail, str(path), reader.line_num)
             elif cells:
                 yield reader.line_num, dict(zip(names, cells, strict=True))
 

@@ -3,20 +3,22 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from data_pipelines.records.reject import Cause, Refused
+from data_pipelines.records.reject import Reason, RejectedError
 
 
 def split(content: str, placeholder: str) -> tuple[str, str | None]:
     """The words before a placeholder and those behind it (without the line break between); None if there is none.
 
     Raises:
-      Refused: there are several: the chat template holds one audio a message.
+      RejectedError: there are several: the chat template holds one audio a message.
     """
     parts = content.split(placeholder)
     if len(parts) == 1:
         return content, None
     if len(parts) > 2:
-        raise Refused(Cause.LAYOUT, f"a message holds {len(parts) - 1} audios; the chat template has room for one")
+        raise RejectedError(
+            Reason.LAYOUT, f"a message holds {len(parts) - 1} audios; the chat template has room for one"
+        )
     return parts[0], parts[1].removeprefix("\n")
 
 
@@ -24,11 +26,13 @@ class Entries:
     """Audio entries that are taken one by one by the placeholders of a row's messages."""
 
     def __init__(self, entries: Iterable[Any], contents: Iterable[str], placeholder: str) -> None:
-        """Raises `Refused` if the placeholders in `contents` are not as many as the entries."""
+        """Raises `RejectedError` if the placeholders in `contents` are not as many as the entries."""
         found = list(entries)
         placeholders = sum(content.count(placeholder) for content in contents)
         if placeholders != len(found):
-            raise Refused(Cause.PLACEHOLDERS, f"{placeholders} audio placeholders but {len(found)} audio entries")
+            raise RejectedError(
+                Reason.PLACEHOLDERS, f"{placeholders} audio placeholders but {len(found)} audio entries"
+            )
         self._left: Iterator[Any] = iter(found)
 
     def take(self) -> Any:

@@ -11,14 +11,14 @@ from data_pipelines.importers.manifest import TEXT_KEYS
 from data_pipelines.importers.rows import JsonRow, Numbered, first_key, parsed, row_id, string
 from data_pipelines.importers.transcripts import View, transcribed
 from data_pipelines.records.record import Audio, Message, Record
-from data_pipelines.records.reject import Bad, Cause, Refused
+from data_pipelines.records.reject import Reason, Rejected, RejectedError
 from fac_jax.types import InputError
 
 SPOKEN: Final = ("input_audio", "output_audio", "speech_input", "output")
 ROWS: Final = 16  # read at once; a row may hold minutes of audio
 
 
-def read_spoken(path: Path, root: Path) -> Iterator[Record | Bad]:
+def read_spoken(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """A spoken question and its spoken reply a row, in the columns `SPOKEN`; a row without an audio has it as text.
 
     Audio is a struct of `bytes` and `path`, bytes, or a path. `path` is a file or a folder of them, as `read_audio`.
@@ -42,7 +42,7 @@ def read_spoken(path: Path, root: Path) -> Iterator[Record | Bad]:
         yield from parsed(file, _rows(file, (*SPOKEN, "id")), lambda row, n, file=file: parse(row, file, n))
 
 
-def read_audio(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Bad]:
+def read_audio(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """A recording a row in the column `audio`, with its transcript in one of `TEXT_KEYS`.
 
     Raises:
@@ -53,7 +53,7 @@ def read_audio(path: Path, root: Path, view: View = "asr") -> Iterator[Record | 
         text = string(row, first_key(row, TEXT_KEYS))
         audio = _audio(row.get("audio"), text, root)
         if audio is None:
-            raise Refused(Cause.MISSING_AUDIO, "the column audio is empty")
+            raise RejectedError(Reason.MISSING_AUDIO, "the column audio is empty")
         return transcribed(row_id(row, file, number), audio, text, str(file), number, view)
 
     for file in _files(path):
@@ -93,7 +93,7 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _rows(file: Path, names: tuple[str, ...]) -> Iterator[Numbered[JsonRow] | Bad]:
+def _rows(file: Path, names: tuple[str, ...]) -> Iterator[Numbered[JsonRow] | Rejected]:
     number, known = 0, set(columns(file))
     try:
         for batch in pyarrow.parquet.ParquetFile(file).iter_batches(ROWS, columns=[n for n in names if n in known]):
@@ -102,7 +102,7 @@ def _rows(file: Path, names: tuple[str, ...]) -> Iterator[Numbered[JsonRow] | Ba
                 try:
                     yield number, {name: batch.column(name)[index].as_py() for name in batch.schema.names}
                 except UnicodeDecodeError as error:
-                    yield Bad(Cause.BAD_UTF8, f"a text is not UTF-8: {error.reason}", str(file), number)
+                    yield Rejected(Reason.BAD_UTF8, f"a text is not UTF-8: {error.reason}", str(file), number)
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise InputError(f"{file}: cannot be read behind row {number}: {error}") from None
 
@@ -114,7 +114,7 @@ def _audio(value: Any, text: str, root: Path) -> Audio | None:
     else:
         data, named = (value, "") if isinstance(value, bytes) else (None, value or "")
     if not isinstance(named, str) or not isinstance(data, bytes | None):
-        raise Refused(Cause.WRONG_TYPE, "an audio must be a struct of bytes and path, bytes, or a path")
+        raise RejectedError(Reason.WRONG_TYPE, "an audio must be a struct of bytes and path, bytes, or a path")
     if data is None and not named:
         return None
     return Audio(data=data, path=str(root / named) if named else None, named=named, transcript=text)

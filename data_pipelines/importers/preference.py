@@ -10,10 +10,10 @@ from pathlib import Path
 from data_pipelines.importers import release
 from data_pipelines.importers.rows import JsonRow, json_rows, parsed
 from data_pipelines.records.record import Record
-from data_pipelines.records.reject import Bad, Cause, Refused
+from data_pipelines.records.reject import Reason, Rejected, RejectedError
 
 
-def read(path: Path, root: Path) -> Iterator[Record | Bad]:
+def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """The pairs of a file; audio paths that are not absolute start at `root`. `release.export` writes them again.
 
     Raises:
@@ -23,7 +23,7 @@ def read(path: Path, root: Path) -> Iterator[Record | Bad]:
     def parse(row: JsonRow, number: int) -> Record:
         missing = [key for key in ("chosen", "rejected", "task") if row.get(key) is None]
         if missing:
-            raise Refused(Cause.MISSING_KEY, f"key {missing[0]!r} is missing")
+            raise RejectedError(Reason.MISSING_KEY, f"key {missing[0]!r} is missing")
         return release.record_of(row, path, number, root)
 
     return parsed(path, json_rows(path), parse)

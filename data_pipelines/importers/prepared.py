@@ -8,10 +8,10 @@ from data_pipelines.importers.catalogue import FEATURES, INFO
 from data_pipelines.prepare.reading import read_prepared, splits_of
 from data_pipelines.prepare.storage import features
 from data_pipelines.records.record import Record
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 
 
-def read(path: Path, root: Path, split: str | None = None) -> Iterator[Record | Bad]:
+def read(path: Path, root: Path, split: str | None = None) -> Iterator[Record | Rejected]:
     """The rows of a split, or of all; `root` is not needed.
 
     Raises:

@@ -23,11 +23,11 @@ from data_pipelines.importers import (
 from data_pipelines.importers.rows import JsonRow, json_rows
 from data_pipelines.importers.transcripts import VIEWS, View
 from data_pipelines.records.record import Record
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 from fac_jax.audio.io import recordings
 from fac_jax.types import InputError
 
-Reader: TypeAlias = Callable[..., Iterator[Record | Bad]]  # (path, root), and `view` or `split` where told below
+Reader: TypeAlias = Callable[..., Iterator[Record | Rejected]]  # (path, root), and `view` or `split` where told below
 FORMATS: Final[Mapping[str, Reader]] = {
     "release": release.read,
     "preference": preference.read,
@@ -59,8 +59,8 @@ def read(
     root: str | os.PathLike[str] | None = None,
     view: View = "asr",
     split: str | None = None,
-) -> Iterator[Record | Bad]:
-    """The rows of a file or folder, each a record or the cause why it is none.
+) -> Iterator[Record | Rejected]:
+    """The rows of a file or folder, each a record or the reason why it is none.
 
     Args:
       path: file or folder.
@@ -163,7 +163,7 @@ def _file(path: Path) -> set[str]:
     if path.suffix == ".tsv":
         return {"common-voice" if (path.parent / common_voice.CLIPS).is_dir() else "manifest-csv"}
     if path.suffix in (".jsonl", ".json"):
-        rows = (found[1] for found in json_rows(path) if not isinstance(found, Bad))
+        rows = (found[1] for found in json_rows(path) if not isinstance(found, Rejected))
         return set(filter(None, map(_row, itertools.islice(rows, GUESSED_FROM))))
     return set()
 

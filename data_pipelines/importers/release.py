@@ -11,7 +11,7 @@ import numpy as np
 from data_pipelines.importers.messages import Entries, split
 from data_pipelines.importers.rows import JsonRow, items, json_rows, parsed, row_id, section, string
 from data_pipelines.records.record import Audio, Message, Preference, Record
-from data_pipelines.records.reject import Bad, Cause, Refused, unnamed
+from data_pipelines.records.reject import Reason, Rejected, RejectedError, unnamed
 from fac_jax.audio.mel import RATE
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.types import InputError
@@ -26,7 +26,7 @@ PADS: Final = re.compile(r"(?:<\|audio_pad\|>)*")
 UNIT: Final = re.compile(r"\[AU([0-9]+)\]")
 
 
-def read(path: Path, root: Path) -> Iterator[Record | Bad]:
+def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """The rows of a file; audio paths that are not absolute start at `root`.
 
     A system message at the head of `messages` counts as `system` where the row has none.
@@ -41,7 +41,7 @@ def record_of(row: JsonRow, path: Path, number: int, root: Path) -> Record:
     """One row; with `chosen` and `rejected` replies it is a preference pair (`importers.preference`).
 
     Raises:
-      Refused: it is not such a row.
+      RejectedError: it is not such a row.
     """
     raw = [section(message, "a message") for message in items(row, "messages")]
     system = string(row, "system", "") if "system" in row else None
@@ -92,7 +92,7 @@ def _messages(raw: Sequence[Mapping[str, Any]], entries: Sequence[Any], root: Pa
     contents = [string(message, "content") for message in raw]
     loose = sum(content.count(AUDIO) - content.count(PLACEHOLDER) for content in contents)
     if loose:
-        raise Refused(Cause.PLACEHOLDERS, f"{loose} of {AUDIO} outside {PLACEHOLDER}")
+        raise RejectedError(Reason.PLACEHOLDERS, f"{loose} of {AUDIO} outside {PLACEHOLDER}")
     audios = Entries(entries, contents, PLACEHOLDER)
     return tuple(
         _message(string(message, "role"), content, audios, root) for message, content in zip(raw, contents, strict=True)
@@ -107,7 +107,9 @@ def _message(role: str, content: str, audios: Entries, root: Path) -> Message:
     if role != "assistant":
         return Message(role, text, _heard(entry, root), lead)
     if lead or text:
-        raise Refused(Cause.LAYOUT, "a spoken reply holds words beside its audio; they belong into the entry's text")
+        raise RejectedError(
+            Reason.LAYOUT, "a spoken reply holds words beside its audio; they belong into the entry's text"
+        )
     return Message(role, string(entry, "text", ""), _spoken(entry, root))
 
 
@@ -124,7 +126,7 @@ def _entry(raw: Any) -> Mapping[str, Any]:
         try:
             raw = json.loads(raw)
         except (ValueError, RecursionError):
-            raise Refused(Cause.MALFORMED, f"an audio entry is not JSON: {raw[:50]}") from None
+            raise RejectedError(Reason.MALFORMED, f"an audio entry is not JSON: {raw[:50]}") from None
     return section(raw, "an audio entry")
 
 
@@ -151,7 +153,7 @@ def _tokens(token: str) -> tuple[np.ndarray | None, int | None]:
     if PADS.fullmatch(token):
         return None, len(token) // len(PAD)
     if not SPEECH.fullmatch(token):
-        raise Refused(Cause.BAD_TOKENS, f"token is neither {PAD}.. nor {BOS}..[AU0000]..: {token[:60]}")
+        raise RejectedError(Reason.BAD_TOKENS, f"token is neither {PAD}.. nor {BOS}..[AU0000]..: {token[:60]}")
     return np.array([int(unit) for unit in UNIT.findall(token)], np.int32), None
 
 

@@ -1,4 +1,4 @@
-"""What all importers share: numbered rows out of files, values out of rows, a cause for what is wrong with either."""
+"""What all importers share: numbered rows out of files, values out of rows, a reason for what is wrong with either."""
 
 import json
 import math
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 from data_pipelines.records.record import Record
-from data_pipelines.records.reject import Bad, Cause, Refused, one_line, unnamed
+from data_pipelines.records.reject import Reason, Rejected, RejectedError, one_line, unnamed
 from fac_jax.types import InputError
 
 T = TypeVar("T")
@@ -16,7 +16,7 @@ JsonRow: TypeAlias = dict[str, Any]
 BOM = b"\xef\xbb\xbf"
 
 
-def lines(path: Path) -> Iterator[Numbered[str] | Bad]:
+def lines(path: Path) -> Iterator[Numbered[str] | Rejected]:
     """The lines of a text file that are not blank, counted from 1.
 
     Raises:
@@ -34,10 +34,12 @@ def lines(path: Path) -> Iterator[Numbered[str] | Bad]:
             try:
                 yield number, raw.decode("utf-8").strip("\r\n")
             except UnicodeDecodeError as error:
-                yield Bad(Cause.BAD_UTF8, f"byte {error.start + 1} of the line: {error.reason}", str(path), number)
+                yield Rejected(
+                    Reason.BAD_UTF8, f"byte {error.start + 1} of the line: {error.reason}", str(path), number
+                )
 
 
-def json_rows(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
+def json_rows(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
     """The objects of a JSONL file, or of the one array of a file that ends in .json, counted from 1.
 
     Raises:
@@ -47,19 +49,19 @@ def json_rows(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
         yield from _array(path)
         return
     for found in lines(path):
-        if isinstance(found, Bad):
+        if isinstance(found, Rejected):
             yield found
             continue
         number, line = found
         try:
             yield number, _object(json.loads(line))
         except (ValueError, RecursionError) as error:
-            yield Bad(Cause.MALFORMED, one_line(str(error)), str(path), number)
-        except Refused as refused:
-            yield Bad(refused.cause, refused.detail, str(path), number)
+            yield Rejected(Reason.MALFORMED, one_line(str(error)), str(path), number)
+        except RejectedError as refused:
+            yield Rejected(refused.reason, refused.detail, str(path), number)
 
 
-def _array(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
+def _array(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
     try:
         values = json.loads(path.read_bytes())
     except OSError as error:
@@ -73,31 +75,31 @@ def _array(path: Path) -> Iterator[Numbered[JsonRow] | Bad]:
     for number, value in enumerate(values, 1):
         try:
             yield number, _object(value)
-        except Refused as refused:
-            yield Bad(refused.cause, refused.detail, str(path), number)
+        except RejectedError as refused:
+            yield Rejected(refused.reason, refused.detail, str(path), number)
 
 
 def _object(value: Any) -> JsonRow:
     if not isinstance(value, dict):
-        raise Refused(Cause.MALFORMED, f"a row is a JSON object, not a {type(value).__name__}")
+        raise RejectedError(Reason.MALFORMED, f"a row is a JSON object, not a {type(value).__name__}")
     return value
 
 
 def parsed(
-    path: Path, rows: Iterable[Numbered[JsonRow] | Bad], parse: Callable[[JsonRow, int], Record]
-) -> Iterator[Record | Bad]:
-    """What `parse(row, number)` makes of every row; a `Refused` becomes a `Bad` of `path`."""
+    path: Path, rows: Iterable[Numbered[JsonRow] | Rejected], parse: Callable[[JsonRow, int], Record]
+) -> Iterator[Record | Rejected]:
+    """What `parse(row, number)` makes of every row; a `RejectedError` becomes a `Rejected` of `path`."""
     for found in rows:
-        if isinstance(found, Bad):
+        if isinstance(found, Rejected):
             yield found
             continue
         number, row = found
         try:
             yield parse(row, number)
-        except Refused as refused:
+        except RejectedError as refused:
             name = row.get("id")
-            yield Bad(
-                refused.cause, refused.detail, str(path), number, one_line(name) if isinstance(name, str) else None
+            yield Rejected(
+                refused.reason, refused.detail, str(path), number, one_line(name) if isinstance(name, str) else None
             )
 
 
@@ -105,13 +107,13 @@ def row_id(row: Mapping[str, Any], path: Path, number: int) -> str:
     """The row's `id`, a string or a whole number, or `unnamed`.
 
     Raises:
-      Refused: it is something else, or empty.
+      RejectedError: it is something else, or empty.
     """
     value = row.get("id")
     if value is None:
         return unnamed(path, number)
     if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
-        raise Refused(Cause.WRONG_TYPE, f"id is {_shown(value)}, must be a string that is not empty")
+        raise RejectedError(Reason.WRONG_TYPE, f"id is {_shown(value)}, must be a string that is not empty")
     return str(value)
 
 
@@ -119,7 +121,7 @@ def string(row: Mapping[str, Any], key: str, default: str | None = None) -> str:
     """A string of a row; None counts as absent.
 
     Raises:
-      Refused: it is missing and has no default, or is no string.
+      RejectedError: it is missing and has no default, or is no string.
     """
     return _of_kind(row, key, default, str, "a string")
 
@@ -134,9 +136,9 @@ def _of_kind(row: Mapping[str, Any], key: str, default: T | None, kind: type[T],
     if value is None and default is not None:
         return default
     if value is None:
-        raise Refused(Cause.MISSING_KEY, f"key {key!r} is missing")
+        raise RejectedError(Reason.MISSING_KEY, f"key {key!r} is missing")
     if not isinstance(value, kind):
-        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be {words}")
+        raise RejectedError(Reason.WRONG_TYPE, f"{key} is {_shown(value)}, must be {words}")
     return value
 
 
@@ -144,10 +146,10 @@ def section(value: Any, what: str) -> Mapping[str, Any]:
     """An object within a row.
 
     Raises:
-      Refused: it is none.
+      RejectedError: it is none.
     """
     if not isinstance(value, dict):
-        raise Refused(Cause.WRONG_TYPE, f"{what} is {_shown(value)}, must be an object")
+        raise RejectedError(Reason.WRONG_TYPE, f"{what} is {_shown(value)}, must be an object")
     return value
 
 
@@ -161,14 +163,14 @@ def hertz(row: Mapping[str, Any], key: str) -> int | None:
     """A sampling rate in Hz, from a number or its digits; None where there is none.
 
     Raises:
-      Refused: it is no whole number above 0.
+      RejectedError: it is no whole number above 0.
     """
     value = row.get(key)
     if value is None or value == "":
         return None
     digits = value if isinstance(value, str) else str(value) if type(value) is int else ""
     if not (digits.isascii() and digits.isdigit() and 0 < len(digits) < 10):
-        raise Refused(Cause.WRONG_RATE, f"{key} is {_shown(value)}, must be a rate in Hz")
+        raise RejectedError(Reason.WRONG_RATE, f"{key} is {_shown(value)}, must be a rate in Hz")
     return int(digits)
 
 
@@ -176,7 +178,7 @@ def number(row: Mapping[str, Any], key: str) -> float | None:
     """A finite number that is not negative, or its digits; None where there is none.
 
     Raises:
-      Refused: it is something else.
+      RejectedError: it is something else.
     """
     value = row.get(key)
     if value is None or value == "":
@@ -186,7 +188,7 @@ def number(row: Mapping[str, Any], key: str) -> float | None:
     except (ValueError, OverflowError):
         found = math.nan
     if not 0 <= found < math.inf:
-        raise Refused(Cause.WRONG_TYPE, f"{key} is {_shown(value)}, must be a number that is not negative")
+        raise RejectedError(Reason.WRONG_TYPE, f"{key} is {_shown(value)}, must be a number that is not negative")
     return found
 
 
@@ -194,12 +196,12 @@ def first_key(row: Mapping[str, Any], keys: Iterable[str]) -> str:
     """The first of the keys that the row has.
 
     Raises:
-      Refused: it has none of them.
+      RejectedError: it has none of them.
     """
     known = list(keys)
     found = next((key for key in known if row.get(key) is not None), None)
     if found is None:
-        raise Refused(Cause.MISSING_KEY, f"no key of {', '.join(known)}")
+        raise RejectedError(Reason.MISSING_KEY, f"no key of {', '.join(known)}")
     return found
 
 

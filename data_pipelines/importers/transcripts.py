@@ -3,7 +3,7 @@
 from typing import Literal, TypeAlias, get_args
 
 from data_pipelines.records.record import Audio, Message, Record
-from data_pipelines.records.reject import Cause, Refused
+from data_pipelines.records.reject import Reason, RejectedError
 from fac_jax.text.prompts import TRANSCRIBE
 
 View: TypeAlias = Literal["asr", "tts"]
@@ -22,10 +22,10 @@ def transcribed(name: str, audio: Audio, text: str, file: str, line: int, view: 
       view: "asr" asks for what is heard, "tts" has the text said as it is recorded.
 
     Raises:
-      Refused: the transcript is empty.
+      RejectedError: the transcript is empty.
     """
     if not text.strip():
-        raise Refused(Cause.EMPTY_TEXT, "the transcript is empty")
+        raise RejectedError(Reason.EMPTY_TEXT, "the transcript is empty")
     if view == "asr":
         messages = (Message("user", TRANSCRIBE, audio), Message("assistant", text))
     else:

@@ -8,10 +8,10 @@ from typing import Any
 from data_pipelines.importers.llama_factory import TASK, said
 from data_pipelines.importers.rows import JsonRow, json_rows, parsed, row_id, string
 from data_pipelines.records.record import Message, Preference, Record
-from data_pipelines.records.reject import Bad, Cause, Refused
+from data_pipelines.records.reject import Reason, Rejected, RejectedError
 
 
-def read(path: Path, root: Path) -> Iterator[Record | Bad]:
+def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """The pairs of a file. A prompt that is left out is what both replies begin with; there is no audio.
 
     A pair without `task` is one of following instructions; `root` is not needed.
@@ -28,12 +28,14 @@ def _record(row: JsonRow, path: Path, number: int) -> Record:
     shared = len(list(itertools.takewhile(lambda both: both[0] == both[1], zip(chosen, rejected, strict=False))))
     shared = min(shared, len(chosen) - 1, len(rejected) - 1)
     if not prompt and not shared:
-        raise Refused(Cause.MISSING_KEY, "key 'prompt' is missing, and the replies do not begin with one")
+        raise RejectedError(Reason.MISSING_KEY, "key 'prompt' is missing, and the replies do not begin with one")
     if prompt and shared and chosen[:shared] != prompt:
-        raise Refused(Cause.ROLE_ORDER, "the replies begin with other messages than the prompt")
+        raise RejectedError(Reason.ROLE_ORDER, "the replies begin with other messages than the prompt")
     prompt, chosen, rejected = prompt or chosen[:shared], chosen[shared:], rejected[shared:]
     if len(chosen) != 1 or len(rejected) != 1:
-        raise Refused(Cause.ROLE_ORDER, f"replies of {len(chosen)} and {len(rejected)} messages, must be one each")
+        raise RejectedError(
+            Reason.ROLE_ORDER, f"replies of {len(chosen)} and {len(rejected)} messages, must be one each"
+        )
     system = None
     if prompt[0][0] == "system":
         system, prompt = prompt[0][1], prompt[1:]
@@ -47,7 +49,7 @@ def _said(value: Any, role: str, what: str) -> list[tuple[str, str]]:
     if isinstance(value, str):
         return [(role, value)]
     if value is None:
-        raise Refused(Cause.MISSING_KEY, f"key {what!r} is missing")
+        raise RejectedError(Reason.MISSING_KEY, f"key {what!r} is missing")
     if not isinstance(value, list) or not value:
-        raise Refused(Cause.WRONG_TYPE, f"{what} must be a string or a list of messages")
+        raise RejectedError(Reason.WRONG_TYPE, f"{what} must be a string or a list of messages")
     return [said(message, what) for message in value]

@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipelines.augment.spec import AugmentConfig
 from data_pipelines.loading.sources import Augmented, Source, as_it_is, endless
-from fac_jax.batching.batch_stats import Work, needed_work
+from fac_jax.batching.batch_stats import BatchStats, batch_stats
 from fac_jax.batching.collate import collate, side_by_side
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.types import Batch, InputError, PreferenceBatch
@@ -70,14 +70,14 @@ class Loaded:
       row_ids: ids of its examples, in the order of its rows.
       audio_seconds: seconds of audio in it, heard and spoken.
       tokens: LLM positions in it that are not padding.
-      work: what its contents need.
+      stats: what its contents need.
     """
 
     batch: Batch | PreferenceBatch
     row_ids: list[str]
     audio_seconds: float
     tokens: int
-    work: Work
+    stats: BatchStats
 
 
 def load(
@@ -163,5 +163,5 @@ def _together(batch: Batch | PreferenceBatch, parts: Sequence[Loaded]) -> Loaded
 
 
 def _loaded_of(batch: Batch | PreferenceBatch, row_ids: list[str], audio_seconds: float) -> Loaded:
-    work = needed_work(batch.batch if isinstance(batch, PreferenceBatch) else batch)
-    return Loaded(batch, row_ids, audio_seconds, int(work.positions.sum()), work)
+    stats = batch_stats(batch.batch if isinstance(batch, PreferenceBatch) else batch)
+    return Loaded(batch, row_ids, audio_seconds, int(stats.positions.sum()), stats)

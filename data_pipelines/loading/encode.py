@@ -9,7 +9,7 @@ import numpy as np
 from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Record, to_example
-from data_pipelines.records.reject import Refused
+from data_pipelines.records.reject import RejectedError
 from fac_jax.audio.host_mel import host_log_mel, wave_frames
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features, speech_tokens
@@ -52,7 +52,7 @@ class Encode:
         """
         try:
             found = to_example(with_waves(record))
-        except Refused as refused:
+        except RejectedError as refused:
             where = f"{record.file}:{record.line}"
             raise InputError(
                 f"row {record.id} ({where}): {refused}; run data_pipelines.check and leave out what it refuses"

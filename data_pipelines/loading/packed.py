@@ -16,9 +16,9 @@ from data_pipelines.loading.sources import Source, mixed, shares
 from data_pipelines.loading.workers import in_workers
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.batching.packing import Budget, Need, enough, needed, pack
+from fac_jax.batching.packing import Budget, ItemSize, enough, item_size, pack
 from fac_jax.batching.pairs import collate_packed_pairs
-from fac_jax.parallel.shards import ALONE, Share
+from fac_jax.parallel.shards import ALONE, HostShard
 from fac_jax.types import Batch, InputError, PreferenceBatch
 
 CollatePacked: TypeAlias = Callable[[Sequence[Sequence[Any]], Budget, ModelGrid], Batch | PreferenceBatch]
@@ -37,7 +37,7 @@ class PackedConfig:
         cuts a host's batch into.
       mixture: weight of every source.
       temperature: of the mixture (`sources.shares`); None for weights alone.
-      segments: most conversations of a row; preferences need it.
+      segments: most conversations of a row; preferences size it.
       mel: where log-mels are made; on the device, sources bring waveform frames (`lazy.Encode`).
       workers: processes that make items; 0 makes them in this one.
       threads: that make items, in each process.
@@ -80,7 +80,7 @@ def collate_preferences(packed: Sequence[Sequence[Any]], budget: Budget, model: 
       InputError: the budget does not say `segments`.
     """
     if budget.segments is None:
-        raise InputError("packed preference pairs need `segments`, the most pairs of a row")
+        raise InputError("packed preference pairs size `segments`, the most pairs of a row")
     return collate_packed_pairs(packed, budget.rows, budget.seq_len, budget.windows, budget.segments, model)
 
 
@@ -89,7 +89,7 @@ def load_packed(
     config: PackedConfig,
     model: ModelGrid,
     collate: CollatePacked = collate_examples,
-    share: Share = ALONE,
+    share: HostShard = ALONE,
     place: Place | None = None,
 ) -> grain.DatasetIterator[Loaded]:
     """Endless packed batches of one host. Every source is gone through in a new order each epoch of its own.
@@ -152,7 +152,7 @@ class _From:
     """The item at any place of a host's stream, which begins with items that were left waiting."""
 
     stream: grain.MapDataset
-    share: Share
+    share: HostShard
     drawn: int
     waiting: tuple[int, ...]
 
@@ -185,7 +185,7 @@ class _Packed(grain.IterDataset[_Made]):
         config: PackedConfig,
         model: ModelGrid,
         collate: CollatePacked,
-        share: Share,
+        share: HostShard,
     ) -> None:
         super().__init__()
         self.stream, self.sizes, self.config = stream, dict(sizes), config
@@ -197,11 +197,11 @@ class _Packed(grain.IterDataset[_Made]):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Waiting:
-    """An item, its number in the stream and what it needs."""
+    """An item, its number in the stream and what it sizes."""
 
     number: int
     item: Any
-    need: Need
+    size: ItemSize
 
 
 class _PackedIterator(grain.DatasetIterator[_Made]):
@@ -267,13 +267,13 @@ class _PackedIterator(grain.DatasetIterator[_Made]):
             return items
         return in_workers(items, config.workers, config.buffer)
 
-    def _draw(self) -> Need:
+    def _draw(self) -> ItemSize:
         assert self._items is not None
         item = next(self._items)
-        need = needed(item, self._data.config.budget, self._data.model.audio.n_window)
-        self._waiting.append(_Waiting(self._place.number(self._taken), item, need))
+        size = item_size(item, self._data.config.budget, self._data.model.audio.n_window)
+        self._waiting.append(_Waiting(self._place.number(self._taken), item, size))
         self._taken += 1
-        return need
+        return size
 
     def _batch(self) -> _Made:
         parts = [self._part() for _ in range(self._data.config.parts)]
@@ -281,11 +281,11 @@ class _PackedIterator(grain.DatasetIterator[_Made]):
 
     def _part(self) -> _Made:
         budget, model = self._data.config.budget, self._data.model
-        length, windows = (sum(one.need[i] for one in self._waiting) for i in range(2))
-        while not enough(Need(length, windows), budget):
-            need = self._draw()
-            length, windows = length + need.length, windows + need.windows
-        rows, rest = pack([one.need for one in self._waiting], budget)
+        length, windows = (sum(one.size[i] for one in self._waiting) for i in range(2))
+        while not enough(ItemSize(length, windows), budget):
+            size = self._draw()
+            length, windows = length + size.length, windows + size.windows
+        rows, rest = pack([one.size for one in self._waiting], budget)
         packed = [[self._waiting[i].item for i in row] for row in rows]
         self._waiting = [self._waiting[i] for i in rest]
         items: list[Item] = list(itertools.chain(*packed))

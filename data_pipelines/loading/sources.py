@@ -44,7 +44,7 @@ class Augmented:
         return augment(example, self.config, self.seed, epoch)
 
 
-class Chosen(Sequence[Any]):
+class Subset(Sequence[Any]):
     """Some of the rows of a data set, by their numbers; each is read when it is asked for."""
 
     def __init__(self, rows: Sequence[Any], numbers: np.ndarray) -> None:
@@ -87,7 +87,7 @@ def endless(source: Source, seed: int) -> grain.MapDataset:
 
 
 def shares(weights: Mapping[str, float], sizes: Mapping[str, int], temperature: float | None) -> dict[str, float]:
-    """Share of every source in a mixture, in proportion to `weight * rows^(1 / temperature)`.
+    """HostShard of every source in a mixture, in proportion to `weight * rows^(1 / temperature)`.
 
     Temperature 1 draws in proportion to size, a higher one flattens (the multilingual T5's alpha is 1 / temperature);
     None lets the weights alone decide, which is the limit of a high temperature.

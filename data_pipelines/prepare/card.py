@@ -120,7 +120,7 @@ def _page(values: Mapping[str, Any]) -> str:
     tables = [
         ("Rows", "split", values["rows"]),
         ("Kinds", "question to answer", values["kinds"]),
-        ("Dropped", "cause", values["dropped"]),
+        ("Dropped", "reason", values["dropped"]),
         ("LLM positions", "up to", values["positions"]),
         ("Seconds of audio", "up to", values["seconds"]),
     ]

@@ -24,7 +24,7 @@ from data_pipelines.prepare.plan import (
     Placed,
     Plan,
     Repeats,
-    claim,
+    lock_config,
     manifest,
     placed_of,
     refuse_unnamed,
@@ -36,14 +36,14 @@ from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.storage import DESCRIPTION, INFO, VERSION, features, to_columns
 from data_pipelines.prepare.tally import Tally, tally
 from data_pipelines.records.quarantine import entry
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 from fac_jax.types import InputError
 
 WAY: Final = "beam"
 SCRATCH: Final = ".beam"
 ACCOUNT: Final = "account.json"
-Refused: TypeAlias = tuple[list[int], dict[str, Any]]
-Account: TypeAlias = tuple[Tally, list[Refused]]
+RejectedError: TypeAlias = tuple[list[int], dict[str, Any]]
+Account: TypeAlias = tuple[Tally, list[RejectedError]]
 Done: TypeAlias = tuple[str, str, dict[str, Any] | None, Account]  # split, id, columns of a good row, its account
 
 
@@ -96,7 +96,7 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: S
     """
     beam, tools = _beam(), load(settings)
     plan = Plan(tuple(_sizes(source) for source in sources), {}, frozenset())
-    claim(out, manifest(sources, settings, plan, WAY))
+    lock_config(out, manifest(sources, settings, plan, WAY))
     scratch = out / SCRATCH
     if (out / INFO).is_file():
         return Card(json.loads((out / "card.json").read_text(encoding="utf-8")))
@@ -132,12 +132,12 @@ def _tools(settings: Settings) -> Tools:
 def _by_id(numbered: tuple[int, Source]) -> Iterator[tuple[str, Placed]]:
     """Every row under its id; those without under their place, which no other row has."""
     for place, row in placed_of(*numbered):
-        yield (f"bad {place}" if isinstance(row, Bad) else f"id {row.id}"), (place, row)
+        yield (f"bad {place}" if isinstance(row, Rejected) else f"id {row.id}"), (place, row)
 
 
 def _first_good(named: tuple[str, Iterable[Placed]], settings: Settings) -> Iterator[Placed]:
     rows = sorted(named[1], key=lambda found: found[0])
-    ids = {row.id for _, row in rows if not isinstance(row, Bad)} if len(rows) > 1 else set()
+    ids = {row.id for _, row in rows if not isinstance(row, Rejected)} if len(rows) > 1 else set()
     kept = Repeats(ids, _tools(settings).limits)
     for place, row in rows:
         if ids:
@@ -155,7 +155,7 @@ def _prepared(some: Sequence[Placed], settings: Settings) -> list[Done]:
 def _done(place: Place, given: Any, row: Any, tools: Tools, settings: Settings) -> Done:
     split = split_of(given, settings.splits)
     counts = tally(row, split, tools)
-    if isinstance(row, Bad):
+    if isinstance(row, Rejected):
         return split, "", None, (counts, [(list(place), entry(row))])
     return split, row.record.id, to_columns(row), (counts, [])
 
@@ -171,7 +171,7 @@ def _example(done: Done, split: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _summed(accounts: Iterable[Account]) -> Account:
     counts: Tally = Counter()
-    refused: list[Refused] = []
+    refused: list[RejectedError] = []
     for some, lines in accounts:
         counts += some
         refused += lines

@@ -14,7 +14,7 @@ from data_pipelines.prepare import flac
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.records.quarantine import entry
 from data_pipelines.records.record import Record, to_example
-from data_pipelines.records.reject import Bad, Refused
+from data_pipelines.records.reject import Rejected, RejectedError
 from data_pipelines.records.validate import Limits, checked
 from fac_jax.audio.mel import RATE, mel_frames
 from fac_jax.batching.conversation import Conversation, Turn
@@ -28,7 +28,7 @@ ARRAYS = ("length", "windows", "pair")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Needs:
+class Lengths:
     """Of the R rows of a split, in their order.
 
     Attributes:
@@ -52,13 +52,13 @@ class Needs:
         beside.replace(file)
 
     @classmethod
-    def load(cls, file: Path) -> "Needs":
+    def load(cls, file: Path) -> "Lengths":
         """What `save` wrote."""
         with np.load(file) as found:
             return cls(*(found[name] for name in ARRAYS), refused=json.loads(str(found["refused"])))
 
 
-def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: float = 1.0) -> Needs:
+def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: float = 1.0) -> Lengths:
     """The needs of all rows of a split, whose audio is not decoded.
 
     Args:
@@ -73,16 +73,16 @@ def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: 
     """
     endless = dataclasses.replace(limits, context=np.iinfo(np.int32).max)
     rows = read_prepared(folder, split, flac.silence)
-    needs, refused = np.zeros((len(rows), 2), np.int32), []
+    lengths, refused = np.zeros((len(rows), 2), np.int32), []
     pair = np.zeros(len(rows), bool)
     for i in shown(f"measuring {split}")(range(len(rows))):
         record = rows[i]
         pair[i] = record.preference is not None
         try:
-            needs[i] = _needed(checked(record, endless), limits, model, stretch)
-        except Refused as fault:
-            refused.append(entry(Bad(fault.cause, fault.detail, record.file, record.line, record.id)))
-    return Needs(needs[:, 0], needs[:, 1], pair, refused)
+            lengths[i] = _needed(checked(record, endless), limits, model, stretch)
+        except RejectedError as fault:
+            refused.append(entry(Rejected(fault.reason, fault.detail, record.file, record.line, record.id)))
+    return Lengths(lengths[:, 0], lengths[:, 1], pair, refused)
 
 
 def _needed(record: Record, limits: Limits, model: ModelGrid, stretch: float) -> tuple[int, int]:

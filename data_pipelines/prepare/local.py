@@ -14,7 +14,7 @@ from threadpoolctl import threadpool_limits
 from data_pipelines.importers.registry import count
 from data_pipelines.loading.workers import end_with_parent
 from data_pipelines.prepare.card import Card, finish
-from data_pipelines.prepare.plan import Placed, Plan, Repeats, claim, manifest, placed, split_of, survey
+from data_pipelines.prepare.plan import Placed, Plan, Repeats, lock_config, manifest, placed, split_of, survey
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
 from data_pipelines.prepare.tally import Tally
@@ -52,7 +52,7 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
     """
     tools = load(settings)
     plan = plan or planned(sources, settings)
-    claim(out, manifest(sources, settings, plan, WAY))
+    lock_config(out, manifest(sources, settings, plan, WAY))
     reports: list[Report] = []
     total = sum(plan.rows.values())
     with bar("preparing", total) as advance:

@@ -13,7 +13,7 @@ import numpy as np
 from data_pipelines.importers.registry import read
 from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.records.record import SCHEMA_VERSION, Audio, Message, Record
-from data_pipelines.records.reject import Bad, Cause, unnamed
+from data_pipelines.records.reject import Reason, Rejected, unnamed
 from data_pipelines.records.validate import Limits, validate
 from fac_jax.io import write_text
 from fac_jax.types import InputError
@@ -21,7 +21,7 @@ from fac_jax.types import InputError
 MANIFEST: Final = "manifest.json"
 DEPTH: Final = 16  # bytes of a checksum
 Place: TypeAlias = tuple[int, int]  # of a row: its source, and its number there
-Placed: TypeAlias = tuple[Place, Record | Bad]
+Placed: TypeAlias = tuple[Place, Record | Rejected]
 Watch: TypeAlias = Callable[[Iterator[Placed]], Iterable[Placed]]
 
 
@@ -48,10 +48,10 @@ class Repeats:
         self._open, self._limits = set(repeated), limits
         self._settled: set[str] = set()
 
-    def __call__(self, row: Record | Bad) -> Record | Bad:
+    def __call__(self, row: Record | Rejected) -> Record | Rejected:
         """The row, or that a good one came before it; rows are given in their order."""
         if isinstance(row, Record) and row.id in self._settled:
-            return Bad(Cause.DUPLICATE_ID, f"id {row.id}", row.file, row.line, row.id)
+            return Rejected(Reason.DUPLICATE_ID, f"id {row.id}", row.file, row.line, row.id)
         if isinstance(row, Record) and row.id in self._open:
             (checked,) = validate([row], self._limits)
             if isinstance(checked, Record):
@@ -75,7 +75,7 @@ def placed_of(number: int, source: Source) -> Iterator[Placed]:
         yield (number, row), found
 
 
-def refuse_unnamed(row: Record | Bad) -> None:
+def refuse_unnamed(row: Record | Rejected) -> None:
     """Of rows with the same id none may have it for want of its own: they would be taken for repetitions.
 
     Raises:
@@ -88,9 +88,9 @@ def refuse_unnamed(row: Record | Bad) -> None:
         )
 
 
-def split_of(row: Record | Bad, splits: Sequence[tuple[str, int]]) -> str:
+def split_of(row: Record | Rejected, splits: Sequence[tuple[str, int]]) -> str:
     """The split of a row, by its id alone; a row that is refused before it is a record counts to the first."""
-    if isinstance(row, Bad):
+    if isinstance(row, Rejected):
         return splits[0][0]
     total = sum(weight for _, weight in splits)
     drawn = int.from_bytes(hashlib.sha256(_encoded(row.id)).digest()[:8]) % total
@@ -119,7 +119,7 @@ def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
     for (source, _), row in watch(placed(sources)):
         sums[source].update(fingerprint(row))
         rows[split_of(row, settings.splits)] += 1
-        if isinstance(row, Bad):
+        if isinstance(row, Rejected):
             continue
         name = hashlib.sha256(_encoded(row.id)).digest()[:DEPTH]
         if name in seen:
@@ -129,12 +129,12 @@ def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
     return Plan(tuple(found.hexdigest()[: 2 * DEPTH] for found in sums), rows, frozenset(repeated))
 
 
-def fingerprint(row: Record | Bad) -> bytes:
+def fingerprint(row: Record | Rejected) -> bytes:
     """A checksum of everything a row says, of samples and bytes in it, and of the sizes of its audio files."""
     whole = hashlib.sha256()
 
     def add(value: Any) -> None:
-        if isinstance(value, Record | Message | Audio | Bad) or dataclasses.is_dataclass(value):
+        if isinstance(value, Record | Message | Audio | Rejected) or dataclasses.is_dataclass(value):
             for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]  (an instance)
                 add(getattr(value, field.name))
         elif isinstance(value, tuple):
@@ -146,7 +146,7 @@ def fingerprint(row: Record | Bad) -> bytes:
             whole.update(f"{type(value).__name__}{len(data)}:".encode() + data)
 
     add(row)
-    for audio in () if isinstance(row, Bad) else row.audios:
+    for audio in () if isinstance(row, Rejected) else row.audios:
         add(_size(audio.path))
     return whole.digest()
 
@@ -167,7 +167,7 @@ def manifest(sources: Sequence[Source], settings: Settings, plan: Plan, way: str
     return json.loads(json.dumps(told))
 
 
-def claim(out: Path, made_of: Mapping[str, Any]) -> None:
+def lock_config(out: Path, made_of: Mapping[str, Any]) -> None:
     """Makes the folder for what the manifest says, or finds that it is there for just that.
 
     Raises:

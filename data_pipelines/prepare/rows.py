@@ -10,7 +10,7 @@ from data_pipelines.prepare import flac
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.word_errors import Judge
 from data_pipelines.records.record import Audio, Message, Record, with_messages
-from data_pipelines.records.reject import Bad, Cause
+from data_pipelines.records.reject import Reason, Rejected
 from data_pipelines.records.validate import validate
 from fac_jax.batching.features import speech_ids
 from fac_jax.types import InputError
@@ -32,7 +32,7 @@ class Prepared:
     flacs: tuple[bytes, ...]
 
 
-def prepare(rows: Sequence[Record | Bad], tools: Tools) -> list[Prepared | Bad]:
+def prepare(rows: Sequence[Record | Rejected], tools: Tools) -> list[Prepared | Rejected]:
     """What becomes of every row, in their order. Rows with the same id are for the caller to tell.
 
     Raises:
@@ -41,7 +41,7 @@ def prepare(rows: Sequence[Record | Bad], tools: Tools) -> list[Prepared | Bad]:
     found = [_quantised(checked) for row in rows for checked in validate([row], tools.limits)]
     if tools.judge is not None:
         found = _filtered(found, tools.judge)
-    return [row if isinstance(row, Bad) else Prepared(row, _flacs(row)) for row in _tokenised(found, tools)]
+    return [row if isinstance(row, Rejected) else Prepared(row, _flacs(row)) for row in _tokenised(found, tools)]
 
 
 def judged_text(message: Message, audio: Audio, judge: Judge) -> str | None:
@@ -67,9 +67,9 @@ def _with_audios(record: Record, audios: Sequence[Audio]) -> Record:
     return with_messages(record, replaced)
 
 
-def _quantised(row: Record | Bad) -> Record | Bad:
+def _quantised(row: Record | Rejected) -> Record | Rejected:
     """Waves as they are stored, so that tokens made of them are those of what is read back; file bytes go."""
-    if isinstance(row, Bad):
+    if isinstance(row, Rejected):
         return row
     audios = [
         audio if audio.wave is None else dataclasses.replace(audio, wave=flac.as_stored(audio.wave), data=None)
@@ -78,12 +78,12 @@ def _quantised(row: Record | Bad) -> Record | Bad:
     return _with_audios(row, audios)
 
 
-def _filtered(rows: Sequence[Record | Bad], judge: Judge) -> list[Record | Bad]:
+def _filtered(rows: Sequence[Record | Rejected], judge: Judge) -> list[Record | Rejected]:
     waves: list[np.ndarray] = []
     texts: list[str] = []
     places: list[int] = []
     for i, row in enumerate(rows):
-        for message, audio in [] if isinstance(row, Bad) else spoken(row):
+        for message, audio in [] if isinstance(row, Rejected) else spoken(row):
             text = judged_text(message, audio, judge)
             if text is not None and audio.wave is not None:
                 waves.append(audio.wave)
@@ -95,13 +95,15 @@ def _filtered(rows: Sequence[Record | Bad], judge: Judge) -> list[Record | Bad]:
     most = judge.words.most
     return [
         row
-        if isinstance(row, Bad) or rate <= most
-        else Bad(Cause.WORD_ERRORS, f"word error rate {rate:.2f}, kept up to {most:g}", row.file, row.line, row.id)
+        if isinstance(row, Rejected) or rate <= most
+        else Rejected(
+            Reason.WORD_ERRORS, f"word error rate {rate:.2f}, kept up to {most:g}", row.file, row.line, row.id
+        )
         for row, rate in zip(rows, worst, strict=True)
     ]
 
 
-def _tokenised(rows: Sequence[Record | Bad], tools: Tools) -> list[Record | Bad]:
+def _tokenised(rows: Sequence[Record | Rejected], tools: Tools) -> list[Record | Rejected]:
     """The records with the tokens of all speech that needs them, encoded in one batch in the order of the lengths."""
     encoded = {"waveform": ("assistant",), "tokens": ("assistant", "user")}[tools.user_audio]
     lacking = [
@@ -124,7 +126,7 @@ def _tokenised(rows: Sequence[Record | Bad], tools: Tools) -> list[Record | Bad]
     lacking.sort(key=lambda found: len(found[2]))
     ids = speech_ids([wave for _, _, wave in lacking], tools.codec)
     tokens = {(i, place): found for (i, place, _), found in zip(lacking, ids, strict=True)}
-    return [row if isinstance(row, Bad) else _with_tokens(row, i, tokens) for i, row in enumerate(rows)]
+    return [row if isinstance(row, Rejected) else _with_tokens(row, i, tokens) for i, row in enumerate(rows)]
 
 
 def _with_tokens(record: Record, row: int, tokens: dict[Place, np.ndarray]) -> Record:

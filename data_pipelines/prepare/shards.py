@@ -20,7 +20,7 @@ from data_pipelines.prepare.settings import Tools
 from data_pipelines.prepare.storage import DESCRIPTION, INFO, NAME, VERSION, features, to_columns
 from data_pipelines.prepare.tally import Tally, tally
 from data_pipelines.records.quarantine import entry
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 from fac_jax.io import write_text
 
 REPORTS: Final = "shards"  # folder of the reports
@@ -76,7 +76,7 @@ def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -
     try:
         for (place, _), row in _prepared(rows, tools):
             counts += tally(row, shard.split, tools)
-            if isinstance(row, Bad):
+            if isinstance(row, Rejected):
                 refused.append((list(place), entry(row)))
             else:
                 example = serializer.get_tf_example(columns.encode_example(to_columns(row)))

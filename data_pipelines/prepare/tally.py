@@ -7,7 +7,7 @@ from typing import Final, TypeAlias
 from data_pipelines.prepare.rows import Prepared, judged_text, spoken
 from data_pipelines.prepare.settings import Tools
 from data_pipelines.records.record import to_example
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 from fac_jax.audio.io import RATE
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.grid import positions
@@ -19,10 +19,10 @@ SECONDS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300)  # of audio, upper ends
 SAMPLES: Final = RATE // TOKEN_RATE  # of a speech token
 
 
-def tally(row: Prepared | Bad, split: str, tools: Tools) -> Tally:
+def tally(row: Prepared | Rejected, split: str, tools: Tools) -> Tally:
     """The counts of one row."""
-    if isinstance(row, Bad):
-        return Counter({f"dropped.{row.cause}": 1})
+    if isinstance(row, Rejected):
+        return Counter({f"dropped.{row.reason}": 1})
     limits, record = tools.limits, row.record
     found: Tally = Counter({f"rows.{split}": 1, f"kinds.{_kind(row)}": 1, f"turns.{len(record.messages)}": 1})
     for message, audio in spoken(record):

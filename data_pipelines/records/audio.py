@@ -1,19 +1,19 @@
-"""The audios of a record, decoded: float32 mono at 16 kHz from files or bytes, or a cause why not."""
+"""The audios of a record, decoded: float32 mono at 16 kHz from files or bytes, or a reason why not."""
 
 import dataclasses
 import functools
 from typing import Final
 
 from data_pipelines.records.record import Audio, Message, Record, with_messages
-from data_pipelines.records.reject import Cause, Refused
+from data_pipelines.records.reject import Reason, RejectedError
 from fac_jax.audio.io import RATE, AudioError, Fault, Sound, decode, read
 
-CAUSES: Final[dict[Fault, Cause]] = {
-    "missing": Cause.MISSING_AUDIO,
-    "undecodable": Cause.UNDECODABLE_AUDIO,
-    "rate": Cause.WRONG_RATE,
-    "not finite": Cause.NON_FINITE,
-    "empty": Cause.EMPTY_AUDIO,
+REASONS: Final[dict[Fault, Reason]] = {
+    "missing": Reason.MISSING_AUDIO,
+    "undecodable": Reason.UNDECODABLE_AUDIO,
+    "rate": Reason.WRONG_RATE,
+    "not finite": Reason.NON_FINITE,
+    "empty": Reason.EMPTY_AUDIO,
 }
 _read_once = functools.lru_cache(maxsize=2)(read)  # segments of one long recording follow each other
 
@@ -24,7 +24,7 @@ def with_waves(record: Record) -> Record:
     A spoken reply whose tokens are known is trained on without its recording: its file may be absent.
 
     Raises:
-      Refused: an audio cannot be read, or is stored at another rate than the row says.
+      RejectedError: an audio cannot be read, or is stored at another rate than the row says.
     """
     return with_messages(record, _decoded)
 
@@ -35,31 +35,33 @@ def _decoded(message: Message) -> Message:
         return message
     if audio.data is None and audio.path is None:
         if audio.tokens is None:
-            raise Refused(Cause.MISSING_AUDIO, f"the {message.role}'s audio has neither a file nor speech tokens")
+            raise RejectedError(
+                Reason.MISSING_AUDIO, f"the {message.role}'s audio has neither a file nor speech tokens"
+            )
         return message
     try:
         return dataclasses.replace(message, audio=_with_wave(audio))
     except AudioError as error:
         if error.fault == "missing" and message.role == "assistant" and audio.tokens is not None:
             return message
-        raise Refused(CAUSES[error.fault], str(error)) from None
+        raise RejectedError(REASONS[error.fault], str(error)) from None
     except OSError as error:
-        raise Refused(Cause.MISSING_AUDIO, f"audio file cannot be opened: {error}") from None
+        raise RejectedError(Reason.MISSING_AUDIO, f"audio file cannot be opened: {error}") from None
 
 
 def _with_wave(audio: Audio) -> Audio:
     sound = _sound(audio)
     if audio.rate is not None and audio.rate != sound.stored_rate:
-        raise Refused(
-            Cause.WRONG_RATE,
+        raise RejectedError(
+            Reason.WRONG_RATE,
             f"the row says {audio.rate} Hz, the file {sound.stored_rate} Hz: {audio.named or audio.path or 'bytes'}",
         )
     if audio.start == 0 and audio.end is None:
         return dataclasses.replace(audio, wave=sound.wave)
     end = sound.seconds if audio.end is None else audio.end
     if not 0 <= audio.start < end or end > sound.seconds + 0.1:
-        raise Refused(
-            Cause.EMPTY_AUDIO, f"no audio from {audio.start} to {end} s: {audio.path} has {sound.seconds:.2f} s"
+        raise RejectedError(
+            Reason.EMPTY_AUDIO, f"no audio from {audio.start} to {end} s: {audio.path} has {sound.seconds:.2f} s"
         )
     wave = sound.wave[round(audio.start * RATE) : round(end * RATE)]
     return dataclasses.replace(audio, wave=wave)

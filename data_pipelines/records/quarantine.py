@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from data_pipelines.records.record import Record
-from data_pipelines.records.reject import Bad, Cause
+from data_pipelines.records.reject import Reason, Rejected
 from data_pipelines.records.validate import seconds
 from fac_jax.types import InputError
 
@@ -19,12 +19,12 @@ class Account:
 
     Attributes:
       good: rows that can be trained on.
-      bad: the others, by cause.
+      bad: the others, by reason.
       seconds: of audio in the good rows, heard and spoken.
     """
 
     good: int = 0
-    bad: collections.Counter[Cause] = dataclasses.field(default_factory=collections.Counter)
+    bad: collections.Counter[Reason] = dataclasses.field(default_factory=collections.Counter)
     seconds: float = 0.0
 
     def __str__(self) -> str:
@@ -33,23 +33,25 @@ class Account:
 
 
 def account_line(good: int, bad: Mapping[str, int], hours: float) -> str:
-    """What became of rows, the bad ones by cause, on one line."""
+    """What became of rows, the bad ones by reason, on one line."""
     return f"{rows_line(good, bad)}, hours {hours:.3f}"
 
 
 def rows_line(good: int, bad: Mapping[str, int]) -> str:
     """`account_line` without the hours."""
     refused = sum(bad.values())
-    causes = ", ".join(f"{cause} {count}" for cause, count in bad.items())
-    return f"rows {good + refused}, good {good}, bad {refused}{f' ({causes})' if bad else ''}"
+    reasons = ", ".join(f"{reason} {count}" for reason, count in bad.items())
+    return f"rows {good + refused}, good {good}, bad {refused}{f' ({reasons})' if bad else ''}"
 
 
-def entry(bad: Bad) -> dict[str, str | int | None]:
+def entry(bad: Rejected) -> dict[str, str | int | None]:
     """A refused row as a line of quarantine.jsonl holds it."""
-    return {"id": bad.id, "file": bad.file, "line": bad.line, "cause": bad.cause.value, "detail": bad.detail}
+    return {"id": bad.id, "file": bad.file, "line": bad.line, "reason": bad.reason.value, "detail": bad.detail}
 
 
-def quarantined(rows: Iterable[Record | Bad], file: str | os.PathLike[str], account: Account) -> Iterator[Record | Bad]:
+def quarantined(
+    rows: Iterable[Record | Rejected], file: str | os.PathLike[str], account: Account
+) -> Iterator[Record | Rejected]:
     """Passes the rows on, counts them, and writes the bad ones into a file, which appears when all have passed.
 
     Args:
@@ -70,8 +72,8 @@ def quarantined(rows: Iterable[Record | Bad], file: str | os.PathLike[str], acco
     try:
         with out:
             for row in rows:
-                if isinstance(row, Bad):
-                    account.bad[row.cause] += 1
+                if isinstance(row, Rejected):
+                    account.bad[row.reason] += 1
                     out.write(json.dumps(entry(row), ensure_ascii=False) + "\n")
                 else:
                     account.good += 1

@@ -1,4 +1,4 @@
-"""What can be wrong with a row of a user's data: a closed set of causes."""
+"""What can be wrong with a row of a user's data: a closed set of reasons."""
 
 import dataclasses
 import enum
@@ -8,7 +8,7 @@ from typing import Final
 MAX_DETAIL: Final = 200  # characters
 
 
-class Cause(enum.StrEnum):
+class Reason(enum.StrEnum):
     """Why a row cannot be trained on; `meaning` says it in a line."""
 
     MALFORMED = "malformed"
@@ -40,62 +40,62 @@ class Cause(enum.StrEnum):
         return _MEANINGS[self]
 
 
-_MEANINGS: Final[dict[Cause, str]] = {
-    Cause.MALFORMED: "the row cannot be parsed: no JSON object, no line of the table",
-    Cause.BAD_UTF8: "the text is not UTF-8",
-    Cause.MISSING_KEY: "a key or column that the format needs is not there",
-    Cause.WRONG_TYPE: "a value is of another kind than the format says",
-    Cause.DUPLICATE_ID: "an earlier row has the same id",
-    Cause.UNKNOWN_ROLE: "a message is by nobody the chat template knows",
-    Cause.ROLE_ORDER: "user and assistant do not alternate, from the user's first to the assistant's last word",
-    Cause.EMPTY_TEXT: "a message says nothing: no text, or a spoken reply without its text",
-    Cause.PLACEHOLDERS: "audio placeholders and audio entries differ in number",
-    Cause.LAYOUT: "audio stands where the chat template cannot put it",
-    Cause.MISSING_AUDIO: "an audio file does not exist, or nothing says where it is",
-    Cause.UNDECODABLE_AUDIO: "an audio cannot be decoded",
-    Cause.EMPTY_AUDIO: "an audio is shorter than one speech token (40 ms)",
-    Cause.NON_FINITE: "an audio holds samples that are no numbers",
-    Cause.WRONG_RATE: "an audio's sampling rate is impossible, or another than the row says",
-    Cause.BAD_TOKENS: "speech tokens cannot be read",
-    Cause.TOKEN_RANGE: "a speech token is outside the codebook",
-    Cause.TOKEN_LENGTH: "speech tokens and audio differ in length",
-    Cause.TOO_LONG: "the conversation does not fit the context",
-    Cause.UNKNOWN_TASK: "the preference task is not known",
-    Cause.UNLIKE_REPLIES: "of a pair's replies one is spoken and one is not, or they are the same",
-    Cause.WORD_ERRORS: "a recogniser does not hear the words that were to be spoken",
+_MEANINGS: Final[dict[Reason, str]] = {
+    Reason.MALFORMED: "the row cannot be parsed: no JSON object, no line of the table",
+    Reason.BAD_UTF8: "the text is not UTF-8",
+    Reason.MISSING_KEY: "a key or column that the format needs is not there",
+    Reason.WRONG_TYPE: "a value is of another kind than the format says",
+    Reason.DUPLICATE_ID: "an earlier row has the same id",
+    Reason.UNKNOWN_ROLE: "a message is by nobody the chat template knows",
+    Reason.ROLE_ORDER: "user and assistant do not alternate, from the user's first to the assistant's last word",
+    Reason.EMPTY_TEXT: "a message says nothing: no text, or a spoken reply without its text",
+    Reason.PLACEHOLDERS: "audio placeholders and audio entries differ in number",
+    Reason.LAYOUT: "audio stands where the chat template cannot put it",
+    Reason.MISSING_AUDIO: "an audio file does not exist, or nothing says where it is",
+    Reason.UNDECODABLE_AUDIO: "an audio cannot be decoded",
+    Reason.EMPTY_AUDIO: "an audio is shorter than one speech token (40 ms)",
+    Reason.NON_FINITE: "an audio holds samples that are no numbers",
+    Reason.WRONG_RATE: "an audio's sampling rate is impossible, or another than the row says",
+    Reason.BAD_TOKENS: "speech tokens cannot be read",
+    Reason.TOKEN_RANGE: "a speech token is outside the codebook",
+    Reason.TOKEN_LENGTH: "speech tokens and audio differ in length",
+    Reason.TOO_LONG: "the conversation does not fit the context",
+    Reason.UNKNOWN_TASK: "the preference task is not known",
+    Reason.UNLIKE_REPLIES: "of a pair's replies one is spoken and one is not, or they are the same",
+    Reason.WORD_ERRORS: "a recogniser does not hear the words that were to be spoken",
 }
 
 
 @dataclasses.dataclass(frozen=True)
-class Bad:
+class Rejected:
     """A row that is refused.
 
     Attributes:
-      cause: why.
+      reason: why.
       detail: what of it, on one line.
       file: where it stands.
       line: its line or row there, counted from 1.
       id: that the row brings, None where it brings none or it cannot be read.
     """
 
-    cause: Cause
+    reason: Reason
     detail: str
     file: str
     line: int
     id: str | None = None
 
 
-def told(bad: Bad) -> str:
+def told(bad: Rejected) -> str:
     """A refused row on one line, for people."""
-    return f"{one_line(bad.id or f'line {bad.line}')}: {bad.cause}: {bad.cause.meaning} ({bad.detail})"
+    return f"{one_line(bad.id or f'line {bad.line}')}: {bad.reason}: {bad.reason.meaning} ({bad.detail})"
 
 
-class Refused(Exception):  # noqa: N818  (it is no error of the program)
-    """Raised while a row is read or checked, and made a `Bad` by who knows where it stands."""
+class RejectedError(Exception):  # noqa: N818  (it is no error of the program)
+    """Raised while a row is read or checked, and made a `Rejected` by who knows where it stands."""
 
-    def __init__(self, cause: Cause, detail: str) -> None:
-        super().__init__(f"{cause}: {detail}")
-        self.cause = cause
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(f"{reason}: {detail}")
+        self.reason = reason
         self.detail = one_line(detail)
 
 

@@ -1,4 +1,4 @@
-"""What of a user's rows can be trained on: every other row is refused with its cause before training."""
+"""What of a user's rows can be trained on: every other row is refused with its reason before training."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Record, to_example
-from data_pipelines.records.reject import Bad, Cause, Refused, is_utf8, unnamed
+from data_pipelines.records.reject import Reason, Rejected, RejectedError, is_utf8, unnamed
 from fac_jax.audio.mel import RATE
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.grid import positions
@@ -60,32 +60,32 @@ def limits_of(model: ModelGrid, tokenizer: TextIds, context: int) -> Limits:
     return Limits(context, model.units, model.group_size, model.delay_groups, tokenizer)
 
 
-def validate(rows: Iterable[Record | Bad], limits: Limits) -> Iterator[Record | Bad]:
+def validate(rows: Iterable[Record | Rejected], limits: Limits) -> Iterator[Record | Rejected]:
     """The rows in their order: good ones with their audio decoded, the others as what is wrong with them.
 
     Of rows with the same id the first that is good is kept. `data_pipelines.check` and preparation read through this.
     """
     seen: set[str] = set()
     for row in rows:
-        if isinstance(row, Bad):
+        if isinstance(row, Rejected):
             yield row
             continue
         try:
             if row.id in seen:
-                raise Refused(Cause.DUPLICATE_ID, f"id {row.id}")
+                raise RejectedError(Reason.DUPLICATE_ID, f"id {row.id}")
             yield checked(row, limits)
             seen.add(row.id)
-        except Refused as refused:
+        except RejectedError as refused:
             brought = is_utf8(row.id) and row.id != unnamed(Path(row.file), row.line)
             name = row.id if brought else None
-            yield Bad(refused.cause, refused.detail, row.file, row.line, name)
+            yield Rejected(refused.reason, refused.detail, row.file, row.line, name)
 
 
 def checked(record: Record, limits: Limits) -> Record:
     """The record with the wave of every audio.
 
     Raises:
-      Refused: it cannot be trained on; everything of `Cause` but what an importer sees, and duplicates.
+      RejectedError: it cannot be trained on; everything of `Reason` but what an importer sees, and duplicates.
     """
     _check_texts(record)
     _check_roles(record)
@@ -115,7 +115,7 @@ def _check_texts(record: Record) -> None:
     texts += [word for audio in record.audios for word in (audio.transcript, audio.named)]
     broken = next((text for text in texts if not is_utf8(text)), None)
     if broken is not None:
-        raise Refused(Cause.BAD_UTF8, f"half a character in {broken[:60]!r}")
+        raise RejectedError(Reason.BAD_UTF8, f"half a character in {broken[:60]!r}")
 
 
 def _check_roles(record: Record) -> None:
@@ -123,19 +123,19 @@ def _check_roles(record: Record) -> None:
     replies = [reply.role for reply in record.replies]
     unknown = [role for role in (*roles, *replies) if role not in ROLES]
     if unknown:
-        raise Refused(Cause.UNKNOWN_ROLE, f"role {unknown[0]!r}; known: {', '.join(ROLES)}")
+        raise RejectedError(Reason.UNKNOWN_ROLE, f"role {unknown[0]!r}; known: {', '.join(ROLES)}")
     turns = [*roles, *replies[:1]]
     if len(turns) < 2 or len(turns) % 2 or turns != list(ROLES) * (len(turns) // 2):
-        raise Refused(Cause.ROLE_ORDER, f"the roles are {', '.join(turns) or 'none'}")
+        raise RejectedError(Reason.ROLE_ORDER, f"the roles are {', '.join(turns) or 'none'}")
     if any(role != "assistant" for role in replies):
-        raise Refused(Cause.ROLE_ORDER, f"the replies are by {' and '.join(replies)}")
+        raise RejectedError(Reason.ROLE_ORDER, f"the replies are by {' and '.join(replies)}")
 
 
 def _check_words(message: Message) -> None:
     silent = message.audio is None and not message.lead.strip()
     if (silent or message.role == "assistant") and not message.text.strip():
         spoken = "spoken reply without text" if message.audio is not None else "message without text"
-        raise Refused(Cause.EMPTY_TEXT, f"{spoken} by the {message.role}")
+        raise RejectedError(Reason.EMPTY_TEXT, f"{spoken} by the {message.role}")
 
 
 def _check_replies(record: Record) -> None:
@@ -144,34 +144,38 @@ def _check_replies(record: Record) -> None:
     chosen, rejected = record.replies
     if record.preference.task not in PREFERENCE_TASKS:
         known = ", ".join(PREFERENCE_TASKS)
-        raise Refused(Cause.UNKNOWN_TASK, f"task {record.preference.task!r}; known: {known}")
+        raise RejectedError(Reason.UNKNOWN_TASK, f"task {record.preference.task!r}; known: {known}")
     if (chosen.audio is None) != (rejected.audio is None):
-        raise Refused(Cause.UNLIKE_REPLIES, "one reply is spoken, the other is not")
+        raise RejectedError(Reason.UNLIKE_REPLIES, "one reply is spoken, the other is not")
     if chosen.audio is None and chosen.text == rejected.text:
-        raise Refused(Cause.UNLIKE_REPLIES, "both replies say the same")
+        raise RejectedError(Reason.UNLIKE_REPLIES, "both replies say the same")
 
 
 def _check_units(audio: Audio, limits: Limits) -> None:
     if audio.tokens is None:
         return
     if len(audio.tokens) == 0:
-        raise Refused(Cause.EMPTY_AUDIO, "no speech token")
+        raise RejectedError(Reason.EMPTY_AUDIO, "no speech token")
     outside = audio.tokens[(audio.tokens < 0) | (audio.tokens >= limits.units)]
     if outside.size:
-        raise Refused(Cause.TOKEN_RANGE, f"speech token {outside[0]}, the codec has 0 to {limits.units - 1}")
+        raise RejectedError(Reason.TOKEN_RANGE, f"speech token {outside[0]}, the codec has 0 to {limits.units - 1}")
 
 
 def _check_length(audio: Audio) -> None:
     if audio.wave is None:
         return
     if not np.isfinite(audio.wave).all():
-        raise Refused(Cause.NON_FINITE, f"samples that are no numbers: {audio.named or 'in the row'}")
+        raise RejectedError(Reason.NON_FINITE, f"samples that are no numbers: {audio.named or 'in the row'}")
     heard = len(audio.wave) * TOKEN_RATE // RATE
     if heard == 0:
-        raise Refused(Cause.EMPTY_AUDIO, f"{len(audio.wave)} samples at {RATE} Hz: {audio.named or 'in the row'}")
+        raise RejectedError(
+            Reason.EMPTY_AUDIO, f"{len(audio.wave)} samples at {RATE} Hz: {audio.named or 'in the row'}"
+        )
     said = audio.slots if audio.tokens is None else len(audio.tokens)
     if said is not None and abs(said - heard) > TOLERANCE:
-        raise Refused(Cause.TOKEN_LENGTH, f"{said} tokens for an audio of {heard}: {audio.named or 'in the row'}")
+        raise RejectedError(
+            Reason.TOKEN_LENGTH, f"{said} tokens for an audio of {heard}: {audio.named or 'in the row'}"
+        )
 
 
 def _check_fit(record: Record, limits: Limits) -> None:
@@ -179,4 +183,4 @@ def _check_fit(record: Record, limits: Limits) -> None:
     sides = [example] if isinstance(example, Conversation) else [example.chosen, example.rejected]
     longest = max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
     if longest > limits.context:
-        raise Refused(Cause.TOO_LONG, f"{longest} LLM positions, the context has {limits.context}")
+        raise RejectedError(Reason.TOO_LONG, f"{longest} LLM positions, the context has {limits.context}")

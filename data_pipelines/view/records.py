@@ -8,7 +8,7 @@ import numpy as np
 from data_pipelines.importers.registry import SPLIT, format_of, read
 from data_pipelines.importers.transcripts import View
 from data_pipelines.records.record import Record, to_example
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 from data_pipelines.records.validate import Limits, validate
 from data_pipelines.view.samples import Reader, Sample
 from fac_jax.batching.conversation import Conversation
@@ -26,7 +26,7 @@ def record_samples(
     view: View = "asr",
     split: str | None = None,
     reader: Reader | None = None,
-) -> tuple[list[Sample], list[Bad]]:
+) -> tuple[list[Sample], list[Rejected]]:
     """The first good rows of a path in their order, and the bad ones before the last of them.
 
     Args:
@@ -48,9 +48,9 @@ def record_samples(
     of = "train" if name == "prepared" and split is None else split
     units = ENDLESS if reader is None else reader.grid.units
     chosen: list[Sample] = []
-    refused: list[Bad] = []
+    refused: list[Rejected] = []
     for row in validate(read(path, name, root, view, of), Limits(context=ENDLESS, units=units)):
-        if isinstance(row, Bad):
+        if isinstance(row, Rejected):
             refused.append(row)
             continue
         chosen += _samples(row, task)

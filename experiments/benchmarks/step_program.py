@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from experiments.benchmarks.measure import Program, compiled
-from fac_jax.batching.batch_stats import needed_work
+from fac_jax.batching.batch_stats import batch_stats
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
@@ -69,4 +69,4 @@ def step_parts(config: ModelConfig, batch: Batch) -> dict[Part, float]:
     """FLOPs that the step needs, by part."""
     stage = StageConfig("benchmark", steps=1)
     shapes = jax.eval_shape(lambda: random_params(config))
-    return step_flops(config, stage, trainable_paths(shapes, stage.trainable), needed_work(batch))
+    return step_flops(config, stage, trainable_paths(shapes, stage.trainable), batch_stats(batch))

@@ -9,7 +9,7 @@ from experiments.benchmarks.measure import once, product_rate
 from experiments.benchmarks.step_program import step_parts, step_program
 from experiments.benchmarks.workloads import Utilisation, packed_batch, seconds_of_audio
 from fac_jax.models.config import ModelConfig, replace
-from fac_jax.parallel.chips import peak_of
+from fac_jax.parallel.chips import peak_flops_of
 from fac_jax.parallel.kernels import Attention
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.types import Batch
@@ -42,7 +42,7 @@ def _figures(
     program, run = step_program(config, batch, attention, OptimizerConfig(peak=1e-5, moments=work.moments))
     loss = float(run()["loss"])
     seconds = float(np.median([once(run) for _ in range(updates)]))
-    needed, peak = sum(step_parts(config, batch).values()) / seconds, peak_of(jax.devices()[:1])
+    needed, peak = sum(step_parts(config, batch).values()) / seconds, peak_flops_of(jax.devices()[:1])
     return {
         "seconds a step": seconds,
         "LLM positions/s": batch.kind.size / seconds,

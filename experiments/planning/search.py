@@ -10,7 +10,7 @@ from experiments.planning.roofline import capacity_of, held_bytes, least_seconds
 from experiments.planning.step import Plan, Shape, abstract_batch, abstract_start, executed_flops, make_plan
 from experiments.planning.topologies import Topology
 from fac_jax import axes
-from fac_jax.batching.batch_stats import full_work
+from fac_jax.batching.batch_stats import full_stats
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout, make_layout
@@ -120,7 +120,7 @@ def _reach(
     rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
     paths = trainable_paths(abstract_params(config, layout), stage.trainable)
     executed = sum(executed_flops(config, stage, paths, rows, layout, attention).values())
-    needed = sum(step_flops(config, stage, paths, full_work(rows)).values())
+    needed = sum(step_flops(config, stage, paths, full_stats(rows)).values())
     traffic = weight_traffic(config, layout, held)
     bounds = least_seconds(topology, executed, traffic, guessed_collectives(config, shape, layout, held))
     if topology.chip is None:

@@ -14,7 +14,7 @@ from experiments.planning.hlo import Collective, collectives
 from experiments.planning.roofline import capacity_of, held_bytes, least_seconds, local_bytes, weight_traffic
 from experiments.planning.topologies import Topology
 from fac_jax import axes
-from fac_jax.batching.batch_stats import full_work, laid_out_work, skipping_work
+from fac_jax.batching.batch_stats import causal_stats, dense_stats, full_stats
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch
@@ -207,7 +207,7 @@ def make_plan(
 
     rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
     paths = trainable_paths(state.params, stage.trainable)
-    needed = step_flops(config, stage, paths, full_work(rows))
+    needed = step_flops(config, stage, paths, full_stats(rows))
     flops = {"needed": needed, "executed": executed_flops(config, stage, paths, rows, layout, attention)}
     bounds = least_seconds(topology, sum(flops["executed"].values()), weight_traffic(config, layout, held), found)
     least = max(bounds.values()) if bounds else None
@@ -253,10 +253,10 @@ def executed_flops(
     """
     kernels = training_kernels(layout, attention)
     again, encoder = (_again(attend, config.remat) for attend in (kernels.attend, kernels.encoder_attend))
-    work = laid_out_work(batch)
+    stats = dense_stats(batch)
     if isinstance(kernels.attend, SplashAttend):
-        work = skipping_work(work, BLOCKS, config.group_size)
-    return step_flops(config, stage, paths, work, Execution(batch.kind.shape[-1], again, encoder))
+        stats = causal_stats(stats, BLOCKS, config.group_size)
+    return step_flops(config, stage, paths, stats, Execution(batch.kind.shape[-1], again, encoder))
 
 
 def _again(attend: Any, remat: Remat) -> int:

@@ -28,7 +28,7 @@ from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.hosts import first_goes_first
 from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout
-from fac_jax.training.recipe import Recipe, claim, start_folders
+from fac_jax.training.recipe import Recipe, lock_config, start_folders
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.trackers import DEFAULT, check_trackers
 from fac_jax.types import InputError
@@ -121,7 +121,7 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials 
     recipe = make_recipe(config, base_model(values["model"]), layout)
     record_config.check(data, recipe.stages, recipe.model.user_audio)
     with first_goes_first("materials"):
-        claim(workdir, values)
+        lock_config(workdir, values)
         materials = record_materials.prepare(data, values["model"], recipe.stages, workdir, data_dir, layout)
     return materials, make_recipe(config, materials.model, layout)
 
@@ -132,6 +132,6 @@ def start_toy(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materi
     data, layout = data_config(config), layout_of(config)
     make_recipe(config, base_model(values["model"]), layout)
     with first_goes_first("materials"):
-        claim(workdir, values)
+        lock_config(workdir, values)
         materials = toy_materials.prepare(data, values["model"], workdir, data_dir, layout)
     return materials, make_recipe(config, materials.model, layout)

@@ -11,7 +11,7 @@ from data_pipelines.importers.registry import read
 from data_pipelines.prepare.settings import Source
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Record
-from data_pipelines.records.reject import Refused, is_utf8
+from data_pipelines.records.reject import RejectedError, is_utf8
 from experiments.run.record_config import RecordsConfig
 from fac_jax.audio.mel import RATE
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER, assets, copy_assets
@@ -88,7 +88,7 @@ def _replies(sources: Sequence[Source]) -> Iterator[np.ndarray]:
             continue
         try:
             decoded = with_waves(record)
-        except Refused:
+        except RejectedError:
             continue
         for audio in _spoken(decoded):
             wave = audio.wave

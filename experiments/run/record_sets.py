@@ -1,7 +1,7 @@
 """Users' rows made ready to be trained on: prepared once, measured once, those that are refused in one file.
 
 DATA_DIR/prepared/NAME-KEY/      shards of a set that is not prepared yet (`data_pipelines.prepare`), for all runs
-DATA_DIR/prepared/needs-KEY.npz  what the rows of a set take of a batch
+DATA_DIR/prepared/lengths-KEY.npz  what the rows of a set take of a batch
 WORKDIR/data.json                which rows the run trains on
 WORKDIR/quarantine.jsonl         rows that it does not, of which set, and why
 """
@@ -18,17 +18,17 @@ import numpy as np
 from filelock import FileLock
 
 from data_pipelines.augment.wave import WaveAugmentConfig
-from data_pipelines.loading.sources import Chosen
+from data_pipelines.loading.sources import Subset
 from data_pipelines.prepare import flac, local
 from data_pipelines.prepare.card import QUARANTINE
-from data_pipelines.prepare.lengths import Needs, survey
+from data_pipelines.prepare.lengths import Lengths, survey
 from data_pipelines.prepare.plan import MANIFEST, manifest
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.prepare.settings import load as load_tools
 from data_pipelines.prepare.storage import INFO
 from data_pipelines.records.quarantine import entry, rows_line
-from data_pipelines.records.reject import Bad, Cause
+from data_pipelines.records.reject import Reason, Rejected
 from data_pipelines.records.validate import Limits
 from experiments.run.record_config import PREPARED, SetConfig
 from fac_jax.batching.model_grid import ModelGrid
@@ -47,14 +47,14 @@ class RecordSet:
       name: in the config.
       folder: of the shards.
       split: of them.
-      needs: of its rows.
+      lengths: of its rows.
       waves: changes of what users say.
     """
 
     name: str
     folder: Path
     split: str
-    needs: Needs
+    lengths: Lengths
     waves: WaveAugmentConfig
 
     @property
@@ -69,24 +69,24 @@ class RecordSet:
           pairs: whether preference pairs are wanted, or conversations.
           budget: of the batch.
         """
-        needs = self.needs
-        return self.wanted(pairs) & (needs.length <= budget.seq_len) & (needs.windows <= budget.windows)
+        lengths = self.lengths
+        return self.wanted(pairs) & (lengths.length <= budget.seq_len) & (lengths.windows <= budget.windows)
 
     def wanted(self, pairs: bool) -> np.ndarray:
         """Which rows the model can take and are pairs, or conversations; bool `[R]`."""
-        return (self.needs.length > 0) & (self.needs.pair == pairs)
+        return (self.lengths.length > 0) & (self.lengths.pair == pairs)
 
-    def chosen(self, pairs: bool, budget: Budget) -> Chosen:
+    def chosen(self, pairs: bool, budget: Budget) -> Subset:
         """The rows of `fits`, decoded one by one when they are asked for."""
-        return Chosen(read_prepared(self.folder, self.split), np.flatnonzero(self.fits(pairs, budget)))
+        return Subset(read_prepared(self.folder, self.split), np.flatnonzero(self.fits(pairs, budget)))
 
     def misfits(self, stage: str, pairs: bool, budget: Budget) -> Iterable[dict[str, Any]]:
         """Lines of the quarantine for rows that the model can take and a stage's batches cannot hold."""
         rows = read_prepared(self.folder, self.split, flac.silence)
         for i in np.flatnonzero(self.wanted(pairs) & ~self.fits(pairs, budget)):
-            length, windows, row = self.needs.length[i], self.needs.windows[i], rows[int(i)]
+            length, windows, row = self.lengths.length[i], self.lengths.windows[i], rows[int(i)]
             detail = f"{length} LLM positions, {windows} windows; batches of stage {stage} hold {budget.seq_len}, "
-            yield entry(Bad(Cause.TOO_LONG, f"{detail}{budget.windows}", row.file, row.line, row.id))
+            yield entry(Rejected(Reason.TOO_LONG, f"{detail}{budget.windows}", row.file, row.line, row.id))
 
 
 def make_set(
@@ -114,10 +114,10 @@ def make_set(
     else:
         folder, split = _prepared(name, source, settings, data_dir, processes), "train"
     made = RecordSet(name, folder, split, _NONE, config.waves)
-    return dataclasses.replace(made, needs=_measured(made, limits, settings, model, data_dir))
+    return dataclasses.replace(made, lengths=_measured(made, limits, settings, model, data_dir))
 
 
-_NONE: Final = Needs(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, bool), ())
+_NONE: Final = Lengths(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, bool), ())
 
 
 def _prepared(name: str, source: Source, settings: Settings, data_dir: Path, processes: int) -> Path:
@@ -140,18 +140,18 @@ def _check_codec(name: str, folder: Path, settings: Settings) -> None:
         )
 
 
-def _measured(made: RecordSet, limits: Limits, settings: Settings, model: ModelGrid, data_dir: Path) -> Needs:
+def _measured(made: RecordSet, limits: Limits, settings: Settings, model: ModelGrid, data_dir: Path) -> Lengths:
     stretch = made.waves.stretch
     told = [made.key, digest(settings.tokenizer), limits.units, limits.group_size, limits.delay_groups]
     told += [model.audio.n_window, stretch, model.user_audio]
     key = hashlib.sha256(json.dumps(told).encode()).hexdigest()[:DEPTH]
-    file = data_dir / PREPARED / f"needs-{key}.npz"
+    file = data_dir / PREPARED / f"lengths-{key}.npz"
     if not file.exists():
         survey(made.folder, made.split, limits, model, stretch).save(file)
-    return Needs.load(file)
+    return Lengths.load(file)
 
 
-def claim_rows(sets: Iterable[RecordSet], workdir: Path) -> None:
+def lock_rows(sets: Iterable[RecordSet], workdir: Path) -> None:
     """Writes which rows a run trains on, or checks that they are what stands there.
 
     Raises:
@@ -182,10 +182,10 @@ def write_quarantine(workdir: Path, refused: Mapping[str, Sequence[Mapping[str, 
 def refused_before(one: RecordSet) -> list[dict[str, Any]]:
     """What preparation refused of a set, and what of the rest the model cannot take."""
     told = (one.folder / QUARANTINE).read_text(encoding="utf-8").splitlines()
-    return [*map(json.loads, told), *one.needs.refused]
+    return [*map(json.loads, told), *one.lengths.refused]
 
 
 def account(one: RecordSet) -> str:
     """What became of a set's rows, on one line."""
-    causes = collections.Counter(line["cause"] for line in refused_before(one))
-    return f"{one.name}: {rows_line(int((one.needs.length > 0).sum()), dict(sorted(causes.items())))}"
+    reasons = collections.Counter(line["reason"] for line in refused_before(one))
+    return f"{one.name}: {rows_line(int((one.lengths.length > 0).sum()), dict(sorted(reasons.items())))}"

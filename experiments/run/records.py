@@ -19,7 +19,7 @@ from data_pipelines.records.record import Record
 from experiments.run.initial import base_model, check_fits, copy_once, fitted, initial_folder
 from experiments.run.record_assets import make_codec, make_tokenizer
 from experiments.run.record_config import RecordsConfig
-from experiments.run.record_sets import RecordSet, account, claim_rows, make_set, refused_before, write_quarantine
+from experiments.run.record_sets import RecordSet, account, lock_rows, make_set, refused_before, write_quarantine
 from experiments.run.references import score_pairs, stored_references
 from experiments.run.stage_data import COLLATE, check_hosts, divisible, load_on, packed_config
 from fac_jax.batching.pairs import PairExample
@@ -74,10 +74,10 @@ class RecordMaterials:
         if "windows" in stage.data:
             return config
         parts = shares(config.mixture, {name: int(rows.sum()) for name, rows in fits.items()}, config.temperature)
-        needs = {name: self.sets[name].needs for name in parts}
-        windows = sum(part * needs[name].windows[fits[name]].mean() for name, part in parts.items())
-        length = sum(part * needs[name].length[fits[name]].mean() for name, part in parts.items())
-        most = max(int(needs[name].windows[fits[name]].max()) for name in parts)
+        lengths = {name: self.sets[name].lengths for name in parts}
+        windows = sum(part * lengths[name].windows[fits[name]].mean() for name, part in parts.items())
+        length = sum(part * lengths[name].length[fits[name]].mean() for name, part in parts.items())
+        most = max(int(lengths[name].windows[fits[name]].max()) for name in parts)
         found = max(1, most, math.ceil(SPARE * windows / length * shapes.rows * shapes.seq_len))
         return dataclasses.replace(config, windows=divisible(found, self.layout))
 
@@ -101,7 +101,7 @@ class RecordMaterials:
             make = Encode(self.tokenizer, self.model, None, config.mel, one.waves, stage.seed)
             if stage.loss == "preference" and stage.preference.reference == "stored":
                 pairs = Made(Source(rows, dataclasses.replace(make, mel="host")))
-                shapes = (config.seq_len, int(one.needs.windows.max()))
+                shapes = (config.seq_len, int(one.lengths.windows.max()))
                 score = functools.partial(score_pairs, self.model, pairs=pairs, shapes=shapes, layout=self.layout)
                 make = Referenced(make, stored_references(directory / f"references-{name}.npz", params, score))
             sources[name] = Source(rows, make)
@@ -171,7 +171,7 @@ def prepare(
     sets = {
         name: make_set(name, one, settings, config, data_dir, data.processes) for name, one in sorted(data.sets.items())
     }
-    claim_rows(sets.values(), workdir)
+    lock_rows(sets.values(), workdir)
     materials = RecordMaterials(sets, tokenizer, config, layout)
     _quarantine(materials, stages, workdir)
     return materials

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from ml_collections import ConfigDict
 
 from fac_jax.checkpoint.export import CHECKPOINTS
-from fac_jax.training.recipe import Recipe, Turn, start_folders, trained_here
+from fac_jax.training.recipe import Recipe, StageSource, start_folders, trained_here
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
 
@@ -61,7 +61,7 @@ def changed(values: Any) -> Any:
     return {name: changed(value) for name, (value, field) in every.items() if value != field.default}
 
 
-def turn_of(config: ConfigDict, recipe: Recipe, checksum: str) -> Turn:
+def stage_source(config: ConfigDict, recipe: Recipe, checksum: str) -> StageSource:
     """How a run comes by its stages.
 
     Args:
@@ -95,7 +95,7 @@ class SharedStages:
 
     @contextlib.contextmanager
     def __call__(self, stage: StageConfig, directory: Path) -> Iterator[bool]:
-        """Turn of a run to train a stage: whether `directory` has got it from another run, which is waited for.
+        """StageSource of a run to train a stage: whether `directory` has got it from another run, which is waited for.
 
         If it has not, the stage is to be finished in `directory` when the block ends, and others get it.
         """

@@ -17,10 +17,9 @@ from fac_jax import axes
 from fac_jax.batching.pairs import SPOKEN
 from fac_jax.config import from_values
 from fac_jax.models.config import ModelConfig
-from fac_jax.parallel.batches import host_share
+from fac_jax.parallel.batches import host_shard
 from fac_jax.parallel.hosts import several
 from fac_jax.parallel.mesh import Layout
-from fac_jax.parallel.shards import Share
 from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
@@ -87,9 +86,9 @@ def load_on(
     """Packed batches of one device, or this host's share of those of a mesh."""
     if layout is None:
         return load_packed(sources, config, model, collate)
-    hosts = host_share(layout)
-    config = dataclasses.replace(config, parts=layout.shards(axes.BATCH) // hosts.count, device_buffer=0)
-    return load_packed(sources, config, model, collate, Share(hosts.index, hosts.count))
+    shard = host_shard(layout)
+    config = dataclasses.replace(config, parts=layout.shards(axes.BATCH) // shard.hosts, device_buffer=0)
+    return load_packed(sources, config, model, collate, shard)
 
 
 def speaks(task: str) -> bool:

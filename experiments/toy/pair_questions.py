@@ -15,7 +15,7 @@ from fac_jax.batching.conversation import prompt
 from fac_jax.batching.pairs import PairExample
 from fac_jax.evaluation.speech.transcripts import exact_match, normalize
 from fac_jax.generation.decode import prepare as prepare_model
-from fac_jax.generation.respond import Answer, answers
+from fac_jax.generation.respond import Response, respond
 from fac_jax.training.preference import PreferenceConfig, pair_margins
 from fac_jax.types import PREFERENCE_TASKS, Params
 
@@ -38,7 +38,7 @@ class Judged:
     likely: dict[str, float]
     right: dict[str, float]
     exact: dict[str, float]
-    answers: dict[str, Answer]
+    answers: dict[str, Response]
 
 
 def judge(params: Params, materials: Materials, config: PreferenceConfig) -> Judged:
@@ -77,21 +77,21 @@ def preferred(before: Judged, after: Judged) -> dict[str, float]:
     return {name: 0.5 + 0.5 * float(np.sign(margin - before.margins[name])) for name, margin in after.margins.items()}
 
 
-def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[str, Answer]:
+def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[str, Response]:
     """What a model replies to the prompts of the rows, by their ids."""
     model, decoder = prepare_model(materials.model, params, materials.layout)
-    found: dict[str, Answer] = {}
+    found: dict[str, Response] = {}
     for decoding, spoken in ((TEXT, False), (joint(JOINT_STEPS, materials.model), True)):
         chosen = [row for row in rows if (row.chosen_audio is not None) == spoken]
         if not chosen:
             continue
         examples = encode_prompts(materials, [prompt(pair_conversations(row)[0]) for row in chosen])
-        replies = answers(model, decoder, examples, materials.tokenizer, decoding, ROWS, layout=materials.layout)
+        replies = respond(model, decoder, examples, materials.tokenizer, decoding, ROWS, layout=materials.layout)
         found |= {row.id: reply for row, reply in zip(chosen, replies, strict=True)}
     return found
 
 
-def obeys(row: PairRow, pair: PairExample, answer: Answer, units: int) -> bool:
+def obeys(row: PairRow, pair: PairExample, answer: Response, units: int) -> bool:
     """Whether a reply does what the better one does for its task.
 
     It says what the better one says, and, where both say the same, is nearer to its length; for empathy it opens as

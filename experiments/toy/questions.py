@@ -50,9 +50,9 @@ def evaluate(
     """
     model, decoder = prepare_model(materials.model, params, materials.layout)
 
-    def ask(rows: Sequence[Row], task: str, decoding: Decoding) -> list[generation.Answer]:
+    def ask(rows: Sequence[Row], task: str, decoding: Decoding) -> list[generation.Response]:
         asked = prompts(materials, rows, task)
-        found = generation.answers(model, decoder, asked, materials.tokenizer, decoding, ROWS, layout=materials.layout)
+        found = generation.respond(model, decoder, asked, materials.tokenizer, decoding, ROWS, layout=materials.layout)
         return list(track(found, description=f"asking {task}", total=len(asked)))
 
     distinct = list({row.question: row for row in questions}.values())
@@ -123,7 +123,7 @@ def abilities(
     """
     model, decoder = prepare_model(materials.model, params, materials.layout)
     asked = prompts(materials, known, "text_facts")
-    written = generation.answers(model, decoder, asked, materials.tokenizer, TEXT, ROWS, layout=materials.layout)
+    written = generation.respond(model, decoder, asked, materials.tokenizer, TEXT, ROWS, layout=materials.layout)
     _, _, asked_aloud = evaluate(params, materials, spoken, sounds=0)
     items = {
         "text_accuracy": right(known, [answer.text for answer in written]),

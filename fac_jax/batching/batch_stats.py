@@ -10,7 +10,7 @@ from fac_jax.types import Batch, Kind
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Work:
+class BatchStats:
     """Counts of one forward pass. Leading axes of micro-batches are kept where rows are.
 
     Attributes:
@@ -36,7 +36,7 @@ class Work:
     audio_frames: int
 
 
-def needed_work(batch: Batch) -> Work:
+def batch_stats(batch: Batch) -> BatchStats:
     """What the contents of a batch need: no padding, and attention only of those who see each other.
 
     Args:
@@ -50,7 +50,7 @@ def needed_work(batch: Batch) -> Work:
     heard, kind = np.asarray(batch.has_waveform) & real, np.asarray(batch.kind)
     mel = np.asarray(batch.mel_lengths, np.int64)
     frames = (mel + 1) // 2
-    return Work(
+    return BatchStats(
         positions=positions,
         pairs=pairs,
         fine_pairs=(group**2 * (2 * pairs - positions) + group * positions) // 2,
@@ -63,7 +63,7 @@ def needed_work(batch: Batch) -> Work:
     )
 
 
-def laid_out_work(batch: Any) -> Work:
+def dense_stats(batch: Any) -> BatchStats:
     """What the shapes of a batch make a dense program do: every position, and attention of all on all.
 
     Args:
@@ -73,7 +73,7 @@ def laid_out_work(batch: Any) -> Work:
     *parts, windows, mel_frames, _ = batch.mel_windows.shape
     group, count = batch.speech_ids.shape[-1], int(np.prod(rows))
     windows, frames = int(np.prod(parts)) * windows, mel_frames // 2
-    return Work(
+    return BatchStats(
         positions=np.full(rows, length),
         pairs=np.full(rows, length**2),
         fine_pairs=np.full(rows, (group * length) ** 2),
@@ -86,11 +86,11 @@ def laid_out_work(batch: Any) -> Work:
     )
 
 
-def skipping_work(work: Work, blocks: Sequence[int], group: int) -> Work:
+def causal_stats(stats: BatchStats, blocks: Sequence[int], group: int) -> BatchStats:
     """What a causal kernel executes that goes by blocks of positions and skips those that see nothing.
 
     Args:
-      work: of `laid_out_work`.
+      stats: of `dense_stats`.
       blocks: positions that a block may have; the first that divides a row is taken.
       group: G.
     """
@@ -100,13 +100,13 @@ def skipping_work(work: Work, blocks: Sequence[int], group: int) -> Work:
         count = length // block
         return count * (count + 1) // 2 * block**2
 
-    return dataclasses.replace(work, pairs=seen(work.positions), fine_pairs=seen(group * work.positions))
+    return dataclasses.replace(stats, pairs=seen(stats.positions), fine_pairs=seen(group * stats.positions))
 
 
-def full_work(batch: Any) -> Work:
+def full_stats(batch: Any) -> BatchStats:
     """What a batch of these shapes needs if it is full: in every row one conversation, every window whole."""
-    work, group = laid_out_work(batch), batch.speech_ids.shape[-1]
-    fine = group * work.positions
+    stats, group = dense_stats(batch), batch.speech_ids.shape[-1]
+    fine = group * stats.positions
     return dataclasses.replace(
-        work, pairs=work.positions * (work.positions + 1) // 2, fine_pairs=fine * (fine + 1) // 2
+        stats, pairs=stats.positions * (stats.positions + 1) // 2, fine_pairs=fine * (fine + 1) // 2
     )

@@ -78,7 +78,7 @@ def encode(
     """
     audios = [_as_heard(conversation.id, turn, model) for turn in conversation.turns]
     pieces = _render(conversation, tokenizer, add_generation_prompt)
-    return lay(conversation.id, pieces, audios, model, seq_len)
+    return lay_out(conversation.id, pieces, audios, model, seq_len)
 
 
 def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, delay_groups: int) -> int:
@@ -112,7 +112,7 @@ def _render(conversation: Conversation, tokenizer: TextIds, add_generation_promp
     return chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
 
 
-def lay(
+def lay_out(
     row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: ModelGrid, seq_len: int | None = None
 ) -> Example:
     """Lays the pieces of a rendered conversation on the grid; `AudioPiece.audio` counts in `audios`.

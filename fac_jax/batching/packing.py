@@ -48,69 +48,69 @@ class Budget:
     segments: int | None = None
 
 
-class Need(NamedTuple):
+class ItemSize(NamedTuple):
     """What an item takes of a batch."""
 
     length: int
     windows: int
 
 
-def needed(item: Sized, budget: Budget, n_window: int) -> Need:
+def item_size(item: Sized, budget: Budget, n_window: int) -> ItemSize:
     """LLM positions and encoder windows of an item.
 
     Raises:
-      InputError: no batch can hold it; names the row, what it needs and what a batch has.
+      InputError: no batch can hold it; names the row, what it sizes and what a batch has.
     """
-    need = Need(len(item), sum(windows_of(mel, n_window) for mel in item.mels))
-    if need.length > budget.seq_len:
+    size = ItemSize(len(item), sum(windows_of(mel, n_window) for mel in item.mels))
+    if size.length > budget.seq_len:
         raise InputError(
-            f"row {item.id}: takes {need.length} LLM positions, a row of a batch has {budget.seq_len}: "
+            f"row {item.id}: takes {size.length} LLM positions, a row of a batch has {budget.seq_len}: "
             "raise seq_len or remove the row"
         )
-    if need.windows > budget.windows:
+    if size.windows > budget.windows:
         raise InputError(
-            f"row {item.id}: needs {need.windows} encoder windows, a batch has {budget.windows}: "
+            f"row {item.id}: sizes {size.windows} encoder windows, a batch has {budget.windows}: "
             "raise windows or remove the row"
         )
-    return need
+    return size
 
 
-def enough(waiting: Need, budget: Budget) -> bool:
-    """Whether the next batch can be chosen well from what waits, given as the sum of its needs."""
+def enough(waiting: ItemSize, budget: Budget) -> bool:
+    """Whether the next batch can be chosen well from what waits, given as the sum of its sizes."""
     full = waiting.length >= LOOKED_OVER * budget.rows * budget.seq_len
     return full or waiting.windows > LOOKED_OVER * budget.windows
 
 
-def pack(needs: Sequence[Need], budget: Budget) -> tuple[list[list[int]], list[int]]:
+def pack(sizes: Sequence[ItemSize], budget: Budget) -> tuple[list[list[int]], list[int]]:
     """Chooses the rows of the next batch from what waits; a pure function.
 
     The first item is taken for sure, so that none waits longer than there are items before it. The others go by their
     size, largest first, each into the first row with room for it: small ones, of which enough wait, fill the gaps.
 
     Args:
-      needs: of the items in the order in which they came; each fits an empty batch.
+      sizes: of the items in the order in which they came; each fits an empty batch.
       budget: of the batch.
 
     Returns:
       indices of the items of every row that is not empty, and of those that wait on, in their order.
     """
     share = budget.rows * budget.seq_len / max(budget.windows, 1)  # LLM positions that a window is worth
-    sizes = [max(need.length, need.windows * share) for need in needs]
+    worth = [max(size.length, size.windows * share) for size in sizes]
     room = np.full(budget.rows, budget.seq_len)
-    places = np.full(budget.rows, len(needs) if budget.segments is None else budget.segments)
+    places = np.full(budget.rows, len(sizes) if budget.segments is None else budget.segments)
     windows = budget.windows
     rows: list[list[int]] = [[] for _ in range(budget.rows)]
-    for index in [0, *sorted(range(1, len(needs)), key=lambda i: (-sizes[i], i))]:
-        fitting = (room >= needs[index].length) & (places > 0)
+    for index in [0, *sorted(range(1, len(sizes)), key=lambda i: (-worth[i], i))]:
+        fitting = (room >= sizes[index].length) & (places > 0)
         row = int(fitting.argmax())
-        if not fitting[row] or needs[index].windows > windows:
+        if not fitting[row] or sizes[index].windows > windows:
             continue
         rows[row].append(index)
-        room[row] -= needs[index].length
+        room[row] -= sizes[index].length
         places[row] -= 1
-        windows -= needs[index].windows
+        windows -= sizes[index].windows
     taken = {index for row in rows for index in row}
-    return [row for row in rows if row], [index for index in range(len(needs)) if index not in taken]
+    return [row for row in rows if row], [index for index in range(len(sizes)) if index not in taken]
 
 
 def windows_for(items: Sequence[Sized], rows: int, seq_len: int, n_window: int, spare: float = 0.05) -> int:

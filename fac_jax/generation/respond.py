@@ -20,7 +20,7 @@ from fac_jax.types import Params
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Answer:
+class Response:
     """One reply.
 
     Attributes:
@@ -36,7 +36,7 @@ class Answer:
     finished: bool
 
 
-def answers(
+def respond(
     model: FunAudioChat,
     params: Params,
     prompts: Sequence[Example],
@@ -46,7 +46,7 @@ def answers(
     seed: int = 0,
     bucket: int = 16,
     layout: Layout | None = None,
-) -> Iterable[Answer]:
+) -> Iterable[Response]:
     """Answers prompts in their order; one compilation for all of them.
 
     Args:
@@ -80,7 +80,9 @@ def answers(
             spoken = np.zeros(0, np.int32)
             if reply.speech_ids is not None:
                 spoken = spoken_units(reply.speech_ids[row, : reply.speech_count[row]], c)
-            yield Answer(prompt.id, tokenizer.decode(ids.tolist()).strip(), spoken, bool(np.any(ids == c.special.eos)))
+            yield Response(
+                prompt.id, tokenizer.decode(ids.tolist()).strip(), spoken, bool(np.any(ids == c.special.eos))
+            )
 
 
 def spoken_units(groups: np.ndarray, config: ModelConfig) -> np.ndarray:

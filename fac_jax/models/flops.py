@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from fac_jax.batching.batch_stats import Work
+from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.models.config import DecoderConfig, ModelConfig
 
 Part = Literal[
@@ -49,15 +49,15 @@ class Block:
         return sum(self.products.values()) + self.attention
 
 
-def encoder_blocks(config: ModelConfig, work: Work) -> list[Block]:
+def encoder_blocks(config: ModelConfig, stats: BatchStats) -> list[Block]:
     """The continuous audio encoder (model.md section 2)."""
     c = config.audio
-    layers = c.depth * 2.0 * work.frames
+    layers = c.depth * 2.0 * stats.frames
     square, mlp = layers * c.width**2, layers * c.width * c.mlp_width
     products = {f"attention/{name}/kernel": square for name in "qkvo"} | {f"mlp/fc{i}/kernel": mlp for i in (1, 2)}
-    conv1, conv2 = 6.0 * work.mel_frames * c.mel_bins * c.width, 6.0 * work.frames * c.width**2
-    projection = 2.0 * work.audio_frames * c.width * config.text.width
-    attention, part = c.depth * 4.0 * work.frame_pairs * c.width, "audio encoder"
+    conv1, conv2 = 6.0 * stats.mel_frames * c.mel_bins * c.width, 6.0 * stats.frames * c.width**2
+    projection = 2.0 * stats.audio_frames * c.width * config.text.width
+    attention, part = c.depth * 4.0 * stats.frame_pairs * c.width, "audio encoder"
     return [
         Block("conv1", part, "encoder/conv1/", (), {"kernel": conv1}),
         Block("conv2", part, "encoder/conv2/", ("conv1",), {"kernel": conv2}),
@@ -97,20 +97,20 @@ def decoder_blocks(
     return [*blocks, Block(part, part, f"{path}norm/", reads)]
 
 
-def blocks(config: ModelConfig, work: Work, spoken_rows: int | None = None, speaks: bool = True) -> list[Block]:
+def blocks(config: ModelConfig, stats: BatchStats, spoken_rows: int | None = None, speaks: bool = True) -> list[Block]:
     """One forward pass, every block after those that it reads.
 
     Args:
       config: of the model.
-      work: what is handled.
+      stats: what is handled.
       spoken_rows: the rows, from the first, that the refined head is run on; None for all.
       speaks: False leaves the refined head and its logits out.
     """
-    width, positions = config.text.width, float(np.sum(work.positions))
+    width, positions = config.text.width, float(np.sum(stats.positions))
     speech = width * (config.group_size if config.grouping == "concat" else 1)
-    discrete, continuous = 2.0 * work.groups * speech * width, 2.0 * work.features * width**2
+    discrete, continuous = 2.0 * stats.groups * speech * width, 2.0 * stats.features * width**2
     heard = [
-        *encoder_blocks(config, work),
+        *encoder_blocks(config, stats),
         Block("continuous", "speech embedder", "speech_embedder/continuous/", ("proj",), {"kernel": continuous}),
     ]
     if config.user_audio == "tokens":
@@ -122,16 +122,16 @@ def blocks(config: ModelConfig, work: Work, spoken_rows: int | None = None, spea
         Block("speech table", "speech embedder", "speech_embedder/embed/"),
         Block("discrete", "speech embedder", "speech_embedder/discrete/", ("speech table",), {"kernel": discrete}),
         Block("text table", "backbone", "backbone/embed/"),
-        *decoder_blocks(config.text, "backbone", "backbone/decoder/", inputs, positions, float(np.sum(work.pairs))),
+        *decoder_blocks(config.text, "backbone", "backbone/decoder/", inputs, positions, float(np.sum(stats.pairs))),
         _logits("text logits", table, "backbone", positions * width * config.vocab_size),
     ]
-    return found + head_blocks(config, work, spoken_rows) if speaks else found
+    return found + head_blocks(config, stats, spoken_rows) if speaks else found
 
 
-def head_blocks(config: ModelConfig, work: Work, spoken_rows: int | None) -> list[Block]:
+def head_blocks(config: ModelConfig, stats: BatchStats, spoken_rows: int | None) -> list[Block]:
     """The Speech Refined Head and its logits (model.md section 6)."""
     width, head, part = config.text.width, config.head, "refined head"
-    spoken, pairs = (float(np.sum(rows[..., :spoken_rows])) for rows in (work.positions, work.fine_pairs))
+    spoken, pairs = (float(np.sum(rows[..., :spoken_rows])) for rows in (stats.positions, stats.fine_pairs))
     fine = spoken * config.group_size
     opening, resize = 2.0 * fine * width**2, 2.0 * fine * width * head.width
     return [
@@ -143,9 +143,9 @@ def head_blocks(config: ModelConfig, work: Work, spoken_rows: int | None) -> lis
     ]
 
 
-def ctc_blocks(config: ModelConfig, work: Work) -> list[Block]:
+def ctc_blocks(config: ModelConfig, stats: BatchStats) -> list[Block]:
     """The encoder's 25 Hz frames of every LLM position against the text embedding."""
-    multiplied = float(work.features) * config.group_size * config.text.width * config.vocab_size
+    multiplied = float(stats.features) * config.group_size * config.text.width * config.vocab_size
     return [_logits("ctc logits", "backbone/embed/", "proj", multiplied)]
 
 

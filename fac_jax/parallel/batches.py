@@ -9,6 +9,7 @@ from jax.sharding import NamedSharding
 
 from fac_jax import axes
 from fac_jax.parallel.mesh import Layout
+from fac_jax.parallel.shards import HostShard
 from fac_jax.types import NO_FRAME, Batch, InputError, PreferenceBatch
 
 MEL_FRAMES = 4  # mel frames (100 Hz) of an encoder frame (25 Hz)
@@ -34,15 +35,7 @@ PAIR_NAMES: Final = PreferenceBatch(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class HostShare:
-    """Which rows of every batch a host brings: part `index` of `count` equal ones."""
-
-    index: int
-    count: int
-
-
-def host_share(layout: Layout) -> HostShare:
+def host_shard(layout: Layout) -> HostShard:
     """The rows of this process. Processes that hold the same shards of the batch bring the same rows.
 
     Raises:
@@ -57,7 +50,7 @@ def host_share(layout: Layout) -> HostShare:
     if sorted(row for part in parts for row in part) != list(range(shards)) or len({len(p) for p in parts}) > 1:
         told = " x ".join(f"{axis}={layout.mesh.shape[axis]}" for axis in layout.axes(axes.BATCH))
         raise InputError(f"the {len(owned)} processes do not divide the rows over {told} evenly; change the mesh")
-    return HostShare(parts.index(tuple(sorted(owned[jax.process_index()]))), len(parts))
+    return HostShard(parts.index(tuple(sorted(owned[jax.process_index()]))), len(parts))
 
 
 def place_batch(batch: B, layout: Layout) -> B:
@@ -72,12 +65,12 @@ def place_batch(batch: B, layout: Layout) -> B:
     Raises:
       InputError: the mesh does not divide the rows, the windows, or the positions of a row.
     """
-    share = host_share(layout)
+    shard = host_shard(layout)
     grid = batch.batch if isinstance(batch, PreferenceBatch) else batch
     windows, mel_frames = grid.mel_windows.shape[-3:-1]
-    first = share.index * windows * (mel_frames // MEL_FRAMES)
+    first = shard.host * windows * (mel_frames // MEL_FRAMES)
     moved = np.where(np.asarray(grid.frame_index) == NO_FRAME, NO_FRAME, grid.frame_index + first)
-    grid = dataclasses.replace(grid, frame_index=moved, parts=grid.parts * share.count)
+    grid = dataclasses.replace(grid, frame_index=moved, parts=grid.parts * shard.hosts)
     whole, names = grid, NAMES
     if isinstance(batch, PreferenceBatch):
         whole, names = dataclasses.replace(batch, batch=grid), PAIR_NAMES
@@ -85,7 +78,7 @@ def place_batch(batch: B, layout: Layout) -> B:
     def placed(path: Any, leaf: Any, called: tuple[str | None, ...]) -> jax.Array:
         called = (*[None] * (leaf.ndim - len(called)), *called)
         shape = tuple(
-            size * share.count if name in (axes.BATCH, axes.WINDOWS) else size
+            size * shard.hosts if name in (axes.BATCH, axes.WINDOWS) else size
             for size, name in zip(leaf.shape, called, strict=True)
         )
         sharding = layout.sharding(called, shape, f"batch.{jax.tree_util.keystr(path, simple=True, separator='.')}")

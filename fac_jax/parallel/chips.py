@@ -50,7 +50,7 @@ def chip_of(kind: str) -> Chip | None:
     return next((chip for chip in CHIPS.values() if kind in chip.kinds), None)
 
 
-def peak_of(devices: Sequence[Any], each: float | None = None) -> float | None:
+def peak_flops_of(devices: Sequence[Any], each: float | None = None) -> float | None:
     """FLOP/s of devices together: `each` times their number, or from the table; None if that is not known."""
     if each is None:
         chip = chip_of(devices[0].device_kind)

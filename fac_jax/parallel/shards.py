@@ -9,7 +9,7 @@ from fac_jax.types import InputError
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
+class HostShard:
     """One host's items: one of every `hosts` consecutive ones, in a turn that changes.
 
     The turn changes because a mixture repeats its pattern of sources: every second item may be of one source.
@@ -31,7 +31,7 @@ class Share:
         return block + (self.host + turn) % self.hosts
 
 
-ALONE = Share()
+ALONE = HostShard()
 
 
 def resharded(states: Sequence[dict[str, Any]], hosts: int) -> list[dict[str, Any]]:
@@ -55,7 +55,7 @@ def resharded(states: Sequence[dict[str, Any]], hosts: int) -> list[dict[str, An
     base, drawn = states[0]["base"], max(state["drawn"] for state in states)
     pending = [number for state in states for number in state["waiting"]]
     for state in states:
-        share = Share(state["host"], before, base)
+        share = HostShard(state["host"], before, base)
         pending += [share.number(i) for i in range(state["drawn"], drawn)]
     shared = {"sources": states[0]["sources"], "hosts": hosts, "base": base + drawn * before, "drawn": 0}
     return [{**shared, "host": host, "waiting": sorted(pending)[host::hosts]} for host in range(hosts)]

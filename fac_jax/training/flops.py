@@ -6,7 +6,7 @@ from typing import Final
 
 import numpy as np
 
-from fac_jax.batching.batch_stats import Work
+from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.models.flops import Block, Part, blocks, by_part, ctc_blocks
 from fac_jax.training.stage import StageConfig
@@ -60,21 +60,21 @@ def _paths(tree: Params, where: str = "") -> list[str]:
     return found
 
 
-def stage_blocks(model: ModelConfig, stage: StageConfig, work: Work) -> list[Block]:
+def stage_blocks(model: ModelConfig, stage: StageConfig, stats: BatchStats) -> list[Block]:
     """What the forward pass of a stage's loss runs."""
     if stage.loss == "ctc":
-        return [block for block in blocks(model, work) if block.part == "audio encoder"] + ctc_blocks(model, work)
+        return [block for block in blocks(model, stats) if block.part == "audio encoder"] + ctc_blocks(model, stats)
     if stage.loss == "preference":
-        return blocks(model, work, stage.spoken_rows, stage.preference.speaks)
-    found = blocks(model, work, stage.spoken_rows, bool(stage.speech_weight))
-    return found + ctc_blocks(model, work) if stage.ctc_weight else found
+        return blocks(model, stats, stage.spoken_rows, stage.preference.speaks)
+    found = blocks(model, stats, stage.spoken_rows, bool(stage.speech_weight))
+    return found + ctc_blocks(model, stats) if stage.ctc_weight else found
 
 
 def step_flops(
     model: ModelConfig,
     stage: StageConfig,
     trainable: Collection[str],
-    work: Work,
+    stats: BatchStats,
     execution: Execution | None = None,
 ) -> dict[Part, float]:
     """FLOPs of one update, by part; the optimizer's, a few for every parameter, are left out.
@@ -86,10 +86,10 @@ def step_flops(
       model: sizes.
       stage: loss, rows with speech, preference.
       trainable: of `trainable_paths`.
-      work: `needed_work` of a batch, for what is needed; `laid_out_work`, for what a dense program executes.
+      stats: `batch_stats` of a batch, for what is needed; `dense_stats`, for what a dense program executes.
       execution: adds what is computed again in the backward pass (`ModelConfig.remat`, chunks of logits, attention).
     """
-    found = stage_blocks(model, stage, work)
+    found = stage_blocks(model, stage, stats)
     flows: dict[str, _Flow] = {}
     parts: dict[Part, float] = {}
     for block in found:
@@ -153,6 +153,6 @@ class Meter:
     trainable: frozenset[str]
     peak: float | None = None
 
-    def flops(self, work: Work) -> float:
+    def flops(self, stats: BatchStats) -> float:
         """FLOPs that a batch with this work needs."""
-        return float(np.sum(list(step_flops(self.model, self.stage, self.trainable, work).values())))
+        return float(np.sum(list(step_flops(self.model, self.stage, self.trainable, stats).values())))

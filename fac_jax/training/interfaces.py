@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Protocol
 
-from fac_jax.batching.batch_stats import Work
+from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.types import Batch, PreferenceBatch
 
 
@@ -31,7 +31,7 @@ class Loaded(Protocol):
         ...
 
     @property
-    def work(self) -> Work:
+    def stats(self) -> BatchStats:
         """What its contents need."""
         ...
 

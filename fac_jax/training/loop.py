@@ -102,7 +102,7 @@ def train(
             amounts = {
                 "audio_seconds": float(loaded.audio_seconds),
                 "tokens": float(loaded.tokens),
-                "flops": meter.flops(loaded.work),
+                "flops": meter.flops(loaded.stats),
             }
             metrics |= amounts
             recent = rates.add(amounts)

@@ -1,6 +1,6 @@
 """A recipe, a model and the stages that train it, run in order in a workdir.
 
-WORKDIR/config.json                  what was asked for (`claim`)
+WORKDIR/config.json                  what was asked for (`lock_config`)
 WORKDIR/training.lock                held by the process that trains
 WORKDIR/STAGE/metrics.jsonl          loss curve; tensorboard/ beside it
 WORKDIR/STAGE/checkpoints/STEP/      while it runs
@@ -25,14 +25,14 @@ from fac_jax.io import write_text
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel import hosts
-from fac_jax.parallel.chips import peak_of
+from fac_jax.parallel.chips import peak_flops_of
 from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
 from fac_jax.training.merge import merge
-from fac_jax.training.mesh_data import PlacedData
+from fac_jax.training.mesh_data import MeshData
 from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import averaged, make_optimizer, make_schedule
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
@@ -45,8 +45,8 @@ from fac_jax.types import InputError, Params
 
 # Batches of a stage from their beginning, from the parameters that it starts from and its folder.
 MakeData: TypeAlias = Callable[[StageConfig, Params, Path], Data]
-# Turn of a run to train a stage in its folder, entered with whether the folder has got it from elsewhere.
-Turn: TypeAlias = Callable[[StageConfig, Path], contextlib.AbstractContextManager[bool]]
+# StageSource of a run to train a stage in its folder, entered with whether the folder has got it from elsewhere.
+StageSource: TypeAlias = Callable[[StageConfig, Path], contextlib.AbstractContextManager[bool]]
 
 # Config keys that say how and where a run computes, not what: a workdir may be resumed with others.
 KEYS = ("mesh", "rules", "attention", "trackers", "stages_dir")
@@ -81,7 +81,7 @@ class Recipe:
 
 
 def trained_here(stage: StageConfig, directory: Path) -> contextlib.AbstractContextManager[bool]:
-    """The turn of a run that gets no stage from elsewhere."""
+    """The source of a run that gets no stage from elsewhere."""
     return contextlib.nullcontext(False)
 
 
@@ -92,7 +92,7 @@ def run_recipe(
     assets: Mapping[str, Path],
     finished: Callable[[StageConfig], None] = lambda stage: None,
     peak: float | None = None,
-    turn: Turn = trained_here,
+    source: StageSource = trained_here,
 ) -> Path:
     """Runs the stages that are not finished, the first of them from its newest checkpoint.
 
@@ -103,7 +103,7 @@ def run_recipe(
       assets: files and folders that go into every finished model (tokenizer, codec), by name.
       finished: called after every stage that was not there.
       peak: FLOP/s of one device, for the MFU; None for that of the table, if the device is in it (`parallel/chips.py`).
-      turn: see `Turn`.
+      source: see `StageSource`.
 
     Returns:
       folder of the last stage's model.
@@ -119,7 +119,7 @@ def run_recipe(
             directory = workdir / stage.name
             if (directory / MODEL).is_dir():
                 continue
-            with turn(stage, directory) as there:
+            with source(stage, directory) as there:
                 if not there:
                     params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
                     if stage.steps:
@@ -205,7 +205,7 @@ def _trained(
     frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
     reference = jax.tree.map(jnp.copy, params) if frozen else None
     devices = layout.mesh.local_devices if layout else jax.local_devices()[:1]
-    meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_of(devices, peak))
+    meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_flops_of(devices, peak))
 
     def start(params: Params, reference: Params | None) -> TrainState:
         return init_state(params, optimizer, stage.trainable, reference)
@@ -214,7 +214,7 @@ def _trained(
         placed, state = None, start(params, reference)
     else:
         check_rows(stage, layout)
-        data = PlacedData(data, layout)
+        data = MeshData(data, layout)
         placed = shardings(abstract_state(abstract_params(model, layout), optimizer, stage.trainable, frozen))
         state = jax.jit(start, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed)
@@ -238,7 +238,7 @@ def check_rows(stage: StageConfig, layout: Layout) -> None:
         )
 
 
-def claim(workdir: Path, config: Mapping[str, Any]) -> None:
+def lock_config(workdir: Path, config: Mapping[str, Any]) -> None:
     """Writes `config` to `workdir/config.json`, or checks that it is what stands there, but for how and where it runs.
 
     Raises:

@@ -10,7 +10,7 @@ from golden_model import golden
 
 from fac_jax.batching.collate import collate, collate_packed, first_fit
 from fac_jax.batching.conversation import Turn
-from fac_jax.batching.grid import Example, lay, windows_of
+from fac_jax.batching.grid import Example, lay_out, windows_of
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text.chat import AudioPiece, TextPiece
 from fac_jax.training.objectives import sft_loss
@@ -30,7 +30,7 @@ def spoken(name: str, seed: int, mel_frames: int, tokens: int) -> Example:
     ]
     words = tuple(map(int, rng.integers(0, 200, 4)))
     ends = TextPiece((model.special.audio_eos, model.special.eos), True)
-    return lay(
+    return lay_out(
         name,
         [TextPiece((1, 2), False), AudioPiece(0, False, (), False), AudioPiece(1, True, words, True), ends],
         turns,

@@ -12,7 +12,7 @@ from fac_jax.audio.mel import log_mel
 from fac_jax.batching.collate import GRID_FIELDS, collate
 from fac_jax.batching.conversation import Conversation, Turn, prompt
 from fac_jax.batching.features import add_features, mels
-from fac_jax.batching.grid import Example, encode, lay
+from fac_jax.batching.grid import Example, encode, lay_out
 from fac_jax.evaluation.parity.model import training_batch, under
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.chat import AudioPiece, Piece, TextPiece
@@ -60,7 +60,7 @@ def test_the_recorded_batch_is_laid_as_the_release_lays_it(case: str) -> None:
         inside = arrays["attention_mask"][row].astype(bool)
         pieces = recorded_pieces(arrays["input_ids"][row][inside], arrays["labels"][row][inside], joint)
         audios = sum(isinstance(piece, AudioPiece) for piece in pieces)
-        examples.append(lay(f"row {row}", pieces, turns[first : first + audios], config))
+        examples.append(lay_out(f"row {row}", pieces, turns[first : first + audios], config))
         first += audios
     got = collate(examples, rows=2, seq_len=48, windows=len(want.mel_lengths), model=config)
 

@@ -23,7 +23,7 @@ from experiments.run.references import score_pairs, stored_references
 from experiments.toy.pair_questions import obeys
 from fac_jax.batching.collate import budget, collate
 from fac_jax.batching.pairs import PairExample, collate_packed_pairs, collate_pairs, mixture, with_references
-from fac_jax.generation.respond import Answer
+from fac_jax.generation.respond import Response
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.training.preference import PreferenceConfig, preference_objective, reply_log_probs
@@ -219,21 +219,21 @@ def test_a_reply_obeys_by_its_words_and_its_pace(rows: dict[str, list[PairRow]],
     lengths = [len(LoudnessCodec().encode_batch([wave])[0]) for wave in (row.chosen_audio, row.rejected_audio)]
 
     def said(text: str, length: int) -> bool:
-        return obeys(row, pair, Answer(row.id, text, np.zeros(length, np.int32), True), units)
+        return obeys(row, pair, Response(row.id, text, np.zeros(length, np.int32), True), units)
 
     assert said(row.chosen, lengths[0]) and not said(row.chosen, lengths[1]) and not said("seven", lengths[0])
     words, judged = next((r, p) for r, p in zip(rows["train"], scored.pairs, strict=True) if r.task == "understanding")
     silent = np.zeros(0, np.int32)
-    assert obeys(words, judged, Answer("", words.chosen, silent, True), units)
-    assert not obeys(words, judged, Answer("", words.rejected, silent, True), units)
+    assert obeys(words, judged, Response("", words.chosen, silent, True), units)
+    assert not obeys(words, judged, Response("", words.rejected, silent, True), units)
 
 
 def test_to_be_kind_is_to_open_kindly(rows: dict[str, list[PairRow]], scored: Scored) -> None:
     kind, pair = next((r, p) for r, p in zip(rows["train"], scored.pairs, strict=True) if r.task == "empathy")
     for said, obeyed in ((kind.chosen, True), (kind.rejected, False), (kind.chosen.split(maxsplit=2)[2], False)):
-        assert obeys(kind, pair, Answer("", said, np.zeros(0, np.int32), True), scored.config.units) == obeyed
+        assert obeys(kind, pair, Response("", said, np.zeros(0, np.int32), True), scored.config.units) == obeyed
     wrong_sum = " ".join([*kind.chosen.split()[:2], "one plus one is nine"])
-    assert obeys(kind, pair, Answer("", wrong_sum, np.zeros(0, np.int32), True), scored.config.units)
+    assert obeys(kind, pair, Response("", wrong_sum, np.zeros(0, np.int32), True), scored.config.units)
 
 
 def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_asks_in(

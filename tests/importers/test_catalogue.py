@@ -15,7 +15,7 @@ from data_pipelines.importers import catalogue, tfrecord
 from data_pipelines.importers.registry import read
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Record
-from data_pipelines.records.reject import Bad, Cause
+from data_pipelines.records.reject import Reason, Rejected
 from fac_jax.types import InputError
 
 
@@ -90,8 +90,8 @@ def test_sets_of_the_tfds_catalogue(
     found = list(read(builder.data_dir, split="dev_clean"))
     assert list(map(told, found)) == list(map(told, read(builder.data_dir)))
     good = [row for row in found if isinstance(row, Record)]
-    (bad,) = (row for row in found if isinstance(row, Bad))
-    assert (bad.id, bad.cause) == ("84-2", Cause.EMPTY_TEXT) and [row.id for row in good] == ["84-1"]
+    (bad,) = (row for row in found if isinstance(row, Rejected))
+    assert (bad.id, bad.reason) == ("84-2", Reason.EMPTY_TEXT) and [row.id for row in good] == ["84-1"]
     assert good[0].messages[1].text == "GO"
     assert good[0].file == str(Path(builder.data_dir) / "dev_clean")
     wave = with_waves(good[0]).audios[0].wave

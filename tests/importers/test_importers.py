@@ -13,7 +13,7 @@ from data_pipelines.importers import common_voice, kaldi, librispeech, manifest
 from data_pipelines.importers.registry import FORMATS, guess, read
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Record
-from data_pipelines.records.reject import Bad, Cause, Refused
+from data_pipelines.records.reject import Reason, Rejected, RejectedError
 from fac_jax.text.prompts import TRANSCRIBE
 from fac_jax.types import InputError
 
@@ -62,14 +62,14 @@ def test_a_manifest_of_lines(tmp_path: Path) -> None:
     assert [told(row) for row in found] == [
         ("one", f"u:~{TRANSCRIBE}", "a:hello"),
         ("m:2", f"u:~{TRANSCRIBE}", "a:you"),
-        (3, Cause.MALFORMED),
-        (4, Cause.MISSING_KEY),
-        (5, Cause.MISSING_KEY),
-        (6, Cause.WRONG_TYPE),
-        (7, Cause.EMPTY_TEXT),
-        (8, Cause.WRONG_TYPE),
-        (9, Cause.WRONG_RATE),
-        (10, Cause.BAD_UTF8),
+        (3, Reason.MALFORMED),
+        (4, Reason.MISSING_KEY),
+        (5, Reason.MISSING_KEY),
+        (6, Reason.WRONG_TYPE),
+        (7, Reason.EMPTY_TEXT),
+        (8, Reason.WRONG_TYPE),
+        (9, Reason.WRONG_RATE),
+        (10, Reason.BAD_UTF8),
         ("m:12", f"u:~{TRANSCRIBE}", "a:last"),
     ]
     first, second = (row.audios[0] for row in found[:2] if isinstance(row, Record))
@@ -95,7 +95,7 @@ def test_a_manifest_of_pieces_of_a_recording(tmp_path: Path) -> None:
     for row, part in zip(found[:4], wanted, strict=True):
         assert isinstance(row, Record)
         np.testing.assert_allclose(with_waves(row).audios[0].wave, part, atol=1e-4)
-    assert [row.cause for row in found if isinstance(row, Bad)] == [Cause.WRONG_TYPE] * 4
+    assert [row.reason for row in found if isinstance(row, Rejected)] == [Reason.WRONG_TYPE] * 4
 
 
 def test_a_manifest_as_a_table(tmp_path: Path) -> None:
@@ -107,10 +107,10 @@ def test_a_manifest_as_a_table(tmp_path: Path) -> None:
     found = list(read(table))
     assert [told(row) for row in found] == [
         ("one", f"u:~{TRANSCRIBE}", "a:hello, you"),
-        (3, Cause.MALFORMED),
-        (5, Cause.BAD_UTF8),
+        (3, Reason.MALFORMED),
+        (5, Reason.BAD_UTF8),
         ("four", f"u:~{TRANSCRIBE}", "a:two\nlines"),
-        (8, Cause.WRONG_RATE),
+        (8, Reason.WRONG_RATE),
     ]
     (tmp_path / "t.tsv").write_text('path\ttext\na.wav\tsay "hello\n')
     (row,) = read(tmp_path / "t.tsv")
@@ -126,24 +126,24 @@ def test_kaldi_with_and_without_segments(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("r1 hello you\nr2 there\nr4 nobody\n")
     assert [told(row) for row in read(tmp_path)] == [
         ("r1", f"u:~{TRANSCRIBE}", "a:hello you"),
-        (2, Cause.MISSING_AUDIO),
-        (3, Cause.MISSING_AUDIO),
-        (3, Cause.MISSING_KEY),
+        (2, Reason.MISSING_AUDIO),
+        (3, Reason.MISSING_AUDIO),
+        (3, Reason.MISSING_KEY),
     ]
     (tmp_path / "segments").write_text("u1 r1 0.5 1.25\nu2 r1 1.5 -1\nu3 r1 x 1\nu4 r1 1.0 9.0\nu5 r1 1.0\n")
     (tmp_path / "text").write_text("u1 one\nu2 two\nu3 three\nu4 four\nu9 nine\n")
     found = list(read(tmp_path))
-    assert [told(row)[1] for row in found if isinstance(row, Bad)] == [
-        Cause.MALFORMED,
-        Cause.MISSING_AUDIO,
-        Cause.MISSING_KEY,
+    assert [told(row)[1] for row in found if isinstance(row, Rejected)] == [
+        Reason.MALFORMED,
+        Reason.MISSING_AUDIO,
+        Reason.MISSING_KEY,
     ]
     good = [row for row in found if isinstance(row, Record)]
     assert [row.id for row in good] == ["u1", "u2", "u4"]
     whole = tone(2.0)[:, 0]
     for row, part in zip(good[:2], (whole[8000:20_000], whole[24_000:]), strict=True):
         np.testing.assert_allclose(with_waves(row).audios[0].wave, part, atol=1e-4)
-    with pytest.raises(Refused, match="no audio from 1.0 to 9.0 s: .* has 2.00 s"):
+    with pytest.raises(RejectedError, match="no audio from 1.0 to 9.0 s: .* has 2.00 s"):
         with_waves(good[2])
     (tmp_path / "text").unlink()
     with pytest.raises(InputError, match="no text there; a Kaldi folder has"):
@@ -170,8 +170,8 @@ def test_a_folder_of_mixed_recordings(tmp_path: Path) -> None:
         ("b", ask, "a:said in b"),
         ("d", ask, "a:said in d"),
         ("deep/c", ask, "a:said in c"),
-        (5, Cause.MISSING_KEY),
-        (6, Cause.BAD_UTF8),
+        (5, Reason.MISSING_KEY),
+        (6, Reason.BAD_UTF8),
     ]
     assert {len(with_waves(row).audios[0].wave) for row in found if isinstance(row, Record)} == {8000}
     (tmp_path / "none").mkdir()
@@ -196,7 +196,7 @@ def test_spoken_alpaca(tmp_path: Path) -> None:
             ("p:1", "u:~", "a:~a tone"),
             ("p:2", "u:~", "a:a tone"),
             ("p:3", "u:written", "a:text"),
-            (4, Cause.MISSING_KEY),
+            (4, Reason.MISSING_KEY),
         ]
         first, second = found[:2]
         assert isinstance(first, Record) and isinstance(second, Record)
@@ -213,8 +213,8 @@ def test_parquet_with_paths_and_with_text_that_is_none(tmp_path: Path) -> None:
     pyarrow.parquet.write_table(table, tmp_path / "p.parquet")
     assert [told(row) for row in read(tmp_path / "p.parquet")] == [
         ("a", f"u:~{TRANSCRIBE}", "a:hi"),
-        (2, Cause.BAD_UTF8),
-        (3, Cause.MISSING_AUDIO),
+        (2, Reason.BAD_UTF8),
+        (3, Reason.MISSING_AUDIO),
     ]
     with pytest.raises(InputError, match="no column input_audio; it has id, audio, sentence"):
         list(read(tmp_path / "p.parquet", "spoken-alpaca"))
@@ -233,7 +233,7 @@ def test_librispeech_as_it_is_unpacked(tmp_path: Path) -> None:
         assert [told(row) for row in found] == [
             ("84-121123-0000", f"u:~{TRANSCRIBE}", "a:GO ON"),
             ("84-121123-0001", f"u:~{TRANSCRIBE}", "a:DO YOU"),
-            (3, Cause.EMPTY_TEXT),
+            (3, Reason.EMPTY_TEXT),
         ]
         assert all(len(with_waves(row).audios[0].wave) == 8000 for row in found if isinstance(row, Record))
     with pytest.raises(InputError, match=r"no \*\.trans\.txt below it"):

@@ -9,11 +9,11 @@ from user_rows import preference_row, release_row, spoken, told, write_jsonl
 from data_pipelines.importers import release
 from data_pipelines.importers.registry import read
 from data_pipelines.records.record import Record
-from data_pipelines.records.reject import Bad, Cause
+from data_pipelines.records.reject import Reason, Rejected
 from fac_jax.types import InputError
 
 
-def pair(found: Record | Bad) -> tuple[str, str, str]:
+def pair(found: Record | Rejected) -> tuple[str, str, str]:
     assert isinstance(found, Record) and found.preference is not None
     return found.preference.task, found.preference.chosen.text, found.preference.rejected.text
 
@@ -40,11 +40,11 @@ def test_llama_factory(tmp_path: Path) -> None:
     found = list(read(file))
     assert [told(row) for row in found] == [
         ("rows:1", "u:~What is it?", "a:A tone."),
-        (2, Cause.PLACEHOLDERS),
+        (2, Reason.PLACEHOLDERS),
         ("rows:3", "u:~What is it?", "a:b", "a:c"),
-        (4, Cause.MISSING_KEY),
+        (4, Reason.MISSING_KEY),
         ("rows:5", "u:Hear: ~", "a:y"),
-        (6, Cause.MISSING_KEY),
+        (6, Reason.MISSING_KEY),
     ]
     assert (
         isinstance(found[0], Record) and found[0].system == "s" and found[0].audios[0].path == str(tmp_path / "a.wav")
@@ -81,8 +81,8 @@ def test_trl(tmp_path: Path) -> None:
         ("u:hi", "a:good", "a:bad"),
     ]
     assert [pair(row)[0] for row in good] == ["empathy"] + 4 * ["instruction"] and good[4].system == "s"
-    bad = [told(row) for row in found if isinstance(row, Bad)]
-    assert bad == [(5, Cause.MISSING_KEY), (6, Cause.MISSING_KEY), (7, Cause.ROLE_ORDER), (8, Cause.WRONG_TYPE)]
+    bad = [told(row) for row in found if isinstance(row, Rejected)]
+    assert bad == [(5, Reason.MISSING_KEY), (6, Reason.MISSING_KEY), (7, Reason.ROLE_ORDER), (8, Reason.WRONG_TYPE)]
 
 
 def test_spoken_preferences_in_and_out(tmp_path: Path) -> None:
@@ -100,9 +100,9 @@ def test_spoken_preferences_in_and_out(tmp_path: Path) -> None:
         ("p:1", "u:~", "a:~yes", "a:~no"),
         ("one", "u:~", "a:~yes", "a:~no"),
         ("p:3", "u:hi", "a:yes", "a:no"),
-        (4, Cause.MISSING_KEY),
-        (5, Cause.PLACEHOLDERS),
-        (6, Cause.WRONG_TYPE),
+        (4, Reason.MISSING_KEY),
+        (5, Reason.PLACEHOLDERS),
+        (6, Reason.WRONG_TYPE),
     ]
     for row, record in zip(rows[:2], found, strict=False):
         assert isinstance(record, Record) and release.export(record) == row

@@ -14,7 +14,7 @@ from data_pipelines.importers import release
 from data_pipelines.importers.registry import read
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Record, to_conversation
-from data_pipelines.records.reject import Bad, Cause
+from data_pipelines.records.reject import Reason, Rejected
 from fac_jax.audio.io import load
 from fac_jax.audio.mel import log_mel
 from fac_jax.batching.collate import GRID_FIELDS, collate
@@ -126,29 +126,29 @@ def test_tokens_that_begin_with_a_delay_replace_the_path(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("row", "cause"),
+    ("row", "reason"),
     [
-        (release_row(PLACEHOLDER, "y"), Cause.PLACEHOLDERS),
-        (release_row("x", "y", audio=[heard("a.wav", 1.0)]), Cause.PLACEHOLDERS),
-        (release_row("<|AUDIO|>", "y", audio=[heard("a.wav", 1.0)]), Cause.PLACEHOLDERS),
-        (release_row(2 * PLACEHOLDER, "y", audio=[heard("a.wav", 1.0)] * 2), Cause.LAYOUT),
-        (release_row("x", f"y {PLACEHOLDER}", audio=[spoken("y", [1])]), Cause.LAYOUT),
-        (release_row("x", PLACEHOLDER, audio=[spoken("y", [1], token="[AU]")]), Cause.BAD_TOKENS),
-        (release_row("x", PLACEHOLDER, audio=[spoken("y", [1], token="[AU" + "9" * 5000 + "]")]), Cause.BAD_TOKENS),
-        (release_row("x", PLACEHOLDER, audio=["{"]), Cause.MALFORMED),
-        (release_row("x", PLACEHOLDER, audio=[3]), Cause.WRONG_TYPE),
-        (release_row(PLACEHOLDER, "y", audio=[heard(["a.wav"], 1.0)]), Cause.WRONG_TYPE),
-        ({"messages": "x"}, Cause.WRONG_TYPE),
-        ({"system": "x"}, Cause.MISSING_KEY),
-        ({"messages": [{"role": "user"}]}, Cause.MISSING_KEY),
-        ({"messages": ["x"]}, Cause.WRONG_TYPE),
-        ([], Cause.MALFORMED),
-        (b"[" * 100_000, Cause.MALFORMED),
+        (release_row(PLACEHOLDER, "y"), Reason.PLACEHOLDERS),
+        (release_row("x", "y", audio=[heard("a.wav", 1.0)]), Reason.PLACEHOLDERS),
+        (release_row("<|AUDIO|>", "y", audio=[heard("a.wav", 1.0)]), Reason.PLACEHOLDERS),
+        (release_row(2 * PLACEHOLDER, "y", audio=[heard("a.wav", 1.0)] * 2), Reason.LAYOUT),
+        (release_row("x", f"y {PLACEHOLDER}", audio=[spoken("y", [1])]), Reason.LAYOUT),
+        (release_row("x", PLACEHOLDER, audio=[spoken("y", [1], token="[AU]")]), Reason.BAD_TOKENS),
+        (release_row("x", PLACEHOLDER, audio=[spoken("y", [1], token="[AU" + "9" * 5000 + "]")]), Reason.BAD_TOKENS),
+        (release_row("x", PLACEHOLDER, audio=["{"]), Reason.MALFORMED),
+        (release_row("x", PLACEHOLDER, audio=[3]), Reason.WRONG_TYPE),
+        (release_row(PLACEHOLDER, "y", audio=[heard(["a.wav"], 1.0)]), Reason.WRONG_TYPE),
+        ({"messages": "x"}, Reason.WRONG_TYPE),
+        ({"system": "x"}, Reason.MISSING_KEY),
+        ({"messages": [{"role": "user"}]}, Reason.MISSING_KEY),
+        ({"messages": ["x"]}, Reason.WRONG_TYPE),
+        ([], Reason.MALFORMED),
+        (b"[" * 100_000, Reason.MALFORMED),
     ],
 )
-def test_what_is_no_row_has_its_cause(row: Any, cause: Cause, tmp_path: Path) -> None:
+def test_what_is_no_row_has_its_cause(row: Any, reason: Reason, tmp_path: Path) -> None:
     (bad, good) = read(write_jsonl(tmp_path / "rows.jsonl", [row, USUAL["text alone"]]), "release")
-    assert isinstance(bad, Bad) and (bad.cause, bad.line) == (cause, 1) and isinstance(good, Record)
+    assert isinstance(bad, Rejected) and (bad.reason, bad.line) == (reason, 1) and isinstance(good, Record)
     assert "\n" not in bad.detail and len(bad.detail) <= 200
 
 

@@ -1,4 +1,4 @@
-"""Rows changed at random: every one becomes a record or a cause, and what is exported is what was read."""
+"""Rows changed at random: every one becomes a record or a reason, and what is exported is what was read."""
 
 import copy
 import json
@@ -14,7 +14,7 @@ from data_pipelines.importers import release
 from data_pipelines.importers.registry import read
 from data_pipelines.records.quarantine import entry
 from data_pipelines.records.record import Record, to_example
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 from data_pipelines.records.validate import Limits, validate
 
 ROWS = 400
@@ -84,7 +84,7 @@ def test_no_row_stops_a_file_and_every_row_is_accounted_for(format: str, tmp_pat
             assert ours == json.dumps(json.loads(lines[row.line - 1]), sort_keys=True)
     good = 0
     for row in validate(imported, Limits()):
-        if isinstance(row, Bad):
+        if isinstance(row, Rejected):
             json.dumps(entry(row), ensure_ascii=False).encode()
         else:
             good += 1

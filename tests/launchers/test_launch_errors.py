@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import quickstart
 from experiments.run.assemble import data_config, start
-from fac_jax.training.recipe import claim
+from fac_jax.training.recipe import lock_config
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -35,7 +35,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subp
     taken = tmp_path_factory.mktemp("taken")
     values = quickstart.get_config().to_dict()
     values["stages"]["speak"]["steps"] = 1
-    claim(taken, values)
+    lock_config(taken, values)
 
     def launch(name: str) -> subprocess.CompletedProcess[str]:
         workdir = taken if name == "another config" else taken / "never made"
@@ -97,10 +97,10 @@ def test_a_config_becomes_dataclasses() -> None:
 
 def test_claim_names_the_first_keys_that_differ(tmp_path: Path) -> None:
     config = {"a": 1, "b": {"c": (1, 2), "d": "x"}, "e": []}
-    claim(tmp_path / "run", config)
-    claim(tmp_path / "run", {**json.loads(json.dumps(config)), "workers": 2})
+    lock_config(tmp_path / "run", config)
+    lock_config(tmp_path / "run", {**json.loads(json.dumps(config)), "workers": 2})
     with pytest.raises(InputError) as caught:
-        claim(tmp_path / "run", {"a": 1, "b": {"c": (1, 3, 4), "f": "x"}, "e": []})
+        lock_config(tmp_path / "run", {"a": 1, "b": {"c": (1, 3, 4), "f": "x"}, "e": []})
     assert str(caught.value) == (
         f"{tmp_path / 'run'}: holds another config: b.c.1 is 2 there, 3 here; "
         'b.d is "x" there, absent here; b.c.2 is absent there, 4 here and 1 more; take another --workdir'

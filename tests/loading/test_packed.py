@@ -12,7 +12,7 @@ from packed_run import CONFIG, GRID, ROWS, SEQ_LEN, SIZES, WINDOWS, begin, frame
 
 from data_pipelines.loading.packed import load_packed
 from data_pipelines.loading.sources import shares
-from fac_jax.parallel.shards import Share
+from fac_jax.parallel.shards import HostShard
 from fac_jax.types import NO_FRAME, InputError
 
 
@@ -129,4 +129,4 @@ def test_a_state_of_other_data_or_hosts_is_refused() -> None:
     with pytest.raises(InputError, match="the data changed since the checkpoint: .*'spoken': 46.* are .*'spoken': 46}"):
         begin(mixture={"spoken": 1.0}).set_state(state)
     with pytest.raises(InputError, match=r"of host 0 of 1, this is host 1 of 2: .* data_pipelines\.hosts\.resharded"):
-        begin(Share(1, 2)).set_state(state)
+        begin(HostShard(1, 2)).set_state(state)

@@ -14,7 +14,7 @@ from typing import Any
 import packed_run
 from packed_run import ids, lines
 
-from fac_jax.parallel.shards import Share, resharded
+from fac_jax.parallel.shards import HostShard, resharded
 
 ROOT = Path(__file__).parents[2]
 
@@ -35,12 +35,12 @@ def test_two_hosts_share_an_epoch_and_three_go_on_where_they_were(tmp_path: Path
     found = [result(out) for out in outs]
     seen = [Counter(itertools.chain(*(batch["ids"] for batch in one["done"]))) for one in found]
     for host, one in enumerate(found):
-        share, stream = Share(host, 2), ids(400)
+        share, stream = HostShard(host, 2), ids(400)
         drawn = Counter(stream[share.number(i)] for i in range(one["state"]["drawn"]))
         assert seen[host] + Counter(stream[n] for n in one["state"]["waiting"]) == drawn
     three = []
     for host, state in enumerate(resharded([one["state"] for one in found], 3)):
-        batches = packed_run.begin(Share(host, 3))
+        batches = packed_run.begin(HostShard(host, 3))
         batches.set_state(state)
         seen.append(Counter(itertools.chain(*(batch["ids"] for batch in lines(batches, 4)))))
         three.append(batches.get_state())

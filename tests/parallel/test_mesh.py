@@ -13,7 +13,7 @@ from experiments.configs import quickstart
 from experiments.run.mesh import layout_of
 from fac_jax.batching.collate import side_by_side
 from fac_jax.models.speech_embedder import _pick
-from fac_jax.parallel.batches import host_share, place_batch
+from fac_jax.parallel.batches import host_shard, place_batch
 from fac_jax.parallel.rules import PRESETS
 from fac_jax.types import NO_FRAME, InputError
 
@@ -62,4 +62,4 @@ def test_a_placed_batch_is_the_same_in_shards() -> None:
     assert placed.text_ids.sharding.shard_shape(placed.text_ids.shape)[0] == 2
     stacked = place_batch(jax.tree.map(lambda *leaves: np.stack(leaves), batch, batch), on)
     assert stacked.labels.sharding.shard_shape(stacked.labels.shape)[:2] == (2, 2)
-    assert dataclasses.astuple(host_share(on)) == (0, 1)
+    assert dataclasses.astuple(host_shard(on)) == (0, 1)

@@ -9,10 +9,10 @@ from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spo
 
 from data_pipelines.augment.wave import Gain, Speed, WaveAugmentConfig
 from data_pipelines.loading.encode import Encode
-from data_pipelines.loading.sources import Chosen, Made
+from data_pipelines.loading.sources import Made, Subset
 from data_pipelines.loading.sources import Source as Items
 from data_pipelines.prepare import flac
-from data_pipelines.prepare.lengths import Needs, survey
+from data_pipelines.prepare.lengths import Lengths, survey
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source
@@ -43,18 +43,18 @@ def test_needs_are_those_of_the_encoded_rows(folder: Path, tmp_path: Path) -> No
     model = make_model(tokenizer)
     found = survey(folder / "out", "train", limits_of(model, tokenizer, 60), model)
     assert found.pair.tolist() == [False] * 4 + [True]
-    assert [(line["id"], line["cause"]) for line in found.refused] == [("of another codec", "token_range")]
+    assert [(line["id"], line["reason"]) for line in found.refused] == [("of another codec", "token_range")]
     rows, kept = read_prepared(folder / "out", "train"), np.flatnonzero(found.length)
     assert kept.tolist() == [0, 2, 3, 4] and found.length.max() > 60
-    items = Made(Items(Chosen(rows, kept), Encode(tokenizer, model)))
+    items = Made(Items(Subset(rows, kept), Encode(tokenizer, model)))
     assert [len(item) for item in items[:]] == found.length[kept].tolist()
     windows = [sum(windows_of(mel, model.audio.n_window) for mel in item.mels) for item in items[:]]
     assert windows == found.windows[kept].tolist() and windows[-2] == 0 and items[-1].id == "pair"
 
-    found.save(tmp_path / "new" / "needs.npz")
-    again = Needs.load(tmp_path / "new" / "needs.npz")
+    found.save(tmp_path / "new" / "lengths.npz")
+    again = Lengths.load(tmp_path / "new" / "lengths.npz")
     np.testing.assert_array_equal(found.length, again.length)
-    assert again.refused == found.refused and [p.name for p in (tmp_path / "new").iterdir()] == ["needs.npz"]
+    assert again.refused == found.refused and [p.name for p in (tmp_path / "new").iterdir()] == ["lengths.npz"]
 
 
 def test_what_changes_lengths_is_given_room(folder: Path, tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from data_pipelines.prepare.settings import Settings, Source, Tools
 from data_pipelines.prepare.storage import to_columns, to_record
 from data_pipelines.prepare.word_errors import Judge, WordFilter
 from data_pipelines.records.record import Audio, Message, Preference, Record
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 from data_pipelines.records.validate import Limits, validate
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.types import InputError
@@ -164,13 +164,13 @@ def test_speech_that_is_not_what_it_should_be_is_dropped() -> None:
     def kept(**changes: Any) -> list[str | None]:
         judge = Judge(dataclasses.replace(words, **changes))
         found = prepare_rows(rows, Tools(Limits(units=UNITS), None, judge))
-        return [row.id if isinstance(row, Bad) else None for row in found]
+        return [row.id if isinstance(row, Rejected) else None for row in found]
 
     assert kept() == [None, "wrong", None, None, "half"]
     assert kept(most=0.7) == [None, "wrong", None, None, None]
     assert kept(speakers=("assistant",)) == [None, None, None, None, "half"]
     (bad,) = prepare_rows(rows[1:2], Tools(Limits(units=UNITS), None, Judge(words)))
-    assert bad == Bad("word_errors", "word error rate 1.00, kept up to 0.5", "f", 1, "wrong")
+    assert bad == Rejected("word_errors", "word error rate 1.00, kept up to 0.5", "f", 1, "wrong")
     with pytest.raises(InputError, match="recogniser recognisers:deaf heard 0 texts in 1 waves"):
         prepare_rows(rows[:1], Tools(Limits(), None, Judge(WordFilter("recognisers:deaf", 0.5))))
 

@@ -111,7 +111,7 @@ def test_a_damaged_shard_alone_is_made_again(tmp_path: Path) -> None:
 def test_bad_rows_are_quarantined_in_their_order_and_the_first_good_of_an_id_is_kept(tmp_path: Path) -> None:
     card = prepare(data(tmp_path, BAD), tmp_path / "out", SETTINGS, 1)
     lines = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
-    assert [(line["line"], line["id"], line["cause"]) for line in lines] == [
+    assert [(line["line"], line["id"], line["reason"]) for line in lines] == [
         (1, "twice", "token_range"),
         (3, None, "malformed"),
         (5, "lost", "missing_audio"),
@@ -124,8 +124,8 @@ def test_bad_rows_are_quarantined_in_their_order_and_the_first_good_of_an_id_is_
         ("twice", 4, [2]),
         ("b", 8, [1]),
     ]
-    causes = "(duplicate_id 2, malformed 1, missing_audio 1, token_range 1)"
-    assert str(card) == f"rows 8, good 3, bad 5 {causes}, hours 0.001"
+    reasons = "(duplicate_id 2, malformed 1, missing_audio 1, token_range 1)"
+    assert str(card) == f"rows 8, good 3, bad 5 {reasons}, hours 0.001"
 
 
 def test_the_card_adds_up(tmp_path: Path) -> None:

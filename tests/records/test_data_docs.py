@@ -7,7 +7,7 @@ import pytest
 
 from data_pipelines.importers.registry import FORMATS, guess, read
 from data_pipelines.records.record import SCHEMA_VERSION, Audio, Message, Record
-from data_pipelines.records.reject import Cause
+from data_pipelines.records.reject import Reason
 
 TEXT = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
 SECTIONS = dict(re.findall(r"^### `([\w-]+)`\n(.*?)(?=^##|\Z)", TEXT, re.DOTALL | re.MULTILINE))
@@ -26,6 +26,6 @@ def test_examples_are_rows_of_their_format(name: str, tmp_path: Path) -> None:
 def test_every_format_cause_and_field_is_told() -> None:
     assert set(SECTIONS) == set(FORMATS)
     told = set(re.findall(r"`(\w+)`", TEXT))
-    assert {cause.value for cause in Cause} <= told
+    assert {reason.value for reason in Reason} <= told
     assert {field for kind in (Record, Message, Audio) for field in kind.__dataclass_fields__} <= told
     assert f"version {SCHEMA_VERSION}" in TEXT

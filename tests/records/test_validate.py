@@ -1,4 +1,4 @@
-"""Rows that would break training are refused before it, each with its cause; all others are trained on."""
+"""Rows that would break training are refused before it, each with its reason; all others are trained on."""
 
 import dataclasses
 import json
@@ -16,7 +16,7 @@ from user_rows import encoded, save, write_jsonl
 from data_pipelines.importers.registry import read
 from data_pipelines.records.quarantine import Account, quarantined
 from data_pipelines.records.record import Audio, Message, Preference, Record, to_conversation, to_pair
-from data_pipelines.records.reject import Bad, Cause, one_line
+from data_pipelines.records.reject import Reason, Rejected, one_line
 from data_pipelines.records.validate import EstimatedText, Limits, limits_of, seconds, validate
 from fac_jax.batching.collate import budget, collate, first_fit
 from fac_jax.batching.features import add_features
@@ -33,23 +33,23 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_exactly_the_poison_is_quarantined(poisoned: Path, tmp_path: Path) -> None:
-    causes = {cause for _, cause in POISON.values()}
-    assert len(causes) >= 12 and set(Cause) - causes == {Cause.WORD_ERRORS}, "preparation alone can judge words"
+    reasons = {reason for _, reason in POISON.values()}
+    assert len(reasons) >= 12 and set(Reason) - reasons == {Reason.WORD_ERRORS}, "preparation alone can judge words"
     account = Account()
     quarantine = tmp_path / "new" / "q.jsonl"
     found = list(quarantined(validate(read(poisoned, "release"), LIMITS), quarantine, account))
     assert [row.id for row in found if isinstance(row, Record)] == list(GOOD)
-    bad = [row for row in found if isinstance(row, Bad)]
-    assert {name: row.cause for name, row in zip(POISON, bad, strict=True)} == {n: c for n, (_, c) in POISON.items()}
+    bad = [row for row in found if isinstance(row, Rejected)]
+    assert {name: row.reason for name, row in zip(POISON, bad, strict=True)} == {n: c for n, (_, c) in POISON.items()}
     lines = poisoned.read_bytes().splitlines()
     given = [
         row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row, _ in POISON.values()
     ]
     assert [lines[row.line - 1] for row in bad] == given
     written = [json.loads(line) for line in quarantine.read_text().splitlines()]
-    assert [(e["line"], e["cause"], e["file"]) for e in written] == [(b.line, b.cause, str(poisoned)) for b in bad]
-    assert all(e.keys() == {"id", "file", "line", "cause", "detail"} and "\n" not in e["detail"] for e in written)
-    assert account.good == len(GOOD) and account.bad == Counter(cause for _, cause in POISON.values())
+    assert [(e["line"], e["reason"], e["file"]) for e in written] == [(b.line, b.reason, str(poisoned)) for b in bad]
+    assert all(e.keys() == {"id", "file", "line", "reason", "detail"} and "\n" not in e["detail"] for e in written)
+    assert account.good == len(GOOD) and account.bad == Counter(reason for _, reason in POISON.values())
     assert account.seconds == pytest.approx(5 + (UNITS + 2 + 1) / 25)
     assert not list(quarantine.parent.glob(".*"))
 
@@ -81,7 +81,7 @@ def test_the_context_is_counted_to_the_position(tmp_path: Path) -> None:
         length = len(encode(to_conversation(record), tokenizer, model))
         (fits,) = validate(read(file, "release"), dataclasses.replace(exact, context=length))
         (bad,) = validate(read(file, "release"), dataclasses.replace(exact, context=length - 1))
-        assert isinstance(fits, Record) and isinstance(bad, Bad)
+        assert isinstance(fits, Record) and isinstance(bad, Rejected)
         assert bad.detail == f"{length} LLM positions, the context has {length - 1}"
 
 
@@ -93,12 +93,12 @@ def test_the_longer_side_of_a_pair_must_fit() -> None:
     limits = Limits(context=60)
     found = list(validate([row("yes", "no"), row("word " * 60, "no"), row("yes", "word " * 60)], limits))
     assert isinstance(found[0], Record)
-    assert [bad.cause for bad in found[1:] if isinstance(bad, Bad)] == [Cause.DUPLICATE_ID] * 2
+    assert [bad.reason for bad in found[1:] if isinstance(bad, Rejected)] == [Reason.DUPLICATE_ID] * 2
     apart = [
         dataclasses.replace(row(*both), id=name)
         for name, both in (("a", ("word " * 60, "no")), ("b", ("yes", "word " * 60)))
     ]
-    assert [bad.cause for bad in validate(apart, limits) if isinstance(bad, Bad)] == [Cause.TOO_LONG] * 2
+    assert [bad.reason for bad in validate(apart, limits) if isinstance(bad, Rejected)] == [Reason.TOO_LONG] * 2
 
 
 def test_a_row_that_says_another_rate_is_refused() -> None:
@@ -108,7 +108,7 @@ def test_a_row_that_says_another_rate_is_refused() -> None:
 
     kept, known, wrong = validate([row(None, "a"), row(8_000, "b"), row(16_000, "c")], LIMITS)
     assert isinstance(kept, Record) and isinstance(known, Record) and seconds(known) == 0.5
-    assert isinstance(wrong, Bad) and wrong.cause == Cause.WRONG_RATE
+    assert isinstance(wrong, Rejected) and wrong.reason == Reason.WRONG_RATE
     assert wrong.detail == "the row says 16000 Hz, the file 8000 Hz: bytes"
 
 
@@ -116,14 +116,14 @@ def test_a_bad_row_leaves_its_id_to_a_good_one() -> None:
     bad = Record("x", "", (Message("user", ""), Message("assistant", "yes")), None, "f", 1)
     good = dataclasses.replace(bad, messages=(Message("user", "hi"), Message("assistant", "yes")), line=2)
     first, second, third = validate([bad, good, good], LIMITS)
-    assert isinstance(first, Bad) and isinstance(second, Record)
-    assert isinstance(third, Bad) and third.cause == Cause.DUPLICATE_ID
+    assert isinstance(first, Rejected) and isinstance(second, Record)
+    assert isinstance(third, Rejected) and third.reason == Reason.DUPLICATE_ID
 
 
 def test_estimates_and_details_are_of_one_line() -> None:
     assert [len(EstimatedText().encode(text)) for text in ("", "a", "four", "fünf")] == [0, 1, 1, 2]
     assert one_line("a\n b\t" + "c" * 300) == "a b " + "c" * 194 + ".." and one_line("\ud800") == "\\ud800"
-    assert all(cause.meaning and "\n" not in cause.meaning for cause in Cause)
+    assert all(reason.meaning and "\n" not in reason.meaning for reason in Reason)
 
 
 def test_a_quarantine_that_cannot_be_written_is_told(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_quarantine_that_cannot_be_written_is_told(tmp_path: Path) -> None:
 
 def test_nothing_is_written_of_a_run_that_was_cut_short(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text("before")
-    rows = quarantined(iter([Bad(Cause.MALFORMED, "x", "f", 1)] * 2), tmp_path / "q.jsonl", Account())
+    rows = quarantined(iter([Rejected(Reason.MALFORMED, "x", "f", 1)] * 2), tmp_path / "q.jsonl", Account())
     next(rows)
     rows.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert [path.name for path in tmp_path.iterdir()] == ["q.jsonl"] and (tmp_path / "q.jsonl").read_text() == "before"

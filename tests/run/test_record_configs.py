@@ -59,7 +59,7 @@ def test_librispeech_as_it_is_unpacked(initial: Path, tmp_path: Path) -> None:
     assert rows_of(materials, "train_clean_100") == {"19-7-0000": "GO ON", "19-7-0001": "DO YOU HEAR"}
     assert rows_of(materials, "train_clean_360") == {"20-7-0000": "AND", "20-7-0002": "TO BED"}
     (bad,) = map(json.loads, (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines())
-    assert (bad["set"], bad["id"], bad["cause"]) == ("train_clean_360", "20-7-0001", "undecodable_audio")
+    assert (bad["set"], bad["id"], bad["reason"]) == ("train_clean_360", "20-7-0001", "undecodable_audio")
     assert len(curve) == 2 and "speech_loss" not in curve[0]
     before, after = load_params(initial)[0], load_params(tmp_path / "run")[0]
     np.testing.assert_array_equal(before["backbone"]["embed"]["embedding"], after["backbone"]["embed"]["embedding"])
@@ -88,7 +88,7 @@ def test_common_voice_as_it_is_unpacked(initial: Path, tmp_path: Path) -> None:
     }
     assert rows_of(materials, "zh_CN") == {"common_voice_zh-CN_train_0": "你好"}
     (bad,) = map(json.loads, (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines())
-    assert (bad["set"], bad["cause"], bad["line"]) == ("zh_CN", "empty_text", 3)
+    assert (bad["set"], bad["reason"], bad["line"]) == ("zh_CN", "empty_text", 3)
     assert len(curve) == 2 and config.stages.pre_alignment.data.temperature == 3.0
     assert list(common_voice.get_config(str(corpus / "en")).data.sets) == ["en"]
 

@@ -71,7 +71,7 @@ def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys:
         row if isinstance(row, bytes) else json.dumps(row, ensure_ascii=False).encode() for row, _ in POISON.values()
     ]
     assert [rows[row["line"] - 1] for row in found] == bad and len(found) == 35
-    assert [row["cause"] for row in found] == [cause for _, cause in POISON.values()]
+    assert [row["reason"] for row in found] == [reason for _, reason in POISON.values()]
     assert {row["set"] for row in found} == {"mine"} and {row["file"] for row in found} == {str(poisoned)}
     assert f"mine: rows {len(GOOD) + len(POISON)}, good {len(GOOD)}, bad 35 (bad_tokens 2, " in capsys.readouterr().out
     steps = lines(tmp_path / "run" / "finetune" / "metrics.jsonl")
@@ -117,7 +117,7 @@ def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(t
     first, again, other = (make(record, epoch) for epoch in (0, 0, 1))
     np.testing.assert_array_equal(first.mels[0], again.mels[0])
     assert first.mels[0].shape != other.mels[0].shape or not np.array_equal(first.mels[0], other.mels[0])
-    assert max(len(make(record, epoch)) for epoch in range(20)) <= heard_set.needs.length[0]
+    assert max(len(make(record, epoch)) for epoch in range(20)) <= heard_set.lengths.length[0]
 
 
 def materials_encode(materials: RecordMaterials, stage: Any) -> Any:
@@ -133,11 +133,11 @@ def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: 
     config = make_config(initial, sets, data={"mixture": {"short": 1.0, "both": 1.0}})
     materials, _ = run(config, tmp_path)
     found = lines(tmp_path / "run" / "quarantine.jsonl")
-    assert [(row["set"], row["id"], row["cause"]) for row in found] == [
+    assert [(row["set"], row["id"], row["reason"]) for row in found] == [
         ("both", f"long{i}", "too_long") for i in (0, 1)
     ]
     assert "batches of stage finetune hold 96" in found[0]["detail"]
-    assert materials.sets["both"].needs.length.max() > 96
+    assert materials.sets["both"].lengths.length.max() > 96
     config.stages.finetune.data.mixture = {"long": 1.0}
     with pytest.raises(InputError, match=r"data\.sets\.long has no conversations that fit its batches \(0 preference"):
         start(config, tmp_path / "other", tmp_path / "data")
@@ -151,7 +151,7 @@ def test_prepared_folders_are_taken_as_they_are(initial: Path, tmp_path: Path) -
     materials, _ = run(make_config(initial, sets), tmp_path)
     parts = [ids(materials, name) for name in sets]
     assert sorted(parts[0] + parts[1]) == sorted(f"rows{i}" for i in range(9)) and all(parts)
-    assert [p.name for p in (tmp_path / "data" / "prepared").iterdir() if not p.name.startswith("needs-")] == []
+    assert [p.name for p in (tmp_path / "data" / "prepared").iterdir() if not p.name.startswith("lengths-")] == []
     manifest = tmp_path / "out" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "codec": "another"}))
     with pytest.raises(InputError, match=r"data\.sets\.(dev|train): its rows changed since the run in .* began"):

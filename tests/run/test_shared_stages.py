@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from toy_pairs import same
 from toy_training import MODEL, ToyData, stage, warmup
 
-from experiments.run.shared_stages import SharedStages, stage_keys, turn_of
+from experiments.run.shared_stages import SharedStages, stage_keys, stage_source
 from fac_jax.checkpoint.export import load_params
 from fac_jax.training.metrics import read_curve
 from fac_jax.training.recipe import Recipe, run_recipe, trained_here
@@ -33,8 +33,8 @@ class Trains:
             self.trained.append(f"{workdir.name}/{stage.name}")
             return ToyData()
 
-        turn = SharedStages(self.folder, stage_keys(recipe, data))
-        return run_recipe(recipe, workdir, make_data, {}, turn=turn)
+        source = SharedStages(self.folder, stage_keys(recipe, data))
+        return run_recipe(recipe, workdir, make_data, {}, source=source)
 
 
 @pytest.fixture
@@ -71,22 +71,22 @@ def test_keys_hold_all_that_a_stage_comes_from() -> None:
 def test_a_run_that_cannot_share_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     alone, shared = ConfigDict({"data": {}}), ConfigDict({"data": {}, "stages_dir": "stages"})
     recipe = Recipe(MODEL, (warmup("a"), stage("b", steps=3, start_from="c")))
-    assert turn_of(alone, recipe, "") is trained_here
+    assert stage_source(alone, recipe, "") is trained_here
     with pytest.raises(InputError, match="stage b starts from c"):
-        turn_of(shared, recipe, "")
+        stage_source(shared, recipe, "")
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(InputError, match="one process"):
-        turn_of(shared, recipe, "")
+        stage_source(shared, recipe, "")
 
 
 def test_a_run_waits_for_another_that_trains_its_stage(
     tmp_path: Path, trains: Trains, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a = warmup("a")
-    turn = SharedStages(trains.folder, stage_keys(Recipe(MODEL, (a,)), "rows"))
+    source = SharedStages(trains.folder, stage_keys(Recipe(MODEL, (a,)), "rows"))
     directory = tmp_path / "one" / "a"
     (directory / "model").mkdir(parents=True)
-    with turn(a, directory) as there:
+    with source(a, directory) as there:
         assert not there
         waiting = threading.Thread(target=trains, args=(tmp_path / "two", a))
         waiting.start()
@@ -99,8 +99,8 @@ def test_a_run_waits_for_another_that_trains_its_stage(
 
 def test_a_stage_that_fails_is_given_to_nobody(tmp_path: Path, trains: Trains) -> None:
     a = warmup("a")
-    turn = SharedStages(trains.folder, stage_keys(Recipe(MODEL, (a,)), "rows"))
-    with pytest.raises(KeyboardInterrupt), turn(a, tmp_path / "one" / "a"):
+    source = SharedStages(trains.folder, stage_keys(Recipe(MODEL, (a,)), "rows"))
+    with pytest.raises(KeyboardInterrupt), source(a, tmp_path / "one" / "a"):
         raise KeyboardInterrupt
     trains(tmp_path / "two", a)
     assert trains.trained == ["two/a"]

@@ -4,7 +4,7 @@ import numpy as np
 from golden_model import golden
 
 from fac_jax.batching.conversation import Turn
-from fac_jax.batching.grid import Example, lay
+from fac_jax.batching.grid import Example, lay_out
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.chat import AudioPiece, TextPiece
 
@@ -19,4 +19,4 @@ def example(name: str, *mel_frames: int) -> Example:
         for m in mel_frames
     ]
     pieces = [TextPiece((1, 2, 3), True), *(AudioPiece(i, False, (), False) for i in range(len(turns)))]
-    return lay(name, pieces, turns, MODEL)
+    return lay_out(name, pieces, turns, MODEL)

@@ -14,7 +14,7 @@ from mesh_run import DENSE, OPTIMIZER, ROWS
 from toy_training import ToyData, ToyLoaded, make_batch, stage
 
 from fac_jax import cli
-from fac_jax.parallel.batches import HostShare, host_share
+from fac_jax.parallel.batches import HostShard, host_shard
 from fac_jax.parallel.hosts import join
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.training.recipe import Recipe, run_recipe
@@ -27,20 +27,20 @@ STAGE = stage("text", steps=STEPS, optimizer=OPTIMIZER, checkpoint_every=EVERY, 
 class SharedRows(ToyData):
     """One host's rows of the batches of `ToyData`, with their windows."""
 
-    def __init__(self, share: HostShare, pause: float) -> None:
+    def __init__(self, shard: HostShard, pause: float) -> None:
         super().__init__(pause=pause)
-        self._share = share
+        self._shard = shard
 
     def __next__(self) -> ToyLoaded:
         loaded = super().__next__()
         batch = make_batch((self._next - 1) % 4, rows=ROWS)
-        size = ROWS // self._share.count
-        mine = slice(self._share.index * size, (self._share.index + 1) * size)
+        size = ROWS // self._shard.hosts
+        mine = slice(self._shard.host * size, (self._shard.host + 1) * size)
         batch = jax.tree.map(lambda leaf: leaf[mine], batch)
         first = mine.start * DENSE.audio.frames
         index = np.where(batch.frame_index == NO_FRAME, NO_FRAME, batch.frame_index - first)
         tokens = int(batch.segment_ids.sum())
-        seconds = loaded.audio_seconds / self._share.count
+        seconds = loaded.audio_seconds / self._shard.hosts
         return dataclasses.replace(loaded, batch=batch.replace(frame_index=index), tokens=tokens, audio_seconds=seconds)
 
 
@@ -48,7 +48,7 @@ def main() -> None:
     options: Any = flags.FLAGS
     join(options.cluster, options.coordinator, options.processes, options.process)
     on = make_layout({axis: int(size) for axis, size in (part.split("=") for part in options.mesh)})
-    data = SharedRows(host_share(on), options.pause)
+    data = SharedRows(host_shard(on), options.pause)
     run_recipe(Recipe(DENSE, (STAGE,), layout=on), Path(options.workdir), lambda *_: data, {})
 
 

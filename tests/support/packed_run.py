@@ -23,9 +23,9 @@ from data_pipelines.loading.packed import PackedConfig, load_packed
 from data_pipelines.loading.sources import Source, mixed, shares
 from fac_jax.audio.host_mel import host_log_mel, wave_frames
 from fac_jax.batching.conversation import Turn
-from fac_jax.batching.grid import Example, lay
+from fac_jax.batching.grid import Example, lay_out
 from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.parallel.shards import ALONE, Share
+from fac_jax.parallel.shards import ALONE, HostShard
 from fac_jax.text.chat import AudioPiece, TextPiece
 from fac_jax.text.special_ids import SpecialIds
 
@@ -68,9 +68,9 @@ def made(row: Row, epoch: int, front: Callable[[np.ndarray], np.ndarray] = host_
     rng = np.random.default_rng((epoch, len(row.id), int(row.seconds * 1e6)))
     words = TextPiece(tuple(int(i) for i in rng.integers(6, GRID.vocab_size, row.words)), True)
     if not row.seconds:
-        return lay(row.id, [words], [], GRID)
+        return lay_out(row.id, [words], [], GRID)
     wave = (0.1 * rng.standard_normal(round(row.seconds * 16_000))).astype(np.float32)
-    return lay(row.id, [AudioPiece(0, False, (), False), words], [Turn("user", wave=wave, mel=front(wave))], GRID)
+    return lay_out(row.id, [AudioPiece(0, False, (), False), words], [Turn("user", wave=wave, mel=front(wave))], GRID)
 
 
 def rows(name: str, count: int, spoken: bool) -> list[Row]:
@@ -103,7 +103,7 @@ def line(loaded: Loaded) -> dict[str, Any]:
     return {"ids": loaded.row_ids, "digest": digest(loaded)}
 
 
-def begin(share: Share = ALONE, **changes: Any) -> Any:
+def begin(share: HostShard = ALONE, **changes: Any) -> Any:
     config = dataclasses.replace(CONFIG, **changes)
     found = sources() if config.mel == "host" else frames_instead(sources())
     return load_packed(found, config, GRID, share=share)
@@ -117,7 +117,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--state", type=Path)
     args = parser.parse_args()
-    batches = begin(Share(args.host, args.hosts), workers=args.workers)
+    batches = begin(HostShard(args.host, args.hosts), workers=args.workers)
     if args.state:
         batches.set_state(json.loads(args.state.read_text()))
     done: list[dict[str, Any]] = []

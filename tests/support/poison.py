@@ -9,9 +9,9 @@ import soundfile
 from toy_world import UNITS
 from user_rows import PLACEHOLDER, encoded, heard, release_row, save, spoken, tone, write_jsonl
 
-from data_pipelines.records.reject import Cause
+from data_pipelines.records.reject import Reason
 
-Poison = dict[str, tuple[Any, Cause]]
+Poison = dict[str, tuple[Any, Reason]]
 
 
 def wav(samples: np.ndarray, rate: int = 16_000, subtype: str = "PCM_16") -> bytes:
@@ -45,53 +45,53 @@ GOOD = {
     "more text than speech": said("one plus two is zero minus two plus one " * 20, [1]),
 }
 POISON: Poison = {
-    "no JSON": (b'{"messages": [', Cause.MALFORMED),
-    "no UTF-8": (b'{"messages": [{"role": "user", "content": "\xff"}]}', Cause.BAD_UTF8),
+    "no JSON": (b'{"messages": [', Reason.MALFORMED),
+    "no UTF-8": (b'{"messages": [{"role": "user", "content": "\xff"}]}', Reason.BAD_UTF8),
     "half a character": (
         b'{"messages":[{"role":"user","content":"\\ud800"},{"role":"assistant","content":"x"}]}',
-        Cause.BAD_UTF8,
+        Reason.BAD_UTF8,
     ),
-    "no messages": ({"system": "x"}, Cause.MISSING_KEY),
-    "messages of another kind": ({"messages": {"role": "user"}}, Cause.WRONG_TYPE),
-    "the same id": ({"id": "text", **release_row("hi", "hello")}, Cause.DUPLICATE_ID),
+    "no messages": ({"system": "x"}, Reason.MISSING_KEY),
+    "messages of another kind": ({"messages": {"role": "user"}}, Reason.WRONG_TYPE),
+    "the same id": ({"id": "text", **release_row("hi", "hello")}, Reason.DUPLICATE_ID),
     "an unknown role": (
         {"messages": [{"role": "user", "content": "x"}, {"role": "tool", "content": "y"}]},
-        Cause.UNKNOWN_ROLE,
+        Reason.UNKNOWN_ROLE,
     ),
-    "the user last": (release_row("a", "b", "c"), Cause.ROLE_ORDER),
-    "nobody": (release_row(), Cause.ROLE_ORDER),
-    "the assistant first": ({"messages": release_row("", "a", "b")["messages"][1:]}, Cause.ROLE_ORDER),
-    "an empty message": (release_row("hi", " "), Cause.EMPTY_TEXT),
-    "a spoken reply without text": (said("", [1, 2]), Cause.EMPTY_TEXT),
-    "more placeholders than audios": (release_row(PLACEHOLDER, "yes"), Cause.PLACEHOLDERS),
+    "the user last": (release_row("a", "b", "c"), Reason.ROLE_ORDER),
+    "nobody": (release_row(), Reason.ROLE_ORDER),
+    "the assistant first": ({"messages": release_row("", "a", "b")["messages"][1:]}, Reason.ROLE_ORDER),
+    "an empty message": (release_row("hi", " "), Reason.EMPTY_TEXT),
+    "a spoken reply without text": (said("", [1, 2]), Reason.EMPTY_TEXT),
+    "more placeholders than audios": (release_row(PLACEHOLDER, "yes"), Reason.PLACEHOLDERS),
     "two audios in a message": (
         release_row(PLACEHOLDER * 2, "yes", audio=[heard("good.wav", 1.0)] * 2),
-        Cause.LAYOUT,
+        Reason.LAYOUT,
     ),
-    "no such file": (asked("gone.wav"), Cause.MISSING_AUDIO),
-    "a file name beyond all bounds": (asked("x" * 5000), Cause.MISSING_AUDIO),
-    "no file named": (asked(""), Cause.MISSING_AUDIO),
-    "not audio": (asked("text.wav"), Cause.UNDECODABLE_AUDIO),
-    "a cut file": (asked("cut.flac"), Cause.UNDECODABLE_AUDIO),
-    "an empty file": (asked("nothing.wav"), Cause.EMPTY_AUDIO),
-    "no samples": (asked("none.wav"), Cause.EMPTY_AUDIO),
-    "less than a token": (asked("short.wav", 0.0), Cause.EMPTY_AUDIO),
-    "no number": (asked("nan.wav"), Cause.NON_FINITE),
-    "a rate that cannot be": (asked("slow.wav"), Cause.WRONG_RATE),
-    "tokens of another codec": (said("yes", [1, UNITS]), Cause.TOKEN_RANGE),
-    "no tokens": (release_row("hi", PLACEHOLDER, audio=[spoken("yes", [], token="[AU-1]")]), Cause.BAD_TOKENS),
-    "a reply of neither": (said("yes", []), Cause.BAD_TOKENS),
-    "fewer tokens than audio": (asked("good.wav", 0.8), Cause.TOKEN_LENGTH),
-    "a reply of another length": (said("yes", [1] * 40, "good.wav"), Cause.TOKEN_LENGTH),
-    "too long a text": (release_row("hi", "word " * 2000), Cause.TOO_LONG),
-    "too long a reply": (said("yes", [1] * 10_230), Cause.TOO_LONG),
-    "an unknown task": (compared(task="beauty"), Cause.UNKNOWN_TASK),
+    "no such file": (asked("gone.wav"), Reason.MISSING_AUDIO),
+    "a file name beyond all bounds": (asked("x" * 5000), Reason.MISSING_AUDIO),
+    "no file named": (asked(""), Reason.MISSING_AUDIO),
+    "not audio": (asked("text.wav"), Reason.UNDECODABLE_AUDIO),
+    "a cut file": (asked("cut.flac"), Reason.UNDECODABLE_AUDIO),
+    "an empty file": (asked("nothing.wav"), Reason.EMPTY_AUDIO),
+    "no samples": (asked("none.wav"), Reason.EMPTY_AUDIO),
+    "less than a token": (asked("short.wav", 0.0), Reason.EMPTY_AUDIO),
+    "no number": (asked("nan.wav"), Reason.NON_FINITE),
+    "a rate that cannot be": (asked("slow.wav"), Reason.WRONG_RATE),
+    "tokens of another codec": (said("yes", [1, UNITS]), Reason.TOKEN_RANGE),
+    "no tokens": (release_row("hi", PLACEHOLDER, audio=[spoken("yes", [], token="[AU-1]")]), Reason.BAD_TOKENS),
+    "a reply of neither": (said("yes", []), Reason.BAD_TOKENS),
+    "fewer tokens than audio": (asked("good.wav", 0.8), Reason.TOKEN_LENGTH),
+    "a reply of another length": (said("yes", [1] * 40, "good.wav"), Reason.TOKEN_LENGTH),
+    "too long a text": (release_row("hi", "word " * 2000), Reason.TOO_LONG),
+    "too long a reply": (said("yes", [1] * 10_230), Reason.TOO_LONG),
+    "an unknown task": (compared(task="beauty"), Reason.UNKNOWN_TASK),
     "one spoken, one not": (
         compared(chosen={"role": "assistant", "content": PLACEHOLDER}, chosen_audio=[spoken("yes", [1])]),
-        Cause.UNLIKE_REPLIES,
+        Reason.UNLIKE_REPLIES,
     ),
-    "nothing to prefer": (compared(rejected={"role": "assistant", "content": "yes"}), Cause.UNLIKE_REPLIES),
-    "the user replies": (compared(rejected={"role": "user", "content": "no"}), Cause.ROLE_ORDER),
+    "nothing to prefer": (compared(rejected={"role": "assistant", "content": "yes"}), Reason.UNLIKE_REPLIES),
+    "the user replies": (compared(rejected={"role": "user", "content": "no"}), Reason.ROLE_ORDER),
 }
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from absl import flags
 
 from fac_jax import cli
-from fac_jax.batching.batch_stats import Work, needed_work
+from fac_jax.batching.batch_stats import BatchStats, batch_stats
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.training.optimizer import OptimizerConfig
@@ -83,7 +83,7 @@ class ToyLoaded:
     row_ids: list[str]
     audio_seconds: float
     tokens: int
-    work: Work
+    stats: BatchStats
 
 
 class ToyData:
@@ -99,7 +99,7 @@ class ToyData:
             batch.mel_windows[0, 0, 0] = np.nan
         time.sleep(self._pause)
         return ToyLoaded(
-            batch, [f"toy/{number}/{row}" for row in range(ROWS)], 1.5, int(batch.segment_ids.sum()), needed_work(batch)
+            batch, [f"toy/{number}/{row}" for row in range(ROWS)], 1.5, int(batch.segment_ids.sum()), batch_stats(batch)
         )
 
     def get_state(self) -> dict[str, Any]:

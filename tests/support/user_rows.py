@@ -10,7 +10,7 @@ import numpy as np
 import soundfile
 
 from data_pipelines.records.record import Record
-from data_pipelines.records.reject import Bad
+from data_pipelines.records.reject import Rejected
 
 PLACEHOLDER = "<|audio_bos|><|AUDIO|><|audio_eos|>"
 
@@ -67,10 +67,10 @@ def preference_row(**changes: Any) -> dict[str, Any]:
     return {**row, **sides, **audio, "task": "empathy", **changes}
 
 
-def told(found: Record | Bad) -> Any:
-    """A row in short: id, roles and words; a bad row's line and cause."""
-    if isinstance(found, Bad):
-        return (found.line, found.cause)
+def told(found: Record | Rejected) -> Any:
+    """A row in short: id, roles and words; a bad row's line and reason."""
+    if isinstance(found, Rejected):
+        return (found.line, found.reason)
     return (
         found.id,
         *[f"{m.role[0]}:{m.lead}{'~' if m.audio else ''}{m.text}" for m in (*found.messages, *found.replies)],

@@ -25,7 +25,7 @@ def tokenizer(tmp_path_factory) -> Tokenizer:
     return train_tokenizer(CORPUS, 420, tmp_path_factory.mktemp("tokenizer") / "tokenizer.json")
 
 
-def lay(pieces: list[Piece], groups: dict[int, int], audio_id: int) -> list[tuple[int, bool]]:
+def lay_out(pieces: list[Piece], groups: dict[int, int], audio_id: int) -> list[tuple[int, bool]]:
     """(id, loss) of every position, given the groups of every audio."""
     out = []
     for piece in pieces:
@@ -116,7 +116,7 @@ def test_loss_and_audio_tokens_lie_as_recorded(tokenizer):
     pieces = render(SYSTEM_JOINT, turns, tokenizer)
     audio_id = tokenizer.token_id("<|AUDIO|>")
     ours = {tokenizer.token_id(name): name for name in RECORDED_SPECIALS.values()}
-    got = [(ours[i], loss) for i, loss in lay(pieces, {0: 12, 1: 5, 2: 6}, audio_id) if i in ours]
+    got = [(ours[i], loss) for i, loss in lay_out(pieces, {0: 12, 1: 5, 2: 6}, audio_id) if i in ours]
     rows = zip(RECORDED_IDS, RECORDED_LABELS, strict=True)
     want = [(RECORDED_SPECIALS[i], label == i) for i, label in rows if i in RECORDED_SPECIALS]
     assert got == want
@@ -128,7 +128,7 @@ def test_loss_and_audio_tokens_lie_as_recorded(tokenizer):
 def test_the_template_is_written_as_the_specification_says(tokenizer):
     pieces = render("SYS", [Turn("user", "what?", audio=0), Turn("assistant", "that")], tokenizer)
     names = {tokenizer.token_id(name): name for name in SPECIALS}
-    laid = lay(pieces, {0: 2}, tokenizer.token_id("<|AUDIO|>"))
+    laid = lay_out(pieces, {0: 2}, tokenizer.token_id("<|AUDIO|>"))
     written = "".join(names.get(i) or tokenizer.decode([i]) for i, _ in laid)
     assert written == (
         "<|im_start|>system\nSYS<|im_end|>\n"
@@ -147,8 +147,8 @@ def test_the_template_is_written_as_the_specification_says(tokenizer):
 def test_a_generation_prompt_is_a_prefix_of_what_was_trained(tokenizer, reply):
     audio_id = tokenizer.token_id("<|AUDIO|>")
     asked = [Turn("user", "what?", audio=0)]
-    prompt = lay(render(SYSTEM_TEXT, asked, tokenizer, add_generation_prompt=True), {0: 3}, audio_id)
-    whole = lay(render(SYSTEM_TEXT, [*asked, reply], tokenizer), {0: 3, 1: 4}, audio_id)
+    prompt = lay_out(render(SYSTEM_TEXT, asked, tokenizer, add_generation_prompt=True), {0: 3}, audio_id)
+    whole = lay_out(render(SYSTEM_TEXT, [*asked, reply], tokenizer), {0: 3, 1: 4}, audio_id)
     assert whole[: len(prompt)] == prompt
     assert not any(loss for _, loss in prompt) and all(loss for _, loss in whole[len(prompt) :])
 

@@ -12,7 +12,7 @@ from jax.interpreters import partial_eval
 from toy_training import MODEL, make_batch
 
 from experiments.benchmarks.workloads import Conversation, packed_batch, preference_batch
-from fac_jax.batching.batch_stats import laid_out_work, needed_work, skipping_work
+from fac_jax.batching.batch_stats import batch_stats, causal_stats, dense_stats
 from fac_jax.layers.attention import Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
 from fac_jax.losses.ctc import ctc_losses
@@ -21,7 +21,7 @@ from fac_jax.models.flops import blocks, by_part
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import preset
 from fac_jax.parallel.attention import mapped_attend
-from fac_jax.parallel.chips import CHIPS, chip_of, peak_of
+from fac_jax.parallel.chips import CHIPS, chip_of, peak_flops_of
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, Meter, step_flops, trainable_paths
 from fac_jax.training.objectives import make_objective, transcripts
 from fac_jax.training.preference import PreferenceConfig
@@ -80,7 +80,7 @@ def counts(config: ModelConfig, stage: StageConfig, batch: Any, attend: Attend =
     again = ATTENTION_AGAIN[attend.__name__][config.remat]
     execution = Execution(rows.kind.shape[1], again, again)
     paths = trainable_paths(params, stage.trainable)
-    parts = step_flops(config, stage, paths, laid_out_work(rows), execution)
+    parts = step_flops(config, stage, paths, dense_stats(rows), execution)
     return sum(parts.values()), product_flops(traced)
 
 
@@ -161,7 +161,7 @@ def test_the_compiler_counts_the_same(figures):
     assert mine == traced
     figures("compiler's FLOPs of a step / analytic, - 1", abs(compiler / mine - 1), 0.05)
     output = jax.jit(lambda params, batch: _forward(config, params, batch)).lower(params, batch).compile()
-    mine = sum(by_part(blocks(config, laid_out_work(batch))).values())
+    mine = sum(by_part(blocks(config, dense_stats(batch))).values())
     figures("compiler's FLOPs of a forward pass / analytic, - 1", abs(output.cost_analysis()["flops"] / mine - 1), 0.05)
 
 
@@ -177,24 +177,24 @@ def test_needed_work_is_counted_pair_by_pair():
     batch = packed_batch(MODEL, 2, 2, Conversation(3, 2, 4))
     batch.segment_ids[1, 9:] = 0  # the second conversation of the second row is padding
     batch.mel_lengths[:] = [40, 40, 7, 0]
-    work = needed_work(batch)
+    stats = batch_stats(batch)
     same = batch.segment_ids[:, :, None] == batch.segment_ids[:, None]
     seen = same & (batch.segment_ids > 0)[:, :, None] & (batch.positions[:, None] <= batch.positions[:, :, None])
-    assert np.array_equal(work.pairs, seen.sum(axis=(1, 2)))
+    assert np.array_equal(stats.pairs, seen.sum(axis=(1, 2)))
     fine = np.repeat(batch.segment_ids, 5, axis=1)
     order = np.tril(np.ones((fine.shape[1],) * 2, bool))
     seen = (fine[:, :, None] == fine[:, None]) & (fine > 0)[:, :, None] & order
-    assert np.array_equal(work.fine_pairs, seen.sum(axis=(1, 2)))
-    assert work.positions.tolist() == [18, 9]
-    assert (work.groups, work.features) == (3 * 4, 3 * 2)
-    assert (work.mel_frames, work.frames, work.frame_pairs, work.audio_frames) == (87, 44, 816, 22)
-    stacked = needed_work(jax.tree.map(lambda leaf: np.stack([leaf, leaf]), batch))
-    assert stacked.fine_pairs.shape == (2, 2) and stacked.frame_pairs == 2 * work.frame_pairs
+    assert np.array_equal(stats.fine_pairs, seen.sum(axis=(1, 2)))
+    assert stats.positions.tolist() == [18, 9]
+    assert (stats.groups, stats.features) == (3 * 4, 3 * 2)
+    assert (stats.mel_frames, stats.frames, stats.frame_pairs, stats.audio_frames) == (87, 44, 816, 22)
+    stacked = batch_stats(jax.tree.map(lambda leaf: np.stack([leaf, leaf]), batch))
+    assert stacked.fine_pairs.shape == (2, 2) and stacked.frame_pairs == 2 * stats.frame_pairs
 
 
 def test_a_causal_kernel_skips_blocks_that_see_nothing():
-    work = laid_out_work(packed_batch(MODEL, 2, 1, Conversation(256, 0, 0)))
-    skipped = skipping_work(work, (512, 128), 5)
+    stats = dense_stats(packed_batch(MODEL, 2, 1, Conversation(256, 0, 0)))
+    skipped = causal_stats(stats, (512, 128), 5)
     assert skipped.pairs.tolist() == [3 * 128**2] * 2  # of four blocks
     assert skipped.fine_pairs.tolist() == [55 * 128**2] * 2  # of ten times ten
 
@@ -203,19 +203,19 @@ def test_padding_is_executed_but_not_needed():
     batch = make_batch(0)
     stage, paths = StageConfig("all", 1), trainable_paths(shapes_of(MODEL), ("",))
     padded = jax.tree.map(lambda leaf: np.concatenate([leaf, np.zeros_like(leaf)]), batch)
-    needed = [step_flops(MODEL, stage, paths, needed_work(rows)) for rows in (batch, padded)]
-    executed = [step_flops(MODEL, stage, paths, laid_out_work(rows)) for rows in (batch, padded)]
+    needed = [step_flops(MODEL, stage, paths, batch_stats(rows)) for rows in (batch, padded)]
+    executed = [step_flops(MODEL, stage, paths, dense_stats(rows)) for rows in (batch, padded)]
     assert needed[0] == needed[1]
     assert all(twice == 2 * once for once, twice in zip(executed[0].values(), executed[1].values(), strict=True))
     assert all(needed[0][part] <= executed[0][part] for part in needed[0])
 
 
 def test_only_the_picked_experts_count():
-    work = laid_out_work(packed_batch(preset("tiny"), 1, 1, Conversation(8, 8, 8)))
-    mixture = by_part(blocks(preset("30b_a3b"), work))["backbone"]
+    stats = dense_stats(packed_batch(preset("tiny"), 1, 1, Conversation(8, 8, 8)))
+    mixture = by_part(blocks(preset("30b_a3b"), stats))["backbone"]
     config = preset("30b_a3b", text={"moe": None, "mlp_width": 8 * 768})
     router = 48 * 2 * 24 * 2048 * 128
-    assert mixture == by_part(blocks(config, work))["backbone"] + router
+    assert mixture == by_part(blocks(config, stats))["backbone"] + router
 
 
 def test_the_8b_backbone_costs_two_flops_a_parameter_and_token():
@@ -223,7 +223,7 @@ def test_the_8b_backbone_costs_two_flops_a_parameter_and_token():
     config = preset("8b")
     batch = packed_batch(preset("tiny"), 1, 1, Conversation(text=1, heard=0, spoken=0))
     layer = 4096 * 128 * (2 * 32 + 2 * 8) + 3 * 4096 * 12288
-    assert by_part(blocks(config, laid_out_work(batch)))["backbone"] == 36 * (2 * layer + 4 * 32 * 128)
+    assert by_part(blocks(config, dense_stats(batch)))["backbone"] == 36 * (2 * layer + 4 * 32 * 128)
 
 
 def test_grouping_by_five_saves_more_than_half(figures):
@@ -234,21 +234,21 @@ def test_grouping_by_five_saves_more_than_half(figures):
         one = Conversation(text=40, heard=150 * 5 // group, spoken=150 * 5 // group)
         grid = packed_batch(dataclasses.replace(preset("tiny"), group_size=group), 1, 1, one)
         paths = trainable_paths(shapes_of(config), ("",))
-        costs[group] = step_flops(config, StageConfig("all", 1), paths, needed_work(grid))
+        costs[group] = step_flops(config, StageConfig("all", 1), paths, batch_stats(grid))
     figures("8B backbone, FLOPs of k=5 / k=1", costs[5]["backbone"] / costs[1]["backbone"], 0.5)
     figures("8B whole, FLOPs of k=5 / k=1", sum(costs[5].values()) / sum(costs[1].values()), 0.5)
 
 
 def test_the_meter_gives_what_a_batch_needs():
     paths = trainable_paths(shapes_of(MODEL), ("",))
-    work = needed_work(make_batch(0))
-    parts = step_flops(MODEL, StageConfig("all", 1), paths, work)
-    assert Meter(MODEL, StageConfig("all", 1), paths).flops(work) == sum(parts.values())
+    stats = batch_stats(make_batch(0))
+    parts = step_flops(MODEL, StageConfig("all", 1), paths, stats)
+    assert Meter(MODEL, StageConfig("all", 1), paths).flops(stats) == sum(parts.values())
 
 
 def test_devices_are_known_by_their_kind():
     assert chip_of("TPU v5 lite") is CHIPS["v5e"] and chip_of("NVIDIA H100 80GB HBM3") is CHIPS["h100"]
     kinds = [kind for chip in CHIPS.values() for kind in chip.kinds]
     assert len(kinds) == len(set(kinds))
-    assert chip_of("cpu") is None and peak_of(jax.local_devices()) is None
-    assert peak_of(jax.local_devices()[:1], 2e12) == 2e12
+    assert chip_of("cpu") is None and peak_flops_of(jax.local_devices()) is None
+    assert peak_flops_of(jax.local_devices()[:1], 2e12) == 2e12

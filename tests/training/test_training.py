@@ -19,7 +19,7 @@ from filelock import FileLock
 from toy_training import MODEL, ToyData, make_batch, recipe, stage, warmup
 
 from fac_jax import cli
-from fac_jax.batching.batch_stats import needed_work
+from fac_jax.batching.batch_stats import batch_stats
 from fac_jax.checkpoint.export import load_params
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -70,7 +70,7 @@ def test_loss_falls_in_every_stage(uninterrupted: Path, toy_params: Params) -> N
     for name in ("text_loss", "speech_loss"):
         assert joint[-1][name] < 0.9 * joint[0][name]
     paths = trainable_paths(toy_params, ("",))
-    assert joint[0]["flops"] == Meter(MODEL, stage(), paths).flops(needed_work(make_batch(0)))
+    assert joint[0]["flops"] == Meter(MODEL, stage(), paths).flops(batch_stats(make_batch(0)))
     assert ears[0]["flops"] < joint[0]["flops"]  # the encoder alone
     assert joint[-1]["loss"] == pytest.approx(joint[-1]["text_loss"] + joint[-1]["speech_loss"], rel=1e-6)
 

@@ -206,7 +206,7 @@ def one_dtype(tensors: TensorFolder, source: Source) -> str:
 def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
     """A folder to work in that becomes `destination` when the work is done.
 
-    Work that was interrupted is taken up again if it was the same `job`. Work that fails is taken away.
+    BatchStats that was interrupted is taken up again if it was the same `job`. BatchStats that fails is taken away.
 
     Raises:
       InputError: the destination exists, cannot be written or is on a full disk; or a folder that is not ours stands
