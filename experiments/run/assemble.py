@@ -23,7 +23,7 @@ from experiments.run.records import RecordMaterials
 from experiments.run.stage_data import spoken_rows
 from experiments.run.toy import DataConfig, Materials
 from fac_jax.checkpoint.assets import CODEC
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.hosts import first_goes_first
 from fac_jax.parallel.kernels import Attention
@@ -46,7 +46,7 @@ def data_config(config: ConfigDict) -> DataConfig:
     Raises:
       InputError: a key that it does not have.
     """
-    return from_values(DataConfig, config.to_dict()["data"], "data")
+    return from_tree(DataConfig, config.to_dict()["data"], "data")
 
 
 def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
@@ -61,7 +61,7 @@ def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
     if unknown:
         raise InputError(f"recipe lists stage {unknown[0]}, config.stages has {', '.join(described)}")
     return tuple(
-        from_values(StageConfig, {"name": name, **described[name]}, f"stages.{name}") for name in values["recipe"]
+        from_tree(StageConfig, {"name": name, **described[name]}, f"stages.{name}") for name in values["recipe"]
     )
 
 
@@ -95,7 +95,7 @@ def check(config: ConfigDict) -> None:
     recipe = make_recipe(config, base_model(values["model"]), None)
     start_folders(recipe, Path())
     if "sets" in values["data"]:
-        data = from_values(RecordsConfig, values["data"], "data")
+        data = from_tree(RecordsConfig, values["data"], "data")
         record_config.check(data, recipe.stages, recipe.model.user_audio)
     else:
         data_config(config)
@@ -116,7 +116,7 @@ def start(config: ConfigDict, workdir: Path, data_dir: Path) -> tuple[Materials 
     values = config.to_dict()
     if "sets" not in values["data"]:
         return start_toy(config, workdir, data_dir)
-    data = from_values(RecordsConfig, values["data"], "data")
+    data = from_tree(RecordsConfig, values["data"], "data")
     layout = layout_of(config)
     recipe = make_recipe(config, base_model(values["model"]), layout)
     record_config.check(data, recipe.stages, recipe.model.user_audio)

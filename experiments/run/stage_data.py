@@ -15,7 +15,7 @@ from data_pipelines.loading.sources import Source
 from data_pipelines.worlds.tasks import is_spoken
 from fac_jax import axes
 from fac_jax.batching.pairs import SPOKEN
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.batches import host_shard
 from fac_jax.parallel.hosts import several
@@ -44,7 +44,7 @@ def packed_config(stage: StageConfig, **found: Any) -> PackedConfig:
         preferences without `segments`.
     """
     where = f"stages.{stage.name}.data"
-    config = from_values(PackedConfig, {**found, **stage.data}, where)
+    config = from_tree(PackedConfig, {**found, **stage.data}, where)
     if (stage.loss == "ctc" or stage.ctc_weight) and config.segments != 1:
         raise InputError(f"config key {where}.segments is {config.segments}: CTC needs 1, a conversation a row")
     if stage.loss == "preference" and config.segments is None:
