@@ -11,7 +11,7 @@ import functools
 import math
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar, Union, cast
 
 from ml_collections import ConfigDict
@@ -148,7 +148,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
         if value not in typing.get_args(member):
             raise InputError(f"config key {where} is {value!r}; known: {', '.join(map(str, typing.get_args(member)))}")
         return value
-    if origin is tuple and isinstance(value, tuple | list):
+    if origin in (tuple, Sequence) and isinstance(value, tuple | list):
         return _tuple(member, value, where)
     if origin is not None and issubclass(origin, Mapping) and isinstance(value, Mapping):
         inner = typing.get_args(member)[1]
@@ -173,7 +173,7 @@ def _called(member: Any) -> str:
 
 def _tuple(hint: Any, value: Any, where: str) -> tuple[Any, ...]:
     inner = typing.get_args(hint)
-    if len(inner) == 2 and inner[1] is Ellipsis:
+    if typing.get_origin(hint) is Sequence or inner[1:] == (Ellipsis,):
         return tuple(_value(inner[0], one, f"{where}[{i}]") for i, one in enumerate(value))
     if len(inner) != len(value):
         raise InputError(f"config key {where} must have {len(inner)} entries; it is {tuple(value)!r}")
@@ -223,4 +223,4 @@ def _placed(member: Any) -> type:
     origin = typing.get_origin(member)
     if origin is Literal:
         return type(typing.get_args(member)[0])
-    return tuple if origin is tuple else member if origin is None and member is not Any else object
+    return tuple if origin in (tuple, Sequence) else member if origin is None and member is not Any else object

@@ -137,6 +137,7 @@ class PackedBatches(grain.DatasetIterator[Loaded]):
         self._shares, self._config = shares, config
         self._plan = Plan(stream, budget)
         self._items: grain.DatasetIterator[Any] | None = None
+        self.rows: list[list[int]] = []  # numbers of every row of the batch that was returned last, of all hosts
         pieces = shares.micro_batches * shares.hosts * shares.parts
         self._part = dataclasses.replace(budget, rows=budget.rows // pieces)
 
@@ -149,7 +150,7 @@ class PackedBatches(grain.DatasetIterator[Loaded]):
         """
         if self._items is None:
             self._items = iter(self._pipeline(self._plan.get_state()))
-        rows = self._plan.batch()
+        self.rows = rows = self._plan.batch()
         items, batches = [], []
         for micro in self._shares.rows(len(rows)):
             made = [[next(self._items) for _ in rows[row]] for row in micro]
