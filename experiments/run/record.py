@@ -22,7 +22,6 @@ import jax
 import psutil
 from absl import flags
 from etils import epath
-from etils import epath
 
 from experiments.run.data import Run
 from fac_jax.io import write_text

@@ -56,8 +56,10 @@ def score_pairs(
     """
     model = FunAudioChat(config, training_kernels(layout))
     shard = None if layout is None else host_shard(layout)
-    shares = Shares() if layout is None or shard is None else Shares(
-        hosts=shard.hosts, host=shard.host, parts=layout.batch_shards // shard.hosts
+    shares = (
+        Shares()
+        if layout is None or shard is None
+        else Shares(hosts=shard.hosts, host=shard.host, parts=layout.batch_shards // shard.hosts)
     )
     found = np.zeros((len(source.rows), 2, 2), np.float32)
     batches = PackedBatches(OneEpoch("pairs", source), budget, config, loss.collate, shares)

@@ -45,9 +45,7 @@ def recipe_of(run: Run) -> Recipe:
     """Returns the recipe of a run."""
     config = run.config
     initial = None if config.init_from is None else epath.Path(resolve(Path(config.init_from)))
-    return Recipe(
-        config.model, config.stages, initial, run.layout, config.attention, config.trackers, config.evals
-    )
+    return Recipe(config.model, config.stages, initial, run.layout, config.attention, config.trackers, config.evals)
 
 
 def start(config: ConfigDict | Mapping[str, Any], workdir: epath.Path, data_dir: Path) -> Run:
