@@ -36,7 +36,7 @@ from experiments.toy.reporting import (
     write_items,
     write_sounds,
 )
-from fac_jax import cli
+from fac_jax import cli, losses
 from fac_jax.checkpoint.export import MODEL, load_params
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.evaluation.reports.post_training import (
@@ -180,11 +180,12 @@ def judge_preferences(
     recipe: Recipe, materials: Materials, model: Callable[[str], Params]
 ) -> tuple[Judged, Judged] | None:
     """Held-out pairs before the stage of preferences and after it and the merges behind it; None without one."""
-    stage = next((stage for stage in recipe.stages if stage.loss == "preference"), None)
-    if stage is None:
+    found = ((stage, stage.loss) for stage in recipe.stages if isinstance(stage.loss, losses.Preference))
+    stage, loss = next(found, (None, None))
+    if stage is None or loss is None:
         return None
     before, after = (stage.start_from or previous(recipe, stage), recipe.names[-1])
-    return judge(model(before), materials, stage.preference), judge(model(after), materials, stage.preference)
+    return judge(model(before), materials, loss), judge(model(after), materials, loss)
 
 
 def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[str, Preference]:

@@ -39,6 +39,12 @@ def from_values(kind: type[T], values: Mapping[str, Any], where: str) -> T:
             named = typing.cast(type, typing.get_args(hints[key])[1])
             return {name: from_values(named, one, f"{where}.{key}.{name}") for name, one in value.items()}
         inner = [t for t in (hints[key], *typing.get_args(hints[key])) if dataclasses.is_dataclass(t)]
+        if len(inner) > 1 and isinstance(value, dict):
+            kinds: dict[str, Any] = {typing.cast(Any, one).kind: one for one in inner}
+            if value.get("kind") not in kinds:
+                raise InputError(f"config key {where}.{key}.kind is {value.get('kind')!r}; known: {', '.join(kinds)}")
+            values = {name: one for name, one in value.items() if name != "kind"}
+            return from_values(kinds[value["kind"]], values, f"{where}.{key}")
         if inner and isinstance(value, dict):
             return from_values(typing.cast(type, inner[0]), value, f"{where}.{key}")
         return value

@@ -14,10 +14,9 @@ from data_pipelines.loading.counts import Item, Loaded, joined, loaded, stacked
 from data_pipelines.loading.device_mel import Heard
 from data_pipelines.loading.sources import Source, mixed, shares
 from data_pipelines.loading.workers import in_workers
-from fac_jax.batching.collate import collate_packed
+from fac_jax.batching.collate import collate_examples
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget, ItemSize, enough, item_size, pack
-from fac_jax.batching.pairs import collate_packed_pairs
 from fac_jax.parallel.shards import ALONE, HostShard
 from fac_jax.types import Batch, InputError, PreferenceBatch
 
@@ -66,22 +65,6 @@ class PackedConfig:
     def budget(self) -> Budget:
         """Static shapes of a part of a batch."""
         return Budget(self.rows // self.parts, self.seq_len, self.windows // self.parts, self.segments)
-
-
-def collate_examples(packed: Sequence[Sequence[Any]], budget: Budget, model: ModelGrid) -> Batch:
-    """`collate.collate_packed` under a budget."""
-    return collate_packed(packed, budget.rows, budget.seq_len, budget.windows, model)
-
-
-def collate_preferences(packed: Sequence[Sequence[Any]], budget: Budget, model: ModelGrid) -> PreferenceBatch:
-    """`pairs.collate_packed_pairs` under a budget.
-
-    Raises:
-      InputError: the budget does not say `segments`.
-    """
-    if budget.segments is None:
-        raise InputError("packed preference pairs size `segments`, the most pairs of a row")
-    return collate_packed_pairs(packed, budget.rows, budget.seq_len, budget.windows, budget.segments, model)
 
 
 def load_packed(

@@ -25,6 +25,8 @@ def get_config(folder: str = "cv-corpus") -> ConfigDict:
         language.resolve().name.replace("-", "_"): rows_in(str(language / TRAIN), format="common-voice")
         for language in languages
     }
-    alignment = stage(seed, 20_000, 1e-4, dict.fromkeys(sets, 1.0), speech_weight=0.0, trainable=TRAINABLE)
+    alignment = stage(
+        seed, 20_000, 1e-4, dict.fromkeys(sets, 1.0), loss={"kind": "sft", "speech_weight": 0.0}, trainable=TRAINABLE
+    )
     alignment["data"]["temperature"] = 3.0
     return config_of(seed, sets, {"pre_alignment": alignment})

@@ -24,5 +24,5 @@ def get_config(folder: str = "LibriSpeech") -> ConfigDict:
     there = [name for name in SUBSETS if (Path(folder) / name).is_dir()] or SUBSETS[:1]
     sets = {name.replace("-", "_"): rows_in(str(Path(folder) / name), format="librispeech") for name in there}
     mixture = dict.fromkeys(sets, 1.0)
-    alignment = stage(seed, 20_000, 1e-4, mixture, speech_weight=0.0, trainable=TRAINABLE)
+    alignment = stage(seed, 20_000, 1e-4, mixture, loss={"kind": "sft", "speech_weight": 0.0}, trainable=TRAINABLE)
     return config_of(seed, sets, {"pre_alignment": alignment})

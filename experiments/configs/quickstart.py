@@ -13,6 +13,7 @@ from ml_collections.config_dict import placeholder
 
 from experiments.run.mesh import anywhere
 
+WRITTEN = {"kind": "sft", "speech_weight": 0.0}  # loss of stages without spoken replies
 TEXT = ("text_qa", "text_statements", "text_facts")
 
 
@@ -52,10 +53,10 @@ def get_config() -> ConfigDict:
                 "processes": 2,
             },
             "stages": {
-                "text": stage(seed, 270, 3e-3, text(34, 14, 12), speech_weight=0.0),
-                "ears": stage(seed, 400, 4e-3, {"asr": 32}, loss="ctc", trainable=("encoder/",)),
-                "listen": stage(seed, 230, 2e-3, {"s2t": 22, **text(5, 4, 1)}, speech_weight=0.0),
-                "speak": stage(seed, 540, 2e-3, speaking),
+                "text": stage(seed, 270, 3e-3, text(34, 14, 12), loss=WRITTEN),
+                "ears": stage(seed, 400, 4e-3, {"asr": 32}, loss={"kind": "ctc"}, trainable=("encoder/",)),
+                "listen": stage(seed, 230, 2e-3, {"s2t": 22, **text(5, 4, 1)}, loss=WRITTEN),
+                "speak": stage(seed, 540, 2e-3, speaking, loss={"kind": "sft", "speech_weight": 1.0}),
             },
         }
     )

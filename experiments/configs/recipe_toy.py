@@ -43,7 +43,8 @@ def get_config() -> ConfigDict:
     # What stage 1 has learnt of voices needs fewer rows; questions answered in text are what the merge costs most.
     second = stage(200, 1e-4, talk | {"s2t": 16, "text_rehearsed": 6, "speakers": 12})
     preference = {
-        "kind": "sigmoid",
+        "kind": "preference",
+        "objective": "sigmoid",
         "beta": 0.1,
         # Speech ids outnumber text ids, and those of a wrong sum that training spoke are likelier than those of a right
         # one that it did not: at 0.1 they outvoted the text of robustness' spoken pairs.
@@ -74,8 +75,8 @@ def get_config() -> ConfigDict:
                 "processes": 2,
             },
             "stages": {
-                "text_pretraining": stage(700, 3e-3, known, speech_weight=0.0),
-                "pre_alignment": stage(500, 4e-3, read, trainable=PRE_ALIGNED, ctc_weight=1.0),
+                "text_pretraining": stage(700, 3e-3, known, loss=quickstart.WRITTEN),
+                "pre_alignment": stage(500, 4e-3, read, trainable=PRE_ALIGNED, loss={"kind": "sft", "ctc_weight": 1.0}),
                 "stage1": stage(550, 1e-3, talk),
                 "merge": {"steps": 0, "merge": {"start": "text_pretraining", "alphas": {"backbone/": 0.5}}},
                 "stage2": second,
@@ -84,8 +85,7 @@ def get_config() -> ConfigDict:
                     300,
                     2e-4,
                     pairs | replayed,
-                    loss="preference",
-                    preference=preference,
+                    loss=preference,
                     start_from="stage2",
                     trainable=ATTENTIVE,
                 ),

@@ -18,7 +18,7 @@ from fac_jax.progress import bar
 from fac_jax.training.flops import step_flops, trainable_paths
 from fac_jax.training.sharding import abstract_params
 from fac_jax.training.stage import StageConfig
-from fac_jax.types import InputError, PreferenceBatch
+from fac_jax.types import InputError
 
 TENSOR: Final = (1, 2, 4, 8)
 EXPERT: Final = (1, 4, 8, 16)
@@ -117,7 +117,7 @@ def _reach(
 ) -> float:
     """Estimated MFU from analysis alone: the collectives are guessed from the mesh."""
     batch = abstract_batch(config, stage, shape, layout)
-    rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
+    rows = stage.loss.conversations(batch)
     paths = trainable_paths(abstract_params(config, layout), stage.trainable)
     executed = sum(executed_flops(config, stage, paths, rows, layout, attention).values())
     needed = sum(step_flops(config, stage, paths, full_stats(rows)).values())

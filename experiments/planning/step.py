@@ -23,12 +23,11 @@ from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import BLOCKS, SplashAttend
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
-from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import make_optimizer, make_schedule
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
-from fac_jax.training.step import make_step
+from fac_jax.training.step import bind, make_step
 from fac_jax.types import Batch, InputError, PreferenceBatch
 
 GIB: Final = 2**30
@@ -102,7 +101,7 @@ class Plan:
 
 def holds_reference(stage: StageConfig) -> bool:
     """Whether a stage carries a frozen copy of the parameters along."""
-    return stage.loss == "preference" and stage.preference.reference == "frozen"
+    return stage.loss.needs_reference == "frozen"
 
 
 def abstract_start(config: ModelConfig, stage: StageConfig, layout: Layout) -> TrainState:
@@ -139,7 +138,7 @@ def abstract_batch(config: ModelConfig, stage: StageConfig, shape: Shape, layout
       InputError: see `Layout.sharding`.
     """
     shards = layout.shards(axes.BATCH)
-    pairs = stage.loss == "preference"
+    pairs = stage.loss.pairs
     one: Any = empty_batch(config, shape.rows * (2 if pairs else 1), shape.seq_len, shape.windows)
     one, names = one.replace(parts=shards), dataclasses.replace(NAMES, parts=shards)
     if pairs:
@@ -185,7 +184,7 @@ def make_plan(
     optimizer = make_optimizer(stage.optimizer, schedule)
     state = abstract_start(config, stage, layout)
     batch = abstract_batch(config, stage, shape, layout)
-    objective = make_objective(stage, FunAudioChat(config, training_kernels(layout, attention)), layout)
+    objective = bind(stage.loss, FunAudioChat(config, training_kernels(layout, attention)), layout)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, shardings(state))
 
     held = held_bytes(state)
@@ -205,7 +204,7 @@ def make_plan(
         found = collectives(program.as_text())
     seconds = time.perf_counter() - start
 
-    rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
+    rows = stage.loss.conversations(batch)
     paths = trainable_paths(state.params, stage.trainable)
     needed = step_flops(config, stage, paths, full_stats(rows))
     flops = {"needed": needed, "executed": executed_flops(config, stage, paths, rows, layout, attention)}

@@ -20,7 +20,6 @@ from experiments.run.initial import base_model, initial_folder
 from experiments.run.mesh import layout_of
 from experiments.run.record_config import RecordsConfig
 from experiments.run.records import RecordMaterials
-from experiments.run.stage_data import spoken_rows
 from experiments.run.toy import DataConfig, Materials
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.config import from_values
@@ -56,7 +55,7 @@ def stages(config: ConfigDict) -> tuple[StageConfig, ...]:
       InputError: a stage that is not described, or a key that stages do not have.
     """
     values = config.to_dict()
-    described = {name: {**stage, "spoken_rows": spoken_rows(stage)} for name, stage in values["stages"].items()}
+    described = values["stages"]
     unknown = [name for name in values["recipe"] if name not in described]
     if unknown:
         raise InputError(f"recipe lists stage {unknown[0]}, config.stages has {', '.join(described)}")
@@ -76,12 +75,8 @@ def make_recipe(config: ConfigDict, model: ModelConfig, layout: Layout | None) -
     check_trackers(trackers)
     attention = cast(Attention, config.get("attention", "einsum"))
     found = stages(config)
-    for stage in found if model.user_audio == "tokens" else ():
-        if stage.loss == "ctc" or stage.ctc_weight:
-            raise InputError(
-                f'stages.{stage.name}: CTC aligns the encoder, which a model with user_audio "tokens" does not hear: '
-                + ("take the stage out of the recipe" if stage.loss == "ctc" else "set its ctc_weight to 0")
-            )
+    for stage in found:
+        stage.loss.check_model(model, f"stages.{stage.name}")
     return Recipe(model, found, initial, layout, attention, trackers)
 
 

@@ -105,8 +105,8 @@ def check(data: RecordsConfig, stages: Sequence[StageConfig], user_audio: UserAu
             wrong = f"names {unknown[0]!r}" if unknown else "is empty"
             raise InputError(f"stages.{stage.name}.data.mixture {wrong}; data.sets has {', '.join(data.sets)}")
         changed = [name for name in mixture if data.sets[name].waves.operations()]
-        if stage.loss == "preference" and stage.preference.reference == "stored" and changed:
+        if stage.loss.needs_reference == "stored" and changed:
             raise InputError(
                 f"stages.{stage.name}: data.sets.{changed[0]}.waves changes what is heard every epoch, which a stored "
-                'reference has not heard: set preference.reference = "frozen"'
+                'reference has not heard: set loss.reference = "frozen"'
             )

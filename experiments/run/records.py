@@ -21,7 +21,7 @@ from experiments.run.record_assets import make_codec, make_tokenizer
 from experiments.run.record_config import RecordsConfig
 from experiments.run.record_sets import RecordSet, account, lock_rows, make_set, refused_before, write_quarantine
 from experiments.run.references import score_pairs, stored_references
-from experiments.run.stage_data import COLLATE, check_hosts, divisible, load_on, packed_config
+from experiments.run.stage_data import check_hosts, divisible, load_on, packed_config
 from fac_jax.batching.pairs import PairExample
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.models.config import ModelConfig
@@ -61,7 +61,7 @@ class RecordMaterials:
           InputError: see `packed_config`; or a set has no row for the stage.
         """
         config = packed_config(stage, windows=np.iinfo(np.int32).max)
-        pairs, shapes = stage.loss == "preference", config.budget
+        pairs, shapes = stage.loss.pairs, config.budget
         fits = {name: self.sets[name].fits(pairs, shapes) for name in config.mixture}
         empty = [name for name, rows in fits.items() if not rows.any()]
         if empty:
@@ -97,15 +97,15 @@ class RecordMaterials:
         sources: dict[str, Source] = {}
         for name in config.mixture:
             one = self.sets[name]
-            rows = one.chosen(stage.loss == "preference", config.budget)
+            rows = one.chosen(stage.loss.pairs, config.budget)
             make = Encode(self.tokenizer, self.model, None, config.mel, one.waves, stage.seed)
-            if stage.loss == "preference" and stage.preference.reference == "stored":
+            if stage.loss.needs_reference == "stored":
                 pairs = Made(Source(rows, dataclasses.replace(make, mel="host")))
                 shapes = (config.seq_len, int(one.lengths.windows.max()))
                 score = functools.partial(score_pairs, self.model, pairs=pairs, shapes=shapes, layout=self.layout)
                 make = Referenced(make, stored_references(directory / f"references-{name}.npz", params, score))
             sources[name] = Source(rows, make)
-        return load_on(self.layout, sources, config, self.model, COLLATE[stage.loss])
+        return load_on(self.layout, sources, config, self.model, stage.loss.collate)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -186,7 +186,7 @@ def _quarantine(materials: RecordMaterials, stages: Sequence[StageConfig], workd
     for stage in stages:
         if not stage.steps:
             continue
-        config, pairs = materials.packed(stage), stage.loss == "preference"
+        config, pairs = materials.packed(stage), stage.loss.pairs
         for name in config.mixture:
             refused[name] += materials.sets[name].misfits(stage.name, pairs, config.budget)
     file = write_quarantine(workdir, refused)

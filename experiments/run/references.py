@@ -18,13 +18,13 @@ from fac_jax import axes
 from fac_jax.batching.collate import budget
 from fac_jax.batching.pairs import PairExample, collate_pairs
 from fac_jax.checkpoint.digest import params_digest
+from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.batches import place_batch
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.progress import passing
-from fac_jax.training.preference import reply_log_probs
 from fac_jax.types import Array, Batch, InputError, Params, PreferenceBatch
 
 ROWS = 16  # pairs scored together, or as many more as a mesh needs

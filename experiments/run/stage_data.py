@@ -2,13 +2,11 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from data_pipelines.loading.packed import (
     CollatePacked,
     PackedConfig,
-    collate_examples,
-    collate_preferences,
     load_packed,
 )
 from data_pipelines.loading.sources import Source
@@ -24,13 +22,6 @@ from fac_jax.training.interfaces import Data
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
 
-# What lays the rows of a stage with this loss out.
-COLLATE: Final[Mapping[str, CollatePacked]] = {
-    "sft": collate_examples,
-    "ctc": collate_examples,
-    "preference": collate_preferences,
-}
-
 
 def packed_config(stage: StageConfig, **found: Any) -> PackedConfig:
     """A stage's `data` as packed batches of its seed and micro-batches.
@@ -45,10 +36,7 @@ def packed_config(stage: StageConfig, **found: Any) -> PackedConfig:
     """
     where = f"stages.{stage.name}.data"
     config = from_values(PackedConfig, {**found, **stage.data}, where)
-    if (stage.loss == "ctc" or stage.ctc_weight) and config.segments != 1:
-        raise InputError(f"config key {where}.segments is {config.segments}: CTC needs 1, a conversation a row")
-    if stage.loss == "preference" and config.segments is None:
-        raise InputError(f"config key {where}.segments is missing: preferences need the most pairs of a row")
+    stage.loss.check_segments(config.segments, where)
     return dataclasses.replace(config, seed=stage.seed, micro_batches=stage.micro_batches)
 
 
@@ -64,10 +52,8 @@ def check_hosts(stage: StageConfig) -> None:
         raise InputError(
             f"stage {stage.name}: several hosts share packed rows; give its data a `mixture`, not `counts`"
         )
-    if stage.loss == "preference" and stage.preference.reference == "stored":
-        raise InputError(
-            f'stage {stage.name}: a "stored" reference is made by one host; set preference.reference="frozen"'
-        )
+    if stage.loss.needs_reference == "stored":
+        raise InputError(f'stage {stage.name}: a "stored" reference is made by one host; set loss.reference="frozen"')
 
 
 def divisible(windows: int, layout: Layout | None) -> int:
@@ -100,10 +86,3 @@ def spoken_first(counts: Mapping[str, int]) -> dict[str, int]:
     """Rows of every task in a batch, those with spoken replies before the others; tasks of no row are left out."""
     present = {task: count for task, count in counts.items() if count}
     return dict(sorted(present.items(), key=lambda item: not speaks(item[0])))
-
-
-def spoken_rows(stage: Mapping[str, Any]) -> int | None:
-    """Rows of a stage's batch with a spoken reply; `spoken_first` lays them first. A pair takes two."""
-    counts = stage.get("data", {}).get("counts", {})
-    rows = 2 if stage.get("loss") == "preference" else 1
-    return rows * sum(count for task, count in counts.items() if speaks(task)) or None

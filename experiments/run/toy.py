@@ -24,7 +24,7 @@ from data_pipelines.worlds.schema import PairRow, Row
 from data_pipelines.worlds.tasks import TASKS, conversations
 from experiments.run.initial import base_model, check_fits, copy_once, fitted, initial_folder
 from experiments.run.references import score_pairs, stored_references
-from experiments.run.stage_data import COLLATE, check_hosts, divisible, load_on, packed_config, spoken_first
+from experiments.run.stage_data import check_hosts, divisible, load_on, packed_config, spoken_first
 from fac_jax.batching.collate import budget
 from fac_jax.batching.conversation import Conversation, corpus
 from fac_jax.batching.features import add_features
@@ -131,7 +131,7 @@ class Materials:
           InputError: see `examples`; a task without rows; keys that packed data do not have; or see
             `stored_references`.
         """
-        if stage.loss == "preference":
+        if stage.loss.pairs:
             return self._pair_data(stage, params, directory)
         if "mixture" in stage.data:
             make = as_it_is if self.augment is None else Augmented(self.augment, stage.seed)
@@ -156,7 +156,7 @@ class Materials:
     def _pair_data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
         check_hosts(stage)
         pairs = self.pairs("train")
-        if stage.preference.reference == "stored":
+        if stage.loss.needs_reference == "stored":
             score = functools.partial(score_pairs, self.model, pairs=pairs, layout=self.layout)
             pairs = with_references(pairs, stored_references(directory / REFERENCES, params, score))
         tasks: dict[str, list[PairExample]] = mixture(pairs)
@@ -176,7 +176,7 @@ class Materials:
 
     def _packed(self, stage: StageConfig, tasks: Mapping[str, list[Any]], make: Callable[[Any, int], Any]) -> Data:
         sources = {name: Source(rows, make) for name, rows in tasks.items()}
-        return load_on(self.layout, sources, packed_config(stage), self.model, COLLATE[stage.loss])
+        return load_on(self.layout, sources, packed_config(stage), self.model, stage.loss.collate)
 
 
 def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:

@@ -16,7 +16,7 @@ from fac_jax.types import InputError
 
 LONGEST = 200  # characters of a run's name; file systems take 255
 # Below these a config leaves keys at their default and need not hold them; the launchers' dataclasses know them all.
-OPEN = ("model", "stages.*", "stages.*.optimizer", "stages.*.preference", "data", "data.*")
+OPEN = ("model", "stages.*", "stages.*.optimizer", "stages.*.loss", "data", "data.*")
 
 
 @dataclasses.dataclass(frozen=True)

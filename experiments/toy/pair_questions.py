@@ -16,7 +16,7 @@ from fac_jax.batching.pairs import PairExample
 from fac_jax.evaluation.speech.transcripts import exact_match, normalize
 from fac_jax.generation.decode import prepare as prepare_model
 from fac_jax.generation.respond import Response, respond
-from fac_jax.training.preference import PreferenceConfig, pair_margins
+from fac_jax.losses import Preference
 from fac_jax.types import PREFERENCE_TASKS, Params
 
 JOINT_STEPS = 36  # a slow reply takes 25 groups of 5 ids
@@ -41,18 +41,18 @@ class Judged:
     answers: dict[str, Response]
 
 
-def judge(params: Params, materials: Materials, config: PreferenceConfig) -> Judged:
+def judge(params: Params, materials: Materials, loss: Preference) -> Judged:
     """Scores and asks a model on the pairs of the test split.
 
     Args:
       params: parameters of `materials.model` (scanned layers).
       materials: of a config with pairs.
-      config: weighs the streams.
+      loss: weights of the streams.
     """
     rows, pairs = materials.pair_rows["test"], materials.pairs("test")
     totals = score_pairs(materials.model, params, pairs, layout=materials.layout)
     stacked = np.concatenate([totals[pair.id] for pair in pairs])[:, None]
-    found = np.asarray(pair_margins(config, stacked, np.zeros_like(stacked)))[:, 0]
+    found = np.asarray(loss.margins(stacked, np.zeros_like(stacked)))[:, 0]
     margins = {pair.id: float(margin) for pair, margin in zip(pairs, found, strict=True)}
     said = ask(params, materials, rows)
     right = {

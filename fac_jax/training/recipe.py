@@ -18,7 +18,6 @@ import jax
 import jax.numpy as jnp
 from filelock import FileLock, Timeout
 
-from fac_jax import axes
 from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, load_params
 from fac_jax.checkpoint.store import CheckpointStore
 from fac_jax.io import write_text
@@ -33,12 +32,11 @@ from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
 from fac_jax.training.merge import merge
 from fac_jax.training.mesh_data import MeshData
-from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import averaged, make_optimizer, make_schedule
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import make_step
+from fac_jax.training.step import bind, make_step
 from fac_jax.training.trackers import DEFAULT
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params
@@ -201,8 +199,8 @@ def _trained(
     model, layout = recipe.model, recipe.layout
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(model, training_kernels(layout, recipe.attention)), layout)
-    frozen = stage.loss == "preference" and stage.preference.reference == "frozen"
+    objective = bind(stage.loss, FunAudioChat(model, training_kernels(layout, recipe.attention)), layout)
+    frozen = stage.loss.needs_reference == "frozen"
     reference = jax.tree.map(jnp.copy, params) if frozen else None
     devices = layout.mesh.local_devices if layout else jax.local_devices()[:1]
     meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_flops_of(devices, peak))
@@ -213,7 +211,6 @@ def _trained(
     if layout is None:
         placed, state = None, start(params, reference)
     else:
-        check_rows(stage, layout)
         data = MeshData(data, layout)
         placed = shardings(abstract_state(abstract_params(model, layout), optimizer, stage.trainable, frozen))
         state = jax.jit(start, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
@@ -222,20 +219,6 @@ def _trained(
         state = train(stage, step, state, data, store, directory, meter, recipe.trackers)
     trainable, rest = split(state.params, stage.trainable)
     return join(averaged(state.opt_state, trainable), rest)
-
-
-def check_rows(stage: StageConfig, layout: Layout) -> None:
-    """Whether a mesh divides the rows that the refined head is run on.
-
-    Raises:
-      InputError: it does not.
-    """
-    shards = layout.shards(axes.BATCH)
-    if stage.spoken_rows is not None and stage.spoken_rows % shards:
-        raise InputError(
-            f"stage {stage.name}: {stage.spoken_rows} rows of a batch have spoken replies, which the mesh cuts into "
-            f"{shards} parts; change the counts of its tasks"
-        )
 
 
 def lock_config(workdir: Path, config: Mapping[str, Any]) -> None:
