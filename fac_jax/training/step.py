@@ -1,6 +1,7 @@
-"""The one training step, for every objective."""
+"""The training step, one for every loss."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -8,27 +9,41 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fac_jax.losses.base import Counts, Loss, Metrics
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.mesh import Layout
 from fac_jax.training.state import TrainState
 from fac_jax.training.trainable import join, split
 from fac_jax.types import Params
 
-Metrics: TypeAlias = dict[str, jax.Array]
-Counts: TypeAlias = dict[str, jax.Array]
 Step: TypeAlias = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a stage minimises, as sums over what the counts count: micro-batches add up to exactly their whole.
+    """The function that a step minimises: a loss bound to a model, or any other pair of functions of this form.
 
     Attributes:
-      counts: of a batch, float32 scalars: how many labels, pairs, .. its means are over.
-      loss: from parameters, a batch, the counts of all micro-batches together, and the reference's parameters (None
-        where there is none): the batch's share of the loss, and metrics that add up in the same way.
+      counts: counts the labels, pairs, .. of a batch that the loss averages over, float32 scalars.
+      loss: takes parameters, a batch, the counts of all micro-batches together, and the reference's parameters (None
+        without a reference); returns the batch's share of the loss, and metrics that add up in the same way.
     """
 
     counts: Callable[[Any], Counts]
     loss: Callable[[Params, Any, Counts, Params | None], tuple[jax.Array, Metrics]]
+
+
+def bind(loss: Loss, model: FunAudioChat, layout: Layout | None = None) -> Objective:
+    """Binds a loss to a model.
+
+    Args:
+      loss: what to minimise.
+      model: module that the loss runs.
+      layout: mesh that logical axis names refer to while the functions are traced; None for one device.
+    """
+    counts = functools.partial(loss.counts, config=model.config)
+    value = functools.partial(loss, model)
+    return Objective(counts, value) if layout is None else Objective(layout.inside(counts), layout.inside(value))
 
 
 def make_step(
