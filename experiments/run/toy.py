@@ -15,13 +15,14 @@ from data_pipelines.loading.counts import LoadingConfig, load
 from data_pipelines.loading.sources import Augmented, Source, as_it_is
 from data_pipelines.records.checksum import rows_checksum
 from data_pipelines.worlds.arithmetic import WorldConfig
-from data_pipelines.worlds.builder import build, read
+from data_pipelines.worlds.build import build
 from data_pipelines.worlds.capabilities import CAPABILITIES
-from data_pipelines.worlds.pair_builder import build_pairs
 from data_pipelines.worlds.pairs import encode_pairs, pair_conversations
 from data_pipelines.worlds.preferences import PairsConfig
-from data_pipelines.worlds.schema import PairRow, Row
-from data_pipelines.worlds.tasks import TASKS, conversations
+from data_pipelines.worlds.schema import PAIR_SPLITS, SPLITS, PairRow, Row
+from data_pipelines.worlds.storage import read_rows
+from data_pipelines.worlds.tasks import TASKS
+from data_pipelines.worlds.views import conversations
 from experiments.run.initial import base_model, check_fits, copy_once, fitted, initial_folder
 from experiments.run.references import score_pairs, stored_references
 from experiments.run.stage_data import COLLATE, check_hosts, divisible, load_on, packed_config, spoken_first
@@ -42,8 +43,6 @@ from fac_jax.types import InputError, Params
 
 REFERENCES = "references.npz"  # of a stage
 REPEATED = ("text_rehearsed", "text_copy", "voice", "voice_statements")  # texts that other tasks have: count once
-# Read from the split without speech; all others from "train".
-TEXT_SPLIT_TASKS = ("text_qa", "text_statements", "text_facts", "text_rehearsed", "silent_qa", "silent_statements")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,7 +111,7 @@ class Materials:
 
     def _conversations(self, task: str) -> list[Conversation]:
         if task in CAPABILITIES:
-            return CAPABILITIES[task](self.pair_rows.get("train", []))
+            return conversations(self.pair_rows.get("train", []), task)
         return conversations(training_rows(self.rows, task), task)
 
     def data(self, stage: StageConfig, params: Params, directory: Path) -> Data:
@@ -181,7 +180,7 @@ class Materials:
 
 def training_rows(rows: Mapping[str, list[Row]], task: str) -> list[Row]:
     """The rows that a task trains on."""
-    return rows["text" if task in TEXT_SPLIT_TASKS else "train"]
+    return rows[TASKS[task].split if task in TASKS else "train"]
 
 
 def prepare(
@@ -203,9 +202,10 @@ def prepare(
     initial = initial_folder(model)
     if initial:
         copy_once(initial, workdir)
-    builder = build(data.world, data_dir, data.processes)
-    rows = {split: read(builder, split) for split in builder.info.splits}
-    pairs = build_pairs(data.world, data.pairs, data_dir, data.processes) if data.pairs else {}
+    folder = build(data.world, data.pairs, data_dir, data.processes)
+    rows: dict[str, list[Any]] = {split: list(read_rows(folder, split)) for split in SPLITS}
+    stored = PAIR_SPLITS if data.pairs else {}
+    pairs: dict[str, list[Any]] = {split: list(read_rows(folder, name)) for split, name in stored.items()}
     codec = _codec(data, rows["train"], pairs.get("train", []), workdir / CODEC)
     tokenizer = _tokenizer(data.vocab_size, rows, pairs.get("train", []), workdir / "tokenizer")
     config = base_model(model)

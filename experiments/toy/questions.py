@@ -8,7 +8,7 @@ import numpy as np
 from rich.progress import track
 
 from data_pipelines.worlds.schema import Row
-from data_pipelines.worlds.tasks import conversations
+from data_pipelines.worlds.views import conversations
 from experiments.run.toy import Materials
 from fac_jax.audio.io import resampled
 from fac_jax.batching.conversation import Conversation, prompt

@@ -11,7 +11,7 @@ from toy_world import LoudnessCodec, make_model, make_tokenizer
 from data_pipelines.augment.spec import AugmentConfig
 from data_pipelines.loading.counts import Loaded, LoadingConfig, load, one_epoch
 from data_pipelines.worlds.schema import Row
-from data_pipelines.worlds.tasks import conversations
+from data_pipelines.worlds.views import conversations
 from fac_jax.batching.collate import budget
 from fac_jax.batching.conversation import corpus
 from fac_jax.batching.features import add_features
