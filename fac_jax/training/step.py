@@ -74,7 +74,8 @@ def make_step(
         if micro_batches == 1:
             (loss, metrics), grads = gradients(batch, objective.counts(batch))
         else:
-            (loss, metrics), grads = _accumulated(gradients, objective.counts, batch, trainable)
+            (loss, metrics), grads = _accumulated(gradients, objective.counts, batch)
+        grads = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads)  # norm and clipping are float32
         norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, trainable)
         params = join(cast(Params, optax.apply_updates(trainable, updates)), frozen)
@@ -92,10 +93,8 @@ def make_step(
     return jax.jit(step, donate_argnums=0, in_shardings=(shardings, None), out_shardings=(shardings, shardings.step))
 
 
-def _accumulated(
-    gradients: Callable[[Any, Counts], Any], count: Callable[[Any], Counts], batch: Any, trainable: Params
-) -> Any:
-    """Sums of what `gradients` gives over the micro-batches, in float32; gradients in the dtype of their parameters."""
+def _accumulated(gradients: Callable[[Any, Counts], Any], count: Callable[[Any], Counts], batch: Any) -> Any:
+    """Float32 sums of what `gradients` gives over the micro-batches."""
     counts = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), jax.vmap(count)(batch))
     first = jax.tree.map(lambda leaf: leaf[0], batch)
     shapes = jax.eval_shape(gradients, first, counts)
@@ -104,5 +103,4 @@ def _accumulated(
     def add(total: Any, part: Any) -> tuple[Any, None]:
         return jax.tree.map(lambda old, new: old + new.astype(jnp.float32), total, gradients(part, counts)), None
 
-    (sums, grads), _ = jax.lax.scan(add, zeros, batch)
-    return sums, jax.tree.map(lambda grad, param: grad.astype(param.dtype), grads, trainable)
+    return jax.lax.scan(add, zeros, batch)[0]
