@@ -15,11 +15,11 @@ from experiments.planning.roofline import capacity_of, held_bytes, least_seconds
 from experiments.planning.topologies import Topology
 from fac_jax import axes
 from fac_jax.batching.batch_stats import causal_stats, dense_stats, full_stats
-from fac_jax.models.config import ModelConfig, Remat
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch
 from fac_jax.parallel.batches import NAMES, PAIR_NAMES
-from fac_jax.parallel.kernels import Attention, training_kernels
+from fac_jax.parallel.kernels import Attention, attention_choice, kernel_name, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import BLOCKS, SplashAttend
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
@@ -252,17 +252,16 @@ def executed_flops(
       attention: of the decoders.
     """
     kernels = training_kernels(layout, attention)
-    again, encoder = (_again(attend, config.remat) for attend in (kernels.attend, kernels.encoder_attend))
+    length, text, audio = batch.kind.shape[-1], config.text, config.audio
+    heads = (text.num_heads, text.num_kv_heads, text.head_dim)
+    windows = (audio.num_heads, audio.num_heads, audio.width // audio.num_heads)
+    attend, _ = attention_choice(kernels.attend, heads, config.dtype, length, layout)
+    encoder_attend, _ = attention_choice(kernels.encoder_attend, windows, config.dtype, audio.n_window, layout)
+    again, encoder = (ATTENTION_AGAIN[kernel_name(kernel)][config.remat] for kernel in (attend, encoder_attend))
     stats = dense_stats(batch)
-    if isinstance(kernels.attend, SplashAttend):
+    if isinstance(attend, SplashAttend):
         stats = causal_stats(stats, BLOCKS, config.group_size)
-    return step_flops(config, stage, paths, stats, Execution(batch.kind.shape[-1], again, encoder))
-
-
-def _again(attend: Any, remat: Remat) -> int:
-    """Products of an attention that the backward pass repeats."""
-    local = getattr(attend, "local", attend)
-    return ATTENTION_AGAIN[getattr(local, "__name__", type(local).__name__)][remat]
+    return step_flops(config, stage, paths, stats, Execution(length, again, encoder))
 
 
 def helps(
