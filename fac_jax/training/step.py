@@ -14,17 +14,17 @@ from fac_jax.types import Params
 
 Metrics: TypeAlias = dict[str, jax.Array]
 Counts: TypeAlias = dict[str, jax.Array]
-Step: TypeAlias = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+Step: TypeAlias = jax.stages.Wrapped  # (TrainState, batch) -> (TrainState, Metrics), not compiled yet
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a stage minimises, as sums over what the counts count: micro-batches add up to exactly their whole.
+    """What a stage minimises, written as sums, so that the losses of micro-batches add up to that of the whole batch.
 
     Attributes:
-      counts: of a batch, float32 scalars: how many labels, pairs, .. its means are over.
-      loss: from parameters, a batch, the counts of all micro-batches together, and the reference's parameters (None
-        where there is none): the batch's share of the loss, and metrics that add up in the same way.
+      counts: maps a batch to float32 scalars, the numbers of labels, pairs, .. that its means are over.
+      loss: maps parameters, a batch, the counts of all micro-batches together, and the parameters of the reference
+        (None without one) to the batch's part of the loss, and to metrics that add up in the same way.
     """
 
     counts: Callable[[Any], Counts]
@@ -39,24 +39,25 @@ def make_step(
     micro_batches: int = 1,
     shardings: TrainState | None = None,
 ) -> Step:
-    """Jitted `step(state, batch) -> (state, metrics)`; the state given to it is donated.
+    """Makes the jitted `step(state, batch) -> (state, metrics)`, which donates its state.
 
-    Gradients are taken of the trainable parameters only (`patterns`, see `trainable.split`), so the backward pass stops
-    above frozen ones. Metrics are those of the objective, float32 scalars, and `loss`, `grad_norm` (before clipping),
-    `learning_rate`, and `finite`: 1.0 if loss and gradient norm are.
+    Gradients are taken with respect to the trainable parameters only (`patterns`, see `trainable.split`), so the
+    backward pass stops above frozen ones. The norm and the clipping of gradients are float32, whatever the dtype of
+    the parameters. Metrics are float32 scalars: those of the objective, `loss`, `grad_norm` (before clipping),
+    `learning_rate`, and `finite`, which is 1.0 if loss and gradient norm are finite.
 
     Args:
       objective: what to minimise.
-      optimizer: of the trainable parameters.
+      optimizer: transformation of the trainable parameters' gradients.
       schedule: its learning rate, for the metrics.
-      patterns: which parameters train.
-      micro_batches: more than 1 if every leaf of a batch has a leading axis of so many micro-batches, whose gradients
-        are summed in float32 one after the other.
-      shardings: where every leaf of the state lies on a mesh (`sharding.shardings`); gradients lie like their
-        parameters. None for one device.
+      patterns: regular expressions that choose the trainable parameters.
+      micro_batches: if more than 1, every leaf of a batch has a leading axis of this size, and the gradients of the
+        micro-batches are summed in float32 one after the other.
+      shardings: shardings of the state on a mesh (`sharding.shardings`); gradients are sharded like their parameters.
+        None for one device.
     """
 
-    def beside(grads: Params) -> Params:
+    def sharded(grads: Params) -> Params:
         if shardings is None:
             return grads
         return jax.lax.with_sharding_constraint(grads, split(shardings.params, patterns)[0])
@@ -69,7 +70,7 @@ def make_step(
                 return objective.loss(join(params, frozen), part, counts, state.reference)
 
             value, grads = jax.value_and_grad(loss, has_aux=True)(trainable)
-            return value, beside(grads)
+            return value, sharded(grads)
 
         if micro_batches == 1:
             (loss, metrics), grads = gradients(batch, objective.counts(batch))
