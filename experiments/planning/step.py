@@ -25,6 +25,7 @@ from fac_jax.parallel.splash import BLOCKS, SplashAttend
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
 from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import make_optimizer, make_schedule
+from fac_jax.training.overview import compiled_memory
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
@@ -198,11 +199,9 @@ def make_plan(
     except jax.errors.JaxRuntimeError as error:
         memory["peak"] = _refused(error)
     else:
-        sizes = program.memory_analysis()
-        output = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-        memory |= {"arguments": sizes.argument_size_in_bytes, "temporaries": sizes.temp_size_in_bytes}
-        memory["peak"] = sizes.argument_size_in_bytes + output + sizes.temp_size_in_bytes
-        found = collectives(program.as_text())
+        sizes = compiled_memory(program)
+        memory |= {"arguments": sizes["arguments"], "temporaries": sizes["temporaries"], "peak": sizes["total"]}
+        found = collectives(program.as_text() or "")
     seconds = time.perf_counter() - start
 
     rows = batch.batch if isinstance(batch, PreferenceBatch) else batch

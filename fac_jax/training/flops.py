@@ -30,8 +30,8 @@ class Execution:
 
 
 def _again(none: int, dots: int, save_attention: int, full: int) -> Mapping[Remat, int]:
-    policies: dict[Remat, int] = {"none": none, "dots": dots, "save_attention": save_attention, "full": full}
-    return policies | {"offload": save_attention}
+    kept = save_attention
+    return {"none": none, "dots": dots, "save_attention": kept, "full": full, "offload": kept}
 
 
 # By kernel and `ModelConfig.remat`; the forward pass has two of them, its gradient four more. Scores and weighted

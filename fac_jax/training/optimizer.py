@@ -123,7 +123,7 @@ def average_params(decay: float) -> optax.GradientTransformation:
     ) -> tuple[optax.Updates, AverageState]:
         new = optax.apply_updates(cast(optax.Params, params), updates)
         old = cast(AverageState, state).average
-        return updates, AverageState(optax.incremental_update(new, old, 1 - decay))
+        return updates, AverageState(cast(Params, optax.incremental_update(new, old, 1 - decay)))
 
     return optax.GradientTransformation(init, update)
 

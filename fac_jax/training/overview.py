@@ -50,9 +50,9 @@ def parameter_table(params: Params, patterns: Sequence[str] = ("",)) -> str:
         kept = [leaf for name, leaf in leaves if name in chosen]
         size, device = sum(leaf.size for leaf in kept), sum(_device_bytes(leaf) for leaf in kept)
         table.add_row(f"{what}: {len(kept)} arrays, {device / GIB:.2f} GiB on a device", "", "", "", f"{size:,}", "")
-    console = Console(file=io.StringIO(), width=WIDTH, highlight=False, color_system=None)
-    console.print(table)
-    return "\n".join(line.rstrip() for line in console.file.getvalue().splitlines()).strip("\n")  # pyright: ignore
+    text = io.StringIO()
+    Console(file=text, width=WIDTH, highlight=False, color_system=None).print(table)
+    return "\n".join(line.strip() for line in text.getvalue().strip().splitlines())
 
 
 def describe(

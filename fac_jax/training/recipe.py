@@ -35,6 +35,7 @@ from fac_jax.training.merge import merge
 from fac_jax.training.mesh_data import MeshData
 from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import averaged, make_optimizer, make_schedule
+from fac_jax.training.profile import ProfileWindow
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState, init_state
@@ -93,6 +94,7 @@ def run_recipe(
     finished: Callable[[StageConfig], None] = lambda stage: None,
     peak: float | None = None,
     source: StageSource = trained_here,
+    profile: ProfileWindow | None = None,
 ) -> Path:
     """Runs the stages that are not finished, the first of them from its newest checkpoint.
 
@@ -104,6 +106,7 @@ def run_recipe(
       finished: called after every stage that was not there.
       peak: FLOP/s of one device, for the MFU; None for that of the table, if the device is in it (`parallel/chips.py`).
       source: see `StageSource`.
+      profile: steps of every stage that are traced (`training/profile.py`).
 
     Returns:
       folder of the last stage's model.
@@ -124,7 +127,7 @@ def run_recipe(
                     params = _merged(recipe, stage, _start_params(recipe, stage, starts[order]), workdir)
                     if stage.steps:
                         with contextlib.closing(make_data(stage, params, directory)) as data:
-                            params = _trained(recipe, stage, params, directory, data, peak)
+                            params = _trained(recipe, stage, params, directory, data, peak, profile)
                     origin = {"stage": stage.name, "order": order, "steps": stage.steps}
                     export_model(directory / MODEL, params, recipe.model, origin, assets)
                     hosts.wait(f"model {stage.name}")
@@ -195,7 +198,13 @@ def _merged(recipe: Recipe, stage: StageConfig, params: Params, workdir: Path) -
 
 
 def _trained(
-    recipe: Recipe, stage: StageConfig, params: Params, directory: Path, data: Data, peak: float | None
+    recipe: Recipe,
+    stage: StageConfig,
+    params: Params,
+    directory: Path,
+    data: Data,
+    peak: float | None,
+    profile: ProfileWindow | None,
 ) -> Params:
     """Parameters after a stage's steps; `params` are not to be used afterwards."""
     model, layout = recipe.model, recipe.layout
@@ -219,7 +228,7 @@ def _trained(
         state = jax.jit(start, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed)
     with contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store:
-        state = train(stage, step, state, data, store, directory, meter, recipe.trackers)
+        state = train(stage, step, state, data, store, directory, meter, recipe.trackers, profile)
     trainable, rest = split(state.params, stage.trainable)
     return join(averaged(state.opt_state, trainable), rest)
 
