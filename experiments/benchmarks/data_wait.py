@@ -10,12 +10,12 @@ from typing import Any
 
 import jax
 from absl import flags
+from data_pipelines.loading.packed import load_packed
 
 from data_pipelines.loading import synthetic
-from data_pipelines.loading.counts import Loaded
-from data_pipelines.loading.packed import load_packed
 from data_pipelines.loading.throughput import check_json, made_up_sources, measure, packed_config, tell
 from fac_jax import cli
+from fac_jax.batching.loaded import Loaded
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import PRESETS, preset

@@ -17,15 +17,16 @@ from fac_jax import axes
 from fac_jax.batching.batch_config import check_divides
 from fac_jax.batching.batch_stats import causal_stats, dense_stats, full_stats
 from fac_jax.batching.packing import Budget
-from fac_jax.models.config import ModelConfig, Remat
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.batches import NAMES, PAIR_NAMES
-from fac_jax.parallel.kernels import Attention, training_kernels
+from fac_jax.parallel.kernels import Attention, attention_choice, kernel_name, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import BLOCKS, SplashAttend
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
 from fac_jax.training.optimizer import make_optimizer, make_schedule
+from fac_jax.training.overview import compiled_memory
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
@@ -175,11 +176,9 @@ def make_plan(
     except jax.errors.JaxRuntimeError as error:
         memory["peak"] = _refused(error)
     else:
-        sizes = program.memory_analysis()
-        output = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-        memory |= {"arguments": sizes.argument_size_in_bytes, "temporaries": sizes.temp_size_in_bytes}
-        memory["peak"] = sizes.argument_size_in_bytes + output + sizes.temp_size_in_bytes
-        found = collectives(program.as_text())
+        sizes = compiled_memory(program)
+        memory |= {"arguments": sizes["arguments"], "temporaries": sizes["temporaries"], "peak": sizes["total"]}
+        found = collectives(program.as_text() or "")
     seconds = time.perf_counter() - start
 
     rows = stage.loss.conversations(batch)
@@ -229,17 +228,16 @@ def executed_flops(
       attention: of the decoders.
     """
     kernels = training_kernels(layout, attention)
-    again, encoder = (_again(attend, config.remat) for attend in (kernels.attend, kernels.encoder_attend))
+    length, text, audio = batch.kind.shape[-1], config.text, config.audio
+    heads = (text.num_heads, text.num_kv_heads, text.head_dim)
+    windows = (audio.num_heads, audio.num_heads, audio.width // audio.num_heads)
+    attend, _ = attention_choice(kernels.attend, heads, config.dtype, length, layout)
+    encoder_attend, _ = attention_choice(kernels.encoder_attend, windows, config.dtype, audio.n_window, layout)
+    again, encoder = (ATTENTION_AGAIN[kernel_name(kernel)][config.remat] for kernel in (attend, encoder_attend))
     stats = dense_stats(batch)
-    if isinstance(kernels.attend, SplashAttend):
+    if isinstance(attend, SplashAttend):
         stats = causal_stats(stats, BLOCKS, config.group_size)
-    return step_flops(config, stage, paths, stats, Execution(batch.kind.shape[-1], again, encoder))
-
-
-def _again(attend: Any, remat: Remat) -> int:
-    """Products of an attention that the backward pass repeats."""
-    local = getattr(attend, "local", attend)
-    return ATTENTION_AGAIN[getattr(local, "__name__", type(local).__name__)][remat]
+    return step_flops(config, stage, paths, stats, Execution(length, again, encoder))
 
 
 def helps(

@@ -29,13 +29,20 @@ class Execution:
     encoder_again: int
 
 
-# By `ModelConfig.remat`; the forward pass has two of them, its gradient four more. Scores and weighted values have
-# batch dimensions in the einsum, so that "dots" does not keep them; in the map over samples and heads it does.
+def _again(none: int, dots: int, save_attention: int, full: int) -> Mapping[Remat, int]:
+    kept = save_attention
+    return {"none": none, "dots": dots, "save_attention": kept, "full": full, "offload": kept}
+
+
+# By kernel and `ModelConfig.remat`; the forward pass has two of them, its gradient four more. Scores and weighted
+# values have batch dimensions in the einsum, so that "dots" does not keep them; in the map over samples and heads it
+# does. "save_attention" keeps the weighted values, and the log-sum-exp of Splash's scores, but not cuDNN's.
 ATTENTION_AGAIN: Final[Mapping[str, Mapping[Remat, int]]] = {
-    "einsum_attend": {"none": 0, "dots": 2, "full": 2},
-    "mapped_attend": {"none": 1, "dots": 0, "full": 3},
-    "cudnn_attend": {"none": 1, "dots": 3, "full": 3},
-    "SplashAttend": {"none": 3, "dots": 5, "full": 5},  # one backward kernel for queries, one for keys and values
+    "einsum_attend": _again(none=0, dots=2, save_attention=1, full=2),
+    "mapped_attend": _again(none=1, dots=0, save_attention=1, full=3),
+    "cudnn_attend": _again(none=1, dots=3, save_attention=3, full=3),
+    # One backward kernel for queries, one for keys and values.
+    "SplashAttend": _again(none=3, dots=5, save_attention=3, full=5),
 }
 
 
@@ -123,6 +130,9 @@ def _repeated(stack: Block, remat: Remat, attention_again: int) -> float:
     cost = attention_again * stack.attention / 2
     if remat == "full":
         cost += sum(flops for name, flops in stack.products.items() if name not in stack.unread)
+    if remat in ("save_attention", "offload"):
+        feed_forward = {name: flops for name, flops in stack.products.items() if name.startswith(("mlp/", "moe/"))}
+        cost += sum(flops for name, flops in feed_forward.items() if name not in stack.unread)
     if remat == "dots":  # keeps no product of experts
         cost += sum(stack.products.get(f"moe/{name}", 0.0) for name in ("gate", "up", "down"))
     return cost

@@ -1,8 +1,9 @@
 """Config of a stage of training: what trains, on which loss, how fast, on which rows."""
 
 import dataclasses
-from typing import Any, Final
+from typing import Final
 
+from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.losses import AnyLoss, Sft
 from fac_jax.training.merge import SHARED_LLM
 from fac_jax.training.optimizer import OptimizerConfig
@@ -40,8 +41,8 @@ class StageConfig:
       keep: number of checkpoints that are kept.
       start_from: earlier stage whose parameters this one starts from; the stage before it if None.
       merge: merge with an earlier stage's model before the first step.
-      micro_batches: number of parts of a batch whose gradients are summed one after the other, each with the rows that
-        `data` names.
+      micro_batches: number of parts that the rows of a batch are cut into, whose gradients are summed one after the
+        other.
 
     Raises:
       InputError: a number that no stage can have; names the stage and the key.
@@ -50,7 +51,7 @@ class StageConfig:
     name: str
     steps: int
     optimizer: OptimizerConfig = OptimizerConfig(peak=0.0)
-    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    data: BatchConfig = BatchConfig()
     loss: AnyLoss = Sft()
     trainable: tuple[str, ...] = ("",)
     seed: int = 0

@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from data_pipelines.loading.counts import LoadingConfig, load
 from toy_world import PAIRS, WORLD, LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.noise import COLOURS, add_noise, coloured_noise
-from data_pipelines.loading.counts import LoadingConfig, load
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
 from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.pairs import encode_pairs

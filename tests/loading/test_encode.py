@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_pipelines.loading.packed import PackedConfig, load_packed
 from toy_world import LoudnessCodec
 from user_rows import encoded, save
 
 from data_pipelines.augment.wave import Noise, Speed, WaveAugmentConfig, augment_wave
 from data_pipelines.loading.encode import Encode
-from data_pipelines.loading.packed import PackedConfig, load_packed
 from data_pipelines.loading.sources import Source, endless
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Preference, Record

@@ -7,6 +7,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from experiments.run.assemble import check, start
+from experiments.run.toy import Materials
 from record_run import make_config, run, write_initial
 from toy_training import MODEL, SPECIAL, make_batch
 from toy_world import UNITS, LoudnessCodec, make_model
@@ -22,8 +24,6 @@ from data_pipelines.records.validate import limits_of
 from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.schema import PairRow, Row
 from experiments.configs import quickstart, recipe_toy
-from experiments.run.assemble import check, start
-from experiments.run.toy import Materials
 from experiments.toy.questions import prompts
 from fac_jax.batching.collate import GRID_FIELDS
 from fac_jax.batching.conversation import Conversation, Turn

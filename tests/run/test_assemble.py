@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments.run.assemble import Materials
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.spec import AugmentConfig
 from data_pipelines.worlds.schema import Row
-from experiments.run.assemble import Materials
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import IGNORE, InputError

@@ -15,13 +15,13 @@ import jax
 import numpy as np
 import psutil
 import pytest
+from experiments.run.assemble import start
+from experiments.run.records import RecordMaterials
 from poison import GOOD, POISON, write_poisoned
 from record_run import make_config, run, write_initial
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
 from data_pipelines.prepare.reading import read_prepared
-from experiments.run.assemble import start
-from experiments.run.records import RecordMaterials
 from fac_jax.checkpoint.export import load_config, load_params
 from fac_jax.types import InputError
 

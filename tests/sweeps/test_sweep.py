@@ -8,12 +8,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from experiments.run.assemble import check
+from experiments.run.stage_data import spoken_first
 from launchers import imported
 from sweep_example import QUICKSTART, SIZES, made
 
 from experiments.configs import resolved
-from experiments.run.assemble import check
-from experiments.run.stage_data import spoken_first
 from experiments.sweeps.axes import Axis, axis_points, grid, points, random, short_keys, written, zipped
 from experiments.sweeps.config import read_sweep, sweep
 from experiments.sweeps.folder import check_room

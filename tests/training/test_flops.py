@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -85,7 +85,7 @@ def counts(config: ModelConfig, stage: StageConfig, batch: Any, attend: Attend =
 
 
 @pytest.mark.parametrize(("attend", "moe"), [(einsum_attend, MOE), (mapped_attend, None)])
-@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+@pytest.mark.parametrize("remat", get_args(Remat))
 def test_a_step_of_all_parameters_is_what_its_program_multiplies(attend: Attend, remat: Remat, moe: Any):
     config = replace(MODEL, remat=remat, text={"moe": moe})
     mine, traced = counts(config, StageConfig("all", 1, loss=Sft(chunk=5)), make_batch(0, config=config), attend)
@@ -94,7 +94,13 @@ def test_a_step_of_all_parameters_is_what_its_program_multiplies(attend: Attend,
 
 @pytest.mark.parametrize(
     ("patterns", "remat"),
-    [(ALIGNED, "full"), (("refined_head/",), "none"), (("backbone/",), "full"), (("encoder/proj/",), "none")],
+    [
+        (ALIGNED, "full"),
+        (("refined_head/",), "none"),
+        (("backbone/",), "full"),
+        (("backbone/",), "save_attention"),
+        (("encoder/proj/",), "none"),
+    ],
 )
 def test_frozen_parameters_cost_no_gradient_of_their_own(patterns: tuple[str, ...], remat: Remat):
     config = replace(MODEL, remat=remat)
