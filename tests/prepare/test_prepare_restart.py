@@ -101,6 +101,12 @@ def test_two_processes_give_what_one_gives_and_a_finished_run_is_kept(
     assert shards(tmp_path / "1") == before and contents(tmp_path / "1") == two
 
 
+def test_little_work_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "ProcessPoolExecutor", None)
+    card = prepare(data(tmp_path, [row(f"row {i}") for i in range(4)]), tmp_path / "out", SETTINGS, 2)
+    assert card.values["rows"] == {"train": 4}
+
+
 def test_a_damaged_shard_alone_is_made_again(tmp_path: Path) -> None:
     given, out = data(tmp_path, [row(f"row {i}") for i in range(6)]), tmp_path / "out"
     prepare(given, out, SETTINGS, 1)
