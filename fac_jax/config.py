@@ -205,8 +205,11 @@ def _leaf(hint: Any, value: Any) -> Any:
     if kinds := _kinds(hint):
         tree: dict[str, Any] = {KIND: given.get(KIND, placeholder(str))}
         for kind, cls in kinds.items():
-            own = given if kind == given.get(KIND) else {}
-            tree = _settable(cls, {}) | tree if not own else tree | _settable(cls, own)
+            # Unset stands for the default, so that another kind can be chosen by its name alone.
+            defaults = {field.name: field.default for field in dataclasses.fields(cls)}
+            same = kind == given.get(KIND)
+            own = {key: one for key, one in given.items() if same and one != defaults.get(key)}
+            tree = tree | _settable(cls, own) if own else _settable(cls, {}) | tree
         return tree
     member = _members(hint)[0]
     if dataclasses.is_dataclass(member):

@@ -50,6 +50,12 @@ def test_every_form_says_the_same(config: Whole) -> None:
     assert from_tree(Whole, to_config_dict(config).to_dict()) == config
 
 
+def test_another_kind_can_be_chosen_by_its_name_alone() -> None:
+    settable = to_config_dict(Whole(1))
+    settable.loss.kind = "median"
+    assert from_tree(Whole, settable.to_dict()) == Whole(1, Median())
+
+
 def test_every_field_can_be_set() -> None:
     settable = to_config_dict(Whole(1))
     settable.merge.start = "text"

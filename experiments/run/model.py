@@ -24,6 +24,7 @@ def copy_initial_assets(initial: Path, workdir: epath.Path) -> None:
         raise InputError(f"{initial / TOKENIZER}: no such file; the model's tokenizer is needed")
     if (workdir / "tokenizer" / TOKENIZER).exists():
         return
+    (workdir / "tokenizer").mkdir(parents=True, exist_ok=True)
     codec = found.pop(CODEC, None)
     if codec:
         copy_assets({CODEC: codec}, workdir)

@@ -18,7 +18,7 @@ from fac_jax.training.step import bind
 from fac_jax.types import InputError, Params
 
 TOKENS = replace(MODEL, user_audio="tokens")
-SHAPES = Budget(rows=2, seq_len=8, windows=3, segments=4)
+SHAPES = Budget(rows=2, seq_len=8, windows_per_row=2, segments=4)
 
 
 def test_every_loss_is_in_the_table_under_its_kind() -> None:

@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from record_run import STAGE, run, write_initial
+from record_run import STAGE, begin, run, write_initial
 from user_rows import preference_row, save, write_jsonl
 
 from data_pipelines.prepare.reading import read_prepared
-from experiments.configs import common_voice, librispeech, preferences, records
-from experiments.run.assemble import start
-from experiments.run.records import RecordMaterials
+from experiments.configs import common_voice, finetune, librispeech, preferences
+from experiments.run.data import Run
 from fac_jax.checkpoint.export import load_params
 from fac_jax.types import InputError
 
@@ -34,9 +33,9 @@ def tiny(config: ConfigDict, initial: Path, **data: Any) -> ConfigDict:
     return config
 
 
-def rows_of(materials: RecordMaterials, name: str) -> dict[str, str]:
+def rows_of(found: Run, name: str) -> dict[str, str]:
     """Transcripts by id."""
-    one = materials.sets[name]
+    one = found.sets[name].train
     return {row.id: row.messages[-1].text for row in read_prepared(one.folder, one.split)}
 
 
@@ -55,9 +54,9 @@ def test_librispeech_as_it_is_unpacked(initial: Path, tmp_path: Path) -> None:
     (tmp_path / "LibriSpeech" / "train-clean-360" / "20" / "7" / "20-7-0001.flac").write_bytes(b"fLaC cut")
     config = tiny(librispeech.get_config(str(tmp_path / "LibriSpeech")), initial)
     assert config.stages.pre_alignment.data.mixture.to_dict() == {"train_clean_100": 1.0, "train_clean_360": 1.0}
-    materials, curve = run(config, tmp_path)
-    assert rows_of(materials, "train_clean_100") == {"19-7-0000": "GO ON", "19-7-0001": "DO YOU HEAR"}
-    assert rows_of(materials, "train_clean_360") == {"20-7-0000": "AND", "20-7-0002": "TO BED"}
+    found, curve = run(config, tmp_path)
+    assert rows_of(found, "train_clean_100") == {"19-7-0000": "GO ON", "19-7-0001": "DO YOU HEAR"}
+    assert rows_of(found, "train_clean_360") == {"20-7-0000": "AND", "20-7-0002": "TO BED"}
     (bad,) = map(json.loads, (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines())
     assert (bad["set"], bad["id"], bad["reason"]) == ("train_clean_360", "20-7-0001", "undecodable_audio")
     assert len(curve) == 2 and "speech_loss" not in curve[0]
@@ -81,12 +80,12 @@ def test_common_voice_as_it_is_unpacked(initial: Path, tmp_path: Path) -> None:
     clips(tmp_path, "zh-CN", {"train": ["你好", ""], "dev": [], "test": []})
     corpus = tmp_path / "cv-corpus-17.0"
     config = tiny(common_voice.get_config(str(corpus)), initial)
-    materials, curve = run(config, tmp_path)
-    assert rows_of(materials, "en") == {
+    found, curve = run(config, tmp_path)
+    assert rows_of(found, "en") == {
         "common_voice_en_train_0": 'He said "yes.',
         "common_voice_en_train_1": "Go on.",
     }
-    assert rows_of(materials, "zh_CN") == {"common_voice_zh-CN_train_0": "你好"}
+    assert rows_of(found, "zh_CN") == {"common_voice_zh-CN_train_0": "你好"}
     (bad,) = map(json.loads, (tmp_path / "run" / "quarantine.jsonl").read_text().splitlines())
     assert (bad["set"], bad["reason"], bad["line"]) == ("zh_CN", "empty_text", 3)
     assert len(curve) == 2 and config.stages.pre_alignment.data.temperature == 3.0
@@ -103,14 +102,14 @@ def test_pairs_of_ones_own(initial: Path, tmp_path: Path) -> None:
 
 
 def test_what_a_user_has_to_say_is_asked_for(tmp_path: Path) -> None:
-    config = records.get_config()
+    config = finetune.get_config()
     with pytest.raises(InputError, match=r"model\.init_from is not set: --config\.model\.init_from=DIR"):
-        start(config, tmp_path / "run", tmp_path / "data")
+        begin(config, tmp_path)
     config.model.preset = "tiny"
     with pytest.raises(InputError, match=r"data\.sets\.mine\.path is not set: --config\.data\.sets\.mine\.path=PATH"):
-        start(config, tmp_path / "run", tmp_path / "data")
+        begin(config, tmp_path)
     with pytest.raises(InputError, match=r"data\.sets\.train_clean_100: nowhere/train-clean-100: no such file"):
         config = librispeech.get_config("nowhere")
         config.model.preset = "tiny"
-        start(config, tmp_path / "run", tmp_path / "data")
+        begin(config, tmp_path)
     assert not list(tmp_path.iterdir())

@@ -15,13 +15,14 @@ import jax
 import numpy as np
 import psutil
 import pytest
-from experiments.run.assemble import start
-from experiments.run.records import RecordMaterials
+from etils import epath
+from ml_collections import ConfigDict
 from poison import GOOD, POISON, write_poisoned
-from record_run import make_config, run, write_initial
+from record_run import begin, make_config, run, write_initial
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
-from data_pipelines.prepare.reading import read_prepared
+from data_pipelines.loading.encode import Encode
+from experiments.run.data import Run
 from fac_jax.checkpoint.export import load_config, load_params
 from fac_jax.types import InputError
 
@@ -39,10 +40,9 @@ def lines(file: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in file.read_text().splitlines()]
 
 
-def ids(materials: RecordMaterials, name: str, pairs: bool = False) -> list[str]:
-    one = materials.sets[name]
-    rows = read_prepared(one.folder, one.split)
-    return [rows[int(i)].id for i in np.flatnonzero(one.wanted(pairs))]
+def ids(found: Run, name: str, pairs: bool = False) -> list[str]:
+    one = found.sets[name].train
+    return [one.records[int(i)].id for i in np.flatnonzero(one.wanted(pairs))]
 
 
 def dialogues(folder: Path, count: int, name: str = "rows", words: str = "one plus two is three") -> Path:
@@ -59,12 +59,14 @@ def dialogues(folder: Path, count: int, name: str = "rows", words: str = "one pl
 def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     poisoned = write_poisoned(tmp_path)
     config = make_config(initial, {"mine": {"path": str(poisoned), "format": "release"}}, data=ROOMY)
-    config.recipe = ("finetune", "dpo")
-    config.stages.dpo = {**config.stages.finetune.to_dict(), **DPO, "preference": {"reference": "frozen"}}
-    config.stages.dpo.data = {**config.stages.finetune.data.to_dict(), "seq_len": 96, "segments": 2}
+    with config.unlocked():
+        config.recipe = ("finetune", "dpo")
+        config.stages.dpo = config.stages.finetune.copy_and_resolve_references()
+    config.stages.dpo.update({"loss": {"kind": "preference", "reference": "frozen"}})
+    config.stages.dpo.data.update({"seq_len": 96, "segments": 2})
     config.stages.finetune.steps = 4
-    materials, curve = run(config, tmp_path)
-    assert ids(materials, "mine") + ids(materials, "mine", pairs=True) == [n for n in GOOD if n != "pair"] + ["pair"]
+    made, curve = run(config, tmp_path)
+    assert ids(made, "mine") + ids(made, "mine", pairs=True) == [n for n in GOOD if n != "pair"] + ["pair"]
     found = lines(tmp_path / "run" / "quarantine.jsonl")
     rows = poisoned.read_bytes().splitlines()
     bad = [
@@ -92,38 +94,34 @@ def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(t
         "written": {"path": str(text)},
     }
     weights = {"heard": 4.0, "said": 1.0, "written": 1.0}
-    config = make_config(None, sets, steps=3, data={"mixture": weights, "rows": 3, "seq_len": 192, "windows": None})
+    data = {"mixture": weights, "batch_rows": 3, "seq_len": 192, "windows_per_row": None}
+    config = make_config(None, sets, steps=3, data=data)
     config.model.update({"preset": "tiny", "text": {"depth": 1}, "audio": {"depth": 1}, "head": {"depth": 1}})
-    config.data.update({"vocab_size": 330, "units": 4})
-    materials, curve = run(config, tmp_path)
-    assert materials.model.units == 4 and materials.model.vocab_size <= 330 and math.isfinite(curve[-1]["speech_loss"])
+    config.data.update({"vocab_size": 330, "unit_codec": {"units": 4}})
+    found, curve = run(config, tmp_path)
+    fitted = found.config.model
+    assert fitted.units == 4 and fitted.vocab_size <= 330 and math.isfinite(curve[-1]["speech_loss"])
     model = load_config(tmp_path / "run")
-    assert (model.units, model.vocab_size) == (4, materials.model.vocab_size)
+    assert (model.units, model.vocab_size) == (4, fitted.vocab_size)
     assert {file.name for file in (tmp_path / "run" / "finetune" / "model").iterdir()} >= {"tokenizer.json", "codec"}
 
-    _, recipe = start(config, tmp_path / "run", tmp_path / "data")
-    (stage,) = recipe.stages
-    packed = materials.packed(stage)
-    assert packed.windows >= 4 and packed.mixture == weights
-    batches = materials.data(stage, {}, tmp_path)
+    again = begin(config, tmp_path)
+    (stage,) = again.config.stages
+    budget = again.budget(stage)
+    assert budget.windows_per_row >= 4 and stage.data.sources == weights
+    batches = again.train_data(stage, {}, epath.Path(tmp_path))
     seen = [name for loaded in itertools.islice(iter(batches.__next__, None), 12) for name in loaded.row_ids]
     batches.close()
     share = sum(name.isdigit() for name in seen) / len(seen)
     assert 0.5 < share < 0.8 and any(name.startswith("said:") for name in seen)
     # The same audio sounds differently in another epoch, and lasts longer at most as it was measured.
-    heard_set = materials.sets["heard"]
-    record = heard_set.chosen(False, packed.budget)[0]
-    make = materials_encode(materials, stage)
-    first, again, other = (make(record, epoch) for epoch in (0, 0, 1))
-    np.testing.assert_array_equal(first.mels[0], again.mels[0])
+    heard_set = found.sets["heard"]
+    record = heard_set.train.records[0]
+    make = Encode(found.tokenizer, fitted, waves=heard_set.waves, seed=stage.seed)
+    first, same, other = (make(record, epoch) for epoch in (0, 0, 1))
+    np.testing.assert_array_equal(first.mels[0], same.mels[0])
     assert first.mels[0].shape != other.mels[0].shape or not np.array_equal(first.mels[0], other.mels[0])
-    assert max(len(make(record, epoch)) for epoch in range(20)) <= heard_set.lengths.length[0]
-
-
-def materials_encode(materials: RecordMaterials, stage: Any) -> Any:
-    from data_pipelines.loading.encode import Encode
-
-    return Encode(materials.tokenizer, materials.model, waves=materials.sets["heard"].waves, seed=stage.seed)
+    assert max(len(make(record, epoch)) for epoch in range(20)) <= heard_set.train.lengths.length[0]
 
 
 def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: Path) -> None:
@@ -131,16 +129,17 @@ def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: 
     sets = {"short": {"path": str(short)}, "long": {"path": str(long)}, "both": {"path": str(tmp_path / "all.jsonl")}}
     (tmp_path / "all.jsonl").write_bytes(short.read_bytes() + long.read_bytes())
     config = make_config(initial, sets, data={"mixture": {"short": 1.0, "both": 1.0}})
-    materials, _ = run(config, tmp_path)
+    made, _ = run(config, tmp_path)
     found = lines(tmp_path / "run" / "quarantine.jsonl")
     assert [(row["set"], row["id"], row["reason"]) for row in found] == [
         ("both", f"long{i}", "too_long") for i in (0, 1)
     ]
-    assert "batches of stage finetune hold 96" in found[0]["detail"]
-    assert materials.sets["both"].lengths.length.max() > 96
-    config.stages.finetune.data.mixture = {"long": 1.0}
-    with pytest.raises(InputError, match=r"data\.sets\.long has no conversations that fit its batches \(0 preference"):
-        start(config, tmp_path / "other", tmp_path / "data")
+    assert "a row of stage finetune has 96" in found[0]["detail"]
+    assert made.sets["both"].train.lengths.length.max() > 96
+    with config.unlocked():
+        config.stages.finetune.data.mixture = ConfigDict({"long": 1.0})
+    with pytest.raises(InputError, match=r"data\.sets\.long has no conversations that fit its batches; see"):
+        begin(config, tmp_path, "other")
 
 
 def test_prepared_folders_are_taken_as_they_are(initial: Path, tmp_path: Path) -> None:
@@ -148,14 +147,14 @@ def test_prepared_folders_are_taken_as_they_are(initial: Path, tmp_path: Path) -
     command = [sys.executable, "-m", "data_pipelines.prepare", str(rows), f"--out={tmp_path / 'out'}"]
     subprocess.run([*command, "--split=train=2,dev=1", "--units=16"], cwd=ROOT, check=True, capture_output=True)
     sets = {"train": {"path": str(tmp_path / "out")}, "dev": {"path": str(tmp_path / "out"), "split": "dev"}}
-    materials, _ = run(make_config(initial, sets), tmp_path)
-    parts = [ids(materials, name) for name in sets]
+    found, _ = run(make_config(initial, sets), tmp_path)
+    parts = [ids(found, name) for name in sets]
     assert sorted(parts[0] + parts[1]) == sorted(f"rows{i}" for i in range(9)) and all(parts)
     assert [p.name for p in (tmp_path / "data" / "prepared").iterdir() if not p.name.startswith("lengths-")] == []
     manifest = tmp_path / "out" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "codec": "another"}))
-    with pytest.raises(InputError, match=r"data\.sets\.(dev|train): its rows changed since the run in .* began"):
-        start(make_config(initial, sets), tmp_path / "run", tmp_path / "data")
+    with pytest.raises(InputError, match=r"data\.sets\.(dev|train): its rows changed since the run in .* started"):
+        begin(make_config(initial, sets), tmp_path)
 
 
 def test_rows_that_change_under_a_run_are_noticed_and_other_runs_share_what_was_prepared(
@@ -169,8 +168,8 @@ def test_rows_that_change_under_a_run_are_noticed_and_other_runs_share_what_was_
     run(config, tmp_path, "second")
     assert made.stat().st_ino == before
     dialogues(tmp_path, 5)
-    with pytest.raises(InputError, match=r"data\.sets\.mine: its rows changed since the run in .*run began: restore"):
-        start(config, tmp_path / "run", tmp_path / "data")
+    with pytest.raises(InputError, match=r"data\.sets\.mine: its rows changed since the run in .*run started: restore"):
+        begin(config, tmp_path)
     run(config, tmp_path, "third")
     assert len(list((tmp_path / "data" / "prepared").glob("mine-*/dataset_info.json"))) == 2
 
@@ -183,7 +182,7 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
     trl = write_jsonl(tmp_path / "trl.jsonl", [{**text, "id": f"t{i}"} for i in range(3)])
     sets = {"spoken": {"path": str(rows)}, "written": {"path": str(trl)}}
     config = make_config(initial, sets, **DPO)
-    config.stages.finetune.loss = {"kind": "preference", "reference": reference}
+    config.stages.finetune.loss.update({"kind": "preference", "reference": reference})
     _, curve = run(config, tmp_path)
     # Before its first update the policy is the reference: no margin.
     assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
@@ -195,8 +194,7 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"data": {"mixture": {"yours": 1.0}}}, r"finetune\.data\.mixture names 'yours'; data\.sets has mine"),
-        ({"data": {"counts": {"mine": 1}}}, r"unknown config key stages\.finetune\.data\.counts; known: rows"),
+        ({"data": {"mixture": {"yours": 1.0}}}, r"finetune\.data\.mixture names 'yours'; known: mine"),
         ({"loss": {"kind": "ctc"}}, r"finetune\.data\.segments is None: CTC needs 1"),
         ({"loss": {"kind": "preference"}}, r"finetune\.data\.segments is missing: preferences need"),
         (DPO, r'data\.sets\.mine\.waves changes what is heard .* set loss\.reference = "frozen"'),
@@ -204,8 +202,6 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
         ({"set": {"path": ""}}, r"config key data\.sets\.mine\.path is not set: --config\.data\.sets\.mine\.path="),
         ({"set": {"view": "tts"}}, r"data\.sets\.mine: view 'tts' is for recordings with transcripts .*, not release"),
         ({"set": {"split": "dev"}}, r"data\.sets\.mine: split 'dev': the format release has no splits"),
-        ({"set": {"pth": "x"}}, r"unknown config key data\.sets\.mine\.pth; known: path, format"),
-        ({"set": 3}, r"config key data\.sets\.mine is 3: give keys and values; known: path"),
     ],
 )
 def test_what_cannot_be_is_told_before_anything_is_made(
@@ -213,14 +209,14 @@ def test_what_cannot_be_is_told_before_anything_is_made(
 ) -> None:
     rows = dialogues(tmp_path, 1)
     changed = change.get("set", {})
-    mine = {"path": str(rows), "waves": {"gain": {}}, **changed} if isinstance(changed, dict) else changed
+    mine = {"path": str(rows), "waves": {"gain": {}}, **changed}
     config = make_config(initial, {"mine": mine}, **{key: value for key, value in change.items() if key != "set"})
     with pytest.raises(InputError, match=message):
-        start(config, tmp_path / "run", tmp_path / "data")
+        begin(config, tmp_path)
     assert not (tmp_path / "run").exists()
 
 
-def test_a_killed_run_goes_on_as_if_nothing_had_happened(initial: Path, tmp_path: Path) -> None:
+def test_a_killed_run_resumes_as_if_nothing_had_happened(initial: Path, tmp_path: Path) -> None:
     rows = dialogues(tmp_path, 11)
     sets = {"mine": {"path": str(rows), "waves": {"noise": {"probability": 1.0}, "speed": {}}}}
     # A process of its own, to be killed, whose rows another process makes; the run goes on without that.
@@ -229,7 +225,16 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(initial: Path, tmp_path
         "run(make_config(pathlib.Path(sys.argv[3]), eval(sys.argv[4]), steps=14, checkpoint_every=2, "
         "data={'workers': 1}), pathlib.Path(sys.argv[5]), 'killed')"
     )
-    command = [sys.executable, "-c", program, str(ROOT), str(ROOT / "tests"), str(initial), repr(sets), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        str(ROOT),
+        str(ROOT / "tests" / "support"),
+        str(initial),
+        repr(sets),
+        str(tmp_path),
+    ]
     with subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as running:
         while not (tmp_path / "killed" / "finetune" / "checkpoints" / "4").exists():
             assert running.poll() is None, running.stderr and running.stderr.read()

@@ -4,18 +4,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 from ml_collections import ConfigDict
 from toy_world import make_model, make_tokenizer
 
-from experiments.configs import records
-from experiments.run.assemble import assets, start
-from experiments.run.records import RecordMaterials
+from experiments.configs import finetune
+from experiments.run.config import SetConfig
+from experiments.run.data import Run
+from experiments.run.setup import assets, recipe_of, start
 from fac_jax.checkpoint.export import export_model
+from fac_jax.config import from_tree, to_config_dict
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.training.metrics import read_curve
 from fac_jax.training.recipe import run_recipe
 
-STAGE = {"rows": 1, "seq_len": 96, "windows": 16}  # one shape, so that most tests share what is compiled
+STAGE = {"batch_rows": 1, "seq_len": 96, "windows_per_row": 16}  # one shape, so that most tests share a program
 
 
 def write_initial(folder: Path) -> Path:
@@ -28,24 +31,32 @@ def write_initial(folder: Path) -> Path:
 
 
 def make_config(initial: Path | None, sets: dict[str, Any], steps: int = 2, **stage: Any) -> ConfigDict:
-    """`configs/records.py` at tiny size; `stage` are keys of the stage, `data` of its batches; None leaves one out."""
-    config = records.get_config()
-    config.unlock()
-    config.data.sets = ConfigDict(sets)
+    """`configs/finetune.py` at tiny size; `stage` are keys of the stage, `data` of its batches."""
+    config: Any = finetune.get_config()
+    with config.unlocked():
+        made = {name: from_tree(SetConfig, one, f"data.sets.{name}") for name, one in sets.items()}
+        config.data.sets = ConfigDict({name: to_config_dict(one) for name, one in made.items()})
+        mixture = stage.get("data", {}).pop("mixture", dict.fromkeys(sets, 1.0))
+        config.stages.finetune.data.mixture = ConfigDict(mixture)
     config.model.remat = "none"
     if initial is not None:
         config.model.init_from = str(initial)
-    data = {**STAGE, "mixture": dict.fromkeys(sets, 1.0), **stage.pop("data", {})}
-    data = {key: value for key, value in data.items() if value is not None}
+    data = {**STAGE, **stage.pop("data", {})}
+    config.stages.finetune.data.windows_per_row = None
+    config.stages.finetune.data.update({key: value for key, value in data.items() if value is not None})
+    config.stages.finetune.data.temperature = None
     config.stages.finetune.update({"steps": steps, "checkpoint_every": steps, **stage})
-    config.stages.finetune.data = ConfigDict(data)
     return config
 
 
-def run(config: ConfigDict, folder: Path, name: str = "run") -> tuple[RecordMaterials, list[dict[str, float]]]:
-    """Trains to the end; gives the materials and the curve of the last stage."""
-    workdir = folder / name
-    materials, recipe = start(config, workdir, folder / "data")
-    assert isinstance(materials, RecordMaterials)
-    run_recipe(recipe, workdir, materials.data, assets(workdir))
-    return materials, read_curve(workdir / recipe.stages[-1].name)
+def begin(config: ConfigDict, folder: Path, name: str = "run") -> Run:
+    """Everything before training."""
+    return start(config, epath.Path(folder / name), folder / "data")
+
+
+def run(config: ConfigDict, folder: Path, name: str = "run") -> tuple[Run, list[dict[str, float]]]:
+    """Trains to the end; gives the run and the curve of the last stage."""
+    found = begin(config, folder, name)
+    recipe = recipe_of(found)
+    run_recipe(recipe, found.workdir, found, assets(found))
+    return found, read_curve(folder / name / recipe.stages[-1].name)
