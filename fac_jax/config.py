@@ -128,7 +128,9 @@ def _dataclass(cls: Any, tree: Any, where: str) -> Any:
 
 def is_unset(value: Any) -> bool:
     """Returns whether a value of a tree, with all that is in it, is None."""
-    return value is None or (isinstance(value, Mapping) and all(is_unset(one) for one in value.values()))
+    return value is None or (
+        isinstance(value, Mapping) and bool(value) and all(is_unset(one) for one in value.values())
+    )
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:

@@ -24,7 +24,9 @@ HELD_OUT = "dev.tsv"
 
 def language(folder: Path) -> SetConfig:
     """Returns the rows of a language."""
-    held_out = str(folder / HELD_OUT) if (folder / HELD_OUT).is_file() else None
+    table = folder / HELD_OUT
+    has_rows = table.is_file() and len(table.read_bytes().splitlines()) > 1
+    held_out = str(table) if has_rows else None
     return base.rows(str(folder / TRAIN), format="common-voice", waves=WAVES, eval_path=held_out)
 
 

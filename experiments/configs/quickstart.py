@@ -7,7 +7,7 @@ Times and results are in the README.
 """
 
 from collections.abc import Mapping
-from functools import partial
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -16,10 +16,15 @@ from experiments.configs import base
 from experiments.run.config import DataConfig
 from fac_jax.codec.unit_codec import UnitCodecConfig
 from fac_jax.losses import Ctc, Sft
+from fac_jax.training.stage import StageConfig
 
 TEXT = ("text_qa", "text_statements", "text_facts")
 DATA = DataConfig(world=WorldConfig(), unit_codec=UnitCodecConfig(units=128), vocab_size=512, processes=2)
-stage = partial(base.stage, optimizer={"warmup": 0.05}, checkpoint_every=100)
+
+
+def stage(steps: int, peak: float, mixture: Mapping[str, float], fall: float = 20, **changes: Any) -> StageConfig:
+    """Returns a stage with a cosine from `peak` to `peak / fall`."""
+    return base.stage(steps, peak, mixture, optimizer={"warmup": 0.05, "floor": peak / fall}, **changes)
 
 
 def text(questions: int, statements: int, facts: int) -> dict[str, float]:

@@ -5,17 +5,19 @@ python -m experiments.post_training --config experiments/configs/recipe_small.py
 
 import dataclasses
 from collections.abc import Mapping
+from functools import partial
 
 from ml_collections import ConfigDict
 
 from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig
-from experiments.configs import base
-from experiments.configs.quickstart import DATA, packed, stage, text
+from experiments.configs import base, quickstart
+from experiments.configs.quickstart import DATA, packed, text
 from experiments.configs.recipe_toy import ATTENTIVE, LOSS, PRE_ALIGNED, STAGES
 from experiments.run.config import QuestionsConfig
 from fac_jax.losses import Sft
 
+stage = partial(quickstart.stage, fall=10)
 VOICES = (
     *("en-us", "en-us+m1", "en-us+f1", "en-us+belinda", "en-us+robert", "en-us-nyc+m2", "en-us-nyc+Andrea"),
     *("en-gb-x-rp", "en-gb-x-rp+m3", "en-gb-x-rp+f1", "en-gb-x-rp+Alicia", "en-gb-scotland+m4", "en-gb-scotland+f3"),

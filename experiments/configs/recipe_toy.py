@@ -10,15 +10,17 @@ a tenth of stage 1. Both stages learn from the training pairs' sounds what DPO w
 """
 
 import dataclasses
+from functools import partial
 
 from ml_collections import ConfigDict
 
 from data_pipelines.worlds.preferences import PairsConfig
-from experiments.configs import base
-from experiments.configs.quickstart import DATA, packed, stage, text
+from experiments.configs import base, quickstart
+from experiments.configs.quickstart import DATA, packed, text
 from experiments.run.config import QuestionsConfig
 from fac_jax.losses import Preference, Sft
 
+stage = partial(quickstart.stage, fall=10)
 STAGES = ("text_pretraining", "pre_alignment", "stage1", "merge", "stage2", "control", "preference", "dpo")
 
 # The speech that the LLM says comes back to it through `speech_embedder/embed` and `discrete`. They start with stage 1:

@@ -112,7 +112,7 @@ class Run:
         fits = {name: self._fits(stage, self.sets[name].train, budget) for name in data.sources}
         empty = [name for name, rows in fits.items() if not rows.any()]
         if empty:
-            kind = "preference pairs or conversations" if stage.loss.pairs else "conversations"
+            kind = "preference pairs" if stage.loss.pairs else "conversations"
             raise InputError(
                 f"stages.{stage.name}: data.sets.{empty[0]} has no {kind} that fit its batches; see quarantine.jsonl "
                 "in the workdir"
@@ -128,9 +128,9 @@ class Run:
         return dataclasses.replace(budget, windows_per_row=max(largest, math.ceil(SPARE * windows / length * filled)))
 
     def _fits(self, stage: StageConfig, rows: PreparedRows, budget: Budget) -> np.ndarray:
-        """Rows that a stage takes, bool `[R]`; conversations are replayed among pairs."""
-        fits = rows.fits(False, budget)
-        return fits | rows.fits(True, budget) if stage.loss.pairs else fits
+        """Rows that a stage takes, bool `[R]`."""
+        fits = rows.fits(stage.loss.pairs, budget)
+        return fits | rows.fits(False, budget) if stage.loss.replays else fits
 
     def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
         """Returns a stage's endless batches: rows decoded, changed, encoded and packed as they are needed.

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from data_pipelines.worlds.build import build
-from data_pipelines.worlds.storage import read_rows
-from data_pipelines.worlds.views import VIEWS
 from etils import epath
 from ml_collections import ConfigDict
 
 from data_pipelines.prepare.settings import Settings
+from data_pipelines.worlds.build import build
+from data_pipelines.worlds.storage import read_rows
+from data_pipelines.worlds.views import VIEWS
 from experiments.run.assets import make_codec, make_tokenizer
 from experiments.run.config import RunConfig, SetConfig, check_layout, resolve_config
 from experiments.run.data import Run
@@ -153,7 +153,7 @@ def _report(run: Run) -> None:
             continue
         budget = run.budget(stage)
         for name in stage.data.sources:
-            for pairs in (False, True) if stage.loss.pairs else (False,):
+            for pairs in {stage.loss.pairs, stage.loss.pairs and not stage.loss.replays}:
                 rejected[name] += run.sets[name].train.misfits(stage.name, pairs, budget)
     file = write_quarantine(run.workdir, rejected)
     count = sum(map(len, rejected.values()))

@@ -34,6 +34,11 @@ class Loss(Protocol):
     pairs: ClassVar[bool]
 
     @property
+    def replays(self) -> bool:
+        """True if conversations can be among the pairs; their replies are anchored, and nothing is preferred."""
+        ...
+
+    @property
     def needs_reference(self) -> Reference | None:
         """How the loss knows its reference model.
 

@@ -37,6 +37,7 @@ class Ctc:
 
     kind: ClassVar[str] = "ctc"
     pairs: ClassVar[bool] = False
+    replays: ClassVar[bool] = False
 
     @property
     def needs_reference(self) -> None:

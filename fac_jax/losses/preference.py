@@ -87,6 +87,11 @@ class Preference:
         return self.reference
 
     @property
+    def replays(self) -> bool:
+        """True if conversations can be among the pairs, since an anchor learns from their replies."""
+        return bool(self.text_anchor or self.speech_anchor)
+
+    @property
     def speaks(self) -> bool:
         """True if the speech stream contributes to the loss; if not, the refined head is not run."""
         return bool(self.speech_weight or self.speech_anchor)

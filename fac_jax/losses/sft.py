@@ -45,6 +45,7 @@ class Sft:
 
     kind: ClassVar[str] = "sft"
     pairs: ClassVar[bool] = False
+    replays: ClassVar[bool] = False
 
     text_weight: float = 1.0
     speech_weight: float = 1.0
