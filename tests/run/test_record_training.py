@@ -60,7 +60,7 @@ def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys:
     poisoned = write_poisoned(tmp_path)
     config = make_config(initial, {"mine": {"path": str(poisoned), "format": "release"}}, data=ROOMY)
     config.recipe = ("finetune", "dpo")
-    config.stages.dpo = {**config.stages.finetune.to_dict(), **DPO, "preference": {"reference": "frozen"}}
+    config.stages.dpo = {**config.stages.finetune.to_dict(), "loss": {"kind": "preference", "reference": "frozen"}}
     config.stages.dpo.data = {**config.stages.finetune.data.to_dict(), "seq_len": 96, "segments": 2}
     config.stages.finetune.steps = 4
     materials, curve = run(config, tmp_path)
