@@ -1,4 +1,4 @@
-"""Augmentation of a user's log-mel, after its features (`wave_augment`: before), the same for (seed, epoch, row)."""
+"""Augmentation of log-mels of user audio, decided by (seed, epoch, row); `wave` augments before features."""
 
 import dataclasses
 import zlib
@@ -10,15 +10,15 @@ from fac_jax.batching.grid import Example
 
 @dataclasses.dataclass(frozen=True)
 class AugmentConfig:
-    """How far a log-mel is changed; every draw is uniform.
+    """Ranges of the changes; every draw is uniform.
 
     Attributes:
-      shift_bins: most mel bins that a voice is moved up or down.
-      gain_db: most decibels that it is made louder or softer.
-      time_masks: masks of consecutive frames.
-      time_frames: most frames (100 Hz) of one.
-      frequency_masks: masks of consecutive mel bins.
-      frequency_bins: most bins of one.
+      shift_bins: most mel bins by which the spectrum is shifted up or down.
+      gain_db: most decibels of gain or attenuation.
+      time_masks: number of masks of consecutive frames.
+      time_frames: most frames (100 Hz) of a mask.
+      frequency_masks: number of masks of consecutive mel bins.
+      frequency_bins: most bins of a mask.
     """
 
     shift_bins: int = 6
@@ -34,8 +34,8 @@ def augment_mel(mel: np.ndarray, config: AugmentConfig, rng: np.random.Generator
 
     Args:
       mel: Whisper's log-mel float32 `[M, 128]`, in which 40 dB are 1.
-      config: how far.
-      rng: where the draws come from.
+      config: ranges of the changes.
+      rng: generator of the draws.
 
     Returns:
       float32 `[M, 128]`, a new array.
@@ -57,7 +57,7 @@ def augment_mel(mel: np.ndarray, config: AugmentConfig, rng: np.random.Generator
 
 
 def augment(example: Example, config: AugmentConfig, seed: int, epoch: int) -> Example:
-    """The example with its audios changed; an example without audio as it is."""
+    """Returns the example with changed log-mels; an example without audio is not changed."""
     if not example.mels:
         return example
     rng = np.random.default_rng((seed, epoch, zlib.crc32(example.id.encode())))

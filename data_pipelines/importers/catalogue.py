@@ -1,6 +1,6 @@
 """Data sets of the tfds catalogue (librispeech, common_voice, ..), prepared, without TensorFlow.
 
-tfds decodes its `Audio` feature with TensorFlow alone. What lies in the files is plain: samples as integers, or the
+tfds decodes its `Audio` feature only with TensorFlow. What lies in the files is plain: samples as integers, or the
 bytes of an audio file. So the data set is opened with a description that says so in place of `Audio`.
 """
 
@@ -90,12 +90,12 @@ def _without_audio(described: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows(path: Path, described: Mapping[str, Any], split: str | None) -> Iterator[tuple[Path, int, Mapping[str, Any]]]:
     """The rows of a split, or of all, under another description of their features, each with its split and number."""
-    with tempfile.TemporaryDirectory() as beside:
+    with tempfile.TemporaryDirectory() as folder:
         for file in path.iterdir():
             if file.name != FEATURES:
-                (Path(beside) / file.name).symlink_to(file.resolve())
-        (Path(beside) / FEATURES).write_text(json.dumps(described), encoding="utf-8")
-        builder = tfds.builder_from_directory(beside)
+                (Path(folder) / file.name).symlink_to(file.resolve())
+        (Path(folder) / FEATURES).write_text(json.dumps(described), encoding="utf-8")
+        builder = tfds.builder_from_directory(folder)
         stored = None if builder.info.file_format is None else builder.info.file_format.value
         if stored is None or stored not in READERS:
             raise InputError(f"{path}: stored as {stored}; prepare it with file_format={' or '.join(READERS)}")

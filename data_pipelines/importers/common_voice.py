@@ -1,4 +1,4 @@
-"""Common Voice as it is unpacked: `clips/*.mp3` beside `train.tsv`, `dev.tsv`, `test.tsv`, .."""
+"""Common Voice as it is unpacked: `clips/*.mp3` next to `train.tsv`, `dev.tsv`, `test.tsv`, .."""
 
 from collections.abc import Iterator
 from pathlib import Path

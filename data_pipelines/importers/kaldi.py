@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_pipelines.importers.rows import first_word, lines
 from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError
 from fac_jax.types import InputError
@@ -14,7 +15,7 @@ SCP, TEXT, SEGMENTS = "wav.scp", "text", "segments"
 
 
 def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """The utterances of `text`, in its order, then those that have none there; lines are those of the file told.
+    """Yields utterances in the order of `text`, then those missing from it. Line numbers refer to the file named.
 
     Args:
       path: the folder.
@@ -86,4 +87,4 @@ def _audio(
             Reason.MISSING_AUDIO, f"{SCP} holds a command, not a file: {named[:60]}; write its output to files"
         )
     end = None if end is not None and end < 0 else end  # Kaldi writes -1 for the end of the recording
-    return Audio(path=str(root / named), named=named, start=start, end=end, transcript=text)
+    return Audio(path=joined(root, named), named=named, start=start, end=end, transcript=text)

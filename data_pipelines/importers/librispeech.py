@@ -15,7 +15,7 @@ TRANSCRIPTS = "*.trans.txt"
 def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """The utterances of all chapters below a folder (the archive's, a subset's, a speaker's), in the order of names.
 
-    Transcripts stay as they are, in capitals. `root` is not needed: recordings lie beside their transcripts.
+    Transcripts keep their capitals. `root` is not used: recordings are in the folders of their transcripts.
 
     Raises:
       InputError: there is no chapter.

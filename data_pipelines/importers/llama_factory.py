@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from data_pipelines.importers.messages import Entries, split
 from data_pipelines.importers.rows import JsonRow, first_key, items, json_rows, parsed, row_id, section, string
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError
 
@@ -63,4 +64,4 @@ def _message(role: str, content: str, audios: Entries, root: Path) -> Message:
     named = audios.take()
     if not isinstance(named, str):
         raise RejectedError(Reason.WRONG_TYPE, "audios must be paths")
-    return Message(role, text, Audio(path=str(root / named) if named else None, named=named), lead)
+    return Message(role, text, Audio(path=joined(root, named) if named else None, named=named), lead)

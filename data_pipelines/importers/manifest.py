@@ -1,12 +1,14 @@
 """Manifests of recordings with transcripts, as JSONL or as a table (CSV, TSV) with a header."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from data_pipelines.importers.rows import JsonRow, Numbered, first_key, hertz, json_rows, number, parsed, row_id, string
 from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Record
 from data_pipelines.records.reject import Reason, Rejected, is_utf8, one_line
 from fac_jax.types import InputError
@@ -43,7 +45,7 @@ def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
       InputError: the file cannot be read, or has no header.
     """
     try:
-        file = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        file = io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", errors="surrogateescape", newline="")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     with file:
@@ -76,7 +78,7 @@ def _record(row: JsonRow, path: Path, line: int, root: Path, view: View) -> Reco
     named = string(row, first_key(row, AUDIO_KEYS))
     text = string(row, first_key(row, TEXT_KEYS))
     rate = next((hertz(row, key) for key in RATE_KEYS if row.get(key) is not None), None)
-    where = str(root / named) if named else None
+    where = joined(root, named) if named else None
     start = number(row, "offset") or 0.0
     seconds = number(row, "duration") if "offset" in row else None
     end = None if seconds is None else start + seconds

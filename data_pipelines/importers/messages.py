@@ -7,7 +7,7 @@ from data_pipelines.records.reject import Reason, RejectedError
 
 
 def split(content: str, placeholder: str) -> tuple[str, str | None]:
-    """The words before a placeholder and those behind it (without the line break between); None if there is none.
+    """The words before a placeholder and those after it, without the line break between; None without a placeholder.
 
     Raises:
       RejectedError: there are several: the chat template holds one audio a message.

@@ -10,6 +10,7 @@ import numpy as np
 
 from data_pipelines.importers.messages import Entries, split
 from data_pipelines.importers.rows import JsonRow, items, json_rows, parsed, row_id, section, string
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError, unnamed
 from fac_jax.audio.mel import RATE
@@ -108,7 +109,7 @@ def _message(role: str, content: str, audios: Entries, root: Path) -> Message:
         return Message(role, text, _heard(entry, root), lead)
     if lead or text:
         raise RejectedError(
-            Reason.LAYOUT, "a spoken reply holds words beside its audio; they belong into the entry's text"
+            Reason.LAYOUT, "a spoken reply holds words next to its audio; move them to the text of the audio entry"
         )
     return Message(role, string(entry, "text", ""), _spoken(entry, root))
 
@@ -135,14 +136,14 @@ def _heard(entry: Mapping[str, Any], root: Path) -> Audio:
     named = string(entry, "path", "") or string(entry, "wav_path", "")
     token = string(entry, "token", "")
     tokens, slots = _tokens(token)
-    file = None if not named or (tokens is not None and token.startswith(BOS)) else str(root / named)
+    file = None if not named or (tokens is not None and token.startswith(BOS)) else joined(root, named)
     return Audio(path=file, named=named, tokens=tokens, slots=slots, transcript=string(entry, "ref_text", ""))
 
 
 def _spoken(entry: Mapping[str, Any], root: Path) -> Audio:
     named = next((string(entry, key, "") for key in ("ref_path", "path", "wav_path") if string(entry, key, "")), "")
     tokens, _ = _tokens(string(entry, "token", ""))
-    path = str(root / named) if named else None
+    path = joined(root, named) if named else None
     return Audio(path=path, named=named, tokens=tokens, transcript=string(entry, "ref_text", ""))
 
 

@@ -17,7 +17,7 @@ def transcribed(name: str, audio: Audio, text: str, file: str, line: int, view: 
       name: id of the row.
       audio: the recording.
       text: its transcript.
-      file: where the row stands.
+      file: file that holds the row.
       line: its line there.
       view: "asr" asks for what is heard, "tts" has the text said as it is recorded.
 

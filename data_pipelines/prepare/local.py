@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from data_pipelines.importers.registry import count
 from data_pipelines.loading.workers import end_with_parent
+from data_pipelines.paths import data_path
 from data_pipelines.prepare.card import Card, finish
 from data_pipelines.prepare.plan import Placed, Plan, Repeats, lock_config, manifest, placed, split_of, survey
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
@@ -72,8 +73,8 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
 
 
 def known_rows(sources: Sequence[Source]) -> int | None:
-    """Rows of all sources; None where only reading tells."""
-    counts = [count(Path(source.path)) for source in sources]
+    """Rows of all sources; None if only reading can tell."""
+    counts = [count(data_path(source.path)) for source in sources]
     return None if None in counts else sum(found for found in counts if found is not None)
 
 
@@ -130,7 +131,7 @@ def _made(
             yield from _pooled(pool, out, todo, processes * AHEAD)
         except BrokenProcessPool:
             raise InputError(
-                "a process died, perhaps for want of memory: the same command goes on; take less --processes"
+                "a process died, perhaps out of memory: the same command resumes; use fewer --processes"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

@@ -17,7 +17,9 @@ from absl import flags
 from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.importers.registry import FORMATS
 from data_pipelines.importers.transcripts import VIEWS, View
-from data_pipelines.records.reject import told
+from data_pipelines.outputs import check_output_file
+from data_pipelines.paths import data_path, is_remote
+from data_pipelines.records.reject import formatted
 from data_pipelines.view.page import laid_out, render, totals
 from data_pipelines.view.records import record_samples
 from data_pipelines.view.samples import Sample, is_toy, reader_of, samples, stand_ins
@@ -28,7 +30,7 @@ from fac_jax.types import InputError
 
 OUT = flags.DEFINE_string("out", None, "The page to write.", required=True)
 ROWS = flags.DEFINE_integer("rows", 20, "How many rows are shown.", lower_bound=1)
-FORMAT = flags.DEFINE_string("format", None, f"One of {', '.join(FORMATS)}; left out, it is told by the path.")
+FORMAT = flags.DEFINE_string("format", None, f"One of {', '.join(FORMATS)}; recognised from the path if absent.")
 ROOT = flags.DEFINE_string("audio_root", None, "Where audio paths start; left out, the folder of PATH.")
 VIEW = flags.DEFINE_enum("view", "asr", VIEWS, "Recordings with transcripts: asr hears them, tts speaks them.")
 SPLIT = flags.DEFINE_string("split", None, "Split of a folder of several; train, or all of a tfds set, if left out.")
@@ -54,25 +56,32 @@ def _changed(sample: Sample, changes: WaveAugmentConfig) -> Sample:
     return dataclasses.replace(sample, conversation=heard)
 
 
+def _title(path: str, rows: int) -> str:
+    """What the page shows, without the folders that lead to it."""
+    split = f", split {SPLIT.value}" if SPLIT.value else ""
+    return f"{Path(path).resolve().name}{split}: {rows} {'row' if rows == 1 else 'rows'}"
+
+
 def main(path: str) -> None:
     """The command.
 
     Args:
       path: file or folder of rows.
     """
+    check_output_file("--out", OUT.value)
     changes = _changes(AUGMENT.value)
     given = reader_of(Path(MODEL.value)) if MODEL.value else None
-    if FORMAT.value is None and is_toy(Path(path)):
+    if FORMAT.value is None and not is_remote(path) and is_toy(Path(path)):
         plain, refused = samples(Path(path), SPLIT.value or "train", TASK.value, ROWS.value), []
     else:
         options = (FORMAT.value, ROOT.value, cast(View, VIEW.value), SPLIT.value)
-        plain, refused = record_samples(Path(path), ROWS.value, TASK.value, *options, given)
+        plain, refused = record_samples(data_path(path), ROWS.value, TASK.value, *options, given)
     chosen = [_changed(sample, changes) for sample in plain]
     reader = given or stand_ins(chosen)
     found = laid_out(chosen, reader)
-    write_text(OUT.value, render(f"{path}: {SPLIT.value}" if SPLIT.value else path, found, reader))
+    write_text(OUT.value, render(_title(path, len(found)), found, reader))
     for bad in refused:
-        print(told(bad))
+        print(formatted(bad))
     for name, value in totals(found).items():
         print(f"{name:10s} {value}")
     print(f"look: {OUT.value}")

@@ -272,7 +272,7 @@ def test_common_voice_as_it_is_unpacked(tmp_path: Path) -> None:
 def test_a_format_is_told_only_where_it_is_plain(tmp_path: Path, rows: list[Any], format: str | None) -> None:
     file = write_jsonl(tmp_path / "rows.jsonl", rows)
     if format is None:
-        with pytest.raises(InputError, match=r"its format cannot be told; say it with --format \("):
+        with pytest.raises(InputError, match=r"its format cannot be recognised; name it with --format \("):
             guess(file)
     else:
         assert guess(file) == format in FORMATS

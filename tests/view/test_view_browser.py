@@ -94,15 +94,15 @@ def test_text_and_speech_stand_below_their_own_part_of_the_picture(page: Page) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_what_is_learnt_is_seen(page: Page, scheme: str) -> None:
+def test_what_is_learned_is_seen(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
 
     def ground(selector: str) -> str:
         return page.locator(selector).first.evaluate("e => getComputedStyle(e).backgroundColor")
 
-    seen = [ground(f".block .{kind}") for kind in ("word.learnt", "word:not(.learnt)", "unit.learnt")]
+    seen = [ground(f".block .{kind}") for kind in ("word.learned", "word:not(.learned)", "unit.learned")]
     assert len(set(seen)) == 3
-    assert ground(".legend .word.learnt") == seen[0] and ground(".legend .unit.learnt") == seen[2]
-    ink = page.locator(".block .word.learnt").first.evaluate("e => getComputedStyle(e).color")
+    assert ground(".legend .word.learned") == seen[0] and ground(".legend .unit.learned") == seen[2]
+    ink = page.locator(".block .word.learned").first.evaluate("e => getComputedStyle(e).color")
     levels = [[float(c) for c in colour[colour.index("(") + 1 : -1].split(",")[:3]] for colour in (ink, seen[0])]
     assert abs(np.mean(levels[0]) - np.mean(levels[1])) > 90
