@@ -24,7 +24,7 @@ from data_pipelines.view.page import laid_out, render, totals
 from data_pipelines.view.records import record_samples
 from data_pipelines.view.samples import Sample, is_toy, reader_of, samples, stand_ins
 from fac_jax import cli
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.io import write_text
 from fac_jax.types import InputError
 
@@ -48,7 +48,7 @@ def _changes(text: str) -> WaveAugmentConfig:
         raise InputError(f"--augment={text}: not JSON ({error})") from error
     if not isinstance(values, dict):
         raise InputError(f'--augment={text}: give an object of operations, as {{"noise": {{}}}}')
-    return from_values(WaveAugmentConfig, values, "augment")
+    return from_tree(WaveAugmentConfig, values, "augment")
 
 
 def _changed(sample: Sample, changes: WaveAugmentConfig) -> Sample:

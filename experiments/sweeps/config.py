@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from experiments.sweeps.axes import Axis
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.types import InputError
 
 Backend = Literal["local", "slurm", "xpk", "dry"]
@@ -149,7 +149,7 @@ def read_sweep(config: ConfigDict) -> SweepConfig:
     Raises:
       InputError: a key that sweeps do not have, one that is missing, or a backend that is not known.
     """
-    found = from_values(SweepConfig, config.to_dict(), "sweep")
+    found = from_tree(SweepConfig, config.to_dict(), "sweep")
     if found.backend not in BACKENDS:
         raise InputError(f"backend is {found.backend!r}; known: {', '.join(BACKENDS)}")
     if found.local.processes < 1:

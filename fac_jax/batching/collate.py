@@ -1,8 +1,7 @@
 """Examples as one `Batch` of static shapes."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -78,27 +77,6 @@ def side_by_side(parts: Sequence[Batch]) -> Batch:
     return dataclasses.replace(whole, frame_index=moved.astype(np.int32), parts=len(parts))
 
 
-def first_fit(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:
-    """Rows of at most `seq_len` LLM positions: every example, in its order, goes into the first row with room for it.
-
-    Raises:
-      InputError: an example is longer than a row.
-    """
-    rows: list[list[Example]] = []
-    room: list[int] = []
-    for example in examples:
-        length = len(example)
-        if length > seq_len:
-            raise InputError(f"row {example.id}: takes {length} LLM positions, the batch has {seq_len}")
-        row = next((i for i, left in enumerate(room) if left >= length), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(seq_len)
-        rows[row].append(example)
-        room[row] -= length
-    return rows
-
-
 def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
     """Writes one audio's log-mel `[M, 128]` into windows from `first` on; the number of the window after it."""
     size = batch.mel_windows.shape[1]
@@ -108,24 +86,7 @@ def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
     return first + count
 
 
-class Sized(Protocol):
-    """An `Example` or a `PairExample`."""
-
-    @property
-    def mels(self) -> tuple[np.ndarray, ...]:
-        """Log-mels of what is heard."""
-        ...
-
-    def __len__(self) -> int:
-        """LLM positions."""
-        ...
-
-
-def budget(tasks: Mapping[str, Sequence[Sized]], counts: Mapping[str, int], model: ModelGrid) -> tuple[int, int]:
-    """The least (seq_len, windows) that hold every batch with `counts` examples of each task."""
-    longest = max(len(example) for name in counts for example in tasks[name])
-    windows = 0
-    for name, count in counts.items():
-        needs = sorted(sum(windows_of(mel, model.audio.n_window) for mel in e.mels) for e in tasks[name])
-        windows += sum(needs[::-1][:count]) if len(needs) >= count else needs[-1] * count
-    return longest, windows
+def least_shapes(examples: Sequence[Example], model: ModelGrid) -> tuple[int, int]:
+    """Returns the least (seq_len, windows) of a batch that holds every example in a row of its own."""
+    windows = sum(windows_of(mel, model.audio.n_window) for example in examples for mel in example.mels)
+    return max(map(len, examples)), windows

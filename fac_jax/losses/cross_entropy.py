@@ -26,7 +26,7 @@ class TokenSums:
         return self.loss / jnp.maximum(self.count, 1.0)
 
     def accuracy(self) -> jax.Array:
-        """HostShard of labels predicted right, 0 when there is no label."""
+        """Share of labels predicted right, 0 when there is no label."""
         return self.correct / jnp.maximum(self.count, 1.0)
 
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fac_jax.parallel import hosts
+from fac_jax.training.evals import Evaluation
 from fac_jax.training.flops import Meter
 from fac_jax.training.interfaces import Data, Loaded, Store
 from fac_jax.training.interrupt import deferred_interrupts
@@ -60,6 +61,7 @@ def train(
     directory: Path,
     meter: Meter,
     trackers: Sequence[str] = DEFAULT,
+    evaluate: Evaluation | None = None,
 ) -> TrainState:
     """Runs a stage to its end, from its newest checkpoint if there is one.
 
@@ -77,6 +79,7 @@ def train(
       directory: of the stage, for its curves.
       meter: counts FLOPs.
       trackers: that hear of every step (`training/trackers.py`).
+      evaluate: evaluates the stage as it trains; None for no evaluation.
 
     Raises:
       KeyboardInterrupt: see above.
@@ -85,6 +88,8 @@ def train(
     state = bound(restore(state, data, store))
     start = int(state.step)
     rates = Rates(meter.peak)
+    if evaluate is not None:
+        evaluate.resume(start)
 
     with (
         contextlib.closing(MetricLog(directory, start, trackers)) as log,
@@ -109,13 +114,20 @@ def train(
             log.write(pending.step, metrics, recent)
             progress.update(pending.step, metrics["loss"], recent)
 
+        def evaluated(number: int) -> None:
+            if evaluate is not None and evaluate.due(number, stage.steps):
+                log.track(number, evaluate(number, state.params, state.reference))
+
         pending: _Pending | None = None
+        evaluated(start)  # a run that was stopped after this step had no time to
         for number in range(start + 1, stage.steps + 1):
             loaded = next(data)
             state, metrics = step(state, loaded.batch)
             settle(pending)
             pending = _Pending(number, loaded, metrics)
             stop = stops(number)
+            if not stop:
+                evaluated(number)
             if number % stage.checkpoint_every == 0 or number == stage.steps or stop:
                 settle(pending)
                 pending = None

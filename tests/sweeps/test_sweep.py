@@ -18,7 +18,7 @@ from experiments.sweeps.axes import Axis, axis_points, grid, points, random, sho
 from experiments.sweeps.config import read_sweep, sweep
 from experiments.sweeps.folder import check_room
 from experiments.sweeps.runs import load_config, make_runs
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.types import InputError
 
 
@@ -29,7 +29,7 @@ def launcher() -> Iterator[ModuleType]:
 
 
 def kind(axis: dict[str, Any]) -> Axis:
-    return from_values(Axis, axis, "axis")
+    return from_tree(Axis, axis, "axis")
 
 
 def test_axes_have_their_points() -> None:

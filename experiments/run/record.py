@@ -21,9 +21,9 @@ from typing import Any
 import jax
 import psutil
 from absl import flags
-from ml_collections import ConfigDict
+from etils import epath
 
-from experiments.toy.reporting import numbers
+from experiments.run.data import Run
 from fac_jax.io import write_text
 from fac_jax.parallel.hosts import is_first
 from fac_jax.training.metrics import read_curve
@@ -40,22 +40,15 @@ NO_RESULTS = ("seconds", "seconds_total", "parameters", "environment", "seeds", 
 class RunRecord:
     """The record of a run while it is run; of several hosts the first writes."""
 
-    def __init__(self, workdir: Path, config: ConfigDict, data: str, stages: Sequence[str]) -> None:
-        """Writes how the run began, or went on.
-
-        Args:
-          workdir: of the run, claimed for the config.
-          config: what is run.
-          data: checksum of the data.
-          stages: folders of the workdir that hold curves.
-        """
-        self._workdir, self._stages = workdir, stages
+    def __init__(self, run: Run) -> None:
+        """Writes how a run starts, or resumes."""
+        self._workdir, self._stages = run.workdir, [stage.name for stage in run.config.stages]
         if not is_first():
             return
         session = {"started": psutil.Process().create_time(), "ended": None, "git": git_state()}
         self._values: dict[str, Any] = {
-            **how(config),
-            "data": data,
+            **how(run.config.tree()),
+            "data": run.checksum(),
             "environment": environment_state(),
             "sessions": [*_earlier_sessions(workdir / RECORD), session],
             "finished": None,
@@ -81,25 +74,24 @@ class RunRecord:
         write_text(self._workdir / RECORD, json.dumps(self._values, indent=2) + "\n")
 
 
-def _earlier_sessions(file: Path) -> list[dict[str, Any]]:
+def _earlier_sessions(file: epath.Path) -> list[dict[str, Any]]:
     """Sessions before this one; one that was stopped ended with the last line of its curves."""
     if not file.exists():
         return []
-    sessions = json.loads(file.read_text(encoding="utf-8"))["sessions"]
+    sessions = json.loads(file.read_text())["sessions"]
     if sessions[-1]["ended"] is None:
         written = [file, *file.parent.glob("*/*.jsonl")]
-        sessions[-1]["ended"] = max(one.stat().st_mtime for one in written)
+        sessions[-1]["ended"] = max(one.stat().mtime for one in written)
     return sessions
 
 
-def how(config: ConfigDict) -> dict[str, Any]:
-    """Launcher, options and config of this process."""
-    values = config.to_dict()
+def how(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns launcher, options and config of this process."""
     return {
         "launcher": f"experiments.{Path(sys.argv[0]).stem}",
         "command": sys.argv[1:],
         "flags": own_flags(),
-        "config": values,
+        "config": dict(values),
         "seeds": dict(seeds(values)),
     }
 
@@ -150,13 +142,13 @@ def environment_state() -> dict[str, Any]:
     }
 
 
-def cost(workdir: Path, stages: Sequence[str]) -> dict[str, float]:
+def cost(workdir: epath.Path, stages: Sequence[str]) -> dict[str, float]:
     """FLOPs, tokens (LLM positions) and seconds of audio that the stages trained on, as `metrics.jsonl` counts them."""
     lines = [line for stage in stages for line in read_curve(workdir / stage)]
     return {name: float(sum(line[name] for line in lines)) for name in COUNTED}
 
 
-def last_figures(workdir: Path, stages: Sequence[str]) -> dict[str, float]:
+def last_figures(workdir: epath.Path, stages: Sequence[str]) -> dict[str, float]:
     """Every figure of the last step of each stage, "STAGE/loss"."""
     curves = {stage: read_curve(workdir / stage) for stage in stages}
     last = {stage: lines[-1] for stage, lines in curves.items() if lines}
@@ -166,3 +158,12 @@ def last_figures(workdir: Path, stages: Sequence[str]) -> dict[str, float]:
 def results(report: Mapping[str, Any]) -> dict[str, float]:
     """Figures of a report that say how good a run is, by the keys that lead to them."""
     return dict(numbers({key: value for key, value in report.items() if key not in NO_RESULTS}))
+
+
+def numbers(report: Any, name: str = "") -> Iterator[tuple[str, float]]:
+    """Yields every number of a report with its name, keys joined by dots; lists (curves, answers) are left out."""
+    if isinstance(report, Mapping):
+        for key, value in report.items():
+            yield from numbers(value, f"{name}.{key}" if name else key)
+    elif isinstance(report, int | float) and not isinstance(report, bool):
+        yield name, float(report)
