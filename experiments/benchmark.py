@@ -39,7 +39,6 @@ JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 ROWS = flags.DEFINE_integer("rows", 1, "data: rows of a batch.", lower_bound=1)
 SEQ_LEN = flags.DEFINE_integer("seq_len", 512, "data: LLM positions of a row.", lower_bound=512)
 BATCHES = flags.DEFINE_integer("batches", 3, "data: batches to measure.", lower_bound=1)
-MEL = flags.DEFINE_enum("mel", "host", ["host", "device"], "data: where log-mels are computed.")
 WORKERS = flags.DEFINE_integer("workers", 0, "data: processes that make items.", lower_bound=0)
 STEP_SECONDS = flags.DEFINE_float(
     "step_seconds", None, "data: imitate a training step of this length by sleeping; otherwise the model trains.", 0.0
@@ -114,7 +113,7 @@ def _preset_figures(name: str, measure: Sequence[str], loading: Loading) -> dict
             f"{label}, batch {rows}": decode_figures(config, params, work, rows) for rows in work.batches
         }
     if "data" in measure:
-        case = f"{label}, {loading.rows} x {loading.seq_len}, mel on {loading.mel}, {loading.workers} workers"
+        case = f"{label}, {loading.rows} x {loading.seq_len}, {loading.workers} workers"
         figures["data"] = {case: data_figures(preset(name), loading)}
     return figures
 
@@ -133,7 +132,7 @@ def main() -> None:
     if out and not out.parent.is_dir():
         raise InputError(f"--json={out}: there is no folder {out.parent}")
     jax.config.update("jax_enable_compilation_cache", False)  # so that compile seconds are compile seconds
-    loading = Loading(ROWS.value, SEQ_LEN.value, BATCHES.value, MEL.value, WORKERS.value, STEP_SECONDS.value)  # pyright: ignore[reportArgumentType]
+    loading = Loading(ROWS.value, SEQ_LEN.value, BATCHES.value, WORKERS.value, STEP_SECONDS.value)
     speaking = Speaking(PARTS.value, SECONDS.value, MINUTES.value, HOP.value, LEFT.value, STEPS.value)
     figures = benchmark(PRESETS.value, MEASURE.value, loading, speaking)
     print(report(figures))

@@ -179,14 +179,17 @@ def main() -> None:
         raise InputError("--prompts holds the questions: leave --audio and --text out")
     if joint and OUT.value is None:
         raise InputError(f"--mode {MODE.value} speaks: name with --out {'a folder' if several else 'a .wav file'}")
-    if OUT.value is not None:
-        check_output("--out", OUT.value) if several else check_output_file("--out", OUT.value, ".wav")
+    if OUT.value is not None and several:
+        check_output("--out", OUT.value)
+    elif OUT.value is not None:
+        check_output_file("--out", OUT.value, ".wav")
+    out = Path(OUT.value) if joint and OUT.value is not None else None
     speech = Sampling(repetition_penalty=PENALTY.value)
     if TEMPERATURE.value:
         speech = Sampling("draw", temperature=TEMPERATURE.value, top_p=TOP_P.value, repetition_penalty=PENALTY.value)
     decoding = Decoding("joint" if joint else "text", MAX_STEPS.value, speech=speech)
     if several:
-        asked = questions(Path(PROMPTS.value), MODE.value, SYSTEM.value)
+        asked = questions(Path(PROMPTS.value or ""), MODE.value, SYSTEM.value)
     else:
         asked = [question(MODE.value, AUDIO.value, TEXT.value, SYSTEM.value)]
     for one in asked:
@@ -195,14 +198,15 @@ def main() -> None:
     responses, codec = ask(Path(CHECKPOINT.value), asked, decoding, SEED.value, CODEC.value, ROWS.value)
     for response in responses:
         wave, seconds = None, 0.0
-        if joint and codec is not None and response.units.size:
-            wave = Path(OUT.value) / f"{response.id}.wav" if several else Path(OUT.value)
+        if out is not None and codec is not None and response.units.size:
+            wave = out / f"{response.id}.wav" if several else out
             samples = codec.decode(response.units)
             seconds = len(samples) / codec.rate
             io.save_wav(wave, samples, codec.rate)
-        print(json.dumps(output(response, wave, seconds)) if several or JSON.value else response.text, flush=True)
+        line = json.dumps(output(response, wave, seconds), ensure_ascii=False)
+        print(line if several or JSON.value else response.text, flush=True)
         if not response.finished:
-            print(f"{response.id}: (cut at {MAX_STEPS.value})", file=sys.stderr)
+            print(f"{response.id}: " * several + f"(cut at {MAX_STEPS.value})", file=sys.stderr)
     if joint and not several and not responses[0].units.size:
         raise InputError("the model spoke nothing, so no wave was written; train it longer or raise --max_steps")
 

@@ -2,15 +2,18 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 
-from data_pipelines.loading.packed import load_packed
+from data_pipelines.loading.loader import PackedBatches, WorkerConfig
 from experiments.benchmarks import synthetic
-from experiments.benchmarks.throughput import measure, packed_config, synthetic_sources
+from experiments.benchmarks.throughput import budget, measure, synthetic_stream
 from fac_jax.audio.mel import HOP, RATE
+from fac_jax.batching.collate import collate_packed
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.packing import Budget
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.kernels import training_kernels
@@ -19,6 +22,7 @@ from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_sch
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import init_state
 from fac_jax.training.step import make_step
+from fac_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +33,6 @@ class Loading:
       rows: rows of a batch.
       seq_len: LLM positions of a row.
       batches: batches that are measured.
-      mel: where log-mels are computed.
       workers: processes that make items.
       step_seconds: seconds of a training step that is imitated by sleeping; None trains the model.
     """
@@ -37,7 +40,6 @@ class Loading:
     rows: int = 1
     seq_len: int = 512
     batches: int = 3
-    mel: Literal["host", "device"] = "host"
     workers: int = 0
     step_seconds: float | None = None
 
@@ -53,13 +55,12 @@ def data_figures(config: ModelConfig, loading: Loading) -> dict[str, float]:
     """
     tokenizer = synthetic.tokenizer()
     config = replace(config, special=dataclasses.asdict(tokenizer.special_ids(config.units)))
-    sources = synthetic_sources(tokenizer, config, loading.mel)
-    packed = packed_config(sources, loading.rows, loading.seq_len, config)
-    packed = dataclasses.replace(packed, mel=loading.mel, workers=loading.workers)
-    batches = load_packed(sources, dataclasses.replace(packed, device_buffer=0), config)
+    stream = synthetic_stream(tokenizer, config)
+    shapes, workers = budget(stream, loading.rows, loading.seq_len), WorkerConfig(loading.workers)
+    batches = PackedBatches(stream, shapes, config, _collate, config=workers)
     free = measure(batches, loading.batches, lambda loaded: None)
     batches.close()
-    batches = load_packed(sources, packed, config)
+    batches = PackedBatches(stream, shapes, config, _collate, config=workers)
     stepped = measure(batches, loading.batches, _step(config, loading.step_seconds))
     batches.close()
     core_seconds = free.seconds * (loading.workers + 1) if loading.workers else free.cpu_seconds
@@ -74,6 +75,10 @@ def data_figures(config: ModelConfig, loading: Loading) -> dict[str, float]:
         "step seconds": (stepped.seconds - stepped.waited) / loading.batches,
         "share of step time waiting": stepped.waited / stepped.seconds,
     }
+
+
+def _collate(packed: Sequence[Sequence[Any]], shapes: Budget, model: ModelGrid) -> Batch:
+    return collate_packed(packed, shapes.rows, shapes.seq_len, shapes.windows, model)
 
 
 def _step(config: ModelConfig, seconds: float | None) -> Callable[[Any], None]:

@@ -1,24 +1,26 @@
 """Measurement of loading: synthetic sources, and batches whose making is timed."""
 
+import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from data_pipelines.loading.counts import Loaded
 from data_pipelines.loading.encode import Encode
-from data_pipelines.loading.packed import PackedConfig
-from data_pipelines.loading.sources import Source
+from data_pipelines.loading.sources import Mixture, Source
 from experiments.benchmarks import synthetic
 from fac_jax.audio.mel import HOP, RATE
+from fac_jax.batching.grid import windows_of
+from fac_jax.batching.loaded import Loaded
 from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.batching.packing import windows_for
+from fac_jax.batching.packing import Budget
 from fac_jax.progress import shown
 from fac_jax.text.tokenizer import Tokenizer
 
-SKIPPED = 2  # batches before the first one that counts: they fill buffers and compile the device's log-mel
+SKIPPED = 2  # batches before the first one that counts: they fill buffers
+SPARE = 1.1  # room for encoder windows, times what full rows need on average
 
 
 @dataclass
@@ -58,18 +60,21 @@ class Measured:
         self.window_frames += batch.mel_windows.shape[0] * batch.mel_windows.shape[1]
 
 
-def synthetic_sources(
-    tokenizer: Tokenizer, model: ModelGrid, mel: Literal["host", "device"], rows: int = 96
-) -> dict[str, Source]:
-    """One source of synthetic conversations, which are decoded and encoded when they are needed."""
-    return {"noise": Source(synthetic.records(rows, model.units), Encode(tokenizer, model, mel=mel))}
+def synthetic_stream(tokenizer: Tokenizer, model: ModelGrid, rows: int = 96) -> Mixture:
+    """An endless stream of synthetic conversations, which are decoded and encoded when they are needed."""
+    records = synthetic.records(rows, model.units)
+    make = Encode(tokenizer, model)
+    items = [make(record, 0) for record in records]
+    length = np.array([len(item) for item in items], np.int32)
+    windows = np.array([sum(windows_of(mel, model.audio.n_window) for mel in item.mels) for item in items], np.int32)
+    return Mixture({"noise": Source(records, make, length, windows)}, {"noise": 1.0}, seed=0)
 
 
-def packed_config(sources: Mapping[str, Source], rows: int, seq_len: int, model: ModelGrid) -> PackedConfig:
-    """Packed batches of the sources in equal shares, with as many encoder windows as full rows need."""
-    items = [source.make(row, 0) for source in sources.values() for row in source.rows]
-    windows = windows_for(items, rows, seq_len, model.audio.n_window)
-    return PackedConfig(rows, seq_len, windows, dict.fromkeys(sources, 1.0))
+def budget(stream: Mixture, rows: int, seq_len: int) -> Budget:
+    """The shapes of batches of a stream, with as many encoder windows as its full rows need."""
+    (source,) = stream.sources.values()
+    filled = math.ceil(SPARE * seq_len * source.windows.sum() / source.length.sum())
+    return Budget(rows, seq_len, max(int(source.windows.max()), filled))
 
 
 def measure(batches: Any, count: int, step: Callable[[Loaded], Any]) -> Measured:

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.toy.reporting import numbers
+from experiments.run.record import numbers
 from fac_jax.types import InputError
 
 

@@ -20,7 +20,7 @@ def test_synthetic_records_have_the_lengths_of_conversations() -> None:
 
 
 def test_figures_of_loading(figures) -> None:
-    loading = Loading(rows=2, seq_len=1024, batches=2, mel="device", workers=0, step_seconds=0.0)
+    loading = Loading(rows=2, seq_len=1024, batches=2, step_seconds=0.0)
     found = data_figures(preset("base"), loading)
     assert all(np.isfinite(value) for value in found.values()) and json.dumps(found)
     assert found["heard audio hours/hour/core"] < found["audio hours/hour/core"]

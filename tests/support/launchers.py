@@ -34,9 +34,12 @@ def imported(name: str) -> Iterator[ModuleType]:
 
 
 def called(name: str, *arguments: str) -> None:
-    """Calls the launcher's `main` with command-line arguments in this process; an `InputError` is not caught."""
+    """Calls the launcher's `main`, or its command, in this process; an `InputError` is not caught."""
     with imported(name) as launcher:
         known = flags.FLAGS
         known.set_gnu_getopt()
-        words = known([name, *arguments])
-        launcher.main(*words[1:])
+        _, *words = known([name, *arguments])
+        if hasattr(launcher, "COMMANDS"):
+            launcher.COMMANDS[words[0]](*words[1:])
+        else:
+            launcher.main(*words)
