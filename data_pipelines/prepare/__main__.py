@@ -13,7 +13,6 @@ from typing import cast, get_args
 from absl import flags
 
 from data_pipelines.importers.registry import FORMATS, check_options, format_of
-from data_pipelines.importers.transcripts import VIEWS, View
 from data_pipelines.outputs import check_output
 from data_pipelines.paths import data_path, local_path
 from data_pipelines.prepare import cluster, local
@@ -26,7 +25,7 @@ from fac_jax.types import InputError, UserAudio
 _OUT = flags.DEFINE_string("out", None, "folder of the shards", required=True)
 _FORMAT = flags.DEFINE_string("format", None, f"one of {', '.join(FORMATS)}; recognised from each source if absent")
 _ROOT = flags.DEFINE_string("audio_root", None, "folder of relative audio paths; the folder of each source if absent")
-_VIEW = flags.DEFINE_enum("view", "asr", VIEWS, "recordings with transcripts: asr hears them, tts speaks them")
+_VIEW = flags.DEFINE_string("view", "asr", "recordings: asr hears them, tts speaks them; toy_world: the task")
 _CODEC = flags.DEFINE_string("codec", None, "folder of the codec, for speech without tokens")
 _USER_AUDIO = flags.DEFINE_enum(
     "user_audio",
@@ -61,9 +60,8 @@ def main(*source: str) -> None:
         tokenizer=_TOKENIZER.value,
         words=_words(),
     )
-    view = cast(View, _VIEW.value)
     check_output("--out", local_path(_OUT.value, "shards are written by array_record, which needs a local folder"))
-    sources = [Source(path, format_of(data_path(path), _FORMAT.value), _ROOT.value, view) for path in source]
+    sources = [Source(path, format_of(data_path(path), _FORMAT.value), _ROOT.value, _VIEW.value) for path in source]
     for one in sources:
         check_options(one.format, one.view, one.split)
     if _BEAM.value is None:

@@ -9,16 +9,16 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from toy_world import WORLD, LoudnessCodec, make_model, make_tokenizer
+from toy_world import PAIRS, WORLD, LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.noise import COLOURS, add_noise, coloured_noise
 from data_pipelines.loading.counts import LoadingConfig, load
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
 from data_pipelines.worlds.capabilities import CAPABILITIES
-from data_pipelines.worlds.pair_builder import build_pairs
 from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.preferences import SPEAKERS, PairsConfig, PairSpec, is_woman, neighbours, pair_specs
 from data_pipelines.worlds.schema import PairRow
+from data_pipelines.worlds.views import conversations
 from experiments.run.references import score_pairs, stored_references
 from experiments.toy.pair_questions import obeys
 from fac_jax.batching.collate import budget, collate
@@ -29,8 +29,6 @@ from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.training.preference import PreferenceConfig, preference_objective, reply_log_probs
 from fac_jax.types import NO_TASK, PREFERENCE_TASKS, InputError, Params
 
-PAIRS = PairsConfig(train=4, test=4)
-
 
 @pytest.fixture(scope="module")
 def specs() -> dict[str, list[PairSpec]]:
@@ -38,8 +36,8 @@ def specs() -> dict[str, list[PairSpec]]:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[PairRow]]:
-    return build_pairs(WORLD, PAIRS, tmp_path_factory.mktemp("pairs"))
+def rows(toy_pair_rows: dict[str, list[PairRow]]) -> dict[str, list[PairRow]]:
+    return toy_pair_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,7 +238,7 @@ def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_
     rows: dict[str, list[PairRow]],
 ) -> None:
     train = rows["train"]
-    made = {name: make(train) for name, make in CAPABILITIES.items()}
+    made = {name: conversations(train, name) for name in CAPABILITIES}
     assert {name: len(found) for name, found in made.items()} == {
         "openings_spoken": 2 * PAIRS.train,
         "paces_spoken": 2 * PAIRS.train,
@@ -252,13 +250,13 @@ def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_
     instructions = {row.instruction for row in train} - {""}
     for name in ("paces_spoken", "word_counts", "noisy_asr", "moods_asr"):
         assert not [c for c in made[name] if any(asked in c.turns[0].text for asked in instructions)]
-    asked = {(c.turns[0].text, c.turns[1].text) for c in CAPABILITIES["speakers"]([*train, *train])}
+    asked = {(c.turns[0].text, c.turns[1].text) for c in conversations([*train, *train], "speakers")}
     assert asked == set(itertools.product(("who is speaking", "describe the voice"), SPEAKERS))
 
 
 def test_a_reply_read_slowly_is_longer_than_the_same_read_quickly(rows: dict[str, list[PairRow]]) -> None:
     seconds: dict[tuple[str, bool], int] = {}
-    for c in CAPABILITIES["paces_spoken"](rows["train"]):
+    for c in conversations(rows["train"], "paces_spoken"):
         wave = c.turns[1].wave
         assert wave is not None
         seconds[c.id.split(":")[0], c.turns[0].text.startswith("say slowly")] = len(wave)

@@ -15,7 +15,7 @@ from data_pipelines.loading.packed import PackedConfig, collate_preferences, loa
 from data_pipelines.loading.sources import Source, endless
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Preference, Record
-from data_pipelines.worlds.tasks import conversations
+from data_pipelines.worlds.views import conversations
 from fac_jax.audio.host_mel import host_log_mel
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode

@@ -16,6 +16,7 @@ from launchers import called
 from toy_world import UNITS
 from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 
+from data_pipelines.prepare import local
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source, splits
@@ -66,7 +67,7 @@ def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "data_pipelines.prepare", given[0].path, f"--out={out}", f"--units={UNITS}"]
     command += ["--rows_per_shard=2", "--max_wer=0.1", "--recogniser=recognisers:slow", "--processes=2"]
     paths = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "support")))
-    environment = {**os.environ, "PYTHONPATH": paths, "HEARING_SECONDS": "0.3"}
+    environment = {**os.environ, "PYTHONPATH": paths, "HEARING_SECONDS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as running:
         while len(shards(out)) < 3:
             assert running.poll() is None, running.stderr and running.stderr.read()
@@ -86,7 +87,10 @@ def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "clean")
 
 
-def test_number_of_processes_changes_nothing_and_finished_shards_are_kept(tmp_path: Path) -> None:
+def test_number_of_processes_changes_nothing_and_finished_shards_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STARTING", 0.0)  # however little there is to do, processes are started
     given = data(tmp_path, [*BAD, *(row(f"row {i}") for i in range(4))])
     for processes in (1, 2):
         prepare(given, tmp_path / str(processes), SETTINGS, processes)
