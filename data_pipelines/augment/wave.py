@@ -30,13 +30,13 @@ class Operation(Protocol):
         ...
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Float32 `[N]` at 16 kHz -> float32 within [-1, 1], a new array; `[N]` too but for `Speed`."""
+        """Changes a wave float32 `[N]` at 16 kHz; returns a new one within [-1, 1], `[N]` except for `Speed`."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """Plays it faster or slower, which changes length and pitch together.
+    """Plays a wave faster or slower, which changes its length and its pitch.
 
     Attributes:
       probability: share of waves that are changed.
@@ -59,7 +59,7 @@ class Room:
 
     Attributes:
       probability: share of waves that are changed.
-      sources: one is drawn: "simulated", or a folder of impulse responses.
+      sources: "simulated" or folders of impulse responses, one of which is drawn.
       rt60: range of the seconds in which a simulated room falls silent (by 60 dB).
       direct_db: range of the direct sound over a simulated room's reverberation, in decibels.
     """
@@ -89,7 +89,7 @@ class Noise:
     Attributes:
       probability: share of waves that are changed.
       snr_db: range of the power of the speech over that of the noise, both over the whole wave, in decibels.
-      sources: one is drawn: a colour (`noise.COLOURS`), or a folder of recordings.
+      sources: colours (`noise.COLOURS`) or folders of recordings, one of which is drawn.
     """
 
     probability: float = 0.5
@@ -109,7 +109,7 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
-    """Louder or softer, as far as [-1, 1] allows.
+    """Gain or attenuation, as far as [-1, 1] allows.
 
     Attributes:
       probability: share of waves that are changed.
@@ -132,8 +132,8 @@ class Telephone:
 
     Attributes:
       probability: share of waves that are changed.
-      band: Hz that pass, from and to.
-      codecs: one is drawn of `effects.CODECS`.
+      band: lowest and highest frequency that pass, in Hz.
+      codecs: some of `effects.CODECS`, one of which is drawn.
     """
 
     probability: float = 0.1

@@ -14,10 +14,10 @@ TRANSCRIPT: Final = ".txt"
 
 
 def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """The recordings below a folder by their names, which, without the ending, are their ids; `root` is not needed.
+    """Yields the recordings in a folder and its subfolders, sorted by name; the id is the name without its ending.
 
     Raises:
-      InputError: there is none.
+      InputError: the folder holds no recording.
     """
     files = recordings(path)
     if not files:

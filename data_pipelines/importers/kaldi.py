@@ -1,4 +1,4 @@
-"""Kaldi's data folders: `wav.scp` and `text`, with `segments` of longer recordings where it is there."""
+"""Kaldi's data folders: `wav.scp` and `text`, and `segments` of longer recordings if it exists."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -19,7 +19,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Reject
 
     Args:
       path: the folder.
-      root: where recordings that are not absolute start.
+      root: folder of relative paths of recordings.
       view: see `transcripts.transcribed`.
 
     Raises:
@@ -51,7 +51,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Reject
 
 
 def _table(file: Path) -> tuple[dict[str, tuple[int, str]], list[Rejected]]:
-    """Line and value by the first word of every line, and what cannot be read."""
+    """Line numbers and values by the first word of the lines, and rejections of unreadable lines."""
     found, bad = {}, []
     for line in lines(file):
         if isinstance(line, Rejected):

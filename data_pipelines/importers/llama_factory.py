@@ -16,9 +16,9 @@ TASK: Final = "instruction"  # of a pair that names none
 
 
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """The rows of a file: sharegpt's form (`from`, `value`), or OpenAI's (`role`, `content`); `audios` are paths.
+    """Yields the rows of a file in ShareGPT's form (`from`, `value`) or OpenAI's (`role`, `content`).
 
-    A pair without `task` is one of following instructions.
+    A pair without `task` has the task "instruction".
 
     Raises:
       InputError: the file cannot be read.
@@ -41,10 +41,10 @@ def _record(row: JsonRow, path: Path, number: int, root: Path) -> Record:
 
 
 def said(value: Any, what: str = "a message") -> tuple[str, str]:
-    """Role and content of a message in either form; a string is the assistant's.
+    """Role and content of a message in either form; a string is a message of the assistant.
 
     Raises:
-      RejectedError: it is something else.
+      RejectedError: the message is anything else.
     """
     if isinstance(value, str):
         return "assistant", value

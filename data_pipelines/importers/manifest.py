@@ -19,9 +19,9 @@ RATE_KEYS: Final = ("sampling_rate", "sample_rate")
 
 
 def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """One recording a line. Keys: `AUDIO_KEYS`, `TEXT_KEYS`, and, if there, `id` and `RATE_KEYS`.
+    """Yields one recording for each line, with the keys `AUDIO_KEYS`, `TEXT_KEYS` and optionally `id` and `RATE_KEYS`.
 
-    With `offset` (seconds) it is a piece of the file, `duration` long or to its end.
+    `offset` and `duration` (seconds) select a part of the file; without `duration` it extends to the end.
 
     Raises:
       InputError: the file cannot be read.
@@ -30,7 +30,7 @@ def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | 
 
 
 def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """As `read_jsonl`, from columns; a .tsv has tabs and no quotes.
+    """As `read_jsonl`, from columns; a .tsv file has tabs and no quotes.
 
     Raises:
       InputError: the file cannot be read, or has no header.
@@ -39,7 +39,7 @@ def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | 
 
 
 def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
-    """The rows of a table by the names of its header; their lines are counted from 1, the header's.
+    """Yields the rows of a table as objects with the header's names; line 1 is the header.
 
     Raises:
       InputError: the file cannot be read, or has no header.
@@ -67,7 +67,7 @@ def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | str | None:
-    """Cells of the next line, what is wrong with it, or None at the end."""
+    """Cells of the next line, an error message, or None at the end."""
     try:
         return next(reader, None)
     except csv.Error as error:

@@ -20,9 +20,9 @@ ROWS: Final = 16  # read at once; a row may hold minutes of audio
 
 
 def read_spoken(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """A spoken question and its spoken reply a row, in the columns `SPOKEN`; a row without an audio has it as text.
+    """Yields a spoken question and its spoken reply for each row, from the columns `SPOKEN`; empty audio means text.
 
-    Audio is a struct of `bytes` and `path`, bytes, or a path. `path` is a file or a folder of them, as `read_audio`.
+    Audio is a struct of `bytes` and `path`, bytes, or a path. `path` is a file or a folder of files.
 
     Raises:
       InputError: a file cannot be read, or lacks a column.
@@ -44,7 +44,7 @@ def read_spoken(path: Path, root: Path) -> Iterator[Record | Rejected]:
 
 
 def read_audio(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """A recording a row in the column `audio`, with its transcript in one of `TEXT_KEYS`.
+    """Yields a recording for each row, from the column `audio`, with its transcript from one of `TEXT_KEYS`.
 
     Raises:
       InputError: a file cannot be read, or lacks a column.
@@ -113,7 +113,7 @@ def _rows(file: Path, names: tuple[str, ...]) -> Iterator[Numbered[JsonRow] | Re
 
 
 def _audio(value: Any, text: str, root: Path) -> Audio | None:
-    """An audio cell; None for an empty one."""
+    """The audio of a cell; None for an empty cell."""
     if isinstance(value, dict):
         data, named = value.get("bytes"), value.get("path") or ""
     else:

@@ -28,9 +28,9 @@ UNIT: Final = re.compile(r"\[AU([0-9]+)\]")
 
 
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """The rows of a file; audio paths that are not absolute start at `root`.
+    """Yields the rows of a file; `root` is the folder of relative audio paths.
 
-    A system message at the head of `messages` counts as `system` where the row has none.
+    A system message at the head of `messages` counts as `system` if the row has no `system`.
 
     Raises:
       InputError: the file cannot be read.
@@ -39,10 +39,10 @@ def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
 
 
 def record_of(row: JsonRow, path: Path, number: int, root: Path) -> Record:
-    """One row; with `chosen` and `rejected` replies it is a preference pair (`importers.preference`).
+    """The record of a row; with `chosen` and `rejected` replies it is a preference pair (`importers.preference`).
 
     Raises:
-      RejectedError: it is not such a row.
+      RejectedError: the row is malformed.
     """
     raw = [section(message, "a message") for message in items(row, "messages")]
     system = string(row, "system", "") if "system" in row else None
@@ -58,7 +58,7 @@ def record_of(row: JsonRow, path: Path, number: int, root: Path) -> Record:
 
 
 def export(record: Record) -> JsonRow:
-    """A record as a row: the very row it was read from, as long as the record still says the same.
+    """Converts a record to a row: the original row if the record has not changed, otherwise a new one.
 
     Raises:
       InputError: an audio has no file to be named, a spoken reply no tokens, or a user's audio no known length.
@@ -74,7 +74,7 @@ def export(record: Record) -> JsonRow:
 
 
 def _lacks(record: Record) -> str | None:
-    """What a record needs before it can be written."""
+    """What a record lacks to be written; None if nothing."""
     for message in (*record.messages, *record.replies):
         audio, says = message.audio, message.role == "assistant"
         if audio is not None and ((says and audio.tokens is None) or _slots(audio) is None):
@@ -122,7 +122,7 @@ def _reply(row: JsonRow, side: str, root: Path) -> Message:
 
 
 def _entry(raw: Any) -> Mapping[str, Any]:
-    """An audio entry, which is a JSON string."""
+    """Parses an audio entry, which is a JSON string."""
     if isinstance(raw, str):
         try:
             raw = json.loads(raw)
@@ -132,7 +132,7 @@ def _entry(raw: Any) -> Mapping[str, Any]:
 
 
 def _heard(entry: Mapping[str, Any], root: Path) -> Audio:
-    """A user's audio. Tokens that begin with a delay take the place of the file, as in the release."""
+    """The audio of a user. Tokens that start with a delay replace the file, as in the release."""
     named = string(entry, "path", "") or string(entry, "wav_path", "")
     token = string(entry, "token", "")
     tokens, slots = _tokens(token)
@@ -167,7 +167,7 @@ def _slots(audio: Audio) -> int | None:
 
 
 def _row(record: Record) -> JsonRow:
-    """The record as rows are usually written."""
+    """The record as a new row."""
     row: JsonRow = {} if record.id == unnamed(Path(record.file), record.line) else {"id": record.id}
     if record.system is not None:
         row["system"] = record.system

@@ -48,8 +48,8 @@ class Position:
     """One LLM position.
 
     Attributes:
-      number: in its conversation.
-      text: of the text stream.
+      number: number in its conversation.
+      text: id of the text stream.
       speech: G ids of the speech stream; at a text position only those with labels.
     """
 
@@ -120,10 +120,10 @@ class Block:
 
 
 def blocks(batch: Batch, samples: Sequence[Sample], reader: Reader) -> list[Block]:
-    """The conversations of a batch, row by row and segment by segment.
+    """Splits a batch into its conversations, row by row and segment by segment.
 
     Args:
-      batch: in numpy.
+      batch: batch of numpy arrays.
       samples: the same conversations in the same order, whose waves are played.
       reader: the reader that the batch was encoded with.
     """
@@ -181,7 +181,7 @@ def text_token(token: int, learned: bool, tokenizer: Tokenizer) -> Token:
 
 
 def speech_token(token: int, learned: bool, grid: ModelGrid) -> Token:
-    """An id of the speech stream."""
+    """An id of the speech stream; special ids are named."""
     special = grid.special
     names = {special.speech_bos: "bos", special.speech_eos: "eos", special.speech_pad: "pad" if learned else ""}
     return Token(names.get(token, str(token)), token, learned, token in names)

@@ -9,8 +9,6 @@ from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spo
 
 from data_pipelines.augment.wave import Gain, Speed, WaveAugmentConfig
 from data_pipelines.loading.encode import Encode
-from data_pipelines.loading.sources import Made, Subset
-from data_pipelines.loading.sources import Source as Items
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.lengths import Lengths, survey
 from data_pipelines.prepare.local import prepare
@@ -46,9 +44,10 @@ def test_lengths_are_those_of_encoded_rows(folder: Path, tmp_path: Path) -> None
     assert [(line["id"], line["reason"]) for line in found.refused] == [("of another codec", "token_range")]
     rows, kept = read_prepared(folder / "out", "train"), np.flatnonzero(found.length)
     assert kept.tolist() == [0, 2, 3, 4] and found.length.max() > 60
-    items = Made(Items(Subset(rows, kept), Encode(tokenizer, model)))
-    assert [len(item) for item in items[:]] == found.length[kept].tolist()
-    windows = [sum(windows_of(mel, model.audio.n_window) for mel in item.mels) for item in items[:]]
+    make = Encode(tokenizer, model)
+    items = [make(rows[i], 0) for i in kept]
+    assert [len(item) for item in items] == found.length[kept].tolist()
+    windows = [sum(windows_of(mel, model.audio.n_window) for mel in item.mels) for item in items]
     assert windows == found.windows[kept].tolist() and windows[-2] == 0 and items[-1].id == "pair"
 
     found.save(tmp_path / "new" / "lengths.npz")

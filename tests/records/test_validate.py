@@ -21,7 +21,7 @@ from data_pipelines.records.record import Audio, Message, Preference, Record, to
 from data_pipelines.records.reject import Reason, Rejected, one_line
 from data_pipelines.records.validate import EstimatedText, Limits, seconds, validate
 from fac_jax.audio.io import save_wav
-from fac_jax.batching.collate import budget, collate, first_fit
+from fac_jax.batching.collate import collate, least_shapes
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
 from fac_jax.types import InputError
@@ -65,9 +65,9 @@ def test_good_rows_can_be_encoded_and_collated(poisoned: Path, tmp_path: Path) -
     assert len(good) == len(GOOD)
     sides = [to_pair(row).chosen if row.preference else to_conversation(row) for row in good]
     examples = [encode(c, tokenizer, model, seq_len=limits.context) for c in add_features({"": sides}, None)[""]]
-    assert len(first_fit(examples, limits.context)) == 1
-    _, windows = budget({"": examples}, {"": len(examples)}, model)
-    batch = collate(examples, len(examples), limits.context, windows, model)
+    seq_len, windows = least_shapes(examples, model)
+    assert seq_len <= limits.context
+    batch = collate(examples, len(examples), seq_len, windows, model)
     assert (np.asarray(batch.labels) >= 0).any(axis=1).all()
 
 

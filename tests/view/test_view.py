@@ -49,7 +49,7 @@ def positions(block: Block) -> list[Position]:
     return [p for s in block.stretches for p in (*s.positions, *(p for line in s.lines for p in line.positions))]
 
 
-def test_a_view_of_the_toy_world_is_shown_like_any_other_rows(folder: Path) -> None:
+def test_toy_world_views_are_shown_like_other_rows(folder: Path) -> None:
     found, refused = record_samples(folder, 3, view="asr")
     assert [s.conversation.id for s in found] == [f"{s.row}" for s in found] and not refused
     assert all(s.conversation.id.endswith(":asr") and s.conversation.turns[1].text in s.note for s in found)
@@ -68,7 +68,7 @@ def test_a_view_of_the_toy_world_is_shown_like_any_other_rows(folder: Path) -> N
         ("t2s", "test", "the split 'test' has no row of the view 't2s'"),
     ],
 )
-def test_views_and_splits_that_do_not_exist_are_named(folder: Path, view: str, split: str, message: str) -> None:
+def test_unknown_views_and_splits(folder: Path, view: str, split: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         record_samples(folder, 1, view=view, split=split)
 

@@ -47,7 +47,7 @@ def page(browser: Browser, path: Path, request: pytest.FixtureRequest) -> Iterat
 
 
 @pytest.mark.parametrize("page", [PHONE, 320, 768, DESK], indirect=True)
-def test_nothing_scrolls_sideways(page: Page) -> None:
+def test_no_horizontal_scrolling(page: Page) -> None:
     width, content = page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollWidth]")
     assert content <= width
 
@@ -68,7 +68,7 @@ def test_every_player_plays(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", [PHONE, DESK], indirect=True)
-def test_text_and_speech_stand_below_their_own_part_of_the_picture(page: Page) -> None:
+def test_tokens_are_aligned_with_the_spectrogram(page: Page) -> None:
     lines = page.locator(".line")
     assert lines.count() == 2 * (1 + 3)  # 8 groups heard; 2 of delay and 25 said
     for line in lines.all():
@@ -94,7 +94,7 @@ def test_text_and_speech_stand_below_their_own_part_of_the_picture(page: Page) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_what_is_learned_is_seen(page: Page, scheme: str) -> None:
+def test_labelled_ids_are_coloured(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
 
     def ground(selector: str) -> str:

@@ -77,7 +77,7 @@ def test_missing_rows_are_named(folder: Path, name: str, task: str, message: str
         record_samples(folder / name, 9, task)
 
 
-def test_a_model_refuses_tokens_of_another_codec(folder: Path) -> None:
+def test_tokens_of_another_codec_are_rejected(folder: Path) -> None:
     reader = stand_ins(record_samples(folder / "pairs.jsonl", 9)[0])
     assert reader.grid.units < UNITS
     chosen, refused = record_samples(folder / "rows.jsonl", 9, reader=reader)
