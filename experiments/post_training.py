@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipelines.worlds.schema import PairRow
+from experiments.run.cluster import Cluster
 from experiments.run.data import Run
 from experiments.run.record import RunRecord, results
 from experiments.run.setup import assets, recipe_of, start
@@ -59,6 +60,7 @@ DEFAULT = str(Path(__file__).parent / "configs" / "recipe_toy.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
+CLUSTER = Cluster()
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
 FAST_QUESTIONS = 4
@@ -251,6 +253,7 @@ def show(report: PostTrainingReport, workdir: Path) -> None:
 
 def main() -> None:
     """The command."""
+    CLUSTER.join()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = cli.config(CONFIG)
     if FAST.value:

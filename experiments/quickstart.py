@@ -14,6 +14,7 @@ from absl import flags
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
+from experiments.run.cluster import Cluster
 from experiments.run.record import RunRecord
 from experiments.run.setup import assets, recipe_of, start
 from experiments.run.shared_stages import stage_source
@@ -37,6 +38,7 @@ DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
+CLUSTER = Cluster()
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
 SOUNDS = 12  # answers with players on the page
@@ -104,6 +106,7 @@ def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) 
 
 def main() -> None:
     """Runs the command."""
+    CLUSTER.join()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = cli.config(CONFIG)
     if FAST.value:

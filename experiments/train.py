@@ -8,28 +8,24 @@ On several hosts start it once on each, with --cluster: docs/scaling.md.
 
 import json
 from pathlib import Path
-from typing import cast
 
 from absl import flags
 from etils import epath
 from ml_collections import config_flags
 
+from experiments.run.cluster import Cluster
 from experiments.run.config import shown_config
 from experiments.run.record import RunRecord
 from experiments.run.setup import assets, recipe_of, start
 from experiments.run.shared_stages import stage_source
 from fac_jax import cli
-from fac_jax.parallel import hosts
 from fac_jax.training.recipe import run_recipe
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; holds its config, stages and models.")
 SHOW = flags.DEFINE_bool("show_config", False, "Print the whole resolved config as JSON, and make nothing.")
-CLUSTER = flags.DEFINE_enum("cluster", "none", ["none", "tpu", "slurm", "flags"], "Who knows the run's processes.")
-COORDINATOR = flags.DEFINE_string("coordinator", None, "--cluster=flags: HOST:PORT of process 0.")
-PROCESSES = flags.DEFINE_integer("processes", None, "--cluster=flags: how many there are.", 1)
-PROCESS = flags.DEFINE_integer("process", None, "--cluster=flags: number of this one, from 0.", 0)
+CLUSTER = Cluster()
 DATA_DIR = flags.DEFINE_string("data_dir", "runs/data", "Folder of data sets, shared between runs.")
 PEAK = flags.DEFINE_float(
     "peak_tflops", None, "TFLOP/s that one device can do, for the MFU; a table's if absent.", lower_bound=0
@@ -43,7 +39,7 @@ def main() -> None:
         return
     if not WORKDIR.value:
         raise InputError("--workdir is missing: a folder for the run")
-    hosts.join(cast(hosts.Cluster, CLUSTER.value), COORDINATOR.value, PROCESSES.value, PROCESS.value)
+    CLUSTER.join()
     run = start(cli.config(CONFIG), epath.Path(WORKDIR.value), Path(DATA_DIR.value))
     recipe = recipe_of(run)
     record = RunRecord(run)

@@ -126,12 +126,13 @@ def _dataclass(cls: Any, tree: Any, where: str) -> Any:
     return cls(**{key: _value(hints[key], value, _joined(where, key)) for key, value in given.items()})
 
 
-def _is_unset(value: Any) -> bool:
-    return value is None or (isinstance(value, Mapping) and all(_is_unset(one) for one in value.values()))
+def is_unset(value: Any) -> bool:
+    """Returns whether a value of a tree, with all that is in it, is None."""
+    return value is None or (isinstance(value, Mapping) and all(is_unset(one) for one in value.values()))
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if type(None) in typing.get_args(hint) and _is_unset(value):
+    if type(None) in typing.get_args(hint) and value != {} and is_unset(value):  # {} asks for all defaults
         return None
     if dataclasses.is_dataclass(value):
         return value
@@ -189,9 +190,9 @@ def _union(kinds: Mapping[str, type], value: Any, where: str) -> Any:
     given = {key: one for key, one in value.items() if key != KIND}
     for key, one in given.items():
         owners = [kind for kind, other in kinds.items() if key in _hints(other)]
-        if key not in fields and owners and not _is_unset(one):
+        if key not in fields and owners and not is_unset(one):
             raise InputError(f"config key {where}.{key} belongs to {KIND} {owners[0]!r}, this one is {value[KIND]!r}")
-    return _dataclass(cls, {key: one for key, one in given.items() if key in fields or not _is_unset(one)}, where)
+    return _dataclass(cls, {key: one for key, one in given.items() if key in fields or not is_unset(one)}, where)
 
 
 def _settable(cls: Any, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -17,11 +17,10 @@ from fac_jax.batching.packing import Budget
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.kernels import training_kernels
-from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import init_state
-from fac_jax.training.step import make_step
+from fac_jax.training.step import bind, make_step
 from fac_jax.types import Batch
 
 
@@ -88,7 +87,7 @@ def _step(config: ModelConfig, seconds: float | None) -> Callable[[Any], None]:
     stage = StageConfig("wait", steps=1000, optimizer=OptimizerConfig(peak=1e-3))
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(config, training_kernels()))
+    objective = bind(stage.loss, FunAudioChat(config, training_kernels()))
     update = make_step(objective, optimizer, schedule, stage.trainable)
     state = init_state(jax.jit(lambda: init_params(config, jax.random.key(0)))(), optimizer, stage.trainable)
 

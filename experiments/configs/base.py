@@ -14,7 +14,7 @@ from ml_collections.config_dict import placeholder
 
 from experiments.run.config import MODEL_SOURCE, DataConfig, QuestionsConfig, RunConfig, SetConfig
 from fac_jax.batching.batch_config import BatchConfig
-from fac_jax.config import to_config_dict
+from fac_jax.config import from_tree, to_config_dict
 from fac_jax.losses import AnyLoss, Sft
 from fac_jax.models.config import ModelConfig
 from fac_jax.training.evals import EvalConfig
@@ -29,7 +29,7 @@ def stage(
     peak: float,
     mixture: Mapping[str, float],
     *,
-    loss: AnyLoss = Sft(),
+    loss: AnyLoss | None = None,
     optimizer: Mapping[str, Any] | None = None,
     data: Mapping[str, Any] | None = None,
     **changes: Any,
@@ -40,14 +40,14 @@ def stage(
       steps: updates.
       peak: greatest learning rate.
       mixture: weight of every set.
-      loss: what is minimised.
+      loss: what is minimised; the cross-entropy of both streams if None.
       optimizer: changes of `OptimizerConfig`.
       data: changes of `BatchConfig`.
       changes: other fields of `StageConfig`.
     """
     schedule = OptimizerConfig(**{"peak": peak, "floor": peak / 10, **(optimizer or {})})
     batches = BatchConfig(**{"mixture": dict(mixture), **(data or {})})
-    return StageConfig("", steps, schedule, batches, loss, **changes)
+    return StageConfig("", steps, schedule, batches, loss or Sft(), **changes)
 
 
 def merge_stage(start: str, alphas: Mapping[str, float], **changes: Any) -> StageConfig:
@@ -61,8 +61,8 @@ def config(
     *,
     data: DataConfig,
     recipe: tuple[str, ...] | None = None,
-    evals: EvalConfig = EvalConfig(),
-    questions: QuestionsConfig = QuestionsConfig(),
+    evals: EvalConfig | None = None,
+    questions: QuestionsConfig | None = None,
 ) -> ConfigDict:
     """Returns the whole config.
 
@@ -84,13 +84,49 @@ def config(
         part[SEED] = placeholder(int)
     defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
     for key in ("mesh", "evals", "questions"):
-        given = {"evals": evals, "questions": questions}.get(key, defaults[key])
-        found[key] = to_config_dict(given)
+        given = {"evals": evals, "questions": questions}.get(key)
+        found[key] = to_config_dict(defaults[key] if given is None else given)
     for key in ("rules", "attention", "trackers"):
         found[key] = defaults[key]
     found.stages_dir = placeholder(str)
     found.stages = ConfigDict({name: _stage(one) for name, one in stages.items()})
     return found
+
+
+def from_json(tree: Mapping[str, Any]) -> ConfigDict:
+    """Returns the whole config of a resolved tree (`RunConfig.tree`), or of one with keys that are unset.
+
+    Raises:
+      InputError: an unknown key, or a value of another type.
+    """
+    stages = {
+        name: from_tree(StageConfig, {"name": "", **one}, f"stages.{name}") for name, one in tree["stages"].items()
+    }
+    found = config(
+        _set_only(tree["model"]),
+        stages,
+        data=from_tree(DataConfig, tree["data"], "data"),
+        recipe=tuple(tree["recipe"]),
+        evals=from_tree(EvalConfig, tree["evals"], "evals"),
+        questions=from_tree(QuestionsConfig, tree["questions"], "questions"),
+    )
+    for key in (SEED, "rules", "attention", "trackers", "stages_dir"):
+        if tree.get(key) is not None:
+            found[key] = tuple(tree[key]) if isinstance(tree[key], list) else tree[key]
+    found.mesh.update(_set_only(tree["mesh"]))
+    seeds = {("stages", name): one for name, one in tree["stages"].items()}
+    seeds |= {("data", key): tree["data"][key] for key in ("world", "unit_codec") if tree["data"].get(key)}
+    for (room, key), one in seeds.items():
+        if one.get(SEED) is not None:
+            found[room][key][SEED] = one[SEED]
+    return found
+
+
+def _set_only(tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a tree that are not None."""
+    inner = {key: _set_only(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    kept = {key: value for key, value in inner.items() if value is not None and value != {}}
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}
 
 
 def rows(path: str | None = None, **changes: Any) -> SetConfig:

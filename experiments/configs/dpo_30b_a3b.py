@@ -1,6 +1,6 @@
 """Multi-task DPO of the 30B-A3B on preference pairs of one's own.
 
-python -m experiments.plan --config experiments/configs/dpo_30b_a3b.py --topology v5e:16x16
+python -m experiments.plan --config experiments/configs/dpo_30b_a3b.py --topology v5p:4x4x4
 python -m experiments.train --config experiments/configs/dpo_30b_a3b.py --workdir runs/dpo_30b --config.mesh.fsdp=-1 \
     --config.model.init_from=DIR --config.data.sets.mine.path=pairs.jsonl
 
@@ -18,5 +18,5 @@ from experiments.configs.sft_8b import BATCH, full_size
 
 def get_config() -> ConfigDict:
     """One stage."""
-    data = {**BATCH, "batch_rows": 256, "segments": SEGMENTS}
+    data = {**BATCH, "segments": SEGMENTS}
     return full_size("30b_a3b", {"dpo": base.stage(1000, 5e-7, {"mine": 1.0}, loss=LOSS, data=data)})

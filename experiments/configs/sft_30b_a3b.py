@@ -1,6 +1,6 @@
 """Fine-tuning of the 30B-A3B on conversations of one's own, as `sft_8b.py` fine-tunes the 8B.
 
-python -m experiments.plan --config experiments/configs/sft_30b_a3b.py --topology v5e:16x16
+python -m experiments.plan --config experiments/configs/sft_30b_a3b.py --topology v5p:4x4x4
 python -m experiments.train --config experiments/configs/sft_30b_a3b.py --workdir runs/sft_30b --config.mesh.fsdp=-1 \
     --config.model.init_from=DIR --config.data.sets.mine.path=rows.jsonl
 """
@@ -13,5 +13,4 @@ from experiments.configs.sft_8b import BATCH, full_size
 
 def get_config() -> ConfigDict:
     """One stage."""
-    data = {**BATCH, "batch_rows": 256}
-    return full_size("30b_a3b", {"sft": base.stage(1000, 1e-5, {"mine": 1.0}, data=data)})
+    return full_size("30b_a3b", {"sft": base.stage(1000, 1e-5, {"mine": 1.0}, data=BATCH)})

@@ -22,7 +22,7 @@ from data_pipelines.worlds.schema import PAIR_SPLITS
 from fac_jax.batching.batch_config import check_divides
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.codec.unit_codec import UnitCodecConfig
-from fac_jax.config import from_tree, nearest, to_tree
+from fac_jax.config import from_tree, is_unset, nearest, to_tree
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.presets import preset
 from fac_jax.parallel.kernels import Attention
@@ -220,7 +220,7 @@ def resolve_config(config: ConfigDict | Mapping[str, Any]) -> RunConfig:
     stages = tuple(_stage(name, described[name], seed) for name in names)
     source, model = _model(tree.pop("model"))
     for key, part in (("world", tree["data"].get("world")), ("unit_codec", tree["data"].get("unit_codec"))):
-        if part and any(value is not None for value in part.values()) and part.get("seed") is None:
+        if not is_unset(part) and part.get("seed") is None:
             tree["data"] = {**tree["data"], key: {**part, "seed": seed}}
     found = from_tree(RunConfig, {**tree, **source, "model": model, "stages": stages})
     check(found)

@@ -239,4 +239,4 @@ class Run:
         return PackedBatches(stream, budget, self.config.model, stage.loss.collate, shares, workers)
 
     def _placed(self, data: PackedBatches) -> Data:
-        return data if self.layout is None else MeshData(data, self.layout)
+        return MeshData(data, self.layout)

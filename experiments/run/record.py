@@ -50,7 +50,7 @@ class RunRecord:
             **how(run.config.tree()),
             "data": run.checksum(),
             "environment": environment_state(),
-            "sessions": [*_earlier_sessions(workdir / RECORD), session],
+            "sessions": [*_earlier_sessions(run.workdir / RECORD), session],
             "finished": None,
         }
         self._write()

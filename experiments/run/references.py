@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from fac_jax.losses.log_probs import reply_log_probs
 from jax.experimental import multihost_utils
 
 from data_pipelines.loading.loader import PackedBatches, Shares
@@ -19,6 +18,7 @@ from data_pipelines.loading.sources import OneEpoch, Source
 from fac_jax.batching.packing import Budget
 from fac_jax.checkpoint.digest import params_digest
 from fac_jax.io import replacing
+from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.losses.preference import Preference
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat

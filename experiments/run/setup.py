@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from data_pipelines.worlds.build import build
+from data_pipelines.worlds.storage import read_rows
 from data_pipelines.worlds.views import VIEWS
 from etils import epath
 from ml_collections import ConfigDict
@@ -28,7 +29,6 @@ from fac_jax.checkpoint.export import resolve
 from fac_jax.io import is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first
 from fac_jax.training.recipe import Recipe
-from fac_jax.types import InputError
 
 TOY_WORLD: Final = "toy_world"
 HELD_OUT: Final = "dev"  # split of a toy world that a stage is evaluated on
@@ -48,13 +48,16 @@ def recipe_of(run: Run) -> Recipe:
     return Recipe(config.model, config.stages, initial, run.layout, config.attention, config.trackers, config.evals)
 
 
-def start(config: ConfigDict | Mapping[str, Any], workdir: epath.Path, data_dir: Path) -> Run:
+def start(
+    config: ConfigDict | Mapping[str, Any], workdir: epath.Path, data_dir: Path, eval_split: str | None = None
+) -> Run:
     """Checks a config, locks the workdir for it, and makes everything that comes before training.
 
     Args:
       config: as `experiments/configs/base.py` builds it.
       workdir: folder of the run.
       data_dir: folder of data sets; of several hosts all see it under one name.
+      eval_split: split to evaluate on, of the sets that have several; None for that of the config.
 
     Raises:
       InputError: a bad config, or the workdir holds another one; a mesh that does not divide the batches; rows that
@@ -68,36 +71,40 @@ def start(config: ConfigDict | Mapping[str, Any], workdir: epath.Path, data_dir:
         one.eval_source(f"data.sets.{name}")
     with first_goes_first("data"):
         lock_config(workdir, found.tree())
-        run = _made(found, workdir, data_dir)
+        run = _made(found, workdir, data_dir, eval_split)
         lock_rows(run.sets.values(), workdir)
         if is_first():
             _report(run)
     return dataclasses.replace(run, layout=layout)
 
 
-def used_sets(config: RunConfig, world: Path | None) -> dict[str, SetConfig]:
+def used_sets(config: RunConfig, world: Path | None, eval_split: str | None = None) -> dict[str, SetConfig]:
     """Returns the sets that a run trains or is evaluated on, those of the toy world in `world` included."""
     names = {name for stage in config.stages if stage.steps for name in stage.data.sources} | set(config.evals.sets)
     found = {name: one for name, one in config.data.sets.items() if name in names}
+    if eval_split is not None:
+        split = {name: one for name, one in found.items() if one.eval_split is not None}
+        found |= {name: dataclasses.replace(one, eval_split=eval_split) for name, one in split.items()}
     if world is not None:
         tasks = sorted(name for name in names if name in VIEWS and name not in found)
-        found |= {name: _task(world, name) for name in tasks}
+        found |= {name: _task(world, name, eval_split or HELD_OUT) for name in tasks}
     return found
 
 
-def _task(world: Path, name: str) -> SetConfig:
-    held_out = HELD_OUT if HELD_OUT in VIEWS[name].splits else None
-    return SetConfig(str(world), TOY_WORLD, view=name, split="train", eval_split=held_out)
+def _task(world: Path, name: str, eval_split: str) -> SetConfig:
+    stored = VIEWS[name].splits.get(eval_split)
+    has_rows = stored is not None and any(VIEWS[name].records(read_rows(world, stored)))
+    return SetConfig(str(world), TOY_WORLD, view=name, split="train", eval_split=eval_split if has_rows else None)
 
 
-def _made(config: RunConfig, workdir: epath.Path, data_dir: Path) -> Run:
+def _made(config: RunConfig, workdir: epath.Path, data_dir: Path, eval_split: str | None) -> Run:
     """Speaks, prepares and measures the rows, or finds them, and fits a preset to them."""
     data, initial = config.data, None if config.init_from is None else resolve(Path(config.init_from))
     local = Path(workdir) if is_local(workdir) else data_dir / "assets" / _name(workdir)
     if initial:
         copy_initial_assets(initial, epath.Path(local))
     world = None if data.world is None else build(data.world, data.pairs, data_dir, data.processes)
-    sets = used_sets(config, world)
+    sets = used_sets(config, world, eval_split)
     sources = [one.source(f"data.sets.{name}") for name, one in sorted(sets.items())]
     tokenizer = make_tokenizer(data, sources, initial, local / TOKENIZER_FOLDER)
     codec = make_codec(data, sources, initial, local / CODEC)
@@ -161,6 +168,3 @@ def check(config: ConfigDict | Mapping[str, Any]) -> None:
       InputError: see `resolve_config`.
     """
     resolve_config(config)
-
-
-__all__ = ["InputError", "assets", "check", "recipe_of", "start", "used_sets"]

@@ -20,12 +20,14 @@ class Local:
     """Runs on this machine.
 
     Attributes:
-      processes: at once; each has its own share of the cores.
+      processes: runs at a time; each has its own share of the cores.
       memory_gib: that a run needs.
+      hosts: processes that make one run together, as several hosts would (`--cluster=flags`).
     """
 
     processes: int = 1
     memory_gib: float = 5.0
+    hosts: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,4 +156,6 @@ def read_sweep(config: ConfigDict) -> SweepConfig:
         raise InputError(f"backend is {found.backend!r}; known: {', '.join(BACKENDS)}")
     if found.local.processes < 1:
         raise InputError(f"local.processes is {found.local.processes}: give at least 1")
+    if found.local.hosts < 1:
+        raise InputError(f"local.hosts is {found.local.hosts}: give at least 1")
     return found

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from data_pipelines.worlds.storage import read_rows
-from data_pipelines.worlds.views import conversations
 from rich.progress import track
 
 from data_pipelines.worlds.schema import PAIR_SPLITS, PairRow, Row
+from data_pipelines.worlds.storage import read_rows
+from data_pipelines.worlds.views import conversations
 from experiments.run.data import Run
 from fac_jax.audio.io import resampled
 from fac_jax.batching.conversation import Conversation, prompt

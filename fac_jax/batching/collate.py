@@ -9,6 +9,7 @@ import numpy as np
 from fac_jax.audio.mel import BINS
 from fac_jax.batching.grid import Example, windows_of
 from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.packing import Budget
 from fac_jax.types import NO_FRAME, Batch, InputError
 
 GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")
@@ -66,6 +67,11 @@ def collate_packed(
                 window = _fill_windows(batch, mel, window)
             start = end
     return batch
+
+
+def collate_examples(packed: Sequence[Sequence[Example]], budget: Budget, model: ModelGrid) -> Batch:
+    """Lays packed examples out under a budget (`collate_packed`)."""
+    return collate_packed(packed, budget.rows, budget.seq_len, budget.windows, model)
 
 
 def side_by_side(parts: Sequence[Batch]) -> Batch:

@@ -33,6 +33,8 @@ from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
 from fac_jax.training.merge import merge
 from fac_jax.training.optimizer import averaged, make_optimizer, make_schedule
+from fac_jax.training.overview import describe
+from fac_jax.training.profile import ProfileWindow
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState, init_state
@@ -113,6 +115,7 @@ def run_recipe(
     finished: Callable[[StageConfig], None] = lambda stage: None,
     peak_flops: float | None = None,
     source: StageSource = trained_here,
+    profile: ProfileWindow | None = None,
 ) -> epath.Path:
     """Runs the stages that are not finished, the first of them from its newest checkpoint.
 
@@ -124,6 +127,7 @@ def run_recipe(
       finished: called after every stage that was trained or taken from elsewhere.
       peak_flops: FLOP/s of one device, for the MFU; None for that of the table (`parallel/chips.py`).
       source: see `StageSource`.
+      profile: steps of every stage that are traced (`training/profile.py`).
 
     Returns:
       folder of the last stage's model.
@@ -145,7 +149,7 @@ def run_recipe(
                     origin = {"stage": stage.name, "order": order, "steps": stage.steps}
                     export = functools.partial(export_model, config=recipe.model, origin=origin, assets=assets)
                     if stage.steps:
-                        params = _trained(recipe, stage, params, directory, data, peak_flops, export)
+                        params = _trained(recipe, stage, params, directory, data, peak_flops, profile, export)
                     export(directory / MODEL, params)
                     hosts.wait(f"model {stage.name}")
             finished(stage)
@@ -224,16 +228,20 @@ def _trained(
     directory: epath.Path,
     data: RunData,
     peak_flops: float | None,
+    profile: ProfileWindow | None,
     export: Callable[[epath.Path, Params], None],
 ) -> Params:
     """Returns the parameters after a stage's steps; `params` must not be used afterwards."""
     model, layout = recipe.model, recipe.layout
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = bind(stage.loss, FunAudioChat(model, training_kernels(layout, recipe.attention)), layout)
+    kernels = training_kernels(layout, recipe.attention)
+    objective = bind(stage.loss, FunAudioChat(model, kernels), layout)
     frozen = stage.loss.needs_reference == "frozen"
     devices = layout.mesh.local_devices if layout else jax.local_devices()[:1]
     meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_flops_of(devices, peak_flops))
+    rows, length = stage.data.batch_rows, stage.data.seq_len
+    hosts.log(f"stage {stage.name}\n" + describe(params, stage.trainable, model, kernels, layout, rows, length))
     batches = data.train_data(stage, params, directory)
     held_out = data.eval_data(stage, params, directory) if recipe.evals.every else {}
     reference = jax.tree.map(jnp.copy, params) if frozen else None
@@ -253,7 +261,7 @@ def _trained(
         contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store,
     ):
         evaluate = None if evaluator is None else Evaluation(recipe.evals, evaluator, directory, export)
-        state = train(stage, step, state, batches, store, directory, meter, recipe.trackers, evaluate)
+        state = train(stage, step, state, batches, store, directory, meter, recipe.trackers, evaluate, profile)
     return _final(state, stage)
 
 

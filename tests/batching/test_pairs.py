@@ -9,10 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from data_pipelines.loading.counts import LoadingConfig, load
 from toy_world import PAIRS, WORLD, LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.noise import COLOURS, add_noise, coloured_noise
-from data_pipelines.loading.counts import LoadingConfig, load
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
 from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.pairs import encode_pairs
@@ -24,9 +24,9 @@ from experiments.toy.pair_questions import obeys
 from fac_jax.batching.collate import budget, collate
 from fac_jax.batching.pairs import PairExample, collate_packed_pairs, collate_pairs, mixture, with_references
 from fac_jax.generation.respond import Response
+from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
-from fac_jax.training.preference import PreferenceConfig, preference_objective, reply_log_probs
 from fac_jax.types import NO_TASK, PREFERENCE_TASKS, InputError, Params
 
 
@@ -158,22 +158,6 @@ def test_packed_pairs_equal_unpacked_ones(scored: Scored) -> None:
     for number, (p, n) in enumerate([(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (2, 0)]):
         np.testing.assert_allclose(found[p, :, n], alone[2 * number : 2 * number + 2], atol=2e-4)
     assert packed.tasks[1, 2] == packed.tasks[2, 1] == NO_TASK
-
-
-def test_leaving_text_pairs_out_of_the_head_changes_nothing(scored: Scored) -> None:
-    ordered = sorted(scored.pairs, key=lambda pair: not pair.spoken)
-    spoken = 2 * sum(pair.spoken for pair in ordered)
-    assert 0 < spoken < 2 * len(ordered)
-    seq_len, windows = budget({"": ordered}, {"": len(ordered)}, scored.config)
-    pairs = collate_pairs(ordered, len(ordered), seq_len, windows, scored.config)
-    model, config = FunAudioChat(scored.config), PreferenceConfig(speech_anchor=1.0)
-
-    def loss(rows: int | None) -> jax.Array:
-        return preference_objective(model, config, scored.params, pairs, 64, spoken_rows=rows)[0]
-
-    np.testing.assert_allclose(
-        jax.jit(loss, static_argnums=0)(spoken), jax.jit(loss, static_argnums=0)(None), rtol=1e-5
-    )
 
 
 def test_a_mixture_names_tasks_and_modes(scored: Scored) -> None:

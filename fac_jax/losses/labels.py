@@ -1,4 +1,4 @@
-"""What every position is to predict."""
+"""The label that every position predicts."""
 
 import jax
 import jax.numpy as jnp
@@ -7,7 +7,7 @@ from fac_jax.types import IGNORE, Array
 
 
 def next_labels(labels: Array, segment_ids: Array) -> jax.Array:
-    """What every LLM position is to predict: the label of the position after it, if it belongs to the same segment.
+    """Shifts labels by one LLM position: each position predicts the label of the next one in its segment.
 
     Args:
       labels: int32 `[B, S]` or `[B, S, G]`, not shifted.

@@ -2,12 +2,12 @@
 
 import jax
 import numpy as np
-from toy_training import MODEL, ROWS, make_batch
+from toy_training import MODEL, make_batch
 
+from fac_jax.losses import Ctc, Sft
 from fac_jax.losses.cross_entropy import token_cross_entropy
+from fac_jax.losses.labels import next_labels
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.training.labels import next_labels
-from fac_jax.training.objectives import encoder_ctc_loss, sft_loss
 from fac_jax.types import IGNORE, Params
 
 
@@ -20,7 +20,7 @@ def test_no_label_is_predicted_across_segments() -> None:
 
 
 def test_losses_are_those_of_shifted_labels(toy_params: Params) -> None:
-    """Position s against label s + 1, fine position p against label p + G (model.md section 7), on flat grids."""
+    """Position s against label s + 1, fine position p against label p + G , on flat grids."""
     model, batch, group = FunAudioChat(MODEL), make_batch(5), MODEL.group_size
 
     @jax.jit
@@ -33,36 +33,21 @@ def test_losses_are_those_of_shifted_labels(toy_params: Params) -> None:
     fine = batch.speech_labels.reshape(len(speech), -1)
     speech = token_cross_entropy(speech.reshape(*fine.shape, -1)[:, :-group], fine[:, group:])
     text = token_cross_entropy(text[:, :-1], batch.labels[:, 1:])
-    loss, metrics = jax.jit(lambda p: sft_loss(model, p, batch, 2.0, 0.5, chunk=4))(toy_params)
+    loss, metrics = jax.jit(lambda p: Sft(2.0, 0.5, chunk=4)(model, p, batch))(toy_params)
     np.testing.assert_allclose(metrics["speech_loss"], speech.mean(), rtol=1e-5)
     np.testing.assert_allclose(metrics["text_loss"], text.mean(), rtol=1e-5)
     np.testing.assert_allclose(loss, 2 * text.mean() + speech.mean() / 2, rtol=1e-5)
     assert metrics["speech_labels"] == (fine[:, group:] != IGNORE).sum()
 
 
-def test_leaving_unspoken_rows_out_of_the_head_changes_nothing(toy_params: Params) -> None:
-    model, batch, spoken = FunAudioChat(MODEL), make_batch(0), ROWS - 1
-    labels = np.where(np.arange(ROWS)[:, None, None] < spoken, batch.speech_labels, IGNORE)
-    batch = batch.replace(speech_labels=labels)
-
-    def loss(p: Params, rows: int | None) -> jax.Array:
-        return sft_loss(model, p, batch, 1.0, 1.0, 256, rows)[0]
-
-    whole, part = (
-        jax.jit(jax.value_and_grad(lambda p, rows=rows: loss(p, rows)))(toy_params) for rows in (None, spoken)
-    )
-    assert model.apply({"params": toy_params}, batch, spoken_rows=spoken).speech_hidden.shape[0] == spoken
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), whole, part)
-
-
 def test_without_speech_weight_the_head_is_not_run(toy_params: Params) -> None:
     broken = toy_params | {"refined_head": {}}
-    _, metrics = jax.jit(lambda p: sft_loss(FunAudioChat(MODEL), p, make_batch(0), 1.0, 0.0, 256))(broken)
+    _, metrics = jax.jit(lambda p: Sft(speech_weight=0.0)(FunAudioChat(MODEL), p, make_batch(0)))(broken)
     assert "speech_loss" not in metrics and np.isfinite(metrics["text_loss"])
 
 
 def test_ctc_hears_the_users_audio_and_nothing_else(toy_params: Params) -> None:
-    loss = jax.jit(lambda b: encoder_ctc_loss(FunAudioChat(MODEL), toy_params, b)[0])
+    loss = jax.jit(lambda b: Ctc()(FunAudioChat(MODEL), toy_params, b)[0])
     batch = make_batch(0)
     assert loss(batch.replace(speech_ids=np.roll(batch.speech_ids, 1, axis=-1))) == loss(batch)
     assert loss(batch.replace(mel_windows=batch.mel_windows * 2)) != loss(batch)

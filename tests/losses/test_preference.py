@@ -9,14 +9,14 @@ import pytest
 from golden_model import golden
 
 from fac_jax.evaluation.parity.model import training_batch
-from fac_jax.losses.preference import PreferenceKind, ReplyLogProbs, preference_loss
+from fac_jax.losses import Preference, Sft
+from fac_jax.losses.log_probs import ReplyLogProbs, reply_log_probs
+from fac_jax.losses.preference import PreferenceObjective, preference_loss
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.training.objectives import sft_loss
-from fac_jax.training.preference import PreferenceConfig, pair_loss, preference_objective, reply_log_probs
 from fac_jax.types import IGNORE, NO_TASK, REPLAY, PreferenceBatch
 from fac_jax.types import PREFERENCE_TASKS as TASKS
 
-KINDS: tuple[PreferenceKind, ...] = ("sigmoid", "ipo", "hinge")
+KINDS: tuple[PreferenceObjective, ...] = ("sigmoid", "ipo", "hinge")
 CHUNK = 16
 
 
@@ -33,7 +33,7 @@ def numpy_loss(h: np.ndarray, kind: str, beta: float, smoothing: float) -> np.nd
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 @pytest.mark.parametrize("kind", KINDS)
-def test_losses_and_gradients_are_numpys(kind: PreferenceKind, smoothing: float) -> None:
+def test_losses_and_gradients_are_numpys(kind: PreferenceObjective, smoothing: float) -> None:
     h, beta, step = np.random.default_rng(0).normal(0, 4, 9), 0.3, 1e-5
     loss = preference_loss(h, kind, beta, smoothing)
     np.testing.assert_allclose(loss, numpy_loss(h, kind, beta, smoothing), rtol=1e-5)
@@ -49,7 +49,7 @@ def test_a_vanishing_beta_prefers_nothing() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_swapped_replies_are_a_wrong_label(kind: PreferenceKind) -> None:
+def test_swapped_replies_are_a_wrong_label(kind: PreferenceObjective) -> None:
     h = jnp.array([-2.0, 0.5, 3.0])
     np.testing.assert_allclose(preference_loss(-h, kind, 0.5), preference_loss(h, kind, 0.5, label_smoothing=1.0))
 
@@ -61,14 +61,14 @@ def replies(rng: np.random.Generator, pairs: int) -> tuple[ReplyLogProbs, np.nda
     return ReplyLogProbs(total=total, tokens=np.full(shape, 5, np.float32)), reference, tasks
 
 
-def test_the_loss_weighs_streams_tasks_and_anchors() -> None:
+def test_streams_tasks_and_anchors_have_their_weights() -> None:
     found, reference, tasks = replies(np.random.default_rng(1), 8)
-    config = PreferenceConfig("ipo", 0.5, 0.1, 1.0, 0.25, 0.7, 0.3, {"empathy": 2.0})
+    config = Preference("ipo", 0.5, 0.1, 1.0, 0.25, 0.7, 0.3, {"empathy": 2.0})
     counts = {name: (tasks == number).sum() for number, name in enumerate(TASKS)}
     pairs, there = tasks >= 0, tasks != NO_TASK
     assert {NO_TASK, REPLAY} < set(tasks.flat)
     counts |= {"pairs": pairs.sum(), "text": 5 * there.sum(), "speech": 5 * there.sum()}
-    loss, metrics = pair_loss(config, found, reference, tasks, {name: np.float32(n) for name, n in counts.items()})
+    loss, metrics = config.pair_loss(found, reference, tasks, {name: np.float32(n) for name, n in counts.items()})
     gain = (found.total - reference) @ np.array([1.0, 0.25])
     h = gain[0::2] - gain[1::2]
     each = numpy_loss(h, "ipo", 0.5, 0.1) * np.where(tasks == TASKS.index("empathy"), 2.0, 1.0)
@@ -101,7 +101,7 @@ def test_sums_of_log_probabilities_are_the_losses_of_training() -> None:
     batch, config = training_batch(g.arrays, g.config)
     model = FunAudioChat(config)
     found = jax.jit(lambda p: reply_log_probs(model, p, batch, 1, CHUNK))(g.params)
-    _, metrics = jax.jit(lambda p: sft_loss(model, p, batch, 1.0, 1.0, CHUNK))(g.params)
+    _, metrics = jax.jit(lambda p: Sft(chunk=CHUNK)(model, p, batch))(g.params)
     mean = -found.total.sum(axis=(0, 1)) / found.tokens.sum(axis=(0, 1))
     np.testing.assert_allclose(mean, [metrics["text_loss"], metrics["speech_loss"]], rtol=1e-5)
 
@@ -110,11 +110,11 @@ def test_sums_of_log_probabilities_are_the_losses_of_training() -> None:
 def test_identical_replies_move_nothing(reference: str) -> None:
     pairs = pairs_of("dense", other=False)
     g = golden("dense")
-    model, config = FunAudioChat(g.config), PreferenceConfig()
+    model, config = FunAudioChat(g.config), Preference(chunk=CHUNK)
     frozen = g.params if reference == "frozen" else None
 
     def loss(params):
-        return preference_objective(model, config, params, pairs, CHUNK, frozen=frozen)[0]
+        return config(model, params, pairs, reference=frozen)[0]
 
     value, grads = jax.jit(jax.value_and_grad(loss))(g.params)
     np.testing.assert_allclose(value, np.log(2), rtol=1e-5)
@@ -124,14 +124,14 @@ def test_identical_replies_move_nothing(reference: str) -> None:
 def test_a_stored_reference_equals_a_frozen_one() -> None:
     pairs = pairs_of("dense", other=True)
     g = golden("dense")
-    model, config = FunAudioChat(g.config), PreferenceConfig(beta=0.3, speech_anchor=1.0)
+    model, config = FunAudioChat(g.config), Preference(beta=0.3, speech_anchor=1.0, chunk=CHUNK)
     policy = jax.tree.map(lambda leaf: leaf * 1.02, g.params)
 
     @jax.jit
     def both(policy, frozen):
         stored = pairs.replace(reference=reply_log_probs(model, frozen, pairs.batch, 1, CHUNK).total)
-        ours = preference_objective(model, config, policy, stored, CHUNK)
-        return ours, preference_objective(model, config, policy, pairs, CHUNK, frozen=frozen)
+        ours = config(model, policy, stored)
+        return ours, config(model, policy, pairs, reference=frozen)
 
     stored, frozen = both(policy, g.params)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), stored, frozen)
@@ -140,9 +140,9 @@ def test_a_stored_reference_equals_a_frozen_one() -> None:
 def test_without_the_speech_stream_the_head_is_not_run() -> None:
     pairs = pairs_of("dense", other=True)
     g = golden("dense")
-    config = PreferenceConfig(speech_weight=0.0)
+    config = Preference(speech_weight=0.0, chunk=CHUNK)
     model = FunAudioChat(g.config)
-    grads = jax.jit(jax.grad(lambda p: preference_objective(model, config, p, pairs, CHUNK)[0]))(g.params)
+    grads = jax.jit(jax.grad(lambda p: config(model, p, pairs)[0]))(g.params)
     assert not any(np.any(leaf) for leaf in jax.tree.leaves(grads["refined_head"]))
     assert any(np.any(leaf) for leaf in jax.tree.leaves(grads["backbone"]))
     assert dataclasses.replace(config, speech_anchor=1.0).speaks
