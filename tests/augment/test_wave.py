@@ -143,7 +143,7 @@ def test_operations_from_a_config_dict() -> None:
     assert found == WaveAugmentConfig(Speed(), None, Noise(0.25, (3, 15)), None, Telephone())
     assert [name for name, _ in found.operations()] == ["speed", "noise", "telephone"]
     assert found.stretch == pytest.approx(1 / 0.9) and WaveAugmentConfig(Speed(factor=(1.0, 1.5))).stretch == 1
-    with pytest.raises(InputError, match="unknown config key data.augment_wave.noise.snr; known: probability, snr_db"):
+    with pytest.raises(InputError, match="data.augment_wave.noise.snr"):
         from_tree(WaveAugmentConfig, {"noise": {"snr": 3}}, "data.augment_wave")
 
 
