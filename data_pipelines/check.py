@@ -30,6 +30,7 @@ _UNITS = flags.DEFINE_integer("units", S3_UNITS, "ids of the codec", lower_bound
 _GROUP_SIZE = flags.DEFINE_integer("group_size", 5, "speech tokens of a LLM position", lower_bound=1)
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "tokenizer.json or its folder; lengths are estimated if absent")
 _ROOT = flags.DEFINE_string("audio_root", None, "folder of relative audio paths; the folder of PATH if absent")
+_VIEW = flags.DEFINE_string("view", "asr", "recordings: asr hears them, tts speaks them; toy_world: the task")
 
 
 def main(path: str) -> None:
@@ -46,7 +47,7 @@ def main(path: str) -> None:
         if Path(quarantine).resolve() == Path(path).resolve():
             raise InputError(f"--quarantine={path} is the file to be checked: name another")
     account, warnings = Account(), collections.Counter[str]()
-    rows = validate(read(path, _FORMAT.value, _ROOT.value), limits)
+    rows = validate(read(path, _FORMAT.value, _ROOT.value, _VIEW.value), limits)
     for row in passing("rows", count(data_path(path)))(quarantined(rows, quarantine, account)):
         if isinstance(row, Rejected):
             print(formatted(row))

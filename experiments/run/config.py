@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from data_pipelines.worlds.views import VIEWS
 from ml_collections import ConfigDict
 
 from data_pipelines.augment.wave import WaveAugmentConfig
@@ -19,6 +18,7 @@ from data_pipelines.prepare.settings import Source
 from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig
 from data_pipelines.worlds.schema import PAIR_SPLITS
+from data_pipelines.worlds.views import VIEWS
 from fac_jax.batching.batch_config import check_divides
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.codec.unit_codec import UnitCodecConfig

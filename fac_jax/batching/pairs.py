@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Final
 
 import jax
 import numpy as np
@@ -16,8 +15,6 @@ from fac_jax.batching.packing import Budget
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, InputError, PreferenceBatch
-
-SPOKEN: Final = "_spoken"
 
 
 def no_reference() -> np.ndarray:
@@ -120,26 +117,6 @@ def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGr
 def replay(example: Example) -> PairExample:
     """A conversation whose reply is anchored among pairs; it lies in both of its rows, and nothing is preferred."""
     return PairExample(example.id, REPLAY, example, example)
-
-
-def mixture(pairs: Sequence[PairExample]) -> dict[str, list[PairExample]]:
-    """The pairs by what a mixture calls them: "empathy", or "empathy_spoken" where the replies are spoken."""
-    found: dict[str, list[PairExample]] = {}
-    for pair in pairs:
-        found.setdefault(PREFERENCE_TASKS[pair.task] + (SPOKEN if pair.spoken else ""), []).append(pair)
-    return found
-
-
-def with_references(pairs: Sequence[PairExample], found: dict[str, np.ndarray]) -> list[PairExample]:
-    """The pairs with their reference's log-probabilities, by id.
-
-    Raises:
-      InputError: a pair that the reference has not scored.
-    """
-    missing = [pair.id for pair in pairs if pair.id not in found]
-    if missing:
-        raise InputError(f"row {missing[0]}: the stored reference has no log-probabilities of it; remove its file")
-    return [dataclasses.replace(pair, reference=found[pair.id]) for pair in pairs]
 
 
 def collate_pairs(

@@ -1,7 +1,6 @@
-"""Preference pairs: what is made, how it lies in a batch, and the reference's log-probabilities beside it."""
+"""Preference pairs: what is made, how it lies in a batch, and the reference's log-probabilities."""
 
 import dataclasses
-import functools
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -9,10 +8,11 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from data_pipelines.loading.counts import LoadingConfig, load
+from etils import epath
 from toy_world import PAIRS, WORLD, LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.noise import COLOURS, add_noise, coloured_noise
+from data_pipelines.loading.sources import items_as_source
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
 from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.pairs import encode_pairs
@@ -21,9 +21,11 @@ from data_pipelines.worlds.schema import PairRow
 from data_pipelines.worlds.views import conversations
 from experiments.run.references import score_pairs, stored_references
 from experiments.toy.pair_questions import obeys
-from fac_jax.batching.collate import budget, collate
-from fac_jax.batching.pairs import PairExample, collate_packed_pairs, collate_pairs, mixture, with_references
+from fac_jax.batching.collate import collate, least_shapes
+from fac_jax.batching.packing import Budget
+from fac_jax.batching.pairs import PairExample, collate_packed_pairs, collate_pairs
 from fac_jax.generation.respond import Response
+from fac_jax.losses import Preference
 from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
@@ -139,7 +141,8 @@ def log_probs(scored: Scored, batch: object) -> np.ndarray:
 
 def test_a_batch_of_pairs_is_its_conversations(scored: Scored) -> None:
     pairs, config = scored.pairs, scored.config
-    seq_len, windows = budget({"": pairs}, {"": len(pairs)}, config)
+    _, windows = least_shapes([pair.chosen for pair in pairs], config)
+    seq_len = max(map(len, pairs))
     both = collate_pairs(pairs, len(pairs), seq_len, windows, config)
     assert both.batch.mel_windows.shape[0] == windows  # a prompt's audio once, for both replies
     turns = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
@@ -150,7 +153,8 @@ def test_a_batch_of_pairs_is_its_conversations(scored: Scored) -> None:
 
 def test_packed_pairs_equal_unpacked_ones(scored: Scored) -> None:
     pairs, config = scored.pairs[:6], scored.config
-    seq_len, windows = budget({"": pairs}, {"": len(pairs)}, config)
+    _, windows = least_shapes([pair.chosen for pair in pairs], config)
+    seq_len = max(map(len, pairs))
     alone = log_probs(scored, collate_pairs(pairs, len(pairs), seq_len, windows, config).batch)[:, 0]
     rows = [pairs[:3], pairs[3:5], pairs[5:]]
     packed = collate_packed_pairs(rows, 3, 3 * seq_len, windows, 3, config)
@@ -160,39 +164,28 @@ def test_packed_pairs_equal_unpacked_ones(scored: Scored) -> None:
     assert packed.tasks[1, 2] == packed.tasks[2, 1] == NO_TASK
 
 
-def test_a_mixture_names_tasks_and_modes(scored: Scored) -> None:
-    tasks = mixture(scored.pairs)
-    assert set(tasks) == {"robustness", "robustness_spoken", "instruction_spoken", "understanding", "empathy_spoken"}
-    counts = {"empathy_spoken": 2, "understanding": 1}
-    seq_len, windows = budget(tasks, counts, scored.config)
-    loaded = next(load(tasks, LoadingConfig(counts, seq_len, windows), scored.config, collate_pairs))
-    assert loaded.tokens == (loaded.batch.batch.segment_ids > 0).sum()
-    assert loaded.batch.tasks[:, 0].tolist() == [3, 3, 2]
+def scores(scored: Scored, pairs: list[PairExample]) -> np.ndarray:
+    source = items_as_source(pairs, scored.config.audio.n_window)
+    budget = Budget(4, max(map(len, pairs)), int(source.windows.max()), segments=1)
+    return score_pairs(Preference(), scored.config, scored.params, source, budget, None)
 
 
-def test_the_reference_is_stored_with_its_checkpoint_and_refused_with_another(scored: Scored, tmp_path: Path) -> None:
-    file = tmp_path / "references.npz"
-    score = functools.partial(score_pairs, scored.config, pairs=scored.pairs)
-    made = stored_references(file, scored.params, score)
-    again = stored_references(file, scored.params, lambda _: pytest.fail("they are stored"))
-    assert made.keys() == again.keys() == {pair.id for pair in scored.pairs}
-    for pair in with_references(scored.pairs, again):
-        np.testing.assert_array_equal(pair.reference, made[pair.id])
-        assert (pair.reference[:, 0] < 0).all() and (pair.reference[:, 1] < 0).all() == pair.spoken
+def test_the_reference_is_stored_for_its_parameters_and_rows(scored: Scored, tmp_path: Path) -> None:
+    file = epath.Path(tmp_path) / "references.npz"
+    made = stored_references(file, scored.params, "rows", lambda: scores(scored, scored.pairs))
+    again = stored_references(file, scored.params, "rows", lambda: pytest.fail("they are stored"))
+    np.testing.assert_array_equal(made, again)
+    for pair, found in zip(scored.pairs, made, strict=True):
+        assert (found[:, 0] < 0).all() and (found[:, 1] < 0).all() == pair.spoken
     other = jax.tree.map(lambda leaf: leaf * 1.01, scored.params)
-    with pytest.raises(InputError, match=r"references\.npz: log-probabilities of the checkpoint .* starts from"):
-        stored_references(file, other, score)
-    with pytest.raises(InputError, match="row new: the stored reference has no"):
-        with_references([dataclasses.replace(scored.pairs[0], id="new")], made)
-    file.write_bytes(b"PK")
-    with pytest.raises(InputError, match="no stored log-probabilities; remove it"):
-        stored_references(file, scored.params, score)
+    anew = np.full_like(made, 7)
+    np.testing.assert_array_equal(stored_references(file, other, "rows", lambda: anew), anew)
+    np.testing.assert_array_equal(stored_references(file, scored.params, "others", lambda: anew), anew)
 
 
 def test_scores_do_not_depend_on_what_else_is_scored(scored: Scored) -> None:
-    every = score_pairs(scored.config, scored.params, scored.pairs)
-    one = score_pairs(scored.config, scored.params, scored.pairs[3:4])
-    np.testing.assert_allclose(one[scored.pairs[3].id], every[scored.pairs[3].id], atol=2e-4)
+    every, one = scores(scored, scored.pairs), scores(scored, scored.pairs[3:4])
+    np.testing.assert_allclose(one[0], every[3], atol=2e-4)
 
 
 def test_a_reply_obeys_by_its_words_and_its_pace(rows: dict[str, list[PairRow]], scored: Scored) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from data_pipelines.augment.spec import AugmentConfig
 from experiments.run.assemble import check, start
 from experiments.run.toy import Materials
 from record_run import make_config, run, write_initial
@@ -14,7 +15,6 @@ from toy_training import MODEL, SPECIAL, make_batch
 from toy_world import UNITS, LoudnessCodec, make_model
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
-from data_pipelines.augment.spec import AugmentConfig
 from data_pipelines.loading.encode import Encode
 from data_pipelines.prepare.lengths import survey
 from data_pipelines.prepare.local import prepare

@@ -101,6 +101,12 @@ def test_number_of_processes_changes_nothing_and_finished_shards_are_kept(
     assert shards(tmp_path / "1") == before and contents(tmp_path / "1") == two
 
 
+def test_little_work_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "ProcessPoolExecutor", None)
+    card = prepare(data(tmp_path, [row(f"row {i}") for i in range(4)]), tmp_path / "out", SETTINGS, 2)
+    assert card.values["rows"] == {"train": 4}
+
+
 def test_only_damaged_shards_are_written_again(tmp_path: Path) -> None:
     given, out = data(tmp_path, [row(f"row {i}") for i in range(6)]), tmp_path / "out"
     prepare(given, out, SETTINGS, 1)

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_pipelines.augment.spec import AugmentConfig
 from experiments.run.assemble import Materials
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
-from data_pipelines.augment.spec import AugmentConfig
 from data_pipelines.worlds.schema import Row
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.training.stage import StageConfig

@@ -1,6 +1,7 @@
 """Every view of the toy world: what its records say, and that they come through preparation unchanged."""
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +115,24 @@ def test_what_is_prepared_is_what_was_read(toy_folder: Path, view: str) -> None:
             if message.role == "assistant" and message.audio is not None:
                 assert message.audio.tokens is not None and message.audio.wave is not None
                 assert len(message.audio.tokens) == len(message.audio.wave) // 640
+
+
+class Counting(LoudnessCodec):
+    """Counts the waves that it encodes."""
+
+    def __init__(self) -> None:
+        self.encoded = 0
+
+    def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+        self.encoded += len(waves)
+        return super().encode_batch(waves)
+
+
+def test_equal_replies_are_encoded_once(toy_folder: Path) -> None:
+    codec, found = Counting(), records(toy_folder, "s2s")
+    prepared = prepare(found, Tools(Limits(), codec, None))  # pyright: ignore[reportArgumentType]
+    assert len(prepared) == len(found) > codec.encoded
+    assert codec.encoded == len({record.messages[1].text for record in found})
 
 
 def test_evaluation_reads_held_out_rows(toy_folder: Path, toy_rows: dict[str, list[Row]]) -> None:
