@@ -1,222 +1,124 @@
-"""How fast this machine trains and answers, and how near decoding comes to what its memory allows.
+"""Measures speed on this machine: training, decoding, loading of data, and the voice.
 
-python -m experiments.benchmark [--presets=tiny,base] [--measure=train,utilisation,grouping,decode] [--json=out.json]
+python -m experiments.benchmark [--measure=train,decode] [--presets=tiny,base] [--json=out.json]
+python -m experiments.benchmark --measure=data --presets=base [--workers=2] [--step_seconds=0.4]
+python -m experiments.benchmark --measure=codec [--parts=tokenizer,stream] [--seconds=10] [--minutes=1]
+
+The measures are: train, a training step; utilisation, a step in bfloat16 against matrix products; grouping, a step at
+the model's group size and at k = 1; decode, joint decoding; data, loading of synthetic recordings, alone and next to a
+training step; codec, the released voice at full size. docs/benchmark.md explains the figures.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from absl import flags
 
-from experiments.benchmarks.measure import compiled, copy_bandwidth, machine, once
-from experiments.benchmarks.step_program import random_params, step_parts, step_program
+from experiments.benchmarks.codec import KINDS, Speaking, codec_figures
+from experiments.benchmarks.data import Loading, data_figures
+from experiments.benchmarks.decode import decode_figures, endless
+from experiments.benchmarks.measure import machine
+from experiments.benchmarks.step_program import random_params
+from experiments.benchmarks.table import table
+from experiments.benchmarks.train import grouping_figures, train_figures
 from experiments.benchmarks.utilisation import utilisation_figures
-from experiments.benchmarks.workloads import (
-    QUESTION,
-    UNIT_RATE,
-    WORKLOADS,
-    Conversation,
-    Workload,
-    packed_batch,
-    preference_batch,
-    seconds_of_audio,
-)
+from experiments.benchmarks.workloads import WORKLOADS
 from fac_jax import cli
-from fac_jax.generation.decode import Decoding, generate, prepare
-from fac_jax.losses import Preference
-from fac_jax.models.config import ModelConfig, replace
-from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.io import write_text
 from fac_jax.models.presets import preset
-from fac_jax.types import InputError, Params
+from fac_jax.types import InputError
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
-MEASURE = flags.DEFINE_list("measure", ["train", "decode"], "What is measured: train, utilisation, grouping, decode.")
+MEASURE = flags.DEFINE_list(
+    "measure", ["train", "decode"], "Some of train, utilisation, grouping, decode, data, codec."
+)
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
+ROWS = flags.DEFINE_integer("rows", 1, "data: rows of a batch.", lower_bound=1)
+SEQ_LEN = flags.DEFINE_integer("seq_len", 512, "data: LLM positions of a row.", lower_bound=512)
+BATCHES = flags.DEFINE_integer("batches", 3, "data: batches to measure.", lower_bound=1)
+WORKERS = flags.DEFINE_integer("workers", 0, "data: processes that make items.", lower_bound=0)
+STEP_SECONDS = flags.DEFINE_float(
+    "step_seconds", None, "data: imitate a training step of this length by sleeping; otherwise the model trains.", 0.0
+)
+PARTS = flags.DEFINE_list("parts", list(KINDS), "codec: some of tokenizer, offline, stream.")
+SECONDS = flags.DEFINE_float("seconds", 10.0, "codec: seconds of audio.", 1.0)
+MINUTES = flags.DEFINE_multi_float("minutes", [], "codec: minutes of audio that run once, in ascending order.", 0.1)
+HOP = flags.DEFINE_integer("hop", Speaking.hop, "codec: tokens of a chunk of a stream.", 1)
+LEFT = flags.DEFINE_integer("left", Speaking.left, "codec: chunks before its own that a chunk hears.", 1)
+STEPS = flags.DEFINE_integer("steps", Speaking.steps, "codec: Euler steps of the flow.", 1)
 
 TITLES = {
     "train": "training step",
     "utilisation": "step in bfloat16",
     "grouping": "step at k = 5 and k = 1",
     "decode": "joint decoding",
+    "data": "loading",
+    "codec": "voice",
 }
 
 
-def endless(config: ModelConfig) -> ModelConfig:
-    """The model with ends that no step can pick, so that every answer is as long as allowed."""
-    return replace(config, special={"eos": config.vocab_size, "speech_eos": config.codebook_size})
-
-
-def train_figures(config: ModelConfig, work: Workload) -> dict[str, float]:
-    """One training step on both losses; beside it, turn by turn, one of preferences between its replies and others.
-
-    The preference step has stored reference log-probabilities, and twice the conversations of the other: their replies,
-    and a worse reply to each of their prompts.
-    """
-    batch = packed_batch(config, work.rows, work.packed, work.conversation)
-    program, run = step_program(config, batch)
-    _, prefer = step_program(config, preference_batch(batch, config, work.packed), loss=Preference())
-    jax.block_until_ready((run(), prefer()))
-    times = [(once(run), once(prefer)) for _ in range(work.updates)]
-    seconds = min(plain for plain, _ in times)
-    return {
-        "steps/s": 1 / seconds,
-        "audio seconds/s": seconds_of_audio(config, batch) / seconds,
-        "LLM positions/s": batch.kind.size / seconds,
-        "GFLOP/s": sum(step_parts(config, batch).values()) / seconds / 1e9,
-        "DPO step / step": float(np.median([pairs / plain for plain, pairs in times])),
-        "compile seconds": program.compile_seconds,
-        "bytes": program.bytes,
-    }
-
-
-def grouping_figures(config: ModelConfig, one: Conversation, updates: int) -> dict[str, float]:
-    """What dual-resolution speech representations save: a step, and one on equal audio without grouping (k = 1).
-
-    Of one conversation each, since both programs and their states lie in memory together.
-    """
-    batch = packed_batch(config, 1, 1, one)
-    single = replace(config, group_size=1)
-    ungrouped = packed_batch(single, 1, 1, one.ungrouped(config.group_size))
-    (_, run), (_, run_fine) = (step_program(*what) for what in ((config, batch), (single, ungrouped)))
-    jax.block_until_ready((run(), run_fine()))
-    times = [(once(run), once(run_fine)) for _ in range(updates)]
-    cost, cost_fine = (step_parts(*what) for what in ((config, batch), (single, ungrouped)))
-    return {
-        "seconds a step": min(grouped for grouped, _ in times),
-        "k=1": min(single for _, single in times),
-        "time / k=1": float(np.median([grouped / single for grouped, single in times])),
-        "FLOPs / k=1": sum(cost.values()) / sum(cost_fine.values()),
-        "backbone FLOPs / k=1": cost["backbone"] / cost_fine["backbone"],
-    }
-
-
-def step_bytes(model: FunAudioChat, params: Params) -> int:
-    """Bytes of weights that one LLM step of joint decoding reads: the Shared LLM once, the refined head G times.
-
-    Rows of embedding tables that are looked up do not count; experts of a mixture count as if all were picked.
+def benchmark(presets: Sequence[str], measure: Sequence[str], loading: Loading, speaking: Speaking) -> dict[str, Any]:
+    """Measures every preset, and the voice.
 
     Args:
-      model: with its parameters from `prepare`.
-      params: likewise.
-    """
+      presets: names of presets that have a workload.
+      measure: some of `TITLES`.
+      loading: what "data" measures.
+      speaking: what "codec" measures.
 
-    def size(*trees: Any) -> int:
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(trees))
-
-    backbone, head, speech = params["backbone"], params["refined_head"], params["speech_embedder"]
-    unembedding = backbone["embed" if model.config.tie_embeddings else "unembed"]
-    once = size(backbone["decoder"], unembedding, speech["discrete"], head["pre"])
-    each = size(head["input"], head["decoder"], head["output"], speech["embed"])
-    return once + model.config.group_size * each
-
-
-def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: int) -> dict[str, float]:
-    """Joint greedy answers to `rows` questions, none of which ends by itself.
-
-    Every answer is held against the copies of memory just before and just after it, since the bandwidth of a shared
-    machine changes within seconds. The figures are those of the answer with the median share of the bound, beside the
-    least and the greatest share.
-
-    Args:
-      config: of `params`.
-      params: scanned layers.
-      work: steps and answers.
-      rows: B.
-    """
-    model, params = prepare(config, params)
-    prompt = jax.device_put(packed_batch(config, rows, 1, QUESTION))
-    keys = jax.random.split(jax.random.key(0), rows)
-    decoding = Decoding("joint", max_steps=work.steps)
-    program = compiled(generate, model, params, prompt, keys, jnp.int32(work.steps), decoding)
-
-    def answer(limit: int) -> float:
-        return once(lambda: program.run(params, prompt, keys, jnp.int32(limit), decoding))
-
-    size, measured = step_bytes(model, params), []
-    answer(1)  # the first run of a program also loads it
-    before = copy_bandwidth()
-    for _ in range(work.answers):
-        whole, prefill = answer(work.steps), answer(1)
-        after = copy_bandwidth()
-        step, copies = (whole - prefill) / (work.steps - 1), (before + after) / 2
-        measured.append((size / copies / step, step, copies, prefill))
-        before = after
-    measured.sort()
-    share, step, copies, prefill = measured[len(measured) // 2]
-    return {
-        "prefill seconds": prefill,
-        "LLM steps/s": 1 / step,
-        "speech tokens/s": rows * config.group_size / step,
-        "times real time": config.group_size / UNIT_RATE / step,
-        "copied GB/s": copies / 1e9,
-        "bound, LLM steps/s": copies / size,
-        "share of bound": share,
-        "share, least": measured[0][0],
-        "share, greatest": measured[-1][0],
-        "compile seconds": program.compile_seconds,
-        "bytes": program.bytes,
-    }
-
-
-def benchmark(presets: Sequence[str], measure: Sequence[str]) -> dict[str, Any]:
-    """All figures, by preset and measurement.
+    Returns:
+      "machine", and for each of `TITLES` the figures by measurement.
 
     Raises:
-      InputError: a preset without a workload, or something else to measure.
+      InputError: a preset without a workload, an unknown measure or an unknown part of the voice.
     """
-    unknown = [name for name in presets if name not in WORKLOADS]
-    if unknown:
-        raise InputError(f"--presets={unknown[0]}: not measured here; known: {', '.join(WORKLOADS)}")
+    for option, given, known in (
+        ("presets", presets, tuple(WORKLOADS)),
+        ("measure", measure, tuple(TITLES)),
+        ("parts", speaking.parts, KINDS),
+    ):
+        unknown = [name for name in given if name not in known]
+        if unknown or not given:
+            raise InputError(f"--{option}={','.join(unknown)}: known are {', '.join(known)}")
     figures: dict[str, Any] = {"machine": machine()} | {name: {} for name in TITLES}
-    strange = [name for name in measure if name not in TITLES]
-    if strange:
-        raise InputError(f"--measure={strange[0]}: not measured here; known: {', '.join(TITLES)}")
-    for name in presets:
-        work = WORKLOADS[name]
-        config = endless(preset(name))
-        shapes = jax.eval_shape(lambda config=config: random_params(config))
-        size = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6:.1f} M"
-        where = f"{size}, {config.dtype}"
-        if "train" in measure:
-            figures["train"][where] = train_figures(config, work)
-        if "utilisation" in measure:
-            by_attention = utilisation_figures(config, work.utilisation, work.updates)
-            figures["utilisation"] |= {f"{size}, {kind}": values for kind, values in by_attention.items()}
-        if "grouping" in measure:
-            one = work.conversation
-            for told, spoken in (("", one), (", six times as long", one.longer(6)), (", a reply to text", one.read())):
-                figures["grouping"][where + told] = grouping_figures(config, spoken, work.updates)
-        if "decode" in measure:
-            params = jax.jit(lambda config=config: random_params(config))()
-            for rows in work.batches:
-                figures["decode"][f"{where}, batch {rows}"] = decode_figures(config, params, work, rows)
+    for name in presets if set(measure) - {"codec"} else ():
+        for kind, rows in _preset_figures(name, measure, loading).items():
+            figures[kind] |= rows
+    if "codec" in measure:
+        figures["codec"] = codec_figures(speaking)
     return figures
 
 
-def table(first: str, rows: dict[str, dict[str, float]]) -> Iterator[str]:
-    """Lines of a Markdown table: a row a measurement, a column a figure."""
-    names = list(next(iter(rows.values())))
-    heads = ["MiB" if name == "bytes" else name for name in names]
-    yield f"| {first} | {' | '.join(heads)} |"
-    yield "|---|" + "---:|" * len(heads)
-    for where, values in rows.items():
-        cells = [f"{values[name] / 2**20:.0f}" if name == "bytes" else _short(name, values[name]) for name in names]
-        yield f"| {where} | {' | '.join(cells)} |"
+def _preset_figures(name: str, measure: Sequence[str], loading: Loading) -> dict[str, dict[str, Any]]:
+    work, config = WORKLOADS[name], endless(preset(name))
+    shapes = jax.eval_shape(lambda: random_params(config))
+    size = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6:.1f} M"
+    label = f"{size}, {config.dtype}"
+    figures: dict[str, dict[str, Any]] = {}
+    if "train" in measure:
+        figures["train"] = {label: train_figures(config, work)}
+    if "utilisation" in measure:
+        by_attention = utilisation_figures(config, work.utilisation, work.updates)
+        figures["utilisation"] = {f"{size}, {kind}": values for kind, values in by_attention.items()}
+    if "grouping" in measure:
+        one = work.conversation
+        cases = {label: one, f"{label}, six times as long": one.longer(6), f"{label}, a reply to text": one.read()}
+        figures["grouping"] = {case: grouping_figures(config, spoken, work.updates) for case, spoken in cases.items()}
+    if "decode" in measure:
+        params = jax.jit(lambda: random_params(config))()
+        figures["decode"] = {
+            f"{label}, batch {rows}": decode_figures(config, params, work, rows) for rows in work.batches
+        }
+    if "data" in measure:
+        case = f"{label}, {loading.rows} x {loading.seq_len}, {loading.workers} workers"
+        figures["data"] = {case: data_figures(preset(name), loading)}
+    return figures
 
 
-def _short(name: str, value: float) -> str:
-    """Three digits, or a percentage."""
-    if name.startswith("share"):
-        return f"{value:.0%}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def show(figures: dict[str, Any]) -> str:
+def report(figures: dict[str, Any]) -> str:
     """Markdown of all figures."""
     lines = [figures["machine"]]
     for name, title in TITLES.items():
@@ -225,16 +127,18 @@ def show(figures: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """The command."""
+    """Measures, prints tables and writes the figures."""
     out = Path(JSON.value) if JSON.value else None
     if out and not out.parent.is_dir():
-        raise InputError(f"--json={out}: {out.parent} is no folder")
+        raise InputError(f"--json={out}: there is no folder {out.parent}")
     jax.config.update("jax_enable_compilation_cache", False)  # so that compile seconds are compile seconds
-    figures = benchmark(PRESETS.value, MEASURE.value)
-    print(show(figures))
+    loading = Loading(ROWS.value, SEQ_LEN.value, BATCHES.value, WORKERS.value, STEP_SECONDS.value)
+    speaking = Speaking(PARTS.value, SECONDS.value, MINUTES.value, HOP.value, LEFT.value, STEPS.value)
+    figures = benchmark(PRESETS.value, MEASURE.value, loading, speaking)
+    print(report(figures))
     if out:
-        out.write_text(json.dumps(figures, indent=2) + "\n")
+        write_text(out, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, interrupted="nothing was written")

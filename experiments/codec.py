@@ -1,4 +1,4 @@
-"""Encodes recordings into ids of a codec, and decodes ids into a waveform.
+"""Encodes recordings to ids of a codec, and decodes ids to a waveform.
 
 python -m experiments.codec encode a.wav [b.wav ..] --codec=DIR [--out=FOLDER]
 python -m experiments.codec decode ids.npy a.wav --codec=DIR [--speaker=NAME] [--how=stream]
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
+from data_pipelines.outputs import check_output, check_output_file
 from fac_jax import cli
 from fac_jax.audio import io
 from fac_jax.codec.base import check_ids, load_codec
@@ -23,7 +24,7 @@ CODEC = flags.DEFINE_string("codec", None, "Folder of a codec.", required=True)
 OUT = flags.DEFINE_string(
     "out", None, "encode: folder that gets NAME.npy of every recording; otherwise ids are printed."
 )
-SPEAKER = flags.DEFINE_string("speaker", None, "decode: the speaker; the codec's own if not given.")
+SPEAKER = flags.DEFINE_string("speaker", None, "decode: the speaker; the codec's default if absent.")
 HOW = flags.DEFINE_enum(
     "how",
     "offline",
@@ -33,7 +34,9 @@ HOW = flags.DEFINE_enum(
 
 
 def encode(*files: str) -> None:
-    """Recordings -> ids, printed or saved."""
+    """Prints the ids of recordings, or saves them."""
+    if OUT.value is not None:
+        check_output("--out", OUT.value)
     codec = load_codec(CODEC.value)
     waves = [io.load(file, codec.heard_rate) for file in shown("recordings")(files)]
     try:
@@ -51,10 +54,10 @@ def encode(*files: str) -> None:
 
 
 def load_voice(folder: str) -> CosyVoice3:
-    """The codec of a folder.
+    """Loads the released voice of a folder.
 
     Raises:
-      InputError: there is none, or one that has no speakers.
+      InputError: the folder holds no codec, or one that has no speakers.
     """
     codec = load_codec(folder)
     if not isinstance(codec, CosyVoice3):
@@ -63,15 +66,15 @@ def load_voice(folder: str) -> CosyVoice3:
 
 
 def read_ids(file: str, units: int) -> np.ndarray:
-    """Ids int32 `[T]` of a file.
+    """Reads ids int32 `[T]` from a file.
 
     Raises:
-      InputError: the file is missing, no array of whole numbers `[T]`, or holds ids that are none of the codec's.
+      InputError: the file is missing, is not an array of whole numbers `[T]`, or holds ids outside the codec.
     """
     try:
         ids = np.load(file)
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{file}: no array (.npy): {error}") from error
+        raise InputError(f"{file}: not an array (.npy): {error}") from error
     if not isinstance(ids, np.ndarray) or ids.ndim != 1 or not np.issubdtype(ids.dtype, np.integer):
         raise InputError(f"{file} must hold whole numbers [T]")
     try:
@@ -81,7 +84,7 @@ def read_ids(file: str, units: int) -> np.ndarray:
 
 
 def speak(codec: CosyVoice3, ids: np.ndarray, speaker: Speaker, how: str) -> np.ndarray:
-    """The wave of ids `[T]`, float32 `[N]`."""
+    """Synthesises ids `[T]`; returns the wave float32 `[N]` at the codec's rate."""
     if how == "offline":
         return codec.voice.offline(ids, speaker)
     stream = codec.voice.stream(speaker) if how == "stream" else ReleaseStream(codec.voice, speaker)
@@ -89,15 +92,14 @@ def speak(codec: CosyVoice3, ids: np.ndarray, speaker: Speaker, how: str) -> np.
 
 
 def decode(ids_file: str, out: str) -> None:
-    """Ids in `ids_file` (.npy) -> a wave file `out`."""
+    """Writes the wave of the ids in `ids_file` (.npy) to `out` (.wav)."""
+    check_output_file("OUT", out, ".wav")
     codec = load_voice(CODEC.value)
     ids = read_ids(ids_file, codec.units)
     speakers = codec.speakers()
     name = SPEAKER.value or codec.description.speaker
     if name not in speakers:
         raise InputError(f"--speaker={name}: the codec has {', '.join(speakers)}")
-    if not Path(out).absolute().parent.is_dir():
-        raise InputError(f"{out}: its folder does not exist")
     start = time.perf_counter()
     wave = speak(codec, ids, speakers[name], HOW.value)
     seconds, spoken = time.perf_counter() - start, len(wave) / codec.rate

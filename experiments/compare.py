@@ -1,13 +1,13 @@
-"""Holds runs against each other: figures with intervals, cost, curves, sounds, and what differs in their configs.
+"""Compares runs: figures with intervals, cost, curves, sounds, and differences of their configs.
 
 python -m experiments.compare runs/recipe0 runs/recipe1 runs/recipe2 [--under stages]
 python -m experiments.compare runs/group_size --out runs/group_size/comparison [--baseline group_size=5]
 
-Words are workdirs of runs, or a sweep's folder, which stands for its finished runs. Runs of one config but for the
-seed are a variant. One variant is shown run by run with mean and standard deviation; several, with mean and interval
-of each, a star where the difference to the baseline is sure. Every number in the runs' `report.json` is a row, named
-by the keys that lead to it; `--under` chooses those whose name begins so. `--out` gets `report.html`, `report.json`,
-`table.md` and `table.csv`. See docs/sweeps.md.
+The arguments are workdirs of runs, or the folder of a sweep, which means its finished runs. Runs whose configs are the
+same except for the seed are a variant. A single variant is shown run by run with mean and standard deviation. Several
+are shown with mean and interval, and a star where the difference to the baseline is significant. Every number in the
+runs' `report.json` is a row, named by its keys; `--under` chooses rows by the start of their names. `--out` gets
+`report.html`, `report.json`, `table.md` and `table.csv`. See docs/sweeps.md.
 """
 
 import json
@@ -24,10 +24,10 @@ from fac_jax.io import write_text
 
 __all__ = ["compare", "markdown"]
 
-UNDER = flags.DEFINE_string("under", "", "Beginning of the names that are shown.")
-BASELINE = flags.DEFINE_string("baseline", None, "Variant that the others are held against; the first if absent.")
-FORMAT = flags.DEFINE_enum("format", "markdown", ["markdown", "csv", "json"], "Of the table that is printed.")
-OUT = flags.DEFINE_string("out", None, "Folder of a page and tables.")
+UNDER = flags.DEFINE_string("under", "", "Start of the names of the figures that are shown.")
+BASELINE = flags.DEFINE_string("baseline", None, "Variant that the others are compared with; the first if absent.")
+FORMAT = flags.DEFINE_enum("format", "markdown", ["markdown", "csv", "json"], "Format of the table that is printed.")
+OUT = flags.DEFINE_string("out", None, "Folder that gets a page and tables.")
 
 
 def main(*runs: str) -> None:

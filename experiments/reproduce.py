@@ -1,9 +1,9 @@
-"""Runs a run again from its record, and compares their final metrics bit for bit.
+"""Repeats a run from its record, and compares the final metrics bit for bit.
 
 python -m experiments.reproduce runs/a [--workdir runs/a_again] [--data_dir runs/data]
 
-Launcher, options, config, variables and the number of cores are those of the record; what has changed since (code,
-packages, machine) is told. Exit code 1 if a figure differs.
+Launcher, options, config, environment variables and the number of cores are those of the record. Changes of code,
+packages and machine since then are printed. The exit code is 1 if a figure differs.
 """
 
 import json
@@ -23,29 +23,29 @@ from fac_jax import cli
 from fac_jax.types import InputError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the new run; RUN-reproduced if absent.")
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; made anew in the new run's if absent.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; a new one in the new run's folder if absent.")
 
 DIFFERENT = 1
-SHOWN = 20  # figures
+SHOWN = 20  # most differences that are printed
 
 
 def read_record(run: Path) -> dict[str, Any]:
-    """The record of a finished run.
+    """Reads the record of a finished run.
 
     Raises:
-      InputError: there is none.
+      InputError: the run has no record, or is not finished.
     """
     try:
         record = json.loads((run / RECORD).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise InputError(f"{run / RECORD}: no such file; launchers write it as they start") from None
     if record["finished"] is None:
-        raise InputError(f"{run}: is not finished; its own command goes on with it")
+        raise InputError(f"{run}: is not finished; the command that started it resumes it")
     return record
 
 
 def changes_since(record: Mapping[str, Any]) -> Iterator[str]:
-    """What is other here and now than when a run was recorded."""
+    """Yields the differences of code, machine and packages since a run was recorded."""
     git = git_state()
     if git != record["sessions"][-1]["git"]:
         yield f"code: {_code(record['sessions'][-1]['git'])} then, {_code(git)} now"
@@ -66,7 +66,7 @@ def _code(git: Mapping[str, str] | None) -> str:
 
 
 def run_again(run: Path, record: Mapping[str, Any], workdir: Path, data_dir: Path) -> int:
-    """Runs what a record says in another workdir; gives the exit code.
+    """Runs the command of a record in another workdir and returns the exit code.
 
     Raises:
       InputError: this process has fewer cores than the run had, which could change its sums.
@@ -74,10 +74,10 @@ def run_again(run: Path, record: Mapping[str, Any], workdir: Path, data_dir: Pat
     cores = sorted(os.sched_getaffinity(0))
     wanted = record["environment"]["cores"]
     if wanted > len(cores):
-        raise InputError(f"{run}: ran on {wanted} cores, here are {len(cores)}")
+        raise InputError(f"{run}: ran on {wanted} cores, this process has {len(cores)}")
     command = [sys.executable, "-m", record["launcher"], f"--config={RESOLVED}:{run / RECORD}", *record["flags"]]
     if "stages_dir" in record["config"]:
-        command.append("--config.stages_dir=")  # which other runs have trained is trained again
+        command.append("--config.stages_dir=")  # stages that other runs trained are trained again
     others = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLES)}
     with pinned(cores[:wanted]):
         return subprocess.run(
@@ -89,31 +89,31 @@ def run_again(run: Path, record: Mapping[str, Any], workdir: Path, data_dir: Pat
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """What two records' results differ in."""
-    told = [] if then["data"] == now["data"] else [f"data: {then['data']} then, {now['data']} now"]
+    """Differences between the results of two records."""
+    found = [] if then["data"] == now["data"] else [f"data: {then['data']} then, {now['data']} now"]
     for name in sorted(then["metrics"].keys() | now["metrics"].keys()):
         before, after = (repr(one["metrics"].get(name)) for one in (then, now))
         if before != after:
-            told.append(f"{name}: {before} then, {after} now")
-    return told
+            found.append(f"{name}: {before} then, {after} now")
+    return found
 
 
 def main(run: str) -> None:
-    """The command."""
+    """Repeats RUN and compares its metrics."""
     folder = Path(run).absolute()
     record = read_record(folder)
     workdir = Path(WORKDIR.value or f"{folder}-reproduced").absolute()
     if (workdir / RECORD).exists() and json.loads((workdir / RECORD).read_text())["finished"] is not None:
-        raise InputError(f"{workdir}: holds a finished run; take another --workdir")
+        raise InputError(f"{workdir}: holds a finished run; name another --workdir")
     for change in changes_since(record):
         print(f"changed since: {change}", file=sys.stderr)
     code = run_again(folder, record, workdir, Path(DATA_DIR.value or workdir / "data").absolute())
     if code:
         sys.exit(code)
-    told = differences(record, read_record(workdir))
-    if told:
-        print("\n".join(told[:SHOWN]), file=sys.stderr)
-        print(f"different: {len(told)} of {len(record['metrics'])} figures", file=sys.stderr)
+    found = differences(record, read_record(workdir))
+    if found:
+        print("\n".join(found[:SHOWN]), file=sys.stderr)
+        print(f"different: {len(found)} of {len(record['metrics'])} figures", file=sys.stderr)
         sys.exit(DIFFERENT)
     print(f"the same: {len(record['metrics'])} figures, bit for bit")
 

@@ -134,7 +134,7 @@ def is_unset(value: Any) -> bool:
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
-    if type(None) in typing.get_args(hint) and is_unset(value):
+    if type(None) in typing.get_args(hint) and value != {} and is_unset(value):  # {} asks for all defaults
         return None
     if dataclasses.is_dataclass(value):
         return value

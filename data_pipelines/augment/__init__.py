@@ -1,1 +1,1 @@
-"""Augmentation of waveforms and of log-mel spectrograms."""
+"""Augmentation of waveforms."""

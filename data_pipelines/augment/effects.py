@@ -1,6 +1,6 @@
-"""What happens to speech on its way to a model, as pure functions of a wave float32 `[N]` at 16 kHz.
+"""Acoustic effects as pure functions of a wave float32 `[N]` at 16 kHz.
 
-Every result is float32 within [-1, 1]: a wave that would leave it is made softer as a whole, never clipped.
+Every result is float32 within [-1, 1]: a louder wave is scaled down as a whole, never clipped.
 """
 
 import io
@@ -15,7 +15,7 @@ from scipy import signal
 from data_pipelines.augment.noise import recording, within_range
 from fac_jax.audio.io import RATE
 
-FIRST_REFLECTION: Final = 0.003  # seconds behind the direct sound: a wall half a metre away
+FIRST_REFLECTION: Final = 0.003  # seconds after the direct sound: a wall half a metre away
 TELEPHONE_RATE: Final = 8000  # Hz
 CODECS: Final = ("ULAW", "ALAW", "GSM610")  # soundfile's names: G.711 in its two laws, GSM full rate
 
@@ -26,7 +26,7 @@ def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
 
 
 def amplify(wave: np.ndarray, gain_db: float) -> np.ndarray:
-    """Makes a wave louder or softer by so many decibels, as far as [-1, 1] allows."""
+    """Changes the level of a wave by `gain_db` decibels, as far as [-1, 1] allows."""
     return within_range(wave * np.float32(10 ** (gain_db / 20)))
 
 
@@ -38,7 +38,7 @@ def simulated_room(rt60: float, direct_db: float, rng: np.random.Generator) -> n
     Args:
       rt60: seconds after which the reverberation has fallen by 60 dB; also the length.
       direct_db: energy of the direct sound over that of the reverberation, in decibels.
-      rng: where the noise comes from.
+      rng: generator of the noise.
     """
     time = np.arange(round(rt60 * RATE)) / RATE
     response = rng.standard_normal(len(time)) * 10 ** (-3 * time / rt60)
@@ -49,10 +49,10 @@ def simulated_room(rt60: float, direct_db: float, rng: np.random.Generator) -> n
 
 
 def recorded_room(file: Path) -> np.ndarray:
-    """Impulse response `[L]` of a file, from its greatest sample on, the direct sound, which becomes 1.
+    """Impulse response `[L]` of a file, starting at its greatest sample, the direct sound, which becomes 1.
 
     Raises:
-      InputError: it cannot be read, or is silent.
+      InputError: the file cannot be read, or is silent.
     """
     response = recording(file)
     direct = int(np.abs(response).argmax())
@@ -60,7 +60,7 @@ def recorded_room(file: Path) -> np.ndarray:
 
 
 def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """A wave as it is heard in a room: as long, as loud, each sound where it was, what rings on past the end cut.
+    """A wave as it sounds in a room, with its length, level and timing kept; the reverberation after its end is cut.
 
     Args:
       wave: float32 `[N]`.
@@ -72,9 +72,9 @@ def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def telephone(wave: np.ndarray, band: tuple[float, float], codec: str) -> np.ndarray:
-    """A wave through a telephone: 8 kHz, a band in Hz, a codec of `CODECS`, and back; as long, each sound in its place.
+    """A wave through a telephone: 8 kHz, a band in Hz, a codec of `CODECS`, and back, with length and timing kept.
 
-    The band is filtered forwards and backwards, so that it delays nothing.
+    The band is filtered forwards and backwards, which adds no delay.
     """
     narrow = soxr.resample(wave, RATE, TELEPHONE_RATE)
     filters = signal.butter(3, band, "bandpass", fs=TELEPHONE_RATE, output="sos")

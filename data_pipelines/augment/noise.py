@@ -1,4 +1,4 @@
-"""Noise added to speech at a stated signal-to-noise ratio: noise of a colour, or recorded noise of a folder."""
+"""Noise added to speech at a given signal-to-noise ratio: noise of a colour, or recorded noise of a folder."""
 
 import functools
 import os
@@ -27,10 +27,10 @@ def coloured_noise(samples: int, colour: str, rng: np.random.Generator) -> np.nd
 
 
 def recorded_noise(samples: int, file: Path, rng: np.random.Generator) -> np.ndarray:
-    """A stretch of a recording, float32 `[samples]` of unit power; a recording that is too short is repeated.
+    """A random stretch of a recording, float32 `[samples]` of unit power; a short recording is repeated.
 
     Raises:
-      InputError: it cannot be read (`io.load`), or is silent.
+      InputError: the file cannot be read (`io.load`), or is silent.
     """
     noise = recording(file)
     sounding = np.flatnonzero(noise)
@@ -40,7 +40,7 @@ def recorded_noise(samples: int, file: Path, rng: np.random.Generator) -> np.nda
 
 
 def mix(wave: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
-    """Speech with noise beside it, made softer where the sum would leave [-1, 1].
+    """Adds noise to speech, and scales the sum down if it would leave [-1, 1].
 
     Args:
       wave: speech float32 `[N]`.
@@ -57,16 +57,16 @@ def add_noise(wave: np.ndarray, snr_db: float, colour: str, rng: np.random.Gener
 
 
 def within_range(wave: np.ndarray) -> np.ndarray:
-    """A wave `[N]` as float32, made softer as a whole where it would leave [-1, 1]."""
+    """A wave `[N]` as float32, scaled down as a whole if it would leave [-1, 1]."""
     return (wave / max(1.0, float(np.abs(wave).max()))).astype(np.float32)
 
 
 @functools.cache
 def recordings(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
-    """`io.recordings` of a folder, which is looked through once.
+    """`io.recordings` of a folder, listed once.
 
     Raises:
-      InputError: there is no such folder, or no sound file in it.
+      InputError: the folder does not exist, or holds no sound file.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -79,10 +79,10 @@ def recordings(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
 
 @functools.lru_cache(KEPT)
 def recording(file: Path) -> np.ndarray:
-    """Float32 `[N]` at 16 kHz.
+    """Loads a recording, float32 `[N]` at 16 kHz, read-only.
 
     Raises:
-      InputError: it cannot be read (`io.load`), or is silent.
+      InputError: the file cannot be read (`io.load`), or is silent.
     """
     wave = io.load(file)
     if not wave.any():

@@ -1,7 +1,7 @@
-"""Augmentation of what a user says, on its wave and before its features, the same for the same (seed, epoch, row).
+"""Augmentation of the waves of user audio, before features, decided by (seed, epoch, row).
 
-An operation is data with a probability and ranges, and a function `(wave, generator) -> wave`. They act in the order in
-which sound travels: the speaker's pace, the room, the noise in it, the microphone, the line. Every draw is uniform.
+An operation holds a probability and ranges, and is a function `(wave, generator) -> wave`. Operations act in the order
+in which sound travels: the speaker's pace, the room, its noise, the microphone, the line. Every draw is uniform.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ SIMULATED: Final = "simulated"  # a room without a recorded impulse response
 
 
 class Operation(Protocol):
-    """One change of a wave."""
+    """One operation on a wave."""
 
     @property
     def probability(self) -> float:
@@ -30,13 +30,13 @@ class Operation(Protocol):
         ...
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Float32 `[N]` at 16 kHz -> float32 within [-1, 1], a new array; `[N]` too but for `Speed`."""
+        """Changes a wave float32 `[N]` at 16 kHz; returns a new one within [-1, 1], `[N]` except for `Speed`."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Speed:
-    """Plays it faster or slower, which changes length and pitch together.
+    """Plays a wave faster or slower, which changes its length and its pitch.
 
     Attributes:
       probability: share of waves that are changed.
@@ -59,7 +59,7 @@ class Room:
 
     Attributes:
       probability: share of waves that are changed.
-      sources: one is drawn: "simulated", or a folder of impulse responses.
+      sources: "simulated" or folders of impulse responses, one of which is drawn.
       rt60: range of the seconds in which a simulated room falls silent (by 60 dB).
       direct_db: range of the direct sound over a simulated room's reverberation, in decibels.
     """
@@ -84,12 +84,12 @@ class Room:
 
 @dataclasses.dataclass(frozen=True)
 class Noise:
-    """Noise beside the speech.
+    """Noise added to the speech.
 
     Attributes:
       probability: share of waves that are changed.
       snr_db: range of the power of the speech over that of the noise, both over the whole wave, in decibels.
-      sources: one is drawn: a colour (`noise.COLOURS`), or a folder of recordings.
+      sources: colours (`noise.COLOURS`) or folders of recordings, one of which is drawn.
     """
 
     probability: float = 0.5
@@ -109,7 +109,7 @@ class Noise:
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
-    """Louder or softer, as far as [-1, 1] allows.
+    """Gain or attenuation, as far as [-1, 1] allows.
 
     Attributes:
       probability: share of waves that are changed.
@@ -132,8 +132,8 @@ class Telephone:
 
     Attributes:
       probability: share of waves that are changed.
-      band: Hz that pass, from and to.
-      codecs: one is drawn of `effects.CODECS`.
+      band: lowest and highest frequency that pass, in Hz.
+      codecs: some of `effects.CODECS`, one of which is drawn.
     """
 
     probability: float = 0.1
@@ -153,7 +153,7 @@ class Telephone:
 
 @dataclasses.dataclass(frozen=True)
 class WaveAugmentConfig:
-    """Which operations act; None leaves one out. They act in the order of the fields."""
+    """The operations that act, in the order of the fields; None leaves one out."""
 
     speed: Speed | None = None
     room: Room | None = None
@@ -167,22 +167,22 @@ class WaveAugmentConfig:
                 raise InputError(f"augmentation {name} is {operation!r}: give its keys and values, or None")
 
     def operations(self) -> list[tuple[str, Operation]]:
-        """Those that act, in their order, with their names."""
+        """Names and operations that act, in order."""
         named = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
         return [(name, operation) for name, operation in named if operation is not None]
 
     @property
     def stretch(self) -> float:
-        """How many times as long as before a wave can become; static shapes leave room for it."""
+        """Largest factor by which a wave can become longer; static shapes leave room for it."""
         return max(1.0, 1 / self.speed.factor[0]) if self.speed else 1.0
 
 
 def augment_wave(
     wave: np.ndarray, config: WaveAugmentConfig, seed: int, epoch: int, row: str, turn: int = 0
 ) -> np.ndarray:
-    """One wave float32 `[N]` at 16 kHz after all operations, which each draw from a generator of their own.
+    """Applies all operations to a wave float32 `[N]` at 16 kHz; each draws from its own generator.
 
-    Neither order, nor workers, nor hosts, nor the other operations of the config change what an operation draws.
+    The draws of an operation do not depend on order, workers, hosts or the other operations of the config.
     """
     for name, operation in config.operations():
         rng = np.random.default_rng((seed, epoch, zlib.crc32(row.encode()), turn, zlib.crc32(name.encode())))
@@ -194,16 +194,16 @@ def augment_wave(
 def augment_waves(
     conversation: Conversation, config: WaveAugmentConfig, seed: int, epoch: int, row: str | None = None
 ) -> Conversation:
-    """The conversation with the user's waves changed; what the assistant says is as it was.
+    """Returns the conversation with changed user waves; the assistant's turns are not changed.
 
-    A changed turn loses its log-mel and its speech ids, which are those of the wave before.
+    A changed turn loses its log-mel and its speech ids, which belong to the wave before.
 
     Args:
-      conversation: not changed itself.
-      config: which operations.
-      seed: of the run.
-      epoch: of the row.
-      row: what the draws go by; the conversation's id if absent.
+      conversation: the conversation, which is not modified.
+      config: the operations.
+      seed: seed of the run.
+      epoch: epoch of the row.
+      row: id that decides the draws, so that both sides of a pair hear the same; the conversation's id if absent.
     """
     name = conversation.id if row is None else row
 
@@ -217,29 +217,12 @@ def augment_waves(
     return dataclasses.replace(conversation, turns=turns)
 
 
-def augment_pair(
-    row: str, chosen: Conversation, rejected: Conversation, config: WaveAugmentConfig, seed: int, epoch: int = 0
-) -> tuple[Conversation, Conversation]:
-    """A preference pair whose two sides hear the same changed question: robustness, asked of any pair of replies.
-
-    Args:
-      row: what the draws go by.
-      chosen: prompt and better reply.
-      rejected: the same prompt and the worse reply.
-      config: which operations.
-      seed: of the run.
-      epoch: of the row.
-    """
-    better, worse = (augment_waves(side, config, seed, epoch, row) for side in (chosen, rejected))
-    return better, worse
-
-
 def _one_of(values: Sequence[T], rng: np.random.Generator) -> T:
     return values[int(rng.integers(len(values)))]
 
 
 def _check(operation: str, probability: float, **ranges: tuple[Sequence[float], float, float]) -> None:
-    """Raises InputError for a probability or a range that cannot be; a range comes with its least and its most."""
+    """Raises InputError for an invalid probability or range; each range is given with its least and greatest value."""
     where = f"augmentation {operation}"
     if not (isinstance(probability, int | float) and 0 <= probability <= 1):
         raise InputError(f"{where}.probability is {probability!r}: give a share from 0 to 1")
@@ -252,7 +235,7 @@ def _check(operation: str, probability: float, **ranges: tuple[Sequence[float], 
 
 
 def _check_names(where: str, names: Sequence[str], known: Sequence[str], others: str = "") -> list[str]:
-    """Those names that are not known. Raises InputError for what is no list of names."""
+    """The names that are not known. Raises InputError for anything but a list of names."""
     if isinstance(names, str) or not names or not all(isinstance(name, str) for name in names):
         raise InputError(f"augmentation {where} is {names!r}: give a list of {', '.join(known)}{others}")
     return [name for name in names if name not in known]

@@ -1,1 +1,1 @@
-"""Users' data to records, a file for each format; `registry.read` knows them all, and no reader dies on a row."""
+"""Readers of users' data, one file for each format. They yield records, or rejections of bad rows."""

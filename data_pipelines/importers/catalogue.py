@@ -1,7 +1,7 @@
 """Data sets of the tfds catalogue (librispeech, common_voice, ..), prepared, without TensorFlow.
 
-tfds decodes its `Audio` feature with TensorFlow alone. What lies in the files is plain: samples as integers, or the
-bytes of an audio file. So the data set is opened with a description that says so in place of `Audio`.
+tfds decodes its `Audio` feature only with TensorFlow. The files hold samples as integers, or the bytes of an audio
+file, so the data set is opened with a description that has a plain tensor in place of `Audio`.
 """
 
 import json
@@ -30,17 +30,17 @@ USUAL_RATE: Final = 16_000
 
 
 def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -> Iterator[Record | Rejected]:
-    """The rows of a split, or of all, of a prepared data set, a folder with `dataset_info.json`.
+    """Yields the rows of a split, or of all splits, of a prepared data set, a folder with `dataset_info.json`.
 
     Args:
       path: the folder.
-      root: not needed.
+      root: not used.
       view: see `transcripts.transcribed`.
-      split: its name; None for all.
+      split: name of the split; None for all.
 
     Raises:
-      InputError: it is no such data set, has no such split, no audio with a transcript, or is of another file
-        format.
+      InputError: the folder is no such data set, or it has no such split, no audio with a transcript, or an
+        unsupported file format.
     """
     described = _description(path)
     features = described["featuresDict"]["features"]
@@ -70,7 +70,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 
 def _without_audio(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The description with a tensor in place of every `Audio`."""
+    """Replaces every `Audio` feature of the description by a tensor."""
 
     def plain(feature: dict[str, Any]) -> dict[str, Any]:
         if feature.get("pythonClassName") != AUDIO:
@@ -89,13 +89,13 @@ def _without_audio(described: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _rows(path: Path, described: Mapping[str, Any], split: str | None) -> Iterator[tuple[Path, int, Mapping[str, Any]]]:
-    """The rows of a split, or of all, under another description of their features, each with its split and number."""
-    with tempfile.TemporaryDirectory() as beside:
+    """Yields the folder of the split, the number and the values of every row, read with another description."""
+    with tempfile.TemporaryDirectory() as folder:
         for file in path.iterdir():
             if file.name != FEATURES:
-                (Path(beside) / file.name).symlink_to(file.resolve())
-        (Path(beside) / FEATURES).write_text(json.dumps(described), encoding="utf-8")
-        builder = tfds.builder_from_directory(beside)
+                (Path(folder) / file.name).symlink_to(file.resolve())
+        (Path(folder) / FEATURES).write_text(json.dumps(described), encoding="utf-8")
+        builder = tfds.builder_from_directory(folder)
         stored = None if builder.info.file_format is None else builder.info.file_format.value
         if stored is None or stored not in READERS:
             raise InputError(f"{path}: stored as {stored}; prepare it with file_format={' or '.join(READERS)}")

@@ -1,4 +1,4 @@
-"""Common Voice as it is unpacked: `clips/*.mp3` beside `train.tsv`, `dev.tsv`, `test.tsv`, .."""
+"""Common Voice as it is unpacked: `clips/*.mp3` next to `train.tsv`, `dev.tsv`, `test.tsv`, .."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +14,7 @@ CLIPS, TRAIN = "clips", "train.tsv"
 
 
 def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """The clips of one table, in its order; `root` is not needed.
+    """Yields the clips of a table, in its order.
 
     Args:
       path: a language's folder, whose `train.tsv` is read, or one of its tables.
@@ -22,7 +22,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Reject
       view: see `transcripts.transcribed`.
 
     Raises:
-      InputError: there is no such table.
+      InputError: the table does not exist.
     """
     table = path / TRAIN if path.is_dir() else path
     if not table.is_file():

@@ -1,4 +1,4 @@
-"""A folder of recordings, each with its transcript in a text file of the same name beside it."""
+"""A folder of recordings, each with its transcript in a text file of the same name next to it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,10 +14,10 @@ TRANSCRIPT: Final = ".txt"
 
 
 def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """The recordings below a folder by their names, which, without the ending, are their ids; `root` is not needed.
+    """Yields the recordings in a folder and its subfolders, sorted by name; the id is the name without its ending.
 
     Raises:
-      InputError: there is none.
+      InputError: the folder holds no recording.
     """
     files = recordings(path)
     if not files:
@@ -37,6 +37,6 @@ def _transcript(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig").strip()
     except OSError:
-        raise RejectedError(Reason.MISSING_KEY, f"no transcript {file.name} beside it") from None
+        raise RejectedError(Reason.MISSING_KEY, f"no transcript {file.name} next to it") from None
     except UnicodeDecodeError as error:
         raise RejectedError(Reason.BAD_UTF8, f"{file.name}: {error.reason}") from None

@@ -1,4 +1,4 @@
-"""Kaldi's data folders: `wav.scp` and `text`, with `segments` of longer recordings where it is there."""
+"""Kaldi's data folders: `wav.scp` and `text`, and `segments` of longer recordings if it exists."""
 
 import itertools
 from collections.abc import Iterator, Mapping
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from data_pipelines.importers.rows import first_word, lines
 from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError
 from fac_jax.types import InputError
@@ -14,11 +15,11 @@ SCP, TEXT, SEGMENTS = "wav.scp", "text", "segments"
 
 
 def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """The utterances of `text`, in its order, then those that have none there; lines are those of the file told.
+    """Yields utterances in the order of `text`, then those missing from it. Line numbers refer to the file named.
 
     Args:
       path: the folder.
-      root: where recordings that are not absolute start.
+      root: folder of relative paths of recordings.
       view: see `transcripts.transcribed`.
 
     Raises:
@@ -50,7 +51,7 @@ def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Reject
 
 
 def _table(file: Path) -> tuple[dict[str, tuple[int, str]], list[Rejected]]:
-    """Line and value by the first word of every line, and what cannot be read."""
+    """Line numbers and values by the first word of the lines, and rejections of unreadable lines."""
     found, bad = {}, []
     for line in lines(file):
         if isinstance(line, Rejected):
@@ -86,4 +87,4 @@ def _audio(
             Reason.MISSING_AUDIO, f"{SCP} holds a command, not a file: {named[:60]}; write its output to files"
         )
     end = None if end is not None and end < 0 else end  # Kaldi writes -1 for the end of the recording
-    return Audio(path=str(root / named), named=named, start=start, end=end, transcript=text)
+    return Audio(path=joined(root, named), named=named, start=start, end=end, transcript=text)

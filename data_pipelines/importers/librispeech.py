@@ -1,4 +1,4 @@
-"""LibriSpeech as it is unpacked: `LibriSpeech/SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt` and a FLAC a line."""
+"""LibriSpeech as it is unpacked: `LibriSpeech/SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt` and FLAC files."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,12 +13,12 @@ TRANSCRIPTS = "*.trans.txt"
 
 
 def read(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """The utterances of all chapters below a folder (the archive's, a subset's, a speaker's), in the order of names.
+    """Yields the utterances of all chapters in a folder (of the archive, a subset or a speaker), sorted by name.
 
-    Transcripts stay as they are, in capitals. `root` is not needed: recordings lie beside their transcripts.
+    Transcripts keep their capitals. `root` is not used: recordings are in the folders of their transcripts.
 
     Raises:
-      InputError: there is no chapter.
+      InputError: the folder holds no chapter.
     """
     chapters = sorted(path.rglob(TRANSCRIPTS))
     if not chapters:

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from data_pipelines.importers.messages import Entries, split
 from data_pipelines.importers.rows import JsonRow, first_key, items, json_rows, parsed, row_id, section, string
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError
 
@@ -15,9 +16,9 @@ TASK: Final = "instruction"  # of a pair that names none
 
 
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """The rows of a file: sharegpt's form (`from`, `value`), or OpenAI's (`role`, `content`); `audios` are paths.
+    """Yields the rows of a file in ShareGPT's form (`from`, `value`) or OpenAI's (`role`, `content`).
 
-    A pair without `task` is one of following instructions.
+    A pair without `task` has the task "instruction".
 
     Raises:
       InputError: the file cannot be read.
@@ -40,10 +41,10 @@ def _record(row: JsonRow, path: Path, number: int, root: Path) -> Record:
 
 
 def said(value: Any, what: str = "a message") -> tuple[str, str]:
-    """Role and content of a message in either form; a string is the assistant's.
+    """Role and content of a message in either form; a string is a message of the assistant.
 
     Raises:
-      RejectedError: it is something else.
+      RejectedError: the message is anything else.
     """
     if isinstance(value, str):
         return "assistant", value
@@ -63,4 +64,4 @@ def _message(role: str, content: str, audios: Entries, root: Path) -> Message:
     named = audios.take()
     if not isinstance(named, str):
         raise RejectedError(Reason.WRONG_TYPE, "audios must be paths")
-    return Message(role, text, Audio(path=str(root / named) if named else None, named=named), lead)
+    return Message(role, text, Audio(path=joined(root, named) if named else None, named=named), lead)

@@ -1,12 +1,14 @@
 """Manifests of recordings with transcripts, as JSONL or as a table (CSV, TSV) with a header."""
 
 import csv
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
 from data_pipelines.importers.rows import JsonRow, Numbered, first_key, hertz, json_rows, number, parsed, row_id, string
 from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Record
 from data_pipelines.records.reject import Reason, Rejected, is_utf8, one_line
 from fac_jax.types import InputError
@@ -17,9 +19,9 @@ RATE_KEYS: Final = ("sampling_rate", "sample_rate")
 
 
 def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """One recording a line. Keys: `AUDIO_KEYS`, `TEXT_KEYS`, and, if there, `id` and `RATE_KEYS`.
+    """Yields one recording for each line, with the keys `AUDIO_KEYS`, `TEXT_KEYS` and optionally `id` and `RATE_KEYS`.
 
-    With `offset` (seconds) it is a piece of the file, `duration` long or to its end.
+    `offset` and `duration` (seconds) select a part of the file; without `duration` it extends to the end.
 
     Raises:
       InputError: the file cannot be read.
@@ -28,7 +30,7 @@ def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | 
 
 
 def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """As `read_jsonl`, from columns; a .tsv has tabs and no quotes.
+    """As `read_jsonl`, from columns; a .tsv file has tabs and no quotes.
 
     Raises:
       InputError: the file cannot be read, or has no header.
@@ -37,13 +39,13 @@ def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | 
 
 
 def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
-    """The rows of a table by the names of its header; their lines are counted from 1, the header's.
+    """Yields the rows of a table as objects with the header's names; line 1 is the header.
 
     Raises:
       InputError: the file cannot be read, or has no header.
     """
     try:
-        file = path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
+        file = io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", errors="surrogateescape", newline="")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from None
     with file:
@@ -65,7 +67,7 @@ def table_rows(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
 
 
 def _next(reader: Iterator[list[str]]) -> list[str] | str | None:
-    """Cells of the next line, what is wrong with it, or None at the end."""
+    """Cells of the next line, an error message, or None at the end."""
     try:
         return next(reader, None)
     except csv.Error as error:
@@ -76,7 +78,7 @@ def _record(row: JsonRow, path: Path, line: int, root: Path, view: View) -> Reco
     named = string(row, first_key(row, AUDIO_KEYS))
     text = string(row, first_key(row, TEXT_KEYS))
     rate = next((hertz(row, key) for key in RATE_KEYS if row.get(key) is not None), None)
-    where = str(root / named) if named else None
+    where = joined(root, named) if named else None
     start = number(row, "offset") or 0.0
     seconds = number(row, "duration") if "offset" in row else None
     end = None if seconds is None else start + seconds

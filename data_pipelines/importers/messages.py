@@ -7,10 +7,10 @@ from data_pipelines.records.reject import Reason, RejectedError
 
 
 def split(content: str, placeholder: str) -> tuple[str, str | None]:
-    """The words before a placeholder and those behind it (without the line break between); None if there is none.
+    """The words before a placeholder and those after it, without the line break between; None without a placeholder.
 
     Raises:
-      RejectedError: there are several: the chat template holds one audio a message.
+      RejectedError: there are several: the chat template allows one audio in a message.
     """
     parts = content.split(placeholder)
     if len(parts) == 1:
@@ -23,10 +23,10 @@ def split(content: str, placeholder: str) -> tuple[str, str | None]:
 
 
 class Entries:
-    """Audio entries that are taken one by one by the placeholders of a row's messages."""
+    """The audio entries of a row, taken one by one for the placeholders of its messages."""
 
     def __init__(self, entries: Iterable[Any], contents: Iterable[str], placeholder: str) -> None:
-        """Raises `RejectedError` if the placeholders in `contents` are not as many as the entries."""
+        """Raises `RejectedError` if the numbers of placeholders in `contents` and of entries differ."""
         found = list(entries)
         placeholders = sum(content.count(placeholder) for content in contents)
         if placeholders != len(found):

@@ -10,6 +10,7 @@ import pyarrow.parquet
 from data_pipelines.importers.manifest import TEXT_KEYS
 from data_pipelines.importers.rows import JsonRow, Numbered, first_key, parsed, row_id, string
 from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Message, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError
 from fac_jax.types import InputError
@@ -19,9 +20,9 @@ ROWS: Final = 16  # read at once; a row may hold minutes of audio
 
 
 def read_spoken(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """A spoken question and its spoken reply a row, in the columns `SPOKEN`; a row without an audio has it as text.
+    """Yields a spoken question and its spoken reply for each row, from the columns `SPOKEN`; empty audio means text.
 
-    Audio is a struct of `bytes` and `path`, bytes, or a path. `path` is a file or a folder of them, as `read_audio`.
+    Audio is a struct of `bytes` and `path`, bytes, or a path. `path` is a file or a folder of files.
 
     Raises:
       InputError: a file cannot be read, or lacks a column.
@@ -43,7 +44,7 @@ def read_spoken(path: Path, root: Path) -> Iterator[Record | Rejected]:
 
 
 def read_audio(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """A recording a row in the column `audio`, with its transcript in one of `TEXT_KEYS`.
+    """Yields a recording for each row, from the column `audio`, with its transcript from one of `TEXT_KEYS`.
 
     Raises:
       InputError: a file cannot be read, or lacks a column.
@@ -71,7 +72,8 @@ def columns(file: Path) -> list[str]:
       InputError: it cannot be read.
     """
     try:
-        return pyarrow.parquet.read_schema(file).names
+        with file.open("rb") as opened:
+            return pyarrow.parquet.read_schema(opened).names
     except (OSError, pyarrow.ArrowInvalid) as error:
         raise InputError(f"{file}: no parquet file: {error}") from None
 
@@ -83,7 +85,8 @@ def count(file: Path) -> int:
       InputError: it cannot be read.
     """
     columns(file)
-    return pyarrow.parquet.read_metadata(file).num_rows
+    with file.open("rb") as opened:
+        return pyarrow.parquet.read_metadata(opened).num_rows
 
 
 def _files(path: Path) -> list[Path]:
@@ -95,20 +98,22 @@ def _files(path: Path) -> list[Path]:
 
 def _rows(file: Path, names: tuple[str, ...]) -> Iterator[Numbered[JsonRow] | Rejected]:
     number, known = 0, set(columns(file))
+    wanted = [name for name in names if name in known]
     try:
-        for batch in pyarrow.parquet.ParquetFile(file).iter_batches(ROWS, columns=[n for n in names if n in known]):
-            for index in range(batch.num_rows):
-                number += 1
-                try:
-                    yield number, {name: batch.column(name)[index].as_py() for name in batch.schema.names}
-                except UnicodeDecodeError as error:
-                    yield Rejected(Reason.BAD_UTF8, f"a text is not UTF-8: {error.reason}", str(file), number)
+        with file.open("rb") as opened:
+            for batch in pyarrow.parquet.ParquetFile(opened).iter_batches(ROWS, columns=wanted):
+                for index in range(batch.num_rows):
+                    number += 1
+                    try:
+                        yield number, {name: batch.column(name)[index].as_py() for name in batch.schema.names}
+                    except UnicodeDecodeError as error:
+                        yield Rejected(Reason.BAD_UTF8, f"a text is not UTF-8: {error.reason}", str(file), number)
     except (OSError, pyarrow.ArrowInvalid) as error:
-        raise InputError(f"{file}: cannot be read behind row {number}: {error}") from None
+        raise InputError(f"{file}: cannot be read after row {number}: {error}") from None
 
 
 def _audio(value: Any, text: str, root: Path) -> Audio | None:
-    """An audio cell; None for an empty one."""
+    """The audio of a cell; None for an empty cell."""
     if isinstance(value, dict):
         data, named = value.get("bytes"), value.get("path") or ""
     else:
@@ -117,4 +122,4 @@ def _audio(value: Any, text: str, root: Path) -> Audio | None:
         raise RejectedError(Reason.WRONG_TYPE, "an audio must be a struct of bytes and path, bytes, or a path")
     if data is None and not named:
         return None
-    return Audio(data=data, path=str(root / named) if named else None, named=named, transcript=text)
+    return Audio(data=data, path=joined(root, named) if named else None, named=named, transcript=text)

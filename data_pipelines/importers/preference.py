@@ -1,4 +1,4 @@
-"""Our spoken preference rows: the release's SFT row whose messages end with the user, and two replies.
+"""Spoken preference rows: the release's SFT row, ending with the user, and two replies.
 
 `chosen` and `rejected` are messages of the assistant, `chosen_audio` and `rejected_audio` the audio entry of each (or a
 list that holds it; left out for a text reply), `task` is one of `fac_jax.types.PREFERENCE_TASKS`.
@@ -14,7 +14,7 @@ from data_pipelines.records.reject import Reason, Rejected, RejectedError
 
 
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """The pairs of a file; audio paths that are not absolute start at `root`. `release.export` writes them again.
+    """Yields the pairs of a file; `root` is the folder of relative audio paths. `release.export` writes them again.
 
     Raises:
       InputError: the file cannot be read.

@@ -15,7 +15,7 @@ COLUMNS: Final = {*ROW_TEXTS, *AUDIO_TEXTS, "flac", "rest"}  # of every version 
 
 
 def read(path: Path, root: Path, split: str | None = None) -> Iterator[Record | Rejected]:
-    """The rows of a split, or of all; `root` is not needed.
+    """Yields the rows of a split, or of all splits; `root` is not used.
 
     Raises:
       InputError: see `read_prepared`.

@@ -1,4 +1,4 @@
-"""The formats by name, and which of them a path is, where it can be told."""
+"""The formats by name, and recognition of the format of a path."""
 
 import itertools
 import os
@@ -23,6 +23,7 @@ from data_pipelines.importers import (
 )
 from data_pipelines.importers.rows import JsonRow, json_rows
 from data_pipelines.importers.transcripts import VIEWS as HEARD_OR_SPOKEN
+from data_pipelines.paths import data_path, is_remote, local_path
 from data_pipelines.records.record import Record
 from data_pipelines.records.reject import Rejected
 from data_pipelines.worlds.storage import is_toy_world
@@ -30,7 +31,9 @@ from data_pipelines.worlds.views import VIEWS as TOY_VIEWS
 from fac_jax.audio.io import recordings
 from fac_jax.types import InputError
 
-Reader: TypeAlias = Callable[..., Iterator[Record | Rejected]]  # (path, root), and `view` or `split` where told below
+Reader: TypeAlias = Callable[
+    ..., Iterator[Record | Rejected]
+]  # (path, root); also `view` of TRANSCRIBED, `split` of SPLIT
 FORMATS: Final[Mapping[str, Reader]] = {
     "release": release.read,
     "preference": preference.read,
@@ -60,6 +63,8 @@ VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
 }
 NO_VIEW: Final = "asr"  # what a format without views is given
 SPLIT: Final = ("tfds", "prepared", "toy_world")  # folders of several splits
+# Formats that cannot be read from URLs.
+LOCAL: Final = ("audio-folder", "librispeech", "common-voice", "tfds", "prepared", "toy_world")
 GUESSED_FROM: Final = 100  # rows
 
 
@@ -70,23 +75,23 @@ def read(
     view: str = NO_VIEW,
     split: str | None = None,
 ) -> Iterator[Record | Rejected]:
-    """The rows of a file or folder, each a record or the reason why it is none.
+    """Yields the rows of a file or folder, each as a record or as a rejection with its reason.
 
     Args:
       path: file or folder.
       format: key of `FORMATS`; None guesses it.
-      root: where audio paths that are not absolute start; None for the file's folder, or the folder itself.
+      root: folder of relative audio paths; None for the file's folder, or the folder itself.
       view: one of `VIEWS[format]`: "asr" or "tts" of recordings with transcripts, a task of the toy world.
-      split: of a folder of several; None for all, or for "train" of the toy world.
+      split: split of a folder with several; None for all, or for "train" of the toy world.
 
     Raises:
-      InputError: there is no such path or format, the format cannot be told or has no such view or no splits, or (while
-        rows are taken) the file cannot be read on.
+      InputError: there is no such path or format, the format cannot be recognised or has no such view or no splits, or
+        (while iterating) the file cannot be read.
     """
-    path = Path(path)
+    path = data_path(path)
     name = format_of(path, format)
     check_options(name, view, split)
-    start = (path if path.is_dir() else path.parent) if root is None else Path(root)
+    start = (path if path.is_dir() else path.parent) if root is None else data_path(root)
     options: dict[str, Any] = {}
     if name in VIEWS:
         options["view"] = view
@@ -109,21 +114,22 @@ def check_options(format: str, view: str, split: str | None) -> None:
 
 
 def format_of(path: Path, format: str | None) -> str:
-    """The format that is named, or the one that the path can be.
+    """The named format, or the only one that the path can have.
 
     Raises:
-      InputError: there is no such path or format, or it cannot be told.
+      InputError: there is no such path or format, or it cannot be recognised.
     """
     if not path.exists():
         raise InputError(f"{path}: no such file or folder")
-    name = guess(path) if format is None else format
-    if name not in FORMATS:
-        raise InputError(f"unknown format {name!r}; known: {', '.join(FORMATS)}")
-    return name
+    if format is not None and format not in FORMATS:
+        raise InputError(f"unknown format {format!r}; known: {', '.join(FORMATS)}")
+    if is_remote(path) and (path.is_dir() or format in LOCAL):
+        local_path(path, f"folders, and the formats {', '.join(LOCAL)}, are read by libraries that need local files")
+    return guess(path) if format is None else format
 
 
 def count(path: Path) -> int | None:
-    """About how many rows a file has, for a progress bar; None where only reading tells.
+    """About how many rows a file has, for a progress bar; None if only reading can tell.
 
     Raises:
       InputError: it cannot be read.
@@ -140,15 +146,15 @@ def count(path: Path) -> int | None:
 
 
 def guess(path: Path) -> str:
-    """The one format that a path can be.
+    """The only format that a path can have.
 
     Raises:
-      InputError: it can be several or none; names what is known.
+      InputError: several formats or none fit; names them.
     """
     found = _folder(path) if path.is_dir() else _file(path)
     if len(found) != 1:
-        told = f"it could be {' or '.join(sorted(found))}" if found else f"known: {', '.join(FORMATS)}"
-        raise InputError(f"{path}: its format cannot be told; say it with --format ({told})")
+        known = f"it could be {' or '.join(sorted(found))}" if found else f"known: {', '.join(FORMATS)}"
+        raise InputError(f"{path}: its format cannot be recognised; name it with --format ({known})")
     return found.pop()
 
 
@@ -165,8 +171,8 @@ def _folder(path: Path) -> set[str]:
     found = {name for name, fits in tests.items() if fits} | (_parquet(tables[0]) if tables else set())
     if found:
         return found
-    told = (file.with_suffix(folder.TRANSCRIPT).is_file() for file in recordings(path))
-    return {"audio-folder"} if any(told) else set()
+    transcribed = (file.with_suffix(folder.TRANSCRIPT).is_file() for file in recordings(path))
+    return {"audio-folder"} if any(transcribed) else set()
 
 
 def _file(path: Path) -> set[str]:
@@ -190,7 +196,7 @@ def _parquet(file: Path) -> set[str]:
 
 
 def _row(row: JsonRow) -> str | None:
-    """The format that the keys of a row name, None if they name none."""
+    """The format that the keys of a row fit; None if they fit none."""
     pair = "chosen" in row and "rejected" in row
     if "messages" in row and isinstance(row.get("audio"), list):
         return "preference" if pair else "release"

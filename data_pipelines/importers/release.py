@@ -10,6 +10,7 @@ import numpy as np
 
 from data_pipelines.importers.messages import Entries, split
 from data_pipelines.importers.rows import JsonRow, items, json_rows, parsed, row_id, section, string
+from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError, unnamed
 from fac_jax.audio.mel import RATE
@@ -27,9 +28,9 @@ UNIT: Final = re.compile(r"\[AU([0-9]+)\]")
 
 
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """The rows of a file; audio paths that are not absolute start at `root`.
+    """Yields the rows of a file; `root` is the folder of relative audio paths.
 
-    A system message at the head of `messages` counts as `system` where the row has none.
+    A system message at the head of `messages` counts as `system` if the row has no `system`.
 
     Raises:
       InputError: the file cannot be read.
@@ -38,10 +39,10 @@ def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
 
 
 def record_of(row: JsonRow, path: Path, number: int, root: Path) -> Record:
-    """One row; with `chosen` and `rejected` replies it is a preference pair (`importers.preference`).
+    """The record of a row; with `chosen` and `rejected` replies it is a preference pair (`importers.preference`).
 
     Raises:
-      RejectedError: it is not such a row.
+      RejectedError: the row is malformed.
     """
     raw = [section(message, "a message") for message in items(row, "messages")]
     system = string(row, "system", "") if "system" in row else None
@@ -57,7 +58,7 @@ def record_of(row: JsonRow, path: Path, number: int, root: Path) -> Record:
 
 
 def export(record: Record) -> JsonRow:
-    """A record as a row: the very row it was read from, as long as the record still says the same.
+    """Converts a record to a row: the original row if the record has not changed, otherwise a new one.
 
     Raises:
       InputError: an audio has no file to be named, a spoken reply no tokens, or a user's audio no known length.
@@ -73,7 +74,7 @@ def export(record: Record) -> JsonRow:
 
 
 def _lacks(record: Record) -> str | None:
-    """What a record needs before it can be written."""
+    """What a record lacks to be written; None if nothing."""
     for message in (*record.messages, *record.replies):
         audio, says = message.audio, message.role == "assistant"
         if audio is not None and ((says and audio.tokens is None) or _slots(audio) is None):
@@ -108,7 +109,7 @@ def _message(role: str, content: str, audios: Entries, root: Path) -> Message:
         return Message(role, text, _heard(entry, root), lead)
     if lead or text:
         raise RejectedError(
-            Reason.LAYOUT, "a spoken reply holds words beside its audio; they belong into the entry's text"
+            Reason.LAYOUT, "a spoken reply holds words next to its audio; move them to the text of the audio entry"
         )
     return Message(role, string(entry, "text", ""), _spoken(entry, root))
 
@@ -121,7 +122,7 @@ def _reply(row: JsonRow, side: str, root: Path) -> Message:
 
 
 def _entry(raw: Any) -> Mapping[str, Any]:
-    """An audio entry, which is a JSON string."""
+    """Parses an audio entry, which is a JSON string."""
     if isinstance(raw, str):
         try:
             raw = json.loads(raw)
@@ -131,18 +132,18 @@ def _entry(raw: Any) -> Mapping[str, Any]:
 
 
 def _heard(entry: Mapping[str, Any], root: Path) -> Audio:
-    """A user's audio. Tokens that begin with a delay take the place of the file, as in the release."""
+    """The audio of a user. Tokens that start with a delay replace the file, as in the release."""
     named = string(entry, "path", "") or string(entry, "wav_path", "")
     token = string(entry, "token", "")
     tokens, slots = _tokens(token)
-    file = None if not named or (tokens is not None and token.startswith(BOS)) else str(root / named)
+    file = None if not named or (tokens is not None and token.startswith(BOS)) else joined(root, named)
     return Audio(path=file, named=named, tokens=tokens, slots=slots, transcript=string(entry, "ref_text", ""))
 
 
 def _spoken(entry: Mapping[str, Any], root: Path) -> Audio:
     named = next((string(entry, key, "") for key in ("ref_path", "path", "wav_path") if string(entry, key, "")), "")
     tokens, _ = _tokens(string(entry, "token", ""))
-    path = str(root / named) if named else None
+    path = joined(root, named) if named else None
     return Audio(path=path, named=named, tokens=tokens, transcript=string(entry, "ref_text", ""))
 
 
@@ -166,7 +167,7 @@ def _slots(audio: Audio) -> int | None:
 
 
 def _row(record: Record) -> JsonRow:
-    """The record as rows are usually written."""
+    """The record as a new row."""
     row: JsonRow = {} if record.id == unnamed(Path(record.file), record.line) else {"id": record.id}
     if record.system is not None:
         row["system"] = record.system

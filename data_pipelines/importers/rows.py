@@ -1,4 +1,4 @@
-"""What all importers share: numbered rows out of files, values out of rows, a reason for what is wrong with either."""
+"""Functions that all importers share: numbered rows of files, typed values of rows, and reasons for rejecting them."""
 
 import json
 import math
@@ -17,7 +17,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def lines(path: Path) -> Iterator[Numbered[str] | Rejected]:
-    """The lines of a text file that are not blank, counted from 1.
+    """Yields the lines of a text file that are not blank, numbered from 1.
 
     Raises:
       InputError: the file cannot be opened.
@@ -40,7 +40,7 @@ def lines(path: Path) -> Iterator[Numbered[str] | Rejected]:
 
 
 def json_rows(path: Path) -> Iterator[Numbered[JsonRow] | Rejected]:
-    """The objects of a JSONL file, or of the one array of a file that ends in .json, counted from 1.
+    """Yields the objects of a JSONL file, or of the array in a .json file, numbered from 1.
 
     Raises:
       InputError: the file cannot be opened, or the array cannot be parsed.
@@ -88,7 +88,7 @@ def _object(value: Any) -> JsonRow:
 def parsed(
     path: Path, rows: Iterable[Numbered[JsonRow] | Rejected], parse: Callable[[JsonRow, int], Record]
 ) -> Iterator[Record | Rejected]:
-    """What `parse(row, number)` makes of every row; a `RejectedError` becomes a `Rejected` of `path`."""
+    """Yields `parse(row, number)` of every row; a `RejectedError` becomes a `Rejected` of `path`."""
     for found in rows:
         if isinstance(found, Rejected):
             yield found
@@ -107,7 +107,7 @@ def row_id(row: Mapping[str, Any], path: Path, number: int) -> str:
     """The row's `id`, a string or a whole number, or `unnamed`.
 
     Raises:
-      RejectedError: it is something else, or empty.
+      RejectedError: the id is of another type, or empty.
     """
     value = row.get("id")
     if value is None:
@@ -121,7 +121,7 @@ def string(row: Mapping[str, Any], key: str, default: str | None = None) -> str:
     """A string of a row; None counts as absent.
 
     Raises:
-      RejectedError: it is missing and has no default, or is no string.
+      RejectedError: the value is missing without a default, or not a string.
     """
     return _of_kind(row, key, default, str, "a string")
 
@@ -146,7 +146,7 @@ def section(value: Any, what: str) -> Mapping[str, Any]:
     """An object within a row.
 
     Raises:
-      RejectedError: it is none.
+      RejectedError: the value is not an object.
     """
     if not isinstance(value, dict):
         raise RejectedError(Reason.WRONG_TYPE, f"{what} is {_shown(value)}, must be an object")
@@ -154,16 +154,16 @@ def section(value: Any, what: str) -> Mapping[str, Any]:
 
 
 def first_word(line: str) -> tuple[str, str]:
-    """The first word of a line and what follows the blanks behind it."""
+    """The first word of a line, and the rest without leading blanks."""
     name, *rest = line.split(maxsplit=1)
     return name, rest[0].strip() if rest else ""
 
 
 def hertz(row: Mapping[str, Any], key: str) -> int | None:
-    """A sampling rate in Hz, from a number or its digits; None where there is none.
+    """A sampling rate in Hz, from a number or its digits; None if absent.
 
     Raises:
-      RejectedError: it is no whole number above 0.
+      RejectedError: the value is not a whole number above 0.
     """
     value = row.get(key)
     if value is None or value == "":
@@ -175,10 +175,10 @@ def hertz(row: Mapping[str, Any], key: str) -> int | None:
 
 
 def number(row: Mapping[str, Any], key: str) -> float | None:
-    """A finite number that is not negative, or its digits; None where there is none.
+    """A finite number that is not negative, from a number or its digits; None if absent.
 
     Raises:
-      RejectedError: it is something else.
+      RejectedError: the value is anything else.
     """
     value = row.get(key)
     if value is None or value == "":
@@ -193,10 +193,10 @@ def number(row: Mapping[str, Any], key: str) -> float | None:
 
 
 def first_key(row: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """The first of the keys that the row has.
+    """The first of the keys that has a value in the row.
 
     Raises:
-      RejectedError: it has none of them.
+      RejectedError: none has.
     """
     known = list(keys)
     found = next((key for key in known if row.get(key) is not None), None)

@@ -12,7 +12,7 @@ FOOT: Final = 4  # bytes of a checksum
 
 
 def records(file: Path) -> Iterator[bytes]:
-    """The records of a file, whose checksums are not looked at: a damaged one is no `tf.train.Example`.
+    """Yields the records of a file. Checksums are ignored: a damaged record fails to parse as `tf.train.Example`.
 
     Raises:
       InputError: the file cannot be read, or ends within a record.

@@ -1,4 +1,4 @@
-"""Recordings with transcripts as records: what is heard is written down, or what is written is spoken."""
+"""Records of recordings with transcripts: for recognition ("asr") or for synthesis ("tts")."""
 
 from typing import Literal, TypeAlias, get_args
 
@@ -11,15 +11,15 @@ VIEWS: tuple[View, ...] = get_args(View)
 
 
 def transcribed(name: str, audio: Audio, text: str, file: str, line: int, view: View = "asr") -> Record:
-    """A recording and its words as a conversation.
+    """The record of a recording and its transcript.
 
     Args:
       name: id of the row.
       audio: the recording.
       text: its transcript.
-      file: where the row stands.
-      line: its line there.
-      view: "asr" asks for what is heard, "tts" has the text said as it is recorded.
+      file: file that holds the row.
+      line: line number in the file.
+      view: "asr" asks for the transcript, "tts" asks the assistant to speak the text.
 
     Raises:
       RejectedError: the transcript is empty.

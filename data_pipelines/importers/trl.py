@@ -12,9 +12,9 @@ from data_pipelines.records.reject import Reason, Rejected, RejectedError
 
 
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """The pairs of a file. A prompt that is left out is what both replies begin with; there is no audio.
+    """Yields the pairs of a file, without audio. A missing prompt is the common beginning of both replies.
 
-    A pair without `task` is one of following instructions; `root` is not needed.
+    A pair without `task` has the task "instruction"; `root` is not used.
 
     Raises:
       InputError: the file cannot be read.
@@ -45,7 +45,7 @@ def _record(row: JsonRow, path: Path, number: int) -> Record:
 
 
 def _said(value: Any, role: str, what: str) -> list[tuple[str, str]]:
-    """Roles and contents of a string or a list of messages."""
+    """Roles and contents of a string or of a list of messages."""
     if isinstance(value, str):
         return [(role, value)]
     if value is None:

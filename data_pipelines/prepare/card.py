@@ -1,4 +1,4 @@
-"""What closes a preparation: the quarantine, the data card, and what tfds needs to know of the shards."""
+"""The files that finish a preparation: the quarantine and the data card."""
 
 import dataclasses
 import hashlib
@@ -26,16 +26,16 @@ LIBRARIES: Final = ("array_record", "numpy", "soundfile", "soxr", "tensorflow-da
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What the shards hold.
+    """Totals of the shards.
 
     Attributes:
-      values: as card.json has them.
+      values: contents of card.json.
     """
 
     values: Mapping[str, Any]
 
     def __str__(self) -> str:
-        """The account on one line."""
+        """The totals on one line."""
         rows, dropped, hours = (self.values[name] for name in ("rows", "dropped", "hours"))
         return account_line(sum(rows.values()), dropped, sum(hours.values()))
 
@@ -52,11 +52,11 @@ def finish(
 
     Args:
       out: folder of the shards.
-      counts: of all rows.
+      counts: counts of all rows.
       refused: lines of the quarantine with the places of their rows, in any order.
-      shards: SHA-256 of every shard by its name.
+      shards: SHA-256 of every shard by name.
       size: bytes of all shards.
-      tools: that the rows were prepared with.
+      tools: tools that prepared the rows.
     """
     lines = sorted(refused, key=lambda found: found[0])
     write_text(out / QUARANTINE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for _, line in lines))
@@ -105,7 +105,7 @@ def _bins(found: Mapping[str, int], ends: Sequence[int]) -> dict[str, int]:
 
 
 def _page(values: Mapping[str, Any]) -> str:
-    """The card for people, Markdown."""
+    """The card as Markdown."""
     tokens, words = values["tokens"], values["words"]
     rate = "none" if tokens["text_per_second"] is None else f"{tokens['text_per_second']:g} a second"
     facts = {

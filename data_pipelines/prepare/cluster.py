@@ -1,4 +1,4 @@
-"""Preparation with Apache Beam, on whatever runner its options name: the same work on rows, the same folder.
+"""Preparation with Apache Beam on any of its runners: the same function of rows, the same output folder.
 
 Every worker must see the sources, their audio files, the codec and the output under the same paths.
 """
@@ -42,13 +42,13 @@ from fac_jax.types import InputError
 WAY: Final = "beam"
 SCRATCH: Final = ".beam"
 ACCOUNT: Final = "account.json"
-RejectedError: TypeAlias = tuple[list[int], dict[str, Any]]
-Account: TypeAlias = tuple[Tally, list[RejectedError]]
+Refused: TypeAlias = tuple[list[int], dict[str, Any]]  # place of a row, its line of the quarantine
+Account: TypeAlias = tuple[Tally, list[Refused]]
 Done: TypeAlias = tuple[str, str, dict[str, Any] | None, Account]  # split, id, columns of a good row, its account
 
 
 class PreparedRows(tfds.core.GeneratorBasedBuilder):
-    """Writes what a pipeline prepares; tfds shuffles the rows by their ids."""
+    """Writes the rows of a pipeline; tfds shuffles them by their ids."""
 
     VERSION = tfds.core.Version(VERSION)
 
@@ -83,16 +83,16 @@ class PreparedRows(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: Sequence[str]) -> Card:
-    """Writes the rows of all sources into a folder, if it is not finished yet.
+    """Writes the rows of all sources into a folder, unless it is finished already.
 
     Args:
-      sources: files and folders; one is read by one worker.
+      sources: files and folders; each is read by one worker.
       out: folder of shards, manifest, quarantine and card.
-      settings: what the result depends on, besides the rows; `rows_per_shard` is left to tfds.
-      options: of Beam, as `--runner=DirectRunner`.
+      settings: everything that the result depends on besides the rows; tfds chooses `rows_per_shard`.
+      options: options of Beam, as `--runner=DirectRunner`.
 
     Raises:
-      InputError: Beam is not installed, or the folder holds something else.
+      InputError: Beam is not installed, or the folder holds something different.
     """
     beam, tools = _beam(), load(settings)
     plan = Plan(tuple(_sizes(source) for source in sources), {}, frozenset())
@@ -119,18 +119,18 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: S
 
 def _beam() -> Any:
     if importlib.util.find_spec("apache_beam") is None:
-        raise InputError("--beam needs Apache Beam, in an environment of its own: pip install 'fac_jax[beam]'")
+        raise InputError("--beam needs Apache Beam in a separate environment: pip install 'fac_jax[beam]'")
     return tfds.core.lazy_imports.apache_beam
 
 
 @functools.lru_cache(maxsize=1)
 def _tools(settings: Settings) -> Tools:
-    """Loaded once in every process of a runner."""
+    """Loads the tools once in every process of a runner."""
     return load(settings)
 
 
 def _by_id(numbered: tuple[int, Source]) -> Iterator[tuple[str, Placed]]:
-    """Every row under its id; those without under their place, which no other row has."""
+    """Yields every row with its id as key, and a rejected row with its place, which is unique."""
     for place, row in placed_of(*numbered):
         yield (f"bad {place}" if isinstance(row, Rejected) else f"id {row.id}"), (place, row)
 
@@ -171,7 +171,7 @@ def _example(done: Done, split: str) -> list[tuple[str, dict[str, Any]]]:
 
 def _summed(accounts: Iterable[Account]) -> Account:
     counts: Tally = Counter()
-    refused: list[RejectedError] = []
+    refused: list[Refused] = []
     for some, lines in accounts:
         counts += some
         refused += lines
@@ -186,8 +186,8 @@ def _sizes(source: Source) -> str:
     """A checksum of the names and sizes of a source's files."""
     path = Path(source.path)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
-    told = "".join(f"{file.relative_to(path)} {file.stat().st_size}\n" for file in files)
-    return hashlib.sha256(told.encode("utf-8", "surrogateescape")).hexdigest()[:32]
+    listing = "".join(f"{file.relative_to(path)} {file.stat().st_size}\n" for file in files)
+    return hashlib.sha256(listing.encode("utf-8", "surrogateescape")).hexdigest()[:32]
 
 
 def _checksum(file: Path) -> str:

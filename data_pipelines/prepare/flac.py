@@ -12,27 +12,27 @@ FULL_SCALE: Final = 32768
 
 
 def quantised(wave: np.ndarray) -> np.ndarray:
-    """Float `[N]` -> int16 `[N]`; what was read from 16 bits comes out as it was, what is louder is cut."""
+    """Converts float `[N]` to int16 `[N]`. Samples read from 16 bits keep their values; louder ones are clipped."""
     return np.clip(np.rint(wave * np.float32(FULL_SCALE)), -FULL_SCALE, FULL_SCALE - 1).astype(np.int16)
 
 
 def as_stored(wave: np.ndarray) -> np.ndarray:
-    """Float `[N]` -> float32 `[N]`, what `decode` gives after `encode`."""
+    """Rounds float `[N]` to the float32 `[N]` that `decode` returns after `encode`."""
     return quantised(wave).astype(np.float32) / FULL_SCALE
 
 
 def encode(wave: np.ndarray) -> bytes:
-    """Float `[N]` in [-1, 1] at 16 kHz -> a FLAC file."""
+    """Encodes float `[N]` in [-1, 1] at 16 kHz as the bytes of a FLAC file."""
     file = io.BytesIO()
     soundfile.write(file, quantised(wave), RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 
 def decode(data: bytes) -> np.ndarray:
-    """A FLAC file of `encode` -> float32 `[N]` at 16 kHz."""
+    """Decodes the bytes of `encode` to float32 `[N]` at 16 kHz."""
     return soundfile.read(io.BytesIO(data), dtype="float32")[0]
 
 
 def silence(data: bytes) -> np.ndarray:
-    """Zeros float32 `[N]` as long as a FLAC file, which take no memory: its header is read alone."""
+    """Zeros float32 `[N]` as long as a FLAC file. Only the header is read, and the zeros take no memory."""
     return np.broadcast_to(np.float32(0), soundfile.info(io.BytesIO(data)).frames)

@@ -1,4 +1,4 @@
-"""What every row of a prepared split takes of a batch, told from texts, tokens and lengths of its audio alone."""
+"""LLM positions and encoder windows of the rows of a prepared split, computed without decoding audio."""
 
 import dataclasses
 import json
@@ -29,13 +29,13 @@ ARRAYS = ("length", "windows", "pair")
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lengths:
-    """Of the R rows of a split, in their order.
+    """Lengths of the R rows of a split, in order.
 
     Attributes:
-      length: int32 `[R]`, LLM positions, of the longer reply of a pair; 0 for a row that the model cannot take.
+      length: int32 `[R]`, LLM positions, with the longer reply of a pair; 0 for a row that the model cannot take.
       windows: int32 `[R]`, encoder windows.
-      pair: bool `[R]`, whether it is a preference pair.
-      refused: the rows that the model cannot take, as lines of a quarantine.
+      pair: bool `[R]`, true for a preference pair.
+      refused: rows that the model cannot take, as lines of a quarantine.
     """
 
     length: np.ndarray
@@ -44,32 +44,32 @@ class Lengths:
     refused: Sequence[dict[str, Any]]
 
     def save(self, file: Path) -> None:
-        """Writes a file for `load`, which appears complete."""
+        """Writes a file that `load` reads; the file appears complete."""
         file.parent.mkdir(parents=True, exist_ok=True)
-        beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-        with beside.open("wb") as out:
+        temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
+        with temporary.open("wb") as out:
             np.savez(out, **{name: getattr(self, name) for name in ARRAYS}, refused=json.dumps(self.refused))
-        beside.replace(file)
+        temporary.replace(file)
 
     @classmethod
     def load(cls, file: Path) -> "Lengths":
-        """What `save` wrote."""
+        """Reads the file that `save` wrote."""
         with np.load(file) as found:
             return cls(*(found[name] for name in ARRAYS), refused=json.loads(str(found["refused"])))
 
 
 def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: float = 1.0) -> Lengths:
-    """The needs of all rows of a split, whose audio is not decoded.
+    """Measures all rows of a split without decoding their audio.
 
     Args:
-      folder: that `data_pipelines.prepare` has written.
-      split: name.
-      limits: of the model; its context is not asked here.
-      model: its windows, and whether it hears them.
-      stretch: times as long as it is, augmentation may make what users say (`WaveAugmentConfig.stretch`).
+      folder: folder that `data_pipelines.prepare` has written.
+      split: name of the split.
+      limits: limits of the model; its context is ignored.
+      model: grid of the model, which has the size of its encoder windows.
+      stretch: factor by which augmentation may lengthen user audio (`WaveAugmentConfig.stretch`).
 
     Raises:
-      InputError: see `read_prepared`; or the model hears tokens alone, and a user's audio has none.
+      InputError: as `read_prepared`; or the model hears tokens and a user's audio has none.
     """
     endless = dataclasses.replace(limits, context=np.iinfo(np.int32).max)
     rows = read_prepared(folder, split, flac.silence)
@@ -80,8 +80,8 @@ def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: 
         pair[i] = record.preference is not None
         try:
             lengths[i] = _needed(checked(record, endless), limits, model, stretch)
-        except RejectedError as fault:
-            refused.append(entry(Rejected(fault.reason, fault.detail, record.file, record.line, record.id)))
+        except RejectedError as error:
+            refused.append(entry(Rejected(error.reason, error.detail, record.file, record.line, record.id)))
     return Lengths(lengths[:, 0], lengths[:, 1], pair, refused)
 
 
@@ -91,8 +91,8 @@ def _needed(record: Record, limits: Limits, model: ModelGrid, stretch: float) ->
     if model.user_audio == "tokens":
         if any(turn.role == "user" and turn.wave is not None and turn.speech is None for turn in sides[0].turns):
             raise InputError(
-                f"row {record.id} ({record.file}:{record.line}): the user's audio has no tokens, all that a model with "
-                'user_audio "tokens" hears: prepare the rows with --user_audio=tokens'
+                f"row {record.id} ({record.file}:{record.line}): the user's audio has no tokens, which a model with "
+                'user_audio "tokens" needs: prepare the rows with --user_audio=tokens'
             )
         return _longest(sides, limits), 0
     sides = [dataclasses.replace(side, turns=tuple(_stretched(turn, stretch) for turn in side.turns)) for side in sides]
@@ -105,7 +105,7 @@ def _longest(sides: Sequence[Conversation], limits: Limits) -> int:
 
 
 def _stretched(turn: Turn, stretch: float) -> Turn:
-    """The turn with as long a wave as augmentation can make it, which takes the place of its tokens."""
+    """The turn with the longest wave that augmentation can make, in place of its tokens."""
     if turn.role != "user" or turn.wave is None:
         return turn
     samples = len(turn.wave) if stretch == 1 else math.ceil(len(turn.wave) * stretch) + 1

@@ -1,4 +1,4 @@
-"""Preparation on one machine: processes make shards; those that are finished are kept."""
+"""Preparation on one machine: processes write shards, and finished shards are kept."""
 
 import itertools
 import multiprocessing
@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from data_pipelines.importers.registry import count
 from data_pipelines.loading.workers import end_with_parent
+from data_pipelines.paths import data_path
 from data_pipelines.prepare.card import Card, finish
 from data_pipelines.prepare.plan import Placed, Plan, Repeats, lock_config, manifest, placed, split_of, survey
 from data_pipelines.prepare.rows import TOGETHER
@@ -31,10 +32,10 @@ WAY: Final = "processes"
 
 
 def planned(sources: Sequence[Source], settings: Settings) -> Plan:
-    """What the sources hold, read once.
+    """Reads the sources once and returns their totals.
 
     Raises:
-      InputError: a source cannot be read, or there is no row.
+      InputError: a source cannot be read, or no source has a row.
     """
     plan = survey(sources, settings, passing("reading", known_rows(sources)))
     if not any(plan.rows.values()):
@@ -43,17 +44,17 @@ def planned(sources: Sequence[Source], settings: Settings) -> Plan:
 
 
 def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes: int, plan: Plan | None = None) -> Card:
-    """Writes the rows of all sources into a folder; what a run before has finished is kept.
+    """Writes the rows of all sources into a folder; shards that an earlier run finished are kept.
 
     Args:
       sources: files and folders.
       out: folder of shards, manifest, quarantine and card.
-      settings: what the result depends on, besides the rows.
+      settings: everything that the result depends on besides the rows.
       processes: that work at a time; the result does not depend on it.
-      plan: `planned` of them, if it was made before.
+      plan: result of `planned`; None computes it.
 
     Raises:
-      InputError: a source cannot be read, the folder holds something else, or a row needs a codec that is not given.
+      InputError: a source cannot be read, the folder holds something different, or a row needs a codec.
     """
     tools = load(settings)
     plan = plan or planned(sources, settings)
@@ -77,8 +78,8 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
 
 
 def known_rows(sources: Sequence[Source]) -> int | None:
-    """Rows of all sources; None where only reading tells."""
-    counts = [count(Path(source.path)) for source in sources]
+    """Rows of all sources; None if only reading can tell."""
+    counts = [count(data_path(source.path)) for source in sources]
     return None if None in counts else sum(found for found in counts if found is not None)
 
 
@@ -95,7 +96,7 @@ def _todo(
     reports: list[Report],
     advance: Advance,
 ) -> Iterator[tuple[Shard, list[Placed]]]:
-    """Shards that are to be made, with their rows; reports of the others go to `reports`."""
+    """Yields the shards to write, with their rows; reports of finished shards are added to `reports`."""
     size = settings.rows_per_shard
     of = {split: -(-rows // size) for split, rows in plan.rows.items()}
     waiting: dict[str, list[Placed]] = defaultdict(list)
@@ -139,7 +140,7 @@ def _made(
             yield from _pooled(pool, out, todo, processes * AHEAD)
         except BrokenProcessPool:
             raise InputError(
-                "a process died, perhaps for want of memory: the same command goes on; take less --processes"
+                "a process died, perhaps out of memory: the same command resumes; use fewer --processes"
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)

@@ -1,9 +1,8 @@
-"""What is to be made of which rows: the sources read once, and the manifest that a folder is held to."""
+"""The plan of a preparation: a first pass over the sources, and the manifest that the output folder must match."""
 
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -11,6 +10,7 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 
 from data_pipelines.importers.registry import read
+from data_pipelines.paths import file_size, local_path
 from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.records.record import SCHEMA_VERSION, Audio, Message, Record
 from data_pipelines.records.reject import Reason, Rejected, unnamed
@@ -20,18 +20,18 @@ from fac_jax.types import InputError
 
 MANIFEST: Final = "manifest.json"
 DEPTH: Final = 16  # bytes of a checksum
-Place: TypeAlias = tuple[int, int]  # of a row: its source, and its number there
+Place: TypeAlias = tuple[int, int]  # place of a row: its source, and its number in the source
 Placed: TypeAlias = tuple[Place, Record | Rejected]
 Watch: TypeAlias = Callable[[Iterator[Placed]], Iterable[Placed]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What the sources hold.
+    """Totals of the sources.
 
     Attributes:
-      checksums: of the rows of every source, with the sizes of their audio files.
-      rows: by split.
+      checksums: checksum of the rows of every source, with the sizes of their audio files.
+      rows: number of rows by split.
       repeated: ids that several rows have.
     """
 
@@ -41,15 +41,15 @@ class Plan:
 
 
 class Repeats:
-    """Of rows with the same id the first good one is kept."""
+    """Keeps the first good row of those with the same id."""
 
     def __init__(self, repeated: Iterable[str], limits: Limits) -> None:
-        """Takes the ids that come several times."""
+        """Takes the ids that occur several times, and the limits of good rows."""
         self._open, self._limits = set(repeated), limits
         self._settled: set[str] = set()
 
     def __call__(self, row: Record | Rejected) -> Record | Rejected:
-        """The row, or that a good one came before it; rows are given in their order."""
+        """The row, or its rejection if a good row with its id came earlier; rows are passed in order."""
         if isinstance(row, Record) and row.id in self._settled:
             return Rejected(Reason.DUPLICATE_ID, f"id {row.id}", row.file, row.line, row.id)
         if isinstance(row, Record) and row.id in self._open:
@@ -60,7 +60,7 @@ class Repeats:
 
 
 def placed(sources: Sequence[Source]) -> Iterator[Placed]:
-    """The rows of all sources in their order, each with its place.
+    """Yields the rows of all sources in order, each with its place.
 
     Raises:
       InputError: a source cannot be read.
@@ -70,16 +70,16 @@ def placed(sources: Sequence[Source]) -> Iterator[Placed]:
 
 
 def placed_of(number: int, source: Source) -> Iterator[Placed]:
-    """The rows of one source, the `number`-th; raises as `placed`."""
+    """Yields the rows of source number `number`, each with its place; raises as `placed`."""
     for row, found in enumerate(read(source.path, source.format, source.root, source.view, source.split)):
         yield (number, row), found
 
 
 def refuse_unnamed(row: Record | Rejected) -> None:
-    """Of rows with the same id none may have it for want of its own: they would be taken for repetitions.
+    """Refuses a repeated id that was generated from file and line: it would be mistaken for a repeated row.
 
     Raises:
-      InputError: it has.
+      InputError: the row's id is a generated one.
     """
     if isinstance(row, Record) and row.id == unnamed(Path(row.file), row.line):
         raise InputError(
@@ -89,7 +89,7 @@ def refuse_unnamed(row: Record | Rejected) -> None:
 
 
 def split_of(row: Record | Rejected, splits: Sequence[tuple[str, int]]) -> str:
-    """The split of a row, by its id alone; a row that is refused before it is a record counts to the first."""
+    """The split of a row, decided by its id only; a row without a record counts for the first split."""
     if isinstance(row, Rejected):
         return splits[0][0]
     total = sum(weight for _, weight in splits)
@@ -102,12 +102,12 @@ def split_of(row: Record | Rejected, splits: Sequence[tuple[str, int]]) -> str:
 
 
 def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
-    """Reads all rows once, not their audio files.
+    """Reads all rows once, without their audio files.
 
     Args:
       sources: files and folders.
-      settings: names the splits.
-      watch: passes the rows on, and shows that they pass.
+      settings: settings with the splits.
+      watch: passes rows through and shows progress.
 
     Raises:
       InputError: a source cannot be read, or rows without ids in files of one name would get the same ids.
@@ -130,7 +130,7 @@ def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
 
 
 def fingerprint(row: Record | Rejected) -> bytes:
-    """A checksum of everything a row says, of samples and bytes in it, and of the sizes of its audio files."""
+    """A checksum of all fields of a row, of samples and bytes in it, and of the sizes of its audio files."""
     whole = hashlib.sha256()
 
     def add(value: Any) -> None:
@@ -152,8 +152,8 @@ def fingerprint(row: Record | Rejected) -> bytes:
 
 
 def manifest(sources: Sequence[Source], settings: Settings, plan: Plan, way: str) -> dict[str, Any]:
-    """Everything that the shards depend on, JSON-able; `way` names how they are written."""
-    told = {
+    """Everything that the shards depend on, as JSON values; `way` names the writer."""
+    values = {
         **dataclasses.asdict(settings),
         "codec": digest(settings.codec),
         "tokenizer": digest(settings.tokenizer),
@@ -164,34 +164,35 @@ def manifest(sources: Sequence[Source], settings: Settings, plan: Plan, way: str
         "schema": SCHEMA_VERSION,
         "way": way,
     }
-    return json.loads(json.dumps(told))
+    return json.loads(json.dumps(values))
 
 
-def lock_config(out: Path, made_of: Mapping[str, Any]) -> None:
-    """Makes the folder for what the manifest says, or finds that it is there for just that.
+def lock_config(out: Path, wanted: Mapping[str, Any]) -> None:
+    """Creates the output folder with its manifest, or checks that an existing folder has the same manifest.
 
     Raises:
-      InputError: it holds something else, or cannot be made; names what differs.
+      InputError: the folder holds something different, or cannot be created; names the differences.
     """
+    local_path(out, "shards are written by array_record, which needs a local folder")
     file = out / MANIFEST
     try:
         out.mkdir(parents=True, exist_ok=True)
         others = sorted(found.name for found in out.iterdir() if not found.name.startswith("."))
         if others in ([], [MANIFEST]):  # nothing is finished yet
-            write_text(file, json.dumps(made_of, indent=1, ensure_ascii=False))
+            write_text(file, json.dumps(wanted, indent=1, ensure_ascii=False))
             return
-        told = file.read_bytes() if MANIFEST in others else None
+        stored = file.read_bytes() if MANIFEST in others else None
     except OSError as error:
         raise InputError(f"{out}: cannot be written: {error.strerror}") from None
-    if told is None:
-        raise InputError(f"{out}: holds {others[0]} and no {MANIFEST}: give an --out of its own")
+    if stored is None:
+        raise InputError(f"{out}: holds {others[0]} and no {MANIFEST}: name another --out")
     try:
-        there = json.loads(told)
+        there = json.loads(stored)
     except ValueError:
         raise InputError(f"{file}: is damaged: give another --out") from None
-    differ = list(_differences("", there, made_of))
+    differ = list(_differences("", there, wanted))
     if differ:
-        raise InputError(f"{out}: was prepared otherwise: {'; '.join(differ)}; give another --out")
+        raise InputError(f"{out}: was prepared with other settings: {'; '.join(differ)}; give another --out")
 
 
 def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
@@ -217,6 +218,6 @@ def _encoded(text: str) -> bytes:
 
 def _size(path: str | None) -> int | None:
     try:
-        return None if path is None else os.stat(path).st_size
+        return None if path is None else file_size(path)
     except (OSError, ValueError):
         return None

@@ -1,4 +1,4 @@
-"""Prepared rows, read back one by one in any order."""
+"""Reading of prepared rows, one by one in any order."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,6 +8,7 @@ from typing import Any, overload
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_pipelines.paths import local_path
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.storage import INFO, VERSION, to_record
 from data_pipelines.records.record import Record
@@ -15,14 +16,14 @@ from fac_jax.types import InputError
 
 
 class PreparedRecords(Sequence[Record]):
-    """The rows of a split; a row is read and its audio decoded when it is asked for. Can be pickled."""
+    """The rows of a split. A row is read and its audio decoded when it is indexed. Can be pickled."""
 
     def __init__(self, rows: Sequence[Any], decode: Callable[[bytes], np.ndarray] = flac.decode) -> None:
-        """Takes rows as tfds gives them, and what makes a wave of a FLAC file."""
+        """Takes rows as tfds returns them, and a decoder of FLAC bytes."""
         self._rows, self._decode = rows, decode
 
     def __len__(self) -> int:
-        """Rows of the split."""
+        """Number of rows."""
         return len(self._rows)
 
     @overload
@@ -46,8 +47,8 @@ def read_prepared(
 ) -> PreparedRecords:
     """The rows of a split in the order of the shards.
 
-    A record is as it went in, but for its audio: waves are those of 16 bits at 16 kHz, bytes of files are gone, and
-    spoken replies have their tokens.
+    Records are those that were prepared, except for their audio: waves have 16 bits at 16 kHz, file bytes are dropped,
+    and spoken replies have their tokens.
 
     Args:
       folder: that `data_pipelines.prepare` has written.
@@ -73,6 +74,7 @@ def splits_of(folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _builder(folder: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
+    local_path(folder, "shards are read by array_record, which needs local files")
     if not (Path(folder) / INFO).is_file():
         raise InputError(f"{folder}: no {INFO}: run python -m data_pipelines.prepare to its end")
     builder = tfds.builder_from_directory(folder)

@@ -1,4 +1,4 @@
-"""The work on rows, a pure function of them: check, quantise, filter by words, tokenise, encode."""
+"""The pure function from rows to prepared rows: check, quantise, filter by words, encode speech, compress."""
 
 import dataclasses
 import hashlib
@@ -16,8 +16,8 @@ from data_pipelines.records.validate import validate
 from fac_jax.batching.features import speech_ids
 from fac_jax.types import InputError
 
-TOGETHER: Final = 32  # rows whose audios are decoded, heard and tokenised at a time
-Place: TypeAlias = tuple[int, int]  # of an audio: the row, and its number in `Record.audios`
+TOGETHER: Final = 32  # rows whose audio is decoded, recognised and encoded together
+Place: TypeAlias = tuple[int, int]  # place of an audio: its row, and its number in `Record.audios`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -25,8 +25,8 @@ class Prepared:
     """A row ready to be stored.
 
     Attributes:
-      record: with the waves as FLAC gives them back, and the tokens of all speech that needs them.
-      flacs: of `record.audios` in their order; empty where there is no wave.
+      record: record with waves as they are read back from FLAC, and the tokens of all speech that needs them.
+      flacs: FLAC bytes of `record.audios` in order; empty for an audio without a wave.
     """
 
     record: Record
@@ -34,10 +34,10 @@ class Prepared:
 
 
 def prepare(rows: Sequence[Record | Rejected], tools: Tools) -> list[Prepared | Rejected]:
-    """What becomes of every row, in their order. Rows with the same id are for the caller to tell.
+    """Prepares or rejects every row, in order. The caller handles rows with the same id.
 
     Raises:
-      InputError: speech needs a codec and there is none; or the recogniser breaks its promise.
+      InputError: speech needs a codec and there is none, or the recogniser returns another number of texts.
     """
     found = [_quantised(checked) for row in rows for checked in validate([row], tools.limits)]
     if tools.judge is not None:
@@ -48,7 +48,7 @@ def prepare(rows: Sequence[Record | Rejected], tools: Tools) -> list[Prepared | 
 
 
 def judged_text(message: Message, audio: Audio, judge: Judge) -> str | None:
-    """The words that are to be heard in an audio; None if the filter does not ask, or cannot tell."""
+    """The words that must be heard in an audio; None if the filter does not apply or cannot judge."""
     if message.role not in judge.words.speakers or audio.wave is None:
         return None
     text = message.text if message.role == "assistant" else audio.transcript
@@ -61,7 +61,7 @@ def spoken(record: Record) -> list[tuple[Message, Audio]]:
 
 
 def _with_audios(record: Record, audios: Sequence[Audio]) -> Record:
-    """The record with other audios, in the order of `record.audios`."""
+    """The record with its audios replaced, in the order of `record.audios`."""
     left = iter(audios)
 
     def replaced(message: Message) -> Message:
@@ -71,7 +71,7 @@ def _with_audios(record: Record, audios: Sequence[Audio]) -> Record:
 
 
 def _quantised(row: Record | Rejected) -> Record | Rejected:
-    """Waves as they are stored, so that tokens made of them are those of what is read back; file bytes go."""
+    """Rounds waves as they will be stored, so that their tokens are those of the stored waves; drops file bytes."""
     if isinstance(row, Rejected):
         return row
     audios = [
@@ -109,7 +109,7 @@ def _filtered(rows: Sequence[Record | Rejected], judge: Judge) -> list[Record | 
 def _tokenised(rows: Sequence[Record | Rejected], tools: Tools) -> list[Record | Rejected]:
     """The records with the tokens of all speech that needs them.
 
-    Equal waves are encoded once; the distinct ones make one batch, in the order of their lengths.
+    Equal waves are encoded once. The distinct ones make one batch, sorted by length.
     """
     encoded = {"waveform": ("assistant",), "tokens": ("assistant", "user")}[tools.user_audio]
     lacking = [

@@ -1,4 +1,4 @@
-"""What preparation does to a row: data that travels to every process, and what is loaded from it there."""
+"""Settings of a preparation, which are sent to every process, and the tools that a process loads from them."""
 
 import dataclasses
 import hashlib
@@ -24,9 +24,9 @@ class Source:
     Attributes:
       path: file or folder.
       format: key of `importers.registry.FORMATS`.
-      root: where audio paths that are not absolute start; None for the importer's choice.
+      root: folder of relative audio paths; None for the importer's choice.
       view: one of `importers.registry.VIEWS[format]`.
-      split: of a folder of several; None for all.
+      split: split of a folder with several; None for all.
     """
 
     path: str
@@ -38,18 +38,18 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """What preparation depends on besides the rows.
+    """Everything that a preparation depends on besides the rows.
 
     Attributes:
-      splits: names with the weights of their shares of the rows.
-      rows_per_shard: rows read for a shard; those refused leave it smaller.
+      splits: names of splits with their weights.
+      rows_per_shard: rows read for a shard; a shard with rejected rows is smaller.
       context: most LLM positions of a conversation.
-      units: ids of the codec, where no codec is given.
+      units: ids of the codec if `codec` is None.
       group_size: G.
-      codec: folder of the codec that encodes speech without tokens; None if there is none.
-      user_audio: of the model: replies alone need tokens, or what users say as well.
+      codec: folder of the codec that encodes speech without tokens; None for no codec.
+      user_audio: what the model hears: with "waveform" only replies need tokens, with "tokens" user audio does too.
       tokenizer: `tokenizer.json` or its folder; None estimates lengths.
-      words: keeps rows whose speech a recogniser understands; None keeps all.
+      words: keeps rows whose speech a recogniser understands; None keeps all rows.
     """
 
     splits: tuple[tuple[str, int], ...] = (("train", 1),)
@@ -65,13 +65,13 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tools:
-    """Settings, loaded.
+    """The tools that settings name, loaded.
 
     Attributes:
-      limits: of rows.
-      codec: None if there is none.
-      judge: None if all words are kept.
-      user_audio: of the settings.
+      limits: limits that rows must keep.
+      codec: encodes speech; None if the settings have none.
+      judge: judges synthesised speech; None keeps all rows.
+      user_audio: what the model hears, as in the settings.
     """
 
     limits: Limits
@@ -81,10 +81,10 @@ class Tools:
 
 
 def splits(words: Sequence[str]) -> tuple[tuple[str, int], ...]:
-    """Names and weights out of `train=98`.
+    """Parses split names and weights, as `train=98`.
 
     Raises:
-      InputError: a name or a weight is none, or a name comes twice.
+      InputError: a name or weight is invalid, or a name occurs twice.
     """
     found = [SPLIT.fullmatch(word) for word in words]
     named = tuple((match[1], int(match[2] or 1)) for match in found if match)
@@ -98,7 +98,7 @@ def load(settings: Settings) -> Tools:
     """Loads the codec, the tokenizer and the recogniser.
 
     Raises:
-      InputError: one of them is not there.
+      InputError: one of them does not exist.
     """
     codec = None if settings.codec is None else load_codec(settings.codec)
     limits = Limits(

@@ -1,4 +1,4 @@
-"""One shard: a file of rows and, beside it, the report that says it is finished."""
+"""One shard: a file of rows, and the report that marks it as finished."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ REPORTS: Final = "shards"  # folder of the reports
 
 @dataclass(frozen=True)
 class Shard:
-    """Which shard of which split."""
+    """A shard of a split: its number `index` and the number of shards `of`."""
 
     split: str
     index: int
@@ -36,20 +36,20 @@ class Shard:
 
     @property
     def name(self) -> str:
-        """Of its file, as tfds names it."""
+        """Name of its file in the naming scheme of tfds."""
         return f"{NAME}-{self.split}.array_record-{self.index:05d}-of-{self.of:05d}"
 
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """What became of a shard's rows.
+    """The result of writing a shard.
 
     Attributes:
-      shard: which.
-      rows: that it holds.
-      bytes: of its file.
+      shard: the shard.
+      rows: rows in its file.
+      bytes: size of its file.
       checksum: SHA-256 of its file.
-      counts: of its rows, also the refused ones.
+      counts: counts of its rows, rejected ones included.
       refused: lines of the quarantine, each with the place of its row.
     """
 
@@ -62,17 +62,17 @@ class Report:
 
 
 def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -> Report:
-    """Prepares rows and writes those that are good into a shard, then its report.
+    """Prepares rows, writes the good ones into a shard, and then writes its report.
 
     Raises:
       InputError: see `rows.prepare`.
     """
     columns = features()
     serializer = ExampleSerializer(columns.get_serialized_info())  # pyright: ignore[reportArgumentType]
-    beside = out / f".{shard.name}.{os.getpid()}.part"
+    temporary = out / f".{shard.name}.{os.getpid()}.part"
     counts: Tally = Counter()
     refused: list[tuple[list[int], dict[str, Any]]] = []
-    writer, written = ArrayRecordWriter(str(beside), "group_size:1"), 0  # group_size as tfds writes it
+    writer, written = ArrayRecordWriter(str(temporary), "group_size:1"), 0  # group_size as tfds writes it
     try:
         for (place, _), row in _prepared(rows, tools):
             counts += tally(row, shard.split, tools)
@@ -83,44 +83,44 @@ def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -
                 writer.write(example.SerializeToString(deterministic=True))  # else by the process's hash seed
                 written += 1
         writer.close()
-        with beside.open("rb") as file:
+        with temporary.open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        report = Report(shard, written, beside.stat().st_size, checksum, counts, refused)
-        beside.replace(out / shard.name)
+        report = Report(shard, written, temporary.stat().st_size, checksum, counts, refused)
+        temporary.replace(out / shard.name)
     finally:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
     _save(out, report)
     return report
 
 
 def finished(out: Path, shard: Shard) -> Report | None:
-    """The report of a shard that is there, whole; None if it is to be made."""
+    """The report of a finished shard; None if the shard must be written."""
     try:
-        told = json.loads((out / REPORTS / f"{shard.name}.json").read_text(encoding="utf-8"))
-        if (out / shard.name).stat().st_size != told["bytes"]:
+        report = json.loads((out / REPORTS / f"{shard.name}.json").read_text(encoding="utf-8"))
+        if (out / shard.name).stat().st_size != report["bytes"]:
             return None
-        counts = Counter(told.pop("counts"))
-        return Report(shard=shard, counts=counts, **told)
+        counts = Counter(report.pop("counts"))
+        return Report(shard=shard, counts=counts, **report)
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
 
 def sweep(out: Path) -> None:
-    """Removes what a killed run left unfinished; to be called when all shards are finished."""
+    """Removes unfinished files of killed runs; called when all shards are finished."""
     for left in (*out.glob(f".{NAME}-*.part"), *out.glob(f"{REPORTS}/.*.part")):
         left.unlink(missing_ok=True)
 
 
 def describe(out: Path, reports: Sequence[Report]) -> None:
-    """Writes what tfds needs to know of finished shards, given by split and number; `INFO` comes last."""
+    """Writes the description of finished shards that tfds reads; the reports are sorted, and `INFO` is written last."""
     splits: dict[str, list[Report]] = {}
     for report in reports:
         splits.setdefault(report.shard.split, []).append(report)
-    beside = out / f".{os.getpid()}.part"
-    beside.mkdir(exist_ok=True)
+    temporary = out / f".{os.getpid()}.part"
+    temporary.mkdir(exist_ok=True)
     try:
-        for report in reports:  # tfds looks for the files beside their description
-            (beside / report.shard.name).symlink_to((out / report.shard.name).resolve())
+        for report in reports:  # tfds looks for the files in the folder of their description
+            (temporary / report.shard.name).symlink_to((out / report.shard.name).resolve())
         infos = [
             tfds.core.SplitInfo(
                 name=split,
@@ -130,13 +130,13 @@ def describe(out: Path, reports: Sequence[Report]) -> None:
                     dataset_name=NAME,
                     split=split,
                     filetype_suffix="array_record",
-                    data_dir=beside,  # pyright: ignore[reportArgumentType]  (tfds takes any path)
+                    data_dir=temporary,  # pyright: ignore[reportArgumentType]  (tfds takes any path)
                 ),
             )
             for split, found in splits.items()
         ]
         tfds.folder_dataset.write_metadata(
-            data_dir=beside,
+            data_dir=temporary,
             features=features(),
             split_infos=infos,
             filename_template=None,
@@ -144,10 +144,10 @@ def describe(out: Path, reports: Sequence[Report]) -> None:
             description=DESCRIPTION,
             check_data=False,
         )
-        for file in sorted(beside.glob("*.json"), key=lambda file: file.name == INFO):
+        for file in sorted(temporary.glob("*.json"), key=lambda file: file.name == INFO):
             file.replace(out / file.name)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _prepared(rows: Sequence[Placed], tools: Tools) -> Iterator[tuple[Placed, Any]]:
@@ -157,6 +157,6 @@ def _prepared(rows: Sequence[Placed], tools: Tools) -> Iterator[tuple[Placed, An
 
 
 def _save(out: Path, report: Report) -> None:
-    told = {name: value for name, value in vars(report).items() if name != "shard"}
+    values = {name: value for name, value in vars(report).items() if name != "shard"}
     (out / REPORTS).mkdir(exist_ok=True)
-    write_text(out / REPORTS / f"{report.shard.name}.json", json.dumps(told, ensure_ascii=False))
+    write_text(out / REPORTS / f"{report.shard.name}.json", json.dumps(values, ensure_ascii=False))

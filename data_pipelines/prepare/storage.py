@@ -1,4 +1,4 @@
-"""A row as tfds stores it: flat columns, one entry a message or an audio. Its version is the schema's."""
+"""The columns in which tfds stores a row, with one entry for each message or audio; versioned as the schema."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -14,19 +14,19 @@ from fac_jax.batching.conversation import Learns
 
 NAME: Final = "prepared_rows"
 VERSION: Final = f"{SCHEMA_VERSION}.0"
-INFO: Final = "dataset_info.json"  # tfds reads a folder that has it: it comes last
+INFO: Final = "dataset_info.json"  # written last: tfds reads any folder that has it
 DESCRIPTION: Final = "Conversations and preference pairs: FLAC of 16 kHz, speech tokens at 25 Hz, text."
 ROW_TEXTS: Final = ("id", "system", "file", "original", "task")
 MESSAGE_TEXTS: Final = ("role", "text", "lead", "learns")
 AUDIO_TEXTS: Final = ("path", "named", "transcript")
-NONE: Final = -1  # where a number is None
+NONE: Final = -1  # stands for None in number columns
 
 
 def features() -> tfds.features.FeaturesDict:
     """The columns.
 
     `messages` are those of the row, then the chosen and the rejected reply of a pair. `audio` is a message's place
-    among the audios, `token_count` cuts `tokens` into those of every audio, `rest` is JSON of what is rarely there.
+    among the audios, `token_count` splits `tokens` by audio, `rest` is JSON of rare fields.
     """
     one: dict[str, Any] = {name: tfds.features.Text() for name in (*ROW_TEXTS, "rest")}
     many: dict[str, Any] = {
@@ -40,7 +40,7 @@ def features() -> tfds.features.FeaturesDict:
 
 
 def to_columns(row: Prepared) -> dict[str, Any]:
-    """A prepared row as values of `features`."""
+    """Converts a prepared row to values of `features`."""
     record = row.record
     messages = [*record.messages, *record.replies]
     audios = record.audios
@@ -69,7 +69,7 @@ def to_columns(row: Prepared) -> dict[str, Any]:
 
 
 def to_record(columns: Mapping[str, Any], decode: Callable[[bytes], np.ndarray] = flac.decode) -> Record:
-    """What `to_columns` was made of; `decode` makes the waves of their FLAC files."""
+    """Converts the values of `to_columns` back to a record; `decode` turns FLAC bytes into waves."""
     rest = json.loads(columns["rest"])
     counts = columns["token_count"]
     ends = np.cumsum(np.maximum(counts, 0))
@@ -122,7 +122,7 @@ def _rest(audio: Audio) -> dict[str, Any]:
 
 
 def _bytes(text: str) -> bytes:
-    """UTF-8; halves of surrogate pairs, which `original` and names of files may hold, come through."""
+    """UTF-8 bytes; halves of surrogate pairs, which `original` and file names may hold, are kept."""
     return text.encode("utf-8", "surrogatepass")
 
 

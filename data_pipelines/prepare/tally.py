@@ -20,7 +20,7 @@ SAMPLES: Final = RATE // TOKEN_RATE  # of a speech token
 
 
 def tally(row: Prepared | Rejected, split: str, tools: Tools) -> Tally:
-    """The counts of one row."""
+    """Counts one row."""
     if isinstance(row, Rejected):
         return Counter({f"dropped.{row.reason}": 1})
     limits, record = tools.limits, row.record
@@ -45,7 +45,7 @@ def tally(row: Prepared | Rejected, split: str, tools: Tools) -> Tally:
 
 
 def bin_of(value: float, ends: tuple[int, ...]) -> str:
-    """The bin's upper end, which belongs to it; `more` above the last."""
+    """The upper end of the bin of a value, inclusive; "more" above the last bin."""
     place = bisect.bisect_left(ends, value)
     return str(ends[place]) if place < len(ends) else "more"
 
@@ -56,7 +56,7 @@ def part(counts: Tally, name: str) -> dict[str, int]:
 
 
 def _kind(row: Prepared) -> str:
-    """How the last question comes and how the answer is given."""
+    """The kind of a row: text or speech of the last question, and of its reply."""
     record = row.record
     messages = (*record.messages, *record.replies[:1])
     asked, answered = ("text" if message.audio is None else "speech" for message in messages[-2:])

@@ -1,4 +1,4 @@
-"""Synthesised speech is kept where a recogniser hears the words that were to be spoken."""
+"""Filter of synthesised speech by the word error rate of a recogniser."""
 
 import dataclasses
 import functools
@@ -21,21 +21,21 @@ SCORINGS: Final[Mapping[str, Callable[[], Callable[[str], str]]]] = {
 
 
 class Recogniser(Protocol):
-    """What hears speech; any function will do."""
+    """A function that recognises speech."""
 
     def __call__(self, waves: Sequence[np.ndarray]) -> Sequence[str]:
-        """Waves float32 `[N]` at 16 kHz -> what is heard of each."""
+        """Returns the text of each wave, float32 `[N]` at 16 kHz."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class WordFilter:
-    """Which rows are kept by what is heard of them.
+    """Settings of the filter.
 
     Attributes:
       recogniser: `module:function`, a `Recogniser`.
-      most: word error rate above which a row is dropped.
-      speakers: whose speech was synthesised.
+      most: word error rate above which a row is rejected.
+      speakers: roles whose speech was synthesised.
       scoring: key of `SCORINGS`: how texts are normalised and cut into words.
     """
 
@@ -46,13 +46,13 @@ class WordFilter:
 
 
 class Judge:
-    """A filter with its recogniser at hand."""
+    """A filter with its recogniser loaded."""
 
     def __init__(self, words: WordFilter) -> None:
         """Imports the recogniser.
 
         Raises:
-          InputError: there is none, or no such scoring.
+          InputError: the recogniser cannot be imported, or the scoring is unknown.
         """
         if words.scoring not in SCORINGS:
             raise InputError(f"unknown scoring {words.scoring!r}; known: {', '.join(SCORINGS)}")
@@ -60,7 +60,7 @@ class Judge:
         self._hear = recogniser(words.recogniser)
 
     def rates(self, waves: Sequence[np.ndarray], texts: Sequence[str]) -> list[float]:
-        """Word error rate of every wave against its text, which `can_judge`.
+        """Word error rate of every wave against its text; `can_judge` must hold for the texts.
 
         Raises:
           InputError: the recogniser gives another number of texts.
@@ -75,12 +75,12 @@ class Judge:
         return [jiwer.wer(clean(text), clean(by_wave[i])) for i, text in enumerate(texts)]
 
     def can_judge(self, text: str) -> bool:
-        """Whether a text has words to be missed."""
+        """Whether a text has words after normalisation."""
         return bool(_normalizer(self.words.scoring)(text).strip())
 
 
 def recogniser(name: str) -> Recogniser:
-    """The function that `module:function` names.
+    """Imports the function that `module:function` names.
 
     Raises:
       InputError: it cannot be imported.

@@ -1,9 +1,10 @@
-"""The audios of a record, decoded: float32 mono at 16 kHz from files or bytes, or a reason why not."""
+"""Decoding of the audios of a record to float32 mono at 16 kHz."""
 
 import dataclasses
 import functools
 from typing import Final
 
+from data_pipelines.paths import data_path, is_remote
 from data_pipelines.records.record import Audio, Message, Record, with_messages
 from data_pipelines.records.reject import Reason, RejectedError
 from fac_jax.audio.io import RATE, AudioError, Fault, Sound, decode, read
@@ -15,16 +16,32 @@ REASONS: Final[dict[Fault, Reason]] = {
     "not finite": Reason.NON_FINITE,
     "empty": Reason.EMPTY_AUDIO,
 }
-_read_once = functools.lru_cache(maxsize=2)(read)  # segments of one long recording follow each other
+
+
+def _read(path: str) -> Sound:
+    """The sound of a file; a URL is downloaded.
+
+    Raises:
+      AudioError: as `fac_jax.audio.io.read`.
+    """
+    if not is_remote(path):
+        return read(path)
+    file = data_path(path)
+    if not file.exists():
+        raise AudioError("missing", f"audio file not found: {path}")
+    return decode(file.read_bytes(), path)
+
+
+_read_once = functools.lru_cache(maxsize=2)(_read)  # segments of one long recording follow each other
 
 
 def with_waves(record: Record) -> Record:
-    """The record with the wave of every audio.
+    """Returns the record with the wave of every audio.
 
-    A spoken reply whose tokens are known is trained on without its recording: its file may be absent.
+    A spoken reply with tokens is trained on without its recording, so its file may be absent.
 
     Raises:
-      RejectedError: an audio cannot be read, or is stored at another rate than the row says.
+      RejectedError: an audio cannot be read, or its stored rate differs from the one that the row states.
     """
     return with_messages(record, _decoded)
 
@@ -72,4 +89,4 @@ def _sound(audio: Audio) -> Sound:
         return decode(audio.data, audio.named or "bytes in the row")
     assert audio.path is not None
     segment = audio.start > 0 or audio.end is not None
-    return _read_once(audio.path) if segment else read(audio.path)
+    return _read_once(audio.path) if segment else _read(audio.path)

@@ -1,4 +1,4 @@
-"""A checksum of rows, which does not depend on the files that hold them."""
+"""A checksum of rows that does not depend on the files that hold them."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""The one schema of users' rows: what every importer gives, and what it becomes as a conversation (docs/data.md)."""
+"""The schema of all rows, which every importer yields, and its conversion to conversations (docs/data.md)."""
 
 import dataclasses
 from collections.abc import Callable
@@ -15,19 +15,19 @@ SCHEMA_VERSION: Final = "1.1"
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Audio:
-    """What is known of one audio; at least one of `data`, `path`, `wave` and `tokens` is there.
+    """One audio; at least one of `data`, `path`, `wave` and `tokens` is set.
 
     Attributes:
       data: bytes of an audio file.
-      path: of an audio file, as it can be opened here.
-      named: the path as the row writes it, "" for none.
-      wave: float32 `[N]` at 16 kHz, mono, once it is decoded.
-      rate: Hz, as the row says; None where it does not.
+      path: path of an audio file that can be opened.
+      named: the path as the row writes it; "" if it names none.
+      wave: decoded float32 `[N]` at 16 kHz, mono.
+      rate: sampling rate in Hz that the row states; None if it states none.
       tokens: int32 `[T]` ids of the codec at 25 Hz, without the delay before a reply.
-      slots: 25 Hz tokens that the row reserves for the audio (`<|audio_pad|>`); None where it does not say.
-      start: first second to be read of a longer file.
-      end: second behind the last to be read; None for the file's end.
-      transcript: words that are heard, for reference.
+      slots: 25 Hz tokens that the row reserves for the audio (`<|audio_pad|>`); None if it reserves none.
+      start: start in seconds of the part of a longer file.
+      end: end in seconds of that part; None for the end of the file.
+      transcript: spoken words, for reference.
     """
 
     data: bytes | None = None
@@ -44,12 +44,12 @@ class Audio:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Message:
-    """What one side says once.
+    """One turn of one side.
 
     Attributes:
-      role: "user" or "assistant"; what else a row says stands here until it is refused.
-      text: the user's words, or those behind the user's audio; a reply's words, also where it is spoken.
-      audio: what is heard or spoken, None for text alone.
+      role: "user" or "assistant"; validation rejects other values.
+      text: the user's words, or those after the user's audio; the words of a reply, spoken or not.
+      audio: audio of the turn; None for text only.
       lead: the user's words before the audio.
       learns: streams of a reply that are learnt: "both"; "speech", without its text; or "text", over silence, of a
         reply without audio in speech mode.
@@ -82,13 +82,14 @@ class Record:
     """A row of a user's data.
 
     Attributes:
-      id: unique in a data set.
-      system: system prompt; None where the row has none: `prompt_of` chooses it then.
-      messages: of user and assistant in turn; the last is the assistant's, or the user's where `preference` goes on.
-      preference: the replies of a pair; None for a row to be imitated.
-      file: where the row stands.
-      line: its line or row there, counted from 1.
-      original: JSON of a release row that `importers.release.export` could not write again from the other fields.
+      id: id, unique in a data set.
+      system: system prompt; None lets `prompt_of` choose it.
+      messages: alternating messages of user and assistant; the last is the assistant's, or the user's if `preference`
+        holds the replies.
+      preference: replies of a preference pair; None for other rows.
+      file: file that holds the row.
+      line: line or row number in the file, counted from 1.
+      original: JSON of a release row that `importers.release.export` cannot write from the other fields.
     """
 
     id: str
@@ -101,17 +102,17 @@ class Record:
 
     @property
     def replies(self) -> tuple[Message, ...]:
-        """The chosen and the rejected reply of a pair, else nothing."""
+        """The chosen and the rejected reply of a pair; empty for other rows."""
         return () if self.preference is None else (self.preference.chosen, self.preference.rejected)
 
     @property
     def audios(self) -> tuple[Audio, ...]:
-        """Every audio of the messages and of the replies, in their order."""
+        """The audios of messages and replies, in order."""
         return tuple(message.audio for message in (*self.messages, *self.replies) if message.audio is not None)
 
 
 def with_messages(record: Record, change: Callable[[Message], Message]) -> Record:
-    """The record with every message, and every reply of a pair, changed, in their order."""
+    """The record with `change` applied to every message and reply, in order."""
     messages, preference = tuple(map(change, record.messages)), record.preference
     if preference is not None:
         chosen, rejected = change(preference.chosen), change(preference.rejected)
@@ -123,20 +124,18 @@ Example: TypeAlias = Conversation | Pair
 
 
 def prompt_of(record: Record, spoken: bool) -> str:
-    """The row's system prompt, or the one that names the mode of a row without."""
+    """The row's system prompt, or the default prompt of its mode."""
     if record.system is not None:
         return record.system
     return SYSTEM_JOINT if spoken else SYSTEM_TEXT
 
 
 def to_conversation(record: Record, reply: Message | None = None) -> Conversation:
-    """What training encodes of a checked record, its audio decoded (`audio_files.with_waves`); a pure function.
-
-    A user's audio is read from its wave where there is one, an assistant's from its tokens.
+    """Converts a checked record with decoded audio (`audio.with_waves`) to the conversation that training encodes.
 
     Args:
-      record: its roles are known ones.
-      reply: said after its messages.
+      record: record with valid roles.
+      reply: message added after its messages; None for none.
     """
     messages = record.messages if reply is None else (*record.messages, reply)
     spoken = any(m.role == "assistant" and (m.audio is not None or m.learns == "text") for m in messages)
@@ -144,7 +143,7 @@ def to_conversation(record: Record, reply: Message | None = None) -> Conversatio
 
 
 def to_pair(record: Record) -> Pair:
-    """A checked record with a preference as what `pairs.encode_pairs` encodes.
+    """Converts a checked record with a preference to a pair of conversations.
 
     Raises:
       ValueError: the record has no preference.
@@ -161,7 +160,7 @@ def to_pair(record: Record) -> Pair:
 
 
 def to_example(record: Record) -> Example:
-    """`to_pair` of a record with a preference, `to_conversation` of another."""
+    """Converts a checked record: `to_pair` if it has a preference, otherwise `to_conversation`."""
     return to_conversation(record) if record.preference is None else to_pair(record)
 
 

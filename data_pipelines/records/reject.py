@@ -1,4 +1,4 @@
-"""What can be wrong with a row of a user's data: a closed set of reasons."""
+"""Rejected rows of users' data, and the closed set of reasons for it."""
 
 import dataclasses
 import enum
@@ -9,7 +9,7 @@ MAX_DETAIL: Final = 200  # characters
 
 
 class Reason(enum.StrEnum):
-    """Why a row cannot be trained on; `meaning` says it in a line."""
+    """Why a row cannot be trained on; `meaning` describes it in one line."""
 
     MALFORMED = "malformed"
     BAD_UTF8 = "bad_utf8"
@@ -36,7 +36,7 @@ class Reason(enum.StrEnum):
 
     @property
     def meaning(self) -> str:
-        """One line for people."""
+        """A description of the reason on one line."""
         return _MEANINGS[self]
 
 
@@ -68,14 +68,14 @@ _MEANINGS: Final[dict[Reason, str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Rejected:
-    """A row that is refused.
+    """A row that is rejected.
 
     Attributes:
-      reason: why.
-      detail: what of it, on one line.
-      file: where it stands.
-      line: its line or row there, counted from 1.
-      id: that the row brings, None where it brings none or it cannot be read.
+      reason: why the row is rejected.
+      detail: the value at fault, on one line.
+      file: file that holds the row.
+      line: line or row number in the file, counted from 1.
+      id: id of the row; None if it has none, or if its id cannot be read.
     """
 
     reason: Reason
@@ -85,13 +85,13 @@ class Rejected:
     id: str | None = None
 
 
-def told(bad: Rejected) -> str:
-    """A refused row on one line, for people."""
+def formatted(bad: Rejected) -> str:
+    """Formats a rejected row as one line for people."""
     return f"{one_line(bad.id or f'line {bad.line}')}: {bad.reason}: {bad.reason.meaning} ({bad.detail})"
 
 
-class RejectedError(Exception):  # noqa: N818  (it is no error of the program)
-    """Raised while a row is read or checked, and made a `Rejected` by who knows where it stands."""
+class RejectedError(Exception):
+    """Raised while a row is read or validated; the caller, which knows file and line, turns it into a `Rejected`."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(f"{reason}: {detail}")
@@ -100,18 +100,18 @@ class RejectedError(Exception):  # noqa: N818  (it is no error of the program)
 
 
 def one_line(text: str) -> str:
-    """The text on one line that can be printed and encoded, cut to `MAX_DETAIL` characters."""
+    """The text on one line, printable and encodable, cut to `MAX_DETAIL` characters."""
     words = " ".join(text.encode("utf-8", "backslashreplace").decode().split())
     return words if len(words) <= MAX_DETAIL else words[: MAX_DETAIL - 2] + ".."
 
 
 def unnamed(path: Path, number: int) -> str:
-    """The id of a row that brings none."""
+    """The id that is given to a row without one: the file's stem and the row's number."""
     return f"{path.stem}:{number}"
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be encoded: halves of surrogate pairs, as `json` lets pass, cannot."""
+    """Whether a text can be encoded. Halves of surrogate pairs, which `json` accepts, cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""What of a user's rows can be trained on: every other row is refused with its reason before training."""
+"""Validation of rows: a row that cannot be trained on is rejected with its reason before training."""
 
 import dataclasses
 import math
@@ -14,38 +14,37 @@ from data_pipelines.records.reject import Reason, Rejected, RejectedError, is_ut
 from fac_jax.audio.mel import RATE
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.grid import positions
-from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text.chat import TextIds
 from fac_jax.types import PREFERENCE_TASKS
 
 ROLES: Final = ("user", "assistant")
-TOLERANCE: Final = 2  # tokens by which an audio and its tokens may differ: codecs pad or cut the last frames
-S3_UNITS: Final = 6561  # of the codec of the release's rows
+TOLERANCE: Final = 2  # tokens by which an audio and its tokens may differ: codecs pad or drop the last frames
+S3_UNITS: Final = 6561  # ids of the release's codec
 
 
 class EstimatedText:
-    """Stands in for a tokenizer that is not at hand: four bytes of UTF-8 a token, about what Qwen's has."""
+    """An estimate in place of a tokenizer: one token for four bytes of UTF-8, about the rate of Qwen's."""
 
     def encode(self, text: str) -> list[int]:
-        """As many ids as there may be."""
+        """Zeros, as many as the estimated number of ids."""
         return [0] * math.ceil(len(text.encode()) / 4)
 
     def token_id(self, token: str) -> int:
-        """Any id."""
+        """Always 0."""
         return 0
 
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What the model that is to be trained can take.
+    """The limits of the model that will be trained.
 
     Attributes:
       context: most LLM positions of a conversation.
       units: ids of the codec.
       group_size: G.
-      delay_groups: before a spoken reply.
-      tokenizer: of the model, or an estimate.
+      delay_groups: groups before a spoken reply.
+      tokenizer: tokenizer of the model, or an estimate.
     """
 
     context: int = 2048
@@ -55,15 +54,10 @@ class Limits:
     tokenizer: TextIds = dataclasses.field(default_factory=EstimatedText)
 
 
-def limits_of(model: ModelGrid, tokenizer: TextIds, context: int) -> Limits:
-    """The limits of a model and its tokenizer."""
-    return Limits(context, model.units, model.group_size, model.delay_groups, tokenizer)
-
-
 def validate(rows: Iterable[Record | Rejected], limits: Limits) -> Iterator[Record | Rejected]:
-    """The rows in their order: good ones with their audio decoded, the others as what is wrong with them.
+    """Yields rows in order: good rows with decoded audio, and rejections of the others.
 
-    Of rows with the same id the first that is good is kept. `data_pipelines.check` and preparation read through this.
+    The first good row of those with the same id is kept.
     """
     seen: set[str] = set()
     for row in rows:
@@ -82,10 +76,10 @@ def validate(rows: Iterable[Record | Rejected], limits: Limits) -> Iterator[Reco
 
 
 def checked(record: Record, limits: Limits) -> Record:
-    """The record with the wave of every audio.
+    """Returns a valid record with the wave of every audio.
 
     Raises:
-      RejectedError: it cannot be trained on; everything of `Reason` but what an importer sees, and duplicates.
+      RejectedError: the record cannot be trained on. Importers check the remaining reasons, `validate` duplicates.
     """
     _check_texts(record)
     _check_roles(record)
@@ -102,7 +96,7 @@ def checked(record: Record, limits: Limits) -> Record:
 
 
 def seconds(record: Record) -> float:
-    """Seconds heard and spoken, of the wave or, without one, of the tokens."""
+    """Seconds of all audio, counted by waves, or by tokens without a wave."""
     waves = sum(len(audio.wave) for audio in record.audios if audio.wave is not None)
     tokens = sum(len(audio.tokens) for audio in record.audios if audio.tokens is not None and audio.wave is None)
     return waves / RATE + tokens / TOKEN_RATE

@@ -1,4 +1,4 @@
-"""A page to look at data before it is trained on: players, spectrograms with their tokens, text, loss masks.
+"""Writes a page that shows data before training: players, spectrograms with their tokens, text, loss masks.
 
     python -m data_pipelines.view PATH --out page.html [--rows 20] [--model RUN/STAGE/model]
         [--format release] [--audio_root FOLDER] [--view tts] [--split train] [--task empathy]
@@ -15,7 +15,9 @@ from absl import flags
 
 from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.importers.registry import FORMATS
-from data_pipelines.records.reject import told
+from data_pipelines.outputs import check_output_file
+from data_pipelines.paths import data_path
+from data_pipelines.records.reject import formatted
 from data_pipelines.view.page import laid_out, render, totals
 from data_pipelines.view.records import record_samples
 from data_pipelines.view.samples import Sample, reader_of, stand_ins
@@ -26,15 +28,17 @@ from fac_jax.types import InputError
 
 OUT = flags.DEFINE_string("out", None, "The page to write.", required=True)
 ROWS = flags.DEFINE_integer("rows", 20, "How many rows are shown.", lower_bound=1)
-FORMAT = flags.DEFINE_string("format", None, f"One of {', '.join(FORMATS)}; left out, it is told by the path.")
-ROOT = flags.DEFINE_string("audio_root", None, "Where audio paths start; left out, the folder of PATH.")
+FORMAT = flags.DEFINE_string("format", None, f"One of {', '.join(FORMATS)}; recognised from the path if absent.")
+ROOT = flags.DEFINE_string("audio_root", None, "Folder of relative audio paths; the folder of PATH if absent.")
 VIEW = flags.DEFINE_string("view", "asr", "Recordings: asr hears them, tts speaks them; the toy world: the task.")
-SPLIT = flags.DEFINE_string("split", None, "Split of a folder of several; train, or all of a tfds set, if left out.")
+SPLIT = flags.DEFINE_string(
+    "split", None, "Split of a folder with several; train, or all of a tfds set, if absent."
+)
 TASK = flags.DEFINE_string("task", "", "Only preference pairs of this task; without it, all rows.")
 AUGMENT = flags.DEFINE_string("augment", "{}", "Changes of what is heard: a WaveAugmentConfig as JSON.")
 EPOCH = flags.DEFINE_integer("epoch", 0, "Epoch whose changes are drawn.", lower_bound=0)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the changes.", lower_bound=0)
-MODEL = flags.DEFINE_string("model", None, "A finished model whose tokenizer, codec and grid are used.")
+MODEL = flags.DEFINE_string("model", None, "Finished model whose tokenizer, codec and grid are used.")
 
 
 def _changes(text: str) -> WaveAugmentConfig:
@@ -52,22 +56,29 @@ def _changed(sample: Sample, changes: WaveAugmentConfig) -> Sample:
     return dataclasses.replace(sample, conversation=heard)
 
 
+def _title(path: str, rows: int) -> str:
+    """Title of the page: the name of the data without its parent folders, the split, the number of rows."""
+    split = f", split {SPLIT.value}" if SPLIT.value else ""
+    return f"{Path(path).resolve().name}{split}: {rows} {'row' if rows == 1 else 'rows'}"
+
+
 def main(path: str) -> None:
-    """The command.
+    """Writes the page and prints its totals.
 
     Args:
       path: file or folder of rows.
     """
+    check_output_file("--out", OUT.value)
     changes = _changes(AUGMENT.value)
     given = reader_of(Path(MODEL.value)) if MODEL.value else None
     options = (FORMAT.value, ROOT.value, VIEW.value, SPLIT.value)
-    plain, refused = record_samples(Path(path), ROWS.value, TASK.value, *options, given)
+    plain, refused = record_samples(data_path(path), ROWS.value, TASK.value, *options, given)
     chosen = [_changed(sample, changes) for sample in plain]
     reader = given or stand_ins(chosen)
     found = laid_out(chosen, reader)
-    write_text(OUT.value, render(f"{path}: {SPLIT.value}" if SPLIT.value else path, found, reader))
+    write_text(OUT.value, render(_title(path, len(found)), found, reader))
     for bad in refused:
-        print(told(bad))
+        print(formatted(bad))
     for name, value in totals(found).items():
         print(f"{name:10s} {value}")
     print(f"look: {OUT.value}")

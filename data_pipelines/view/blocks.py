@@ -1,4 +1,4 @@
-"""A `Batch` taken apart for the eye: every conversation as stretches of text, of what is heard and of what is said."""
+"""A `Batch` split into blocks for display: the stretches of text, user audio and spoken replies of a conversation."""
 
 import dataclasses
 import itertools
@@ -23,7 +23,7 @@ LINE: Final = 10  # groups on a line of a page: 2 s of the release's grid
 SPECIAL: Final = re.compile(r"<\|(.+)\|>")
 SEEN: Final = str.maketrans({" ": "\u00a0", "\n": "\u21b5"})  # a space that is kept, an arrow
 SOFTEST: Final = -1.5  # least value of a log-mel
-SILENT: Final = -9.0  # stands where there is no audio
+SILENT: Final = -9.0  # log-mel value of frames without audio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +31,15 @@ class Token:
     """One id of a stream.
 
     Attributes:
-      name: what stands on the page; "" for speech padding.
+      name: text on the page; "" for speech padding.
       id: number in the vocabulary or the codebook.
-      learnt: it has a label.
-      special: it is no text and no unit.
+      learned: true if the id has a label.
+      special: true if the id is neither text nor a codec id.
     """
 
     name: str
     id: int
-    learnt: bool
+    learned: bool
     special: bool
 
 
@@ -48,9 +48,9 @@ class Position:
     """One LLM position.
 
     Attributes:
-      number: in its conversation.
-      text: of the text stream.
-      speech: G of the speech stream; at a text position those alone that are learnt.
+      number: number in its conversation.
+      text: id of the text stream.
+      speech: G ids of the speech stream; at a text position only those with labels.
     """
 
     number: int
@@ -60,12 +60,12 @@ class Position:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Line:
-    """At most `LINE` groups, side by side.
+    """At most `LINE` groups, next to each other.
 
     Attributes:
       positions: the groups.
-      mel: log-mel float32 `[groups * G * 4, 128]` in step with them; `SILENT` where there is no audio.
-      second: of the audio at which it begins; below 0 in the delay of a reply.
+      mel: log-mel float32 `[groups * G * 4, 128]` of the same time; `SILENT` where there is no audio.
+      second: start of the line in seconds of the audio; negative in the delay of a reply.
     """
 
     positions: tuple[Position, ...]
@@ -79,9 +79,9 @@ class Stretch:
 
     Attributes:
       kind: "text", "heard" or "said".
-      positions: of a stretch of text.
-      lines: of audio.
-      sound: what is played; None for text, and where there is no wave.
+      positions: LLM positions of a stretch of text.
+      lines: lines of a stretch of audio.
+      sound: the player's wave; None for text and for speech without a wave.
       loudest: greatest value of the log-mel.
     """
 
@@ -97,35 +97,35 @@ class Block:
     """One conversation.
 
     Attributes:
-      id: of the conversation.
-      note: of the sample.
-      stretches: in order.
+      id: id of the conversation.
+      note: note of the sample.
+      stretches: stretches in order.
       positions: LLM positions.
-      text_learnt: text labels.
+      text_labels: number of text labels.
       said: speech tokens of its replies, without padding.
-      speech_learnt: speech labels.
-      heard_seconds: of what the user says.
-      said_seconds: of what the assistant says.
+      speech_labels: number of speech labels.
+      heard_seconds: seconds of user audio.
+      said_seconds: seconds of spoken replies.
     """
 
     id: str
     note: str
     stretches: tuple[Stretch, ...]
     positions: int
-    text_learnt: int
+    text_labels: int
     said: int
-    speech_learnt: int
+    speech_labels: int
     heard_seconds: float
     said_seconds: float
 
 
 def blocks(batch: Batch, samples: Sequence[Sample], reader: Reader) -> list[Block]:
-    """The conversations of a batch, row by row and segment by segment.
+    """Splits a batch into its conversations, row by row and segment by segment.
 
     Args:
-      batch: in numpy.
-      samples: the same conversations in the same order; their waves are played.
-      reader: what the batch was made with.
+      batch: batch of numpy arrays.
+      samples: the same conversations in the same order, whose waves are played.
+      reader: the reader that the batch was encoded with.
     """
     segments = np.asarray(batch.segment_ids)
     places = [(row, segment) for row in range(len(segments)) for segment in range(1, segments[row].max() + 1)]
@@ -153,9 +153,9 @@ def _block(batch: Batch, row: int, where: np.ndarray, sample: Sample, reader: Re
         note=sample.note,
         stretches=tuple(stretches),
         positions=len(where),
-        text_learnt=int((batch.labels[row, where] != IGNORE).sum()),
+        text_labels=int((batch.labels[row, where] != IGNORE).sum()),
         said=int((joint < reader.grid.units).sum()),
-        speech_learnt=int((batch.speech_labels[row, where] != IGNORE).sum()),
+        speech_labels=int((batch.speech_labels[row, where] != IGNORE).sum()),
         heard_seconds=sum(len(t.wave) / RATE for t in turns if t.role == "user" and t.wave is not None),
         said_seconds=sum(len(t.wave) / RATE for t in turns if t.role == "assistant" and t.wave is not None),
     )
@@ -170,21 +170,21 @@ def _positions(batch: Batch, row: int, where: np.ndarray, reader: Reader) -> Ite
             for unit, label in zip(ids, labels, strict=True)
         )
         is_text = batch.kind[row, i] == Kind.TEXT
-        yield Position(int(batch.positions[row, i]), text, tuple(t for t in speech if t.learnt or not is_text))
+        yield Position(int(batch.positions[row, i]), text, tuple(t for t in speech if t.learned or not is_text))
 
 
-def text_token(token: int, learnt: bool, tokenizer: Tokenizer) -> Token:
-    """An id of the text stream; special tokens go by the name between their bars, spaces and line breaks are seen."""
+def text_token(token: int, learned: bool, tokenizer: Tokenizer) -> Token:
+    """An id of the text stream. Special tokens are named without their bars; spaces and line breaks become visible."""
     words = tokenizer.spell(token)
     special = SPECIAL.fullmatch(words)
-    return Token(special[1] if special else words.translate(SEEN), token, learnt, special is not None)
+    return Token(special[1] if special else words.translate(SEEN), token, learned, special is not None)
 
 
-def speech_token(token: int, learnt: bool, grid: ModelGrid) -> Token:
-    """An id of the speech stream."""
+def speech_token(token: int, learned: bool, grid: ModelGrid) -> Token:
+    """An id of the speech stream; special ids are named."""
     special = grid.special
-    names = {special.speech_bos: "bos", special.speech_eos: "eos", special.speech_pad: "pad" if learnt else ""}
-    return Token(names.get(token, str(token)), token, learnt, token in names)
+    names = {special.speech_bos: "bos", special.speech_eos: "eos", special.speech_pad: "pad" if learned else ""}
+    return Token(names.get(token, str(token)), token, learned, token in names)
 
 
 def _audio(
@@ -209,7 +209,7 @@ def _audio(
 
 
 def _heard_mel(batch: Batch, frames: np.ndarray) -> np.ndarray:
-    """What the encoder gets for a gather map `[groups, G]`: `[groups * G * 4, 128]` out of its windows."""
+    """The mel frames `[groups * G * 4, 128]` that a gather map `[groups, G]` selects from the encoder's windows."""
     per_window = batch.mel_windows.shape[1] // FRAMES
     flat = frames.reshape(-1)
     windows, slots = np.divmod(np.maximum(flat, 0), per_window)
@@ -219,7 +219,7 @@ def _heard_mel(batch: Batch, frames: np.ndarray) -> np.ndarray:
 
 
 def _wave_mel(turn: Turn, delay: int, groups: int, grid: ModelGrid) -> np.ndarray:
-    """The log-mel of speech that goes by its ids, behind its delay, `[groups * G * 4, 128]`; no model reads it."""
+    """The log-mel of speech that is represented by ids, after its delay, `[groups * G * 4, 128]`; only for display."""
     out = np.full((groups * grid.group_size * FRAMES, BINS), SILENT, np.float32)
     if turn.wave is not None:
         room = out[delay * FRAMES :]

@@ -1,4 +1,4 @@
-"""The page of the viewer: what training will see of a data set."""
+"""The page of the viewer, which shows a data set as training sees it."""
 
 from collections.abc import Sequence
 
@@ -12,10 +12,10 @@ from fac_jax.evaluation.reports.pages.page import render_page
 
 
 def laid_out(samples: Sequence[Sample], reader: Reader) -> list[Block]:
-    """Samples through the pipeline of training (features, grid, collation), and apart again.
+    """Passes samples through features, grid and collation as in training, and splits the batch into blocks.
 
     Raises:
-      InputError: a row that training would refuse; names it.
+      InputError: training would refuse a row; names it.
     """
     found = {"": [sample.conversation for sample in samples]}
     filled = add_features(found, reader.codec, reader.grid.user_audio)[""]
@@ -26,20 +26,20 @@ def laid_out(samples: Sequence[Sample], reader: Reader) -> list[Block]:
 
 
 def totals(found: Sequence[Block]) -> dict[str, str]:
-    """What the rows come to, by the words that the page and the command print."""
-    said, learnt = sum(b.said for b in found), sum(b.speech_learnt for b in found)
-    positions, text = sum(b.positions for b in found), sum(b.text_learnt for b in found)
+    """Totals of the rows, by the names that the page and the command print."""
+    said, speech_labels = sum(b.said for b in found), sum(b.speech_labels for b in found)
+    positions, text = sum(b.positions for b in found), sum(b.text_labels for b in found)
     heard_seconds, said_seconds = sum(b.heard_seconds for b in found), sum(b.said_seconds for b in found)
     return {
         "rows": f"{len(found)}",
         "audio": f"{heard_seconds:.1f} s heard, {said_seconds:.1f} s said",
         "positions": f"{positions} of the LLM, {text} with a text label",
-        "speech": f"{said} tokens said, {learnt} speech labels",
+        "speech": f"{said} tokens said, {speech_labels} speech labels",
     }
 
 
 def render(title: str, found: Sequence[Block], reader: Reader) -> str:
-    """Blocks as one HTML page that needs nothing beside it."""
+    """Renders blocks as one self-contained HTML page."""
     group = reader.grid.group_size
     rates = {"fine": TOKEN_RATE, "coarse": TOKEN_RATE / group, "group": group, "line": LINE}
     values = {"found": found, "totals": totals(found), **rates}

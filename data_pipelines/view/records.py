@@ -1,4 +1,4 @@
-"""Samples for the viewer out of any format that the importers read, and out of prepared folders."""
+"""Samples for the viewer, from any format that the importers read."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,20 +26,20 @@ def record_samples(
     split: str | None = None,
     reader: Reader | None = None,
 ) -> tuple[list[Sample], list[Rejected]]:
-    """The first good rows of a path in their order, and the bad ones before the last of them.
+    """The first good rows of a path in order, and the rejected rows before the last of them.
 
     Args:
       path: file or folder of users' rows, or a prepared folder.
-      rows: how many samples at most; a pair makes two.
-      task: of preference pairs; "" for all rows.
+      rows: most samples; a pair makes two.
+      task: task of preference pairs; "" for all rows.
       format: key of `FORMATS`; None guesses it.
-      root: where audio paths that are not absolute start.
+      root: folder of relative audio paths.
       view: one of `importers.registry.VIEWS[format]`.
       split: of a folder of several; None for "train" of a prepared one, else for all.
       reader: whose codebook the rows must fit; None takes any.
 
     Raises:
-      InputError: the path cannot be read, or has no such rows.
+      InputError: the path cannot be read, or holds no such rows.
     """
     if task not in ("", *PREFERENCE_TASKS):
         raise InputError(f"unknown task {task!r} of {path}; known: {', '.join(PREFERENCE_TASKS)}")

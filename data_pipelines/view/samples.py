@@ -27,12 +27,12 @@ TOKENS_A_UNIT: Final = 4  # at least, so that units are not the tokens themselve
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-    """A row to look at.
+    """A row to show.
 
     Attributes:
-      conversation: without features.
-      note: what the row says of itself, for the reader.
-      row: id by which changes of what is heard are drawn; None for the conversation's.
+      conversation: conversation without features.
+      note: description of the row for the page.
+      row: id that decides the draws of augmentation; None for the conversation's id.
     """
 
     conversation: Conversation
@@ -42,13 +42,13 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reader:
-    """What conversations are laid out with.
+    """What conversations are encoded with.
 
     Attributes:
-      tokenizer: of texts.
-      codec: of spoken replies; None where there is none.
-      grid: of the model.
-      words: what these are, for the reader.
+      tokenizer: tokenizer of texts.
+      codec: codec of spoken replies; None for no codec.
+      grid: grid of the model.
+      words: description of these for the page.
     """
 
     tokenizer: Tokenizer
@@ -58,10 +58,10 @@ class Reader:
 
 
 def reader_of(model: Path) -> Reader:
-    """Tokenizer, codec and grid of a finished model (WORKDIR/STAGE/model).
+    """Loads tokenizer, codec and grid of a finished model (WORKDIR/STAGE/model).
 
     Raises:
-      InputError: there is none, or a file of it is damaged.
+      InputError: the model does not exist, or one of its files is damaged.
     """
     file = model / "config.json"
     if not file.is_file():
@@ -86,10 +86,10 @@ def reader_of(model: Path) -> Reader:
 
 
 def stand_ins(chosen: Sequence[Sample]) -> Reader:
-    """A tokenizer and a codec fitted on the samples themselves, on the release's grid, where no model is named yet.
+    """Fits a tokenizer and a codec on the samples, on the release's grid, for data without a model.
 
     Raises:
-      InputError: a reply shorter than one speech token; names the row.
+      InputError: a reply is shorter than one speech token; names the row.
     """
     found = [sample.conversation for sample in chosen]
     with tempfile.TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""What the benchmark stands on: the machine, its copy bandwidth, compiled programs, the best time of repeated runs."""
+"""Measurement tools of the benchmarks: the machine, its copy bandwidth, compiled programs, times of runs."""
 
 import dataclasses
 import time
@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import psutil
 
-COPIED = 256 * 2**20  # bytes, far beyond any cache
-PRODUCT = {"cpu": 2048, "accelerator": 8192}  # side of a matrix
+COPIED = 256 * 2**20  # bytes, much more than any cache holds
+PRODUCT = {"cpu": 2048, "accelerator": 8192}  # rows and columns of a matrix
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,9 +19,9 @@ class Program:
     """A compiled program.
 
     Attributes:
-      run: the call, on arrays alone.
-      compile_seconds: tracing and compilation.
-      bytes: arguments, results and temporaries that it holds at once.
+      run: the compiled function, which takes only arrays.
+      compile_seconds: seconds of tracing and compilation.
+      bytes: arguments, results and temporaries that are in memory at once.
     """
 
     run: Callable[..., Any]
@@ -53,7 +53,7 @@ def once(run: Callable[[], Any]) -> float:
 
 
 def copy_bandwidth(repeats: int = 5) -> float:
-    """Bytes a second, read and written both counted, of copying one large array over another."""
+    """Bytes per second of copying a large array, counting bytes read and bytes written."""
     source, target = jnp.ones(COPIED // 4, jnp.float32), jnp.zeros(COPIED // 4, jnp.float32)
     copy = jax.jit(lambda source, target: -source, donate_argnums=1, keep_unused=True)
 
@@ -66,7 +66,7 @@ def copy_bandwidth(repeats: int = 5) -> float:
 
 
 def product_rate(dtype: str, repeats: int = 10) -> float:
-    """FLOP/s of the product of two large square matrices of random numbers, added up in float32."""
+    """FLOP/s of the product of two large square matrices of random numbers."""
     size = PRODUCT["cpu" if jax.default_backend() == "cpu" else "accelerator"]
     one, other = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
     product = jax.jit(lambda a, b: a @ b)
@@ -74,7 +74,7 @@ def product_rate(dtype: str, repeats: int = 10) -> float:
 
 
 def machine() -> str:
-    """Processor, cores, memory, devices, jax version."""
+    """Processor, cores, memory, devices and jax version on one line."""
     devices, cpuinfo = jax.devices(), Path("/proc/cpuinfo")
     lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
     model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor")

@@ -1,4 +1,4 @@
-"""The training step that benchmarks measure: all parameters, both losses, random weights, one batch again and again."""
+"""The training step that benchmarks measure: all parameters, both losses, random weights, the same batch every time."""
 
 from collections.abc import Callable
 from typing import Any
@@ -33,16 +33,16 @@ def step_program(
     optimizer: OptimizerConfig = OPTIMIZER,
     **values: Any,
 ) -> tuple[Program, Callable[[], dict[str, jax.Array]]]:
-    """A training step on a batch, and a call that makes it and gives its metrics.
+    """Compiles a training step on a batch; returns it with a function that runs it and returns its metrics.
 
-    Its state is made on the device and donated, so nothing of the model's size lies there twice.
+    The state is created on the device and donated, so that it is in memory only once.
 
     Args:
-      config: of the model.
-      batch: on the host.
-      attention: of its kernels.
-      optimizer: of all parameters.
-      **values: of the stage.
+      config: model config.
+      batch: batch in host memory.
+      attention: attention kernel.
+      optimizer: optimizer of all parameters.
+      **values: other fields of the stage.
     """
     stage = StageConfig("benchmark", steps=1000, optimizer=optimizer, **values)
     schedule = make_schedule(optimizer, stage.steps)
@@ -65,7 +65,7 @@ def step_program(
 
 
 def step_parts(config: ModelConfig, batch: Batch) -> dict[Part, float]:
-    """FLOPs that the step needs, by part."""
+    """FLOPs of the step by part of the model, without recomputation."""
     stage = StageConfig("benchmark", steps=1)
     shapes = jax.eval_shape(lambda: random_params(config))
     return step_flops(config, stage, trainable_paths(shapes, stage.trainable), batch_stats(batch))

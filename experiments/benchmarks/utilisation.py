@@ -1,4 +1,4 @@
-"""How much of what a device can multiply a training step uses (MFU), by the attention that it runs."""
+"""Model FLOPs utilisation (MFU) of a training step, by attention kernel."""
 
 import jax
 import numpy as np
@@ -12,19 +12,19 @@ from fac_jax.parallel.kernels import Attention
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.types import Batch
 
-DTYPE = "bfloat16"  # of the products
+DTYPE = "bfloat16"  # dtype of the products
 
 
 def utilisation_figures(config: ModelConfig, work: Utilisation, updates: int) -> dict[Attention, dict[str, float]]:
-    """A training step with products in bfloat16, by the attentions that the default device has.
+    """Measures a training step with products in bfloat16, with every attention kernel of the default device.
 
-    "needed TFLOP/s" leave out what is computed again. They are held against a large matrix product of the same process,
-    and, as MFU, against the maker's figure where `parallel.chips` has the device.
+    "needed TFLOP/s" does not count recomputation. It is compared with a large matrix product in the same process, and,
+    as MFU, with the manufacturer's peak if `parallel.chips` knows the device.
 
     Args:
-      config: the model; its `dtype` is overridden.
-      work: rows, and how moments are kept.
-      updates: steps, of which the median counts.
+      config: model config; its `dtype` is replaced.
+      work: rows, and the dtype of the optimizer's moments.
+      updates: steps, whose median is reported.
     """
     config = replace(config, dtype=DTYPE)
     batch = packed_batch(config, work.rows, work.packed, work.conversation)
@@ -36,7 +36,7 @@ def utilisation_figures(config: ModelConfig, work: Utilisation, updates: int) ->
 def _figures(
     config: ModelConfig, batch: Batch, work: Utilisation, attention: Attention, updates: int, rate: float
 ) -> dict[str, float]:
-    """Of one attention, whose state goes when this returns."""
+    """Measures one attention kernel; its train state is freed on return."""
     program, run = step_program(config, batch, attention, OptimizerConfig(peak=1e-5, moments=work.moments))
     loss = float(run()["loss"])
     seconds = float(np.median([once(run) for _ in range(updates)]))

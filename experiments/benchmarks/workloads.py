@@ -1,4 +1,4 @@
-"""What benchmarks train on and answer: random conversations of stated lengths, packed without padding."""
+"""The workloads of benchmarks: random conversations of given lengths, packed without padding."""
 
 import dataclasses
 from typing import Literal
@@ -15,22 +15,22 @@ UNIT_RATE = 25  # Hz
 
 @dataclasses.dataclass(frozen=True)
 class Conversation:
-    """Lengths in LLM positions: text, then the user's audio, then a spoken reply."""
+    """Lengths in LLM positions of text, then user audio, then a spoken reply."""
 
     text: int
     heard: int
     spoken: int
 
     def read(self) -> "Conversation":
-        """The same seconds of audio, all of them a reply to what is written."""
+        """The conversation with all its audio in the reply to a text."""
         return Conversation(self.text, 0, self.heard + self.spoken)
 
     def longer(self, times: int) -> "Conversation":
-        """With several times the audio."""
+        """The conversation with `times` as much audio."""
         return Conversation(self.text, times * self.heard, times * self.spoken)
 
     def ungrouped(self, group: int) -> "Conversation":
-        """On equal audio where a LLM position is one speech token instead of `group`."""
+        """The conversation with the same audio at one speech token per LLM position instead of `group`."""
         return Conversation(self.text, self.heard * group, self.spoken * group)
 
 
@@ -39,10 +39,10 @@ class Utilisation:
     """A training step that fills an accelerator.
 
     Attributes:
-      rows: of a batch.
+      rows: rows of a batch.
       packed: conversations in a row.
-      conversation: each of them.
-      moments: dtype in which the optimizer keeps its moments.
+      conversation: lengths of each conversation.
+      moments: dtype of the optimizer's moments.
     """
 
     rows: int
@@ -53,16 +53,16 @@ class Utilisation:
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """What is measured of a preset.
+    """The measurements of a preset.
 
     Attributes:
-      rows: of a training batch.
+      rows: rows of a training batch.
       packed: conversations in a row.
-      conversation: each of them.
-      updates: training steps, of which the fastest counts (for the ratio, the median).
-      batches: questions answered together, one measurement each.
-      steps: text ids of an answer.
-      answers: of which the median counts.
+      conversation: lengths of each conversation.
+      updates: training steps, of which the fastest counts (the median for ratios).
+      batches: numbers of questions answered together, one measurement for each.
+      steps: text ids of a response.
+      responses: responses, of which the median counts.
       utilisation: the step whose utilisation is measured.
     """
 
@@ -72,7 +72,7 @@ class Workload:
     updates: int
     batches: tuple[int, ...] = (1, 4)
     steps: int = 60
-    answers: int = 9
+    responses: int = 9
     utilisation: Utilisation = Utilisation(rows=4, packed=16, conversation=Conversation(19, 45, 64))
 
 
@@ -98,7 +98,7 @@ WORKLOADS = {
 
 
 def packed_batch(config: ModelConfig, rows: int, packed: int, one: Conversation) -> Batch:
-    """Random conversations in every row, side by side as segments, without padding."""
+    """A batch with `packed` random conversations as segments of every row, without padding."""
     rng = np.random.default_rng(0)
     group, length = config.group_size, one.text + one.heard + one.spoken
     windows = -(-one.heard * group // config.audio.frames)
@@ -120,12 +120,12 @@ def packed_batch(config: ModelConfig, rows: int, packed: int, one: Conversation)
 
 
 def seconds_of_audio(config: ModelConfig, batch: Batch) -> float:
-    """Of the user and of replies together."""
+    """Seconds of audio in a batch, of users and replies."""
     return int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
 
 
 def preference_batch(chosen: Batch, config: ModelConfig, packed: int) -> PreferenceBatch:
-    """Pairs of these conversations and others to the same prompts, each row `packed` of them."""
+    """Preference pairs of these conversations and random replies to the same prompts, `packed` in each row."""
     rng, spoken = np.random.default_rng(1), chosen.kind == Kind.JOINT
     other = dataclasses.replace(
         chosen,

@@ -1,1 +1,1 @@
-"""Runs held against each other: what they were, what they gave, and how sure that is."""
+"""Comparison of runs: their configs, their figures, and confidence intervals."""

@@ -1,8 +1,8 @@
-"""How sure a mean is: bootstrap over seeds, and over the questions of each seed.
+"""Confidence intervals of means by bootstrap over seeds, and over the questions of each seed.
 
-Seeds are drawn with replacement, and, where a figure is the mean of questions, the questions of every drawn seed too.
-Two variants are compared pair by pair: the same seed, and the same question of it. Intervals are percentiles of
-`scipy.stats.bootstrap`. Of three seeds there are only ten different draws: such intervals are rather too narrow.
+Seeds are drawn with replacement. If a figure is a mean over questions, the questions of every drawn seed are drawn too.
+Two variants are compared pair by pair: the same seed and the same question. Intervals are percentiles of
+`scipy.stats.bootstrap`. Three seeds have only ten different draws, so their intervals are rather too narrow.
 """
 
 import dataclasses
@@ -24,12 +24,12 @@ class Estimate:
     """A figure of a variant, or the difference of two.
 
     Attributes:
-      mean: over seeds.
+      mean: mean over seeds.
       spread: standard deviation over seeds; None for one seed.
-      low: of the interval; None where there is nothing to draw.
-      high: likewise.
-      seeds: how many.
-      items: questions of a seed; 1 for a figure that is no mean of questions.
+      low: lower end of the interval; None if there is nothing to draw.
+      high: upper end of the interval.
+      seeds: number of seeds.
+      items: questions of a seed; 1 for a figure that is not a mean over questions.
     """
 
     mean: float
@@ -41,17 +41,17 @@ class Estimate:
 
     @property
     def sure(self) -> bool:
-        """Of a difference: the interval does not hold 0."""
+        """Whether the interval of a difference excludes 0."""
         return leaves_out_0(self.low, self.high)
 
 
 def estimate(variant: Variant, figure: str) -> Estimate:
-    """A figure of a variant."""
+    """Estimates a figure of a variant."""
     return _estimate([_values(run, figure, None) for run in variant.runs])
 
 
 def difference(variant: Variant, baseline: Variant, figure: str) -> Estimate | None:
-    """A figure, or a cost, of a variant less that of another, over the seeds that both have; None if there is none."""
+    """Estimates a figure or cost of a variant minus that of another, over their common seeds; None without any."""
     others = {run.seed: run for run in baseline.runs}
     pairs = [(run, others[run.seed]) for run in variant.runs if run.seed in others]
     if not pairs:
@@ -68,12 +68,12 @@ def _shared(one: Mapping[str, float] | None, other: Mapping[str, float] | None) 
 
 
 def _values(run: Compared, figure: str, chosen: Sequence[str] | None) -> np.ndarray:
-    """What every question gave `[N]`, or the figure itself `[1]`.
+    """The values of all questions `[N]`, or the figure itself `[1]`.
 
     Args:
-      run: which.
-      figure: its name.
-      chosen: questions, none of them for the figure itself; None for all.
+      run: the run.
+      figure: name of the figure.
+      chosen: questions to take, an empty list for the figure itself; None for all questions.
     """
     items = run.items.get(figure, {})
     names = list(items) if chosen is None else chosen
@@ -92,7 +92,7 @@ def _interval(by_seed: Sequence[np.ndarray]) -> tuple[float, float] | tuple[None
     ways = {"confidence_level": LEVEL, "n_resamples": RESAMPLES, "method": "percentile", "vectorized": True, "rng": rng}
 
     def means(drawn: np.ndarray, axis: int) -> np.ndarray:
-        """Means of drawn seeds `[.., S]`, each of questions that are drawn anew."""
+        """Means of drawn seeds `[.., S]`, each over newly drawn questions."""
         found = np.empty(drawn.shape)
         for seed, values in enumerate(by_seed):
             here = drawn == seed

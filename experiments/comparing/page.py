@@ -1,4 +1,4 @@
-"""A comparison of runs as its page and its tables show it."""
+"""The contents of the page and the tables of a comparison of runs."""
 
 import re
 import statistics
@@ -14,9 +14,9 @@ from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.types import InputError
 
-PROMPTS = 4  # with players on the page
+PROMPTS = 4  # prompts with players on the page
 TRADES = 4  # metrics that are plotted against cost
-POINTS = 200  # of a learning curve
+POINTS = 200  # points of a learning curve
 TIME = re.compile(r"seconds.*|stages\.[^.]+")  # figures of a report that are seconds
 COSTS = {
     "FLOPs": ("flops", 1.0),
@@ -28,10 +28,10 @@ COSTS = {
 
 
 def make_comparison(variants: Sequence[Variant], baseline: str | None = None) -> Comparison:
-    """Holds variants against the first, or against the one named.
+    """Compares variants with the first one, or with the one named `baseline`.
 
     Raises:
-      InputError: there is no variant of that name.
+      InputError: no variant has that name.
     """
     names = [variant.name for variant in variants]
     if baseline is not None and baseline not in names:
@@ -70,7 +70,7 @@ def _figures(variants: Sequence[Variant], base: Variant) -> list[Figure]:
 
 
 def _costs(variants: Sequence[Variant]) -> dict[str, dict[str, float]]:
-    """Means over seeds, of the costs that all runs know."""
+    """Means over seeds of the costs that all runs have recorded."""
     found: dict[str, dict[str, float]] = {}
     for name, (key, unit) in COSTS.items():
         if all(key in run.cost for variant in variants for run in variant.runs):
@@ -88,7 +88,7 @@ def _trades(figures: Sequence[Figure], costs: Mapping[str, Mapping[str, float]])
 
 
 def _curves(variants: Sequence[Variant]) -> dict[str, dict[str, Series]]:
-    """Mean loss over the seeds of a variant, by stage, at the steps that all its seeds have."""
+    """Mean loss over the seeds of a variant, by stage, at the steps that all its seeds logged."""
     found: dict[str, dict[str, Series]] = {}
     for variant in variants:
         runs = [run.curves() for run in variant.runs]
@@ -103,7 +103,7 @@ def _curves(variants: Sequence[Variant]) -> dict[str, dict[str, Series]]:
 
 
 def _heard(variants: Sequence[Variant]) -> list[Heard]:
-    """The first prompts that all variants were asked by their first seed."""
+    """The first prompts that the first seed of every variant answered."""
     runs = {variant.name: variant.runs[0] for variant in variants}
     said = {name: {(one["prompt"], one["voice"]): one for one in run.sounds()} for name, run in runs.items()}
     first = next(iter(said.values()))
@@ -131,7 +131,7 @@ def _sound(run: Compared, file: str) -> Sound:
 
 
 def rows(comparison: Comparison) -> list[list[str]]:
-    """The table: a row for every figure, the heading first."""
+    """The table with a row for every figure, after the heading."""
     found = [["", *(f"{name} ({runs})" for name, runs in comparison.variants.items())]]
     by_metric: dict[str, list[str]] = {}
     for figure in comparison.figures:
@@ -143,13 +143,13 @@ def rows(comparison: Comparison) -> list[list[str]]:
 
 
 def _cell(figure: Figure) -> str:
-    """A mean with its interval, and, if it is sure, a star where it differs from the baseline."""
+    """A mean with its interval, and a star if it differs significantly from the baseline."""
     interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
     return f"{figure.mean:.3f}{interval}{' *' if figure.sure else ''}"
 
 
 def long_rows(comparison: Comparison) -> list[list[str]]:
-    """The table with a row for every figure of every variant, every digit of it, for programs."""
+    """The table with a row for every figure of every variant, in full precision, for programs."""
     heading = [*Figure.__dataclass_fields__]
     values = [[getattr(figure, name) for name in heading] for figure in comparison.figures]
     return [heading, *(["" if value is None else str(value) for value in row] for row in values)]

@@ -1,4 +1,4 @@
-"""Figures of several runs side by side, and tables as text."""
+"""Tables of the figures of several runs."""
 
 import csv
 import io
@@ -7,15 +7,15 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.toy.reporting import numbers
+from experiments.run.record import numbers
 from fac_jax.types import InputError
 
 
 def read_figures(run: Path) -> dict[str, float]:
-    """Figures of a run: of its report, or, where the launcher writes none, of its record.
+    """Figures of a run's report, or of its record if it has no report.
 
     Raises:
-      InputError: it has neither.
+      InputError: the run has neither.
     """
     record = run / "record.json"
     try:
@@ -27,7 +27,7 @@ def read_figures(run: Path) -> dict[str, float]:
 
 
 def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
-    """The figures of every run whose names begin so.
+    """The figures of every run whose names start with `under`.
 
     Raises:
       InputError: see `compare`.
@@ -37,7 +37,7 @@ def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
         figures = read_figures(run)
         found.append({name: value for name, value in figures.items() if name.startswith(under)})
         if not found[-1]:
-            raise InputError(f"{run}: no figure begins with {under!r}; there are {', '.join(sorted(figures))}")
+            raise InputError(f"{run}: no figure starts with {under!r}; known are {', '.join(sorted(figures))}")
         strange = sorted(found[0].keys() ^ found[-1].keys())
         if strange:
             raise InputError(f"{strange[0]} is a figure of only one of {runs[0]} and {run}: compare runs of one kind")
@@ -45,10 +45,10 @@ def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
 
 
 def compare(runs: Sequence[Path], under: str = "") -> list[list[str]]:
-    """Rows of the table, the heading first.
+    """Rows of the table of figures, after the heading.
 
     Raises:
-      InputError: a run without a report, one whose figures are others than the first's, or none that begin so.
+      InputError: a run has no report, its figures differ from the first run's, or none starts with `under`.
     """
     found = same_figures(runs, under)
     rows = [["", *(run.name for run in runs), "mean", "standard deviation"]]
@@ -61,23 +61,23 @@ def compare(runs: Sequence[Path], under: str = "") -> list[list[str]]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A table whose first column is text and whose others are numbers."""
+    """A Markdown table whose first column is text and whose others are numbers."""
     rule = ["---", *["---:"] * (len(rows[0]) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
 
 
 def comma_separated(rows: Sequence[Sequence[str]]) -> str:
-    """The same as CSV."""
+    """The rows as CSV."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
 def between(page: str, begin: str, end: str, text: str) -> str:
-    """The page with another text between two marks.
+    """The page with the text between two marks replaced.
 
     Raises:
-      InputError: it has no marks.
+      InputError: the page lacks a mark.
     """
     if begin not in page or end not in page:
         raise InputError(f"the page has no place for the table: lines {begin} and {end}")

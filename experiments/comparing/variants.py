@@ -1,4 +1,4 @@
-"""Runs of one config but for the seed are a variant; variants differ by keys of their configs."""
+"""Variants: runs whose configs are the same except for the seed."""
 
 import dataclasses
 import json
@@ -19,16 +19,16 @@ ITEMS, SOUNDS = "items.json", "sounds.json"
 
 @dataclasses.dataclass(frozen=True)
 class Compared:
-    """A run as it is compared.
+    """A run to compare.
 
     Attributes:
-      path: its workdir.
-      seed: of its config.
-      config: value by key, without seeds.
-      figures: its results.
-      items: of a figure, what each question gave, by the question's id; only of figures that are their means.
+      path: workdir.
+      seed: seed of its config.
+      config: JSON values of its config by key, without seeds.
+      figures: results by name.
+      items: values of the questions by id, for every figure that is a mean over questions.
       cost: "flops", "seconds", "tokens", "audio_seconds", "peak_memory_gib"; empty for a run without a record.
-      label: what a sweep calls it, without the seed; None outside sweeps.
+      label: its name in a sweep, without the seed; None outside sweeps.
     """
 
     path: Path
@@ -50,22 +50,22 @@ class Compared:
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
-    """Runs of one config but for the seed, in the order of their seeds."""
+    """Runs with the same config except for the seed, sorted by seed."""
 
     name: str
     runs: tuple[Compared, ...]
 
     @property
     def config(self) -> Mapping[str, str]:
-        """That all runs share."""
+        """The config that all runs share, without seeds."""
         return self.runs[0].config
 
 
 def find_runs(words: Sequence[Path]) -> list[Path]:
-    """Workdirs; the folder of a sweep stands for its finished runs.
+    """Workdirs of runs; the folder of a sweep means its finished runs.
 
     Raises:
-      InputError: a sweep of which no run is finished.
+      InputError: a sweep has no finished run.
     """
     found: list[Path] = []
     for folder in words:
@@ -82,7 +82,7 @@ def find_runs(words: Sequence[Path]) -> list[Path]:
 
 
 def read_runs(paths: Sequence[Path], under: str = "") -> list[Compared]:
-    """The runs, with the figures whose names begin with `under`.
+    """Reads runs, with the figures whose names start with `under`.
 
     Raises:
       InputError: see `compare`.
@@ -106,7 +106,7 @@ def _json(file: Path, absent: Any) -> Any:
 
 
 def _leaves(tree: Any, where: str = "") -> dict[str, str]:
-    """Values of a config as JSON, by key; without seeds and what says only how a run computes."""
+    """JSON values of a config by key, without seeds and without keys that only affect where and how a run executes."""
     if not isinstance(tree, dict):
         return {where: json.dumps(tree)}
     found: dict[str, str] = {}
@@ -117,10 +117,10 @@ def _leaves(tree: Any, where: str = "") -> dict[str, str]:
 
 
 def variants(runs: Sequence[Compared]) -> list[Variant]:
-    """Runs by config, in the order in which they are given.
+    """Groups runs by config, in order.
 
     Raises:
-      InputError: two runs of one config and seed.
+      InputError: two runs have the same config and seed.
     """
     groups: dict[str, list[Compared]] = {}
     for run in runs:
@@ -142,6 +142,6 @@ def variants(runs: Sequence[Compared]) -> list[Variant]:
 
 
 def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys whose values are not the same in all."""
+    """Keys whose values differ between configs."""
     keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if len({config.get(key) for config in configs}) > 1]

@@ -49,7 +49,7 @@ def peak_hertz(wave: np.ndarray) -> float:
 
 @pytest.mark.parametrize("colour", COLOURS)
 @pytest.mark.parametrize("snr", [-5.0, 3.0, 20.0])
-def test_noise_of_a_colour_has_the_asked_ratio(snr: float, colour: str, figures) -> None:
+def test_coloured_noise_has_the_given_snr(snr: float, colour: str, figures) -> None:
     wave = 0.2 * speechlike()
     noisy = add_noise(wave, snr, colour, np.random.default_rng(1))
     assert noisy.dtype == np.float32
@@ -60,7 +60,7 @@ def test_noise_of_a_colour_has_the_asked_ratio(snr: float, colour: str, figures)
     np.testing.assert_allclose(mixed / np.abs(mixed).max(), noisy / np.abs(noisy).max(), atol=1e-5)
 
 
-def test_recorded_noise_has_unit_power_where_the_recording_sounds(tmp_path: Path) -> None:
+def test_recorded_noise_skips_digital_silence(tmp_path: Path) -> None:
     pause = np.zeros(RATE, np.float32)
     save_wav(tmp_path / "hum.wav", np.concatenate([pause, sine(100, 0.25), pause]))
     starts = set()
@@ -72,7 +72,7 @@ def test_recorded_noise_has_unit_power_where_the_recording_sounds(tmp_path: Path
     assert len(starts) > 4
 
 
-def test_folders_are_read_in_the_order_of_names_and_bad_ones_are_named(tmp_path: Path) -> None:
+def test_folders_of_sounds(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder of sounds .*/nowhere"):
         recordings(tmp_path / "nowhere")
     with pytest.raises(InputError, match="no sound file"):
@@ -88,7 +88,7 @@ def test_folders_are_read_in_the_order_of_names_and_bad_ones_are_named(tmp_path:
 
 
 @pytest.mark.parametrize("factor", [0.8, 0.937, 1.25])
-def test_speed_changes_length_and_pitch_by_its_factor(factor: float, figures) -> None:
+def test_speed_changes_length_and_pitch(factor: float, figures) -> None:
     wave = sine(800, 1.5)
     out = change_speed(wave, factor)
     assert out.dtype == np.float32
@@ -98,7 +98,7 @@ def test_speed_changes_length_and_pitch_by_its_factor(factor: float, figures) ->
 
 
 @pytest.mark.parametrize("codec", CODECS)
-def test_a_telephone_passes_its_band_and_nothing_above_4_khz(codec: str, figures) -> None:
+def test_telephone_band(codec: str, figures) -> None:
     wave = speechlike()
     heard = telephone(wave, (300, 3400), codec)
     assert heard.shape == wave.shape and heard.dtype == np.float32
@@ -115,7 +115,7 @@ def test_a_telephone_passes_its_band_and_nothing_above_4_khz(codec: str, figures
 
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("samples", [640, 641, 15_999])
-def test_a_telephone_delays_nothing(codec: str, samples: int) -> None:
+def test_telephone_adds_no_delay(codec: str, samples: int) -> None:
     wave = speechlike()[4000 : 4000 + samples]
     heard = telephone(wave, (300, 3400), codec)
     assert len(heard) == samples
@@ -124,7 +124,7 @@ def test_a_telephone_delays_nothing(codec: str, samples: int) -> None:
     assert lag == 0
 
 
-def test_a_room_keeps_onsets_length_and_loudness() -> None:
+def test_room_keeps_onsets_length_and_level() -> None:
     wave = np.zeros(RATE, np.float32)
     wave[2000:6000] = speechlike()[2000:6000]
     for seed, direct_db in enumerate((0.0, 6.0, 12.0)):
@@ -138,13 +138,13 @@ def test_a_room_keeps_onsets_length_and_loudness() -> None:
         assert power(heard) == pytest.approx(power(wave), rel=1e-3)
 
 
-def test_reverberation_dies_away_as_fast_as_asked() -> None:
+def test_rt60_of_a_simulated_room() -> None:
     response = simulated_room(0.5, 0.0, np.random.default_rng(0))
     early, late = (power(response[start : start + 800]) for start in (800, 4800))
     assert decibels(early / late) == pytest.approx(60 * 0.25 / 0.5, abs=1.5)
 
 
-def test_a_recorded_room_begins_with_its_direct_sound(tmp_path: Path) -> None:
+def test_recorded_room_starts_with_its_direct_sound(tmp_path: Path) -> None:
     response = np.zeros(2000, np.float32)
     response[[300, 700]] = -0.8, 0.4
     soundfile.write(tmp_path / "hall.wav", response, RATE, subtype="FLOAT")
@@ -155,7 +155,7 @@ def test_a_recorded_room_begins_with_its_direct_sound(tmp_path: Path) -> None:
     np.testing.assert_allclose(direct, wave, atol=1e-6)
 
 
-def test_loudness_never_leaves_the_range() -> None:
+def test_results_stay_within_range() -> None:
     loud = np.sign(sine(90, level=1.0)) * np.float32(0.98)
     rng = np.random.default_rng(0)
     for out in (

@@ -104,7 +104,7 @@ def test_sets_of_the_tfds_catalogue(
         list(read(builder.data_dir))
 
 
-def test_a_tfrecord_that_was_cut_or_damaged_is_named(tmp_path: Path) -> None:
+def test_truncated_tfrecord_is_named(tmp_path: Path) -> None:
     whole = struct.pack("<QI", 3, 0) + b"abc" + bytes(4)
     for cut in (5, 14, 18):
         (tmp_path / "cut").write_bytes(whole + whole[:cut])

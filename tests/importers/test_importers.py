@@ -30,9 +30,7 @@ from fac_jax.types import InputError
         ("a.ogg", 48_000, 2, "OGG"),
     ],
 )
-def test_every_recording_becomes_mono_at_16_khz(
-    tmp_path: Path, name: str, rate: int, channels: int, format: str
-) -> None:
+def test_recordings_become_mono_at_16_khz(tmp_path: Path, name: str, rate: int, channels: int, format: str) -> None:
     save(tmp_path / name, 1.0, rate, channels, format)
     for audio in (Audio(path=str(tmp_path / name)), Audio(data=(tmp_path / name).read_bytes())):
         record = Record("x", "", (Message("user", "", audio),), None, "f", 1)
@@ -43,7 +41,7 @@ def test_every_recording_becomes_mono_at_16_khz(
         assert np.abs(wave[1600:-1600]).max() == pytest.approx(0.3, abs=0.03)
 
 
-def test_a_manifest_of_lines(tmp_path: Path) -> None:
+def test_manifest_jsonl(tmp_path: Path) -> None:
     rows = [
         {"id": "one", "audio": "a.wav", "text": "hello", "sampling_rate": 16_000},
         {"audio_filepath": "/b.wav", "transcript": "you"},
@@ -84,7 +82,7 @@ def test_a_manifest_of_lines(tmp_path: Path) -> None:
     assert told(said) == ("one", "u:hello", "a:~hello") and said.audios[0].path == "/elsewhere/a.wav"
 
 
-def test_a_manifest_of_pieces_of_a_recording(tmp_path: Path) -> None:
+def test_manifest_with_offsets(tmp_path: Path) -> None:
     save(tmp_path / "long.wav", 2.0)
     common = {"audio_filepath": "long.wav", "text": "x"}
     pieces = [{"offset": 0.5, "duration": 0.75}, {"offset": 1.5}, {"offset": 0, "duration": "0.25"}, {"duration": 0.1}]
@@ -98,7 +96,7 @@ def test_a_manifest_of_pieces_of_a_recording(tmp_path: Path) -> None:
     assert [row.reason for row in found if isinstance(row, Rejected)] == [Reason.WRONG_TYPE] * 4
 
 
-def test_a_manifest_as_a_table(tmp_path: Path) -> None:
+def test_manifest_csv_and_tsv(tmp_path: Path) -> None:
     table = tmp_path / "m.csv"
     table.write_bytes(
         b'\xef\xbb\xbfid,path,text,sample_rate\none,a.wav,"hello, you",8000\ntwo,b.wav\n\nthree,c.wav,\xff,8000\n'
@@ -150,7 +148,7 @@ def test_kaldi_with_and_without_segments(tmp_path: Path) -> None:
         list(kaldi.read(tmp_path, tmp_path))
 
 
-def test_a_folder_of_mixed_recordings(tmp_path: Path) -> None:
+def test_audio_folder(tmp_path: Path) -> None:
     for name, rate, channels, format in (
         ("a.wav", 8_000, 1, "WAV"),
         ("b.flac", 44_100, 2, "FLAC"),
@@ -205,7 +203,7 @@ def test_spoken_alpaca(tmp_path: Path) -> None:
         assert second.audios[0].path == str(tmp_path / "data" / "q.wav")
 
 
-def test_parquet_with_paths_and_with_text_that_is_none(tmp_path: Path) -> None:
+def test_audio_parquet_with_paths_and_bad_utf8(tmp_path: Path) -> None:
     text = pyarrow.StringArray.from_buffers(
         3, pyarrow.array([0, 2, 3, 6], pyarrow.int32()).buffers()[1], pyarrow.py_buffer(b"hi\xffyou")
     )
@@ -223,7 +221,7 @@ def test_parquet_with_paths_and_with_text_that_is_none(tmp_path: Path) -> None:
         list(read(tmp_path / "q.parquet", "audio-parquet"))
 
 
-def test_librispeech_as_it_is_unpacked(tmp_path: Path) -> None:
+def test_librispeech(tmp_path: Path) -> None:
     chapter = tmp_path / "LibriSpeech" / "dev-clean" / "84" / "121123"
     for number in range(2):
         save(chapter / f"84-121123-000{number}.flac", 0.5, format="FLAC")
@@ -240,7 +238,7 @@ def test_librispeech_as_it_is_unpacked(tmp_path: Path) -> None:
         list(librispeech.read(tmp_path / "LibriSpeech" / "dev-clean" / "85", tmp_path))
 
 
-def test_common_voice_as_it_is_unpacked(tmp_path: Path) -> None:
+def test_common_voice(tmp_path: Path) -> None:
     save(tmp_path / "clips" / "common_voice_en_1.mp3", 0.5, 48_000, format="MP3")
     header = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent\tlocale\tsegment\n"
     row = 'c\t{}\tHe said "yes.\t2\t0\t\t\t\ten\t\n'
@@ -269,16 +267,16 @@ def test_common_voice_as_it_is_unpacked(tmp_path: Path) -> None:
         ([release_row("a", "b"), preference_row()], None),
     ],
 )
-def test_a_format_is_told_only_where_it_is_plain(tmp_path: Path, rows: list[Any], format: str | None) -> None:
+def test_format_is_recognised_only_if_a_single_one_fits(tmp_path: Path, rows: list[Any], format: str | None) -> None:
     file = write_jsonl(tmp_path / "rows.jsonl", rows)
     if format is None:
-        with pytest.raises(InputError, match=r"its format cannot be told; say it with --format \("):
+        with pytest.raises(InputError, match=r"its format cannot be recognised; name it with --format \("):
             guess(file)
     else:
         assert guess(file) == format in FORMATS
 
 
-def test_an_unknown_format_and_a_missing_file_are_refused(tmp_path: Path) -> None:
+def test_unknown_format_and_missing_file(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such file or folder"):
         read(tmp_path / "gone.jsonl", "release")
     with pytest.raises(InputError, match="unknown format 'relase'; known: release, preference, "):

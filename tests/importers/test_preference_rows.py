@@ -85,7 +85,7 @@ def test_trl(tmp_path: Path) -> None:
     assert bad == [(5, Reason.MISSING_KEY), (6, Reason.MISSING_KEY), (7, Reason.ROLE_ORDER), (8, Reason.WRONG_TYPE)]
 
 
-def test_spoken_preferences_in_and_out(tmp_path: Path) -> None:
+def test_spoken_preferences_round_trip(tmp_path: Path) -> None:
     written = {"chosen": {"role": "assistant", "content": "yes"}, "rejected": {"role": "assistant", "content": "no"}}
     rows = [
         preference_row(),

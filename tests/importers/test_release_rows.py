@@ -77,14 +77,14 @@ UNUSUAL = {
 
 
 @pytest.mark.parametrize("name", [*USUAL, *UNUSUAL])
-def test_a_row_comes_out_as_it_went_in(name: str, tmp_path: Path) -> None:
+def test_rows_round_trip(name: str, tmp_path: Path) -> None:
     row = {**USUAL, **UNUSUAL}[name]
     (record,) = records(tmp_path, [row])
     assert release.export(record) == row
     assert (record.original is None) == (name in USUAL)
 
 
-def test_what_preparation_adds_to_a_row_leaves_it_as_it_was(tmp_path: Path) -> None:
+def test_added_audio_and_tokens_do_not_change_an_exported_row(tmp_path: Path) -> None:
     for row in (USUAL["spoken both ways"], UNUSUAL["the old key"], UNUSUAL["compact JSON with escapes"]):
         (record,) = records(tmp_path, [row])
         user = record.messages[0]
@@ -95,13 +95,13 @@ def test_what_preparation_adds_to_a_row_leaves_it_as_it_was(tmp_path: Path) -> N
         assert release.export(dataclasses.replace(record, messages=messages)) == row
 
 
-def test_a_row_that_was_changed_is_written_anew(tmp_path: Path) -> None:
+def test_changed_row_is_exported_as_a_new_one(tmp_path: Path) -> None:
     (record,) = records(tmp_path, [UNUSUAL["keys of its own"]])
     changed = dataclasses.replace(record, messages=(record.messages[0], Message("assistant", "good day")))
     assert release.export(changed)["messages"][1]["content"] == "good day"
 
 
-def test_records_of_other_formats_are_written_if_they_can_be(tmp_path: Path) -> None:
+def test_export_of_records_from_other_formats(tmp_path: Path) -> None:
     wave = np.zeros(16_000, np.float32)
     user = Message("user", "", Audio(path="a.wav", named="a.wav", wave=wave, transcript="hello"))
     reply = Message("assistant", "hi", Audio(tokens=np.arange(3, dtype=np.int32)))
@@ -116,7 +116,7 @@ def test_records_of_other_formats_are_written_if_they_can_be(tmp_path: Path) -> 
         release.export(dataclasses.replace(record, messages=(nameless, reply)))
 
 
-def test_tokens_that_begin_with_a_delay_replace_the_path(tmp_path: Path) -> None:
+def test_tokens_with_a_delay_replace_the_path(tmp_path: Path) -> None:
     entries = [spoken("", [1, 2], path="gone.wav"), heard("a.wav", 0.08, token="[AU0003][AU0004]")]
     replaced, both = (
         m.messages[0].audio for m in records(tmp_path, [release_row(PLACEHOLDER, "y", audio=[e]) for e in entries])
@@ -146,7 +146,7 @@ def test_tokens_that_begin_with_a_delay_replace_the_path(tmp_path: Path) -> None
         (b"[" * 100_000, Reason.MALFORMED),
     ],
 )
-def test_what_is_no_row_has_its_cause(row: Any, reason: Reason, tmp_path: Path) -> None:
+def test_malformed_rows_are_rejected_with_their_reason(row: Any, reason: Reason, tmp_path: Path) -> None:
     (bad, good) = read(write_jsonl(tmp_path / "rows.jsonl", [row, USUAL["text alone"]]), "release")
     assert isinstance(bad, Rejected) and (bad.reason, bad.line) == (reason, 1) and isinstance(good, Record)
     assert "\n" not in bad.detail and len(bad.detail) <= 200
@@ -198,7 +198,7 @@ def release_arrays(row: dict[str, Any], wave: np.ndarray, tokenizer: Tokenizer, 
 
 
 @pytest.mark.parametrize("tokens", [3, 10, 47, 60])
-def test_a_row_is_laid_as_the_release_lays_it(
+def test_encoded_row_equals_the_tensors_of_the_release(
     tokens: int, tmp_path: Path, tokenizer: Tokenizer, model: ModelConfig
 ) -> None:
     wave = load(save(tmp_path / "a.wav", SECONDS))

@@ -9,17 +9,21 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from launchers import imported
 from toy_training import MODEL
 
-from experiments import benchmark
 from experiments.benchmarks import workloads
-from experiments.benchmarks.measure import best, copy_bandwidth, product_rate
+from experiments.benchmarks.codec import Speaking
+from experiments.benchmarks.data import Loading
+from experiments.benchmarks.decode import endless, step_bytes
+from experiments.benchmarks.measure import best
 from experiments.benchmarks.step_program import step_parts
+from experiments.benchmarks.table import table
 from fac_jax.generation.decode import prepare
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.models.presets import PRESETS
-from fac_jax.types import Kind
+from fac_jax.types import InputError, Kind
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +35,7 @@ def _decoder(width: int, depth: int, mlp: int, heads: int, kv_heads: int, head_d
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_the_bytes_of_a_step_are_those_of_the_weights_it_reads(tied):
+def test_step_bytes(tied):
     config = replace(MODEL, tie_embeddings=tied)
     model, params = prepare(config, jax.jit(lambda: init_params(config, jax.random.key(0)))())
     text, head, group = 32, 16, 5
@@ -40,10 +44,10 @@ def test_the_bytes_of_a_step_are_those_of_the_weights_it_reads(tied):
     once += text * text  # map of a spoken group to LLM width
     once += text * group * text + group * text  # opening of an LLM state, with its bias
     each = _decoder(head, 1, 32, 2, 1, 8) + 2 * text * head + 20 * text  # ins and outs of the head, speech head
-    assert benchmark.step_bytes(model, params) == 4 * (once + group * each)
+    assert step_bytes(model, params) == 4 * (once + group * each)
 
 
-def test_a_packed_batch_is_full_and_every_clip_reads_its_own_frames():
+def test_packed_batch_is_full_and_every_clip_reads_its_own_frames():
     rows, packed, one = 2, 3, workloads.Conversation(text=4, heard=5, spoken=6)
     batch = workloads.packed_batch(MODEL, rows, packed, one)
     assert batch.kind.shape == (rows, packed * 15)
@@ -55,18 +59,20 @@ def test_a_packed_batch_is_full_and_every_clip_reads_its_own_frames():
     assert all(len(set(a) & set(b)) == 0 for a, b in zip(windows[:-1], windows[1:], strict=True))
 
 
-def test_answers_are_as_long_as_allowed():
-    config = benchmark.endless(MODEL)
+def test_endless_models_cannot_pick_an_end():
+    config = endless(MODEL)
     assert config.special.eos not in range(config.vocab_size) and config.units == MODEL.units
 
 
 @pytest.mark.slow
-def test_every_figure_is_there(monkeypatch):
+def test_figures_of_a_tiny_model(monkeypatch):
     monkeypatch.setitem(PRESETS, "micro", lambda: MODEL)
-    work = workloads.Workload(2, 2, workloads.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, answers=1)
+    work = workloads.Workload(2, 2, workloads.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, responses=1)
     filled = workloads.Utilisation(rows=2, packed=1, conversation=work.conversation, moments="bfloat16")
     monkeypatch.setitem(workloads.WORKLOADS, "micro", dataclasses.replace(work, utilisation=filled))
-    figures = benchmark.benchmark(["micro"], ["train", "utilisation", "grouping", "decode"])
+    with imported("experiments.benchmark") as launcher:
+        measures = ["train", "utilisation", "grouping", "decode"]
+        figures = launcher.benchmark(["micro"], measures, Loading(), Speaking())
     (trained,), (decoded,) = figures["train"].values(), figures["decode"].values()
     ((name, used),) = figures["utilisation"].items()  # a CPU has no flash attention
     assert np.isfinite([*trained.values(), *used.values(), *decoded.values()]).all() and name.endswith("einsum")
@@ -84,10 +90,10 @@ def test_every_figure_is_there(monkeypatch):
     json.dumps(figures)
 
 
-def test_the_table_has_a_row_a_measurement_and_a_column_a_figure():
+def test_table():
     rows = {"one": {"steps/s": 123.4, "share of bound": 0.618, "bytes": 3 * 2**20}, "two": {"steps/s": 0.01234}}
     rows["two"] |= {"share of bound": 1.0, "bytes": 0}
-    assert list(benchmark.table("what", rows)) == [
+    assert list(table("what", rows)) == [
         "| what | steps/s | share of bound | MiB |",
         "|---|---:|---:|---:|",
         "| one | 123 | 62% | 3 |",
@@ -95,18 +101,27 @@ def test_the_table_has_a_row_a_measurement_and_a_column_a_figure():
     ]
 
 
-def test_the_best_of_repeats_leaves_the_first_out():
+def test_best_ignores_the_first_run():
     calls = []
-    assert best(lambda: calls.append(None) or np.zeros(1), 3) >= 0
+    best(lambda: calls.append(None) or np.zeros(1), 3)
     assert len(calls) == 4
 
 
-def test_copying_and_multiplying_have_a_speed():
-    assert copy_bandwidth(1) > 0 and product_rate("float32", 1) > 0
+@pytest.mark.parametrize(
+    ("presets", "measure", "parts", "option"),
+    [
+        (["tiny", "vast"], ["train"], ["stream"], "--presets=vast"),
+        (["tiny"], ["speed"], ["stream"], "--measure=speed"),
+        (["tiny"], ["codec"], ["mouth"], "--parts=mouth"),
+    ],
+)
+def test_unknown_names_are_refused_before_anything_is_measured(presets, measure, parts, option):
+    with imported("experiments.benchmark") as launcher, pytest.raises(InputError, match=option):
+        launcher.benchmark(presets, measure, Loading(), Speaking(parts=parts))
 
 
-def test_an_unknown_preset_is_one_line():
+def test_exit_code_of_an_unknown_preset():
     command = [sys.executable, "-m", "experiments.benchmark", "--presets=tiny,vast"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stderr.count("\n") == 1
-    assert "--presets=vast: not measured here; known: tiny, base, 8b" in result.stderr
+    assert "--presets=vast: known are tiny, base, 8b" in result.stderr

@@ -42,5 +42,5 @@ def test_runs_that_cannot_be_compared_are_one_line_each(tmp_path: Path) -> None:
         ):
             with pytest.raises(InputError, match=told):
                 compare.compare(runs)
-        with pytest.raises(InputError, match="no figure begins with 'c'; there are a"):
+        with pytest.raises(InputError, match="no figure starts with 'c'; known are a"):
             compare.compare([whole], "c")

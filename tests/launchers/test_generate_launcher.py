@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import jax
 import numpy as np
 import pytest
+from launchers import called, imported
 
-from experiments.generate import ask, question
 from fac_jax.audio import io
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.checkpoint.export import export_model, load_params
@@ -55,6 +55,13 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def generate() -> Iterator[ModuleType]:
+    """The launcher, for its functions."""
+    with imported("experiments.generate") as launcher:
+        yield launcher
+
+
+@pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Good and bad audio files."""
     folder = tmp_path_factory.mktemp("audio")
@@ -68,106 +75,91 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("mode", ["s2s", "s2t", "t2s", "t2t"])
-def test_every_mode_answers(mode: str, model: Path, files: Path) -> None:
-    asked = question(mode, str(files / "good.wav") if mode[0] == "s" else None, "" if mode[0] == "s" else "what is two")
+def test_every_mode_responds(mode: str, model: Path, files: Path, generate: ModuleType) -> None:
+    heard, text = (str(files / "good.wav"), "") if mode[0] == "s" else (None, "what is two")
     stream = "joint" if mode.endswith("2s") else "text"
-    answer, codec = ask(model, asked, Decoding(stream, 4), seed=0)
-    assert isinstance(answer.text, str)
+    asked = generate.question(mode, heard, text)
+    (response,), codec = generate.ask(model, [asked], Decoding(stream, 4), seed=0)
+    assert isinstance(response.text, str)
     assert codec.units == UNITS if codec is not None else stream == "text"
-    assert np.all((answer.units >= 0) & (answer.units < UNITS))
-    assert stream == "joint" or answer.units.size == 0
+    assert np.all((response.units >= 0) & (response.units < UNITS))
+    assert stream == "joint" or response.units.size == 0
 
 
-def test_a_model_without_its_encoder_hears_a_file_by_its_codec(model: Path, files: Path, tmp_path: Path) -> None:
+def test_model_without_encoder_hears_codec_ids(model: Path, files: Path, tmp_path: Path, generate: ModuleType) -> None:
     values = json.loads((model / "config.json").read_text())
     config = model_config.from_dict({**values, "user_audio": "tokens"})
     params, _ = load_params(model)
     broken = params | {"encoder": jax.tree.map(lambda leaf: leaf * np.nan, params["encoder"])}
     assets = {"tokenizer.json": model / "tokenizer.json", "codec": model / "codec"}
-    asked, found = str(files / "good.wav"), []
-    for name, made in (("whole", params), ("broken", broken)):
-        export_model(tmp_path / name, made, config, {"stage": "none", "order": 0, "steps": 0}, assets)
-        answer, codec = ask(tmp_path / name, question("s2s", asked, ""), Decoding("joint", 4), seed=0)
+    asked, found = generate.question("s2s", str(files / "good.wav"), ""), []
+    for name, weights in (("whole", params), ("broken", broken)):
+        export_model(tmp_path / name, weights, config, {"stage": "none", "order": 0, "steps": 0}, assets)
+        (response,), codec = generate.ask(tmp_path / name, [asked], Decoding("joint", 4), seed=0)
         assert codec is not None
-        found.append((answer.text, answer.units.tolist()))
+        found.append((response.text, response.units.tolist()))
     assert found[0] == found[1] and any(found[0])
     shutil.rmtree(tmp_path / "whole" / "codec")
-    with pytest.raises(InputError, match=r"no codec in .*whole/codec: codec\.json not found"):
-        ask(tmp_path / "whole", question("s2t", asked, ""), Decoding("text", 4), seed=0)
+    with pytest.raises(InputError, match="no codec in"):
+        generate.ask(tmp_path / "whole", [asked], Decoding("text", 4), seed=0)
 
 
-def test_another_codec_of_the_same_ids_speaks(model: Path, voice_folder: Path) -> None:
-    asked = question("t2s", None, "what is two")
-    own, own_codec = ask(model, asked, Decoding("joint", 8), seed=0)
-    answer, codec = ask(model, asked, Decoding("joint", 8), seed=0, codec_folder=str(voice_folder))
-    np.testing.assert_array_equal(answer.units, own.units)
-    assert isinstance(own_codec, UnitCodec) and isinstance(codec, CosyVoice3) and answer.units.size
-    wave = codec.decode(answer.units)
-    assert codec.rate == 24000 and len(wave) == 960 * answer.units.size and np.abs(wave).max() > 1e-3
+def test_codec_option_speaks_the_same_ids(model: Path, voice_folder: Path, generate: ModuleType) -> None:
+    asked = [generate.question("t2s", None, "what is two")]
+    (own,), own_codec = generate.ask(model, asked, Decoding("joint", 8), seed=0)
+    (response,), codec = generate.ask(model, asked, Decoding("joint", 8), seed=0, codec_folder=str(voice_folder))
+    np.testing.assert_array_equal(response.units, own.units)
+    assert isinstance(own_codec, UnitCodec) and isinstance(codec, CosyVoice3) and response.units.size
+    wave = codec.decode(response.units)
+    assert codec.rate == 24000 and len(wave) == 960 * response.units.size and np.abs(wave).max() > 1e-3
 
 
-def test_a_model_whose_codec_json_refers_to_the_voice_speaks_with_it(
-    model: Path, voice_folder: Path, tmp_path: Path
+def test_codec_json_of_a_model_may_refer_to_the_voice(
+    model: Path, voice_folder: Path, tmp_path: Path, generate: ModuleType
 ) -> None:
     switched = shutil.copytree(model, tmp_path / "model")
     shutil.rmtree(switched / "codec")
     load_codec(voice_folder).save(switched / "codec")
-    _, codec = ask(switched, question("t2s", None, "what is two"), Decoding("joint", 4), seed=0)
+    _, codec = generate.ask(switched, [generate.question("t2s", None, "what is two")], Decoding("joint", 4), seed=0)
     assert isinstance(codec, CosyVoice3)
 
 
-def test_a_codec_without_its_weights_or_of_other_ids_is_refused(
-    model: Path, voice_folder: Path, tmp_path: Path
-) -> None:
-    asked = question("t2s", None, "what is two")
-    for file in voice_folder.iterdir():
-        if file.stem != "flow":
-            (tmp_path / file.name).symlink_to(file)
-    missing = f"{tmp_path}/flow.safetensors; it is made from flow.pt of FunAudioLLM/Fun-CosyVoice3-0.5B-2512"
-    with pytest.raises(InputError, match=missing):
-        ask(model, asked, Decoding("joint", 4), seed=0, codec_folder=str(tmp_path))
+def test_codec_of_other_ids_is_refused(model: Path, tmp_path: Path, generate: ModuleType) -> None:
     noise = np.random.default_rng(0).normal(size=16000).astype(np.float32)
     UnitCodec.fit([noise], UnitCodecConfig(units=4, iterations=2)).save(tmp_path / "small")
+    asked = [generate.question("t2s", None, "what is two")]
     with pytest.raises(InputError, match="small has 4 ids, the model speaks 128"):
-        ask(model, asked, Decoding("joint", 4), seed=0, codec_folder=str(tmp_path / "small"))
+        generate.ask(model, asked, Decoding("joint", 4), seed=0, codec_folder=str(tmp_path / "small"))
 
 
-def test_instruction_beside_audio_is_part_of_the_prompt(model: Path, files: Path) -> None:
-    plain = question("s2t", str(files / "good.wav"), "")
-    told = question("s2t", str(files / "good.wav"), "what is two")
-    assert plain.turns[0].text == "" and told.turns[0].text == "what is two"
+def test_instruction_follows_the_audio(files: Path, generate: ModuleType) -> None:
+    plain = generate.question("s2t", str(files / "good.wav"), "")
+    instructed = generate.question("s2t", str(files / "good.wav"), "what is two", system="be kind")
+    assert plain.turns[0].text == "" and instructed.turns[0].text == "what is two"
+    assert instructed.system == "be kind" != plain.system
 
 
-BAD: dict[str, tuple[str, str]] = {
-    "missing.wav": ("missing.wav", "missing.wav"),
-    "empty.wav": ("empty.wav", "empty"),
-    "corrupt.wav": ("corrupt.wav", "corrupt.wav"),
-}
+@pytest.mark.parametrize("name", ["missing.wav", "empty.wav", "corrupt.wav", "short.wav"])
+def test_bad_audio_names_the_file(name: str, files: Path, generate: ModuleType) -> None:
+    with pytest.raises(InputError, match=name):
+        generate.question("s2t", str(files / name), "")
 
 
-@pytest.mark.parametrize("name", list(BAD))
-def test_bad_audio_names_the_file(name: str, files: Path) -> None:
-    with pytest.raises(InputError, match=BAD[name][1]):
-        question("s2t", str(files / name), "")
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [("short.wav", "shorter than one speech token"), ("long.wav", "LLM positions, the context has")],
-)
-def test_audio_of_unfit_length_names_the_file(name: str, message: str, model: Path, files: Path) -> None:
-    with pytest.raises(InputError, match=message) as caught:
-        ask(model, question("s2t", str(files / name), ""), Decoding("text", 4), seed=0)
-    assert name in str(caught.value)
+def test_audio_beyond_the_context_names_seconds_and_max_steps(model: Path, files: Path, generate: ModuleType) -> None:
+    asked = [generate.question("s2t", str(files / "long.wav"), "")]
+    with pytest.raises(InputError, match=r"long.wav: the question with 60.0 s of audio \(at most .* --max_steps=64"):
+        generate.ask(model, asked, Decoding("text", 64), seed=0)
+    with pytest.raises(InputError, match="--max_steps=1000: the context of the model is 256"):
+        generate.ask(model, asked, Decoding("text", 1000), seed=0)
 
 
 @pytest.mark.parametrize(("mode", "audio", "text"), [("s2t", None, "x"), ("t2t", None, ""), ("t2s", "a.wav", "x")])
-def test_a_mode_without_its_input_is_refused(mode: str, audio: str | None, text: str) -> None:
+def test_a_mode_without_its_input_is_refused(mode: str, audio: str | None, text: str, generate: ModuleType) -> None:
     with pytest.raises(InputError, match=f"--mode {mode}"):
-        question(mode, audio, text)
+        generate.question(mode, audio, text)
 
 
-def test_a_checkpoint_of_another_shape_names_the_parameter(model: Path, tmp_path: Path) -> None:
+def test_checkpoint_of_another_shape_names_the_parameter(model: Path, tmp_path: Path, generate: ModuleType) -> None:
     other = tmp_path / "model"
     other.mkdir()
     for name in ("params", "tokenizer.json"):
@@ -176,37 +168,39 @@ def test_a_checkpoint_of_another_shape_names_the_parameter(model: Path, tmp_path
     changed = model_config.replace(model_config.from_dict(values), text={"mlp_width": 48})
     (other / "config.json").write_text(json.dumps(model_config.to_dict(changed)))
     with pytest.raises(InputError, match=r"mlp/(down|gate|up)/kernel"):
-        ask(other, Conversation("x", "", (Turn("user", "x"),)), Decoding("text", 4), seed=0)
+        generate.ask(other, [Conversation("x", "", (Turn("user", "what"),))], Decoding("text", 4), seed=0)
 
 
-@pytest.fixture(scope="module")
-def launched(model: Path, files: Path) -> Iterator[dict[str, subprocess.CompletedProcess[str]]]:
-    """Some of the above as a user meets them, and one answer; side by side, as each is a process of its own."""
-    arguments = {
-        "answer": ["--audio", str(files / "good.wav"), "--out", str(files / "reply.wav"), "--max_steps", "4"],
-        "corrupt": ["--audio", str(files / "corrupt.wav"), "--out", str(files / "never.wav")],
-        "no out": ["--audio", str(files / "good.wav")],
-    }
-
-    def launch(name: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "experiments.generate", "--checkpoint", str(model), *arguments[name]]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    with ThreadPoolExecutor(2) as pool:
-        yield dict(zip(arguments, pool.map(launch, arguments), strict=True))
+@pytest.mark.parametrize("out", ["", "/proc/reply.wav", "reply.mp3", "FOLDER"])
+def test_out_is_checked_before_anything_is_loaded(out: str, tmp_path: Path) -> None:
+    out = str(tmp_path) if out == "FOLDER" else out
+    with pytest.raises(InputError, match="--out"):
+        called("experiments.generate", "--checkpoint=gone", "--mode=t2s", "--text=what", f"--out={out}")
 
 
-@pytest.mark.parametrize(("name", "message"), [("corrupt", "corrupt.wav"), ("no out", "--out")])
-def test_bad_input_is_one_line_and_exit_code_two(name: str, message: str, launched, files: Path) -> None:
-    result = launched[name]
+def test_a_file_of_questions(model: Path, files: Path, tmp_path: Path, capsys) -> None:
+    rows = [{"id": "heard", "audio": "good.wav", "text": "what is two"}, {"audio": "good.wav", "system": "what"}]
+    (files / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = (f"--checkpoint={model}", f"--prompts={files / 'rows.jsonl'}", "--max_steps=8", "--rows=2")
+    called("experiments.generate", *options, f"--out={tmp_path / 'waves'}")
+    printed = capsys.readouterr()
+    found = [json.loads(line) for line in printed.out.splitlines()]
+    assert [one["id"] for one in found] == ["heard", "0002"]
+    for one in found:
+        assert one["finished"] or f"{one['id']}: (cut at 8)" in printed.err
+        assert (one["wave"] is None) == (one["seconds"] == 0)
+        if one["wave"]:
+            assert len(io.load(one["wave"])) / 16_000 == pytest.approx(one["seconds"], abs=1e-3)
+    for bad in ('{"audio": "good.wav", "prompt": "x"}', '{"audio": 1}', '{"id": "a/b", "audio": "good.wav"}', "[]"):
+        (files / "bad.jsonl").write_text(bad + "\n")
+        with pytest.raises(InputError, match="bad.jsonl"):
+            called("experiments.generate", f"--checkpoint={model}", f"--prompts={files / 'bad.jsonl'}", "--mode=s2t")
+
+
+def test_exit_code_of_bad_input(model: Path, files: Path) -> None:
+    options = ["--checkpoint", str(model), "--audio", str(files / "corrupt.wav"), "--out", str(files / "never.wav")]
+    command = [sys.executable, "-m", "experiments.generate", *options]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert message in result.stderr and result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: ") and "corrupt.wav" in result.stderr and result.stderr.count("\n") == 1
     assert not (files / "never.wav").exists()
-
-
-def test_the_launcher_writes_a_reply_or_says_that_nothing_was_spoken(launched, files: Path) -> None:
-    result = launched["answer"]
-    if result.returncode == 0:
-        assert len(io.load(files / "reply.wav")) > 0
-    else:
-        assert result.returncode == 2 and "spoke nothing" in result.stderr

@@ -1,4 +1,4 @@
-"""What rows take of a batch is told from their lengths as encoding finds it."""
+"""Lengths of prepared rows, against those of encoded rows."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from data_pipelines.prepare.lengths import Lengths, survey
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source
-from data_pipelines.records.validate import limits_of
+from data_pipelines.records.validate import Limits
 from fac_jax.batching.grid import windows_of
 
 
@@ -36,16 +36,16 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_needs_are_those_of_the_encoded_rows(folder: Path, tmp_path: Path) -> None:
+def test_lengths_are_those_of_encoded_rows(folder: Path, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path)
     model = make_model(tokenizer)
-    found = survey(folder / "out", "train", limits_of(model, tokenizer, 60), model)
+    found = survey(folder / "out", "train", Limits(60, model.units, tokenizer=tokenizer), model)
     assert found.pair.tolist() == [False] * 4 + [True]
     assert [(line["id"], line["reason"]) for line in found.refused] == [("of another codec", "token_range")]
     rows, kept = read_prepared(folder / "out", "train"), np.flatnonzero(found.length)
     assert kept.tolist() == [0, 2, 3, 4] and found.length.max() > 60
     make = Encode(tokenizer, model)
-    items = [make(rows[int(i)], 0) for i in kept]
+    items = [make(rows[i], 0) for i in kept]
     assert [len(item) for item in items] == found.length[kept].tolist()
     windows = [sum(windows_of(mel, model.audio.n_window) for mel in item.mels) for item in items]
     assert windows == found.windows[kept].tolist() and windows[-2] == 0 and items[-1].id == "pair"
@@ -56,9 +56,9 @@ def test_needs_are_those_of_the_encoded_rows(folder: Path, tmp_path: Path) -> No
     assert again.refused == found.refused and [p.name for p in (tmp_path / "new").iterdir()] == ["lengths.npz"]
 
 
-def test_what_changes_lengths_is_given_room(folder: Path, tmp_path: Path) -> None:
+def test_speed_changes_are_given_room(folder: Path, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path)
-    model, limits = make_model(tokenizer), limits_of(make_model(tokenizer), tokenizer, 2048)
+    model, limits = make_model(tokenizer), Limits(units=UNITS, tokenizer=tokenizer)
     waves = WaveAugmentConfig(speed=Speed(1.0, (0.6, 0.61)))
     plain, found = (survey(folder / "out", "train", limits, model, stretch) for stretch in (1.0, waves.stretch))
     make, rows = Encode(tokenizer, model, waves=waves), read_prepared(folder / "out", "train")
@@ -71,7 +71,7 @@ def test_what_changes_lengths_is_given_room(folder: Path, tmp_path: Path) -> Non
     np.testing.assert_array_equal(same.length, plain.length)
 
 
-def test_silence_is_as_long_as_what_it_stands_for() -> None:
+def test_flac_silence_has_the_length_of_the_file() -> None:
     wave = np.linspace(-0.5, 0.5, 12_345, dtype=np.float32)
     found = flac.silence(flac.encode(wave))
     assert found.shape == wave.shape and found.dtype == np.float32 and not found.any() and found.strides == (0,)

@@ -1,9 +1,10 @@
-"""Rows in, shards out, rows back: the same records, whatever they hold."""
+"""Round trips of records through prepared shards."""
 
 import dataclasses
 import json
 import pickle
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -65,21 +66,25 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def test_release_rows_come_back_as_json(tmp_path: Path) -> None:
-    given = sources(tmp_path, ROWS)
-    card = prepare(given, tmp_path / "out", Settings(units=UNITS, rows_per_shard=3), 1)
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `ROWS` in rows.jsonl, and prepared in out."""
+    folder = tmp_path_factory.mktemp("prepared")
+    card = prepare(sources(folder, ROWS), folder / "out", Settings(units=UNITS, rows_per_shard=3), 1)
     assert card.values["dropped"] == {}
-    found = read_prepared(tmp_path / "out", "train")
-    rows = [row for _, row in json_rows(Path(given[0].path))]  # pyright: ignore  (all are rows)
+    return folder
+
+
+def test_release_rows_round_trip_as_json(prepared: Path) -> None:
+    found = read_prepared(prepared / "out", "train")
+    rows = [row for _, row in json_rows(prepared / "rows.jsonl")]  # pyright: ignore  (all are rows)
     assert [release.export(record) for record in found] == rows == json.loads(json.dumps(ROWS))
 
 
-def test_records_come_back_as_they_were(tmp_path: Path) -> None:
-    given = sources(tmp_path, ROWS)
-    limits = Limits(units=UNITS)
-    wanted = [row for row in validate(read(given[0].path, "release"), limits) if isinstance(row, Record)]
-    prepare(given, tmp_path / "out", Settings(units=UNITS), 1)
-    found = read_prepared(tmp_path / "out", "train")
+def test_records_round_trip(prepared: Path) -> None:
+    rows = validate(read(prepared / "rows.jsonl", "release"), Limits(units=UNITS))
+    wanted = [row for row in rows if isinstance(row, Record)]
+    found = read_prepared(prepared / "out", "train")
     assert len(found) == len(wanted) == len(ROWS)
     assert all(map(same, found, wanted)), "16 kHz of 16 bits are kept bit for bit"
     assert not same(found[0], wanted[1]), "the comparison can fail"
@@ -98,9 +103,8 @@ def test_every_field_of_the_schema_is_stored() -> None:
         assert same(to_record(stored), record)
 
 
-def test_rows_are_read_in_any_order_and_decoded_when_asked_for(tmp_path: Path) -> None:
-    prepare(sources(tmp_path, ROWS), tmp_path / "out", Settings(units=UNITS, rows_per_shard=3), 1)
-    found = read_prepared(tmp_path / "out", "train")
+def test_random_access(prepared: Path) -> None:
+    found = read_prepared(prepared / "out", "train")
     ids = [row.id for row in found]
     assert ids[:2] == ["a", "rows:2"] and ids[-1] == "7"
     assert [found[i].id for i in (5, 0, -1)] == [ids[5], ids[0], ids[-1]]
@@ -110,7 +114,7 @@ def test_rows_are_read_in_any_order_and_decoded_when_asked_for(tmp_path: Path) -
         found[len(found)]
 
 
-def test_louder_waves_are_cut_and_16_bits_are_kept() -> None:
+def test_flac_clips_loud_waves_and_keeps_16_bits() -> None:
     wave = np.array([0.0, 1.5, -1.5, 32767 / 32768, -1.0, 12345 / 32768], np.float32)
     kept = flac.as_stored(wave)
     np.testing.assert_array_equal(kept * 32768, [0, 32767, -32768, 32767, -32768, 12345])
@@ -126,7 +130,7 @@ def make_codec(folder: Path) -> UnitCodec:
     return codec
 
 
-def test_spoken_replies_are_tokenised_as_they_are_stored(tmp_path: Path) -> None:
+def test_tokens_are_those_of_the_stored_waves(tmp_path: Path) -> None:
     codec = make_codec(tmp_path / "codec")
     for name, seconds in (("b", 0.5), ("c", 0.3), ("d", 0.8)):
         save(tmp_path / f"{name}.flac", seconds, rate=24_000, channels=2, format="FLAC")
@@ -151,7 +155,7 @@ def said(wave: np.ndarray, text: str, name: str, role: str = "user") -> Record:
     return Record(name, None, (user, reply), None, "f", 1)
 
 
-def test_speech_that_is_not_what_it_should_be_is_dropped() -> None:
+def test_word_error_filter() -> None:
     hello, noise = tone(1.0)[:, 0], np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
     rows = [
         said(hello, "Hello!", "right"),
@@ -177,12 +181,12 @@ def test_speech_that_is_not_what_it_should_be_is_dropped() -> None:
 
 
 @pytest.mark.parametrize("name", ["recognisers", "recognisers:none", "no_such_module:f", ":f"])
-def test_a_recogniser_that_is_not_there_is_named(name: str) -> None:
+def test_missing_recogniser_is_named(name: str) -> None:
     with pytest.raises(InputError, match=f"recogniser '{name}' cannot be imported .*write module:function"):
         Judge(WordFilter(name, 0.1))
 
 
-def test_languages_without_blanks_are_scored_by_letters() -> None:
+def test_scoring_by_letters() -> None:
     judge = Judge(WordFilter("recognisers:slow", 0.1, scoring="letters"))
     judge._hear = lambda waves: ["你好吗"] * len(waves)
     assert judge.rates([np.zeros(9, np.float32)], ["你好啊"]) == [pytest.approx(1 / 3)]
@@ -190,7 +194,7 @@ def test_languages_without_blanks_are_scored_by_letters() -> None:
         Judge(WordFilter("recognisers:slow", 0.1, scoring="bits"))
 
 
-def test_splits_share_the_rows_by_their_ids(tmp_path: Path) -> None:
+def test_splits_are_decided_by_ids(tmp_path: Path) -> None:
     rows = [{"id": f"row {i}", **release_row("hi", f"hello {i}")} for i in range(200)]
     weights = (("train", 8), ("dev", 1), ("test", 1))
     card = prepare(sources(tmp_path, rows), tmp_path / "out", Settings(weights, rows_per_shard=50), 1)
@@ -202,16 +206,15 @@ def test_splits_share_the_rows_by_their_ids(tmp_path: Path) -> None:
     assert "row 3" in found[split_of(record, weights)], "a row's split is that of its id in any data set"
 
 
-def test_tfds_reads_the_folder(tmp_path: Path) -> None:
-    prepare(sources(tmp_path, ROWS), tmp_path / "out", Settings(units=UNITS), 1)
-    builder = tfds.builder_from_directory(tmp_path / "out")
+def test_tfds_reads_the_folder(prepared: Path) -> None:
+    builder = tfds.builder_from_directory(prepared / "out")
     assert builder.info.splits["train"].num_examples == len(ROWS) and str(builder.info.version) == VERSION
 
 
-def test_what_was_not_prepared_is_not_read(tmp_path: Path) -> None:
+def test_folder_that_is_not_prepared_is_refused(prepared: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no dataset_info\.json: run python -m data_pipelines\.prepare to its end"):
         read_prepared(tmp_path, "train")
-    prepare(sources(tmp_path, ROWS), tmp_path / "out", Settings(units=UNITS), 1)
+    shutil.copytree(prepared / "out", tmp_path / "out")
     with pytest.raises(InputError, match="no split 'dev'; it has train"):
         read_prepared(tmp_path / "out", "dev")
     info = tmp_path / "out" / "dataset_info.json"
@@ -220,7 +223,7 @@ def test_what_was_not_prepared_is_not_read(tmp_path: Path) -> None:
         read_prepared(tmp_path / "out", "train")
 
 
-def test_audio_in_the_row_is_stored_in_its_place(tmp_path: Path) -> None:
+def test_bytes_in_a_row_are_stored_as_flac(tmp_path: Path) -> None:
     data = encoded(1.0, 8_000, 2, "WAV")
     record = Record("x", None, (Message("user", "", Audio(data=data)), Message("assistant", "ok")), None, "f", 1)
     (row,) = prepare_rows([record], Tools(Limits(), None, None))

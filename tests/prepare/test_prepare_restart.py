@@ -1,4 +1,4 @@
-"""Preparation goes on where it stopped, gives the same bytes however it is run, and never mixes two things."""
+"""Restarts of a preparation: it resumes where it stopped and gives the same bytes in any number of processes."""
 
 import json
 import os
@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
+from launchers import called
 from toy_world import UNITS
 from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 
@@ -61,7 +61,7 @@ BAD = [
 ]
 
 
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
+def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     given = data(tmp_path, [*BAD, *(row(f"row {i}", i % UNITS) for i in range(16))])
     out = tmp_path / "out"
     command = [sys.executable, "-m", "data_pipelines.prepare", given[0].path, f"--out={out}", f"--units={UNITS}"]
@@ -87,7 +87,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "clean")
 
 
-def test_two_processes_give_what_one_gives_and_a_finished_run_is_kept(
+def test_number_of_processes_changes_nothing_and_finished_shards_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local, "STARTING", 0.0)  # however little there is to do, processes are started
@@ -107,7 +107,7 @@ def test_little_work_starts_no_process(tmp_path: Path, monkeypatch: pytest.Monke
     assert card.values["rows"] == {"train": 4}
 
 
-def test_a_damaged_shard_alone_is_made_again(tmp_path: Path) -> None:
+def test_only_damaged_shards_are_written_again(tmp_path: Path) -> None:
     given, out = data(tmp_path, [row(f"row {i}") for i in range(6)]), tmp_path / "out"
     prepare(given, out, SETTINGS, 1)
     wanted, before = contents(out), shards(out)
@@ -118,7 +118,7 @@ def test_a_damaged_shard_alone_is_made_again(tmp_path: Path) -> None:
     assert {name for name, inode in shards(out).items() if before[name] == inode} == {SHARD.format(0, 3)}
 
 
-def test_bad_rows_are_quarantined_in_their_order_and_the_first_good_of_an_id_is_kept(tmp_path: Path) -> None:
+def test_quarantine_is_in_order_and_the_first_good_row_of_an_id_is_kept(tmp_path: Path) -> None:
     card = prepare(data(tmp_path, BAD), tmp_path / "out", SETTINGS, 1)
     lines = [json.loads(line) for line in (tmp_path / "out" / "quarantine.jsonl").read_text().splitlines()]
     assert [(line["line"], line["id"], line["reason"]) for line in lines] == [
@@ -138,7 +138,7 @@ def test_bad_rows_are_quarantined_in_their_order_and_the_first_good_of_an_id_is_
     assert str(card) == f"rows 8, good 3, bad 5 {reasons}, hours 0.001"
 
 
-def test_the_card_adds_up(tmp_path: Path) -> None:
+def test_card_totals(tmp_path: Path) -> None:
     rows = [row("a", *range(10)), row("b", *range(15)), {"id": "c", **release_row("hi", "hello")}, row("d", 99)]
     prepare(data(tmp_path, rows), tmp_path / "out", SETTINGS, 1)
     card = json.loads((tmp_path / "out" / "card.json").read_text())
@@ -156,7 +156,7 @@ def test_the_card_adds_up(tmp_path: Path) -> None:
     assert "| token_range | 1 |" in page and card["checksum"] in page and "| speech to speech | 2 |" in page
 
 
-def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
+def test_folder_prepared_with_other_settings_is_refused(tmp_path: Path) -> None:
     given, out = data(tmp_path, [row("a"), row("b")]), tmp_path / "out"
     prepare(given, out, SETTINGS, 1)
     wanted = contents(out)
@@ -165,7 +165,11 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             prepare(sources, out, settings, 1)
         assert contents(out) == wanted and "\n" not in str(caught.value)
-        return str(caught.value).removeprefix(f"{out}: was prepared otherwise: ").removesuffix("; give another --out")
+        return (
+            str(caught.value)
+            .removeprefix(f"{out}: was prepared with other settings: ")
+            .removesuffix("; give another --out")
+        )
 
     assert refused(given, Settings(units=UNITS, rows_per_shard=3, words=SLOW)) == "rows_per_shard was 2, is 3"
     assert refused(given, Settings(units=UNITS, rows_per_shard=2)).startswith('words was {"recogniser": "recognisers')
@@ -175,7 +179,7 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
     assert refused(given, SETTINGS).startswith('sources.0.checksum was "')
     for name, told in (
         ("manifest.json", "damaged: give another --out"),
-        ("other.txt", "no manifest.json: give an --out"),
+        ("other.txt", "no manifest.json: name another --out"),
     ):
         folder = tmp_path / name[:3]
         folder.mkdir()
@@ -185,7 +189,7 @@ def test_a_folder_holds_one_thing(tmp_path: Path) -> None:
             prepare(given, folder, SETTINGS, 1)
 
 
-def test_a_folder_without_a_finished_shard_holds_nothing(tmp_path: Path) -> None:
+def test_folder_without_a_finished_shard_can_be_reused(tmp_path: Path) -> None:
     audio = [json.dumps({"text": "hello", "ref_path": "a.wav"})]
     given, out = data(tmp_path, [release_row("say it", PLACEHOLDER, audio=audio)]), tmp_path / "out"
     with pytest.raises(InputError, match="the assistant's audio has no tokens; name a codec"):
@@ -195,7 +199,7 @@ def test_a_folder_without_a_finished_shard_holds_nothing(tmp_path: Path) -> None
     assert prepare(given, out, Settings(codec=str(tmp_path / "codec")), 1).values["rows"] == {"train": 1}
 
 
-def test_rows_without_ids_in_files_of_one_name_are_not_taken_for_repetitions(tmp_path: Path) -> None:
+def test_duplicate_generated_ids_are_refused(tmp_path: Path) -> None:
     rows = [release_row("hi", "hello")]
     both = []
     for name in "xy":
@@ -208,35 +212,38 @@ def test_rows_without_ids_in_files_of_one_name_are_not_taken_for_repetitions(tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_rows_that_are_all_bad_are_told(tmp_path: Path) -> None:
+def test_all_rows_bad(tmp_path: Path) -> None:
     card = prepare(data(tmp_path, [b"{", row("a", 99)]), tmp_path / "out", SETTINGS, 1)
     assert str(card) == "rows 2, good 0, bad 2 (malformed 1, token_range 1), hours 0.000"
     assert len(read_prepared(tmp_path / "out", "train")) == 0
 
 
 @pytest.mark.parametrize("words", [["a=0"], ["all"], ["train", "train=2"], ["Train"], [], ["a=1", "b=x"]])
-def test_splits_have_names_and_weights(words: list[str]) -> None:
+def test_parsing_of_splits(words: list[str]) -> None:
     assert splits(["train=98", "dev"]) == (("train", 98), ("dev", 1))
     with pytest.raises(InputError, match=f"^--split={','.join(words)}: write names with weights above 0"):
         splits(words)
 
 
-def test_bad_options_are_one_line(tmp_path: Path) -> None:
-    given = data(tmp_path, [row("a")])[0].path
-    out = tmp_path / "out"
-    cases = {
-        "SOURCE is missing: SOURCE": [],
-        "nowhere.jsonl: no such file or folder": [given, "nowhere.jsonl"],
-        "--max_wer and --recogniser go together": [given, "--max_wer=0.1"],
-    }
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "data_pipelines.prepare", f"--out={out}"]
-
-    def run(options: list[str]) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *options], env=environment, capture_output=True, text=True, check=False)
-
-    with ThreadPoolExecutor(2) as pool:
-        for told, result in zip(cases, pool.map(run, cases.values()), strict=True):
-            assert result.returncode == 2 and result.stderr.startswith(f"error: {told}"), result.stderr
-            assert result.stderr.count("\n") == 1
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["nowhere.jsonl"], "nowhere.jsonl: no such file or folder"),
+        (["--max_wer=0.1"], "--max_wer and --recogniser go together"),
+        (["--out=/proc/x"], "--out=/proc/x: cannot be written"),
+    ],
+)
+def test_bad_options_are_refused_before_anything_is_written(options: list[str], message: str, tmp_path: Path) -> None:
+    given, out = data(tmp_path, [row("a")])[0].path, tmp_path / "out"
+    with pytest.raises(InputError, match=message):
+        called("data_pipelines.prepare.__main__", given, f"--out={out}", *options)
     assert not out.exists()
+
+
+def test_exit_code_of_a_missing_source(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "data_pipelines.prepare", f"--out={tmp_path / 'out'}"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert result.returncode == 2 and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: SOURCE is missing")
+    assert not (tmp_path / "out").exists()

@@ -48,7 +48,7 @@ def dialogue(*replies: Message) -> Record:
     return Record("row", None, before, Preference("empathy", *replies), "f", 1)
 
 
-def test_a_record_is_a_conversation(tokenizer: Tokenizer, model: ModelConfig) -> None:
+def test_record_to_conversation(tokenizer: Tokenizer, model: ModelConfig) -> None:
     assert SCHEMA_VERSION.split(".")[0].isdigit()
     conversation = to_conversation(dialogue(said("one", 12)))
     assert isinstance(to_example(dialogue(said("one", 12))), Conversation)
@@ -69,7 +69,7 @@ def test_a_record_is_a_conversation(tokenizer: Tokenizer, model: ModelConfig) ->
     assert len(example) == positions(conversation, tokenizer, model.group_size, model.delay_groups)
 
 
-def test_a_row_without_a_system_prompt_is_given_its_mode() -> None:
+def test_default_system_prompt() -> None:
     text = Record("x", None, (Message("user", "", Audio(wave=WAVE)), Message("assistant", "one")), None, "f", 1)
     assert to_conversation(text).system == SYSTEM_TEXT
     assert to_conversation(dialogue(said("one", 12))).system == SYSTEM_JOINT
@@ -77,7 +77,7 @@ def test_a_row_without_a_system_prompt_is_given_its_mode() -> None:
         assert to_conversation(dataclasses.replace(text, system=system)).system == system
 
 
-def test_only_the_last_replies_of_a_pair_are_compared(tokenizer: Tokenizer, model: ModelConfig) -> None:
+def test_pairs_compare_only_the_last_replies(tokenizer: Tokenizer, model: ModelConfig) -> None:
     record = dialogue(said("one", 12), said("one plus one is two", 9))
     pair = to_pair(record)
     assert isinstance(to_example(record), Pair) and pair.task == "empathy"
@@ -96,7 +96,7 @@ def test_only_the_last_replies_of_a_pair_are_compared(tokenizer: Tokenizer, mode
     assert batch.tasks.tolist() == [[3]]
 
 
-def test_pairs_of_waves_are_encoded_and_others_refused(tokenizer: Tokenizer, model: ModelConfig) -> None:
+def test_pairs_of_waves(tokenizer: Tokenizer, model: ModelConfig) -> None:
     def replies(task: str) -> Record:
         sides = [Message("assistant", text, Audio(wave=WAVE * level)) for text, level in (("one", 1.0), ("two", 0.5))]
         return Record("row", None, (Message("user", "hi"),), Preference(task, *sides), "f", 1)

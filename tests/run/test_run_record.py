@@ -135,7 +135,7 @@ def test_what_cannot_be_run_again_is_one_line(tmp_path: Path, reproduce: ModuleT
     with pytest.raises(InputError, match=r"record\.json: no such file"):
         reproduce.read_record(tmp_path)
     RunRecord(tmp_path, config(), "none", [])
-    with pytest.raises(InputError, match="is not finished; its own command goes on"):
+    with pytest.raises(InputError, match="is not finished; the command that started it"):
         reproduce.read_record(tmp_path)
     record = read(tmp_path)
     record["environment"]["cores"] = 4096

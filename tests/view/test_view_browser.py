@@ -47,7 +47,7 @@ def page(browser: Browser, path: Path, request: pytest.FixtureRequest) -> Iterat
 
 
 @pytest.mark.parametrize("page", [PHONE, 320, 768, DESK], indirect=True)
-def test_nothing_scrolls_sideways(page: Page) -> None:
+def test_no_horizontal_scrolling(page: Page) -> None:
     width, content = page.evaluate("[document.documentElement.clientWidth, document.documentElement.scrollWidth]")
     assert content <= width
 
@@ -68,7 +68,7 @@ def test_every_player_plays(page: Page) -> None:
 
 
 @pytest.mark.parametrize("page", [PHONE, DESK], indirect=True)
-def test_text_and_speech_stand_below_their_own_part_of_the_picture(page: Page) -> None:
+def test_tokens_are_aligned_with_the_spectrogram(page: Page) -> None:
     lines = page.locator(".line")
     assert lines.count() == 2 * (1 + 3)  # 8 groups heard; 2 of delay and 25 said
     for line in lines.all():
@@ -94,15 +94,15 @@ def test_text_and_speech_stand_below_their_own_part_of_the_picture(page: Page) -
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_what_is_learnt_is_seen(page: Page, scheme: str) -> None:
+def test_labelled_ids_are_coloured(page: Page, scheme: str) -> None:
     page.emulate_media(color_scheme=scheme)
 
     def ground(selector: str) -> str:
         return page.locator(selector).first.evaluate("e => getComputedStyle(e).backgroundColor")
 
-    seen = [ground(f".block .{kind}") for kind in ("word.learnt", "word:not(.learnt)", "unit.learnt")]
+    seen = [ground(f".block .{kind}") for kind in ("word.learned", "word:not(.learned)", "unit.learned")]
     assert len(set(seen)) == 3
-    assert ground(".legend .word.learnt") == seen[0] and ground(".legend .unit.learnt") == seen[2]
-    ink = page.locator(".block .word.learnt").first.evaluate("e => getComputedStyle(e).color")
+    assert ground(".legend .word.learned") == seen[0] and ground(".legend .unit.learned") == seen[2]
+    ink = page.locator(".block .word.learned").first.evaluate("e => getComputedStyle(e).color")
     levels = [[float(c) for c in colour[colour.index("(") + 1 : -1].split(",")[:3]] for colour in (ink, seen[0])]
     assert abs(np.mean(levels[0]) - np.mean(levels[1])) > 90

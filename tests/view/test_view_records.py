@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from launchers import imported
+from launchers import called
 from toy_world import UNITS
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
@@ -33,7 +33,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_conversations_are_shown_and_bad_rows_told(folder: Path) -> None:
+def test_conversations_are_shown_and_bad_rows_returned(folder: Path) -> None:
     chosen, refused = record_samples(folder / "rows.jsonl", 2)
     assert [sample.row for sample in chosen] == ["spoken", "text"] and [bad.line for bad in refused] == [2]
     assert chosen[0].note == 'rows.jsonl:1, "hello"' and chosen[1].note == "rows.jsonl:3"
@@ -45,7 +45,7 @@ def test_conversations_are_shown_and_bad_rows_told(folder: Path) -> None:
     assert "6560" in render("rows", [first], reader)
 
 
-def test_prepared_rows_are_shown_as_those_they_were_made_of(folder: Path) -> None:
+def test_prepared_rows_are_shown_like_their_sources(folder: Path) -> None:
     (before, _), (after, refused) = (record_samples(folder / name, 9) for name in ("rows.jsonl", "prepared"))
     assert [s.row for s in after] == [s.row for s in before] == ["spoken", "text", "later"] and not refused
     waves = [sample.conversation.turns[0].wave for sample in (before[0], after[0])]
@@ -54,7 +54,7 @@ def test_prepared_rows_are_shown_as_those_they_were_made_of(folder: Path) -> Non
         record_samples(folder / "prepared", 1, split="dev")
 
 
-def test_pairs_make_two_and_transcripts_may_be_spoken(folder: Path) -> None:
+def test_pairs_make_two_samples_and_transcripts_may_be_spoken(folder: Path) -> None:
     chosen, _ = record_samples(folder / "pairs.jsonl", 9)
     assert [s.conversation.id for s in chosen[:2]] == ["pair:chosen", "pair:rejected"] and len(chosen) == 4
     assert {s.row for s in record_samples(folder / "pairs.jsonl", 9, "robustness")[0]} == {"other"}
@@ -72,24 +72,23 @@ def test_pairs_make_two_and_transcripts_may_be_spoken(folder: Path) -> None:
         ("rows.jsonl", "s2s", "unknown task 's2s' of .*; known: robustness"),
     ],
 )
-def test_what_is_not_there_is_named(folder: Path, name: str, task: str, message: str) -> None:
+def test_missing_rows_are_named(folder: Path, name: str, task: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
         record_samples(folder / name, 9, task)
 
 
-def test_a_model_refuses_tokens_of_another_codec(folder: Path) -> None:
+def test_tokens_of_another_codec_are_rejected(folder: Path) -> None:
     reader = stand_ins(record_samples(folder / "pairs.jsonl", 9)[0])
     assert reader.grid.units < UNITS
     chosen, refused = record_samples(folder / "rows.jsonl", 9, reader=reader)
     assert [s.row for s in chosen] == ["text", "later"] and "the codec has 0 to" in refused[0].detail
 
 
-def test_the_command_shows_users_rows(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with imported("data_pipelines.view.__main__") as view:
-        flags = view.flags.FLAGS
-        flags(["view", f"--out={tmp_path / 'page.html'}", "--rows=3", '--augment={"noise": {"probability": 1}}'])
-        view.main(str(folder / "rows.jsonl"))
-    told = capsys.readouterr().out.splitlines()
-    assert told[0].startswith("line 2: malformed: ") and told[1] == "rows       3"
+def test_command_shows_rows_and_prints_rejected_ones(folder: Path, tmp_path: Path, capsys) -> None:
+    options = (f"--out={tmp_path / 'page.html'}", "--rows=3", '--augment={"noise": {"probability": 1}}')
+    called("data_pipelines.view.__main__", str(folder / "rows.jsonl"), *options)
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0].startswith("line 2: malformed: ") and printed[1] == "rows       3"
     page = (tmp_path / "page.html").read_text()
     assert "<audio" in page and "rows.jsonl:1" in page
+    assert "<title>rows.jsonl: 3 rows</title>" in page and str(folder) not in page

@@ -1,4 +1,4 @@
-"""Conversations of noise with the lengths of real ones: something to feed a benchmark when there is no data."""
+"""Synthetic conversations of noise with the lengths of real ones, for benchmarks that have no data."""
 
 import tempfile
 from pathlib import Path
@@ -13,15 +13,20 @@ from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 
 WORDS = "what is heard and said here means nothing but it has the length of words that people speak to each other"
-UNITS = 6561  # of the release's codec
+VOCABULARY = 400
 SECONDS = (2.0, 30.0)  # of a turn
 WORDS_A_SECOND = 2.5
 
 
 def records(count: int, units: int, seed: int = 0) -> list[Record]:
-    """A question of pink noise as FLAC bytes and a spoken reply of random tokens each.
+    """Records of one question, pink noise as FLAC bytes, and one spoken reply of random tokens.
 
-    Lengths of both are log-normal around 7 s, within `SECONDS`.
+    The lengths of both are log-normal around 7 s, within `SECONDS`.
+
+    Args:
+      count: how many records.
+      units: ids of the codec.
+      seed: of the draws.
     """
     rng = np.random.default_rng(seed)
     words = WORDS.split()
@@ -39,13 +44,13 @@ def records(count: int, units: int, seed: int = 0) -> list[Record]:
             Message("user", audio=Audio(data=flac.encode(wave))),
             Message("assistant", reply, Audio(tokens=tokens)),
         )
-        found.append(Record(f"noise{number}", None, messages, None, "made up", number + 1))
+        found.append(Record(f"noise{number}", None, messages, None, "synthetic", number + 1))
     return found
 
 
 def tokenizer() -> Tokenizer:
-    """One that knows the words of the replies."""
+    """A tokenizer of `VOCABULARY` ids at most, trained on the words of the replies."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokenizer.json"
-        train_tokenizer([WORDS], 400, file)
+        train_tokenizer([WORDS], VOCABULARY, file)
         return Tokenizer.load(file)
