@@ -24,6 +24,7 @@ BAD_INPUT = 2
 INTERRUPTED = 130
 RESUMES: Final = "the same command resumes from the last checkpoint"
 CACHE_VARIABLE: Final = "JAX_COMPILATION_CACHE_DIR"
+CACHE_LEAST_VARIABLE: Final = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
 CACHE = flags.DEFINE_string(
     "compilation_cache",
@@ -81,9 +82,14 @@ def cache_compilations(folder: str | None = None) -> None:
         except OSError:
             return
         folder = str(path)
-    os.environ[CACHE_VARIABLE] = folder  # jax reads it when it is imported
+    # jax reads these when it is imported. By default it keeps only what took a second, which few small programs do.
+    os.environ[CACHE_VARIABLE] = folder
+    least = os.environ.setdefault(CACHE_LEAST_VARIABLE, "0")
+    if not folder:
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
     if "jax" in sys.modules:
         sys.modules["jax"].config.update("jax_compilation_cache_dir", folder or None)
+        sys.modules["jax"].config.update("jax_persistent_cache_min_compile_time_secs", float(least))
 
 
 def _taken(main: Callable[..., None], words: Sequence[str], name: str) -> Sequence[str]:

@@ -106,8 +106,10 @@ def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch: pytest.Monke
         monkeypatch.setenv(cli.CACHE_VARIABLE, f"{tmp_path}/mine")
         cli.cache_compilations()
         assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/mine"
+        monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")
         cli.cache_compilations("")
         assert jax.config.jax_compilation_cache_dir is None
+        assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false", "a process started from here keeps none either"
     finally:
         jax.config.update("jax_compilation_cache_dir", before)
 
