@@ -6,6 +6,7 @@ RECIPE ?= --workdir runs/recipe
 ABLATIONS ?= group_size continuous_encoder refined_head cocktail_alpha dpo_tasks mode_mixing
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
 # glibc asks for huge pages: a training step on a CPU maps hundreds of MB anew, 4 kB at a time without it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 TORCH_BIN := .venv-torch/bin
@@ -17,7 +18,7 @@ TPU_STAMP := .venv-tpu/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install quickstart recipe ablations test test-slow test-browser test-torch test-beam test-tpu test-gpu benchmark benchmark-torch lint format clean
+.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-beam test-tpu test-gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -39,6 +40,10 @@ ablations: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+
+# The wheel in an environment of its own, from a folder outside the repository.
+test-install: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow tests/test_installed.py
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
@@ -94,6 +99,14 @@ GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/,$(addsuffix .py,models/test
 test-gpu: $(GPU_STAMP)
 	JAX_PLATFORMS=cuda XLA_FLAGS= $(GPU_BIN)/python -m pytest -q $(GPU_TESTS)
 
+# The site in site/; strict: a link that leads nowhere is an error.
+$(DOCS_STAMP): requirements.txt pyproject.toml | $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m mkdocs build --strict
+
 benchmark: $(STAMP)
 	$(BIN)/python -m experiments.benchmark
 
@@ -107,4 +120,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-torch .venv-beam .venv-tpu .venv-gpu .cache .pytest_cache .ruff_cache build dist *.egg-info runs
+	rm -rf .venv .venv-torch .venv-beam .venv-tpu .venv-gpu .cache .pytest_cache .ruff_cache build dist site *.egg-info runs
