@@ -10,7 +10,7 @@ from fac_jax.checkpoint.json_files import Section
 from fac_jax.checkpoint.voice.config import flow_config, recorded_config
 from fac_jax.codec.cosyvoice.config import FlowConfig
 from fac_jax.codec.cosyvoice.dit import Conditions
-from fac_jax.codec.cosyvoice.flow import ABSENT, AHEAD, ALL, Flow, mask_of, sample, times, with_and_without
+from fac_jax.codec.cosyvoice.flow import ABSENT, ALL, BEFORE, Flow, mask_of, sample, times, with_and_without
 from fac_jax.evaluation.parity.model import Figure
 from fac_jax.evaluation.parity.recording import Inside, Recording, channels_last, difference, layer
 from fac_jax.types import Params
@@ -39,9 +39,9 @@ def _lookahead(config: FlowConfig, params: Params, recording: Recording) -> Iter
         return
     embedded = arrays["p_in"]
     for name, behind in (("p_out_final", config.lookahead), ("p_out_ctx", 0)):
-        padded = np.pad(embedded, ((0, 0), (AHEAD, behind), (0, 0)))
+        padded = np.pad(embedded, ((0, 0), (BEFORE, behind), (0, 0)))
         present = np.zeros(padded.shape[:2], bool)
-        present[:, AHEAD : AHEAD + embedded.shape[1]] = True
+        present[:, BEFORE : BEFORE + embedded.shape[1]] = True
         apply = Flow(config).apply
         ours = apply({"params": params}, padded, present, method=lambda flow, *inputs: flow.lookahead(*inputs))
         yield difference(name, np.asarray(ours), arrays[name])
@@ -80,7 +80,7 @@ def _solution(config: FlowConfig, params: Params, recording: Recording, case: st
     tokens = frames // config.token_frames - (prompt // config.token_frames if prompt else 0)
     spoken = arrays["token"][0][: tokens if final else tokens + config.lookahead]
     before = arrays["prompt_token"][0] if prompt else np.zeros(0, np.int64)
-    edges = np.full(AHEAD, ABSENT), np.full(config.lookahead if final else 0, ABSENT)
+    edges = np.full(BEFORE, ABSENT), np.full(config.lookahead if final else 0, ABSENT)
     ids = np.concatenate([edges[0], before, spoken, edges[1]]).astype(np.int32)
     cond = np.zeros((frames, config.mel_bins), np.float32)
     if prompt:

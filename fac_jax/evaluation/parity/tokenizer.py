@@ -11,8 +11,8 @@ from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, token_lengths
 from fac_jax.evaluation.parity.model import Figure
 from fac_jax.evaluation.parity.recording import Inside, Recording, channels_last, difference, layer, unequal
 
-# What the s3tokenizer package does with long mels (codec.md section 1.5): windows that overlap, of which inner seams
-# lose half of the overlap. The release of Fun-Audio-Chat cuts waves instead.
+# The rule of the s3tokenizer package for a long log-mel (docs/codec_model.md, section 1.5): windows overlap, and each
+# side of a seam drops half of the overlap. Fun-Audio-Chat cuts waves instead.
 FRAMES, STRIDE, SEAM = 3000, 2600, 50
 
 
