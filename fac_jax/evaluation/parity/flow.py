@@ -1,4 +1,4 @@
-"""The flow against a recorded run."""
+"""Compares the flow with a recorded run."""
 
 from collections.abc import Iterator
 
@@ -17,14 +17,14 @@ from fac_jax.types import Params
 
 
 def recorded_flow(recording: Recording) -> tuple[FlowConfig, Params]:
-    """Sizes and parameters of a recorded flow."""
+    """Reads the sizes and parameters of a recorded flow."""
     steps = Section(recording.values, str(recording.folder / "config.json")).size("n_timesteps")
     config = flow_config(recorded_config(recording.folder / "config.json"), steps)
     return config, recording.params("flow", config)
 
 
 def compare(recording: Recording) -> Iterator[Figure]:
-    """The look-ahead layer, single estimates with their layers, and whole solutions."""
+    """Yields figures of the look-ahead layer, of single estimates with their layers, and of whole solutions."""
     config, params = recorded_flow(recording)
     yield from _lookahead(config, params, recording)
     yield from _estimate(config, params, recording)
@@ -38,8 +38,8 @@ def _lookahead(config: FlowConfig, params: Params, recording: Recording) -> Iter
     if "p_in" not in arrays:
         return
     embedded = arrays["p_in"]
-    for name, behind in (("p_out_final", config.lookahead), ("p_out_ctx", 0)):
-        padded = np.pad(embedded, ((0, 0), (BEFORE, behind), (0, 0)))
+    for name, after in (("p_out_final", config.lookahead), ("p_out_ctx", 0)):
+        padded = np.pad(embedded, ((0, 0), (BEFORE, after), (0, 0)))
         present = np.zeros(padded.shape[:2], bool)
         present[:, BEFORE : BEFORE + embedded.shape[1]] = True
         apply = Flow(config).apply

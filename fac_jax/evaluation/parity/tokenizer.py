@@ -1,4 +1,4 @@
-"""The S3 tokenizer against a recorded run."""
+"""Compares the S3 tokenizer with a recorded run."""
 
 from collections.abc import Iterator, Mapping
 
@@ -17,7 +17,7 @@ FRAMES, STRIDE, SEAM = 3000, 2600, 50
 
 
 def compare(recording: Recording) -> Iterator[Figure]:
-    """Log-mels, layers and ids of short audio, ids of long mels."""
+    """Yields figures of log-mels, layers and ids of short audio, and of the ids of long log-mels."""
     arrays = recording.arrays
     config = tokenizer_config(recorded_config(recording.folder / "config.json"))
     model, variables = S3Tokenizer(config), {"params": recording.params("tokenizer", config)}
@@ -56,7 +56,7 @@ def compare(recording: Recording) -> Iterator[Figure]:
 
 
 def in_windows(ids, mel: np.ndarray, length: int) -> np.ndarray:
-    """Ids of one mel `[M, 128]`, as the s3tokenizer package finds them in overlapping windows."""
+    """Returns the ids of one log-mel `[M, 128]` by the rule of the s3tokenizer package, in overlapping windows."""
     starts = range(0, length, STRIDE)
     windows = np.zeros((len(starts), FRAMES, mel.shape[1]), np.float32)
     lengths = np.array([min(FRAMES, length - start) for start in starts])
