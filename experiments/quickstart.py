@@ -95,7 +95,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
     return found
 
 
-def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) -> None:
+def show(found: report.Report, workdir: Path, answers: Sequence[report.ScoredResponse]) -> None:
     """Prints the results."""
     for answer in answers:
         print(f"  {answer.question!r} -> {answer.written!r}, heard as {answer.heard!r}")

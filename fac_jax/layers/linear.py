@@ -44,7 +44,7 @@ class Linear(nn.Module):
     """
 
     features: int
-    axes: tuple[str, str]
+    axes: tuple[str | None, str | None]
     use_bias: bool = False
     dtype: str = "float32"
     param_dtype: str = "float32"
