@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
+from experiments.run.assemble import data_config, start
 from launchers import imported
 from ml_collections import ConfigDict
 
 from experiments.configs import quickstart
-from experiments.run.assemble import data_config, start
 from fac_jax import cli
 from fac_jax.training.recipe import lock_config
 from fac_jax.types import InputError
