@@ -12,6 +12,7 @@ from fac_jax.text.tokenizer import FILE as TOKENIZER
 from fac_jax.types import InputError
 
 CODEC: Final = "codec"
+SPEECH_TOKENIZER: Final = "speech_tokenizer"  # folder in which the release names its speech ids
 RELEASE: Final = "release.json"  # of a model that came from the release: its config.json and its repeated tensors
 TOKENIZER_PARTS: Final = (
     *(CONFIG_FILE, "vocab.json", "merges.txt", "added_tokens.json"),
@@ -26,7 +27,7 @@ def assets(folder: Path) -> dict[str, Path]:
     Raises:
       InputError: the tokenizer's other files are there and `tokenizer.json` is not.
     """
-    names = (TOKENIZER, *TOKENIZER_PARTS, *SETTINGS, CODEC)
+    names = (TOKENIZER, *TOKENIZER_PARTS, *SETTINGS, SPEECH_TOKENIZER, CODEC)
     found = {name: folder / name for name in names if (folder / name).exists()}
     parts = [name for name in TOKENIZER_PARTS if name in found]
     if parts and TOKENIZER not in found:

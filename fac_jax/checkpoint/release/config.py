@@ -218,6 +218,7 @@ def to_release_config(config: ModelConfig, base: dict[str, Any] | None = None) -
     ours = {key: getattr(config, key) for key, value in RELEASED.items() if getattr(config, key) != value}
     return {
         "model_type": "funaudiochat",
+        "architectures": ["FunAudioChatForConditionalGeneration"],
         **base,
         "audio_token_index": special.audio,
         "hidden_size": config.text.width,

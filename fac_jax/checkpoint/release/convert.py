@@ -18,7 +18,7 @@ import numpy as np
 
 from fac_jax.checkpoint.arrays import Spec, StoredArray, create_params
 from fac_jax.checkpoint.assets import RELEASE as RELEASE_FILE
-from fac_jax.checkpoint.assets import TOKENIZER, assets, check_tokenizer, copy_assets
+from fac_jax.checkpoint.assets import SPEECH_TOKENIZER, TOKENIZER, assets, check_tokenizer, copy_assets
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.config import load_release_config
@@ -29,6 +29,7 @@ from fac_jax.checkpoint.release.sources import RELEASE, Source
 from fac_jax.checkpoint.release.tensors import SHARD_BYTES, TensorFolder, write_tensors
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig, replace
+from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
 T = TypeVar("T")
@@ -96,6 +97,11 @@ def export_release(
         config = replace(load_config(folder), dtype=dtype, param_dtype=dtype)
         base, tied_names = _release_of(folder)
         values = chosen.config(config, base)
+        carried = {name: file for name, file in assets(folder).items() if chosen.carries(name)}
+        files: Mapping[str, str] = {}
+        if TOKENIZER in carried and not (folder / RELEASE_FILE).exists():
+            check_tokenizer(folder, config)
+            files = chosen.files(config, Tokenizer.load(folder))
         places = _places(config, chosen.layout, tied_names)
         shapes, computed = param_shapes(config), chosen.computed(config)
         arrays: dict[tuple[str, ...], StoredArray] = {}
@@ -114,7 +120,10 @@ def export_release(
             beside, {name: n * jnp.dtype(dtype).itemsize for name, n in sizes.items()}, read, shard_bytes, wrap
         )
         write_json(beside / "config.json", values)
-        copy_assets({name: file for name, file in assets(folder).items() if chosen.carries(name)}, beside)
+        copy_assets(carried, beside)
+        for name, content in files.items():
+            (beside / name).parent.mkdir(exist_ok=True)
+            (beside / name).write_text(content, encoding="utf-8")
     return config
 
 
@@ -253,7 +262,7 @@ def _is_full(error: Exception) -> bool:
 
 def fingerprint(folder: Path) -> dict[str, Any]:
     """Names, sizes and times of the files that a conversion reads; a link to nowhere is none."""
-    kinds = ("*.safetensors", "*.json", "params/**/*")
+    kinds = ("*.safetensors", "*.json", "*.jinja", f"{SPEECH_TOKENIZER}/*", "params/**/*")
     files = sorted(file for kind in kinds for file in folder.glob(kind) if file.is_file())
     stats = [(str(file.relative_to(folder)), file.stat()) for file in files]
     return {"folder": str(folder.absolute()), "files": [[name, s.st_size, s.st_mtime] for name, s in stats]}
