@@ -12,6 +12,7 @@ from fac_jax.batching.conversation import Conversation, prompt
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.packing import Budget
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, InputError, PreferenceBatch
@@ -177,3 +178,14 @@ def collate_packed_pairs(
     both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), *sides)
     batch = dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
     return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))
+
+
+def collate_preferences(packed: Sequence[Sequence[PairExample]], budget: Budget, model: ModelGrid) -> PreferenceBatch:
+    """Lays packed pairs out under a budget (`collate_packed_pairs`).
+
+    Raises:
+      InputError: the budget does not say `segments`, or the pairs exceed it.
+    """
+    if budget.segments is None:
+        raise InputError("packed preference pairs need `segments`, the most pairs of a row")
+    return collate_packed_pairs(packed, budget.rows, budget.seq_len, budget.windows, budget.segments, model)

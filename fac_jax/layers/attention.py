@@ -7,10 +7,12 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
+from jax.ad_checkpoint import checkpoint_name
 
 from fac_jax import axes
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.norm import RMSNorm
+from fac_jax.layers.residuals import ATTENTION, PROJECTIONS
 from fac_jax.layers.rope import Rope, rotate
 from fac_jax.types import KVCache
 
@@ -47,7 +49,10 @@ def self_visibility(segments: jax.Array, positions: jax.Array, *, causal: bool) 
 
 
 class Attend(Protocol):
-    """Scaled dot-product attention of q `[B, T, N, H]` on k, v `[B, T', K, H]` -> `[B, T, N, H]`."""
+    """Scaled dot-product attention of q `[B, T, N, H]` on k, v `[B, T', K, H]` -> `[B, T, N, H]`.
+
+    The output is named `residuals.ATTENTION`, so that a policy of rematerialisation may keep it.
+    """
 
     def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array: ...
 
@@ -62,7 +67,8 @@ def einsum_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibili
     grouped = rearrange(q, "b t (k g) h -> b t k g h", k=k.shape[2])
     scores = jnp.einsum("btkgh,bskh->bkgts", grouped, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     weights = masked_softmax(scores, visibility.mask()[:, None, None]).astype(v.dtype)
-    return rearrange(jnp.einsum("bkgts,bskh->btkgh", weights, v), "b t k g h -> b t (k g) h")
+    out = rearrange(jnp.einsum("bkgts,bskh->btkgh", weights, v), "b t k g h -> b t (k g) h")
+    return checkpoint_name(out, ATTENTION)
 
 
 CacheDims: TypeAlias = Literal["(b k) s h", "b k s h"]
@@ -119,7 +125,7 @@ class DecoderAttention(nn.Module):
 
         def project(name: str, heads: int, axis: str) -> jax.Array:
             y = Linear(heads * self.head_dim, (axes.EMBED, axis), name=name, **kinds)(x)
-            return rearrange(y, "b t (n h) -> b t n h", n=heads)
+            return rearrange(checkpoint_name(y, PROJECTIONS), "b t (n h) -> b t n h", n=heads)
 
         def norm(name: str) -> RMSNorm:
             return RMSNorm(self.norm_eps, axis=axes.HEAD_DIM, param_dtype=self.param_dtype, name=name)
@@ -149,7 +155,7 @@ class EncoderAttention(nn.Module):
 
         def project(name: str, use_bias: bool) -> jax.Array:
             linear = Linear(width, (axes.EMBED, axes.AUDIO_HEADS), use_bias, self.dtype, self.param_dtype, name=name)
-            return rearrange(linear(x), "b t (n h) -> b t n h", n=self.num_heads)
+            return rearrange(checkpoint_name(linear(x), PROJECTIONS), "b t (n h) -> b t n h", n=self.num_heads)
 
         out = self.attend(project("q", True), project("k", False), project("v", True), visibility)
         out = rearrange(out, "b t n h -> b t (n h)")

@@ -5,14 +5,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jax.ad_checkpoint import checkpoint_name
 
 from fac_jax import axes
 from fac_jax.layers.attention import Attend, EncoderAttention, Visibility, einsum_attend, self_visibility
 from fac_jax.layers.linear import Linear, kernel_init
 from fac_jax.layers.mlp import GeluMLP
 from fac_jax.layers.norm import LayerNorm
+from fac_jax.layers.residuals import LAYER_INPUT, MLP_INPUT
 from fac_jax.models.config import EncoderConfig, Remat
-from fac_jax.models.decoder import POLICIES
+from fac_jax.models.remat import rematerialised
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
@@ -61,8 +63,10 @@ class EncoderLayer(nn.Module):
     def __call__(self, x: jax.Array, visibility: Visibility) -> tuple[jax.Array, None]:
         """`[W, T, D] -> [W, T, D]`."""
         c, kinds = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = checkpoint_name(x, LAYER_INPUT)
         normed = LayerNorm(param_dtype=self.param_dtype, name="attention_norm")(x)
         x = x + EncoderAttention(c.num_heads, self.attend, name="attention", **kinds)(normed, visibility)
+        x = checkpoint_name(x, MLP_INPUT)
         normed = LayerNorm(param_dtype=self.param_dtype, name="mlp_norm")(x)
         x = x + GeluMLP(c.mlp_width, name="mlp", **kinds)(normed)
         return nn.with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED)), None
@@ -102,9 +106,7 @@ class AudioEncoder(nn.Module):
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])
         valid = frames < (mel_lengths[:, None] + 1) // 2
         visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
-        layer = EncoderLayer
-        if self.remat != "none":
-            layer = nn.remat(layer, policy=POLICIES[self.remat], prevent_cse=False)
+        layer = rematerialised(EncoderLayer, self.remat, scanned=True)
         stack = nn.scan(
             layer,
             variable_axes={"params": 0},

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import UserAudio
 
-Remat = Literal["none", "full", "dots"]
+Remat = Literal["none", "dots", "save_attention", "full", "offload"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +115,9 @@ class ModelConfig:
       delay_groups: groups of speech bos before the first group of a reply.
       context: most LLM positions of a row (2048 is about 6 minutes of audio); longer input is refused.
       scan_layers: one scanned stack a run of equal layers (training), or layers side by side (decoding).
-      remat: what a layer recomputes in the backward pass.
+      remat: what a layer computes again in the backward pass: "none" nothing; "dots" all but matrix products without
+        batch dimensions; "save_attention" the feed-forward block and, depending on the kernel, scores; "full"
+        everything; "offload" what "save_attention" does, with all that is stored in the memory of the host.
       dtype: dtype of activations; norms, softmax and losses are float32 whatever it is.
       param_dtype: dtype in which parameters are made.
     """

@@ -1,12 +1,12 @@
 """The Qwen3 decoder stack that the Shared LLM and the refined head share (model.md section 5)."""
 
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jax.ad_checkpoint import checkpoint_name
 
 from fac_jax import axes
 from fac_jax.layers.attention import MERGED, CacheDims, DecoderAttention, Visibility
@@ -14,15 +14,13 @@ from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.mlp import SwiGLU
 from fac_jax.layers.moe import MoE
 from fac_jax.layers.norm import RMSNorm
+from fac_jax.layers.residuals import LAYER_INPUT, MLP_INPUT
 from fac_jax.layers.rope import Rope, rope
 from fac_jax.models.config import DecoderConfig, Remat
+from fac_jax.models.remat import rematerialised
 from fac_jax.types import KVCache, RouterStats
 
 ACTIVATION = (axes.BATCH, axes.LENGTH, axes.EMBED)  # the residual stream `[B, T, D]`
-POLICIES: dict[Remat, Callable[..., Any]] = {
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
 
 
 @struct.dataclass
@@ -49,12 +47,13 @@ class DecoderLayer(nn.Module):
     ) -> tuple[jax.Array, tuple[KVCache | None, RouterStats | None]]:
         """`[B, T, D] -> [B, T, D]`, (cache, router statistics or None)."""
         c, kinds = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        x = checkpoint_name(x, LAYER_INPUT)
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="attention_norm")(x)
         attention = DecoderAttention(
             c.num_heads, c.num_kv_heads, c.head_dim, c.norm_eps, self.kernels.attend, name="attention", **kinds
         )
         attended, cache = attention(normed, context.table, context.visibility, cache, context.slot)
-        x = x + attended
+        x = checkpoint_name(x + attended, MLP_INPUT)
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="mlp_norm")(x)
         if not self.sparse:
             x = x + SwiGLU(c.mlp_width, name="mlp", **kinds)(normed)
@@ -93,9 +92,7 @@ class Decoder(nn.Module):
         """
         c = self.config
         context = Context(rope(positions, c.head_dim, c.rope_theta), visibility, slot)
-        layer = DecoderLayer
-        if self.remat != "none":
-            layer = nn.remat(layer, policy=POLICIES[self.remat], prevent_cse=not self.scan_layers)
+        layer = rematerialised(DecoderLayer, self.remat, scanned=self.scan_layers)
         arguments = {"kernels": self.kernels, "dtype": self.dtype, "param_dtype": self.param_dtype}
         stats: list[RouterStats] = []
         new_caches: list[KVCache] = []

@@ -36,13 +36,12 @@ class FunAudioChat(nn.Module):
         self.backbone = Backbone(c, self.kernels)
         self.refined_head = RefinedHead(c, self.kernels)
 
-    def __call__(self, batch: Batch, heads: Heads = "joint", spoken_rows: int | None = None) -> ModelOutput:
+    def __call__(self, batch: Batch, heads: Heads = "joint") -> ModelOutput:
         """Teacher-forced forward pass.
 
         Args:
           batch: conversations.
           heads: "text" leaves the refined head out.
-          spoken_rows: rows, from the first, that the refined head is run on; None for all.
         """
         frames = self.audio_frames(batch)
         embedded, text = self.embed(batch, frames)
@@ -50,8 +49,7 @@ class FunAudioChat(nn.Module):
         hidden, _, router = self.backbone(embedded, batch.positions, visibility)
         speech = None
         if heads == "joint":
-            fields = (hidden, text, batch.speech_labels, batch.segment_ids, batch.positions)
-            speech = self.speak(*(field[:spoken_rows] for field in fields))
+            speech = self.speak(hidden, text, batch.speech_labels, batch.segment_ids, batch.positions)
         return ModelOutput(hidden=hidden, speech_hidden=speech, router=router, audio_frames=frames)
 
     def encode_audio(self, mel_windows: jax.Array, mel_lengths: jax.Array) -> jax.Array:

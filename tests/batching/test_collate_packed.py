@@ -11,9 +11,9 @@ from golden_model import golden
 from fac_jax.batching.collate import collate, collate_packed, first_fit
 from fac_jax.batching.conversation import Turn
 from fac_jax.batching.grid import Example, lay_out, windows_of
+from fac_jax.losses import Sft
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text.chat import AudioPiece, TextPiece
-from fac_jax.training.objectives import sft_loss
 from fac_jax.types import IGNORE, InputError
 
 SEQ_LEN = 48
@@ -59,9 +59,7 @@ def test_packed_equals_unpacked(case: str) -> None:
     alone = collate([e for row in rows for e in row], len(examples), SEQ_LEN, count, g.config)
 
     def everything(params, batch):
-        (loss, metrics), grads = jax.value_and_grad(
-            lambda p: sft_loss(model, p, batch, 1.0, 1.0, chunk=16), has_aux=True
-        )(params)
+        (loss, metrics), grads = jax.value_and_grad(lambda p: Sft(chunk=16)(model, p, batch), has_aux=True)(params)
         out = model.apply({"params": params}, batch)
         text = model.apply({"params": params}, out.hidden, method="text_logits")
         speech = model.apply({"params": params}, out.speech_hidden, method="speech_logits")

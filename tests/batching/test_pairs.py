@@ -9,27 +9,25 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from toy_world import WORLD, LoudnessCodec, make_model, make_tokenizer
+from data_pipelines.loading.counts import LoadingConfig, load
+from toy_world import PAIRS, WORLD, LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.noise import COLOURS, add_noise, coloured_noise
-from data_pipelines.loading.counts import LoadingConfig, load
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
 from data_pipelines.worlds.capabilities import CAPABILITIES
-from data_pipelines.worlds.pair_builder import build_pairs
 from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.preferences import SPEAKERS, PairsConfig, PairSpec, is_woman, neighbours, pair_specs
 from data_pipelines.worlds.schema import PairRow
+from data_pipelines.worlds.views import conversations
 from experiments.run.references import score_pairs, stored_references
 from experiments.toy.pair_questions import obeys
 from fac_jax.batching.collate import budget, collate
 from fac_jax.batching.pairs import PairExample, collate_packed_pairs, collate_pairs, mixture, with_references
 from fac_jax.generation.respond import Response
+from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
-from fac_jax.training.preference import PreferenceConfig, preference_objective, reply_log_probs
 from fac_jax.types import NO_TASK, PREFERENCE_TASKS, InputError, Params
-
-PAIRS = PairsConfig(train=4, test=4)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +36,8 @@ def specs() -> dict[str, list[PairSpec]]:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[PairRow]]:
-    return build_pairs(WORLD, PAIRS, tmp_path_factory.mktemp("pairs"))
+def rows(toy_pair_rows: dict[str, list[PairRow]]) -> dict[str, list[PairRow]]:
+    return toy_pair_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,22 +160,6 @@ def test_packed_pairs_equal_unpacked_ones(scored: Scored) -> None:
     assert packed.tasks[1, 2] == packed.tasks[2, 1] == NO_TASK
 
 
-def test_leaving_text_pairs_out_of_the_head_changes_nothing(scored: Scored) -> None:
-    ordered = sorted(scored.pairs, key=lambda pair: not pair.spoken)
-    spoken = 2 * sum(pair.spoken for pair in ordered)
-    assert 0 < spoken < 2 * len(ordered)
-    seq_len, windows = budget({"": ordered}, {"": len(ordered)}, scored.config)
-    pairs = collate_pairs(ordered, len(ordered), seq_len, windows, scored.config)
-    model, config = FunAudioChat(scored.config), PreferenceConfig(speech_anchor=1.0)
-
-    def loss(rows: int | None) -> jax.Array:
-        return preference_objective(model, config, scored.params, pairs, 64, spoken_rows=rows)[0]
-
-    np.testing.assert_allclose(
-        jax.jit(loss, static_argnums=0)(spoken), jax.jit(loss, static_argnums=0)(None), rtol=1e-5
-    )
-
-
 def test_a_mixture_names_tasks_and_modes(scored: Scored) -> None:
     tasks = mixture(scored.pairs)
     assert set(tasks) == {"robustness", "robustness_spoken", "instruction_spoken", "understanding", "empathy_spoken"}
@@ -240,7 +222,7 @@ def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_
     rows: dict[str, list[PairRow]],
 ) -> None:
     train = rows["train"]
-    made = {name: make(train) for name, make in CAPABILITIES.items()}
+    made = {name: conversations(train, name) for name in CAPABILITIES}
     assert {name: len(found) for name, found in made.items()} == {
         "openings_spoken": 2 * PAIRS.train,
         "paces_spoken": 2 * PAIRS.train,
@@ -252,13 +234,13 @@ def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_
     instructions = {row.instruction for row in train} - {""}
     for name in ("paces_spoken", "word_counts", "noisy_asr", "moods_asr"):
         assert not [c for c in made[name] if any(asked in c.turns[0].text for asked in instructions)]
-    asked = {(c.turns[0].text, c.turns[1].text) for c in CAPABILITIES["speakers"]([*train, *train])}
+    asked = {(c.turns[0].text, c.turns[1].text) for c in conversations([*train, *train], "speakers")}
     assert asked == set(itertools.product(("who is speaking", "describe the voice"), SPEAKERS))
 
 
 def test_a_reply_read_slowly_is_longer_than_the_same_read_quickly(rows: dict[str, list[PairRow]]) -> None:
     seconds: dict[tuple[str, bool], int] = {}
-    for c in CAPABILITIES["paces_spoken"](rows["train"]):
+    for c in conversations(rows["train"], "paces_spoken"):
         wave = c.turns[1].wave
         assert wave is not None
         seconds[c.id.split(":")[0], c.turns[0].text.startswith("say slowly")] = len(wave)

@@ -18,9 +18,9 @@ from fac_jax.checkpoint.release.batch import encoder_spans, release_batch
 from fac_jax.checkpoint.release.params import to_release
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.generation.sampling import Sampling
+from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.training.objectives import sft_loss
 from fac_jax.types import Array, Batch, InputError, Params
 
 VALUES, LOSSES, NORMS = 2e-4, 1e-5, 1e-3  # limits: absolute, relative, relative
@@ -115,7 +115,7 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
     fine = rearrange(speech, "b s g c -> b (s g) c")
     yield _values("speech logits", fine, arrays["train/speech_logits"], np.repeat(kept, config.group_size, axis=1))
 
-    objective = partial(sft_loss, model, batch=batch, text_weight=1.0, speech_weight=1.0, chunk=16)
+    objective = partial(Sft(chunk=16), model, batch=batch)
     with_gradients = "train/grad_names" in arrays
     if with_gradients:
         (loss, metrics), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)
