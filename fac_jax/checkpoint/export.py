@@ -23,6 +23,7 @@ from fac_jax.checkpoint.release.tensors import INDEX
 from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored, united
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
+from fac_jax.models.limits import check
 from fac_jax.types import InputError, Params
 
 MODEL = "model"  # finished model of a stage directory
@@ -126,8 +127,13 @@ def load_config(path: Path) -> ModelConfig:
     file = found / "config.json"
     if not file.exists():
         file = found / "config" / "metadata"
-    with _readable(file):
-        return model_config.from_dict(read_json(file))
+    values = read_json(file)
+    try:
+        config = model_config.from_dict(values)
+        check(config)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from error
+    return config
 
 
 @contextlib.contextmanager

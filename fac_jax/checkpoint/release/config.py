@@ -3,22 +3,29 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from fac_jax.checkpoint.json_files import Section, read_json
+from fac_jax.config import from_tree
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig, MoEConfig
+from fac_jax.models.limits import check
 from fac_jax.text.special_ids import SpecialIds
-from fac_jax.types import InputError
+from fac_jax.types import InputError, UserAudio
 
-# What the release's config.json cannot say stands in an object of our own there, where it is not as the release has it.
-OURS: Final = "fac_jax"
-RELEASED: Final[Mapping[str, Any]] = {
-    "head_prefill": "release",
-    "delay_groups": 2,
-    "context": 2048,
-    "user_audio": "waveform",
-    "user_audio_scale": 1.0,
-}
+OURS: Final = "fac_jax"  # key of an object that is not the release's, written only where a model differs from it
+
+
+@dataclasses.dataclass(frozen=True)
+class Extra:
+    """Keys of `ModelConfig` that the release's config.json has no place for; the defaults are the release's values."""
+
+    head_prefill: Literal["as_trained", "release"] = "release"
+    delay_groups: int = 2
+    context: int = 2048
+    user_audio: UserAudio = "waveform"
+    user_audio_scale: float = 1.0
+
+
 MODES: Final = ("replace", "add")
 # All positions of text and audio are equal in the three sections of Qwen3-VL's rope, which makes it the plain one.
 PLAIN_ROPE: Final = ("default", "mrope")
@@ -54,8 +61,11 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
     if mode not in MODES:
         faults.append(f"{audio.where}: continuous_features_mode is {mode!r}")
     refuse(faults)
-    ours = whole.section(OURS, {}).values
-    return ModelConfig(
+    try:
+        extra = from_tree(Extra, whole.section(OURS, {}).values, OURS)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    config = ModelConfig(
         text=decoder_config(text),
         audio=dataclasses.replace(encoder_config(audio), n_window=window),
         head=decoder_config(head),
@@ -75,8 +85,13 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
         tie_embeddings=text.flag("tie_word_embeddings", False),
         group_size=audio.size("group_size"),
         continuous_mode=cast(Any, mode),
-        **{**RELEASED, **{key: value for key, value in ours.items() if key in RELEASED}},
+        **vars(extra),
     )
+    try:
+        check(config)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return config
 
 
 def encoder_config(values: Section) -> EncoderConfig:
@@ -122,8 +137,8 @@ def decoder_config(values: Section) -> DecoderConfig:
         num_heads=heads,
         num_kv_heads=values.size("num_key_value_heads", heads),
         head_dim=values.size("head_dim", width // heads),
-        rope_theta=rope.number("rope_theta"),
-        norm_eps=values.number("rms_norm_eps", 1e-6),
+        rope_theta=rope.positive("rope_theta"),
+        norm_eps=values.positive("rms_norm_eps", 1e-6),
         moe=moe,
     )
 
@@ -215,7 +230,7 @@ def to_release_config(config: ModelConfig, base: dict[str, Any] | None = None) -
         **audio_base.get("crq_transformer_config", {}),
         **decoder_values(config.head),
     }
-    ours = {key: getattr(config, key) for key, value in RELEASED.items() if getattr(config, key) != value}
+    ours = {key: getattr(config, key) for key, value in vars(Extra()).items() if getattr(config, key) != value}
     return {
         "model_type": "funaudiochat",
         "architectures": ["FunAudioChatForConditionalGeneration"],
