@@ -208,7 +208,7 @@ def _arrays(file: Path) -> Mapping[str, np.ndarray]:
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     try:
-        with zipfile.ZipFile(file), np.load(file) as arrays:  # alone, np.load takes other files too
+        with zipfile.ZipFile(file), np.load(file) as arrays:  # np.load takes other files too
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: no recorded arrays (.npz), or truncated: {error}") from None

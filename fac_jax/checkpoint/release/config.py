@@ -55,12 +55,12 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
     text, audio = whole.section("text_config"), whole.section("audio_config")
     head = audio.section("crq_transformer_config")
     window, mode = audio.size("n_window"), audio.word("continuous_features_mode")
-    faults = decoder_faults(text) + encoder_faults(audio) + decoder_faults(head)
+    problems = decoder_problems(text) + encoder_problems(audio) + decoder_problems(head)
     if window % 2:
-        faults.append(f"{audio.where}: n_window {window} is odd, so that pairs pooled to 25 Hz would cross windows")
+        problems.append(f"{audio.where}: n_window {window} is odd, so that pairs pooled to 25 Hz would cross windows")
     if mode not in MODES:
-        faults.append(f"{audio.where}: continuous_features_mode is {mode!r}")
-    refuse(faults)
+        problems.append(f"{audio.where}: continuous_features_mode is {mode!r}")
+    refuse(problems)
     try:
         extra = from_tree(Extra, whole.section(OURS, {}).values, OURS)
     except InputError as error:
@@ -143,35 +143,35 @@ def decoder_config(values: Section) -> DecoderConfig:
     )
 
 
-def decoder_faults(values: Section) -> list[str]:
+def decoder_problems(values: Section) -> list[str]:
     """What a Qwen3 config.json asks for that changes numbers and that our stack does not do."""
-    faults = _others(values, {"use_sliding_window": False, "attention_bias": False, "hidden_act": "silu"})
+    problems = _others(values, {"use_sliding_window": False, "attention_bias": False, "hidden_act": "silu"})
     for key in ("rope_scaling", "rope_parameters"):
         rope = values.section(key, {}).values
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind not in PLAIN_ROPE:
-            faults.append(f"{values.where}: {key} is of the type {kind!r}")
+            problems.append(f"{values.where}: {key} is of the type {kind!r}")
     kinds = sorted(set(values.values.get("layer_types") or ()) - {"full_attention"})
-    faults += [f"{values.where}: layer_types has {kind!r}" for kind in kinds]
+    problems += [f"{values.where}: layer_types has {kind!r}" for kind in kinds]
     heads, shared = values.size("num_attention_heads"), values.size("num_key_value_heads", 1)
     if heads % shared:
-        faults.append(f"{values.where}: {heads} num_attention_heads cannot share {shared} num_key_value_heads")
-    return faults
+        problems.append(f"{values.where}: {heads} num_attention_heads cannot share {shared} num_key_value_heads")
+    return problems
 
 
-def encoder_faults(values: Section) -> list[str]:
-    """As `decoder_faults`, of a Whisper encoder."""
-    faults = _others(values, {"scale_embedding": False, "activation_function": "gelu"})
+def encoder_problems(values: Section) -> list[str]:
+    """As `decoder_problems`, of a Whisper encoder."""
+    problems = _others(values, {"scale_embedding": False, "activation_function": "gelu"})
     width, heads = values.size("d_model"), values.size("encoder_attention_heads")
     if width % heads:
-        faults.append(f"{values.where}: d_model {width} is no multiple of encoder_attention_heads {heads}")
-    return faults
+        problems.append(f"{values.where}: d_model {width} is no multiple of encoder_attention_heads {heads}")
+    return problems
 
 
-def refuse(faults: list[str]) -> None:
-    """Raises InputError with all faults, if there are any."""
-    if faults:
-        raise InputError(f"{'; '.join(faults)}: the model here does not do that")
+def refuse(problems: list[str]) -> None:
+    """Raises InputError with all problems, if there are any."""
+    if problems:
+        raise InputError(f"{'; '.join(problems)}: the model here does not do that")
 
 
 def _others(values: Section, expected: Mapping[str, Any]) -> list[str]:
@@ -193,7 +193,7 @@ def to_release_config(config: ModelConfig, base: dict[str, Any] | None = None) -
     if config.grouping != "mean" or config.fusion != "average":
         raise InputError(
             f"grouping {config.grouping!r} and fusion {config.fusion!r} have no place in the release's layout, "
-            "which knows grouping 'mean' and fusion 'average' alone"
+            "which only knows grouping 'mean' and fusion 'average'"
         )
     special = config.special
     text = decoder_values(config.text) | {

@@ -1,4 +1,4 @@
-"""What of a model goes out, and in whose layout: the whole as the release has it, or a part that transformers loads."""
+"""What an export writes: a whole model in the release's layout, or a part of it that transformers loads."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -19,10 +19,10 @@ WHISPER_POSITIONS: Final = 1500  # 30 s; ours counts in each of its windows from
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """What is written.
+    """One kind of export.
 
     Attributes:
-      layout: names of the tensors; those that have no name in it stay behind.
+      layout: names of the tensors; parameters that have no name in it are left out.
       config: config.json, from the model and the config.json that it came with ({} if with none).
       computed: tensors that the layout stores and our model computes.
       carries: whether a file or folder next to the parameters is copied, by its name.

@@ -1,4 +1,4 @@
-"""The published S3 tokenizer, an ONNX graph, as torch names (codec.md section 1.7); read with `onnx` alone."""
+"""The published S3 tokenizer, an ONNX graph, as torch names (codec.md section 1.7); read with nothing but `onnx`."""
 
 import dataclasses
 import hashlib
