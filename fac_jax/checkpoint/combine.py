@@ -1,4 +1,4 @@
-"""Two models on disk into one, piece by piece."""
+"""Combines two models on disk into one, piece by piece."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -37,10 +37,10 @@ def combine_models(
     folders = [resolve(first), resolve(second)]
     config = load_config(folders[0])
     job = {"combine": [fingerprint(folder) for folder in folders], "origin": origin}
-    with at_destination(destination, job) as beside:
+    with at_destination(destination, job) as unfinished:
         entries = [_combined(entry, folders, mix) for entry in release_entries(config)]
-        fill_params(beside, config, entries, wrap)
-        finish(beside, config, origin, trained_assets(folders[0]))
+        fill_params(unfinished, config, entries, wrap)
+        finish(unfinished, config, origin, trained_assets(folders[0]))
 
 
 class _Pieces(Mapping[str, np.ndarray]):

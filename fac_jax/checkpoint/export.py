@@ -23,6 +23,7 @@ from fac_jax.checkpoint.release.tensors import INDEX
 from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored, united
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
+from fac_jax.models.limits import check
 from fac_jax.types import InputError, Params
 
 MODEL = "model"  # finished model of a stage directory
@@ -32,7 +33,7 @@ CHECKPOINTS = "checkpoints"  # running checkpoints of a stage directory
 def export_model(
     directory: Path, params: Params, config: ModelConfig, origin: dict[str, Any], assets: Mapping[str, Path]
 ) -> None:
-    """Writes a finished model: beside first, then renamed, so that `directory` is whole whenever it exists.
+    """Writes a finished model next to `directory`, then renames it, so that `directory` is whole whenever it exists.
 
     Args:
       directory: must not exist.
@@ -41,18 +42,18 @@ def export_model(
       origin: what made them; `{"stage": name, "order": its number in the recipe, "steps": ..}`.
       assets: files and folders to copy in, by the name they get.
     """
-    beside = directory.absolute().with_name(directory.name + ".unfinished")
+    unfinished = directory.absolute().with_name(directory.name + ".unfinished")
     first = jax.process_index() == 0  # of several hosts the first writes all but its share of the parameters
     if first:
-        shutil.rmtree(beside, ignore_errors=True)
-        beside.mkdir(parents=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(beside / "params", params)
+        checkpointer.save(unfinished / "params", params)
     if first:
-        write_json(beside / "config.json", model_config.to_dict(config))
-        write_json(beside / "origin.json", origin)
-        copy_assets(assets, beside)
-        os.replace(beside, directory)
+        write_json(unfinished / "config.json", model_config.to_dict(config))
+        write_json(unfinished / "origin.json", origin)
+        copy_assets(assets, unfinished)
+        os.replace(unfinished, directory)
 
 
 def resolve(path: Path) -> Path:
@@ -88,7 +89,7 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
 
     Args:
       path: model, stage, checkpoint or workdir.
-      expected: tree of the parameters a model wants (abstract or real), to be held against those found. Those that have
+      expected: tree of the parameters of a model (abstract or real), compared with those found. Leaves that have
         a sharding are read into it, all others go to the default device.
 
     Raises:
@@ -126,14 +127,19 @@ def load_config(path: Path) -> ModelConfig:
     file = found / "config.json"
     if not file.exists():
         file = found / "config" / "metadata"
-    with _readable(file):
-        return model_config.from_dict(read_json(file))
+    values = read_json(file)
+    try:
+        config = model_config.from_dict(values)
+        check(config)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from error
+    return config
 
 
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[None]:
-    """Says in one line which file or folder is not what it should be."""
+    """Turns an error of reading into one line that names the file or folder."""
     try:
         yield
-    except Exception as error:  # orbax tells of a damaged array by a bare Exception
+    except Exception as error:  # orbax raises a bare Exception for a damaged array
         raise InputError(f"{path}: cannot be read, it is damaged or incomplete ({str(error)[:100]})") from error

@@ -4,6 +4,7 @@ import dataclasses
 import typing
 from typing import Any, Literal
 
+from fac_jax.config import from_tree
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import UserAudio
 
@@ -187,21 +188,7 @@ def from_dict(values: dict[str, Any]) -> ModelConfig:
     """Inverse of `to_dict`.
 
     Raises:
-      TypeError: a key that is missing or that the configuration does not have.
+      InputError: a key that is missing, unknown or of another type, or a value that is none of a key's.
+      ValueError: an odd `n_window`.
     """
-
-    def decoder(v: dict[str, Any]) -> DecoderConfig:
-        moe = v.get("moe")
-        if moe is not None:
-            moe = MoEConfig(**{**moe, "dense_layers": tuple(moe["dense_layers"])})
-        return DecoderConfig(**{**v, "moe": moe})
-
-    return ModelConfig(
-        **{
-            **values,
-            "text": decoder(values["text"]),
-            "head": decoder(values["head"]),
-            "audio": EncoderConfig(**values["audio"]),
-            "special": SpecialIds(**values["special"]),
-        }
-    )
+    return from_tree(ModelConfig, values)
