@@ -131,7 +131,7 @@ def load_config(path: Path) -> ModelConfig:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(path: os.PathLike[str]) -> Iterator[None]:
     """Says in one line which file or folder is not what it should be."""
     try:
         yield
