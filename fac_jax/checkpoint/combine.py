@@ -51,7 +51,9 @@ class _Pieces(Mapping[str, np.ndarray]):
 
     def __getitem__(self, number: str) -> np.ndarray:
         index = tuple(map(int, np.unravel_index(int(number), self._lead))) if self._lead else ()
-        first, second = (StoredArray(folder_of(folder, self._path), self._path).read(index) for folder in self._folders)
+        first, second = (
+            StoredArray(Path(folder_of(folder, self._path)), self._path).read(index) for folder in self._folders
+        )
         return self._mix("/".join(self._path), first, second)
 
     def __iter__(self) -> Iterator[str]:

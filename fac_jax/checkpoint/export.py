@@ -137,7 +137,7 @@ def load_config(path: Path) -> ModelConfig:
 
 
 @contextlib.contextmanager
-def _readable(path: Path) -> Iterator[None]:
+def _readable(path: os.PathLike[str]) -> Iterator[None]:
     """Turns an error of reading into one line that names the file or folder."""
     try:
         yield

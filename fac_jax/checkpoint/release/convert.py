@@ -112,7 +112,7 @@ def export_release(
                 return computed[name].astype(jnp.dtype(dtype))
             entry, index = places[name]
             if entry.path not in arrays:
-                arrays[entry.path] = StoredArray(folder_of(folder, entry.path), entry.path)
+                arrays[entry.path] = StoredArray(Path(folder_of(folder, entry.path)), entry.path)
             return TO_TORCH[entry.layout](arrays[entry.path].read(index)).astype(jnp.dtype(dtype), copy=False)
 
         sizes = {name: math.prod(torch_shape(entry, shapes[entry.path])) for name, (entry, _) in places.items()}
