@@ -12,7 +12,7 @@ from fac_jax import axes
 from fac_jax.layers.attention import Visibility
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
-from fac_jax.types import InputError
+from fac_jax.types import Array, InputError
 
 BLOCKS = (512, 256, 128)  # queries, or keys, of one block of the kernel: the greatest that divides them
 _QUERIES = (axes.BATCH, axes.LENGTH, axes.HEADS, None)
@@ -96,9 +96,7 @@ class SplashAttend:
         )
 
 
-def _rows(
-    kernel: Any, q: jax.Array, k: jax.Array, v: jax.Array, q_segments: jax.Array, k_segments: jax.Array
-) -> jax.Array:
+def _rows(kernel: Any, q: jax.Array, k: jax.Array, v: jax.Array, q_segments: Array, k_segments: Array) -> jax.Array:
     """All rows of a device."""
     q, k, v = (rearrange(array, "b t n h -> b n t h") for array in (q, k, v))
     out = jax.vmap(kernel)(q, k, v, splash.SegmentIds(q_segments, k_segments))
