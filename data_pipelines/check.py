@@ -26,6 +26,7 @@ _UNITS = flags.DEFINE_integer("units", S3_UNITS, "ids of the codec", lower_bound
 _GROUP_SIZE = flags.DEFINE_integer("group_size", 5, "speech tokens of a LLM position", lower_bound=1)
 _TOKENIZER = flags.DEFINE_string("tokenizer", None, "tokenizer.json or its folder; left out, lengths are estimated")
 _ROOT = flags.DEFINE_string("audio_root", None, "where audio paths start; left out, the folder of PATH")
+_VIEW = flags.DEFINE_string("view", "asr", "recordings: asr hears them, tts speaks them; toy_world: the task")
 
 
 def main(path: str) -> None:
@@ -39,7 +40,7 @@ def main(path: str) -> None:
     if Path(_QUARANTINE.value).resolve() == Path(path).resolve():
         raise InputError(f"--quarantine={path} is the file that is to be checked: name another")
     account = Account()
-    rows = validate(read(path, _FORMAT.value, _ROOT.value), limits)
+    rows = validate(read(path, _FORMAT.value, _ROOT.value, _VIEW.value), limits)
     for row in passing("rows", count(Path(path)))(quarantined(rows, _QUARANTINE.value, account)):
         if isinstance(row, Rejected):
             print(told(row))

@@ -28,6 +28,7 @@ from experiments.benchmarks.workloads import (
 )
 from fac_jax import cli
 from fac_jax.generation.decode import Decoding, generate, prepare
+from fac_jax.losses import Preference
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.models.presets import preset
@@ -58,7 +59,7 @@ def train_figures(config: ModelConfig, work: Workload) -> dict[str, float]:
     """
     batch = packed_batch(config, work.rows, work.packed, work.conversation)
     program, run = step_program(config, batch)
-    _, prefer = step_program(config, preference_batch(batch, config, work.packed), loss="preference")
+    _, prefer = step_program(config, preference_batch(batch, config, work.packed), loss=Preference())
     jax.block_until_ready((run(), prefer()))
     times = [(once(run), once(prefer)) for _ in range(work.updates)]
     seconds = min(plain for plain, _ in times)

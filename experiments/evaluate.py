@@ -1,37 +1,50 @@
-"""Scores a trained model on the questions of a split; prints JSON.
+"""Scores a model of a run on held-out rows: losses, accuracies, word error rates; prints JSON.
 
-python -m experiments.evaluate --config experiments/configs/quickstart.py --workdir runs/quickstart --split dev
+python -m experiments.evaluate --workdir runs/mine [--checkpoint runs/mine/STAGE] [--split test] [--most 200]
+
+Any config with rows to evaluate on can be scored (docs/finetuning.md); the config is that of the workdir.
 """
 
 import json
 from pathlib import Path
 
 from absl import flags
+from etils import epath
 from ml_collections import config_flags
 
-from experiments.run.assemble import start_toy
-from experiments.toy.questions import evaluate
+from experiments.run.scores import answers, losses
+from experiments.run.setup import recipe_of, start
 from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
-from fac_jax.training.sharding import abstract_params
+from fac_jax.types import InputError
 
-CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
+CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; that of the workdir if absent.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", "runs/data", "Folder of data sets, shared between runs.")
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Model, stage or checkpoint; the run's last model if absent.")
-SPLIT = flags.DEFINE_enum("split", "dev", ["dev", "test"], "Questions; choose between models on dev alone.")
+SPLIT = flags.DEFINE_string("split", None, "Split of the sets that have several; that of the config if absent.")
+MOST = flags.DEFINE_integer("most", None, "Rows of a set that are answered; all if absent.", 1)
+ANSWER = flags.DEFINE_bool("answer", True, "Answer the prompts; otherwise only losses are computed.")
 
 
 def main() -> None:
-    """The command."""
-    workdir = Path(WORKDIR.value)
-    materials, _ = start_toy(cli.config(CONFIG), workdir, Path(DATA_DIR.value))
-    expected = abstract_params(materials.model, materials.layout)
-    params, _ = load_params(Path(CHECKPOINT.value) if CHECKPOINT.value else workdir, expected)
-    metrics, _, _ = evaluate(params, materials, materials.rows[SPLIT.value], sounds=0)
-    print(json.dumps(metrics, indent=2))
+    """Runs the command."""
+    workdir = epath.Path(WORKDIR.value)
+    file = workdir / "config.json"
+    if not file.exists():
+        raise InputError(f"--workdir={workdir}: holds no run: {file.name} is missing")
+    config = json.loads(file.read_text()) if CONFIG.value is None else cli.config(CONFIG)
+    run = start(config, workdir, Path(DATA_DIR.value), SPLIT.value)
+    folder = CHECKPOINT.value or str(workdir)
+    params, _ = load_params(Path(folder), recipe_of(run).abstract())
+    scores = losses(run, params)
+    if not scores:
+        raise InputError(f"{workdir}: no set of the run has rows to evaluate on; set eval_path or eval_split of one")
+    if ANSWER.value:
+        for name, found in answers(run, params, MOST.value):
+            scores |= {f"{name}/{key}": value for key, value in found.items()}
+    print(json.dumps(dict(sorted(scores.items())), indent=2))
 
 
 if __name__ == "__main__":
-    flags.mark_flag_as_required("config")
     cli.run(main)

@@ -20,12 +20,11 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.planning.search import search
-from experiments.planning.step import GIB, Plan, make_plan, shape_of
+from experiments.planning.step import GIB, Plan, budget_of, make_plan
 from experiments.planning.topologies import fake_devices, topology_of
-from experiments.run.assemble import stages
-from experiments.run.initial import base_model
+from experiments.run.config import resolve_config
 from fac_jax import cli
-from fac_jax.parallel.mesh import DEFAULT_RULES, make_layout
+from fac_jax.parallel.mesh import make_layout
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
@@ -59,23 +58,19 @@ def mesh_sizes(words: list[str]) -> dict[str, int]:
 
 def plans() -> list[Plan]:
     """What the flags ask for: one plan, or those of a search that fit."""
-    config = cli.config(CONFIG)
-    values = config.to_dict()
-    found = [stage for stage in stages(config) if stage.steps and STAGE.value in (None, stage.name)]
+    config = resolve_config(cli.config(CONFIG))
+    found = [stage for stage in config.stages if stage.steps and STAGE.value in (None, stage.name)]
     if not found:
-        raise InputError(
-            f"--stage={STAGE.value}: no such stage that trains; the recipe has {', '.join(values['recipe'])}"
-        )
-    model, stage = base_model(values["model"]), found[-1]
-    shape, topology = shape_of(stage), topology_of(TOPOLOGY.value)
-    attention = values.get("attention", "einsum")
+        names = ", ".join(stage.name for stage in config.stages)
+        raise InputError(f"--stage={STAGE.value}: no such stage that trains; the recipe has {names}")
+    model, stage, attention = config.model, found[-1], config.attention
+    budget, topology = budget_of(stage), topology_of(TOPOLOGY.value)
     hbm = HBM.value and HBM.value * GIB
     if SEARCH.value:
-        return search(model, stage, shape, topology, attention, hbm, TRIES.value)
-    configured = {axis: size for axis, size in (values.get("mesh") or {}).items() if size is not None}
-    sizes = mesh_sizes(MESH.value) or configured or {"fsdp": len(topology.devices)}
-    layout = make_layout(sizes, values.get("rules", DEFAULT_RULES), topology.devices)
-    return [make_plan(model, stage, shape, topology, layout, attention, hbm)]
+        return search(model, stage, budget, topology, attention, hbm, TRIES.value)
+    sizes = mesh_sizes(MESH.value) or config.mesh.sizes or {"fsdp": len(topology.devices)}
+    layout = make_layout(sizes, config.rules, topology.devices)
+    return [make_plan(model, stage, budget, topology, layout, attention, hbm)]
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

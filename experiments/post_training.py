@@ -15,24 +15,26 @@ from pathlib import Path
 
 import numpy as np
 from absl import flags
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 from rich.console import Console
 from rich.table import Table
 
 from data_pipelines.worlds.schema import PairRow
-from experiments.run.assemble import assets, start_toy
-from experiments.run.run_record import RunRecord, results
+from experiments.run.cluster import Cluster
+from experiments.run.data import Run
+from experiments.run.record import RunRecord, results
+from experiments.run.setup import assets, recipe_of, start
 from experiments.run.shared_stages import stage_source
-from experiments.run.toy import Materials
 from experiments.toy.pair_questions import Judged, by_task, judge, preferred
-from experiments.toy.questions import Items, abilities
+from experiments.toy.questions import Items, ToyWorld, abilities, world_of
 from experiments.toy.reporting import (
     Clock,
     Reply,
     curves,
     environment,
     folders,
-    shorten_world,
+    shortened,
     write_items,
     write_sounds,
 )
@@ -43,22 +45,22 @@ from fac_jax.evaluation.reports.post_training import (
     SHOWN,
     Exchange,
     PostTrainingReport,
-    Preference,
     to_json,
     write_post_training,
 )
+from fac_jax.evaluation.reports.post_training import Preference as PreferenceScores
 from fac_jax.evaluation.reports.stages import Stage
 from fac_jax.io import write_text
+from fac_jax.losses import Preference
 from fac_jax.training.merge import SHARED_LLM, merge
-from fac_jax.training.recipe import Recipe, run_recipe
-from fac_jax.training.sharding import abstract_params
-from fac_jax.training.stage import StageConfig
+from fac_jax.training.recipe import Recipe, run_recipe, start_of
 from fac_jax.types import PREFERENCE_TASKS, Params
 
 DEFAULT = str(Path(__file__).parent / "configs" / "recipe_toy.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
+CLUSTER = Cluster()
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
 FAST_QUESTIONS = 4
@@ -108,36 +110,36 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
       InputError: bad config, or see `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
-    materials, recipe = start_toy(config, workdir, data_dir)
-    checksum = materials.checksum()
-    record = RunRecord(workdir, config, checksum, recipe.names)
+    run = start(config, epath.Path(workdir), data_dir)
+    world, recipe, questioned = world_of(run), recipe_of(run), run.config.questions
+    record = RunRecord(run)
     clock.lap("data and codec")
     run_recipe(
         recipe,
-        workdir,
-        materials.data,
-        assets(workdir),
+        run.workdir,
+        run,
+        assets(run),
         lambda stage: clock.lap(stage.name),
-        source=stage_source(config, recipe, checksum),
+        source=stage_source(run, recipe),
     )
 
-    facts = [row for row in materials.rows["text"] if row.kind == "fact"][:questions]
-    spoken = materials.rows["test"][:questions]
-    asked = Abilities(workdir, lambda params: abilities(params, materials, spoken, facts))
-    expected = abstract_params(materials.model, materials.layout)
+    facts = [row for row in world.rows("text") if row.kind == "fact"][:questions]
+    spoken = world.rows("test")[:questions]
+    asked = Abilities(workdir, lambda params: abilities(params, run, world, spoken, facts))
+    expected = recipe.abstract()
 
     def model(name: str) -> Params:
         return load_params(workdir / name / MODEL, expected)[0]
 
-    found = {name: asked.of(name, model(name)) for name in recipe.names if name in config.questions.stages}
+    found = {name: asked.of(name, model(name)) for name in recipe.names if name in questioned.stages}
     clock.lap("questions")
     sweep = {}
-    if config.questions.alphas:
+    if questioned.alphas:
         trained, known = map(model, merged(recipe))
-        for alpha in config.questions.alphas:
+        for alpha in questioned.alphas:
             sweep[alpha] = asked.of(f"alpha {alpha:g}", merge(trained, known, {SHARED_LLM: alpha}))
         clock.lap("alpha sweep")
-    judged = judge_preferences(recipe, materials, model)
+    judged = judge_preferences(recipe, run, world, model)
     if judged:
         clock.lap("preferences")
 
@@ -150,48 +152,44 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
         ),
         abilities=found,
         sweep=sweep,
-        preference=preferences(materials.pair_rows["test"], *judged) if judged else {},
-        exchanges=list(exchanges(materials, *judged)) if judged else [],
+        preference=preferences(world.pairs("test"), *judged) if judged else {},
+        exchanges=list(exchanges(run, world, *judged)) if judged else [],
         stages=[Stage(name, seconds, curves(workdir / name)) for name, seconds in clock.parts.items()],
         seconds_total=sum(clock.parts.values()),
-        environment=environment(config),
+        environment=environment(run.config.seed),
     )
     write_post_training(workdir / "report.html", report)
     places = {name: f"stages.{name}" for name in found} | {f"alpha {a:g}": f"alpha_sweep.{a:g}" for a in sweep}
-    write_items(workdir, asked.items(places) | (pair_items(materials.pair_rows["test"], *judged) if judged else {}))
+    write_items(workdir, asked.items(places) | (pair_items(world.pairs("test"), *judged) if judged else {}))
     write_sounds(workdir, [Reply(e.asked, e.task, e.after, e.question, e.sound_after) for e in report.exchanges])
     record.finish(results(to_json(report)))
     return report
 
 
-def previous(recipe: Recipe, stage: StageConfig) -> str:
-    """Name of the stage before one."""
-    return recipe.stages[recipe.stages.index(stage) - 1].name
-
-
 def merged(recipe: Recipe) -> tuple[str, str]:
-    """Stages whose models the recipe merges: M_1, M_0."""
+    """Returns the stages whose models the recipe merges: M_1, M_0."""
     stage = next(stage for stage in recipe.stages if stage.merge)
     assert stage.merge is not None
-    return stage.start_from or previous(recipe, stage), stage.merge.start
+    return str(start_of(recipe.stages, stage)), stage.merge.start
 
 
 def judge_preferences(
-    recipe: Recipe, materials: Materials, model: Callable[[str], Params]
+    recipe: Recipe, run: Run, world: ToyWorld, model: Callable[[str], Params]
 ) -> tuple[Judged, Judged] | None:
-    """Held-out pairs before the stage of preferences and after it and the merges behind it; None without one."""
-    stage = next((stage for stage in recipe.stages if stage.loss == "preference"), None)
-    if stage is None:
-        return None
-    before, after = (stage.start_from or previous(recipe, stage), recipe.names[-1])
-    return judge(model(before), materials, stage.preference), judge(model(after), materials, stage.preference)
+    """Judges held-out pairs before the stage of preferences and after the merges that follow it; None without one."""
+    for stage in recipe.stages:
+        if isinstance(stage.loss, Preference):
+            before, after = str(start_of(recipe.stages, stage)), recipe.names[-1]
+            pairs, loss = world.pairs("test"), stage.loss
+            return judge(model(before), run, pairs, loss), judge(model(after), run, pairs, loss)
+    return None
 
 
-def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[str, Preference]:
+def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[str, PreferenceScores]:
     """Both models on the held-out pairs, by task."""
     none, gained = by_task(rows, preferred(before, before)), by_task(rows, preferred(before, after))
     return {
-        task: Preference(
+        task: PreferenceScores(
             before=none[task],
             after=gained[task],
             likely_before=before.likely[task],
@@ -216,29 +214,22 @@ def pair_items(rows: Sequence[PairRow], before: Judged, after: Judged) -> Items:
     }
 
 
-def exchanges(materials: Materials, before: Judged, after: Judged) -> Iterator[Exchange]:
+def exchanges(run: Run, world: ToyWorld, before: Judged, after: Judged) -> Iterator[Exchange]:
     """The first held-out prompts of every task, with both models' replies."""
-    codec = materials.codec
+    codec = run.codec
+    assert codec is not None
 
     def sound(units: np.ndarray) -> Sound | None:
         return Sound(codec.decode(units), codec.rate) if units.size else None
 
     for task in PREFERENCE_TASKS:
-        for row in [row for row in materials.pair_rows["test"] if row.task == task][:SOUNDS]:
+        for row in [row for row in world.pairs("test") if row.task == task][:SOUNDS]:
             noise = "" if row.snr_db is None else f", noise at {row.snr_db:.0f} dB"
             asked = row.question + (f", {row.instruction}" if row.instruction else "") + noise
             then, now = before.answers[row.id], after.answers[row.id]
             yield Exchange(
                 task, asked, row.chosen, Sound(row.user_audio), then.text, now.text, sound(then.units), sound(now.units)
             )
-
-
-def shorten(config: ConfigDict) -> ConfigDict:
-    """The config with few rows, few pairs and few steps."""
-    short = shorten_world(config)
-    with short.unlocked():
-        short.update({"data": {"pairs": {"train": 16, "test": 4}}})
-    return short
 
 
 def show(report: PostTrainingReport, workdir: Path) -> None:
@@ -252,7 +243,7 @@ def show(report: PostTrainingReport, workdir: Path) -> None:
     for alpha, values in report.sweep.items():
         trade.add_row(f"{alpha:g}", *(f"{values[key]:.3f}" for key in SHOWN))
     console.print(trade)
-    names = [field.name for field in dataclasses.fields(Preference)]
+    names = [field.name for field in dataclasses.fields(PreferenceScores)]
     tasks = Table("held-out pairs", *(name.replace("_", " ") for name in names))
     for task, value in report.preference.items():
         tasks.add_row(task, *(f"{getattr(value, name):.3f}" for name in names))
@@ -262,10 +253,11 @@ def show(report: PostTrainingReport, workdir: Path) -> None:
 
 def main() -> None:
     """The command."""
+    CLUSTER.join()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = cli.config(CONFIG)
     if FAST.value:
-        config = shorten(config)
+        config = shortened(config, pairs={"train": 16, "test": 4})
     show(post_training(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None), workdir)
 
 

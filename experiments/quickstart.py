@@ -11,19 +11,21 @@ from pathlib import Path
 
 import jax
 from absl import flags
+from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from experiments.run.assemble import assets, start_toy
-from experiments.run.run_record import RunRecord
+from experiments.run.cluster import Cluster
+from experiments.run.record import RunRecord
+from experiments.run.setup import assets, recipe_of, start
 from experiments.run.shared_stages import stage_source
-from experiments.toy.questions import evaluate
+from experiments.toy.questions import evaluate, world_of
 from experiments.toy.reporting import (
     Clock,
     Reply,
     curves,
     environment,
     folders,
-    shorten_world,
+    shortened,
     write_items,
     write_sounds,
 )
@@ -31,12 +33,12 @@ from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation.reports import report
 from fac_jax.training.recipe import run_recipe
-from fac_jax.training.sharding import abstract_params
 
 DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
+CLUSTER = Cluster()
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
 SOUNDS = 12  # answers with players on the page
@@ -48,7 +50,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
 
     Args:
       config: as `configs/quickstart.py` gives.
-      workdir: of the run; a run that was stopped goes on.
+      workdir: of the run; a run that was stopped resumes.
       data_dir: folder of data sets.
       questions: how many held-out questions are asked; None for all.
 
@@ -56,20 +58,20 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
       InputError: bad config, or see `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
-    materials, recipe = start_toy(config, workdir, data_dir)
-    checksum = materials.checksum()
-    record = RunRecord(workdir, config, checksum, recipe.names)
+    run = start(config, epath.Path(workdir), data_dir)
+    world, recipe = world_of(run), recipe_of(run)
+    record = RunRecord(run)
     clock.lap("data and codec")
     trained = run_recipe(
         recipe,
-        workdir,
-        materials.data,
-        assets(workdir),
+        run.workdir,
+        run,
+        assets(run),
         lambda stage: clock.lap(stage.name),
-        source=stage_source(config, recipe, checksum),
+        source=stage_source(run, recipe),
     )
-    params, _ = load_params(trained, abstract_params(materials.model, materials.layout))
-    metrics, answers, items = evaluate(params, materials, materials.rows["test"][:questions], SOUNDS)
+    params, _ = load_params(Path(trained), recipe.abstract())
+    metrics, answers, items = evaluate(params, run, world, world.rows("test")[:questions], SOUNDS)
     clock.lap("questions")
     found = report.Report(
         title="fac_jax quickstart",
@@ -83,7 +85,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
         seconds_total=sum(clock.parts.values()),
         stages=[report.Stage(name, seconds, curves(workdir / name)) for name, seconds in clock.parts.items()],
         answers=answers,
-        environment=environment(config),
+        environment=environment(run.config.seed),
     )
     report.write_report(workdir / "report.html", found)
     write_items(workdir, items)
@@ -94,7 +96,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
 
 
 def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) -> None:
-    """What the command prints at its end."""
+    """Prints the results."""
     for answer in answers:
         print(f"  {answer.question!r} -> {answer.written!r}, heard as {answer.heard!r}")
     for name, value in found.metrics.items():
@@ -103,11 +105,12 @@ def show(found: report.Report, workdir: Path, answers: Sequence[report.Answer]) 
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
+    CLUSTER.join()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = cli.config(CONFIG)
     if FAST.value:
-        config = shorten_world(config)
+        config = shortened(config)
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
     show(found, workdir, found.answers[:5])
 

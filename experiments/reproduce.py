@@ -16,7 +16,7 @@ from typing import Any
 
 from absl import flags
 
-from experiments.run.run_record import RECORD, ROOT, VARIABLES, environment_state, git_state
+from experiments.run.record import RECORD, ROOT, VARIABLES, environment_state, git_state
 from experiments.sweeps.local import pinned
 from experiments.sweeps.state import RESOLVED
 from fac_jax import cli

@@ -16,7 +16,7 @@ from pathlib import Path
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.run.assemble import check
+from experiments.run.config import resolve_config
 from experiments.sweeps.cluster import submit_slurm, submit_xpk
 from experiments.sweeps.config import SweepConfig, read_sweep
 from experiments.sweeps.folder import check_folder, check_room, claim_folder
@@ -42,13 +42,13 @@ def planned(sweep: SweepConfig, folder: Path) -> list[Placed]:
     if importlib.util.find_spec(sweep.launcher) is None:
         raise InputError(f"launcher is {sweep.launcher}: no such module; experiments.quickstart is one")
     python = ".venv/bin/python" if sweep.backend == "slurm" else sys.executable
-    placed = [place(sweep, run, folder, python) for run in make_runs(sweep, check)]
+    placed = [place(sweep, run, folder, python) for run in make_runs(sweep, resolve_config)]
     check_folder(sweep, folder, placed)
     return placed
 
 
 def run_sweep(sweep: SweepConfig, folder: Path) -> list[Placed]:
-    """Runs, or hands over, what is not finished; gives the runs that failed.
+    """Runs, or submits, what is not finished; gives the runs that failed.
 
     Raises:
       InputError: see `planned` and `check_room`; another launcher is at work in the folder.
@@ -78,7 +78,7 @@ def _handed(sweep: SweepConfig, folder: Path, placed: list[Placed]) -> list[Plac
                 print(shown(one.command))
         return []
     submit = submit_xpk(sweep, folder, placed) if sweep.backend == "xpk" else submit_slurm(sweep, folder, placed, ROOT)
-    print(f"handed over: {len(submit)} of {len(placed)} runs")
+    print(f"submitted {len(submit)} of {len(placed)} runs")
     for one in submit:
         print(f"  {one.run.name}")
     return []
@@ -93,6 +93,8 @@ def main() -> None:
             print(f"{status:8s} {one.run.name}" + (f": {one.last_words()}" if status == "failed" else ""))
         return
     failed = run_sweep(sweep, folder)
+    if not failed and sweep.backend == "local":
+        print("all runs are done")
     if failed:
         print(f"{len(failed)} runs failed: {', '.join(one.run.name for one in failed)}", file=sys.stderr)
         sys.exit(FAILED)

@@ -1,16 +1,42 @@
-"""Small files that are never seen half-written."""
+"""Paths of folders that may lie in a cloud store (`gs://..`), and small files that are never seen half-written."""
 
+import contextlib
 import os
-from pathlib import Path
+from collections.abc import Iterator
+
+from etils import epath
+
+PathLike = str | os.PathLike[str]
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes UTF-8 beside `path` and renames it; its folder is made if absent.
+def is_local(path: PathLike) -> bool:
+    """Returns whether a path lies on a file system of this machine."""
+    return "://" not in os.fspath(path)
 
-    Names of files that are no UTF-8 come through as the bytes they are (`surrogateescape`).
+
+def write_text(path: PathLike, text: str) -> None:
+    """Writes a UTF-8 file, which appears complete; its folder is made if absent.
+
+    Names of files that are not UTF-8 are written as the bytes they are (`surrogateescape`).
     """
-    path = Path(path)
+    with replacing(path) as part:
+        part.write_bytes(text.encode("utf-8", errors="surrogateescape"))
+
+
+@contextlib.contextmanager
+def replacing(path: PathLike) -> Iterator[epath.Path]:
+    """Gives a path to write a file to, which takes the place of `path` when the block ends without an error.
+
+    A local file is written under another name and renamed. In a cloud store a file appears complete by itself.
+    """
+    path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    beside.write_text(text, encoding="utf-8", errors="surrogateescape")
-    beside.replace(path)
+    if not is_local(path):
+        yield path
+        return
+    part = path.parent / f".{path.name}.{os.getpid()}.part"
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)

@@ -10,9 +10,8 @@ import pytest
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
-    from tensorflow_datasets.core import DatasetBuilder
 
-    from data_pipelines.worlds.schema import Row
+    from data_pipelines.worlds.schema import PairRow, Row
     from fac_jax.models.config import ModelConfig
     from fac_jax.text.tokenizer import Tokenizer
     from fac_jax.types import Params
@@ -60,21 +59,33 @@ class Figures:
 
 
 @pytest.fixture(scope="session")
-def toy_builder(tmp_path_factory: pytest.TempPathFactory) -> "DatasetBuilder":
-    """A tiny spoken data set (`toy_world.WORLD`), built once a worker; its folder is `data_path`."""
-    from toy_world import WORLD
+def toy_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny spoken data set (`toy_world.WORLD`, `toy_world.PAIRS`), built once a worker."""
+    from toy_world import PAIRS, WORLD
 
-    from data_pipelines.worlds.builder import build
+    from data_pipelines.worlds.build import build
 
-    return build(WORLD, tmp_path_factory.mktemp("data"))
+    return build(WORLD, PAIRS, tmp_path_factory.mktemp("data"))
 
 
 @pytest.fixture(scope="session")
-def toy_rows(toy_builder: "DatasetBuilder") -> "dict[str, list[Row]]":
+def toy_rows(toy_folder: Path) -> "dict[str, list[Row]]":
     """The rows of every split of the tiny data set."""
-    from data_pipelines.worlds.builder import read
+    from toy_world import rows_of
 
-    return {split: read(toy_builder, split) for split in toy_builder.info.splits}
+    from data_pipelines.worlds.schema import SPLITS
+
+    return {split: rows_of(toy_folder, split) for split in SPLITS}
+
+
+@pytest.fixture(scope="session")
+def toy_pair_rows(toy_folder: Path) -> "dict[str, list[PairRow]]":
+    """The preference pairs of "train" and "test" of the tiny data set."""
+    from toy_world import rows_of
+
+    from data_pipelines.worlds.schema import PAIR_SPLITS
+
+    return {split: rows_of(toy_folder, stored) for split, stored in PAIR_SPLITS.items()}
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,7 @@ class Operation(Protocol):
 
     @property
     def probability(self) -> float:
-        """HostShard of waves that are changed."""
+        """Share of waves that are changed."""
         ...
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:

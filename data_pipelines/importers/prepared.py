@@ -3,12 +3,15 @@
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 from data_pipelines.importers.catalogue import FEATURES, INFO
 from data_pipelines.prepare.reading import read_prepared, splits_of
-from data_pipelines.prepare.storage import features
+from data_pipelines.prepare.storage import AUDIO_TEXTS, ROW_TEXTS
 from data_pipelines.records.record import Record
 from data_pipelines.records.reject import Rejected
+
+COLUMNS: Final = {*ROW_TEXTS, *AUDIO_TEXTS, "flac", "rest"}  # of every version of the schema
 
 
 def read(path: Path, root: Path, split: str | None = None) -> Iterator[Record | Rejected]:
@@ -25,6 +28,6 @@ def is_prepared(path: Path) -> bool:
     """Whether a folder holds what `data_pipelines.prepare` writes."""
     try:
         described = json.loads((path / FEATURES).read_text(encoding="utf-8"))
-        return (path / INFO).is_file() and set(described["featuresDict"]["features"]) == set(features())
+        return (path / INFO).is_file() and set(described["featuresDict"]["features"]) >= COLUMNS
     except (OSError, ValueError, KeyError, TypeError):
         return False

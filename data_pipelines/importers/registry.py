@@ -18,12 +18,15 @@ from data_pipelines.importers import (
     preference,
     prepared,
     release,
+    toy_world,
     trl,
 )
 from data_pipelines.importers.rows import JsonRow, json_rows
-from data_pipelines.importers.transcripts import VIEWS, View
+from data_pipelines.importers.transcripts import VIEWS as HEARD_OR_SPOKEN
 from data_pipelines.records.record import Record
 from data_pipelines.records.reject import Rejected
+from data_pipelines.worlds.storage import is_toy_world
+from data_pipelines.worlds.views import VIEWS as TOY_VIEWS
 from fac_jax.audio.io import recordings
 from fac_jax.types import InputError
 
@@ -43,13 +46,20 @@ FORMATS: Final[Mapping[str, Reader]] = {
     "common-voice": common_voice.read,
     "tfds": catalogue.read,
     "prepared": prepared.read,
+    "toy_world": toy_world.read,
 }
 # Recordings with transcripts, which can be heard or spoken.
 TRANSCRIBED: Final = (
     *("manifest-jsonl", "manifest-csv", "audio-folder", "kaldi"),
     *("audio-parquet", "librispeech", "common-voice", "tfds"),
 )
-SPLIT: Final = ("tfds", "prepared")  # folders of several splits
+# The views of every format that has several; the others have none to choose.
+VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
+    **dict.fromkeys(TRANSCRIBED, HEARD_OR_SPOKEN),
+    "toy_world": tuple(TOY_VIEWS),
+}
+NO_VIEW: Final = "asr"  # what a format without views is given
+SPLIT: Final = ("tfds", "prepared", "toy_world")  # folders of several splits
 GUESSED_FROM: Final = 100  # rows
 
 
@@ -57,7 +67,7 @@ def read(
     path: str | os.PathLike[str],
     format: str | None = None,
     root: str | os.PathLike[str] | None = None,
-    view: View = "asr",
+    view: str = NO_VIEW,
     split: str | None = None,
 ) -> Iterator[Record | Rejected]:
     """The rows of a file or folder, each a record or the reason why it is none.
@@ -66,8 +76,8 @@ def read(
       path: file or folder.
       format: key of `FORMATS`; None guesses it.
       root: where audio paths that are not absolute start; None for the file's folder, or the folder itself.
-      view: of recordings with transcripts (`transcripts.transcribed`).
-      split: of a folder of several; None for all.
+      view: one of `VIEWS[format]`: "asr" or "tts" of recordings with transcripts, a task of the toy world.
+      split: of a folder of several; None for all, or for "train" of the toy world.
 
     Raises:
       InputError: there is no such path or format, the format cannot be told or has no such view or no splits, or (while
@@ -78,7 +88,7 @@ def read(
     check_options(name, view, split)
     start = (path if path.is_dir() else path.parent) if root is None else Path(root)
     options: dict[str, Any] = {}
-    if name in TRANSCRIBED:
+    if name in VIEWS:
         options["view"] = view
     if name in SPLIT:
         options["split"] = split
@@ -87,10 +97,13 @@ def read(
 
 def check_options(format: str, view: str, split: str | None) -> None:
     """Raises InputError for a view or a split that a format does not have."""
-    if view not in VIEWS:
-        raise InputError(f"unknown view {view!r}; known: {', '.join(VIEWS)}")
-    if view != "asr" and format not in TRANSCRIBED:
-        raise InputError(f"view {view!r} is for recordings with transcripts ({', '.join(TRANSCRIBED)}), not {format}")
+    known = VIEWS.get(format, (NO_VIEW,))
+    if view not in known:
+        if format in VIEWS:
+            raise InputError(f"unknown view {view!r} of the format {format}; known: {', '.join(known)}")
+        raise InputError(
+            f"view {view!r} is for recordings with transcripts and the toy world ({', '.join(VIEWS)}), not {format}"
+        )
     if split is not None and format not in SPLIT:
         raise InputError(f"split {split!r}: the format {format} has no splits; name the files of one")
 
@@ -143,7 +156,8 @@ def _folder(path: Path) -> set[str]:
     tests = {
         "kaldi": (path / kaldi.SCP).is_file(),
         "prepared": prepared.is_prepared(path),
-        "tfds": (path / catalogue.INFO).is_file() and not prepared.is_prepared(path),
+        "toy_world": is_toy_world(path),
+        "tfds": (path / catalogue.INFO).is_file() and not prepared.is_prepared(path) and not is_toy_world(path),
         "common-voice": (path / common_voice.CLIPS).is_dir() and any(path.glob("*.tsv")),
         "librispeech": next(path.rglob(librispeech.TRANSCRIPTS), None) is not None,
     }

@@ -1,16 +1,12 @@
 """Items made when they are needed: a user's row is decoded, changed, turned into features and laid on the grid."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Literal
-
-import numpy as np
 
 from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Record, to_example
 from data_pipelines.records.reject import RejectedError
-from fac_jax.audio.host_mel import host_log_mel, wave_frames
+from fac_jax.audio.host_mel import host_log_mel
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features, speech_tokens
 from fac_jax.batching.grid import Example, encode
@@ -19,8 +15,6 @@ from fac_jax.batching.pairs import Pair, PairExample, encode_conversation_pairs
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
-
-FRONT_ENDS: dict[str, Callable[[np.ndarray], np.ndarray]] = {"host": host_log_mel, "device": wave_frames}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -31,7 +25,6 @@ class Encode:
       tokenizer: of the model.
       model: its grid and special ids.
       codec: of speech whose tokens the model needs and the rows do not bring; None where all do.
-      mel: "host" for examples with log-mels, "device" for waveform frames (`PackedConfig.mel`).
       waves: changes of what the user says, drawn by (seed, epoch, row); those that change length need room in the
         batches (`WaveAugmentConfig.stretch`).
       seed: of these changes.
@@ -40,7 +33,6 @@ class Encode:
     tokenizer: Tokenizer
     model: ModelGrid
     codec: Codec | None = None
-    mel: Literal["host", "device"] = "host"
     waves: WaveAugmentConfig = WaveAugmentConfig()
     seed: int = 0
 
@@ -73,4 +65,4 @@ class Encode:
         if turn.role != "user" or turn.wave is None or self.model.user_audio == "tokens":
             return turn
         speech_tokens(row, turn)  # nothing shorter has a mel
-        return dataclasses.replace(turn, mel=FRONT_ENDS[self.mel](turn.wave))
+        return dataclasses.replace(turn, mel=host_log_mel(turn.wave))

@@ -1,122 +1,168 @@
-"""Named sources of items and their mixture, by grain: an endless stream in which every number has its item."""
+"""Named sources of items and their mixture: a stream in which every number names a source, a row and an epoch."""
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, Protocol
 
 import grain
 import numpy as np
 
-from data_pipelines.augment.spec import AugmentConfig, augment
-from fac_jax.batching.grid import Example
+from fac_jax.batching.grid import windows_of
+from fac_jax.batching.packing import ItemSize
 from fac_jax.types import InputError
-
-T = TypeVar("T")
-
-
-def as_it_is(row: T, epoch: int) -> T:
-    """`Source.make` of rows that are items already."""
-    return row
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Source:
-    """Rows of a data set and how an item is made of one, which worker processes do.
+    """Rows of a data set, their sizes, and how an item is made of one, which worker processes do.
 
     Attributes:
       rows: anything with a length and random access, such as a list or a tfds data source.
-      make: the item of a row in an epoch (0, 1, ..); always the same one.
+      make: returns the item of a row in an epoch (0, 1, ..); the same arguments always give the same item.
+      length: int32 `[R]`, most LLM positions that the item of a row takes.
+      windows: int32 `[R]`, most encoder windows that it takes.
     """
 
     rows: Sequence[Any]
-    make: Callable[[Any, int], Any] = as_it_is
+    make: Callable[[Any, int], Any]
+    length: np.ndarray
+    windows: np.ndarray
 
-
-@dataclasses.dataclass(frozen=True)
-class Augmented:
-    """`Source.make` of examples whose mel is augmented anew every epoch."""
-
-    config: AugmentConfig
-    seed: int
-
-    def __call__(self, example: Example, epoch: int) -> Example:
-        """The example, changed."""
-        return augment(example, self.config, self.seed, epoch)
+    def item(self, row: int, epoch: int) -> Any:
+        """Returns the item of a row in an epoch."""
+        return self.make(self.rows[row], epoch)
 
 
 class Subset(Sequence[Any]):
     """Some of the rows of a data set, by their numbers; each is read when it is asked for."""
 
     def __init__(self, rows: Sequence[Any], numbers: np.ndarray) -> None:
-        """Takes all rows, and the numbers int `[N]` of those that are chosen."""
+        """Takes all rows, and the numbers int `[N]` of the chosen ones."""
         self._rows, self._numbers = rows, numbers
 
     def __len__(self) -> int:
-        """N."""
+        """Returns N."""
         return len(self._numbers)
 
     def __getitem__(self, index: Any) -> Any:
-        """A row, or the list of a slice's rows."""
+        """Returns a row, or the list of a slice's rows."""
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return self._rows[int(self._numbers[index])]
 
 
-class Made(Sequence[Any]):
-    """The items of a source in its first epoch; each is made when it is asked for."""
+class Place(NamedTuple):
+    """Where an item of a stream comes from.
 
-    def __init__(self, source: Source) -> None:
-        """Takes rows and how an item is made of one."""
-        self._source = source
+    Attributes:
+      source: name of its source.
+      row: number of its row there.
+      epoch: how often the source has been gone through before.
+    """
 
-    def __len__(self) -> int:
-        """Rows of the source."""
-        return len(self._source.rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        """An item, or the list of a slice's items."""
-        found = self._source.rows[index]
-        return [self._source.make(row, 0) for row in found] if isinstance(index, slice) else self._source.make(found, 0)
+    source: str
+    row: int
+    epoch: int
 
 
-def endless(source: Source, seed: int) -> grain.MapDataset:
-    """Items of a source without end, in a new order every epoch."""
-    size, make = len(source.rows), source.make
-    shuffled = grain.MapDataset.source(source.rows).seed(seed).shuffle().repeat()
-    return shuffled.map_with_index(lambda i, row: make(row, i // size))
+class Stream(Protocol):
+    """A numbered stream of places; None as its size says that it has no end."""
+
+    @property
+    def sources(self) -> Mapping[str, Source]:
+        """Returns the sources by name."""
+        ...
+
+    @property
+    def size(self) -> int | None:
+        """Returns how many numbers the stream has."""
+        ...
+
+    def place(self, number: int) -> Place:
+        """Returns where the item of a number comes from."""
+        ...
 
 
-def shares(weights: Mapping[str, float], sizes: Mapping[str, int], temperature: float | None) -> dict[str, float]:
-    """HostShard of every source in a mixture, in proportion to `weight * rows^(1 / temperature)`.
+def item_size(stream: Stream, number: int) -> ItemSize:
+    """Returns what the item of a number takes of a row."""
+    place = stream.place(number)
+    source = stream.sources[place.source]
+    return ItemSize(int(source.length[place.row]), int(source.windows[place.row]))
+
+
+def mixture_shares(
+    weights: Mapping[str, float], sizes: Mapping[str, int], temperature: float | None
+) -> dict[str, float]:
+    """Returns the share of every source in a mixture, in proportion to `weight * rows^(1 / temperature)`.
 
     Temperature 1 draws in proportion to size, a higher one flattens (the multilingual T5's alpha is 1 / temperature);
-    None lets the weights alone decide, which is the limit of a high temperature.
+    with None only the weights decide, which is the limit of a high temperature. A source of weight 0 is left out.
 
     Raises:
-      InputError: no source, one without rows, a weight or a temperature that is not positive; names it.
+      InputError: no source, one without rows, a negative weight, or a temperature that is not positive; names it.
     """
-    if not weights:
+    named = {name: weight for name, weight in weights.items() if weight}
+    if not named:
         raise InputError("the mixture names no source")
-    for name, weight in weights.items():
+    for name, weight in named.items():
         if not sizes.get(name):
             raise InputError(f"the mixture names {name!r}, which has no rows; there are {', '.join(sizes)}")
-        if not weight > 0:
-            raise InputError(f"mixture.{name} is {weight}; a weight is positive")
-    if temperature is not None and not temperature > 0:
-        raise InputError(f"temperature is {temperature}; it is positive, or null for weights alone")
+        if weight < 0:
+            raise InputError(f"mixture.{name} is {weight}; a weight is at least 0")
+    if temperature is not None and temperature <= 0:
+        raise InputError(f"temperature is {temperature}; it is positive, or null for weights only")
     power = 0.0 if temperature is None else 1 / temperature
-    parts = {name: weight * sizes[name] ** power for name, weight in weights.items()}
+    parts = {name: weight * sizes[name] ** power for name, weight in named.items()}
     return {name: part / sum(parts.values()) for name, part in parts.items()}
 
 
-def mixed(sources: Mapping[str, Source], parts: Mapping[str, float], seed: int) -> grain.MapDataset:
-    """All sources in one endless stream; in every stretch of it each has its share.
+class Mixture:
+    """All sources in one endless stream; in every stretch of it each source has its share.
+
+    Every source is gone through in a new order each epoch of its own.
+    """
+
+    size: int | None = None
+
+    def __init__(self, sources: Mapping[str, Source], shares: Mapping[str, float], seed: int) -> None:
+        """Takes the sources, their shares (`mixture_shares`) and the seed of the order."""
+        self.sources = {name: sources[name] for name in sorted(shares)}
+        streams = [_endless(name, len(s.rows), seed + i) for i, (name, s) in enumerate(self.sources.items())]
+        self._places = grain.MapDataset.mix(streams, [shares[name] for name in self.sources])
+
+    def place(self, number: int) -> Place:
+        """Returns where the item of a number comes from."""
+        return self._places[number]
+
+
+def _endless(name: str, rows: int, seed: int) -> grain.MapDataset:
+    shuffled = grain.MapDataset.source(range(rows)).seed(seed).shuffle().repeat()
+    return shuffled.map_with_index(lambda i, row: Place(name, int(row), i // rows))
+
+
+class OneEpoch:
+    """Every row of one source once, in their order."""
+
+    def __init__(self, name: str, source: Source) -> None:
+        """Takes the source and its name."""
+        self._name, self.sources = name, {name: source}
+        self.size: int | None = len(source.rows)
+
+    def place(self, number: int) -> Place:
+        """Returns where the item of a number comes from."""
+        return Place(self._name, number, 0)
+
+
+def items_as_source(items: Sequence[Any], n_window: int) -> Source:
+    """Returns a source of items that are made already.
 
     Args:
-      sources: by name; at least those of `parts`.
-      parts: `shares`.
-      seed: of the order.
+      items: examples, or pairs of them.
+      n_window: half the mel frames of an encoder window.
     """
-    names = sorted(parts)
-    streams = [endless(sources[name], seed + i) for i, name in enumerate(names)]
-    return grain.MapDataset.mix(streams, [parts[name] for name in names])
+    windows = [sum(windows_of(mel, n_window) for mel in item.mels) for item in items]
+    return Source(items, _as_it_is, np.array([len(item) for item in items], np.int32), np.array(windows, np.int32))
+
+
+def _as_it_is(item: Any, epoch: int) -> Any:
+    return item

@@ -13,11 +13,11 @@ from rich.progress import track
 from rich.table import Table
 
 from data_pipelines.loading import synthetic
-from data_pipelines.loading.counts import Loaded
 from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.packed import PackedConfig
 from data_pipelines.loading.sources import Source
 from fac_jax.audio.mel import HOP, RATE
+from fac_jax.batching.loaded import Loaded
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import windows_for
 from fac_jax.io import write_text

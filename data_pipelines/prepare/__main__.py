@@ -13,7 +13,6 @@ from typing import cast, get_args
 from absl import flags
 
 from data_pipelines.importers.registry import FORMATS, check_options, format_of
-from data_pipelines.importers.transcripts import VIEWS, View
 from data_pipelines.prepare import cluster, local
 from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source, splits
 from data_pipelines.prepare.word_errors import SCORINGS, WordFilter
@@ -24,7 +23,7 @@ from fac_jax.types import InputError, UserAudio
 _OUT = flags.DEFINE_string("out", None, "folder of the shards", required=True)
 _FORMAT = flags.DEFINE_string("format", None, f"one of {', '.join(FORMATS)}; left out, it is told by each source")
 _ROOT = flags.DEFINE_string("audio_root", None, "where audio paths start; left out, the folder of each source")
-_VIEW = flags.DEFINE_enum("view", "asr", VIEWS, "recordings with transcripts: asr hears them, tts speaks them")
+_VIEW = flags.DEFINE_string("view", "asr", "recordings: asr hears them, tts speaks them; toy_world: the task")
 _CODEC = flags.DEFINE_string("codec", None, "folder of the codec, for speech without tokens")
 _USER_AUDIO = flags.DEFINE_enum(
     "user_audio", "waveform", get_args(UserAudio), "what the model hears of users; tokens are made then of them too"
@@ -56,8 +55,7 @@ def main(*source: str) -> None:
         tokenizer=_TOKENIZER.value,
         words=_words(),
     )
-    view = cast(View, _VIEW.value)
-    sources = [Source(path, format_of(Path(path), _FORMAT.value), _ROOT.value, view) for path in source]
+    sources = [Source(path, format_of(Path(path), _FORMAT.value), _ROOT.value, _VIEW.value) for path in source]
     for one in sources:
         check_options(one.format, one.view, one.split)
     if _BEAM.value is None:

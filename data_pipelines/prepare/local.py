@@ -1,7 +1,9 @@
 """Preparation on one machine: processes make shards; those that are finished are kept."""
 
+import itertools
 import multiprocessing
 import signal
+import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
@@ -15,6 +17,8 @@ from data_pipelines.importers.registry import count
 from data_pipelines.loading.workers import end_with_parent
 from data_pipelines.prepare.card import Card, finish
 from data_pipelines.prepare.plan import Placed, Plan, Repeats, lock_config, manifest, placed, split_of, survey
+from data_pipelines.prepare.rows import TOGETHER
+from data_pipelines.prepare.rows import prepare as prepare_rows
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
 from data_pipelines.prepare.tally import Tally
@@ -22,6 +26,7 @@ from fac_jax.progress import Advance, bar, passing
 from fac_jax.types import InputError
 
 AHEAD: Final = 2  # shards read for every process, so that none waits
+STARTING: Final = 10.0  # seconds of work below which starting processes takes longer than it saves
 WAY: Final = "processes"
 
 
@@ -57,7 +62,7 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
     total = sum(plan.rows.values())
     with bar("preparing", total) as advance:
         todo = _todo(sources, out, settings, plan, tools, reports, advance)
-        for report in _made(out, todo, settings, tools, processes):
+        for report in _made(out, todo, settings, tools, processes, total):
             reports.append(report)
             advance(_read(report))
     order = {name: number for number, (name, _) in enumerate(settings.splits)}
@@ -117,13 +122,17 @@ def _todo(
 
 
 def _made(
-    out: Path, todo: Iterator[tuple[Shard, list[Placed]]], settings: Settings, tools: Tools, processes: int
+    out: Path, todo: Iterator[tuple[Shard, list[Placed]]], settings: Settings, tools: Tools, processes: int, total: int
 ) -> Iterator[Report]:
-    if processes == 1:
-        with threadpool_limits(1):
+    first = next(todo, None)
+    if first is None:
+        return
+    todo = itertools.chain([first], todo)
+    with threadpool_limits(1):
+        if processes == 1 or _seconds(first[1], tools, total) < STARTING:
             for shard, rows in todo:
                 yield write_shard(out, shard, rows, tools)
-        return
+            return
     spawn = multiprocessing.get_context("spawn")  # a fork of a process with threads may hang
     with ProcessPoolExecutor(processes, spawn, _start, (settings,)) as pool:
         try:
@@ -134,6 +143,20 @@ def _made(
             ) from None
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def _seconds(rows: Sequence[Placed], tools: Tools, total: int) -> float:
+    """Estimates how long one process takes for `total` rows, from the first of them.
+
+    The rows are prepared in two parts, of which the second counts: the first also loads what is loaded once.
+    """
+    some = [row for _, row in rows[: 2 * TOGETHER]]
+    seconds = 0.0
+    for part in filter(None, (some[:TOGETHER], some[TOGETHER:])):
+        start = time.perf_counter()
+        prepare_rows(part, tools)
+        seconds = (time.perf_counter() - start) / len(part)
+    return seconds * total
 
 
 def _pooled(pool: Executor, out: Path, todo: Iterator[tuple[Shard, list[Placed]]], most: int) -> Iterator[Report]:

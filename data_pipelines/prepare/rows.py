@@ -1,6 +1,7 @@
 """The work on rows, a pure function of them: check, quantise, filter by words, tokenise, encode."""
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -41,7 +42,9 @@ def prepare(rows: Sequence[Record | Rejected], tools: Tools) -> list[Prepared | 
     found = [_quantised(checked) for row in rows for checked in validate([row], tools.limits)]
     if tools.judge is not None:
         found = _filtered(found, tools.judge)
-    return [row if isinstance(row, Rejected) else Prepared(row, _flacs(row)) for row in _tokenised(found, tools)]
+    encoded: dict[bytes, bytes] = {}  # FLAC files by the digest of the wave: replies repeat themselves
+    tokenised = _tokenised(found, tools)
+    return [row if isinstance(row, Rejected) else Prepared(row, _flacs(row, encoded)) for row in tokenised]
 
 
 def judged_text(message: Message, audio: Audio, judge: Judge) -> str | None:
@@ -104,7 +107,10 @@ def _filtered(rows: Sequence[Record | Rejected], judge: Judge) -> list[Record | 
 
 
 def _tokenised(rows: Sequence[Record | Rejected], tools: Tools) -> list[Record | Rejected]:
-    """The records with the tokens of all speech that needs them, encoded in one batch in the order of the lengths."""
+    """The records with the tokens of all speech that needs them.
+
+    Equal waves are encoded once; the distinct ones make one batch, in the order of their lengths.
+    """
     encoded = {"waveform": ("assistant",), "tokens": ("assistant", "user")}[tools.user_audio]
     lacking = [
         (i, place, audio.wave)
@@ -123,9 +129,10 @@ def _tokenised(rows: Sequence[Record | Rejected], tools: Tools) -> list[Record |
             f"{row.file}:{row.line}: row {row.id}: the {spoken(row)[place][0].role}'s audio has no tokens; name a "
             "codec to encode it (--codec, or data.codec of a config)"
         )
-    lacking.sort(key=lambda found: len(found[2]))
-    ids = speech_ids([wave for _, _, wave in lacking], tools.codec)
-    tokens = {(i, place): found for (i, place, _), found in zip(lacking, ids, strict=True)}
+    digests = {(i, place): _digest(wave) for i, place, wave in lacking}
+    waves = {digests[i, place]: wave for i, place, wave in sorted(lacking, key=lambda found: len(found[2]))}
+    ids = dict(zip(waves, speech_ids(list(waves.values()), tools.codec), strict=True))
+    tokens = {place: ids[digest] for place, digest in digests.items()}
     return [row if isinstance(row, Rejected) else _with_tokens(row, i, tokens) for i, row in enumerate(rows)]
 
 
@@ -139,5 +146,17 @@ def _with_tokens(record: Record, row: int, tokens: dict[Place, np.ndarray]) -> R
     )
 
 
-def _flacs(record: Record) -> tuple[bytes, ...]:
-    return tuple(b"" if audio.wave is None else flac.encode(audio.wave) for audio in record.audios)
+def _flacs(record: Record, encoded: dict[bytes, bytes]) -> tuple[bytes, ...]:
+    """Returns the FLAC files of the record's audios; `encoded` holds those that were made before."""
+
+    def encode(wave: np.ndarray) -> bytes:
+        key = _digest(wave)
+        if key not in encoded:
+            encoded[key] = flac.encode(wave)
+        return encoded[key]
+
+    return tuple(b"" if audio.wave is None else encode(audio.wave) for audio in record.audios)
+
+
+def _digest(wave: np.ndarray) -> bytes:
+    return hashlib.blake2b(np.ascontiguousarray(wave).data, digest_size=16).digest()

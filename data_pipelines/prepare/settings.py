@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from data_pipelines.importers.transcripts import View
 from data_pipelines.prepare.word_errors import Judge, WordFilter
 from data_pipelines.records.validate import S3_UNITS, EstimatedText, Limits
 from fac_jax.codec.base import Codec, load_codec
@@ -26,14 +25,14 @@ class Source:
       path: file or folder.
       format: key of `importers.registry.FORMATS`.
       root: where audio paths that are not absolute start; None for the importer's choice.
-      view: of recordings with transcripts.
+      view: one of `importers.registry.VIEWS[format]`.
       split: of a folder of several; None for all.
     """
 
     path: str
     format: str
     root: str | None = None
-    view: View = "asr"
+    view: str = "asr"
     split: str | None = None
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -10,13 +10,14 @@ import tensorflow_datasets as tfds
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.rows import Prepared
 from data_pipelines.records.record import SCHEMA_VERSION, Audio, Message, Preference, Record
+from fac_jax.batching.conversation import Learns
 
 NAME: Final = "prepared_rows"
 VERSION: Final = f"{SCHEMA_VERSION}.0"
 INFO: Final = "dataset_info.json"  # tfds reads a folder that has it: it comes last
 DESCRIPTION: Final = "Conversations and preference pairs: FLAC of 16 kHz, speech tokens at 25 Hz, text."
 ROW_TEXTS: Final = ("id", "system", "file", "original", "task")
-MESSAGE_TEXTS: Final = ("role", "text", "lead")
+MESSAGE_TEXTS: Final = ("role", "text", "lead", "learns")
 AUDIO_TEXTS: Final = ("path", "named", "transcript")
 NONE: Final = -1  # where a number is None
 
@@ -86,9 +87,18 @@ def to_record(columns: Mapping[str, Any], decode: Callable[[bytes], np.ndarray] 
         )
         for i, kept in enumerate(rest["audios"])
     ]
+    learns = columns.get("learns", [b"both"] * len(columns["role"]))  # schema 1.0 has no such column
     messages = [
-        Message(_text(role), _text(text), None if place == NONE else audios[place], _text(lead))
-        for role, text, lead, place in zip(*(columns[name] for name in MESSAGE_TEXTS), columns["audio"], strict=True)
+        Message(
+            role=_text(role),
+            text=_text(text),
+            audio=None if place == NONE else audios[place],
+            lead=_text(lead),
+            learns=cast(Learns, _text(learnt)),
+        )
+        for role, text, lead, learnt, place in zip(
+            columns["role"], columns["text"], columns["lead"], learns, columns["audio"], strict=True
+        )
     ]
     task = _text(columns["task"])
     preference = None

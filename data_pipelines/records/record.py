@@ -6,11 +6,11 @@ from typing import Final, TypeAlias
 
 import numpy as np
 
-from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.conversation import Conversation, Learns, Turn
 from fac_jax.batching.pairs import Pair
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 
-SCHEMA_VERSION: Final = "1.0"
+SCHEMA_VERSION: Final = "1.1"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,12 +51,15 @@ class Message:
       text: the user's words, or those behind the user's audio; a reply's words, also where it is spoken.
       audio: what is heard or spoken, None for text alone.
       lead: the user's words before the audio.
+      learns: streams of a reply that are learnt: "both"; "speech", without its text; or "text", over silence, of a
+        reply without audio in speech mode.
     """
 
     role: str
     text: str = ""
     audio: Audio | None = None
     lead: str = ""
+    learns: Learns = "both"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -136,7 +139,7 @@ def to_conversation(record: Record, reply: Message | None = None) -> Conversatio
       reply: said after its messages.
     """
     messages = record.messages if reply is None else (*record.messages, reply)
-    spoken = any(m.role == "assistant" and m.audio is not None for m in messages)
+    spoken = any(m.role == "assistant" and (m.audio is not None or m.learns == "text") for m in messages)
     return Conversation(record.id, prompt_of(record, spoken), tuple(map(_turn, messages)))
 
 
@@ -165,11 +168,16 @@ def to_example(record: Record) -> Example:
 def _turn(message: Message) -> Turn:
     audio = message.audio
     if audio is None:
-        return Turn(message.role, message.text)  # pyright: ignore[reportArgumentType]  (the roles were checked)
+        return Turn(
+            message.role,  # pyright: ignore[reportArgumentType]  (the roles were checked)
+            message.text,
+            learns=message.learns,
+        )
     return Turn(
         message.role,  # pyright: ignore[reportArgumentType]
         message.text,
         wave=audio.wave,
         speech=audio.tokens,
+        learns=message.learns,
         lead=message.lead,
     )

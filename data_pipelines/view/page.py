@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from data_pipelines.view.blocks import LINE, Block, blocks
 from data_pipelines.view.samples import Reader, Sample
-from fac_jax.batching.collate import budget, collate
+from fac_jax.batching.collate import collate, least_shapes
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
 from fac_jax.codec.base import TOKEN_RATE
@@ -20,7 +20,7 @@ def laid_out(samples: Sequence[Sample], reader: Reader) -> list[Block]:
     found = {"": [sample.conversation for sample in samples]}
     filled = add_features(found, reader.codec, reader.grid.user_audio)[""]
     examples = [encode(conversation, reader.tokenizer, reader.grid) for conversation in filled]
-    seq_len, windows = budget({"": examples}, {"": len(examples)}, reader.grid)
+    seq_len, windows = least_shapes(examples, reader.grid)
     batch = collate(examples, len(examples), seq_len, windows, reader.grid)
     return blocks(batch, samples, reader)
 

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.importers.registry import SPLIT, format_of, read
-from data_pipelines.importers.transcripts import View
 from data_pipelines.records.record import Record, to_example
 from data_pipelines.records.reject import Rejected
 from data_pipelines.records.validate import Limits, validate
@@ -23,7 +22,7 @@ def record_samples(
     task: str = "",
     format: str | None = None,
     root: str | None = None,
-    view: View = "asr",
+    view: str = "asr",
     split: str | None = None,
     reader: Reader | None = None,
 ) -> tuple[list[Sample], list[Rejected]]:
@@ -35,7 +34,7 @@ def record_samples(
       task: of preference pairs; "" for all rows.
       format: key of `FORMATS`; None guesses it.
       root: where audio paths that are not absolute start.
-      view: of recordings with transcripts.
+      view: one of `importers.registry.VIEWS[format]`.
       split: of a folder of several; None for "train" of a prepared one, else for all.
       reader: whose codebook the rows must fit; None takes any.
 

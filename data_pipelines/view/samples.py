@@ -1,21 +1,14 @@
-"""What the viewer shows: samples of the toy world, and the tokenizer, codec and grid that samples are seen with."""
+"""What the viewer shows: samples, and the tokenizer, codec and grid that they are laid out with."""
 
 import dataclasses
-import itertools
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from data_pipelines.worlds import pair_builder
-from data_pipelines.worlds.builder import AUDIOS, TEXTS, records, row_of
-from data_pipelines.worlds.pair_builder import pair_of
-from data_pipelines.worlds.pairs import pair_conversations
-from data_pipelines.worlds.tasks import TASKS, conversations, fullest_task, has_task
 from fac_jax.audio.io import RATE
 from fac_jax.batching.conversation import Conversation, corpus
 from fac_jax.batching.features import speech_tokens
@@ -26,9 +19,8 @@ from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.text.tokenizer import FILE as TOKENIZER_FILE
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
-from fac_jax.types import PREFERENCE_TASKS, InputError
+from fac_jax.types import InputError
 
-INFO: Final = "dataset_info.json"  # which tensorflow-datasets writes into the folder of a data set
 VOCABULARY, UNITS = 512, 128  # of stand-ins, at most
 TOKENS_A_UNIT: Final = 4  # at least, so that units are not the tokens themselves
 
@@ -63,84 +55,6 @@ class Reader:
     codec: Codec | None
     grid: Grid
     words: str
-
-
-def samples(path: Path, split: str, task: str, rows: int) -> list[Sample]:
-    """The first rows of a split of the toy world, in the order of its files, in which they are mixed.
-
-    Args:
-      path: folder of a data set of `builder` or `pair_builder`, or one above that has a single data set in it.
-      split: of the data set.
-      task: those rows that have it, one of `TASKS` or of `PREFERENCE_TASKS`; "" for all rows, each as the task that
-        shows most of it.
-      rows: how many samples at most; a pair makes two.
-
-    Raises:
-      InputError: no data set there or several, one of another kind, without such a split or such rows.
-    """
-    folder = _data_set(path)
-    builder = tfds.builder_from_directory(folder)
-    features = set(cast(Mapping[str, Any], builder.info.features))
-    kinds = [(read, known) for named, read, known in _KINDS if features == named]
-    if not kinds:
-        raise InputError(
-            f"{folder}: neither questions with replies nor preference pairs: {', '.join(sorted(features))}"
-        )
-    read, known = kinds[0]
-    if task and task not in known:
-        raise InputError(f"unknown task {task!r} of {folder}; known: {', '.join(known)}")
-    chosen = list(itertools.islice((s for record in records(builder, split) for s in read(record, task)), rows))
-    if not chosen:
-        raise InputError(f"{folder}: no row of the split {split!r}" + (f" has the task {task!r}" if task else ""))
-    return chosen
-
-
-def is_toy(path: Path) -> bool:
-    """Whether a data set of `builder` or `pair_builder` is in a folder, or at most two folders below."""
-    found = (folder.parent for depth in ("", "*/", "*/*/") for folder in path.glob(f"{depth}{INFO}"))
-    return any(_features(folder) == named for folder in found for named, _, _ in _KINDS)
-
-
-def _features(folder: Path) -> set[str]:
-    try:
-        described = json.loads((folder / "features.json").read_text(encoding="utf-8"))
-        return set(described["featuresDict"]["features"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return set()
-
-
-def _data_set(path: Path) -> Path:
-    if not path.exists():
-        raise InputError(f"{path}: no such folder")
-    found = sorted(file.parent for file in path.rglob(INFO))
-    if not found:
-        raise InputError(f"{path}: no data set in it ({INFO} is in none of its folders)")
-    if len(found) > 1:
-        raise InputError(f"{path}: {len(found)} data sets are in it; name one, as {found[0]}")
-    return found[0]
-
-
-def _of_row(record: Mapping[str, Any], task: str) -> Iterator[Sample]:
-    row = row_of(record)
-    name = task or fullest_task(row)
-    if has_task(row, name):
-        voice = f" ({row.voice})" if row.voice else ""
-        yield Sample(conversations([row], name)[0], f"{row.kind}{voice}: {row.question} / {row.reply}")
-
-
-def _of_pair(record: Mapping[str, Any], task: str) -> Iterator[Sample]:
-    row = pair_of(record)
-    if task in ("", row.task):
-        noise = "" if row.snr_db is None else f", {row.snr_db:g} dB over noise"
-        for side in pair_conversations(row):
-            yield Sample(side, f"{row.task} ({row.voice}{noise}): {row.question}")
-
-
-# Features of a data set, what makes samples of its records, the tasks there are.
-_KINDS: Final = (
-    ({*TEXTS, *AUDIOS}, _of_row, tuple(TASKS)),
-    ({*pair_builder.TEXTS, *pair_builder.AUDIOS, "snr_db"}, _of_pair, PREFERENCE_TASKS),
-)
 
 
 def reader_of(model: Path) -> Reader:

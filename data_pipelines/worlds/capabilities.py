@@ -1,8 +1,8 @@
-"""What a model must be able to do before it can prefer to do it: rows for "sft" from the sounds of training pairs.
+"""What a model must be able to do before it can prefer to do it: records for "sft" from the sounds of training pairs.
 
-They ask in words of their own, so that what DPO asks for is met in DPO alone, but for "who is speaking":
+They ask in words of their own, so that DPO's own questions are met only in DPO, except for "who is speaking":
 
-openings_spoken   both openings of replies to sad and to happy questions: what says either and prefers neither
+openings_spoken   both openings of replies to sad and to happy questions: the model can say either and prefers neither
 paces_spoken      a reply read aloud "slowly" or "quickly"
 speakers          whether a man or a woman spoke
 word_counts       how many words were said
@@ -10,15 +10,16 @@ noisy_asr         questions written down through noise
 moods_asr         questions asked in a sad or a happy voice, written down
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Final
 
-from data_pipelines.worlds.pairs import pair_conversations
+from data_pipelines.records.record import Message, Record
+from data_pipelines.worlds.pairs import asked, replies
 from data_pipelines.worlds.preferences import HOW_MANY, PACES, WHO
 from data_pipelines.worlds.schema import PairRow
-from fac_jax.batching.conversation import Conversation, Turn
-from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT, TRANSCRIBE
+from data_pipelines.worlds.tasks import record
+from fac_jax.text.prompts import TRANSCRIBE
 
 READ: Final = "say {}: {}"
 PHRASES: Final = {
@@ -29,40 +30,38 @@ PHRASES: Final = {
 }
 
 
-def _openings(rows: Sequence[PairRow]) -> list[Conversation]:
-    return [conversation for row in _of(rows, "empathy") for conversation in pair_conversations(row)]
+def _openings(rows: Iterable[PairRow]) -> Iterator[Record]:
+    for row in _of(rows, "empathy"):
+        for side, reply in zip(("chosen", "rejected"), replies(row), strict=True):
+            yield record(f"{row.id}:{side}", asked(row), reply)
 
 
-def _paces(rows: Sequence[PairRow]) -> list[Conversation]:
-    found = []
+def _paces(rows: Iterable[PairRow]) -> Iterator[Record]:
     for row in _of(rows, "instruction"):
-        asked, other = sorted(PACES, key=lambda pace: PACES[pace] != row.instruction)
-        for pace, text, wave in ((asked, row.chosen, row.chosen_audio), (other, row.rejected, row.rejected_audio)):
-            turns = (Turn("user", READ.format(pace, text)), Turn("assistant", text, wave=wave))
-            found.append(Conversation(f"{row.id}:{pace}", SYSTEM_JOINT, turns))
-    return found
+        paces = sorted(PACES, key=lambda pace: PACES[pace] != row.instruction)  # the pace that was asked for first
+        for pace, reply in zip(paces, replies(row), strict=True):
+            yield record(f"{row.id}:{pace}", Message("user", READ.format(pace, reply.text)), reply)
 
 
-def _understood(instruction: str, rows: Sequence[PairRow]) -> list[Conversation]:
-    asked = [row for row in _of(rows, "understanding") if row.instruction == instruction]
+def _understood(instruction: str, rows: Iterable[PairRow]) -> Iterator[Record]:
     phrases = PHRASES[instruction]
-    return [_written(row, phrases[i // 2 % len(phrases)], row.chosen) for i, row in enumerate(asked)]
+    found = (row for row in _of(rows, "understanding") if row.instruction == instruction)
+    return (_written(row, phrases[i // 2 % len(phrases)], row.chosen) for i, row in enumerate(found))
 
 
-def _transcribed(task: str, rows: Sequence[PairRow]) -> list[Conversation]:
-    return [_written(row, TRANSCRIBE, row.question) for row in _of(rows, task)]
+def _transcribed(task: str, rows: Iterable[PairRow]) -> Iterator[Record]:
+    return (_written(row, TRANSCRIBE, row.question) for row in _of(rows, task))
 
 
-def _of(rows: Sequence[PairRow], task: str) -> list[PairRow]:
-    return [row for row in rows if row.task == task]
+def _of(rows: Iterable[PairRow], task: str) -> Iterator[PairRow]:
+    return (row for row in rows if row.task == task)
 
 
-def _written(row: PairRow, instruction: str, reply: str) -> Conversation:
-    turns = (Turn("user", instruction, wave=row.user_audio), Turn("assistant", reply))
-    return Conversation(f"{row.id}:{instruction}", SYSTEM_TEXT, turns)
+def _written(row: PairRow, instruction: str, reply: str) -> Record:
+    return record(f"{row.id}:{instruction}", asked(row, instruction), Message("assistant", reply))
 
 
-CAPABILITIES: Final[Mapping[str, Callable[[Sequence[PairRow]], list[Conversation]]]] = {
+CAPABILITIES: Final[Mapping[str, Callable[[Iterable[PairRow]], Iterator[Record]]]] = {
     "openings_spoken": _openings,
     "paces_spoken": _paces,
     "speakers": partial(_understood, WHO),

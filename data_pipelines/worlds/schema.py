@@ -1,4 +1,4 @@
-"""What a row of a data set holds: the plan of a row before it is spoken, and the row as it is read back."""
+"""The rows of the toy world: the plan of a row before it is spoken, and the row as it is read back."""
 
 import dataclasses
 from typing import Literal, TypeAlias
@@ -9,15 +9,16 @@ from data_pipelines.worlds.espeak import Voice
 
 Kind: TypeAlias = Literal["qa", "read_aloud", "transcribe", "statement", "fact", "rehearsed_fact"]
 SPLITS: tuple[str, ...] = ("text", "train", "dev", "test")
+PAIR_SPLITS: dict[str, str] = {"train": "pairs_train", "test": "pairs_test"}  # stored splits of the pairs
 
 
 @dataclasses.dataclass(frozen=True)
 class RowSpec:
-    """A row to be made.
+    """The plan of a row.
 
     Attributes:
       id: unique in the data set.
-      kind: kind of content; what is trained on it is a task (`conversation.TASKS`).
+      kind: kind of content; `tasks.TASKS` says what is trained on it.
       question: what the user says, spoken if `user_voice` is set.
       reply: what the assistant says, spoken if `assistant_voice` is set.
       user_voice: None for a question that is only text.
@@ -34,7 +35,7 @@ class RowSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row as stored. Audio is float32 `[N]` at 16 kHz, None when absent.
+    """A row as it is read back. Audio is float32 `[N]` at 16 kHz, None when absent.
 
     Attributes:
       id: unique in the data set.
@@ -63,7 +64,7 @@ class PairRow:
       id: unique in the data set.
       task: which of `fac_jax.types.PREFERENCE_TASKS`.
       question: the user's words, which are spoken.
-      instruction: text beside them, "" for none.
+      instruction: text after the spoken question, "" for none.
       chosen: the better reply.
       rejected: the worse reply.
       user_audio: the spoken question, with its noise.

@@ -1,13 +1,15 @@
-"""Tasks of the toy world: each is one way to turn a row into a conversation."""
+"""The tasks of the toy world's questions, facts and sentences: each is one way to turn a row into a record."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
+import numpy as np
+
+from data_pipelines.records.record import Audio, Message, Record
 from data_pipelines.worlds.schema import Kind, Row
-from fac_jax.batching.conversation import Conversation, Learns, Turn
-from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT, TRANSCRIBE
-from fac_jax.types import InputError
+from fac_jax.batching.conversation import Learns
+from fac_jax.text.prompts import TRANSCRIBE
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,12 +17,13 @@ class Task:
     """One way to look at a row.
 
     Attributes:
-      kinds: kinds of rows that have it.
-      user: how the question comes; speech with `instruction` as text beside it.
-      assistant: how the answer is given: "speech" with its text beside it; "voice" the same, but the text is not
-        learnt; "silence" the text beside silence.
-      answer: the row's field that is answered.
-      instruction: text beside a spoken question, behind a written one.
+      kinds: kinds of rows that have the task.
+      user: how the question is asked; "speech" is followed by `instruction` as text.
+      assistant: how the answer is given: "speech" together with its text; "voice" the same, but the text is not
+        learnt; "silence" its text over silent speech positions.
+      answer: the row's field that is the answer.
+      instruction: text after the question.
+      split: the stored split with the rows to train on.
     """
 
     kinds: tuple[Kind, ...]
@@ -28,16 +31,17 @@ class Task:
     assistant: Literal["text", "speech", "voice", "silence"]
     answer: Literal["reply", "question"] = "reply"
     instruction: str = ""
+    split: Literal["text", "train"] = "train"
 
 
 SPOKEN = ("speech", "voice")
 LEARNS: dict[str, Learns] = {"speech": "both", "voice": "speech", "silence": "text"}
 
 TASKS: dict[str, Task] = {
-    "text_qa": Task(("qa",), "text", "text"),
-    "text_statements": Task(("statement",), "text", "text"),
-    "text_facts": Task(("fact", "rehearsed_fact"), "text", "text"),
-    "text_rehearsed": Task(("rehearsed_fact",), "text", "text"),
+    "text_qa": Task(("qa",), "text", "text", split="text"),
+    "text_statements": Task(("statement",), "text", "text", split="text"),
+    "text_facts": Task(("fact", "rehearsed_fact"), "text", "text", split="text"),
+    "text_rehearsed": Task(("rehearsed_fact",), "text", "text", split="text"),
     "text_read": Task(("read_aloud",), "text", "text"),
     "text_copy": Task(("qa", "transcribe"), "text", "text", answer="question", instruction=TRANSCRIBE),
     "s2t": Task(("qa",), "speech", "text"),
@@ -46,63 +50,55 @@ TASKS: dict[str, Task] = {
     "t2s_statements": Task(("statement",), "text", "speech"),
     "voice": Task(("read_aloud",), "text", "voice"),
     "voice_statements": Task(("statement",), "text", "voice"),
-    "silent_qa": Task(("qa",), "text", "silence"),
-    "silent_statements": Task(("statement",), "text", "silence"),
+    "silent_qa": Task(("qa",), "text", "silence", split="text"),
+    "silent_statements": Task(("statement",), "text", "silence", split="text"),
     "t2s_qa": Task(("qa",), "text", "speech"),
     "asr": Task(("qa", "transcribe"), "speech", "text", answer="question", instruction=TRANSCRIBE),
 }
 
 
 def is_spoken(task: str) -> bool:
-    """Whether a task's replies are spoken; False for a task that does not exist."""
+    """Returns whether the replies of a task are spoken; False for a task that does not exist."""
     return task in TASKS and TASKS[task].assistant in SPOKEN
 
 
-def has_task(row: Row, task: str) -> bool:
-    """Whether a row is of a kind that has the task (one of `TASKS`) and brings the audio it needs."""
-    view = TASKS[task]
-    heard = view.user != "speech" or row.user_audio is not None
-    return row.kind in view.kinds and heard and (view.assistant not in SPOKEN or row.assistant_audio is not None)
+def task_records(name: str, rows: Iterable[Row]) -> Iterator[Record]:
+    """Makes the records of a task, in the order of the rows.
 
-
-def fullest_task(row: Row) -> str:
-    """The task that shows most of a row: with its spoken reply, with its spoken question."""
-
-    def spoken(task: str) -> tuple[bool, bool]:
-        return TASKS[task].assistant == "speech", TASKS[task].user == "speech"
-
-    return max((task for task in TASKS if has_task(row, task)), key=spoken)
-
-
-def conversations(rows: Iterable[Row], task: str) -> list[Conversation]:
-    """The conversations of a task over those rows whose kind has it and that bring the audio it needs, in their order.
-
-    A text question of a row is asked as text even where its audio exists. Rows without an audio that the task needs
-    (the text split under "s2t") are left out; the rest share their arrays with the rows.
-
-    Raises:
-      InputError: the task is not known, or no row has it.
+    Rows of other kinds are left out, and so are rows without the audio that the task needs. A text question is asked as
+    text even if the row has its audio.
     """
-    if task not in TASKS:
-        raise InputError(f"unknown task {task!r}; known: {', '.join(TASKS)}")
-    view = TASKS[task]
-    found = [_converse(row, task) for row in rows if has_task(row, task)]
-    if not found:
-        raise InputError(
-            f"no row has the task {task!r}: it needs rows of kind {' or '.join(view.kinds)} with its audio"
-        )
-    return found
+    return (_record(row, name) for row in rows if _has_task(row, TASKS[name]))
 
 
-def _converse(row: Row, task: str) -> Conversation:
-    view = TASKS[task]
-    answer = row.reply if view.answer == "reply" else row.question
-    spoken = view.assistant in SPOKEN
-    heard = view.user == "speech"
+def recording(wave: np.ndarray | None, words: str) -> Audio | None:
+    """Returns the audio of a wave float32 `[N]` at 16 kHz and of the words that are spoken in it; None for no wave."""
+    return None if wave is None else Audio(wave=wave, transcript=words)
+
+
+def record(name: str, *messages: Message) -> Record:
+    """Returns a record whose system prompt follows from its mode; the importer fills in where it was read."""
+    return Record(name, None, messages, None, "", 0)
+
+
+def _has_task(row: Row, task: Task) -> bool:
+    heard = task.user != "speech" or row.user_audio is not None
+    return row.kind in task.kinds and heard and (task.assistant not in SPOKEN or row.assistant_audio is not None)
+
+
+def _record(row: Row, name: str) -> Record:
+    task = TASKS[name]
+    heard = task.user == "speech"
     words = [] if heard else [row.question]
-    text = "\n".join([*words, *([view.instruction] if view.instruction else [])])
-    user = Turn("user", text, wave=row.user_audio if heard else None)
-    wave = row.assistant_audio if spoken else None
-    assistant = Turn("assistant", answer, wave=wave, learns=LEARNS.get(view.assistant, "both"))
-    system = SYSTEM_TEXT if view.assistant == "text" else SYSTEM_JOINT
-    return Conversation(f"{row.id}:{task}", system, (user, assistant))
+    text = "\n".join([*words, *([task.instruction] if task.instruction else [])])
+    answer = row.reply if task.answer == "reply" else row.question
+    return record(
+        f"{row.id}:{name}",
+        Message("user", text, recording(row.user_audio, row.question) if heard else None),
+        Message(
+            "assistant",
+            answer,
+            recording(row.assistant_audio, row.reply) if task.assistant in SPOKEN else None,
+            learns=LEARNS.get(task.assistant, "both"),
+        ),
+    )

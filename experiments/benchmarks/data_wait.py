@@ -10,21 +10,20 @@ from typing import Any
 
 import jax
 from absl import flags
+from data_pipelines.loading.packed import load_packed
 
 from data_pipelines.loading import synthetic
-from data_pipelines.loading.counts import Loaded
-from data_pipelines.loading.packed import load_packed
 from data_pipelines.loading.throughput import check_json, made_up_sources, measure, packed_config, tell
 from fac_jax import cli
+from fac_jax.batching.loaded import Loaded
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import PRESETS, preset
 from fac_jax.parallel.kernels import training_kernels
-from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import init_state
-from fac_jax.training.step import make_step
+from fac_jax.training.step import bind, make_step
 from fac_jax.types import InputError
 
 PRESET = flags.DEFINE_string("preset", "base", "Model.")
@@ -55,7 +54,7 @@ def wait(name: str, steps: int, rows: int, seq_len: int, workers: int, mel: str)
     stage = StageConfig("wait", steps=1000, optimizer=OptimizerConfig(peak=1e-3))
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(config, training_kernels()))
+    objective = bind(stage.loss, FunAudioChat(config, training_kernels()))
     update = make_step(objective, optimizer, schedule, stage.trainable)
     state = init_state(jax.jit(lambda: init_params(config, jax.random.key(0)))(), optimizer, stage.trainable)
 

@@ -12,11 +12,10 @@ from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.training.flops import step_flops, trainable_paths
-from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import make_step
+from fac_jax.training.step import bind, make_step
 from fac_jax.types import Batch, Params
 
 OPTIMIZER = OptimizerConfig(peak=1e-3)
@@ -48,7 +47,7 @@ def step_program(
     stage = StageConfig("benchmark", steps=1000, optimizer=optimizer, **values)
     schedule = make_schedule(optimizer, stage.steps)
     transform = make_optimizer(optimizer, schedule)
-    objective = make_objective(stage, FunAudioChat(config, training_kernels(attention=attention)))
+    objective = bind(stage.loss, FunAudioChat(config, training_kernels(attention=attention)))
     step = make_step(objective, transform, schedule, stage.trainable)
 
     def fresh() -> TrainState:

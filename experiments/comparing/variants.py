@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from experiments.comparing.table import same_figures
+from experiments.run.lock import FREE
 from experiments.sweeps.axes import short_keys
 from fac_jax.training.metrics import read_curve
-from fac_jax.training.recipe import KEYS
 from fac_jax.types import InputError
 
 SEED = "seed"
@@ -111,7 +111,7 @@ def _leaves(tree: Any, where: str = "") -> dict[str, str]:
         return {where: json.dumps(tree)}
     found: dict[str, str] = {}
     for key, value in tree.items():
-        if key != SEED and (where or key not in KEYS):
+        if key != SEED and (where or key not in FREE):
             found |= _leaves(value, f"{where}.{key}" if where else key)
     return found
 

@@ -1,21 +1,22 @@
 """Multi-task DPO of the 30B-A3B on preference pairs of one's own.
 
-python -m experiments.plan --config experiments/configs/dpo_30b_a3b.py --topology v5e:16x16
+python -m experiments.plan --config experiments/configs/dpo_30b_a3b.py --topology v5p:4x4x4
+python -m experiments.train --config experiments/configs/dpo_30b_a3b.py --workdir runs/dpo_30b --config.mesh.fsdp=-1 \
+    --config.model.init_from=DIR --config.data.sets.mine.path=pairs.jsonl
 
 A step holds twice the rows of fine-tuning, chosen and rejected. Neither beta nor the learning rate is published:
 beta is DPO's usual 0.1, and neither is tuned. The reference's log-probabilities are stored; with
---config.stages.dpo.preference.reference=frozen its parameters are held too.
+--config.stages.dpo.loss.reference=frozen its parameters are held too.
 """
 
-from ml_collections import ConfigDict, FieldReference
+from ml_collections import ConfigDict
 
-from experiments.configs.sft_8b import full_size, stage
+from experiments.configs import base
+from experiments.configs.preferences import LOSS, SEGMENTS
+from experiments.configs.sft_8b import BATCH, full_size
 
 
 def get_config() -> ConfigDict:
     """One stage."""
-    seed = FieldReference(0)
-    preference = {"beta": 0.1, "speech_weight": 0.5, "text_anchor": 1.0, "speech_anchor": 1.0, "reference": "stored"}
-    dpo = stage(seed, 5e-7, loss="preference", preference=preference)
-    dpo["data"]["segments"] = 8  # most pairs of a row
-    return full_size("30b_a3b", {"dpo": dpo}, seed)
+    data = {**BATCH, "segments": SEGMENTS}
+    return full_size("30b_a3b", {"dpo": base.stage(1000, 5e-7, {"mine": 1.0}, loss=LOSS, data=data)})

@@ -3,26 +3,40 @@
 python -m experiments.train --config experiments/configs/librispeech.py:data/LibriSpeech --workdir runs/librispeech \
     --config.model.init_from=DIR
 
-Behind the colon stands the folder that holds `train-clean-100`, ..; every training subset there is used, in proportion
-to its size. DIR is a model to start from, as `experiments.convert assemble` makes it of Qwen3 and Whisper. Not run at
-full size here; tests run it on a few utterances in the same layout.
+The colon is followed by the folder that holds `train-clean-100`, ..; every training subset there is used, in proportion
+to its size, and evaluated on `dev-clean` if that is there. DIR is a model to start from, as `experiments.convert
+assemble` makes it of Qwen3 and Whisper. Not run at full size here; tests run it on a few utterances in the same layout.
 """
 
 from pathlib import Path
 
-from ml_collections import ConfigDict, FieldReference
+from ml_collections import ConfigDict
 
-from experiments.configs.records import config_of, rows_in, stage
+from experiments.configs import base
+from experiments.configs.finetune import MODEL, WAVES
+from experiments.run.config import DataConfig
+from fac_jax.losses import Sft
 
 SUBSETS = ("train-clean-100", "train-clean-360", "train-other-500")
+HELD_OUT = "dev-clean"
 TRAINABLE = ("encoder/", "speech_embedder/")
 
 
 def get_config(folder: str = "LibriSpeech") -> ConfigDict:
     """One stage on all subsets; transcripts are written down, none is spoken."""
-    seed = FieldReference(0)
-    there = [name for name in SUBSETS if (Path(folder) / name).is_dir()] or SUBSETS[:1]
-    sets = {name.replace("-", "_"): rows_in(str(Path(folder) / name), format="librispeech") for name in there}
-    mixture = dict.fromkeys(sets, 1.0)
-    alignment = stage(seed, 20_000, 1e-4, mixture, speech_weight=0.0, trainable=TRAINABLE)
-    return config_of(seed, sets, {"pre_alignment": alignment})
+    root = Path(folder)
+    present = [name for name in SUBSETS if (root / name).is_dir()] or SUBSETS[:1]
+    held_out = str(root / HELD_OUT) if (root / HELD_OUT).is_dir() else None
+    sets = {
+        name.replace("-", "_"): base.rows(str(root / name), format="librispeech", waves=WAVES, eval_path=held_out)
+        for name in present
+    }
+    alignment = base.stage(
+        20_000,
+        1e-4,
+        dict.fromkeys(sets, 1.0),
+        loss=Sft(speech_weight=0.0),
+        trainable=TRAINABLE,
+        data={"batch_rows": 4, "temperature": 1.0},
+    )
+    return base.config(MODEL, {"pre_alignment": alignment}, data=DataConfig(sets=sets))

@@ -3,21 +3,24 @@
 python -m experiments.train --config experiments/configs/preferences.py --workdir runs/preferred \
     --config.model.init_from=DIR --config.data.sets.pairs.path=pairs.jsonl
 
-Log-probabilities of the model to start from are made once and stored in the stage's folder. Waves are as they are; with
-`data.sets.pairs.waves` the reference has to hear them too: --config.stages.dpo.preference.reference=frozen.
+Log-probabilities of the model to start from are made once and stored in the stage's folder. Waves are left as they are:
+a stored reference has not heard changed ones. With `data.sets.pairs.waves` take a reference that hears them too:
+--config.stages.dpo.loss.reference=frozen.
 """
 
-from ml_collections import ConfigDict, FieldReference
-from ml_collections.config_dict import placeholder
+from ml_collections import ConfigDict
 
-from experiments.configs.records import config_of, stage
+from experiments.configs import base
+from experiments.configs.finetune import MODEL
+from experiments.run.config import DataConfig
+from fac_jax.losses import Preference
+
+LOSS = Preference(beta=0.1, speech_weight=0.5, text_anchor=1.0, speech_anchor=1.0)  # as in the toy recipe, not tuned
+SEGMENTS = 8  # most pairs of a row
 
 
 def get_config() -> ConfigDict:
-    """One stage on one set; weights as in the toy recipe, not tuned."""
-    seed = FieldReference(0)
-    sets = {"pairs": {"path": placeholder(str), "format": placeholder(str), "root": placeholder(str)}}
-    preference = {"beta": 0.1, "speech_weight": 0.5, "text_anchor": 1.0, "speech_anchor": 1.0, "reference": "stored"}
-    dpo = stage(seed, 500, 5e-7, {"pairs": 1.0}, loss="preference", preference=preference)
-    dpo["data"] |= {"rows": 2, "segments": 8}  # most pairs of a row
-    return config_of(seed, sets, {"dpo": dpo})
+    """One stage on one set."""
+    data = {"batch_rows": 2, "segments": SEGMENTS, "temperature": 1.0}
+    stages = {"dpo": base.stage(500, 5e-7, {"pairs": 1.0}, loss=LOSS, data=data)}
+    return base.config(MODEL, stages, data=DataConfig(sets={"pairs": base.rows()}))

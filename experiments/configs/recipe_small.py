@@ -1,62 +1,63 @@
 """The recipe of `recipe_toy.py` in a smaller world, for ablations: operands to 5, a third of the rows in a batch.
 
 python -m experiments.post_training --config experiments/configs/recipe_small.py --workdir runs/small
-
-Up to stage 2 seed 0 took 17 minutes of half a core (two other trainings ran).
 """
 
-from typing import Any
+import dataclasses
+from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
-from experiments.configs import recipe_toy
-from experiments.configs.quickstart import text
+from data_pipelines.worlds.arithmetic import WorldConfig
+from data_pipelines.worlds.preferences import PairsConfig
+from experiments.configs import base
+from experiments.configs.quickstart import DATA, packed, stage, text
+from experiments.configs.recipe_toy import ATTENTIVE, LOSS, PRE_ALIGNED, STAGES
+from experiments.run.config import QuestionsConfig
+from fac_jax.losses import Sft
 
 VOICES = (
     *("en-us", "en-us+m1", "en-us+f1", "en-us+belinda", "en-us+robert", "en-us-nyc+m2", "en-us-nyc+Andrea"),
     *("en-gb-x-rp", "en-gb-x-rp+m3", "en-gb-x-rp+f1", "en-gb-x-rp+Alicia", "en-gb-scotland+m4", "en-gb-scotland+f3"),
     *("en-029+m6", "en-029+f2", "en-us+f2"),
 )
-
-
-def stage(steps: int, peak: float, counts: dict[str, int]) -> dict[str, Any]:
-    """Changes of a stage of the toy recipe."""
-    return {"steps": steps, "optimizer": {"peak": peak, "floor": peak / 10}, "data": {"counts": counts}}
+WORLD = WorldConfig(limit=5, test_pairs=12, dev_pairs=3, read_aloud=240, transcribe=120, train_voices=VOICES)
+KNOWN = {"text_copy": 4, **text(8, 4, 24)}
+READ = {"voice": 4, "voice_statements": 1, "asr": 20}
+TALK: Mapping[str, float] = {
+    **{"s2s": 8, "t2s": 2, "t2s_statements": 1, "silent_qa": 3, "silent_statements": 2, "s2t": 6},
+    **{"text_rehearsed": 2, **text(1, 1, 0)},
+    **{"openings_spoken": 1, "paces_spoken": 1, "speakers": 4, "word_counts": 1, "noisy_asr": 2, "moods_asr": 1},
+}
+PAIRS = {"robustness_spoken": 2, "instruction_spoken": 2, "empathy_spoken": 1, "robustness": 2, "understanding": 2}
+REPLAYED = {"s2s": 2, "s2t": 2, "text_rehearsed": 2}
 
 
 def get_config() -> ConfigDict:
     """The stages of the toy recipe, shortened."""
-    config = recipe_toy.get_config()
-    known = {"text_copy": 4, **text(8, 4, 24)}
-    read = {"voice": 4, "voice_statements": 1, "asr": 20}
-    talk = {"s2s": 8, "t2s": 2, "t2s_statements": 1, "silent_qa": 3, "silent_statements": 2, "s2t": 6}
-    talk |= {"text_rehearsed": 2, **text(1, 1, 0)}
-    talk |= {"openings_spoken": 1, "paces_spoken": 1, "speakers": 4, "word_counts": 1, "noisy_asr": 2, "moods_asr": 1}
-    pairs = {"robustness_spoken": 2, "instruction_spoken": 2, "empathy_spoken": 1, "robustness": 2, "understanding": 2}
-    replayed = {"s2s": 2, "s2t": 2, "text_rehearsed": 2}
-    second = stage(80, 1.5e-4, talk)
-    config.update(
-        {
-            "data": {
-                "world": {
-                    "limit": 5,
-                    "test_pairs": 12,
-                    "dev_pairs": 3,
-                    "read_aloud": 240,
-                    "transcribe": 120,
-                    "train_voices": VOICES,
-                },
-                "pairs": {"train": 320, "test": 60},
-            },
-            "model": {"context": 1024},  # groups of one speech token take many positions
-            "stages": {
-                "text_pretraining": stage(300, 4e-3, known),
-                "pre_alignment": stage(400, 5e-3, read),
-                "stage1": stage(240, 1.5e-3, talk),
-                "stage2": second,
-                "control": second,
-                "preference": stage(120, 3e-4, pairs | replayed),
-            },
-        }
+    second = stage(80, 1.5e-4, TALK, data=packed(12, 160))
+    aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(24, 80, segments=1)}
+    preference = stage(
+        120,
+        3e-4,
+        PAIRS | REPLAYED,
+        loss=LOSS,
+        data=packed(8, 128, segments=4),
+        start_from="stage2",
+        trainable=ATTENTIVE,
     )
-    return config
+    stages = {
+        "text_pretraining": stage(300, 4e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(10, 112)),
+        "pre_alignment": stage(400, 5e-3, READ, **aligned),
+        "stage1": stage(240, 1.5e-3, TALK, data=packed(12, 160)),
+        "merge": base.merge_stage("text_pretraining", {"backbone/": 0.5}),
+        "stage2": second,
+        "control": dataclasses.replace(second, start_from="stage1"),
+        "preference": preference,
+        "dpo": base.merge_stage("stage2", {"backbone/": 0.75}),
+    }
+    data = dataclasses.replace(DATA, world=WORLD, pairs=PairsConfig(train=320, test=60))
+    # Groups of one speech token take many positions.
+    model = {"preset": "tiny", "dtype": "float32", "context": 1024}
+    questions = QuestionsConfig(stages=STAGES, alphas=(0.0, 0.25, 0.5, 0.75, 1.0))
+    return base.config(model, stages, data=data, recipe=STAGES, questions=questions)

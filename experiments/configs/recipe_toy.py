@@ -1,7 +1,7 @@
 """The paper's recipe in the toy world: text, pre-alignment, stage 1, merge, stage 2, multi-task DPO; and a control.
 
 make recipe                                                                     (the whole way, with a report)
-python -m experiments.train --config experiments/configs/recipe_toy.py --workdir runs/recipe        (training alone)
+python -m experiments.train --config experiments/configs/recipe_toy.py --workdir runs/recipe        (training only)
 
 Two thirds of the facts (capitals, colours, ..) are text pre-training's alone: no later stage has a row of them, and
 text-only knowledge is measured on them. Learning rates keep the published ratios: a cosine to a tenth, and stage 2 at
@@ -9,14 +9,15 @@ a tenth of stage 1. Both stages learn from the training pairs' sounds what DPO w
 (`data_pipelines/worlds/capabilities.py`).
 """
 
-from functools import partial
+import dataclasses
 
-from ml_collections import ConfigDict, FieldReference
-from ml_collections.config_dict import placeholder
+from ml_collections import ConfigDict
 
-from experiments.configs import quickstart
-from experiments.configs.quickstart import text
-from experiments.run.mesh import anywhere
+from data_pipelines.worlds.preferences import PairsConfig
+from experiments.configs import base
+from experiments.configs.quickstart import DATA, packed, stage, text
+from experiments.run.config import QuestionsConfig
+from fac_jax.losses import Preference, Sft
 
 STAGES = ("text_pretraining", "pre_alignment", "stage1", "merge", "stage2", "control", "preference", "dpo")
 
@@ -27,69 +28,55 @@ STAGES = ("text_pretraining", "pre_alignment", "stage1", "merge", "stage2", "con
 PRE_ALIGNED = ("encoder/", "speech_embedder/continuous/", "refined_head/")
 
 # The MLPs of the Shared LLM stay frozen in DPO: tried on seed 0, facts lost 2 to 3 points of 94, with all parameters 5
-# to 6. The merge behind it halves what is left; with the whole LLM frozen, neither noise nor speakers are learnt.
+# to 6. The merge after it halves what is left; with the whole LLM frozen, neither noise nor speakers are learnt.
 ATTENTIVE = ("encoder/", "speech_embedder/", "refined_head/", "backbone/.*attention")
+
+KNOWN = {"text_copy": 8, **text(20, 8, 28)}
+READ = {"voice": 6, "voice_statements": 2, "asr": 24}
+TALK = {
+    **{"s2s": 12, "t2s": 4, "t2s_statements": 2, "silent_qa": 5, "silent_statements": 4, "s2t": 8},
+    **{"text_rehearsed": 3, **text(1, 1, 0)},
+    **{"openings_spoken": 2, "paces_spoken": 3, "speakers": 24, "word_counts": 2, "noisy_asr": 6, "moods_asr": 2},
+}
+# What stage 1 has learnt of voices needs fewer rows; questions answered in text are what the merge costs most.
+TALK_AGAIN = {**TALK, "s2t": 16, "text_rehearsed": 6, "speakers": 12}
+PAIRS = {"robustness_spoken": 5, "instruction_spoken": 5, "empathy_spoken": 3, "robustness": 6, "understanding": 8}
+REPLAYED = {"s2s": 4, "s2t": 6, "text_rehearsed": 3}  # without them s2t fell by 3 points, what is heard by 14
+LOSS = Preference(
+    beta=0.1,
+    # Speech ids outnumber text ids, and those of a wrong sum that training spoke are likelier than those of a right one
+    # that it did not: at 0.1 they outvoted the text of robustness' spoken pairs.
+    speech_weight=0.03,
+    # Instruction's pairs differ in their speech only, which has little weight.
+    task_weights={"robustness": 2.0, "instruction": 5.0, "understanding": 2.0},
+    text_anchor=1.0,
+    speech_anchor=1.0,
+)
 
 
 def get_config() -> ConfigDict:
     """Eight stages; `control` is stage 2 without the merge before it, `dpo` a merge of `preference` and stage 2."""
-    seed = FieldReference(0)  # of the world, the codec and every stage: --config.seed changes all
-    stage = partial(quickstart.stage, seed, fall=10)
-    known = {"text_copy": 8, **text(20, 8, 28)}
-    read = {"voice": 6, "voice_statements": 2, "asr": 24}
-    talk = {"s2s": 12, "t2s": 4, "t2s_statements": 2, "silent_qa": 5, "silent_statements": 4, "s2t": 8}
-    talk |= {"text_rehearsed": 3, **text(1, 1, 0)}
-    talk |= {"openings_spoken": 2, "paces_spoken": 3, "speakers": 24, "word_counts": 2, "noisy_asr": 6, "moods_asr": 2}
-    # What stage 1 has learnt of voices needs fewer rows; questions answered in text are what the merge costs most.
-    second = stage(200, 1e-4, talk | {"s2t": 16, "text_rehearsed": 6, "speakers": 12})
-    preference = {
-        "kind": "sigmoid",
-        "beta": 0.1,
-        # Speech ids outnumber text ids, and those of a wrong sum that training spoke are likelier than those of a right
-        # one that it did not: at 0.1 they outvoted the text of robustness' spoken pairs.
-        "speech_weight": 0.03,
-        # Instruction's pairs differ in their speech alone, which weighs little.
-        "task_weights": {"robustness": 2.0, "instruction": 5.0, "understanding": 2.0},
-        "text_anchor": 1.0,
-        "speech_anchor": 1.0,
-        "reference": "stored",
-    }
-    pairs = {"robustness_spoken": 5, "instruction_spoken": 5, "empathy_spoken": 3, "robustness": 6, "understanding": 8}
-    replayed = {"s2s": 4, "s2t": 6, "text_rehearsed": 3}  # without them s2t fell by 3 points, what is heard by 14
-    return ConfigDict(
-        {
-            "seed": seed,
-            **anywhere(),
-            "recipe": STAGES,
-            # Stages whose models are asked, and merges of the shared LLM that are asked beside them.
-            "questions": {"stages": STAGES, "alphas": (0.0, 0.25, 0.5, 0.75, 1.0)},
-            "model": {"preset": "tiny", "dtype": "float32"},
-            "data": {
-                "world": {"seed": seed},
-                "pairs": {"train": 960, "test": 60},
-                "codec": {"units": 128, "seed": seed},
-                "codec_from": placeholder(str),  # a codec that is there already, in place of fitting one
-                "vocab_size": 512,
-                "augment": None,
-                "processes": 2,
-            },
-            "stages": {
-                "text_pretraining": stage(700, 3e-3, known, speech_weight=0.0),
-                "pre_alignment": stage(500, 4e-3, read, trainable=PRE_ALIGNED, ctc_weight=1.0),
-                "stage1": stage(550, 1e-3, talk),
-                "merge": {"steps": 0, "merge": {"start": "text_pretraining", "alphas": {"backbone/": 0.5}}},
-                "stage2": second,
-                "control": {**second, "start_from": "stage1"},
-                "preference": stage(
-                    300,
-                    2e-4,
-                    pairs | replayed,
-                    loss="preference",
-                    preference=preference,
-                    start_from="stage2",
-                    trainable=ATTENTIVE,
-                ),
-                "dpo": {"steps": 0, "merge": {"start": "stage2", "alphas": {"backbone/": 0.75}}},
-            },
-        }
+    second = stage(200, 1e-4, TALK_AGAIN, data=packed(24, 160))
+    preference = stage(
+        300,
+        2e-4,
+        PAIRS | REPLAYED,
+        loss=LOSS,
+        data=packed(16, 128, segments=4),
+        start_from="stage2",
+        trainable=ATTENTIVE,
     )
+    aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(32, 80, segments=1)}
+    stages = {
+        "text_pretraining": stage(700, 3e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(16, 112)),
+        "pre_alignment": stage(500, 4e-3, READ, **aligned),
+        "stage1": stage(550, 1e-3, TALK, data=packed(24, 160)),
+        "merge": base.merge_stage("text_pretraining", {"backbone/": 0.5}),
+        "stage2": second,
+        "control": dataclasses.replace(second, start_from="stage1"),
+        "preference": preference,
+        "dpo": base.merge_stage("stage2", {"backbone/": 0.75}),
+    }
+    data = dataclasses.replace(DATA, pairs=PairsConfig(train=960, test=60))
+    questions = QuestionsConfig(stages=STAGES, alphas=(0.0, 0.25, 0.5, 0.75, 1.0))
+    return base.config({"preset": "tiny", "dtype": "float32"}, stages, data=data, recipe=STAGES, questions=questions)

@@ -1,14 +1,16 @@
 """Fine-tuning of the 30B-A3B on conversations of one's own, as `sft_8b.py` fine-tunes the 8B.
 
-python -m experiments.plan --config experiments/configs/sft_30b_a3b.py --topology v5e:16x16
+python -m experiments.plan --config experiments/configs/sft_30b_a3b.py --topology v5p:4x4x4
+python -m experiments.train --config experiments/configs/sft_30b_a3b.py --workdir runs/sft_30b --config.mesh.fsdp=-1 \
+    --config.model.init_from=DIR --config.data.sets.mine.path=rows.jsonl
 """
 
-from ml_collections import ConfigDict, FieldReference
+from ml_collections import ConfigDict
 
-from experiments.configs.sft_8b import full_size, stage
+from experiments.configs import base
+from experiments.configs.sft_8b import BATCH, full_size
 
 
 def get_config() -> ConfigDict:
     """One stage."""
-    seed = FieldReference(0)
-    return full_size("30b_a3b", {"sft": stage(seed, 1e-5)}, seed)
+    return full_size("30b_a3b", {"sft": base.stage(1000, 1e-5, {"mine": 1.0}, data=BATCH)})

@@ -69,7 +69,7 @@ def least_seconds(topology: Topology, executed: float, traffic: float, found: Se
 
 
 def links(topology: Topology, group: int) -> float:
-    """HostShard of a chip's links that a collective among `group` of them can use.
+    """Share of a chip's links that a collective among `group` of them can use.
 
     A TPU's links go along the sides of a torus: a group takes as many sides as it needs, and both directions of each
     only where a side closes to a ring (16 chips of v5e and v6e, multiples of 4 of v4 and v5p).

@@ -14,21 +14,23 @@ from experiments.planning.hlo import Collective, collectives
 from experiments.planning.roofline import capacity_of, held_bytes, least_seconds, local_bytes, weight_traffic
 from experiments.planning.topologies import Topology
 from fac_jax import axes
+from fac_jax.batching.batch_config import check_divides
 from fac_jax.batching.batch_stats import causal_stats, dense_stats, full_stats
-from fac_jax.models.config import ModelConfig, Remat
+from fac_jax.batching.packing import Budget
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
-from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch
+from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.batches import NAMES, PAIR_NAMES
-from fac_jax.parallel.kernels import Attention, training_kernels
+from fac_jax.parallel.kernels import Attention, attention_choice, kernel_name, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import BLOCKS, SplashAttend
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
-from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import make_optimizer, make_schedule
+from fac_jax.training.overview import compiled_memory
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
-from fac_jax.training.step import make_step
+from fac_jax.training.step import bind, make_step
 from fac_jax.types import Batch, InputError, PreferenceBatch
 
 GIB: Final = 2**30
@@ -36,27 +38,6 @@ _NEEDED: Final = re.compile(
     r"(?:Used |required for [\w ]+ \()([\d.]+)([KMGT])\)? (?:of [\d.]+[KMGT] hbm|exceeds available HBM)"
 )
 _UNITS: Final = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
-
-
-@dataclasses.dataclass(frozen=True)
-class Shape:
-    """What one shard of the batch holds: of a stage's packed data, what one of its `parts` holds.
-
-    Attributes:
-      rows: conversations side by side; pairs of rows for preferences.
-      seq_len: S, LLM positions of a row.
-      windows: encoder windows.
-      segments: most conversations of a row.
-    """
-
-    rows: int
-    seq_len: int
-    windows: int
-    segments: int
-
-    def of_rows(self, rows: int) -> "Shape":
-        """With another number of rows, and windows in proportion."""
-        return dataclasses.replace(self, rows=rows, windows=self.windows * rows // self.rows)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,11 +81,6 @@ class Plan:
     compile_seconds: float
 
 
-def holds_reference(stage: StageConfig) -> bool:
-    """Whether a stage carries a frozen copy of the parameters along."""
-    return stage.loss == "preference" and stage.preference.reference == "frozen"
-
-
 def abstract_start(config: ModelConfig, stage: StageConfig, layout: Layout) -> TrainState:
     """Shapes and shardings of the state that a stage begins with.
 
@@ -112,41 +88,37 @@ def abstract_start(config: ModelConfig, stage: StageConfig, layout: Layout) -> T
       InputError: the mesh does not divide a parameter.
     """
     optimizer = make_optimizer(stage.optimizer, make_schedule(stage.optimizer, stage.steps))
-    return abstract_state(abstract_params(config, layout), optimizer, stage.trainable, holds_reference(stage))
+    return abstract_state(
+        abstract_params(config, layout), optimizer, stage.trainable, stage.loss.needs_reference == "frozen"
+    )
 
 
-def shape_of(stage: StageConfig) -> Shape:
-    """Of a stage with packed data.
+def budget_of(stage: StageConfig) -> Budget:
+    """Returns the shapes of a stage's batches, as its config says them.
 
     Raises:
-      InputError: its data does not say the shapes of a batch.
+      InputError: the windows of a row are left to the data, which a plan does not read.
     """
-    missing = [key for key in ("rows", "seq_len", "windows") if key not in stage.data]
-    if missing:
-        raise InputError(
-            f"stages.{stage.name}.data.{missing[0]} is missing: a plan needs the shapes of packed data "
-            "(docs/data_loading.md)"
-        )
-    parts = stage.data.get("parts", 1)
-    values = {key: stage.data[key] // parts for key in ("rows", "windows")}
-    return Shape(**values, seq_len=stage.data["seq_len"], segments=stage.data.get("segments") or 1)
+    data = stage.data
+    if data.windows_per_row is None:
+        key = f"stages.{stage.name}.data.windows_per_row"
+        raise InputError(f"config key {key} is not set: a plan does not read the data; --config.{key}=N")
+    return Budget(data.batch_rows, data.seq_len, data.windows_per_row, data.segments)
 
 
-def abstract_batch(config: ModelConfig, stage: StageConfig, shape: Shape, layout: Layout) -> Batch | PreferenceBatch:
-    """Shapes and shardings of a batch that has `shape` on every shard; nothing of its size is made.
+def abstract_batch(config: ModelConfig, stage: StageConfig, budget: Budget, layout: Layout) -> Batch | PreferenceBatch:
+    """Returns shapes and shardings of the batch that a step of a stage takes; nothing of its size is made.
 
     Raises:
       InputError: see `Layout.sharding`.
     """
-    shards = layout.shards(axes.BATCH)
-    pairs = stage.loss == "preference"
-    one: Any = empty_batch(config, shape.rows * (2 if pairs else 1), shape.seq_len, shape.windows)
-    one, names = one.replace(parts=shards), dataclasses.replace(NAMES, parts=shards)
-    if pairs:
-        tasks = np.zeros((shape.rows, shape.segments), np.int32)
-        reference = np.zeros((2 * shape.rows, shape.segments, 2), np.float32)
-        one, names = PreferenceBatch(one, tasks, reference), dataclasses.replace(PAIR_NAMES, batch=names)
-    lead = (stage.micro_batches,) if stage.micro_batches > 1 else ()
+    shards, micro = layout.batch_shards, stage.micro_batches
+    check_divides(budget.rows, shards * micro, f"stages.{stage.name}.data.batch_rows")
+    part = dataclasses.replace(budget, rows=budget.rows // (shards * micro))
+    one: Any = stage.loss.collate([], part, config)
+    names = PAIR_NAMES if stage.loss.pairs else NAMES
+    one, names = (_with_parts(tree, shards) for tree in (one, names))
+    lead = (micro,) if micro > 1 else ()
 
     def placed(leaf: np.ndarray, called: tuple[str | None, ...]) -> jax.ShapeDtypeStruct:
         whole = (*lead, leaf.shape[0] * shards, *leaf.shape[1:])
@@ -158,10 +130,16 @@ def abstract_batch(config: ModelConfig, stage: StageConfig, shape: Shape, layout
     return jax.tree.unflatten(tree, [placed(*pair) for pair in zip(leaves, called, strict=True)])
 
 
+def _with_parts(batch: Any, parts: int) -> Any:
+    if isinstance(batch, PreferenceBatch):
+        return dataclasses.replace(batch, batch=dataclasses.replace(batch.batch, parts=parts))
+    return dataclasses.replace(batch, parts=parts)
+
+
 def make_plan(
     config: ModelConfig,
     stage: StageConfig,
-    shape: Shape,
+    budget: Budget,
     topology: Topology,
     layout: Layout,
     attention: Attention,
@@ -172,7 +150,7 @@ def make_plan(
     Args:
       config: of the model.
       stage: of the recipe.
-      shape: of every shard of the batch.
+      budget: shapes of the batch of one update.
       topology: the devices.
       layout: a mesh of them.
       attention: of the decoders.
@@ -184,8 +162,8 @@ def make_plan(
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
     state = abstract_start(config, stage, layout)
-    batch = abstract_batch(config, stage, shape, layout)
-    objective = make_objective(stage, FunAudioChat(config, training_kernels(layout, attention)), layout)
+    batch = abstract_batch(config, stage, budget, layout)
+    objective = bind(stage.loss, FunAudioChat(config, training_kernels(layout, attention)), layout)
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, shardings(state))
 
     held = held_bytes(state)
@@ -198,14 +176,12 @@ def make_plan(
     except jax.errors.JaxRuntimeError as error:
         memory["peak"] = _refused(error)
     else:
-        sizes = program.memory_analysis()
-        output = sizes.output_size_in_bytes - sizes.alias_size_in_bytes
-        memory |= {"arguments": sizes.argument_size_in_bytes, "temporaries": sizes.temp_size_in_bytes}
-        memory["peak"] = sizes.argument_size_in_bytes + output + sizes.temp_size_in_bytes
-        found = collectives(program.as_text())
+        sizes = compiled_memory(program)
+        memory |= {"arguments": sizes["arguments"], "temporaries": sizes["temporaries"], "peak": sizes["total"]}
+        found = collectives(program.as_text() or "")
     seconds = time.perf_counter() - start
 
-    rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
+    rows = stage.loss.conversations(batch)
     paths = trainable_paths(state.params, stage.trainable)
     needed = step_flops(config, stage, paths, full_stats(rows))
     flops = {"needed": needed, "executed": executed_flops(config, stage, paths, rows, layout, attention)}
@@ -225,7 +201,7 @@ def make_plan(
         estimated_step_seconds=least,
         estimated_mfu=sum(needed.values()) / (least * chip.peak_flops * chips) if least and chip else None,
         collectives=found,
-        helps=[] if memory["peak"] <= capacity else helps(config, stage, shape, layout, memory, capacity),
+        helps=[] if memory["peak"] <= capacity else helps(config, stage, budget, layout, memory, capacity),
         compile_seconds=seconds,
     )
 
@@ -252,28 +228,29 @@ def executed_flops(
       attention: of the decoders.
     """
     kernels = training_kernels(layout, attention)
-    again, encoder = (_again(attend, config.remat) for attend in (kernels.attend, kernels.encoder_attend))
+    length, text, audio = batch.kind.shape[-1], config.text, config.audio
+    heads = (text.num_heads, text.num_kv_heads, text.head_dim)
+    windows = (audio.num_heads, audio.num_heads, audio.width // audio.num_heads)
+    attend, _ = attention_choice(kernels.attend, heads, config.dtype, length, layout)
+    encoder_attend, _ = attention_choice(kernels.encoder_attend, windows, config.dtype, audio.n_window, layout)
+    again, encoder = (ATTENTION_AGAIN[kernel_name(kernel)][config.remat] for kernel in (attend, encoder_attend))
     stats = dense_stats(batch)
-    if isinstance(kernels.attend, SplashAttend):
+    if isinstance(attend, SplashAttend):
         stats = causal_stats(stats, BLOCKS, config.group_size)
-    return step_flops(config, stage, paths, stats, Execution(batch.kind.shape[-1], again, encoder))
-
-
-def _again(attend: Any, remat: Remat) -> int:
-    """Products of an attention that the backward pass repeats."""
-    local = getattr(attend, "local", attend)
-    return ATTENTION_AGAIN[getattr(local, "__name__", type(local).__name__)][remat]
+    return step_flops(config, stage, paths, stats, Execution(length, again, encoder))
 
 
 def helps(
-    config: ModelConfig, stage: StageConfig, shape: Shape, layout: Layout, memory: dict[str, Any], capacity: float
+    config: ModelConfig, stage: StageConfig, budget: Budget, layout: Layout, memory: dict[str, Any], capacity: float
 ) -> list[str]:
     """What would make a step that does not fit smaller, the cheapest first."""
     found = []
     if config.remat != "full":
         found.append("--config.model.remat=full: layers keep nothing but their input")
-    if shape.rows > 1:
-        found.append(f"rows of a part {shape.rows} -> {shape.rows // 2}, micro_batches x 2: half the activations")
+    shards = layout.batch_shards * stage.micro_batches
+    if budget.rows >= 2 * shards:
+        key = f"--config.stages.{stage.name}.micro_batches={2 * stage.micro_batches}"
+        found.append(f"{key}: half the rows at a time, half the activations")
     state = sum(memory["state"].values())
     if state > capacity / 2:
         chips = layout.mesh.size
@@ -281,6 +258,6 @@ def helps(
             found.append(f"--mesh=fsdp={chips}: parameters and moments in {chips} shards")
         least = math.ceil(chips * state / (capacity / 2))
         found.append(f"{least} chips or more: parameters and moments take {state / GIB:.1f} GiB of each of {chips}")
-    elif shape.rows == 1:
+    elif budget.rows == shards:
         found.append("--mesh with tensor=2 or more: activations of a row on several chips")
     return found

@@ -27,11 +27,12 @@ GIB = 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A plan: config, topology and mesh as the command takes them."""
+    """A plan: config, topology, mesh and more options as the command takes them."""
 
     config: str
     topology: str
     mesh: str
+    options: tuple[str, ...] = ()
 
 
 ROWS = (
@@ -40,7 +41,7 @@ ROWS = (
     Row("sft_30b_a3b", "v6e:8x8", "fsdp=64"),
     Row("sft_30b_a3b", "v5p:4x4x4", "fsdp=64"),
     Row("dpo_30b_a3b", "v5p:4x4x4", "fsdp=64"),
-    Row("dpo_30b_a3b", "v5p:2x2x4", "fsdp=16"),
+    Row("dpo_30b_a3b", "v5p:2x2x4", "fsdp=16", ("--config.stages.dpo.micro_batches=4",)),
 )
 HEADS = (
     "config",
@@ -63,7 +64,7 @@ def planned(row: Row) -> tuple[dict[str, Any], float, float]:
       InputError: the command refuses.
     """
     command = [sys.executable, "-m", "experiments.plan", f"--config={CONFIGS / row.config}.py", "--json"]
-    command += [f"--topology={row.topology}", f"--mesh={row.mesh}"]
+    command += [f"--topology={row.topology}", f"--mesh={row.mesh}", *row.options]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
         start = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err, text=True)
@@ -86,7 +87,8 @@ def cells(row: Row) -> list[str]:
         [f"{step:.2f}", f"{plan['estimated_mfu']:.0%}", max(bounds, key=bounds.get)] if plan["fits"] else ["-"] * 3
     )
     memory = [f"{plan['per_chip_bytes']['peak'] / GIB:.1f}", f"{plan['hbm_bytes'] / GIB:.1f}"]
-    return [row.config, row.topology, row.mesh, *memory, *time_of, f"{seconds:.0f}", f"{host:.1f}"]
+    config = " ".join((row.config, *row.options))
+    return [config, row.topology, row.mesh, *memory, *time_of, f"{seconds:.0f}", f"{host:.1f}"]
 
 
 def with_table(page: str, table: str) -> str:

@@ -1,105 +1,102 @@
-"""Log-probabilities of preference pairs under the model that a stage starts from, made once and kept beside the rows.
+"""Log-probabilities of preference pairs under the model that a stage starts from, made once and stored.
 
-FILE (.npz)     checkpoint: digest of the parameters; ids: of the pairs; log_probs: float32 [pairs, 2, 2], (chosen,
-                rejected) x (text, speech)
+FILE (.npz)     params: digest of the parameters; rows: key of the rows; log_probs: float32 [R, 2, 2], (chosen,
+                rejected) x (text, speech), 0 for rows that are no pairs
 """
 
 import functools
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import cast
+import io
+from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
+from jax.experimental import multihost_utils
 
-from data_pipelines.loading.counts import one_epoch
-from fac_jax import axes
-from fac_jax.batching.collate import budget
-from fac_jax.batching.pairs import PairExample, collate_pairs
+from data_pipelines.loading.loader import PackedBatches, Shares
+from data_pipelines.loading.sources import OneEpoch, Source
+from fac_jax.batching.packing import Budget
 from fac_jax.checkpoint.digest import params_digest
+from fac_jax.io import replacing
+from fac_jax.losses.log_probs import reply_log_probs
+from fac_jax.losses.preference import Preference
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.parallel.batches import place_batch
+from fac_jax.parallel import hosts
+from fac_jax.parallel.batches import host_shard, place_batch
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.parallel.mesh import Layout
-from fac_jax.progress import passing
-from fac_jax.training.preference import reply_log_probs
-from fac_jax.types import Array, Batch, InputError, Params, PreferenceBatch
-
-ROWS = 16  # pairs scored together, or as many more as a mesh needs
-CHUNK = 256  # LLM positions whose logits are held at once
+from fac_jax.progress import bar
+from fac_jax.types import Batch, Params
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _score(model: FunAudioChat, layout: Layout | None, params: Params, batch: Batch) -> Array:
-    score = functools.partial(reply_log_probs, model, segments=1, chunk=CHUNK)
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("segments", "chunk", "speech"))
+def _score(model: FunAudioChat, layout: Layout | None, params: Params, batch: Batch, **static: Any) -> jax.Array:
+    score = functools.partial(reply_log_probs, model, **static)
     return (score if layout is None else layout.inside(score))(params, batch).total
 
 
 def score_pairs(
-    config: ModelConfig,
-    params: Params,
-    pairs: Sequence[PairExample],
-    shapes: tuple[int, int] | None = None,
-    layout: Layout | None = None,
-) -> dict[str, np.ndarray]:
-    """Log-probabilities float32 `[2, 2]`, (chosen, rejected) x (text, speech), of every pair by its id.
+    loss: Preference, config: ModelConfig, params: Params, source: Source, budget: Budget, layout: Layout | None
+) -> np.ndarray:
+    """Returns the log-probabilities of pairs under parameters.
+
+    Every host scores its rows of each batch; all hosts get all values.
 
     Args:
+      loss: says which streams count, and how many logits exist at the same time.
       config: of the model.
       params: its parameters.
-      pairs: made once more as they are asked for, slice by slice, if `shapes` is given.
-      shapes: (seq_len, windows of a pair) that hold any of the pairs; None finds what a batch needs.
-      layout: mesh that `params` lie on.
+      source: the pairs.
+      budget: of a batch, with `segments`; the mesh divides its rows.
+      layout: mesh that `params` lie on; None for one device.
+
+    Returns:
+      float32 `[R, 2, 2]`: (chosen, rejected) x (text, speech) of every pair of the source, in their order.
     """
     model = FunAudioChat(config, training_kernels(layout))
-    shards = 1 if layout is None else layout.shards(axes.BATCH)
-    rows = -(-ROWS // shards) * shards
-    if shapes is None:
-        seq_len, windows = budget({"pairs": pairs}, {"pairs": rows}, config)
-    else:
-        seq_len, windows = shapes[0], rows * shapes[1]
-    batches = one_epoch(pairs, rows, seq_len, -(-windows // shards) * shards, config, collate_pairs)
-    found: dict[str, np.ndarray] = {}
-    for loaded in passing("scoring pairs", -(-len(pairs) // rows))(batches):
-        batch = cast(PreferenceBatch, loaded.batch).batch
-        placed = batch if layout is None else place_batch(batch, layout)
-        total = np.asarray(_score(model, layout, params, placed)).reshape(rows, 2, 2)
-        found |= dict(zip(loaded.row_ids, total, strict=False))
+    shard = None if layout is None else host_shard(layout)
+    shares = (
+        Shares()
+        if layout is None or shard is None
+        else Shares(hosts=shard.hosts, host=shard.host, parts=layout.batch_shards // shard.hosts)
+    )
+    found = np.zeros((len(source.rows), 2, 2), np.float32)
+    batches = PackedBatches(OneEpoch("pairs", source), budget, config, loss.collate, shares)
+    with bar("scoring pairs", len(source.rows)) as advance:
+        for loaded in batches:
+            batch = loaded.batch if layout is None else place_batch(loaded.batch, layout)
+            static = {"segments": budget.segments, "chunk": loss.chunk, "speech": loss.speaks}
+            total = _score(model, layout, params, loss.conversations(batch), **static)
+            if hosts.several():
+                total = multihost_utils.process_allgather(total, tiled=True)
+            sides = np.asarray(total).reshape(budget.rows, 2, -1, 2)
+            for row, numbers in enumerate(batches.rows):
+                for place, number in enumerate(numbers):
+                    found[number] = sides[row, :, place]
+            advance(sum(map(len, batches.rows)))
     return found
 
 
-def stored_references(
-    file: Path, params: Params, score: Callable[[Params], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Log-probabilities of pairs under `params`, from `file` if it is there, else what `score` gives, written to it.
+def stored_references(file: epath.Path, params: Params, rows: str, score: Any) -> np.ndarray:
+    """Returns log-probabilities from a file; where they are not there, or of other parameters, makes and stores them.
 
     Args:
-      file: of the stage.
+      file: of the stage and the set.
       params: of the reference.
-      score: `score_pairs` of the pairs.
-
-    Raises:
-      InputError: the file is damaged, or was made with another checkpoint.
+      rows: key of the rows.
+      score: makes the log-probabilities.
     """
     key = params_digest(params)
     if file.exists():
-        try:
-            with np.load(file) as stored:
-                checkpoint, ids, values = str(stored["checkpoint"]), stored["ids"].tolist(), stored["log_probs"]
-        except (OSError, ValueError, KeyError) as error:
-            raise InputError(f"{file}: no stored log-probabilities; remove it and they are made again") from error
-        if checkpoint != key:
-            raise InputError(
-                f"{file}: log-probabilities of the checkpoint {checkpoint}, but the stage starts from {key}; "
-                "remove the file and they are made again"
-            )
-        return dict(zip(ids, values, strict=True))
-    found = score(params)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    with beside.open("wb") as out:
-        np.savez(out, checkpoint=key, ids=list(found), log_probs=np.stack(list(found.values())))
-    beside.replace(file)
+        with np.load(io.BytesIO(file.read_bytes())) as stored:
+            if (str(stored["params"]), str(stored["rows"])) == (key, rows):
+                return stored["log_probs"]
+    hosts.wait("references")  # nobody writes before all have looked
+    found = score()
+    if hosts.is_first():
+        data = io.BytesIO()
+        np.savez(data, params=key, rows=rows, log_probs=found)
+        with replacing(file) as part:
+            part.write_bytes(data.getvalue())
     return found

@@ -21,10 +21,10 @@ from typing import Any
 
 import jax
 from filelock import FileLock, Timeout
-from ml_collections import ConfigDict
 
+from experiments.run.data import Run
 from fac_jax.checkpoint.export import CHECKPOINTS
-from fac_jax.training.recipe import Recipe, StageSource, start_folders, trained_here
+from fac_jax.training.recipe import Recipe, StageSource, start_of, trained_here
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
 
@@ -33,13 +33,12 @@ def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
     """Key of every stage by its name.
 
     Args:
-      recipe: whose stages `fac_jax.training.recipe.start_folders` has found in order.
+      recipe: its stages follow from each other (`fac_jax.training.recipe.check_starts`).
       data: checksum of the rows, with all else that batches depend on.
     """
     keys: dict[str, str] = {}
-    before: str | None = None
     for stage in recipe.stages:
-        starts = [stage.start_from or before, stage.merge and stage.merge.start]
+        starts = [start_of(recipe.stages, stage), stage.merge and stage.merge.start]
         made_of = {
             "model": changed(recipe.model),
             "initial": str(recipe.initial),
@@ -47,9 +46,8 @@ def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
             "stage": changed(stage),
             "starts": [name and keys[name] for name in starts],
         }
-        text = json.dumps(made_of, sort_keys=True)
+        text = json.dumps(made_of, sort_keys=True, default=changed)
         keys[stage.name] = hashlib.sha256(text.encode()).hexdigest()[:24]
-        before = stage.name
     return keys
 
 
@@ -61,24 +59,23 @@ def changed(values: Any) -> Any:
     return {name: changed(value) for name, (value, field) in every.items() if value != field.default}
 
 
-def stage_source(config: ConfigDict, recipe: Recipe, checksum: str) -> StageSource:
-    """How a run comes by its stages.
+def stage_source(run: Run, recipe: Recipe) -> StageSource:
+    """Returns how a run comes by its stages.
 
     Args:
-      config: `stages_dir`, if it has any, and `data`.
-      recipe: of the config.
-      checksum: of the rows.
+      run: `stages_dir` of its config names the folder, if any.
+      recipe: of the run.
 
     Raises:
-      InputError: a `stages_dir` for a run of several processes; or see `start_folders`.
+      InputError: a `stages_dir` for a run of several processes.
     """
-    values = config.to_dict()
-    if not values.get("stages_dir"):
+    folder = run.config.stages_dir
+    if not folder:
         return trained_here
     if jax.process_count() > 1:
         raise InputError("stages_dir is for runs of one process: leave it out")
-    start_folders(recipe, Path())
-    return SharedStages(Path(values["stages_dir"]), stage_keys(recipe, json.dumps([values["data"], checksum])))
+    data = json.dumps([changed(run.config.data), run.checksum()], default=changed)
+    return SharedStages(Path(folder), stage_keys(recipe, data))
 
 
 @dataclasses.dataclass(frozen=True)

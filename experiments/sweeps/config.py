@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from experiments.sweeps.axes import Axis
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.types import InputError
 
 Backend = Literal["local", "slurm", "xpk", "dry"]
@@ -20,12 +20,14 @@ class Local:
     """Runs on this machine.
 
     Attributes:
-      processes: at once; each has its own share of the cores.
+      processes: runs at a time; each has its own share of the cores.
       memory_gib: that a run needs.
+      hosts: processes that make one run together, as several hosts would (`--cluster=flags`).
     """
 
     processes: int = 1
     memory_gib: float = 5.0
+    hosts: int = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,9 +151,11 @@ def read_sweep(config: ConfigDict) -> SweepConfig:
     Raises:
       InputError: a key that sweeps do not have, one that is missing, or a backend that is not known.
     """
-    found = from_values(SweepConfig, config.to_dict(), "sweep")
+    found = from_tree(SweepConfig, config.to_dict(), "sweep")
     if found.backend not in BACKENDS:
         raise InputError(f"backend is {found.backend!r}; known: {', '.join(BACKENDS)}")
     if found.local.processes < 1:
         raise InputError(f"local.processes is {found.local.processes}: give at least 1")
+    if found.local.hosts < 1:
+        raise InputError(f"local.hosts is {found.local.hosts}: give at least 1")
     return found

@@ -8,10 +8,10 @@ from typing import Any
 
 import psutil
 
+from experiments.run.lock import different
 from experiments.sweeps.config import SweepConfig
 from experiments.sweeps.state import ASKED, GIB, Placed
 from fac_jax.io import write_text
-from fac_jax.training.recipe import different
 from fac_jax.types import InputError
 
 SWEEP = "sweep.json"

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -35,15 +36,30 @@ class _Child:
 
     Attributes:
       placed: the run.
-      process: its process.
+      processes: its processes, one for each host.
       share: which share of the cores it has.
       started: monotonic seconds.
     """
 
     placed: Placed
-    process: subprocess.Popen[bytes]
+    processes: list[subprocess.Popen[bytes]]
     share: int
     started: float
+
+    def code(self) -> int | None:
+        """Returns its exit code, None while it runs; the processes of one that fails are ended together."""
+        codes = [process.poll() for process in self.processes]
+        if None not in codes:
+            return next((code for code in codes if code), 0)
+        if any(codes):
+            self.end()
+        return None
+
+    def end(self) -> None:
+        """Tells its processes to save and end."""
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
 
 
 def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Placed]:
@@ -83,9 +99,9 @@ def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Pl
             if stop:
                 _end(children)
                 raise stop
-            for child in [child for child in children if child.process.poll() is not None]:
+            ended = [(child, code) for child in children if (code := child.code()) is not None]
+            for child, code in ended:
                 children.remove(child)
-                code = child.process.returncode
                 child.placed.note(code, time.monotonic() - child.started)
                 settle(child.placed, code)
             for one in [one for one in others if not one.held()]:
@@ -94,7 +110,7 @@ def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Pl
             free = [n for n in range(len(shares)) if all(child.share != n for child in children)]
             while waiting and len(free) > len(others) and _memory(sweep, bool(children)):
                 one = waiting.pop(0)
-                child = _started(one, free[0], shares[free[0]])
+                child = _started(one, free[0], shares[free[0]], sweep.local.hosts)
                 if child is None:
                     others.append(one)
                     tell(one, "is running already")
@@ -120,23 +136,37 @@ def _memory(sweep: SweepConfig, waits: bool) -> bool:
     return not waits or psutil.virtual_memory().available >= sweep.local.memory_gib * GIB
 
 
-def _started(one: Placed, share: int, cores: Sequence[int]) -> _Child | None:
-    """The run's process, which holds its lock; None if another process does."""
+def _started(one: Placed, share: int, cores: Sequence[int], hosts: int) -> _Child | None:
+    """Starts the processes of a run, which hold its lock; None if another process does."""
     one.workdir.mkdir(parents=True, exist_ok=True)
     with locked(one.workdir / LOCK) as descriptor, one.log.open("ab") as log, pinned(cores):
         if descriptor is None:
             return None
-        process = subprocess.Popen(
-            one.command,
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            pass_fds=(descriptor,),
-            env={**os.environ, **dict.fromkeys(THREADS, str(len(cores)))},
-        )
-    return _Child(one, process, share, time.monotonic())
+        processes = [
+            subprocess.Popen(
+                (*one.command, *options),
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=(descriptor,),
+                env={**os.environ, **dict.fromkeys(THREADS, str(len(cores)))},
+            )
+            for options in _host_options(hosts)
+        ]
+    return _Child(one, processes, share, time.monotonic())
+
+
+def _host_options(hosts: int) -> list[tuple[str, ...]]:
+    """Options of every process of a run of several hosts on this machine."""
+    if hosts == 1:
+        return [()]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    shared = ("--cluster=flags", f"--coordinator={address}", f"--processes={hosts}")
+    return [(*shared, f"--process={number}") for number in range(hosts)]
 
 
 @contextlib.contextmanager
@@ -153,6 +183,6 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 def _end(children: Sequence[_Child]) -> None:
     """Tells the runs to save and waits for them."""
     for child in children:
-        child.process.send_signal(signal.SIGTERM)
-    for child in children:
-        child.process.wait()
+        child.end()
+    for process in (process for child in children for process in child.processes):
+        process.wait()

@@ -1,9 +1,8 @@
 """The runs of a sweep: every one a name that says what differs, and a whole config."""
 
 import dataclasses
-import difflib
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,11 +11,11 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments.sweeps.axes import Point, axis_points, short_keys, written
 from experiments.sweeps.config import SweepConfig
+from fac_jax.config import known_keys, nearest
 from fac_jax.types import InputError
 
 LONGEST = 200  # characters of a run's name; file systems take 255
-# Below these a config leaves keys at their default and need not hold them; the launchers' dataclasses know them all.
-OPEN = ("model", "stages.*", "stages.*.optimizer", "stages.*.preference", "data", "data.*")
+NAMED = ("mixture", "alphas", "task_weights", "sets")  # their keys are names, of which there can be more
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,33 +95,25 @@ def _set(config: ConfigDict, key: str, value: Any) -> None:
     words, node = key.split("."), cast(Any, config)
     if words[0] == "stages" and len(words) > 2 and words[1] not in node.recipe and words[1] in node.stages:
         raise InputError(f"sweep key {key}: changes nothing, since the recipe has no stage {words[1]}")
-    for depth, word in enumerate(words[:-1]):
-        if word not in node and words[0] == "model":
-            with node.unlocked():
-                node[word] = ConfigDict()
+    for word in words[:-1]:
         if word not in node or not isinstance(node[word], ConfigDict):
-            raise InputError(_unknown(words[: depth + 1], node))
+            raise InputError(_unknown(key, config))
         node = node[word]
-    if words[-1] not in node and not _is_open(words[:-1]):
-        raise InputError(_unknown(words, node))
+    named = len(words) > 1 and words[-2] in NAMED
+    if words[-1] not in node and not named:
+        raise InputError(_unknown(key, config))
     try:
-        with node.unlocked():
+        if named:
+            with node.unlocked():
+                node[words[-1]] = value
+        else:
             node[words[-1]] = value
     except (TypeError, ValueError) as error:
         raise InputError(f"sweep key {key}={value!r}: {error}") from None
 
 
-def _is_open(parents: list[str]) -> bool:
-    def fits(pattern: Sequence[str]) -> bool:
-        return len(pattern) == len(parents) and all(p in ("*", w) for p, w in zip(pattern, parents, strict=True))
-
-    return parents[:1] == ["model"] or any(fits(pattern.split(".")) for pattern in OPEN)
-
-
-def _unknown(words: list[str], node: ConfigDict) -> str:
-    near = difflib.get_close_matches(words[-1], list(node), 1)
-    hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(node)}"
-    return f"unknown sweep key {'.'.join(words)}: the base config does not have it; {hint}"
+def _unknown(key: str, config: ConfigDict) -> str:
+    return f"unknown sweep key {key}: the base config does not have it{nearest(key, known_keys(config))[:200]}"
 
 
 def _name(axis: str, point: Point, short: Mapping[str, str]) -> str:

@@ -5,20 +5,23 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from data_pipelines.worlds.pairs import pair_conversations
+from data_pipelines.loading.sources import items_as_source
+from data_pipelines.worlds.pairs import encode_pairs, pair_conversations
 from data_pipelines.worlds.preferences import OPENINGS
 from data_pipelines.worlds.schema import PairRow
+from experiments.run.data import Run
 from experiments.run.references import score_pairs
-from experiments.run.toy import Materials
 from experiments.toy.questions import ROWS, TEXT, encode_prompts, joint
 from fac_jax.batching.conversation import prompt
+from fac_jax.batching.packing import Budget
 from fac_jax.batching.pairs import PairExample
 from fac_jax.evaluation.speech.transcripts import exact_match, normalize
 from fac_jax.generation.decode import prepare as prepare_model
 from fac_jax.generation.respond import Response, respond
-from fac_jax.training.preference import PreferenceConfig, pair_margins
+from fac_jax.losses.preference import Preference
 from fac_jax.types import PREFERENCE_TASKS, Params
 
+SCORED = 16  # pairs that a shard scores at once
 JOINT_STEPS = 36  # a slow reply takes 25 groups of 5 ids
 
 
@@ -41,22 +44,27 @@ class Judged:
     answers: dict[str, Response]
 
 
-def judge(params: Params, materials: Materials, config: PreferenceConfig) -> Judged:
-    """Scores and asks a model on the pairs of the test split.
+def judge(params: Params, run: Run, rows: Sequence[PairRow], loss: Preference) -> Judged:
+    """Scores and asks a model on held-out pairs.
 
     Args:
-      params: parameters of `materials.model` (scanned layers).
-      materials: of a config with pairs.
-      config: weighs the streams.
+      params: parameters of the run's model (scanned layers).
+      run: codec, tokenizer and model.
+      rows: the pairs.
+      loss: gives the streams their weights.
     """
-    rows, pairs = materials.pair_rows["test"], materials.pairs("test")
-    totals = score_pairs(materials.model, params, pairs, layout=materials.layout)
-    stacked = np.concatenate([totals[pair.id] for pair in pairs])[:, None]
-    found = np.asarray(pair_margins(config, stacked, np.zeros_like(stacked)))[:, 0]
+    assert run.codec is not None
+    pairs = encode_pairs(rows, run.tokenizer, run.config.model, run.codec)
+    source = items_as_source(pairs, run.config.model.audio.n_window)
+    shards = 1 if run.layout is None else run.layout.batch_shards
+    budget = Budget(SCORED * shards, max(map(len, pairs)), int(source.windows.max()), segments=1)
+    totals = score_pairs(loss, run.config.model, params, source, budget, run.layout)
+    stacked = totals.reshape(-1, 1, 2)
+    found = np.asarray(loss.margins(stacked, np.zeros_like(stacked)))[:, 0]
     margins = {pair.id: float(margin) for pair, margin in zip(pairs, found, strict=True)}
-    said = ask(params, materials, rows)
+    said = ask(params, run, rows)
     right = {
-        row.id: obeys(row, pair, said[row.id], materials.model.units) for row, pair in zip(rows, pairs, strict=True)
+        row.id: obeys(row, pair, said[row.id], run.config.model.units) for row, pair in zip(rows, pairs, strict=True)
     }
     likely = {name: margin > 0 for name, margin in margins.items()}
     exact = {row.id: exact_match(row.chosen, said[row.id].text) for row in rows}
@@ -77,16 +85,16 @@ def preferred(before: Judged, after: Judged) -> dict[str, float]:
     return {name: 0.5 + 0.5 * float(np.sign(margin - before.margins[name])) for name, margin in after.margins.items()}
 
 
-def ask(params: Params, materials: Materials, rows: Sequence[PairRow]) -> dict[str, Response]:
+def ask(params: Params, run: Run, rows: Sequence[PairRow]) -> dict[str, Response]:
     """What a model replies to the prompts of the rows, by their ids."""
-    model, decoder = prepare_model(materials.model, params, materials.layout)
+    model, decoder = prepare_model(run.config.model, params, run.layout)
     found: dict[str, Response] = {}
-    for decoding, spoken in ((TEXT, False), (joint(JOINT_STEPS, materials.model), True)):
+    for decoding, spoken in ((TEXT, False), (joint(JOINT_STEPS, run.config.model), True)):
         chosen = [row for row in rows if (row.chosen_audio is not None) == spoken]
         if not chosen:
             continue
-        examples = encode_prompts(materials, [prompt(pair_conversations(row)[0]) for row in chosen])
-        replies = respond(model, decoder, examples, materials.tokenizer, decoding, ROWS, layout=materials.layout)
+        examples = encode_prompts(run, [prompt(pair_conversations(row)[0]) for row in chosen])
+        replies = respond(model, decoder, examples, run.tokenizer, decoding, ROWS, layout=run.layout)
         found |= {row.id: reply for row, reply in zip(chosen, replies, strict=True)}
     return found
 

@@ -1,15 +1,19 @@
 """Asks a trained model held-out questions and scores what it writes and what it is heard to say."""
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import functools
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
 from rich.progress import track
 
-from data_pipelines.worlds.schema import Row
-from data_pipelines.worlds.tasks import conversations
-from experiments.run.toy import Materials
+from data_pipelines.worlds.schema import PAIR_SPLITS, PairRow, Row
+from data_pipelines.worlds.storage import read_rows
+from data_pipelines.worlds.views import conversations
+from experiments.run.data import Run
 from fac_jax.audio.io import resampled
 from fac_jax.batching.conversation import Conversation, prompt
 from fac_jax.batching.features import add_features
@@ -22,16 +26,51 @@ from fac_jax.generation import respond as generation
 from fac_jax.generation.decode import Decoding
 from fac_jax.generation.decode import prepare as prepare_model
 from fac_jax.models.config import ModelConfig
-from fac_jax.types import Params
+from fac_jax.types import InputError, Params
 
 Items: TypeAlias = dict[str, dict[str, float]]  # what each question gave, by metric and by the question's id
+
+
+@dataclasses.dataclass(frozen=True)
+class ToyWorld:
+    """The rows of a run's toy world.
+
+    Attributes:
+      folder: of its data set.
+    """
+
+    folder: Path
+
+    def rows(self, split: str) -> list[Row]:
+        """Returns the questions, facts and sentences of a stored split ("text", "train", "dev", "test")."""
+        return [row for row in self._read(split) if isinstance(row, Row)]
+
+    def pairs(self, split: str) -> list[PairRow]:
+        """Returns the preference pairs of "train" or "test"."""
+        return [row for row in self._read(PAIR_SPLITS[split]) if isinstance(row, PairRow)]
+
+    @functools.cache  # noqa: B019  (one world lives as long as the process)
+    def _read(self, split: str) -> list[Row | PairRow]:
+        return list(read_rows(self.folder, split))
+
+
+def world_of(run: Run) -> ToyWorld:
+    """Returns the toy world of a run.
+
+    Raises:
+      InputError: the run has none.
+    """
+    if run.world is None:
+        raise InputError("these questions are about the toy world: set data.world")
+    return ToyWorld(run.world)
+
 
 ROWS = 32  # prompts answered together
 TEXT, JOINT_STEPS = Decoding("text", max_steps=20), 24  # toy replies take 7 ids of text, 14 groups of 5 of speech
 
 
 def evaluate(
-    params: Params, materials: Materials, questions: Sequence[Row], sounds: int
+    params: Params, run: Run, world: ToyWorld, questions: Sequence[Row], sounds: int
 ) -> tuple[dict[str, float], list[Answer], Items]:
     """Accuracies on held-out questions, and the spoken answers.
 
@@ -39,8 +78,9 @@ def evaluate(
     reply. *Heard* is judged on the waveform, against clean renderings of every reply of the world.
 
     Args:
-      params: parameters of `materials.model` (scanned layers).
-      materials: data, codec, tokenizer and model of the run.
+      params: parameters of the run's model (scanned layers).
+      run: codec, tokenizer and model.
+      world: rows of the toy world.
       questions: rows with spoken questions and replies.
       sounds: how many answers keep their sounds for the report.
 
@@ -48,11 +88,13 @@ def evaluate(
       `text_qa_accuracy`, `s2t_accuracy`, `s2s_text_accuracy`, `s2s_heard_accuracy` and the ceiling of the last,
       `codec_heard_accuracy` (right replies through the codec); an answer a question; and what each question gave.
     """
-    model, decoder = prepare_model(materials.model, params, materials.layout)
+    config, codec = run.config.model, run.codec
+    assert codec is not None
+    model, decoder = prepare_model(config, params, run.layout)
 
     def ask(rows: Sequence[Row], task: str, decoding: Decoding) -> list[generation.Response]:
-        asked = prompts(materials, rows, task)
-        found = generation.respond(model, decoder, asked, materials.tokenizer, decoding, ROWS, layout=materials.layout)
+        asked = prompts(run, rows, task)
+        found = generation.respond(model, decoder, asked, run.tokenizer, decoding, ROWS, layout=run.layout)
         return list(track(found, description=f"asking {task}", total=len(asked)))
 
     distinct = list({row.question: row for row in questions}.values())
@@ -61,14 +103,14 @@ def evaluate(
     items = {"text_qa_accuracy": right(distinct, [a.text for a in written])}
     items["s2t_accuracy"] = right(questions, [a.text for a in ask(questions, "s2t", TEXT)])
 
-    clean, codec = renderings(materials.rows), materials.codec
+    clean = renderings(world)
     listener = Listener(clean, codec.heard_rate)
 
     def listen(units: np.ndarray) -> tuple[np.ndarray, str]:
         wave = codec.decode(units) if units.size else np.zeros(0, np.float32)
         return wave, listener.hear(resampled(wave, codec.rate, codec.heard_rate))
 
-    spoken = ask(questions, "s2s", joint(JOINT_STEPS, materials.model))
+    spoken = ask(questions, "s2s", joint(JOINT_STEPS, config))
     ceiling = list(dict.fromkeys(expected))
     everything = [answer.units for answer in spoken] + codec.encode_batch([clean[reply] for reply in ceiling])
     with ThreadPoolExecutor() as pool:
@@ -109,22 +151,23 @@ def means(items: Items) -> dict[str, float]:
 
 
 def abilities(
-    params: Params, materials: Materials, spoken: Sequence[Row], known: Sequence[Row]
+    params: Params, run: Run, world: ToyWorld, spoken: Sequence[Row], known: Sequence[Row]
 ) -> tuple[dict[str, float], Items]:
     """Accuracies of a model: `text_accuracy` on what text alone has taught, `spoken_accuracy` (speech in, text out),
     `heard_accuracy` (speech in, speech out, judged on the waveform), two of `evaluate` beside them, and what each
     question gave.
 
     Args:
-      params: parameters of `materials.model` (scanned layers).
-      materials: of the run.
+      params: parameters of the run's model (scanned layers).
+      run: codec, tokenizer and model.
+      world: rows of the toy world.
       spoken: rows with spoken questions and replies.
       known: rows of questions and replies that are text alone.
     """
-    model, decoder = prepare_model(materials.model, params, materials.layout)
-    asked = prompts(materials, known, "text_facts")
-    written = generation.respond(model, decoder, asked, materials.tokenizer, TEXT, ROWS, layout=materials.layout)
-    _, _, asked_aloud = evaluate(params, materials, spoken, sounds=0)
+    model, decoder = prepare_model(run.config.model, params, run.layout)
+    asked = prompts(run, known, "text_facts")
+    written = generation.respond(model, decoder, asked, run.tokenizer, TEXT, ROWS, layout=run.layout)
+    _, _, asked_aloud = evaluate(params, run, world, spoken, sounds=0)
     items = {
         "text_accuracy": right(known, [answer.text for answer in written]),
         "spoken_accuracy": asked_aloud["s2t_accuracy"],
@@ -135,18 +178,18 @@ def abilities(
     return means(items), items
 
 
-def prompts(materials: Materials, rows: Sequence[Row], task: str) -> list[Example]:
+def prompts(run: Run, rows: Sequence[Row], task: str) -> list[Example]:
     """What a model is asked: the conversations of a task without their reply."""
-    return encode_prompts(materials, [prompt(c) for c in conversations(rows, task)])
+    return encode_prompts(run, [prompt(c) for c in conversations(rows, task)])
 
 
-def encode_prompts(materials: Materials, asked: Sequence[Conversation]) -> list[Example]:
+def encode_prompts(run: Run, asked: Sequence[Conversation]) -> list[Example]:
     """Conversations that end with a question, on the grid of the model."""
-    filled = add_features({"": asked}, materials.codec, materials.model.user_audio)[""]
-    return [encode(c, materials.tokenizer, materials.model, add_generation_prompt=True) for c in filled]
+    filled = add_features({"": asked}, run.codec, run.config.model.user_audio)[""]
+    return [encode(c, run.tokenizer, run.config.model, add_generation_prompt=True) for c in filled]
 
 
-def renderings(rows: Mapping[str, Sequence[Row]]) -> dict[str, np.ndarray]:
-    """Every reply of the world in the assistant's voice, as it was synthesized."""
-    found = [row for split in rows.values() for row in split if row.kind == "qa"]
+def renderings(world: ToyWorld) -> dict[str, np.ndarray]:
+    """Returns every reply of the world in the assistant's voice, as it was synthesized."""
+    found = [row for split in ("train", "dev", "test") for row in world.rows(split) if row.kind == "qa"]
     return {row.reply: row.assistant_audio for row in found if row.assistant_audio is not None}

@@ -5,7 +5,7 @@ import json
 import platform
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,15 +22,6 @@ from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
-
-
-def numbers(report: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Every number of a report with its name, keys joined by dots; lists hold curves and answers and are left out."""
-    if isinstance(report, Mapping):
-        for key, value in report.items():
-            yield from numbers(value, f"{name}.{key}" if name else key)
-    elif isinstance(report, int | float) and not isinstance(report, bool):
-        yield name, float(report)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,30 +105,28 @@ def curves(directory: Path) -> dict[str, Series]:
     return {name.replace("_", " "): (steps, [line[name] for line in lines]) for name in names}
 
 
-def environment(config: ConfigDict) -> dict[str, str]:
+def environment(seed: int) -> dict[str, str]:
     """What the run ran on."""
     machine = f"{platform.machine()}, {jax.local_device_count()} x {jax.devices()[0].device_kind}"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return {
         "command": " ".join([f"python -m experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
-        "seed": str(config.seed),
+        "seed": str(seed),
         "machine": machine,
         "python": platform.python_version(),
         "packages": versions,
     }
 
 
-def shorten_world(config: ConfigDict) -> ConfigDict:
-    """The config with few rows and few steps in every stage that has any."""
+def shortened(config: ConfigDict, **data: Any) -> ConfigDict:
+    """Returns the config with few rows, and few steps in every stage that has any.
+
+    Args:
+      config: whole config of a toy run.
+      data: more changes of `config.data`.
+    """
     short = config.copy_and_resolve_references()
     world = {"clips_per_pair": 1, "read_aloud": 40, "transcribe": 10}
-    with short.unlocked():
-        short.update(
-            {
-                "data": {"world": world},
-                "stages": {
-                    name: {"steps": min(6, stage["steps"])} for name, stage in config.to_dict()["stages"].items()
-                },
-            }
-        )
+    steps = {name: {"steps": min(6, stage.steps)} for name, stage in short.stages.items()}
+    short.update({"data": {"world": world, **data}, "stages": steps})
     return short

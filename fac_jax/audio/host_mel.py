@@ -11,7 +11,7 @@ from fac_jax.audio.mel import BINS, HOP, WINDOW, filterbank, hann, mel_frames
 CHUNK = 256  # frames transformed at once: what they need stays in the cache
 
 
-def wave_frames(wave: np.ndarray) -> np.ndarray:
+def _wave_frames(wave: np.ndarray) -> np.ndarray:
     """The samples that each mel frame of a clip sees, its ends reflected.
 
     Args:
@@ -40,7 +40,7 @@ def host_log_mel(wave: np.ndarray) -> np.ndarray:
     Returns:
       float32 `[M, 128]`, M = `N // 160`.
     """
-    framed, window, filters = wave_frames(wave), hann(), _sparse_filters()
+    framed, window, filters = _wave_frames(wave), hann(), _sparse_filters()
     mel = np.empty((len(framed), BINS), np.float32)
     for start in range(0, len(framed), CHUNK):
         # numpy's own takes seven times as long

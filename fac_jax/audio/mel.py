@@ -1,4 +1,4 @@
-"""Whisper log-mel with 128 bins at 100 Hz (model.md sections 1 and 2)."""
+"""Whisper log-mel with 128 bins at 100 Hz (docs/model.md, sections 1 and 2)."""
 
 import functools
 from typing import Literal
@@ -102,7 +102,7 @@ def log_mel(wave: Array, lengths: Array | None = None, padding: Padding = "longe
 
 
 def to_windows(mel: np.ndarray, frames_per_window: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cuts one clip's mel `[M, 128]` into the encoder's windows (model.md section 2); the last may be shorter.
+    """Cuts one clip's mel `[M, 128]` into the encoder's windows (docs/model.md, section 2); the last may be shorter.
 
     Returns:
       windows float32 `[W, frames_per_window, 128]`, zero beyond a window's length, and lengths int32 `[W]`

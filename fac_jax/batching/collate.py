@@ -1,8 +1,7 @@
 """Examples as one `Batch` of static shapes."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Sequence
 
 import jax
 import numpy as np
@@ -10,6 +9,7 @@ import numpy as np
 from fac_jax.audio.mel import BINS
 from fac_jax.batching.grid import Example, windows_of
 from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.packing import Budget
 from fac_jax.types import NO_FRAME, Batch, InputError
 
 GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")
@@ -69,6 +69,11 @@ def collate_packed(
     return batch
 
 
+def collate_examples(packed: Sequence[Sequence[Example]], budget: Budget, model: ModelGrid) -> Batch:
+    """Lays packed examples out under a budget (`collate_packed`)."""
+    return collate_packed(packed, budget.rows, budget.seq_len, budget.windows, model)
+
+
 def side_by_side(parts: Sequence[Batch]) -> Batch:
     """Batches of one shape as one whose `parts` they are: the rows of all, the windows of all."""
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
@@ -76,27 +81,6 @@ def side_by_side(parts: Sequence[Batch]) -> Batch:
     first = np.repeat(np.arange(len(parts)) * windows * (mel_frames // 4), len(parts[0].text_ids))
     moved = np.where(whole.frame_index == NO_FRAME, NO_FRAME, whole.frame_index + first[:, None, None])
     return dataclasses.replace(whole, frame_index=moved.astype(np.int32), parts=len(parts))
-
-
-def first_fit(examples: Sequence[Example], seq_len: int) -> list[list[Example]]:
-    """Rows of at most `seq_len` LLM positions: every example, in its order, goes into the first row with room for it.
-
-    Raises:
-      InputError: an example is longer than a row.
-    """
-    rows: list[list[Example]] = []
-    room: list[int] = []
-    for example in examples:
-        length = len(example)
-        if length > seq_len:
-            raise InputError(f"row {example.id}: takes {length} LLM positions, the batch has {seq_len}")
-        row = next((i for i, left in enumerate(room) if left >= length), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(seq_len)
-        rows[row].append(example)
-        room[row] -= length
-    return rows
 
 
 def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
@@ -108,24 +92,7 @@ def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
     return first + count
 
 
-class Sized(Protocol):
-    """An `Example` or a `PairExample`."""
-
-    @property
-    def mels(self) -> tuple[np.ndarray, ...]:
-        """Log-mels of what is heard."""
-        ...
-
-    def __len__(self) -> int:
-        """LLM positions."""
-        ...
-
-
-def budget(tasks: Mapping[str, Sequence[Sized]], counts: Mapping[str, int], model: ModelGrid) -> tuple[int, int]:
-    """The least (seq_len, windows) that hold every batch with `counts` examples of each task."""
-    longest = max(len(example) for name in counts for example in tasks[name])
-    windows = 0
-    for name, count in counts.items():
-        needs = sorted(sum(windows_of(mel, model.audio.n_window) for mel in e.mels) for e in tasks[name])
-        windows += sum(needs[::-1][:count]) if len(needs) >= count else needs[-1] * count
-    return longest, windows
+def least_shapes(examples: Sequence[Example], model: ModelGrid) -> tuple[int, int]:
+    """Returns the least (seq_len, windows) of a batch that holds every example in a row of its own."""
+    windows = sum(windows_of(mel, model.audio.n_window) for example in examples for mel in example.mels)
+    return max(map(len, examples)), windows

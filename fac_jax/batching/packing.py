@@ -1,34 +1,12 @@
-"""First-fit packing of waiting items into the rows of one batch, under fixed budgets: what does not fit waits on."""
+"""First-fit packing of waiting items into the rows of one batch, from their sizes alone."""
 
 import dataclasses
-import math
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 
-from fac_jax.batching.grid import windows_of
-from fac_jax.types import InputError
-
-LOOKED_OVER = 2  # batches' worth of items that one batch is chosen from
-
-
-class Sized(Protocol):
-    """An `Example` or a `PairExample`."""
-
-    @property
-    def id(self) -> str:
-        """Names the row."""
-        ...
-
-    @property
-    def mels(self) -> tuple[np.ndarray, ...]:
-        """What is heard, of which `len` is in mel frames."""
-        ...
-
-    def __len__(self) -> int:
-        """LLM positions."""
-        ...
+LOOKAHEAD = 2  # batches' worth of items that one batch is chosen from
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,90 +16,80 @@ class Budget:
     Attributes:
       rows: B (pairs of rows for preferences).
       seq_len: S, LLM positions of a row.
-      windows: W, encoder windows of all rows together.
+      windows_per_row: encoder windows that a row has room for.
       segments: most conversations of a row; None for any number.
     """
 
     rows: int
     seq_len: int
-    windows: int
+    windows_per_row: int
     segments: int | None = None
+
+    @property
+    def windows(self) -> int:
+        """W, encoder windows of the whole batch."""
+        return self.rows * self.windows_per_row
+
+    def holds(self, length: np.ndarray, windows: np.ndarray) -> np.ndarray:
+        """Returns which items, given by their sizes int `[N]`, fit an empty row; bool `[N]`."""
+        return (length <= self.seq_len) & (windows <= self.windows_per_row)
 
 
 class ItemSize(NamedTuple):
-    """What an item takes of a batch."""
+    """What a conversation, or a pair, takes of a row.
+
+    Attributes:
+      length: LLM positions.
+      windows: encoder windows.
+    """
 
     length: int
     windows: int
 
 
-def item_size(item: Sized, budget: Budget, n_window: int) -> ItemSize:
-    """LLM positions and encoder windows of an item.
+def enough(total: ItemSize, count: int, budget: Budget) -> bool:
+    """Returns whether the items that wait are enough to choose the next batch well.
 
-    Raises:
-      InputError: no batch can hold it; names the row, what it sizes and what a batch has.
+    Args:
+      total: sum of their sizes.
+      count: how many they are.
+      budget: of the batch.
     """
-    size = ItemSize(len(item), sum(windows_of(mel, n_window) for mel in item.mels))
-    if size.length > budget.seq_len:
-        raise InputError(
-            f"row {item.id}: takes {size.length} LLM positions, a row of a batch has {budget.seq_len}: "
-            "raise seq_len or remove the row"
-        )
-    if size.windows > budget.windows:
-        raise InputError(
-            f"row {item.id}: sizes {size.windows} encoder windows, a batch has {budget.windows}: "
-            "raise windows or remove the row"
-        )
-    return size
-
-
-def enough(waiting: ItemSize, budget: Budget) -> bool:
-    """Whether the next batch can be chosen well from what waits, given as the sum of its sizes."""
-    full = waiting.length >= LOOKED_OVER * budget.rows * budget.seq_len
-    return full or waiting.windows > LOOKED_OVER * budget.windows
+    most = None if budget.segments is None else budget.rows * budget.segments
+    return (
+        total.length >= LOOKAHEAD * budget.rows * budget.seq_len
+        or total.windows > LOOKAHEAD * budget.windows
+        or (most is not None and count >= LOOKAHEAD * most)
+    )
 
 
 def pack(sizes: Sequence[ItemSize], budget: Budget) -> tuple[list[list[int]], list[int]]:
-    """Chooses the rows of the next batch from what waits; a pure function.
+    """Chooses the rows of the next batch from the items that wait.
 
-    The first item is taken for sure, so that none waits longer than there are items before it. The others go by their
-    size, largest first, each into the first row with room for it: small ones, of which enough wait, fill the gaps.
+    The first item is always taken, so that no item waits longer than there are items before it. The others go by their
+    size, largest first, each into the first row with room for it; small ones, of which enough wait, fill the gaps.
 
     Args:
-      sizes: of the items in the order in which they came; each fits an empty batch.
+      sizes: of the items in the order in which they came; each fits an empty row.
       budget: of the batch.
 
     Returns:
-      indices of the items of every row that is not empty, and of those that wait on, in their order.
+      the indices of the items of every row (`budget.rows` lists, perhaps empty ones), and of those that keep waiting.
     """
-    share = budget.rows * budget.seq_len / max(budget.windows, 1)  # LLM positions that a window is worth
-    worth = [max(size.length, size.windows * share) for size in sizes]
+    per_window = budget.seq_len / max(budget.windows_per_row, 1)  # LLM positions that a window is worth
+    weight = [max(size.length, size.windows * per_window) for size in sizes]
     room = np.full(budget.rows, budget.seq_len)
+    windows = np.full(budget.rows, budget.windows_per_row)
     places = np.full(budget.rows, len(sizes) if budget.segments is None else budget.segments)
-    windows = budget.windows
     rows: list[list[int]] = [[] for _ in range(budget.rows)]
-    for index in [0, *sorted(range(1, len(sizes)), key=lambda i: (-worth[i], i))]:
-        fitting = (room >= sizes[index].length) & (places > 0)
+    for index in [0, *sorted(range(1, len(sizes)), key=lambda i: (-weight[i], i))]:
+        fitting = (room >= sizes[index].length) & (windows >= sizes[index].windows) & (places > 0)
         row = int(fitting.argmax())
-        if not fitting[row] or sizes[index].windows > windows:
+        if not fitting[row]:
             continue
         rows[row].append(index)
         room[row] -= sizes[index].length
+        windows[row] -= sizes[index].windows
         places[row] -= 1
-        windows -= sizes[index].windows
     taken = {index for row in rows for index in row}
-    return [row for row in rows if row], [index for index in range(len(sizes)) if index not in taken]
-
-
-def windows_for(items: Sequence[Sized], rows: int, seq_len: int, n_window: int, spare: float = 0.05) -> int:
-    """A budget of windows under which rows fill up: what full rows of such items need on average, and some spare.
-
-    Args:
-      items: a fair sample of the mixture.
-      rows: B.
-      seq_len: S.
-      n_window: half the mel frames of an encoder window.
-      spare: share above the average. Every window is computed, so a large one costs; a small one leaves rows open.
-    """
-    windows = sum(windows_of(mel, n_window) for item in items for mel in item.mels)
-    return math.ceil(windows / sum(map(len, items)) * rows * seq_len * (1 + spare))
+    return rows, [index for index in range(len(sizes)) if index not in taken]

@@ -2,7 +2,6 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Final
 
 import jax
 import numpy as np
@@ -12,11 +11,10 @@ from fac_jax.batching.conversation import Conversation, prompt
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.packing import Budget
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, InputError, PreferenceBatch
-
-SPOKEN: Final = "_spoken"
 
 
 def no_reference() -> np.ndarray:
@@ -121,26 +119,6 @@ def replay(example: Example) -> PairExample:
     return PairExample(example.id, REPLAY, example, example)
 
 
-def mixture(pairs: Sequence[PairExample]) -> dict[str, list[PairExample]]:
-    """The pairs by what a mixture calls them: "empathy", or "empathy_spoken" where the replies are spoken."""
-    found: dict[str, list[PairExample]] = {}
-    for pair in pairs:
-        found.setdefault(PREFERENCE_TASKS[pair.task] + (SPOKEN if pair.spoken else ""), []).append(pair)
-    return found
-
-
-def with_references(pairs: Sequence[PairExample], found: dict[str, np.ndarray]) -> list[PairExample]:
-    """The pairs with their reference's log-probabilities, by id.
-
-    Raises:
-      InputError: a pair that the reference has not scored.
-    """
-    missing = [pair.id for pair in pairs if pair.id not in found]
-    if missing:
-        raise InputError(f"row {missing[0]}: the stored reference has no log-probabilities of it; remove its file")
-    return [dataclasses.replace(pair, reference=found[pair.id]) for pair in pairs]
-
-
 def collate_pairs(
     pairs: Sequence[PairExample], rows: int, seq_len: int, windows: int, model: ModelGrid
 ) -> PreferenceBatch:
@@ -177,3 +155,14 @@ def collate_packed_pairs(
     both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), *sides)
     batch = dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
     return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))
+
+
+def collate_preferences(packed: Sequence[Sequence[PairExample]], budget: Budget, model: ModelGrid) -> PreferenceBatch:
+    """Lays packed pairs out under a budget (`collate_packed_pairs`).
+
+    Raises:
+      InputError: the budget does not say `segments`, or the pairs exceed it.
+    """
+    if budget.segments is None:
+        raise InputError("packed preference pairs need `segments`, the most pairs of a row")
+    return collate_packed_pairs(packed, budget.rows, budget.seq_len, budget.windows, budget.segments, model)

@@ -11,6 +11,7 @@ from fac_jax.checkpoint.assets import trained_assets
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint, finish
 from fac_jax.checkpoint.release.names import Entry, release_entries
+from fac_jax.checkpoint.store import folder_of
 
 Mix = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 
@@ -50,7 +51,7 @@ class _Pieces(Mapping[str, np.ndarray]):
 
     def __getitem__(self, number: str) -> np.ndarray:
         index = tuple(map(int, np.unravel_index(int(number), self._lead))) if self._lead else ()
-        first, second = (StoredArray(folder / "params", self._path).read(index) for folder in self._folders)
+        first, second = (StoredArray(folder_of(folder, self._path), self._path).read(index) for folder in self._folders)
         return self._mix("/".join(self._path), first, second)
 
     def __iter__(self) -> Iterator[str]:

@@ -15,11 +15,12 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
 from fac_jax.checkpoint.assets import copy_assets
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.tensors import INDEX
-from fac_jax.checkpoint.store import check_shapes, stored
+from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored, united
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params
@@ -95,19 +96,24 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
         `expected`.
     """
     found = resolve(path)
-    folder = found / "params"
+    folders = parameter_folders(found)
     config = load_config(found)
-    with _readable(folder):
-        holds = stored(folder)
+    with _readable(folders[0]):
+        holds = united([stored(folder) for folder in folders])
     if expected is not None:
         check_shapes(holds, expected, found)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     lies = jax.tree.map(lambda leaf: getattr(leaf, "sharding", None) or device, expected)
     lies = jax.tree.map(lambda _: device, holds) if expected is None else lies
     target = jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), holds, lies)
-    with _readable(folder), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        params = checkpointer.restore(folder.absolute(), args=ocp.args.StandardRestore(target))
-    return params, config
+    wanted = traverse_util.flatten_dict(target)
+    found_params = []
+    with _readable(folders[0]), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        for folder in folders:
+            here = {path: wanted[path] for path in traverse_util.flatten_dict(stored(folder))}
+            args = ocp.args.StandardRestore(traverse_util.unflatten_dict(here))
+            found_params.append(checkpointer.restore(folder.absolute(), args=args))
+    return united(found_params), config
 
 
 def load_config(path: Path) -> ModelConfig:

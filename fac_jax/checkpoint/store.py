@@ -1,10 +1,12 @@
-"""Checkpoints of a running stage, by orbax: written beside and committed whole, in the background."""
+"""Checkpoints of a running stage, by orbax: written in the background and committed whole."""
 
+import functools
 from pathlib import Path
 from typing import Any, cast
 
 import jax
 import orbax.checkpoint as ocp
+from flax import traverse_util
 
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
@@ -13,18 +15,25 @@ from fac_jax.types import InputError, Params
 SHOWN = 3  # differing parameters that an error names
 
 
+FROZEN = "frozen"  # folder of the parameters that no checkpoint of a stage changes
+
+
 class CheckpointStore:
-    """Numbered checkpoints `directory/STEP/{params,optimizer,data,config}`."""
+    """Numbered checkpoints `directory/STEP/{params,optimizer,data,config}` of what trains.
+
+    Frozen parameters are written once, to `directory/frozen`.
+    """
 
     def __init__(self, directory: Path, config: ModelConfig, keep: int) -> None:
         self._directory = directory.absolute()
+        self._frozen_written = (self._directory / FROZEN).is_dir()
         self._config = model_config.to_dict(config)
         self._manager = ocp.CheckpointManager(
             self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         )
 
     def latest(self) -> int | None:
-        """Step of the newest whole checkpoint."""
+        """Step of the newest complete checkpoint, or None."""
         self._manager.wait_until_finished()
         return self._manager.latest_step()
 
@@ -32,8 +41,22 @@ class CheckpointStore:
         """Folder of a checkpoint."""
         return self._directory / str(step)
 
-    def save(self, step: int, params: Params, opt_state: Any, data_state: dict[str, Any]) -> None:
-        """Copies the arrays, so that they may be donated, and writes them in the background."""
+    def save(
+        self, step: int, params: Params, opt_state: Any, data_state: dict[str, Any], frozen: Params | None = None
+    ) -> None:
+        """Copies the arrays, so that they may be donated, and writes them in the background.
+
+        Args:
+          step: updates made.
+          params: trainable parameters.
+          opt_state: optimizer state.
+          data_state: JSON-able state of the data.
+          frozen: all other parameters. The first save of a stage writes them, before its checkpoint.
+        """
+        if frozen and not self._frozen_written:
+            with ocp.StandardCheckpointer() as checkpointer:
+                checkpointer.save(self._directory / FROZEN, frozen)
+            self._frozen_written = True
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -45,7 +68,9 @@ class CheckpointStore:
         )
 
     def restore(self, step: int, params: Params, opt_state: Any) -> tuple[Params, Any, dict[str, Any]]:
-        """Parameters, optimizer state (both with shapes and shardings of those given) and data state of a checkpoint.
+        """Trainable parameters, optimizer state and data state of a checkpoint.
+
+        Parameters and optimizer state get the shapes and shardings of those given.
 
         Raises:
           InputError: the checkpoint holds parameters of other names or shapes.
@@ -62,19 +87,45 @@ class CheckpointStore:
         return restored["params"], restored["optimizer"], restored["data"]
 
     def close(self) -> None:
-        """Waits for what is being written."""
+        """Waits until everything is written."""
         self._manager.close()
 
 
+def parameter_folders(checkpoint: Path) -> list[Path]:
+    """The folders that together hold all parameters of a finished model or of a running checkpoint.
+
+    A running checkpoint holds those that train; the frozen ones lie next to it, for all checkpoints of its stage.
+    """
+    frozen = checkpoint.parent / FROZEN
+    return [checkpoint / "params", *([frozen] if checkpoint.name.isdigit() and frozen.is_dir() else [])]
+
+
+def folder_of(checkpoint: Path, path: tuple[str, ...]) -> Path:
+    """The folder of `parameter_folders` that holds the parameter at a path."""
+    first, *others = parameter_folders(checkpoint)
+    return next((folder for folder in others if path in _paths(folder)), first)
+
+
+@functools.lru_cache(maxsize=8)  # a conversion asks for every parameter, and a folder is written once
+def _paths(folder: Path) -> frozenset[tuple[str, ...]]:
+    return frozenset(traverse_util.flatten_dict(stored(folder)))
+
+
+def united(trees: list[Params]) -> Params:
+    """One nested dict of the leaves of several, whose paths differ."""
+    leaves = {path: leaf for tree in trees for path, leaf in traverse_util.flatten_dict(tree).items()}
+    return traverse_util.unflatten_dict(leaves)
+
+
 def stored(params: Path) -> Params:
-    """Tree of what a `params` folder holds: leaves with `shape` and `dtype`, nothing read."""
+    """Tree of the parameters in an orbax folder: leaves with `shape` and `dtype`; no array is read."""
     handler = ocp.StandardCheckpointHandler()
     found = handler.metadata(params.absolute())  # pyright: ignore[reportArgumentType]  (it takes any path)
     return cast(Params, found.tree)
 
 
 def check_shapes(found: Params, expected: Params, where: Path) -> None:
-    """Compares two trees of anything with a `shape`, the one in a checkpoint at `where` and the model's.
+    """Compares the shapes in a checkpoint at `where` with the model's.
 
     Raises:
       InputError: they differ; names the first parameters that do, with both shapes.

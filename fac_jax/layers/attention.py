@@ -12,11 +12,13 @@ import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
 from flax.linen.spmd import with_logical_constraint
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.norm import RMSNorm
+from fac_jax.layers.residuals import ATTENTION, PROJECTIONS
 from fac_jax.layers.rope import Rope, rotate
 from fac_jax.types import Array, KVCache
 
@@ -53,7 +55,10 @@ def self_visibility(segments: Int[Array, "B T"], positions: Int[Array, "B T"], *
 
 
 class Attend(Protocol):
-    """Scaled dot-product attention of N query heads on K key and value heads, K a divisor of N."""
+    """Scaled dot-product attention of N query heads on K key and value heads, K a divisor of N.
+
+    The output is named `residuals.ATTENTION`, so that a policy of rematerialisation may keep it.
+    """
 
     def __call__(
         self,
@@ -79,7 +84,8 @@ def einsum_attend(
     grouped = rearrange(q, "b t (k g) h -> b t k g h", k=k.shape[2])
     scores = jnp.einsum("btkgh,bskh->bkgts", grouped, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     weights = masked_softmax(scores, visibility.mask()[:, None, None]).astype(v.dtype)
-    return rearrange(jnp.einsum("bkgts,bskh->btkgh", weights, v), "b t k g h -> b t (k g) h")
+    out = rearrange(jnp.einsum("bkgts,bskh->btkgh", weights, v), "b t k g h -> b t (k g) h")
+    return checkpoint_name(out, ATTENTION)
 
 
 CacheDims: TypeAlias = Literal["(b k) s h", "b k s h"]
@@ -149,7 +155,7 @@ class DecoderAttention(nn.Module):
         linear = partial(Linear, dtype=self.dtype, param_dtype=self.param_dtype)
 
         def project(name: str, heads: int, axis: str) -> jax.Array:
-            y = linear(heads * self.head_dim, (axes.EMBED, axis), name=name)(x)
+            y = checkpoint_name(linear(heads * self.head_dim, (axes.EMBED, axis), name=name)(x), PROJECTIONS)
             return rearrange(y, "b t (n h) -> b t n h", n=heads)
 
         def norm(name: str) -> RMSNorm:
@@ -188,7 +194,7 @@ class EncoderAttention(nn.Module):
 
         def project(name: str, use_bias: bool) -> jax.Array:
             y = linear(width, (axes.EMBED, axes.AUDIO_HEADS), use_bias, name=name)(x)
-            return rearrange(y, "b t (n h) -> b t n h", n=self.num_heads)
+            return rearrange(checkpoint_name(y, PROJECTIONS), "b t (n h) -> b t n h", n=self.num_heads)
 
         out = self.attend(project("q", True), project("k", False), project("v", True), visibility)
         out = rearrange(out, "b t n h -> b t (n h)")

@@ -14,7 +14,7 @@ class TokenSums:
     Attributes:
       loss: cross-entropy in nats.
       count: number of kept labels.
-      correct: how many of them have the greatest logit.
+      correct: number of labels that have the greatest logit.
     """
 
     loss: jax.Array
@@ -26,13 +26,13 @@ class TokenSums:
         return self.loss / jnp.maximum(self.count, 1.0)
 
     def accuracy(self) -> jax.Array:
-        """HostShard of labels predicted right, 0 when there is no label."""
+        """Share of labels that are predicted right, 0 when there is no label."""
         return self.correct / jnp.maximum(self.count, 1.0)
 
 
 @struct.dataclass
 class TokenLosses:
-    """Every position by itself, `[..]`; all are 0 or False where there is no label.
+    """Losses of single positions, `[..]`; 0 or False where there is no label.
 
     Attributes:
       loss: cross-entropy float32, in nats.
@@ -45,16 +45,16 @@ class TokenLosses:
     correct: jax.Array
 
     def sums(self) -> TokenSums:
-        """Over all positions."""
+        """Sums over all positions."""
         count, correct = (jnp.sum(flags, dtype=jnp.float32) for flags in (self.kept, self.correct))
         return TokenSums(loss=jnp.sum(self.loss), count=count, correct=correct)
 
 
 def token_losses(logits: Array, labels: Array) -> TokenLosses:
-    """Cross-entropy of every position against its own label (model.md section 7).
+    """Computes the cross-entropy of every position against its own label.
 
     Args:
-      logits: float `[.., V]`, taken to float32.
+      logits: float `[.., V]`, read in float32.
       labels: int32 `[..]`; IGNORE carries no loss.
     """
     logits = jnp.asarray(logits, jnp.float32)
@@ -70,17 +70,17 @@ def token_losses(logits: Array, labels: Array) -> TokenLosses:
 def chunked_token_losses(
     hidden: Array, unembedding: Array, labels: Array, chunk: int, dtype: str = "float32"
 ) -> TokenLosses:
-    """Cross-entropy of `hidden @ unembedding.T` at every position, `chunk` positions at a time.
+    """Computes the cross-entropy of `hidden @ unembedding.T` at every position, `chunk` positions at a time.
 
-    Logits are made for one chunk only, in the forward and (made again) in the backward pass, so memory is
-    `[.., chunk, V]`; softmax and losses are float32. Leading axes stay whole: a sharded batch axis stays sharded.
+    Logits exist for one chunk at a time, and are computed again in the backward pass, so memory is `[.., chunk, V]`;
+    softmax and losses are float32. Leading axes stay whole: a sharded batch axis stays sharded.
 
     Args:
       hidden: `[.., S, D]`.
       unembedding: `[V, D]`, read in the dtype of `hidden`.
       labels: int32 `[.., S]`; IGNORE carries no loss.
-      chunk: positions of the S axis that are handled at once.
-      dtype: of the logits.
+      chunk: positions of the S axis whose logits exist at the same time.
+      dtype: dtype of the logits.
     """
     table = jnp.asarray(unembedding).astype(hidden.dtype)
 
@@ -102,12 +102,12 @@ def chunked_token_losses(
 
 
 def token_cross_entropy(logits: Array, labels: Array) -> TokenSums:
-    """Sums of `token_losses`."""
+    """Computes the sums of `token_losses`."""
     return token_losses(logits, labels).sums()
 
 
 def chunked_cross_entropy(
     hidden: Array, unembedding: Array, labels: Array, chunk: int, dtype: str = "float32"
 ) -> TokenSums:
-    """Sums of `chunked_token_losses`."""
+    """Computes the sums of `chunked_token_losses`."""
     return chunked_token_losses(hidden, unembedding, labels, chunk, dtype).sums()

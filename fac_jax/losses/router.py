@@ -1,4 +1,4 @@
-"""Load balancing of mixture-of-experts routers, and what is watched of them."""
+"""Load balancing loss of mixture-of-experts routers, and metrics of their routing."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ from fac_jax.types import RouterStats
 
 
 def load_balancing_loss(stats: RouterStats) -> jax.Array:
-    """`E * sum_e f_e p_e` over the unmasked tokens of all MoE layers together (model.md section 5).
+    """Computes `E * sum_e f_e p_e` over the unmasked tokens of all MoE layers together, a float32 scalar.
 
     f_e is the share of tokens that picked expert e (k slots, so f sums to k) and p_e its mean router probability.
-    Even routing gives k, its least value. Float32 scalar; 0 when no token is unmasked.
+    Even routing gives k, the least value. The loss is 0 when no token is unmasked.
     """
     tokens = jnp.maximum(stats.tokens, 1.0)
     experts = stats.picks.shape[-1]
@@ -18,11 +18,11 @@ def load_balancing_loss(stats: RouterStats) -> jax.Array:
 
 
 def router_metrics(stats: RouterStats) -> dict[str, jax.Array]:
-    """Float32 scalars over the unmasked tokens of all MoE layers together; 0 when there is none.
+    """Computes metrics over the unmasked tokens of all MoE layers together, float32 scalars; 0 when there is none.
 
-    `router_loss` is `load_balancing_loss`; `router_load` the picks of the busiest expert over those of even routing, 1
-    to E / k; `router_idle` the share of experts that nothing picked; `router_entropy` that of the router's distribution
-    of a token, 0 to log E nats.
+    `router_loss` is `load_balancing_loss`. `router_load` is the number of picks of the busiest expert over that of even
+    routing, 1 to E / k. `router_idle` is the share of experts that no token picked. `router_entropy` is the mean
+    entropy of the router's distribution for a token, 0 to log E nats.
     """
     tokens = jnp.maximum(stats.tokens, 1.0)
     picks = jnp.asarray(stats.picks)

@@ -1,4 +1,4 @@
-"""The continuous audio encoder: every window a sequence of its own (model.md section 2)."""
+"""The continuous audio encoder: every window a sequence of its own (docs/model.md, section 2)."""
 
 import flax.linen as nn
 import jax
@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax.linen.spmd import with_logical_constraint
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Float, Int
 
 from fac_jax import axes
@@ -15,9 +16,10 @@ from fac_jax.layers.linear import Linear
 from fac_jax.layers.mlp import GeluMLP
 from fac_jax.layers.norm import LayerNorm
 from fac_jax.layers.param import embedding_init, param, zeros
+from fac_jax.layers.residuals import LAYER_INPUT, MLP_INPUT
 from fac_jax.layers.stack import stacked
 from fac_jax.models.config import EncoderConfig, Remat
-from fac_jax.models.decoder import POLICIES
+from fac_jax.models.remat import rematerialised
 from fac_jax.types import Array
 
 
@@ -81,7 +83,9 @@ class EncoderLayer(nn.Module):
             c.num_heads, self.attend, dtype=self.dtype, param_dtype=self.param_dtype, name="attention"
         )
         mlp = GeluMLP(c.mlp_width, dtype=self.dtype, param_dtype=self.param_dtype, name="mlp")
+        x = checkpoint_name(x, LAYER_INPUT)
         x = x + attention(LayerNorm(param_dtype=self.param_dtype, name="attention_norm")(x), visibility)
+        x = checkpoint_name(x, MLP_INPUT)
         x = x + mlp(LayerNorm(param_dtype=self.param_dtype, name="mlp_norm")(x))
         return with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED)), None
 
@@ -127,9 +131,7 @@ class AudioEncoder(nn.Module):
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])
         valid = frames < (mel_lengths[:, None] + 1) // 2
         visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
-        layer = EncoderLayer
-        if self.remat != "none":
-            layer = nn.remat(layer, policy=POLICIES[self.remat], prevent_cse=False)
+        layer = rematerialised(EncoderLayer, self.remat, scanned=True)
         x, _ = stacked(layer, c.depth)(c, self.attend, *kinds, name="layers")(x, visibility)
 
         pairs = rearrange(jnp.where(valid[..., None], x, 0), "w (f two) d -> w f two d", two=2)

@@ -1,4 +1,4 @@
-"""The Shared LLM: text embedding, Qwen3 decoder, text head (model.md section 5)."""
+"""The Shared LLM: text embedding, Qwen3 decoder, text head (docs/model.md, section 5)."""
 
 from functools import partial
 

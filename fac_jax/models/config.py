@@ -7,12 +7,12 @@ from typing import Any, Literal
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import UserAudio
 
-Remat = Literal["none", "full", "dots"]
+Remat = Literal["none", "dots", "save_attention", "full", "offload"]
 
 
 @dataclasses.dataclass(frozen=True)
 class MoEConfig:
-    """Mixture of experts (model.md section 5).
+    """Mixture of experts (docs/model.md, section 5).
 
     Attributes:
       num_experts: E.
@@ -35,7 +35,7 @@ class MoEConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """A Qwen3 decoder: the Shared LLM, or the headless transformer of the refined head (model.md sections 5, 6).
+    """A Qwen3 decoder: the Shared LLM, or the headless transformer of the refined head (docs/model.md, sections 5, 6).
 
     A refined head of depth 0 has no transformer: a token is told by its piece of the LLM's state and the token before.
     """
@@ -64,7 +64,7 @@ class DecoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """The windowed continuous audio encoder (model.md section 2). A window is `2 * n_window` mel frames."""
+    """The windowed continuous audio encoder (docs/model.md, section 2). A window is `2 * n_window` mel frames."""
 
     width: int
     depth: int
@@ -111,11 +111,13 @@ class ModelConfig:
         parameters stay, unused, so that checkpoints have the same paths.
       user_audio_scale: factor on a SPEECH position; 0.5 in the release's training, 1.0 at its inference and here.
       head_prefill: what the refined head reads at prompt positions in generation, "as_trained" or "release"
-        (model.md section 9).
+        (docs/model.md, section 9).
       delay_groups: groups of speech bos before the first group of a reply.
       context: most LLM positions of a row (2048 is about 6 minutes of audio); longer input is refused.
       scan_layers: one scanned stack a run of equal layers (training), or layers side by side (decoding).
-      remat: what a layer recomputes in the backward pass.
+      remat: what a layer computes again in the backward pass: "none" nothing; "dots" all but matrix products without
+        batch dimensions; "save_attention" the feed-forward block and, depending on the kernel, scores; "full"
+        everything; "offload" what "save_attention" does, with all that is stored in the memory of the host.
       dtype: dtype of activations; norms, softmax and losses are float32 whatever it is.
       param_dtype: dtype in which parameters are made.
     """

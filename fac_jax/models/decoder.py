@@ -1,13 +1,11 @@
-"""The Qwen3 decoder stack that the Shared LLM and the refined head share (model.md section 5)."""
-
-from collections.abc import Callable
-from typing import Any
+"""The Qwen3 decoder stack that the Shared LLM and the refined head share (docs/model.md, section 5)."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
 from flax.linen.spmd import with_logical_constraint
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Float, Int
 
 from fac_jax import axes
@@ -16,16 +14,14 @@ from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.mlp import SwiGLU
 from fac_jax.layers.moe import MoE
 from fac_jax.layers.norm import RMSNorm
+from fac_jax.layers.residuals import LAYER_INPUT, MLP_INPUT
 from fac_jax.layers.rope import Rope, rope
 from fac_jax.layers.stack import stacked
 from fac_jax.models.config import DecoderConfig, MoEConfig, Remat
+from fac_jax.models.remat import rematerialised
 from fac_jax.types import Array, KVCache, Params, RouterStats
 
 ACTIVATION = (axes.BATCH, axes.LENGTH, axes.EMBED)  # the residual stream `[B, T, D]`
-POLICIES: dict[Remat, Callable[..., Any]] = {
-    "full": jax.checkpoint_policies.nothing_saveable,
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
-}
 
 
 @struct.dataclass
@@ -60,6 +56,7 @@ class DecoderLayer(nn.Module):
     ) -> tuple[Float[jax.Array, "B T D"], tuple[KVCache | None, RouterStats | None]]:
         """Returns the new state, and the new cache and router statistics (None without them)."""
         c, moe = self.config, self.moe
+        x = checkpoint_name(x, LAYER_INPUT)
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="attention_norm")(x)
         attention = DecoderAttention(
             c.num_heads,
@@ -72,7 +69,7 @@ class DecoderLayer(nn.Module):
             name="attention",
         )
         attended, cache = attention(normed, context.table, context.visibility, cache, context.slot)
-        x = x + attended
+        x = checkpoint_name(x + attended, MLP_INPUT)
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="mlp_norm")(x)
         if moe is None:
             mlp = SwiGLU(c.mlp_width, dtype=self.dtype, param_dtype=self.param_dtype, name="mlp")
@@ -136,9 +133,7 @@ class Decoder(nn.Module):
         """
         c = self.config
         context = Context(rope(positions, c.head_dim, c.rope_theta), visibility, slot)
-        layer = DecoderLayer
-        if self.remat != "none":
-            layer = nn.remat(layer, policy=POLICIES[self.remat], prevent_cse=not self.scan_layers)
+        layer = rematerialised(DecoderLayer, self.remat, scanned=self.scan_layers)
 
         def module_of(kind: type[DecoderLayer], first: int) -> DecoderLayer:
             moe = c.moe if c.is_sparse(first) else None

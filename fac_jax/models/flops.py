@@ -32,6 +32,7 @@ class Block:
       attention: FLOPs of scores and of weighted values together, half each.
       stack: whether it is a scanned stack of layers, which `remat` holds for.
       unread: products at a layer's end, whose output no gradient needs.
+      chunk: LLM positions that are computed at a time, forward and (again) backward; None for all positions at once.
     """
 
     name: str
@@ -42,15 +43,16 @@ class Block:
     attention: float = 0.0
     stack: bool = False
     unread: tuple[str, ...] = ()
+    chunk: int | None = None
 
     @property
     def flops(self) -> float:
-        """Of the forward pass."""
+        """FLOPs of the forward pass."""
         return sum(self.products.values()) + self.attention
 
 
 def encoder_blocks(config: ModelConfig, stats: BatchStats) -> list[Block]:
-    """The continuous audio encoder (model.md section 2)."""
+    """Lists the blocks of the continuous audio encoder."""
     c = config.audio
     layers = c.depth * 2.0 * stats.frames
     square, mlp = layers * c.width**2, layers * c.width * c.mlp_width
@@ -70,9 +72,9 @@ def encoder_blocks(config: ModelConfig, stats: BatchStats) -> list[Block]:
 def decoder_blocks(
     config: DecoderConfig, part: Part, path: str, reads: tuple[str, ...], positions: float, pairs: float
 ) -> list[Block]:
-    """A Qwen3 decoder: a block a run of equal layers, and the final norm, whose block is named after the part.
+    """Lists the blocks of a Qwen3 decoder: one for each run of equal layers, and the final norm, named after the part.
 
-    Of a mixture, the experts that a token is sent to count, and its router.
+    Of a mixture of experts only the experts that a token is sent to count, and the router.
     """
     c, blocks = config, []
     q, kv = (2.0 * positions * c.width * heads * c.head_dim for heads in (c.num_heads, c.num_kv_heads))
@@ -97,14 +99,14 @@ def decoder_blocks(
     return [*blocks, Block(part, part, f"{path}norm/", reads)]
 
 
-def blocks(config: ModelConfig, stats: BatchStats, spoken_rows: int | None = None, speaks: bool = True) -> list[Block]:
-    """One forward pass, every block after those that it reads.
+def blocks(config: ModelConfig, stats: BatchStats, speaks: bool = True, chunk: int | None = None) -> list[Block]:
+    """Lists the blocks of one forward pass, every block after those that it reads.
 
     Args:
-      config: of the model.
-      stats: what is handled.
-      spoken_rows: the rows, from the first, that the refined head is run on; None for all.
+      config: sizes of the model.
+      stats: what a batch holds.
       speaks: False leaves the refined head and its logits out.
+      chunk: LLM positions whose logits exist at the same time; None for all.
     """
     width, positions = config.text.width, float(np.sum(stats.positions))
     speech = width * (config.group_size if config.grouping == "concat" else 1)
@@ -123,38 +125,37 @@ def blocks(config: ModelConfig, stats: BatchStats, spoken_rows: int | None = Non
         Block("discrete", "speech embedder", "speech_embedder/discrete/", ("speech table",), {"kernel": discrete}),
         Block("text table", "backbone", "backbone/embed/"),
         *decoder_blocks(config.text, "backbone", "backbone/decoder/", inputs, positions, float(np.sum(stats.pairs))),
-        _logits("text logits", table, "backbone", positions * width * config.vocab_size),
+        _logits("text logits", table, "backbone", positions * width * config.vocab_size, chunk),
     ]
-    return found + head_blocks(config, stats, spoken_rows) if speaks else found
+    return found + head_blocks(config, stats, chunk) if speaks else found
 
 
-def head_blocks(config: ModelConfig, stats: BatchStats, spoken_rows: int | None) -> list[Block]:
-    """The Speech Refined Head and its logits (model.md section 6)."""
+def head_blocks(config: ModelConfig, stats: BatchStats, chunk: int | None = None) -> list[Block]:
+    """Lists the blocks of the Speech Refined Head and of its logits."""
     width, head, part = config.text.width, config.head, "refined head"
-    spoken, pairs = (float(np.sum(rows[..., :spoken_rows])) for rows in (stats.positions, stats.fine_pairs))
-    fine = spoken * config.group_size
+    fine, pairs = float(np.sum(stats.positions)) * config.group_size, float(np.sum(stats.fine_pairs))
     opening, resize = 2.0 * fine * width**2, 2.0 * fine * width * head.width
     return [
         Block("pre", part, "refined_head/pre/", ("backbone",), {"kernel": opening}),
         Block("head input", part, "refined_head/input/", ("pre", "speech table"), {"kernel": resize}),
         *decoder_blocks(head, part, "refined_head/decoder/", ("head input",), fine, pairs),
         Block("head output", part, "refined_head/output/", (part,), {"kernel": resize}),
-        _logits("speech logits", "speech_embedder/embed/", "head output", fine * width * config.codebook_size),
+        _logits("speech logits", "speech_embedder/embed/", "head output", fine * width * config.codebook_size, chunk),
     ]
 
 
 def ctc_blocks(config: ModelConfig, stats: BatchStats) -> list[Block]:
-    """The encoder's 25 Hz frames of every LLM position against the text embedding."""
+    """Lists the product of the encoder's 25 Hz frames at every LLM position with the text embedding."""
     multiplied = float(stats.features) * config.group_size * config.text.width * config.vocab_size
     return [_logits("ctc logits", "backbone/embed/", "proj", multiplied)]
 
 
-def _logits(part: Part, table: str, reads: str, multiplied: float) -> Block:
-    return Block(part, part, table, (reads,), {"embedding": 2.0 * multiplied})
+def _logits(part: Part, table: str, reads: str, multiplied: float, chunk: int | None = None) -> Block:
+    return Block(part, part, table, (reads,), {"embedding": 2.0 * multiplied}, chunk=chunk)
 
 
 def by_part(found: Sequence[Block]) -> dict[Part, float]:
-    """FLOPs of the forward pass by part."""
+    """Sums the FLOPs of the forward pass by part."""
     parts: dict[Part, float] = {}
     for block in found:
         parts[block.part] = parts.get(block.part, 0.0) + block.flops

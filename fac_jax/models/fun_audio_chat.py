@@ -1,4 +1,4 @@
-"""Assembly of Fun-Audio-Chat (arXiv 2512.20156; model.md sections 2 to 6)."""
+"""Assembly of Fun-Audio-Chat (arXiv 2512.20156; docs/model.md, sections 2 to 6)."""
 
 from typing import Literal
 
@@ -43,13 +43,12 @@ class FunAudioChat(nn.Module):
         self.backbone = Backbone(c, self.kernels)
         self.refined_head = RefinedHead(c, self.kernels)
 
-    def __call__(self, batch: Batch, heads: Heads = "joint", spoken_rows: int | None = None) -> ModelOutput:
+    def __call__(self, batch: Batch, heads: Heads = "joint") -> ModelOutput:
         """Runs the model on whole conversations, with the true tokens as the past of every position.
 
         Args:
           batch: conversations.
           heads: "text" leaves the refined head out.
-          spoken_rows: rows, from the first, that the refined head is run on; None for all.
         """
         frames = self.audio_frames(batch)
         embedded, text = self.embed(batch, frames)
@@ -57,9 +56,7 @@ class FunAudioChat(nn.Module):
         hidden, _, router = self.backbone(embedded, batch.positions, visibility)
         speech = None
         if heads == "joint":
-            labels, segments, positions = batch.speech_labels, batch.segment_ids, batch.positions
-            n = spoken_rows
-            speech = self.speak(hidden[:n], text[:n], labels[:n], segments[:n], positions[:n])
+            speech = self.speak(hidden, text, batch.speech_labels, batch.segment_ids, batch.positions)
         return ModelOutput(hidden=hidden, speech_hidden=speech, router=router, audio_frames=frames)
 
     def encode_audio(

@@ -1,4 +1,4 @@
-"""The Speech Refined Head: 25 Hz speech tokens from 5 Hz LLM states (model.md section 6, Eq. 2 to 4)."""
+"""The Speech Refined Head: 25 Hz speech tokens from 5 Hz LLM states (docs/model.md, section 6, Eq. 2 to 4)."""
 
 from functools import partial
 

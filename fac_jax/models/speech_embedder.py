@@ -1,4 +1,4 @@
-"""Grouped speech embedding: G tokens or G continuous frames become one LLM input (model.md section 3)."""
+"""Grouped speech embedding: G tokens or G continuous frames become one LLM input (docs/model.md, section 3)."""
 
 from functools import partial
 

@@ -1,17 +1,23 @@
 """Attention by device: the same numbers as `einsum_attend`, in the form that a device runs fast."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
 from fac_jax import axes
 from fac_jax.layers.attention import Attend, Visibility, masked_softmax
+from fac_jax.layers.residuals import ATTENTION
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
 from fac_jax.types import InputError
+
+Operand: TypeAlias = jax.Array | jax.ShapeDtypeStruct  # queries or keys; the choice of a kernel needs no values
 
 
 def mapped_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
@@ -34,7 +40,7 @@ def mapped_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibili
         return rearrange(rearrange(weights, "g t s -> (g t) s") @ v, "(g t) h -> g t h", g=q.shape[0])
 
     out = jax.lax.map(one, (grouped, keys, values, masks))
-    return rearrange(out, "(b k) g t h -> b t (k g) h", k=heads)
+    return checkpoint_name(rearrange(out, "(b k) g t h -> b t (k g) h", k=heads), ATTENTION)
 
 
 def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
@@ -58,18 +64,51 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
 
 
+def cudnn_refusal(q: Operand, k: Operand) -> str | None:
+    """Says in one line why cuDNN cannot train with queries `[B, T, N, H]` and keys `[B, T', K, H]`; None if it can."""
+    if q.dtype not in (jnp.bfloat16, jnp.float16):
+        return f"cuDNN attention takes bfloat16, not {q.dtype}: set model.dtype"
+    if q.shape[-1] > 128 or q.shape[-1] % 8:
+        return f"cuDNN attention takes head dims to 128 that 8 divides, not {q.shape[-1]}"
+    if q.shape[1] % 2 or k.shape[1] % 2:
+        return f"cuDNN attention takes an even number of positions, not {q.shape[1]} on {k.shape[1]}"
+    return None
+
+
 def cudnn_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
-    """CuDNN's flash attention on a GPU; segments and causality go in as a mask.
+    """Flash attention of cuDNN on a GPU; segments and causality go in as a mask.
 
     Raises:
-      InputError: a dtype or a head dim that cuDNN does not take.
+      InputError: see `cudnn_refusal`.
     """
-    if q.dtype not in (jnp.bfloat16, jnp.float16):
-        raise InputError(f'cuDNN attention takes bfloat16, not {q.dtype}: set model.dtype, or take attention "einsum"')
-    if q.shape[-1] > 128 or q.shape[-1] % 8:
-        raise InputError(f"cuDNN attention takes head dims to 128 that 8 divides, not {q.shape[-1]}")
+    refusal = cudnn_refusal(q, k)
+    if refusal:
+        raise InputError(f'{refusal}, or take attention "einsum"')
     mask = visibility.mask()[:, None]
-    return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn")
+    return checkpoint_name(jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn"), ATTENTION)
+
+
+@dataclasses.dataclass(frozen=True)
+class AutoAttend:
+    """Flash attention where it takes the shapes and the dtype, plain attention elsewhere; chosen during tracing.
+
+    Attributes:
+      flash: fast kernel.
+      plain: kernel that takes everything.
+      refusal: says why `flash` cannot take given queries and keys; None if it can.
+    """
+
+    flash: Attend
+    plain: Attend
+    refusal: Callable[[Operand, Operand], str | None]
+
+    def chosen(self, q: Operand, k: Operand) -> Attend:
+        """The kernel that runs for queries `[B, T, N, H]` and keys `[B, T', K, H]`, abstract or real."""
+        return self.plain if self.refusal(q, k) else self.flash
+
+    def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
+        """See `layers.attention.Attend`."""
+        return self.chosen(q, k)(q, k, v, visibility)
 
 
 @dataclasses.dataclass(frozen=True)

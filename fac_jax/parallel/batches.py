@@ -9,7 +9,6 @@ from jax.sharding import NamedSharding
 
 from fac_jax import axes
 from fac_jax.parallel.mesh import Layout
-from fac_jax.parallel.shards import HostShard
 from fac_jax.types import NO_FRAME, Batch, InputError, PreferenceBatch
 
 MEL_FRAMES = 4  # mel frames (100 Hz) of an encoder frame (25 Hz)
@@ -33,6 +32,14 @@ NAMES: Final = Batch(
 PAIR_NAMES: Final = PreferenceBatch(
     batch=NAMES, tasks=cast(Any, (axes.BATCH, None)), reference=cast(Any, (axes.BATCH, None, None))
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class HostShard:
+    """The rows of every batch that a host brings: equal part number `host` of `hosts`."""
+
+    host: int = 0
+    hosts: int = 1
 
 
 def host_shard(layout: Layout) -> HostShard:

@@ -1,4 +1,4 @@
-"""Several processes as one run: how they find each other, what they tell each other, who goes first."""
+"""Several processes as one run: how they find each other, what they exchange, and which goes first."""
 
 import contextlib
 import json
@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
+from absl import logging
 from jax.experimental import multihost_utils
 
 from fac_jax.types import InputError
@@ -20,11 +21,11 @@ def join(
     """Joins the processes of a run, before anything is computed.
 
     Args:
-      cluster: who knows them: "tpu" the metadata of a TPU slice or of GKE, "slurm" the variables of the job step,
-        "flags" the other three arguments; "none" for a process by itself.
+      cluster: source of their addresses: "tpu" is the metadata of a TPU slice or of GKE, "slurm" the variables of the
+        job step, "flags" the other three arguments; "none" is a run of one process.
       coordinator: host:port of process 0.
-      processes: how many there are.
-      process: number of this one, from 0.
+      processes: number of processes.
+      process: index of this process, from 0.
 
     Raises:
       InputError: an argument is missing, or the processes do not find each other.
@@ -53,24 +54,31 @@ def join(
 
 
 def is_first() -> bool:
-    """Whether this process writes what one writes for all."""
+    """True in the process that writes files and messages for all processes."""
     return jax.process_index() == 0
 
 
 def several() -> bool:
-    """Whether there are others."""
+    """True if the run has more than one process."""
     return jax.process_count() > 1
 
 
+def log(message: str) -> None:
+    """Logs a message at level INFO in the first process; of several processes it names the index and the number."""
+    if is_first():
+        several_of = f"[process {jax.process_index()} of {jax.process_count()}] " if several() else ""
+        logging.info("%s%s", several_of, message)
+
+
 def wait(where: str) -> None:
-    """Until all processes are at `where`; nothing for a process by itself."""
+    """Waits until all processes have reached `where`; returns at once in a run of one process."""
     if several():
         multihost_utils.sync_global_devices(where)
 
 
 @contextlib.contextmanager
 def first_goes_first(what: str) -> Iterator[None]:
-    """The body runs in process 0, then in all others, which find its files."""
+    """Runs the body in process 0 first, then in all others, which find the files that it wrote."""
     if not is_first():
         wait(what)
     yield
@@ -79,7 +87,7 @@ def first_goes_first(what: str) -> Iterator[None]:
 
 
 def everybodys(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """The JSON-able values of all processes, in their order."""
+    """Gathers a JSON-able value of every process, in the order of the processes."""
     if not several():
         return [value]
     text = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -90,6 +98,6 @@ def everybodys(value: dict[str, Any]) -> list[dict[str, Any]]:
     return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
-def told_to_stop(step: int) -> bool:
-    """Whether a scheduler's SIGTERM has reached a process; all say so after the same step."""
+def stop_requested(step: int) -> bool:
+    """True if a scheduler's SIGTERM has reached any process; all processes get the same answer for the same step."""
     return multihost_utils.reached_preemption_sync_point(step)

@@ -1,4 +1,4 @@
-"""Which kernels a device runs, as tables; on a mesh each under `shard_map`."""
+"""The kernels that a device runs, as tables; on a mesh each runs under `shard_map`."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -9,46 +9,90 @@ import jax
 from fac_jax import axes
 from fac_jax.layers.attention import APART, Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
-from fac_jax.parallel.attention import ShardedAttend, cudnn_attend, mapped_attend, stepwise_attend
+from fac_jax.parallel.attention import (
+    AutoAttend,
+    ShardedAttend,
+    cudnn_attend,
+    cudnn_refusal,
+    mapped_attend,
+    stepwise_attend,
+)
 from fac_jax.parallel.experts import ShardedExperts
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import SplashAttend
 from fac_jax.types import InputError
 
-Attention: TypeAlias = Literal["einsum", "flash"]
+Attention: TypeAlias = Literal["auto", "einsum", "flash"]
 
 # `einsum_attend` is the reference that all are tested against; `mapped_attend` is its form for XLA's CPU backend.
 TRAINING: Final[Mapping[str, Attend]] = {"cpu": mapped_attend, "gpu": einsum_attend, "tpu": einsum_attend}
 DECODING: Final[Mapping[str, Attend]] = {"cpu": stepwise_attend, "gpu": einsum_attend, "tpu": einsum_attend}
 
 
-def training_kernels(layout: Layout | None = None, attention: Attention = "einsum") -> Kernels:
-    """For training on the devices of a layout, or on the default one.
+def training_kernels(layout: Layout | None = None, attention: Attention = "auto") -> Kernels:
+    """Kernels for training on the devices of a layout, or on the default device.
 
     Args:
       layout: mesh.
-      attention: of the Shared LLM and the refined head. "flash" is cuDNN's on a GPU, splash on a TPU, and never holds
-        the scores of a row; the encoder's windows of 100 frames need neither.
+      attention: of the Shared LLM and the refined head. "flash" is cuDNN's kernel on a GPU and Splash on a TPU, which
+        never hold the scores of a row. "auto" is flash where there is such a kernel and it takes the shapes and the
+        dtype, and einsum elsewhere. The encoder's windows of 100 frames always use einsum.
 
     Raises:
-      InputError: there is no flash attention for the devices.
+      InputError: attention is "flash" and the devices have no such kernel.
     """
-    kernels = _on(layout, TRAINING)
-    if attention == "einsum":
+    kernels, platform = _on(layout, TRAINING), _platform(layout)
+    if attention == "flash" and _no_flash(platform):
+        raise InputError(f'attention "flash": {_no_flash(platform)}; take "auto" or "einsum"')
+    if attention == "einsum" or _no_flash(platform):
         return kernels
-    match _platform(layout):
-        case "gpu":
-            attend: Attend = cudnn_attend if layout is None else ShardedAttend(layout, cudnn_attend)
-        case "tpu":
-            attend = SplashAttend(layout)
-        case platform:
-            raise InputError(f'attention "flash" runs on a GPU or a TPU, not on a {platform}; take "einsum"')
+    if platform == "tpu":
+        splash = SplashAttend(layout)
+        attend = splash if attention == "flash" else AutoAttend(splash, kernels.attend, splash.refusal)
+    else:
+        local = cudnn_attend if attention == "flash" else AutoAttend(cudnn_attend, TRAINING["gpu"], cudnn_refusal)
+        attend = local if layout is None else ShardedAttend(layout, local)
     return dataclasses.replace(kernels, attend=attend)
 
 
 def decoding_kernels(layout: Layout | None = None) -> Kernels:
-    """For generation on the devices of a layout, or on the default one."""
+    """Kernels for generation on the devices of a layout, or on the default device."""
     return _on(layout, DECODING)
+
+
+def attention_choice(
+    attend: Attend, heads: tuple[int, int, int], dtype: str, length: int, layout: Layout | None = None
+) -> tuple[Attend, str | None]:
+    """The kernel that runs for rows of a length, without what wraps it, and why it is not flash; None if it is.
+
+    Args:
+      attend: of `training_kernels`.
+      heads: heads of the queries, heads of the keys, head dim.
+      dtype: of the activations.
+      length: positions of a row.
+      layout: the mesh that the kernels were made for.
+    """
+    local = attend.local if isinstance(attend, ShardedAttend) else attend
+    if isinstance(local, AutoAttend):
+        # Under `shard_map` a kernel sees the queries of a device and the keys of whole rows.
+        parts = layout.shards(axes.LENGTH) if layout is not None and isinstance(attend, ShardedAttend) else 1
+        rows = 1 if layout is None else layout.shards(axes.BATCH)  # a number that the mesh divides
+        q = jax.ShapeDtypeStruct((rows, length // parts, heads[0], heads[2]), dtype)
+        k = jax.ShapeDtypeStruct((rows, length, heads[1], heads[2]), dtype)
+        kernel, reason = local.chosen(q, k), local.refusal(q, k)
+        return (kernel.local if isinstance(kernel, ShardedAttend) else kernel), reason
+    if local is cudnn_attend or isinstance(local, SplashAttend):
+        return local, None
+    return local, _no_flash(_platform(layout)) or 'attention is "einsum"'
+
+
+def kernel_name(attend: Attend) -> str:
+    """Name of an attention kernel, as in `training.flops.ATTENTION_AGAIN`."""
+    return getattr(attend, "__name__", type(attend).__name__)
+
+
+def _no_flash(platform: str) -> str | None:
+    return None if platform in ("gpu", "tpu") else f"it runs on a GPU or a TPU, not on a {platform}"
 
 
 def _platform(layout: Layout | None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from fac_jax import axes
 from fac_jax.parallel.rules import DCN_DATA, MESH_AXES, PRESETS, Rules, spec_of
 from fac_jax.types import InputError
 
@@ -45,6 +46,11 @@ class Layout:
     def shards(self, logical: str) -> int:
         """Parts into which a logical axis that has the first choice is cut."""
         return math.prod(self.mesh.shape[axis] for axis in self.axes(logical))
+
+    @property
+    def batch_shards(self) -> int:
+        """Returns the number of parts into which the rows of a batch are cut."""
+        return self.shards(axes.BATCH)
 
     def sharding(self, names: Sequence[str | None], shape: Sequence[int], what: str) -> NamedSharding:
         """Of an array whose dimensions are called `names`.

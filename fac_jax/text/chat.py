@@ -1,4 +1,4 @@
-"""The one chat template: a conversation becomes pieces of text ids and audio slots (model.md section 8)."""
+"""The one chat template: a conversation becomes pieces of text ids and audio slots (docs/model.md, section 8)."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""The fixed texts of the chat template (model.md section 8)."""
+"""The fixed texts of the chat template (docs/model.md, section 8)."""
 
 from typing import Literal
 

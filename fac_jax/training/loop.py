@@ -10,15 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from fac_jax.parallel import hosts
+from fac_jax.training.evals import Evaluation
 from fac_jax.training.flops import Meter
 from fac_jax.training.interfaces import Data, Loaded, Store
 from fac_jax.training.interrupt import deferred_interrupts
 from fac_jax.training.metrics import MetricLog
+from fac_jax.training.overview import memory_line
+from fac_jax.training.profile import ProfileWindow, StepProfiler
 from fac_jax.training.progress import Rates, StageProgress
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
 from fac_jax.training.step import Metrics, Step
 from fac_jax.training.trackers import DEFAULT
+from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Terminated
 
 
@@ -28,26 +32,37 @@ class NonFiniteError(InputError):
 
 @dataclasses.dataclass(frozen=True)
 class _Pending:
-    """A step that was sent to the device and not looked at yet."""
+    """A step that was sent to the device and whose metrics have not been read yet."""
 
     step: int
     loaded: Loaded
     metrics: Metrics
 
 
-def restore(state: TrainState, data: Data, store: Store) -> TrainState:
-    """The newest checkpoint, with `data` set to what follows it; `state` itself if there is none."""
+def restore(state: TrainState, data: Data, store: Store, patterns: Sequence[str]) -> TrainState:
+    """Reads the newest checkpoint into a state and sets `data` to the batch that follows it.
+
+    Args:
+      state: start of the stage; its frozen parameters are kept, since no checkpoint contains them.
+      data: batches, from their beginning.
+      store: checkpoints.
+      patterns: regular expressions that choose the trainable parameters.
+
+    Returns:
+      the state after the checkpoint's step, or `state` itself if the store has no checkpoint.
+    """
     step = store.latest()
     if step is None:
         return state
-    params, opt_state, data_state = store.restore(step, state.params, state.opt_state)
+    trainable, frozen = split(state.params, patterns)
+    trainable, opt_state, data_state = store.restore(step, trainable, state.opt_state)
     data.set_state(data_state)
-    made = jax.device_put(np.int32(step), jnp.asarray(state.step).sharding)
-    return dataclasses.replace(state, step=made, params=params, opt_state=opt_state)
+    count = jax.device_put(np.int32(step), jnp.asarray(state.step).sharding)
+    return dataclasses.replace(state, step=count, params=join(trainable, frozen), opt_state=opt_state)
 
 
 def bound(state: TrainState) -> TrainState:
-    """Every array bound to the devices it is on: a mix of bound and free ones would compile the step twice."""
+    """Commits every array to its devices, so that the compiled step accepts fresh and restored states alike."""
     return jax.tree.map(lambda leaf: jax.device_put(leaf, leaf.sharding), state)
 
 
@@ -60,36 +75,48 @@ def train(
     directory: Path,
     meter: Meter,
     trackers: Sequence[str] = DEFAULT,
+    evaluate: Evaluation | None = None,
+    profile: ProfileWindow | None = None,
 ) -> TrainState:
     """Runs a stage to its end, from its newest checkpoint if there is one.
 
-    A step's metrics are read while the next one runs, so the device never waits for the host. Before a checkpoint is
-    written they have been read, so a checkpoint never holds a step that was not finite. Ctrl-C and SIGTERM let the
-    running step finish, save, and raise KeyboardInterrupt or Terminated. With several hosts, a SIGTERM to one of them
-    stops all after the same step, and Ctrl-C acts at once.
+    The step is compiled once, ahead of the first update, and its memory is logged. A step's metrics are read while the
+    next one runs, so the device never waits for the host. They are read before a checkpoint is written, so a checkpoint
+    never contains a step that was not finite. Ctrl-C and SIGTERM let the running step finish, save, and raise
+    KeyboardInterrupt or Terminated. With several hosts, a SIGTERM to one of them stops all after the same step, and
+    Ctrl-C acts at once.
 
     Args:
       stage: what to run.
       step: of `make_step`; donates its state.
-      state: where to start if there is no checkpoint; not to be used afterwards.
+      state: start of the stage, for a run without a checkpoint; not to be used afterwards.
       data: batches from their beginning.
       store: checkpoints of this stage.
-      directory: of the stage, for its curves.
+      directory: folder of the stage, for its curves.
       meter: counts FLOPs.
       trackers: that hear of every step (`training/trackers.py`).
+      evaluate: evaluates the stage as it trains; None for no evaluation.
+      trackers: names of the trackers that get every step's metrics (`training/trackers.py`).
+      profile: steps to trace into `directory/profile`.
 
     Raises:
       KeyboardInterrupt: see above.
       NonFiniteError: loss or gradient of a step is not finite; names the step, its rows and the last good checkpoint.
     """
-    state = bound(restore(state, data, store))
+    state = bound(restore(state, data, store, stage.trainable))
     start = int(state.step)
+    if start:
+        hosts.log(f"stage {stage.name}: resumes after step {start}, from {store.path(start)}")
     rates = Rates(meter.peak)
+    if evaluate is not None:
+        evaluate.resume(start)
+    compiled: jax.stages.Compiled | None = None
 
     with (
         contextlib.closing(MetricLog(directory, start, trackers)) as log,
         _stops() as stops,
         StageProgress(stage.name, start, stage.steps) as progress,
+        StepProfiler(profile, directory) as profiler,
     ):
 
         def settle(pending: _Pending | None) -> None:
@@ -109,17 +136,31 @@ def train(
             log.write(pending.step, metrics, recent)
             progress.update(pending.step, metrics["loss"], recent)
 
+        def evaluated(number: int) -> None:
+            if evaluate is not None and evaluate.due(number, stage.steps):
+                log.track(number, evaluate(number, state.params, state.reference))
+
         pending: _Pending | None = None
+        evaluated(start)  # a run that was stopped after this step had no time to
         for number in range(start + 1, stage.steps + 1):
             loaded = next(data)
-            state, metrics = step(state, loaded.batch)
+            if compiled is None:
+                compiled = step.lower(state, loaded.batch).compile()
+                hosts.log(f"stage {stage.name}: {memory_line(compiled)}")
+            profiler.before(number)
+            with jax.profiler.StepTraceAnnotation("train", step_num=number):
+                state, metrics = compiled(state, loaded.batch)
             settle(pending)
             pending = _Pending(number, loaded, metrics)
+            profiler.after(number, metrics)
             stop = stops(number)
+            if not stop:
+                evaluated(number)
             if number % stage.checkpoint_every == 0 or number == stage.steps or stop:
                 settle(pending)
                 pending = None
-                store.save(number, state.params, state.opt_state, data.get_state())
+                trainable, frozen = split(state.params, stage.trainable)
+                store.save(number, trainable, state.opt_state, data.get_state(), frozen)
             if stop:
                 raise stop
     return state
@@ -127,9 +168,9 @@ def train(
 
 @contextlib.contextmanager
 def _stops() -> Iterator[Callable[[int], type[KeyboardInterrupt] | None]]:
-    """Gives a function that says, after a step, what the loop is to end with, if it is to end."""
-    if hosts.several():  # jax's own service has taken SIGTERM there
-        yield lambda step: Terminated if hosts.told_to_stop(step) else None
+    """Gives a function that returns, after a step, the exception that is to end the loop, or None."""
+    if hosts.several():  # there, jax's own service handles SIGTERM
+        yield lambda step: Terminated if hosts.stop_requested(step) else None
         return
     with deferred_interrupts() as interrupted:
         yield lambda step: interrupted()

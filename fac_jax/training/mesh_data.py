@@ -1,55 +1,72 @@
-"""Data whose batches lie on a mesh."""
+"""Batches on their devices, made and transferred ahead of the steps in a thread."""
 
 import dataclasses
-from typing import Any
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import Any, Final
 
 import jax
-import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from fac_jax.parallel import hosts
+from fac_jax.batching.loaded import Loaded
 from fac_jax.parallel.batches import host_shard, place_batch
 from fac_jax.parallel.mesh import Layout
-from fac_jax.parallel.shards import resharded
-from fac_jax.training.interfaces import Data, Loaded
+from fac_jax.training.interfaces import Data
+
+AHEAD: Final = 2  # batches that are on the devices, or on their way, before a step asks for them
 
 
 class MeshData:
-    """Another's batches, placed on a mesh. Of several hosts each brings its rows; the numbers are those of all."""
+    """Places the batches of other data on a mesh, or on one device.
 
-    def __init__(self, data: Data, layout: Layout) -> None:
-        self._data, self._layout, self._shard = data, layout, host_shard(layout)
-        self._sum = jax.jit(lambda parts: parts.sum(axis=0), out_shardings=layout.whole())
+    With several hosts, each brings its rows. One thread packs, collates and transfers at most `AHEAD` batches ahead of
+    the steps, in their order. It runs no program on the devices: all hosts must start programs in the same order.
+    """
+
+    def __init__(self, data: Data, layout: Layout | None) -> None:
+        """Takes what is placed.
+
+        Args:
+          data: batches of this host, in numpy. Only the thread reads them once the first batch was asked for.
+          layout: the mesh; None for one device.
+        """
+        self._data, self._layout = data, layout
+        self._hosts = 1 if layout is None else host_shard(layout).hosts
+        self._state = data.get_state()  # after the batch that was last handed out
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mesh data")
+        self._ahead: deque[Future[tuple[Loaded, dict[str, Any]]]] = deque()
 
     def __next__(self) -> Loaded:
-        loaded: Any = next(self._data)
-        if self._shard.hosts > 1:
-            audio, tokens = self._together([loaded.audio_seconds, loaded.tokens])
-            loaded = dataclasses.replace(loaded, audio_seconds=audio, tokens=tokens)
-        return dataclasses.replace(loaded, batch=place_batch(loaded.batch, self._layout))
+        while len(self._ahead) <= AHEAD:
+            self._ahead.append(self._thread.submit(self._make))
+        loaded, self._state = self._ahead.popleft().result()
+        return loaded
 
-    def _together(self, numbers: list[float]) -> jax.Array:
-        """Sums over the hosts, queued on the devices before the step, so that nobody waits for them."""
-        mesh = Mesh(self._layout.mesh.devices.reshape(-1), ("all",))
-        local = len(jax.local_devices()) * (jax.process_count() // self._shard.hosts)
-        parts = np.tile(np.array(numbers, np.float32) / local, (len(jax.local_devices()), 1))
-        return self._sum(jax.make_array_from_process_local_data(NamedSharding(mesh, PartitionSpec("all")), parts))
+    def _make(self) -> tuple[Loaded, dict[str, Any]]:
+        """The next batch on its devices, and the state of the data after it; runs in the thread."""
+        loaded: Any = next(self._data)
+        state = self._data.get_state()
+        batch = jax.device_put(loaded.batch) if self._layout is None else place_batch(loaded.batch, self._layout)
+        # Hosts have about equal shares; exact sums would take a collective in every step.
+        numbers = {name: getattr(loaded, name) * self._hosts for name in ("audio_seconds", "tokens")}
+        return dataclasses.replace(loaded, batch=batch, **numbers), state
 
     def get_state(self) -> dict[str, Any]:
-        """Those of the data of all hosts."""
-        mine = {"shard": self._shard.host, "state": self._data.get_state()}
-        found = {one["shard"]: one["state"] for one in hosts.everybodys(mine)}
-        return {"hosts": [found[index] for index in sorted(found)]}
+        """Returns the state of the data after the batch that was last returned, however many were made ahead."""
+        return self._state
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Goes on where `get_state` was called, perhaps with another number of hosts."""
-        states = state.get("hosts", [state])
-        index, count = self._shard.host, self._shard.hosts
-        if len(states) != count:
-            same = all(one == states[0] for one in states)  # data whose hosts cut one batch
-            states = [states[0]] * count if same and "waiting" not in states[0] else resharded(states, count)
-        self._data.set_state(states[index])
+        """Resumes where `get_state` was called, perhaps with another number of hosts."""
+        self._drop()
+        self._data.set_state(state)
+        self._state = state
 
     def close(self) -> None:
-        """Ends what makes the batches."""
+        """Ends the thread, after the batch that it is making, and the data."""
+        self._drop()
+        self._thread.shutdown()
         self._data.close()
+
+    def _drop(self) -> None:
+        """Forgets the batches that were made ahead and waits until the thread is idle."""
+        wait([future for future in self._ahead if not future.cancel()])
+        self._ahead.clear()

@@ -1,7 +1,7 @@
 """Curves of a stage: JSONL of every step's metrics and rates, and trackers that also get them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -45,6 +45,12 @@ class MetricLog:
                 file.flush()
         for tracker in self._trackers:
             tracker.log(step, metrics | rates)
+
+    def track(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Hands the metrics of an evaluation to the trackers."""
+        if self._writes:
+            for tracker in self._trackers:
+                tracker.log(step, metrics)
 
     def close(self) -> None:
         """Flushes all."""

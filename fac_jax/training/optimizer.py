@@ -1,35 +1,46 @@
-"""AdamW or Adafactor with clipping, and the learning-rate schedule."""
+"""AdamW or Adafactor with clipping and sound master weights, and the learning-rate schedule."""
 
 import dataclasses
 import re
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
+from fac_jax.training.rounding import Rounding, rounded
 from fac_jax.training.trainable import path_of
-from fac_jax.types import Params
+from fac_jax.types import InputError, Params
+
+Kind = Literal["adamw", "adafactor"]
+Moments = Literal["float32", "bfloat16"]
 
 
 @dataclasses.dataclass(frozen=True)
 class OptimizerConfig:
-    """The optimizer, and a cosine from peak to floor after a linear warm-up.
+    """Hyperparameters of the optimizer: a linear warm-up to the peak, then a cosine to the floor.
 
     Attributes:
-      peak: greatest learning rate.
-      floor: learning rate of the last step.
-      warmup: share of the steps that climb linearly to the peak.
-      b1, b2, eps: moments of Adam.
-      weight_decay: decoupled decay, times the learning rate.
-      no_decay: regular expression of the paths that do not decay.
-      clip_norm: greatest global norm of the gradient over the trainable parameters.
-      average: decay of an exponential average of the trainable parameters, which becomes the stage's model; None for
-        the parameters of the last step.
-      kind: "adamw", or "adafactor" (Shazeer and Stern 2018): no first moment, and of a matrix's second one its rows and
-        columns alone, for memory that does not hold AdamW's.
-      moments: dtype in which the moments are kept, whatever that of the parameters; they are updated in float32.
+      peak: highest learning rate, at least 0.
+      floor: learning rate of the last step, from 0 to the peak.
+      warmup: fraction of the steps that climb linearly to the peak, from 0 to 1.
+      b1: decay of Adam's first moment, in [0, 1).
+      b2: decay of Adam's second moment, in [0, 1).
+      eps: term that keeps Adam's denominator above 0.
+      weight_decay: decoupled weight decay, which the learning rate multiplies.
+      no_decay: regular expression of the parameter paths that do not decay.
+      clip_norm: highest global norm of the gradient over the trainable parameters.
+      average: decay of an exponential moving average of the trainable parameters, which becomes the stage's model, in
+        (0, 1); None takes the parameters of the last step.
+      kind: "adamw", or "adafactor" (Shazeer and Stern 2018), which keeps no first moment, and of a matrix's second
+        moment the sums of rows and columns only. It is for memory that does not hold AdamW's moments.
+      moments: dtype in which the moments are stored. They are updated in float32.
+      rounding: how an update becomes a parameter. "nearest" needs float32 parameters; "stochastic" makes bfloat16
+        parameters sound (see `rounding.rounded`).
+
+    Raises:
+      InputError: a value is outside its range.
     """
 
     peak: float
@@ -42,27 +53,50 @@ class OptimizerConfig:
     no_decay: str = r"(^|/)(scale|bias|embedding|bos_eos)$"
     clip_norm: float = 1.0
     average: float | None = None
-    kind: Literal["adamw", "adafactor"] = "adamw"
-    moments: Literal["float32", "bfloat16"] = "float32"
+    kind: Kind = "adamw"
+    moments: Moments = "float32"
+    rounding: Rounding = "nearest"
+
+    def __post_init__(self) -> None:
+        average = 0.5 if self.average is None else self.average
+        self._require("peak", self.peak >= 0, "at least 0")
+        self._require("floor", 0 <= self.floor <= self.peak, f"from 0 to the peak, {self.peak}")
+        self._require("warmup", 0 <= self.warmup <= 1, "a fraction of the steps, from 0 to 1")
+        self._require("b1", 0 <= self.b1 < 1, "at least 0 and less than 1")
+        self._require("b2", 0 <= self.b2 < 1, "at least 0 and less than 1")
+        self._require("eps", self.eps > 0, "more than 0")
+        self._require("weight_decay", self.weight_decay >= 0, "at least 0")
+        self._require("clip_norm", self.clip_norm > 0, "more than 0")
+        self._require("average", 0 < average < 1, "more than 0 and less than 1, or None")
+        for name, known in (("kind", Kind), ("moments", Moments), ("rounding", Rounding)):
+            self._require(name, getattr(self, name) in get_args(known), f"one of {', '.join(get_args(known))}")
+        try:
+            re.compile(self.no_decay)
+        except re.error as error:
+            raise InputError(f"optimizer.no_decay is {self.no_decay!r}, no regular expression: {error}") from None
+
+    def _require(self, name: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise InputError(f"optimizer.{name} is {getattr(self, name)!r}; it is {rule}")
 
 
 def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Learning rate of update k = 0 .. steps - 1: linear to the peak, then a cosine that ends at the floor."""
+    """Learning rate of update k = 0 .. steps - 1: a linear climb to the peak, then a cosine that ends at the floor.
+
+    The first update has the rate peak / (warm-up steps + 1), so that no update has the rate 0.
+    """
     warmup = round(config.warmup * steps)
-    decay = max(steps - 1 - warmup, 1)
-
-    def rate(count: jax.typing.ArrayLike) -> jax.Array:
-        step = jnp.asarray(count, jnp.float32)
-        climb = config.peak * (step + 1.0) / (warmup + 1.0)
-        done = jnp.clip((step - warmup) / decay, 0.0, 1.0)
-        fall = config.floor + (config.peak - config.floor) * 0.5 * (1.0 + jnp.cos(jnp.pi * done))
-        return jnp.where(step < warmup, climb, fall)
-
-    return rate
+    return optax.warmup_cosine_decay_schedule(
+        init_value=config.peak / (warmup + 1),
+        peak_value=config.peak,
+        warmup_steps=warmup,
+        decay_steps=warmup + max(steps - 1 - warmup, 1),
+        end_value=config.floor,
+    )
 
 
 def decays(params: Params, no_decay: str) -> Params:
-    """Tree of bools of the structure of `params`: which parameters weight decay acts on."""
+    """Tree of bools with the structure of `params`: True for the parameters that weight decay acts on."""
     matcher = re.compile(no_decay)
     flat = traverse_util.flatten_dict(params)
     return traverse_util.unflatten_dict({keys: matcher.search(path_of(keys)) is None for keys in flat})
@@ -75,9 +109,10 @@ class AverageState(NamedTuple):
 
 
 def average_params(decay: float) -> optax.GradientTransformation:
-    """Keeps `decay * average + (1 - decay) * params` of the updated parameters; the last link of a chain.
+    """Keeps `decay * average + (1 - decay) * params` of the updated parameters; it is the last link of a chain.
 
-    It lies in the optimizer's state, so that checkpoints hold it; `averaged` finds it there.
+    The average is a part of the optimizer's state, so checkpoints contain it. `averaged` finds it there. (`optax.ema`
+    averages updates, not parameters.)
     """
 
     def init(params: optax.Params) -> AverageState:
@@ -88,19 +123,19 @@ def average_params(decay: float) -> optax.GradientTransformation:
     ) -> tuple[optax.Updates, AverageState]:
         new = optax.apply_updates(cast(optax.Params, params), updates)
         old = cast(AverageState, state).average
-        return updates, AverageState(jax.tree.map(lambda a, p: decay * a + (1 - decay) * p, old, new))
+        return updates, AverageState(cast(Params, optax.incremental_update(new, old, 1 - decay)))
 
     return optax.GradientTransformation(init, update)
 
 
 def averaged(opt_state: optax.OptState, params: Params) -> Params:
-    """The averaged parameters that an optimizer's state holds, in the dtypes of `params`, else `params` themselves."""
+    """The averaged parameters in an optimizer's state, in the dtypes of `params`, or `params` if it has no average."""
     found = [state.average for state in cast(tuple, opt_state) if isinstance(state, AverageState)]
     return jax.tree.map(lambda average, leaf: average.astype(leaf.dtype), found[0], params) if found else params
 
 
 def kept_in(inner: optax.GradientTransformation, dtype: str) -> optax.GradientTransformation:
-    """The same transformation, computed in float32, its state kept in `dtype`."""
+    """The same transformation, computed in float32, with a state that is stored in `dtype`."""
 
     def cast_floats(tree: Any, to: str) -> Any:
         return jax.tree.map(lambda leaf: leaf.astype(to) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
@@ -118,7 +153,10 @@ def kept_in(inner: optax.GradientTransformation, dtype: str) -> optax.GradientTr
 
 
 def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.GradientTransformation:
-    """The transformation of the trainable parameters (frozen ones never reach it)."""
+    """The transformation of the trainable parameters; frozen parameters never reach it.
+
+    Its `init` raises InputError if it is given parameters that its rounding cannot train (`rounding.check_master`).
+    """
 
     def mask(params: Any) -> Params:
         return decays(cast(Params, params), config.no_decay)
@@ -134,7 +172,7 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
             optax.add_decayed_weights(config.weight_decay, mask),
             optax.scale_by_learning_rate(schedule),
         )
-    links = [optax.clip_by_global_norm(config.clip_norm), kept_in(chosen, config.moments)]
+    links = [optax.clip_by_global_norm(config.clip_norm), kept_in(chosen, config.moments), rounded(config.rounding)]
     if config.average is not None:
         links.append(average_params(config.average))
     return optax.chain(*links)

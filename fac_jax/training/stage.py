@@ -1,11 +1,15 @@
-"""A stage of training is data: what trains, on which loss, how fast, on which rows."""
+"""Config of a stage of training: what trains, on which loss, how fast, on which rows."""
 
 import dataclasses
-from typing import Any, Literal
+from typing import Final
 
+from fac_jax.batching.batch_config import BatchConfig
+from fac_jax.losses import AnyLoss, Sft
 from fac_jax.training.merge import SHARED_LLM
 from fac_jax.training.optimizer import OptimizerConfig
-from fac_jax.training.preference import PreferenceConfig
+from fac_jax.types import InputError
+
+LEAST: Final = {"steps": 0, "checkpoint_every": 1, "keep": 1, "micro_batches": 1}  # least value by key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,46 +30,38 @@ class StageConfig:
     """One stage of a recipe.
 
     Attributes:
-      name: also the folder of the stage in the workdir.
-      steps: updates; 0 for a stage that only merges.
+      name: name of the stage, and of its folder in the workdir.
+      steps: number of updates; 0 for a stage that only merges.
       optimizer: AdamW and its schedule.
-      data: mixture of tasks and the static shapes of a batch, as the data factory reads them.
-      loss: "sft" for next-token cross-entropy of both streams, "ctc" for the encoder's warm-up on transcripts alone,
-        "preference" for pairs of replies.
+      data: mixture of sets and the static shapes of a batch.
+      loss: what is minimised (`fac_jax.losses`); in a config `{"kind": "sft", ..}`.
       trainable: regular expressions of the parameter paths that train ("" matches all, "encoder/" the encoder).
-      text_weight: lambda, weight of the text loss.
-      speech_weight: mu, weight of the speech loss; at 0 the refined head is not run.
-      ctc_weight: weight of the encoder's CTC against the text labels beside the "sft" loss; for transcription rows.
-      preference: of the "preference" loss.
-      spoken_rows: how many rows of a batch, the first ones, can have speech labels: the refined head is run on them
-        alone. None for all.
-      chunk: LLM positions whose logits are held at once.
-      logits_dtype: in which they are held; softmax and losses are float32.
-      seed: of the data's order, and of the parameters in the first stage.
+      seed: seed of the data's order, and of the parameters in the first stage.
       checkpoint_every: steps between checkpoints.
-      keep: checkpoints kept.
+      keep: number of checkpoints that are kept.
       start_from: earlier stage whose parameters this one starts from; the stage before it if None.
-      merge: with an earlier stage's model before the first step.
-      micro_batches: parts of a batch whose gradients are summed one after the other, each with the rows that `data`
-        names.
+      merge: merge with an earlier stage's model before the first step.
+      micro_batches: number of parts that the rows of a batch are cut into, whose gradients are summed one after the
+        other.
+
+    Raises:
+      InputError: a number that no stage can have; names the stage and the key.
     """
 
     name: str
     steps: int
     optimizer: OptimizerConfig = OptimizerConfig(peak=0.0)
-    data: dict[str, Any] = dataclasses.field(default_factory=dict)
-    loss: Literal["sft", "ctc", "preference"] = "sft"
+    data: BatchConfig = BatchConfig()
+    loss: AnyLoss = Sft()
     trainable: tuple[str, ...] = ("",)
-    text_weight: float = 1.0
-    speech_weight: float = 1.0
-    ctc_weight: float = 0.0
-    preference: PreferenceConfig = PreferenceConfig()
-    spoken_rows: int | None = None
-    chunk: int = 256
-    logits_dtype: Literal["float32", "bfloat16"] = "float32"
     seed: int = 0
     checkpoint_every: int = 100
     keep: int = 2
     start_from: str | None = None
     merge: MergeConfig | None = None
     micro_batches: int = 1
+
+    def __post_init__(self) -> None:
+        for key, least in LEAST.items():
+            if getattr(self, key) < least:
+                raise InputError(f"stages.{self.name}.{key} is {getattr(self, key)}; it must be at least {least}")

@@ -1,6 +1,7 @@
-"""The one training step, for every objective."""
+"""The training step, one for every loss."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias, cast
 
@@ -8,27 +9,43 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from fac_jax.losses.base import Counts, Loss, Metrics
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.mesh import Layout
 from fac_jax.training.state import TrainState
 from fac_jax.training.trainable import join, split
 from fac_jax.types import Params
 
-Metrics: TypeAlias = dict[str, jax.Array]
-Counts: TypeAlias = dict[str, jax.Array]
-Step: TypeAlias = Callable[[TrainState, Any], tuple[TrainState, Metrics]]
+Step: TypeAlias = jax.stages.Wrapped  # (TrainState, batch) -> (TrainState, Metrics), not compiled yet
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a stage minimises, as sums over what the counts count: micro-batches add up to exactly their whole.
+    """The function that a step minimises: a loss bound to a model, or any other pair of functions of this form.
+
+    It is written as sums, so that the losses of micro-batches add up to that of the whole batch.
 
     Attributes:
-      counts: of a batch, float32 scalars: how many labels, pairs, .. its means are over.
-      loss: from parameters, a batch, the counts of all micro-batches together, and the reference's parameters (None
-        where there is none): the batch's share of the loss, and metrics that add up in the same way.
+      counts: maps a batch to float32 scalars, the numbers of labels, pairs, .. that its means are over.
+      loss: maps parameters, a batch, the counts of all micro-batches together, and the parameters of the reference
+        (None without one) to the batch's part of the loss, and to metrics that add up in the same way.
     """
 
     counts: Callable[[Any], Counts]
     loss: Callable[[Params, Any, Counts, Params | None], tuple[jax.Array, Metrics]]
+
+
+def bind(loss: Loss, model: FunAudioChat, layout: Layout | None = None) -> Objective:
+    """Binds a loss to a model.
+
+    Args:
+      loss: what to minimise.
+      model: module that the loss runs.
+      layout: mesh that logical axis names refer to while the functions are traced; None for one device.
+    """
+    counts = functools.partial(loss.counts, config=model.config)
+    value = functools.partial(loss, model)
+    return Objective(counts, value) if layout is None else Objective(layout.inside(counts), layout.inside(value))
 
 
 def make_step(
@@ -39,24 +56,25 @@ def make_step(
     micro_batches: int = 1,
     shardings: TrainState | None = None,
 ) -> Step:
-    """Jitted `step(state, batch) -> (state, metrics)`; the state given to it is donated.
+    """Makes the jitted `step(state, batch) -> (state, metrics)`, which donates its state.
 
-    Gradients are taken of the trainable parameters only (`patterns`, see `trainable.split`), so the backward pass stops
-    above frozen ones. Metrics are those of the objective, float32 scalars, and `loss`, `grad_norm` (before clipping),
-    `learning_rate`, and `finite`: 1.0 if loss and gradient norm are.
+    Gradients are taken with respect to the trainable parameters only (`patterns`, see `trainable.split`), so the
+    backward pass stops above frozen ones. The norm and the clipping of gradients are float32, whatever the dtype of
+    the parameters. Metrics are float32 scalars: those of the objective, `loss`, `grad_norm` (before clipping),
+    `learning_rate`, and `finite`, which is 1.0 if loss and gradient norm are finite.
 
     Args:
       objective: what to minimise.
-      optimizer: of the trainable parameters.
+      optimizer: transformation of the trainable parameters' gradients.
       schedule: its learning rate, for the metrics.
-      patterns: which parameters train.
-      micro_batches: more than 1 if every leaf of a batch has a leading axis of so many micro-batches, whose gradients
-        are summed in float32 one after the other.
-      shardings: where every leaf of the state lies on a mesh (`sharding.shardings`); gradients lie like their
-        parameters. None for one device.
+      patterns: regular expressions that choose the trainable parameters.
+      micro_batches: if more than 1, every leaf of a batch has a leading axis of this size, and the gradients of the
+        micro-batches are summed in float32 one after the other.
+      shardings: shardings of the state on a mesh (`sharding.shardings`); gradients are sharded like their parameters.
+        None for one device.
     """
 
-    def beside(grads: Params) -> Params:
+    def sharded(grads: Params) -> Params:
         if shardings is None:
             return grads
         return jax.lax.with_sharding_constraint(grads, split(shardings.params, patterns)[0])
@@ -69,12 +87,13 @@ def make_step(
                 return objective.loss(join(params, frozen), part, counts, state.reference)
 
             value, grads = jax.value_and_grad(loss, has_aux=True)(trainable)
-            return value, beside(grads)
+            return value, sharded(grads)
 
         if micro_batches == 1:
             (loss, metrics), grads = gradients(batch, objective.counts(batch))
         else:
-            (loss, metrics), grads = _accumulated(gradients, objective.counts, batch, trainable)
+            (loss, metrics), grads = _accumulated(gradients, objective.counts, batch)
+        grads = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads)  # norm and clipping are float32
         norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, trainable)
         params = join(cast(Params, optax.apply_updates(trainable, updates)), frozen)
@@ -92,10 +111,8 @@ def make_step(
     return jax.jit(step, donate_argnums=0, in_shardings=(shardings, None), out_shardings=(shardings, shardings.step))
 
 
-def _accumulated(
-    gradients: Callable[[Any, Counts], Any], count: Callable[[Any], Counts], batch: Any, trainable: Params
-) -> Any:
-    """Sums of what `gradients` gives over the micro-batches, in float32; gradients in the dtype of their parameters."""
+def _accumulated(gradients: Callable[[Any, Counts], Any], count: Callable[[Any], Counts], batch: Any) -> Any:
+    """Float32 sums of what `gradients` gives over the micro-batches."""
     counts = jax.tree.map(lambda leaf: jnp.sum(leaf, axis=0), jax.vmap(count)(batch))
     first = jax.tree.map(lambda leaf: leaf[0], batch)
     shapes = jax.eval_shape(gradients, first, counts)
@@ -104,5 +121,4 @@ def _accumulated(
     def add(total: Any, part: Any) -> tuple[Any, None]:
         return jax.tree.map(lambda old, new: old + new.astype(jnp.float32), total, gradients(part, counts)), None
 
-    (sums, grads), _ = jax.lax.scan(add, zeros, batch)
-    return sums, jax.tree.map(lambda grad, param: grad.astype(param.dtype), grads, trainable)
+    return jax.lax.scan(add, zeros, batch)[0]

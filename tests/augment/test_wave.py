@@ -29,7 +29,7 @@ from fac_jax.audio.io import save_wav
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.types import IGNORE, InputError, Kind
 
 EVERYTHING = WaveAugmentConfig(Speed(), Room(1.0), Noise(1.0), Gain(), Telephone(0.5))
@@ -143,19 +143,19 @@ def test_both_sides_of_a_pair_hear_the_same_question() -> None:
 def test_a_config_dict_becomes_operations_in_the_order_of_sound() -> None:
     config = ConfigDict({"augment_wave": {"telephone": {}, "noise": {"snr_db": (3, 15)}, "room": None, "speed": {}}})
     config.augment_wave.noise.probability = 0.25
-    found = from_values(WaveAugmentConfig, config.to_dict()["augment_wave"], "data.augment_wave")
+    found = from_tree(WaveAugmentConfig, config.to_dict()["augment_wave"], "data.augment_wave")
     assert found == WaveAugmentConfig(Speed(), None, Noise(0.25, (3, 15)), None, Telephone())
     assert [name for name, _ in found.operations()] == ["speed", "noise", "telephone"]
     assert found.stretch == pytest.approx(1 / 0.9) and WaveAugmentConfig(Speed(factor=(1.0, 1.5))).stretch == 1
     with pytest.raises(InputError, match="unknown config key data.augment_wave.noise.snr; known: probability, snr_db"):
-        from_values(WaveAugmentConfig, {"noise": {"snr": 3}}, "data.augment_wave")
+        from_tree(WaveAugmentConfig, {"noise": {"snr": 3}}, "data.augment_wave")
 
 
 def test_the_example_of_the_docs_is_a_config() -> None:
     text = (Path(__file__).parents[2] / "docs" / "data_augmentation.md").read_text()
     example = text[text.index("    {\n") : text.index("    }\n") + 6]
     values = ast.literal_eval(textwrap.dedent(example))
-    found = from_values(WaveAugmentConfig, ConfigDict({"waves": values}).to_dict()["waves"], "data.waves")
+    found = from_tree(WaveAugmentConfig, ConfigDict({"waves": values}).to_dict()["waves"], "data.waves")
     assert [name for name, _ in found.operations()] == ["speed", "room", "noise"]
     for name in EVERYTHING.__dict__:
         assert f"| `{name}` | `probability` {type(getattr(EVERYTHING, name))().probability:g}, " in text

@@ -8,13 +8,14 @@ import pytest
 from examples import example
 from golden_model import golden
 
-from fac_jax.batching.collate import collate, collate_packed, first_fit
+from fac_jax.batching.collate import collate, collate_packed
 from fac_jax.batching.conversation import Turn
 from fac_jax.batching.grid import Example, lay_out, windows_of
+from fac_jax.batching.packing import Budget, ItemSize, pack
+from fac_jax.losses import Sft
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text.chat import AudioPiece, TextPiece
-from fac_jax.training.objectives import sft_loss
-from fac_jax.types import IGNORE, InputError
+from fac_jax.types import IGNORE
 
 SEQ_LEN = 48
 
@@ -51,7 +52,10 @@ def windows(examples: Sequence[Example]) -> int:
 @pytest.mark.parametrize("case", (pytest.param("dense", marks=pytest.mark.slow), "moe_mixed"))
 def test_packed_equals_unpacked(case: str) -> None:
     g, examples = golden(case), conversations()
-    rows = first_fit(examples, SEQ_LEN)
+    sizes = [ItemSize(len(e), windows([e])) for e in examples]
+    packed_rows, rest = pack(sizes, Budget(6, SEQ_LEN, windows(examples)))
+    rows = [[examples[i] for i in row] for row in packed_rows if row]
+    assert not rest
     assert max(map(len, rows)) > 1 and len(rows) < len(examples)
     model, count = FunAudioChat(g.config), windows(examples)
     packed = collate_packed(rows, len(rows), SEQ_LEN, count, g.config)
@@ -59,9 +63,7 @@ def test_packed_equals_unpacked(case: str) -> None:
     alone = collate([e for row in rows for e in row], len(examples), SEQ_LEN, count, g.config)
 
     def everything(params, batch):
-        (loss, metrics), grads = jax.value_and_grad(
-            lambda p: sft_loss(model, p, batch, 1.0, 1.0, chunk=16), has_aux=True
-        )(params)
+        (loss, metrics), grads = jax.value_and_grad(lambda p: Sft(chunk=16)(model, p, batch), has_aux=True)(params)
         out = model.apply({"params": params}, batch)
         text = model.apply({"params": params}, out.hidden, method="text_logits")
         speech = model.apply({"params": params}, out.speech_hidden, method="speech_logits")
@@ -79,12 +81,3 @@ def test_packed_equals_unpacked(case: str) -> None:
     kept = [(np.asarray(batch.speech_labels) != IGNORE).any(-1) for batch in (packed, alone)]
     before = [np.roll(flags, -1, axis=1) for flags in kept]
     np.testing.assert_allclose(ours[4][before[0]], theirs[4][before[1]], atol=1e-5)
-
-
-def test_first_fit_keeps_the_order_and_fills_the_first_row_with_room() -> None:
-    examples = [spoken(f"s{i}", i, 40, tokens) for i, tokens in enumerate((60, 50, 20, 5))]
-    lengths = [len(e) for e in examples]
-    rows = first_fit(examples, lengths[0] + lengths[2])
-    assert [[e.id for e in row] for row in rows] == [["s0", "s2"], ["s1", "s3"]]
-    with pytest.raises(InputError, match="row s0: takes .* LLM positions, the batch has 5"):
-        first_fit(examples, 5)

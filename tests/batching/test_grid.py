@@ -7,7 +7,7 @@ from golden_model import golden
 from toy_world import UNITS, LoudnessCodec
 
 from data_pipelines.worlds.schema import Row
-from data_pipelines.worlds.tasks import conversations
+from data_pipelines.worlds.views import conversations
 from fac_jax.audio.mel import log_mel
 from fac_jax.batching.collate import GRID_FIELDS, collate
 from fac_jax.batching.conversation import Conversation, Turn, prompt

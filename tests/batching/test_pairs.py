@@ -1,7 +1,6 @@
-"""Preference pairs: what is made, how it lies in a batch, and the reference's log-probabilities beside it."""
+"""Preference pairs: what is made, how it lies in a batch, and the reference's log-probabilities."""
 
 import dataclasses
-import functools
 import itertools
 from collections import Counter
 from pathlib import Path
@@ -9,27 +8,28 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from toy_world import WORLD, LoudnessCodec, make_model, make_tokenizer
+from etils import epath
+from toy_world import PAIRS, WORLD, LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.noise import COLOURS, add_noise, coloured_noise
-from data_pipelines.loading.counts import LoadingConfig, load
+from data_pipelines.loading.sources import items_as_source
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
 from data_pipelines.worlds.capabilities import CAPABILITIES
-from data_pipelines.worlds.pair_builder import build_pairs
 from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.preferences import SPEAKERS, PairsConfig, PairSpec, is_woman, neighbours, pair_specs
 from data_pipelines.worlds.schema import PairRow
+from data_pipelines.worlds.views import conversations
 from experiments.run.references import score_pairs, stored_references
 from experiments.toy.pair_questions import obeys
-from fac_jax.batching.collate import budget, collate
-from fac_jax.batching.pairs import PairExample, collate_packed_pairs, collate_pairs, mixture, with_references
+from fac_jax.batching.collate import collate, least_shapes
+from fac_jax.batching.packing import Budget
+from fac_jax.batching.pairs import PairExample, collate_packed_pairs, collate_pairs
 from fac_jax.generation.respond import Response
+from fac_jax.losses import Preference
+from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
-from fac_jax.training.preference import PreferenceConfig, preference_objective, reply_log_probs
 from fac_jax.types import NO_TASK, PREFERENCE_TASKS, InputError, Params
-
-PAIRS = PairsConfig(train=4, test=4)
 
 
 @pytest.fixture(scope="module")
@@ -38,8 +38,8 @@ def specs() -> dict[str, list[PairSpec]]:
 
 
 @pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[PairRow]]:
-    return build_pairs(WORLD, PAIRS, tmp_path_factory.mktemp("pairs"))
+def rows(toy_pair_rows: dict[str, list[PairRow]]) -> dict[str, list[PairRow]]:
+    return toy_pair_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +141,8 @@ def log_probs(scored: Scored, batch: object) -> np.ndarray:
 
 def test_a_batch_of_pairs_is_its_conversations(scored: Scored) -> None:
     pairs, config = scored.pairs, scored.config
-    seq_len, windows = budget({"": pairs}, {"": len(pairs)}, config)
+    _, windows = least_shapes([pair.chosen for pair in pairs], config)
+    seq_len = max(map(len, pairs))
     both = collate_pairs(pairs, len(pairs), seq_len, windows, config)
     assert both.batch.mel_windows.shape[0] == windows  # a prompt's audio once, for both replies
     turns = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
@@ -152,7 +153,8 @@ def test_a_batch_of_pairs_is_its_conversations(scored: Scored) -> None:
 
 def test_packed_pairs_equal_unpacked_ones(scored: Scored) -> None:
     pairs, config = scored.pairs[:6], scored.config
-    seq_len, windows = budget({"": pairs}, {"": len(pairs)}, config)
+    _, windows = least_shapes([pair.chosen for pair in pairs], config)
+    seq_len = max(map(len, pairs))
     alone = log_probs(scored, collate_pairs(pairs, len(pairs), seq_len, windows, config).batch)[:, 0]
     rows = [pairs[:3], pairs[3:5], pairs[5:]]
     packed = collate_packed_pairs(rows, 3, 3 * seq_len, windows, 3, config)
@@ -162,55 +164,28 @@ def test_packed_pairs_equal_unpacked_ones(scored: Scored) -> None:
     assert packed.tasks[1, 2] == packed.tasks[2, 1] == NO_TASK
 
 
-def test_leaving_text_pairs_out_of_the_head_changes_nothing(scored: Scored) -> None:
-    ordered = sorted(scored.pairs, key=lambda pair: not pair.spoken)
-    spoken = 2 * sum(pair.spoken for pair in ordered)
-    assert 0 < spoken < 2 * len(ordered)
-    seq_len, windows = budget({"": ordered}, {"": len(ordered)}, scored.config)
-    pairs = collate_pairs(ordered, len(ordered), seq_len, windows, scored.config)
-    model, config = FunAudioChat(scored.config), PreferenceConfig(speech_anchor=1.0)
-
-    def loss(rows: int | None) -> jax.Array:
-        return preference_objective(model, config, scored.params, pairs, 64, spoken_rows=rows)[0]
-
-    np.testing.assert_allclose(
-        jax.jit(loss, static_argnums=0)(spoken), jax.jit(loss, static_argnums=0)(None), rtol=1e-5
-    )
+def scores(scored: Scored, pairs: list[PairExample]) -> np.ndarray:
+    source = items_as_source(pairs, scored.config.audio.n_window)
+    budget = Budget(4, max(map(len, pairs)), int(source.windows.max()), segments=1)
+    return score_pairs(Preference(), scored.config, scored.params, source, budget, None)
 
 
-def test_a_mixture_names_tasks_and_modes(scored: Scored) -> None:
-    tasks = mixture(scored.pairs)
-    assert set(tasks) == {"robustness", "robustness_spoken", "instruction_spoken", "understanding", "empathy_spoken"}
-    counts = {"empathy_spoken": 2, "understanding": 1}
-    seq_len, windows = budget(tasks, counts, scored.config)
-    loaded = next(load(tasks, LoadingConfig(counts, seq_len, windows), scored.config, collate_pairs))
-    assert loaded.tokens == (loaded.batch.batch.segment_ids > 0).sum()
-    assert loaded.batch.tasks[:, 0].tolist() == [3, 3, 2]
-
-
-def test_the_reference_is_stored_with_its_checkpoint_and_refused_with_another(scored: Scored, tmp_path: Path) -> None:
-    file = tmp_path / "references.npz"
-    score = functools.partial(score_pairs, scored.config, pairs=scored.pairs)
-    made = stored_references(file, scored.params, score)
-    again = stored_references(file, scored.params, lambda _: pytest.fail("they are stored"))
-    assert made.keys() == again.keys() == {pair.id for pair in scored.pairs}
-    for pair in with_references(scored.pairs, again):
-        np.testing.assert_array_equal(pair.reference, made[pair.id])
-        assert (pair.reference[:, 0] < 0).all() and (pair.reference[:, 1] < 0).all() == pair.spoken
+def test_the_reference_is_stored_for_its_parameters_and_rows(scored: Scored, tmp_path: Path) -> None:
+    file = epath.Path(tmp_path) / "references.npz"
+    made = stored_references(file, scored.params, "rows", lambda: scores(scored, scored.pairs))
+    again = stored_references(file, scored.params, "rows", lambda: pytest.fail("they are stored"))
+    np.testing.assert_array_equal(made, again)
+    for pair, found in zip(scored.pairs, made, strict=True):
+        assert (found[:, 0] < 0).all() and (found[:, 1] < 0).all() == pair.spoken
     other = jax.tree.map(lambda leaf: leaf * 1.01, scored.params)
-    with pytest.raises(InputError, match=r"references\.npz: log-probabilities of the checkpoint .* starts from"):
-        stored_references(file, other, score)
-    with pytest.raises(InputError, match="row new: the stored reference has no"):
-        with_references([dataclasses.replace(scored.pairs[0], id="new")], made)
-    file.write_bytes(b"PK")
-    with pytest.raises(InputError, match="no stored log-probabilities; remove it"):
-        stored_references(file, scored.params, score)
+    anew = np.full_like(made, 7)
+    np.testing.assert_array_equal(stored_references(file, other, "rows", lambda: anew), anew)
+    np.testing.assert_array_equal(stored_references(file, scored.params, "others", lambda: anew), anew)
 
 
 def test_scores_do_not_depend_on_what_else_is_scored(scored: Scored) -> None:
-    every = score_pairs(scored.config, scored.params, scored.pairs)
-    one = score_pairs(scored.config, scored.params, scored.pairs[3:4])
-    np.testing.assert_allclose(one[scored.pairs[3].id], every[scored.pairs[3].id], atol=2e-4)
+    every, one = scores(scored, scored.pairs), scores(scored, scored.pairs[3:4])
+    np.testing.assert_allclose(one[0], every[3], atol=2e-4)
 
 
 def test_a_reply_obeys_by_its_words_and_its_pace(rows: dict[str, list[PairRow]], scored: Scored) -> None:
@@ -240,7 +215,7 @@ def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_
     rows: dict[str, list[PairRow]],
 ) -> None:
     train = rows["train"]
-    made = {name: make(train) for name, make in CAPABILITIES.items()}
+    made = {name: conversations(train, name) for name in CAPABILITIES}
     assert {name: len(found) for name, found in made.items()} == {
         "openings_spoken": 2 * PAIRS.train,
         "paces_spoken": 2 * PAIRS.train,
@@ -252,13 +227,13 @@ def test_capabilities_but_the_speaker_are_asked_for_in_words_that_no_preference_
     instructions = {row.instruction for row in train} - {""}
     for name in ("paces_spoken", "word_counts", "noisy_asr", "moods_asr"):
         assert not [c for c in made[name] if any(asked in c.turns[0].text for asked in instructions)]
-    asked = {(c.turns[0].text, c.turns[1].text) for c in CAPABILITIES["speakers"]([*train, *train])}
+    asked = {(c.turns[0].text, c.turns[1].text) for c in conversations([*train, *train], "speakers")}
     assert asked == set(itertools.product(("who is speaking", "describe the voice"), SPEAKERS))
 
 
 def test_a_reply_read_slowly_is_longer_than_the_same_read_quickly(rows: dict[str, list[PairRow]]) -> None:
     seconds: dict[tuple[str, bool], int] = {}
-    for c in CAPABILITIES["paces_spoken"](rows["train"]):
+    for c in conversations(rows["train"], "paces_spoken"):
         wave = c.turns[1].wave
         assert wave is not None
         seconds[c.id.split(":")[0], c.turns[0].text.startswith("say slowly")] = len(wave)

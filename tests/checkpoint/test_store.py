@@ -13,7 +13,7 @@ import pytest
 from toy_training import MODEL
 
 from fac_jax.checkpoint.export import export_model, load_params, resolve
-from fac_jax.checkpoint.store import CheckpointStore, check_shapes
+from fac_jax.checkpoint.store import CheckpointStore, check_shapes, folder_of, stored
 from fac_jax.types import InputError, Params
 
 OPTIMIZER = optax.adamw(optax.constant_schedule(1e-3))
@@ -53,6 +53,27 @@ def test_restored_is_what_was_saved(store: CheckpointStore) -> None:
     found, found_state, data = store.restore(2, params(), OPTIMIZER.init(params()))
     assert same(found, tree) and same(found_state, state)
     assert data == {"next": 7, "inner": {"epoch": 1}}
+
+
+def test_frozen_parameters_are_written_once_for_all_checkpoints(store: CheckpointStore, tmp_path: Path) -> None:
+    tree = trained()[0]
+    trainable, frozen = {"head": tree["head"]}, {"backbone": tree["backbone"]}
+    state = OPTIMIZER.init(trainable)
+    for step in (1, 2):
+        store.save(step, trainable, state, {}, frozen)
+    assert store.latest() == 2
+    assert same(store.restore(2, trainable, state)[0], trainable)
+    for step in (1, 2):
+        assert set(stored(store.path(step) / "params")) == {"head"}
+        assert same(load_params(store.path(step))[0], tree)  # a checkpoint is still a model that can be used
+    assert folder_of(store.path(2), ("head", "bias")) == store.path(2) / "params"
+    frozen_folder = folder_of(store.path(2), ("backbone", "norm", "scale"))
+    assert frozen_folder == store.path(2).parent / "frozen"
+    written = frozen_folder.stat().st_mtime_ns
+    again = CheckpointStore(store.path(2).parent, MODEL, keep=2)  # a resumed run
+    again.save(3, trainable, state, {}, frozen)
+    assert again.latest() == 3 and frozen_folder.stat().st_mtime_ns == written
+    again.close()
 
 
 def test_saving_outlives_donation(store: CheckpointStore) -> None:

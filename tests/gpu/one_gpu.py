@@ -9,12 +9,12 @@ import pytest
 
 from experiments.benchmarks.workloads import Conversation, packed_batch
 from fac_jax.layers.attention import Visibility, einsum_attend
+from fac_jax.losses import Sft
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import preset
 from fac_jax.parallel.attention import cudnn_attend
 from fac_jax.parallel.kernels import training_kernels
-from fac_jax.training.objectives import make_objective
-from fac_jax.training.stage import StageConfig
+from fac_jax.training.step import bind
 
 ROWS, LENGTH, HEADS, KV_HEADS, HEAD_DIM = 2, 512, 8, 2, 128
 
@@ -66,7 +66,7 @@ def test_both_attentions_give_a_training_step_the_same_loss_and_gradients(figure
 
     def gradients(dtype, attention):
         model = FunAudioChat(dataclasses.replace(config, dtype=dtype), training_kernels(attention=attention))
-        objective = make_objective(StageConfig("step", steps=1), model)
+        objective = bind(Sft(), model)
 
         def loss(params):
             return objective.loss(params, batch, objective.counts(batch), None)[0]

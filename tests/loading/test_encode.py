@@ -6,20 +6,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_pipelines.loading.packed import PackedConfig, load_packed
 from toy_world import LoudnessCodec
 from user_rows import encoded, save
 
 from data_pipelines.augment.wave import Noise, Speed, WaveAugmentConfig, augment_wave
 from data_pipelines.loading.encode import Encode
-from data_pipelines.loading.packed import PackedConfig, collate_preferences, load_packed
 from data_pipelines.loading.sources import Source, endless
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Preference, Record
-from data_pipelines.worlds.tasks import conversations
+from data_pipelines.worlds.views import conversations
 from fac_jax.audio.host_mel import host_log_mel
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
-from fac_jax.batching.pairs import PairExample
+from fac_jax.batching.pairs import PairExample, collate_preferences
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import NO_TASK, InputError

@@ -7,12 +7,14 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from data_pipelines.augment.spec import AugmentConfig
+from experiments.run.assemble import check, start
+from experiments.run.toy import Materials
 from record_run import make_config, run, write_initial
 from toy_training import MODEL, SPECIAL, make_batch
 from toy_world import UNITS, LoudnessCodec, make_model
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
-from data_pipelines.augment.spec import AugmentConfig
 from data_pipelines.loading.encode import Encode
 from data_pipelines.prepare.lengths import survey
 from data_pipelines.prepare.local import prepare
@@ -22,18 +24,16 @@ from data_pipelines.records.validate import limits_of
 from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.schema import PairRow, Row
 from experiments.configs import quickstart, recipe_toy
-from experiments.run.assemble import check, start
-from experiments.run.toy import Materials
 from experiments.toy.questions import prompts
 from fac_jax.batching.collate import GRID_FIELDS
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.training.objectives import sft_loss
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import NO_FRAME, InputError, Kind, Params
@@ -97,7 +97,7 @@ def test_a_step_trains_the_discrete_path_and_never_runs_the_encoder(toy_params: 
 
     @jax.jit
     def step(params: Params, batch: Any) -> Any:
-        return jax.value_and_grad(lambda p: sft_loss(FunAudioChat(config), p, batch, 1.0, 1.0, 256)[0])(params)
+        return jax.value_and_grad(lambda p: Sft()(FunAudioChat(config), p, batch)[0])(params)
 
     loss, gradient = step(toy_params, windowless)
     assert np.isfinite(loss)
@@ -108,7 +108,7 @@ def test_a_step_trains_the_discrete_path_and_never_runs_the_encoder(toy_params: 
     silent = step(toy_params, windowless.replace(speech_ids=np.where(user, SPECIAL.speech_pad, ids)))[0]
     assert silent != loss, "what the user says is heard"
     broken = toy_params | {"encoder": {}}
-    again = sft_loss(FunAudioChat(config), broken, batch, 1.0, 1.0, 256)[0]
+    again = Sft()(FunAudioChat(config), broken, batch)[0]
     np.testing.assert_allclose(again, loss, rtol=1e-6, err_msg="windows are not looked at")
 
 

@@ -1,17 +1,20 @@
 """Attention and experts by device and on a mesh, against their references."""
 
+from typing import Any
 from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.interpreters import partial_eval
 
 from fac_jax.layers.attention import Visibility, einsum_attend, self_visibility
 from fac_jax.layers.experts import ExpertKernels, sorted_experts
-from fac_jax.parallel.attention import ShardedAttend, cudnn_attend
+from fac_jax.models.remat import POLICIES
+from fac_jax.parallel.attention import AutoAttend, ShardedAttend, cudnn_attend
 from fac_jax.parallel.experts import ShardedExperts
-from fac_jax.parallel.kernels import training_kernels
+from fac_jax.parallel.kernels import attention_choice, kernel_name, training_kernels
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.parallel.splash import SplashAttend
 from fac_jax.types import InputError
@@ -67,15 +70,66 @@ def test_splash_refuses_what_it_cannot_do() -> None:
     with pytest.raises(InputError, match="splash attention is of a row on itself, not of 8 queries on 256 keys"):
         SplashAttend()(q[:, :8], k, v, seen)
     short = jax.tree.map(lambda a: a[:, :200], ((q, k, v), seen))
-    with pytest.raises(InputError, match="takes a multiple of 128 positions on a device, not 200 / 1"):
+    with pytest.raises(
+        InputError,
+        match="takes a multiple of 128 positions on a device, not 200 / 1: change seq_len",
+    ):
         SplashAttend()(*short[0], short[1])
     with pytest.raises(InputError, match=r"splash attention, k: dimension 2 \(kv_heads\) .* tensor=8"):
         SplashAttend(make_layout({"tensor": 8}))(jnp.tile(q, (1, 1, 2, 1)), k, v, seen)
 
 
 def test_flash_attention_is_refused_where_there_is_none() -> None:
-    with pytest.raises(InputError, match='attention "flash" runs on a GPU or a TPU, not on a cpu; take "einsum"'):
+    words = 'attention "flash": it runs on a GPU or a TPU, not on a cpu; take "auto" or "einsum"'
+    with pytest.raises(InputError, match=words):
         training_kernels(None, "flash")
+
+
+HEADS_OF = (16, 8, 128)  # of the released 8B
+
+
+def test_auto_attention_is_flash_where_a_kernel_takes_the_rows_and_says_why_not() -> None:
+    assert training_kernels(None, "auto") == training_kernels(None, "einsum")  # on a CPU
+    kernel, reason = attention_choice(training_kernels(None, "auto").attend, HEADS_OF, "bfloat16", 2048)
+    assert (kernel_name(kernel), reason) == ("mapped_attend", "it runs on a GPU or a TPU, not on a cpu")
+    with mock.patch("jax.default_backend", lambda: "gpu"):
+        attend = training_kernels(None, "auto").attend
+        assert attention_choice(attend, HEADS_OF, "bfloat16", 2048) == (cudnn_attend, None)
+        kernel, reason = attention_choice(attend, HEADS_OF, "float32", 2048)
+        assert kernel is einsum_attend and reason == "cuDNN attention takes bfloat16, not float32: set model.dtype"
+        reason = attention_choice(training_kernels(None, "einsum").attend, HEADS_OF, "bfloat16", 2048)[1]
+        assert reason == 'attention is "einsum"'
+    for layout in (None, make_layout(MESH)):
+        with mock.patch("fac_jax.parallel.kernels._platform", lambda _: "tpu"):
+            attend = training_kernels(layout, "auto").attend
+            assert attention_choice(attend, HEADS_OF, "bfloat16", 2048, layout)[0] == SplashAttend(layout)
+            kernel, reason = attention_choice(attend, HEADS_OF, "bfloat16", 200, layout)
+            assert kernel is einsum_attend and reason is not None and "takes a multiple of 128 positions" in reason
+
+
+def test_auto_attention_computes_what_its_choice_does() -> None:
+    qkv, seen, kept = rows()
+    splash = SplashAttend(interpret=True)
+    attend = AutoAttend(splash, einsum_attend, splash.refusal)
+    assert diff(outputs(attend, qkv, seen, kept), outputs(splash, qkv, seen, kept)) == 0
+    qkv, seen, kept = jax.tree.map(lambda a: a[:, :200], (qkv, seen, kept))  # no multiple of 128
+    assert diff(outputs(attend, qkv, seen, kept), outputs(einsum_attend, qkv, seen, kept)) == 0
+
+
+@pytest.mark.parametrize("where", ON)
+def test_splash_keeps_what_its_backward_pass_needs(where: str) -> None:
+    """Calls of the kernel in a gradient: one forward and two backward, and one forward again if nothing is stored."""
+    qkv, seen, _ = rows()
+    attend = SplashAttend(ON[where], interpret=True)
+
+    def calls(policy: Any) -> int:
+        again = jax.checkpoint(lambda q, k, v: attend(q, k, v, seen), policy=policy)
+        traced = jax.make_jaxpr(jax.value_and_grad(lambda qkv: jnp.sum(again(*qkv) ** 2)))(qkv).jaxpr
+        needed, _ = partial_eval.dce_jaxpr(traced, [True] * len(traced.outvars))
+        return str(needed).count("pallas_call[")
+
+    stored = {name: calls(POLICIES[name]) for name in ("full", "save_attention")}
+    assert stored == {"full": 4, "save_attention": 3}
 
 
 def test_cudnn_takes_half_precision_alone_and_lowers_forward_and_backward() -> None:

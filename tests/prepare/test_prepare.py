@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.rows import Prepared
 from data_pipelines.prepare.rows import prepare as prepare_rows
 from data_pipelines.prepare.settings import Settings, Source, Tools
-from data_pipelines.prepare.storage import to_columns, to_record
+from data_pipelines.prepare.storage import VERSION, to_columns, to_record
 from data_pipelines.prepare.word_errors import Judge, WordFilter
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.records.reject import Rejected
@@ -204,7 +205,7 @@ def test_splits_share_the_rows_by_their_ids(tmp_path: Path) -> None:
 def test_tfds_reads_the_folder(tmp_path: Path) -> None:
     prepare(sources(tmp_path, ROWS), tmp_path / "out", Settings(units=UNITS), 1)
     builder = tfds.builder_from_directory(tmp_path / "out")
-    assert builder.info.splits["train"].num_examples == len(ROWS) and str(builder.info.version) == "1.0.0"
+    assert builder.info.splits["train"].num_examples == len(ROWS) and str(builder.info.version) == VERSION
 
 
 def test_what_was_not_prepared_is_not_read(tmp_path: Path) -> None:
@@ -214,8 +215,8 @@ def test_what_was_not_prepared_is_not_read(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no split 'dev'; it has train"):
         read_prepared(tmp_path / "out", "dev")
     info = tmp_path / "out" / "dataset_info.json"
-    info.write_text(info.read_text().replace('"1.0.0"', '"2.0.0"'))
-    with pytest.raises(InputError, match=r"prepared under schema 2\.0\.0, this version reads 1\.0\.0"):
+    info.write_text(info.read_text().replace(f'"{VERSION}"', '"2.0.0"'))
+    with pytest.raises(InputError, match=rf"prepared under schema 2\.0\.0, this version reads {re.escape(VERSION)}"):
         read_prepared(tmp_path / "out", "train")
 
 

@@ -16,6 +16,7 @@ import pytest
 from toy_world import UNITS
 from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 
+from data_pipelines.prepare import local
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source, splits
@@ -65,8 +66,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     out = tmp_path / "out"
     command = [sys.executable, "-m", "data_pipelines.prepare", given[0].path, f"--out={out}", f"--units={UNITS}"]
     command += ["--rows_per_shard=2", "--max_wer=0.1", "--recogniser=recognisers:slow", "--processes=2"]
-    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests")))
-    environment = {**os.environ, "PYTHONPATH": paths, "HEARING_SECONDS": "0.3"}
+    paths = os.pathsep.join((str(ROOT), str(ROOT / "tests" / "support")))
+    environment = {**os.environ, "PYTHONPATH": paths, "HEARING_SECONDS": "1"}
     with subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True) as running:
         while len(shards(out)) < 3:
             assert running.poll() is None, running.stderr and running.stderr.read()
@@ -86,7 +87,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "clean")
 
 
-def test_two_processes_give_what_one_gives_and_a_finished_run_is_kept(tmp_path: Path) -> None:
+def test_two_processes_give_what_one_gives_and_a_finished_run_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "STARTING", 0.0)  # however little there is to do, processes are started
     given = data(tmp_path, [*BAD, *(row(f"row {i}") for i in range(4))])
     for processes in (1, 2):
         prepare(given, tmp_path / str(processes), SETTINGS, processes)
@@ -95,6 +99,12 @@ def test_two_processes_give_what_one_gives_and_a_finished_run_is_kept(tmp_path: 
     before = shards(tmp_path / "1")
     prepare(given, tmp_path / "1", SETTINGS, 1)
     assert shards(tmp_path / "1") == before and contents(tmp_path / "1") == two
+
+
+def test_little_work_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "ProcessPoolExecutor", None)
+    card = prepare(data(tmp_path, [row(f"row {i}") for i in range(4)]), tmp_path / "out", SETTINGS, 2)
+    assert card.values["rows"] == {"train": 4}
 
 
 def test_a_damaged_shard_alone_is_made_again(tmp_path: Path) -> None:

@@ -5,21 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data_pipelines.augment.spec import AugmentConfig
+from experiments.run.assemble import Materials
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
-from data_pipelines.augment.spec import AugmentConfig
 from data_pipelines.worlds.schema import Row
-from experiments.configs import quickstart
-from experiments.run.assemble import Materials, stages
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import IGNORE, InputError
-
-
-def test_stages_know_how_many_rows_are_spoken() -> None:
-    config = quickstart.get_config()
-    spoken = {stage.name: stage.spoken_rows for stage in stages(config)}
-    assert spoken == {"text": None, "ears": None, "listen": None, "speak": 17}
 
 
 def test_spoken_rows_lie_first_whatever_the_order_of_the_mixture(

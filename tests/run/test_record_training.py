@@ -15,19 +15,19 @@ import jax
 import numpy as np
 import psutil
 import pytest
+from experiments.run.assemble import start
+from experiments.run.records import RecordMaterials
 from poison import GOOD, POISON, write_poisoned
 from record_run import make_config, run, write_initial
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
 from data_pipelines.prepare.reading import read_prepared
-from experiments.run.assemble import start
-from experiments.run.records import RecordMaterials
 from fac_jax.checkpoint.export import load_config, load_params
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
 ROOMY = {"seq_len": 512}
-DPO: dict[str, Any] = {"loss": "preference", "data": {"segments": 2}}
+DPO: dict[str, Any] = {"loss": {"kind": "preference"}, "data": {"segments": 2}}
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
     trl = write_jsonl(tmp_path / "trl.jsonl", [{**text, "id": f"t{i}"} for i in range(3)])
     sets = {"spoken": {"path": str(rows)}, "written": {"path": str(trl)}}
     config = make_config(initial, sets, **DPO)
-    config.stages.finetune.preference = {"reference": reference}
+    config.stages.finetune.loss = {"kind": "preference", "reference": reference}
     _, curve = run(config, tmp_path)
     # Before its first update the policy is the reference: no margin.
     assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
@@ -197,9 +197,9 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
     [
         ({"data": {"mixture": {"yours": 1.0}}}, r"finetune\.data\.mixture names 'yours'; data\.sets has mine"),
         ({"data": {"counts": {"mine": 1}}}, r"unknown config key stages\.finetune\.data\.counts; known: rows"),
-        ({"loss": "ctc"}, r"finetune\.data\.segments is None: CTC needs 1"),
-        ({"loss": "preference"}, r"finetune\.data\.segments is missing: preferences need"),
-        (DPO, r'data\.sets\.mine\.waves changes what is heard .* set preference\.reference = "frozen"'),
+        ({"loss": {"kind": "ctc"}}, r"finetune\.data\.segments is None: CTC needs 1"),
+        ({"loss": {"kind": "preference"}}, r"finetune\.data\.segments is missing: preferences need"),
+        (DPO, r'data\.sets\.mine\.waves changes what is heard .* set loss\.reference = "frozen"'),
         ({"set": {"path": "gone.jsonl"}}, r"data\.sets\.mine: gone\.jsonl: no such file or folder"),
         ({"set": {"path": ""}}, r"config key data\.sets\.mine\.path is not set: --config\.data\.sets\.mine\.path="),
         ({"set": {"view": "tts"}}, r"data\.sets\.mine: view 'tts' is for recordings with transcripts .*, not release"),

@@ -14,6 +14,7 @@ from mesh_run import DENSE, OPTIMIZER, ROWS
 from toy_training import ToyData, ToyLoaded, make_batch, stage
 
 from fac_jax import cli
+from fac_jax.losses import Sft
 from fac_jax.parallel.batches import HostShard, host_shard
 from fac_jax.parallel.hosts import join
 from fac_jax.parallel.mesh import make_layout
@@ -21,7 +22,7 @@ from fac_jax.training.recipe import Recipe, run_recipe
 from fac_jax.types import NO_FRAME
 
 STEPS, EVERY = 12, 3
-STAGE = stage("text", steps=STEPS, optimizer=OPTIMIZER, checkpoint_every=EVERY, speech_weight=0.0, keep=10)
+STAGE = stage("text", steps=STEPS, optimizer=OPTIMIZER, checkpoint_every=EVERY, loss=Sft(speech_weight=0.0), keep=10)
 
 
 class SharedRows(ToyData):

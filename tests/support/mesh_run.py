@@ -7,18 +7,18 @@ import jax
 from toy_pairs import pairs_of
 from toy_training import MODEL, make_batch, stage
 
+from fac_jax.losses import Preference
+from fac_jax.losses.base import Metrics
 from fac_jax.models.config import ModelConfig, MoEConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.batches import place_batch
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.parallel.mesh import Layout, make_layout
-from fac_jax.training.objectives import make_objective
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from fac_jax.training.preference import PreferenceConfig
 from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import Metrics, make_step
+from fac_jax.training.step import bind, make_step
 from fac_jax.types import Batch, Params, PreferenceBatch
 
 HEADS = {"num_heads": 4, "num_kv_heads": 2}
@@ -36,10 +36,10 @@ ROWS = 8
 # Adam's first update is the sign of the gradient, which rounding turns where it is all but zero. A large `eps` makes it
 # the gradient itself, whose rounding errors stay as small as they are.
 OPTIMIZER = OptimizerConfig(peak=1e-3, warmup=0.0, eps=0.1)
-PREFERENCE = PreferenceConfig(reference="frozen", speech_anchor=0.5)
+PREFERENCE = Preference(reference="frozen", speech_anchor=0.5)
 STAGES = {
     "sft": stage("sft", optimizer=OPTIMIZER),
-    "dpo": stage("dpo", optimizer=OPTIMIZER, loss="preference", preference=PREFERENCE),
+    "dpo": stage("dpo", optimizer=OPTIMIZER, loss=PREFERENCE),
 }
 
 
@@ -49,7 +49,7 @@ def layout(mesh: str) -> Layout:
 
 
 def batch_of(what: StageConfig, config: ModelConfig) -> Batch | PreferenceBatch:
-    return pairs_of(0, rows=ROWS) if what.loss == "preference" else make_batch(0, rows=ROWS, config=config)
+    return pairs_of(0, rows=ROWS) if what.loss.pairs else make_batch(0, rows=ROWS, config=config)
 
 
 def fresh(config: ModelConfig, on: Layout | None, seed: int = 0) -> Params:
@@ -63,7 +63,7 @@ def begin(config: ModelConfig, what: StageConfig, on: Layout | None) -> tuple[An
     """The step of a stage and its first state; a frozen reference differs from the policy."""
     schedule = make_schedule(what.optimizer, what.steps)
     optimizer = make_optimizer(what.optimizer, schedule)
-    reference = fresh(config, on, 1) if what.loss == "preference" else None
+    reference = fresh(config, on, 1) if what.loss.needs_reference == "frozen" else None
 
     def start(params: Params) -> TrainState:
         return init_state(params, optimizer, what.trainable, reference)
@@ -72,7 +72,7 @@ def begin(config: ModelConfig, what: StageConfig, on: Layout | None) -> tuple[An
     if on is not None:
         lies = shardings(abstract_state(abstract_params(config, on), optimizer, what.trainable, reference is not None))
     state = jax.jit(start, out_shardings=lies)(fresh(config, on))
-    objective = make_objective(what, FunAudioChat(config, training_kernels(on)), on)
+    objective = bind(what.loss, FunAudioChat(config, training_kernels(on)), on)
     return make_step(objective, optimizer, schedule, what.trainable, what.micro_batches, lies), state
 
 

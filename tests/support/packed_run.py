@@ -1,31 +1,31 @@
-"""Packed batches of made-up recordings for the tests of loading, also as a process of its own that can be killed.
+"""Packed batches of synthetic recordings for the tests of loading, also as a process of its own that can be killed.
 
     python tests/support/packed_run.py OUT COUNT [--host=0 --hosts=1 --workers=0 --state=FILE]
 
-writes a line a batch to OUT, its ids and a digest of every leaf, and beside it OUT.state, what follows it.
+writes to OUT a line a batch, its ids and a digest of every leaf, and the state that the next batch follows from.
 """
 
 import argparse
 import dataclasses
-import functools
 import hashlib
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
-from data_pipelines.loading.counts import Loaded
-from data_pipelines.loading.packed import PackedConfig, load_packed
-from data_pipelines.loading.sources import Source, mixed, shares
-from fac_jax.audio.host_mel import host_log_mel, wave_frames
+from data_pipelines.loading.loader import PackedBatches, Shares, WorkerConfig
+from data_pipelines.loading.sources import Mixture, Source, mixture_shares
+from fac_jax.audio.host_mel import host_log_mel
+from fac_jax.audio.mel import mel_frames
+from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Turn
 from fac_jax.batching.grid import Example, lay_out
+from fac_jax.batching.loaded import Loaded
 from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.parallel.shards import ALONE, HostShard
+from fac_jax.batching.packing import Budget
 from fac_jax.text.chat import AudioPiece, TextPiece
 from fac_jax.text.special_ids import SpecialIds
 
@@ -50,8 +50,11 @@ class Grid:
 
 
 GRID: ModelGrid = Grid()
-SEQ_LEN, ROWS, WINDOWS = 96, 2, 60
-CONFIG = PackedConfig(ROWS, SEQ_LEN, WINDOWS, {"spoken": 2.0, "written": 1.0}, device_buffer=0, seed=5)
+BUDGET = Budget(rows=4, seq_len=96, windows_per_row=30)
+WEIGHTS = {"spoken": 2.0, "written": 1.0}
+SIZES = {"spoken": 46, "written": 23}
+SEED = 5
+ALL_ROWS, IN_PROCESS = Shares(), WorkerConfig()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,14 +66,15 @@ class Row:
     words: int
 
 
-def made(row: Row, epoch: int, front: Callable[[np.ndarray], np.ndarray] = host_log_mel) -> Example:
+def made(row: Row, epoch: int) -> Example:
     """Noise that another epoch makes anew, then words."""
     rng = np.random.default_rng((epoch, len(row.id), int(row.seconds * 1e6)))
     words = TextPiece(tuple(int(i) for i in rng.integers(6, GRID.vocab_size, row.words)), True)
     if not row.seconds:
         return lay_out(row.id, [words], [], GRID)
     wave = (0.1 * rng.standard_normal(round(row.seconds * 16_000))).astype(np.float32)
-    return lay_out(row.id, [AudioPiece(0, False, (), False), words], [Turn("user", wave=wave, mel=front(wave))], GRID)
+    heard = Turn("user", wave=wave, mel=host_log_mel(wave))
+    return lay_out(row.id, [AudioPiece(0, False, (), False), words], [heard], GRID)
 
 
 def rows(name: str, count: int, spoken: bool) -> list[Row]:
@@ -81,14 +85,30 @@ def rows(name: str, count: int, spoken: bool) -> list[Row]:
     return [Row(f"{name}{i}", float(s), int(w)) for i, (s, w) in enumerate(zip(seconds, words, strict=True))]
 
 
-def sources() -> dict[str, Source]:
-    return {"spoken": Source(rows("s", 46, True), made), "written": Source(rows("w", 23, False), made)}
+def source(rows: list[Row]) -> Source:
+    length = [len(made(row, 0)) for row in rows]
+    frames = [mel_frames(round(row.seconds * 16_000)) if row.seconds else 0 for row in rows]
+    windows = -(-np.array(frames) // (2 * GRID.audio.n_window))
+    return Source(rows, made, np.array(length, np.int32), windows.astype(np.int32))
 
 
-def frames_instead(found: dict[str, Source]) -> dict[str, Source]:
-    """The same items for mels that the device makes."""
-    make = functools.partial(made, front=wave_frames)
-    return {name: Source(source.rows, make) for name, source in found.items()}
+def mixture(weights: dict[str, float] = WEIGHTS, seed: int = SEED) -> Mixture:
+    sources = {"spoken": source(rows("s", 46, True)), "written": source(rows("w", 23, False))}
+    return Mixture(sources, mixture_shares(weights, SIZES, None), seed)
+
+
+def collate(packed: Any, budget: Budget, model: ModelGrid) -> Any:
+    return collate_packed(packed, budget.rows, budget.seq_len, budget.windows, model)
+
+
+def begin(
+    shares: Shares = ALL_ROWS,
+    config: WorkerConfig = IN_PROCESS,
+    stream: Any = None,
+    **changes: Any,
+) -> PackedBatches:
+    budget = dataclasses.replace(BUDGET, **changes)
+    return PackedBatches(stream or mixture(), budget, GRID, collate, shares, config)
 
 
 def digest(loaded: Loaded) -> str:
@@ -103,10 +123,15 @@ def line(loaded: Loaded) -> dict[str, Any]:
     return {"ids": loaded.row_ids, "digest": digest(loaded)}
 
 
-def begin(share: HostShard = ALONE, **changes: Any) -> Any:
-    config = dataclasses.replace(CONFIG, **changes)
-    found = sources() if config.mel == "host" else frames_instead(sources())
-    return load_packed(found, config, GRID, share=share)
+def lines(batches: Any, count: int) -> list[dict[str, Any]]:
+    return [line(next(batches)) for _ in range(count)]
+
+
+def ids(count: int) -> list[str]:
+    """Ids of the mixture in its order."""
+    stream = mixture()
+    places = [stream.place(number) for number in range(count)]
+    return [stream.sources[place.source].rows[place.row].id for place in places]
 
 
 def main() -> None:
@@ -117,7 +142,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--state", type=Path)
     args = parser.parse_args()
-    batches = begin(HostShard(args.host, args.hosts), workers=args.workers)
+    batches = begin(Shares(hosts=args.hosts, host=args.host), WorkerConfig(workers=args.workers))
     if args.state:
         batches.set_state(json.loads(args.state.read_text()))
     done: list[dict[str, Any]] = []
@@ -127,20 +152,6 @@ def main() -> None:
         beside.write_text(json.dumps({"done": done, "state": batches.get_state()}))
         os.replace(beside, args.out)
     batches.close()
-
-
-SIZES = {"spoken": 46, "written": 23}
-
-
-def lines(batches: Any, count: int) -> list[dict[str, Any]]:
-    return [line(next(batches)) for _ in range(count)]
-
-
-def ids(count: int) -> list[str]:
-    """Ids of the mixture in its order."""
-    names = {name: Source(source.rows, lambda row, epoch: row.id) for name, source in sources().items()}
-    stream = mixed(names, shares(CONFIG.mixture, SIZES, None), CONFIG.seed)
-    return [stream[i] for i in range(count)]
 
 
 if __name__ == "__main__":

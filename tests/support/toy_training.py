@@ -14,6 +14,7 @@ from absl import flags
 
 from fac_jax import cli
 from fac_jax.batching.batch_stats import BatchStats, batch_stats
+from fac_jax.losses import Ctc
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.training.optimizer import OptimizerConfig
@@ -120,7 +121,7 @@ def stage(name: str = "joint", **changes: Any) -> StageConfig:
 
 def warmup(name: str = "warmup", **changes: Any) -> StageConfig:
     """The stage that compiles fastest."""
-    return stage(name, **({"loss": "ctc", "trainable": ("encoder/",), "steps": 9, "checkpoint_every": 4} | changes))
+    return stage(name, **({"loss": Ctc(), "trainable": ("encoder/",), "steps": 9, "checkpoint_every": 4} | changes))
 
 
 def recipe() -> Recipe:

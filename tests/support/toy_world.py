@@ -2,15 +2,19 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from data_pipelines.worlds.arithmetic import WorldConfig, rows
+from data_pipelines.worlds.preferences import PairsConfig
+from data_pipelines.worlds.storage import read_rows
 from fac_jax.batching.conversation import Conversation
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 
 WORLD = WorldConfig(limit=2, test_pairs=2, dev_pairs=1, clips_per_pair=2, read_aloud=4, transcribe=2)
+PAIRS = PairsConfig(train=4, test=4)
 UNITS = 16
 
 
@@ -23,6 +27,11 @@ class LoudnessCodec:
     def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         levels = [np.abs(wave[: len(wave) // 640 * 640]).reshape(-1, 640).mean(axis=1) for wave in waves]
         return [np.minimum(level * 4 * UNITS, UNITS - 1).astype(np.int32) for level in levels]
+
+
+def rows_of(folder: Path, split: str) -> list[Any]:
+    """The rows of a stored split, which are all of one kind."""
+    return list(read_rows(folder, split))
 
 
 def make_tokenizer(folder: Path) -> Tokenizer:

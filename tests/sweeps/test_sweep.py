@@ -8,17 +8,17 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from experiments.run.assemble import check
+from experiments.run.stage_data import spoken_first
 from launchers import imported
 from sweep_example import QUICKSTART, SIZES, made
 
 from experiments.configs import resolved
-from experiments.run.assemble import check
-from experiments.run.stage_data import spoken_first
 from experiments.sweeps.axes import Axis, axis_points, grid, points, random, short_keys, written, zipped
 from experiments.sweeps.config import read_sweep, sweep
 from experiments.sweeps.folder import check_room
 from experiments.sweeps.runs import load_config, make_runs
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.types import InputError
 
 
@@ -29,7 +29,7 @@ def launcher() -> Iterator[ModuleType]:
 
 
 def kind(axis: dict[str, Any]) -> Axis:
-    return from_values(Axis, axis, "axis")
+    return from_tree(Axis, axis, "axis")
 
 
 def test_axes_have_their_points() -> None:
@@ -67,7 +67,7 @@ def test_keys_are_shortened_until_they_differ() -> None:
 def test_names_say_what_differs_and_configs_hold_it() -> None:
     axes = {
         "size": grid({"model.group_size": (1, 3)}),
-        "head": points({"with": {}, "without": {"stages.speak.speech_weight": 0.0}}),
+        "head": points({"with": {}, "without": {"stages.speak.loss.speech_weight": 0.0}}),
     }
     runs = make_runs(made(axes, (0, 4), fixed={"stages.text.steps": 5}), check)
     assert [run.name for run in runs[:3]] == [
@@ -77,7 +77,7 @@ def test_names_say_what_differs_and_configs_hold_it() -> None:
     ]
     assert len(runs) == 8
     last = runs[-1].config
-    assert last["model"]["group_size"] == 3 and last["stages"]["speak"]["speech_weight"] == 0.0
+    assert last["model"]["group_size"] == 3 and last["stages"]["speak"]["loss"]["speech_weight"] == 0.0
     assert last["stages"]["text"]["steps"] == 5
     assert {last["seed"], last["data"]["world"]["seed"], last["stages"]["ears"]["seed"]} == {4}, "references follow"
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -15,7 +15,8 @@ from experiments.benchmarks.workloads import Conversation, packed_batch, prefere
 from fac_jax.batching.batch_stats import batch_stats, causal_stats, dense_stats
 from fac_jax.layers.attention import Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
-from fac_jax.losses.ctc import ctc_losses
+from fac_jax.losses import Ctc, Preference, Sft
+from fac_jax.losses.ctc import ctc_losses, transcripts
 from fac_jax.models.config import ModelConfig, MoEConfig, Remat, replace
 from fac_jax.models.flops import blocks, by_part
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
@@ -23,11 +24,10 @@ from fac_jax.models.presets import preset
 from fac_jax.parallel.attention import mapped_attend
 from fac_jax.parallel.chips import CHIPS, chip_of, peak_flops_of
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, Meter, step_flops, trainable_paths
-from fac_jax.training.objectives import make_objective, transcripts
-from fac_jax.training.preference import PreferenceConfig
 from fac_jax.training.stage import StageConfig
+from fac_jax.training.step import bind
 from fac_jax.training.trainable import join, split
-from fac_jax.types import Batch, PreferenceBatch
+from fac_jax.types import Batch
 
 MOE = MoEConfig(num_experts=4, top_k=2, expert_width=24)
 MIXED = MoEConfig(num_experts=4, top_k=2, expert_width=24, dense_layers=(0,))
@@ -53,7 +53,7 @@ def product_flops(jaxpr: Any) -> int:
 
 def gradient(config: ModelConfig, stage: StageConfig, attend: Attend) -> Any:
     """Loss and gradient of a stage, of trainable and frozen parameters, a batch and a reference."""
-    objective = make_objective(stage, FunAudioChat(config, Kernels(attend, attend)))
+    objective = bind(stage.loss, FunAudioChat(config, Kernels(attend, attend)))
 
     def run(trainable: Any, frozen: Any, batch: Any, reference: Any) -> Any:
         def loss(params: Any) -> jax.Array:
@@ -73,10 +73,10 @@ def counts(config: ModelConfig, stage: StageConfig, batch: Any, attend: Attend =
     """FLOPs of the step: by analysis, of the traced program."""
     params = shapes_of(config)
     trainable, frozen = split(params, stage.trainable)
-    reference = params if stage.preference.reference == "frozen" else None
+    reference = params if stage.loss.needs_reference == "frozen" else None
     traced = jax.make_jaxpr(gradient(config, stage, attend))(trainable, frozen, batch, reference).jaxpr
     traced, _ = partial_eval.dce_jaxpr(traced, [True] * len(traced.outvars))
-    rows = batch.batch if isinstance(batch, PreferenceBatch) else batch
+    rows = stage.loss.conversations(batch)
     again = ATTENTION_AGAIN[attend.__name__][config.remat]
     execution = Execution(rows.kind.shape[1], again, again)
     paths = trainable_paths(params, stage.trainable)
@@ -85,22 +85,28 @@ def counts(config: ModelConfig, stage: StageConfig, batch: Any, attend: Attend =
 
 
 @pytest.mark.parametrize(("attend", "moe"), [(einsum_attend, MOE), (mapped_attend, None)])
-@pytest.mark.parametrize("remat", ["none", "dots", "full"])
+@pytest.mark.parametrize("remat", get_args(Remat))
 def test_a_step_of_all_parameters_is_what_its_program_multiplies(attend: Attend, remat: Remat, moe: Any):
     config = replace(MODEL, remat=remat, text={"moe": moe})
-    mine, traced = counts(config, StageConfig("all", 1, chunk=5), make_batch(0, config=config), attend)
+    mine, traced = counts(config, StageConfig("all", 1, loss=Sft(chunk=5)), make_batch(0, config=config), attend)
     assert mine == traced
 
 
 @pytest.mark.parametrize(
     ("patterns", "remat"),
-    [(ALIGNED, "full"), (("refined_head/",), "none"), (("backbone/",), "full"), (("encoder/proj/",), "none")],
+    [
+        (ALIGNED, "full"),
+        (("refined_head/",), "none"),
+        (("backbone/",), "full"),
+        (("backbone/",), "save_attention"),
+        (("encoder/proj/",), "none"),
+    ],
 )
 def test_frozen_parameters_cost_no_gradient_of_their_own(patterns: tuple[str, ...], remat: Remat):
     config = replace(MODEL, remat=remat)
-    mine, traced = counts(config, StageConfig("some", 1, trainable=patterns, chunk=5), make_batch(0))
+    mine, traced = counts(config, StageConfig("some", 1, trainable=patterns, loss=Sft(chunk=5)), make_batch(0))
     assert mine == traced
-    whole, _ = counts(config, StageConfig("all", 1, chunk=5), make_batch(0))
+    whole, _ = counts(config, StageConfig("all", 1, loss=Sft(chunk=5)), make_batch(0))
     assert mine < whole
 
 
@@ -120,13 +126,14 @@ def test_every_kind_of_model_is_counted(config: ModelConfig):
     assert mine == traced
 
 
-@pytest.mark.parametrize("values", [{"speech_weight": 0.0}, {"spoken_rows": 1}], ids=str)
-def test_rows_without_speech_do_without_the_head(values: dict[str, Any]):
-    mine, traced = counts(MODEL, StageConfig("loss", 1, **values), make_batch(0))
+def test_without_speech_the_head_is_not_counted():
+    mine, traced = counts(MODEL, StageConfig("loss", 1, loss=Sft(speech_weight=0.0)), make_batch(0))
     assert mine == traced
 
 
-@pytest.mark.parametrize("values", [{"loss": "ctc", "trainable": ("encoder/",)}, {"ctc_weight": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "values", [{"loss": Ctc(), "trainable": ("encoder/",)}, {"loss": Sft(ctc_weight=1.0)}], ids=str
+)
 def test_ctc_is_counted_without_the_products_by_which_optax_picks(values: dict[str, Any]):
     batch = make_batch(0)
 
@@ -143,7 +150,7 @@ def test_ctc_is_counted_without_the_products_by_which_optax_picks(values: dict[s
 @pytest.mark.parametrize("reference", ["stored", "frozen"])
 def test_a_frozen_reference_costs_a_forward_pass(reference: Any):
     batch = preference_batch(packed_batch(MODEL, 2, 2, Conversation(3, 2, 4)), MODEL, 2)
-    stage = StageConfig("pairs", 1, loss="preference", preference=PreferenceConfig(reference=reference))
+    stage = StageConfig("pairs", 1, loss=Preference(reference=reference))
     mine, traced = counts(MODEL, stage, batch)
     assert mine <= traced <= 1.0002 * mine  # sums over the tokens of a reply are products there
 

@@ -1,4 +1,4 @@
-"""Schedule, freezing, weight decay, clipping."""
+"""Schedule, freezing, weight decay, clipping, values that no optimizer can have."""
 
 import dataclasses
 
@@ -8,9 +8,10 @@ import numpy as np
 import optax
 import pytest
 
+from fac_jax.losses.base import Counts, Metrics
 from fac_jax.training.optimizer import OptimizerConfig, decays, make_optimizer, make_schedule
 from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import Counts, Metrics, Objective, make_step
+from fac_jax.training.step import Objective, make_step
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params
 
@@ -122,7 +123,7 @@ def test_moments_are_kept_in_their_own_dtype() -> None:
     for a, b in zip(jax.tree.leaves(exact.params), jax.tree.leaves(rounded.params), strict=True):
         assert b.dtype == jnp.float32 and not np.array_equal(a, b)
         np.testing.assert_allclose(a, b, atol=5e-4)
-    optimizer = make_optimizer(CONFIG, optax.constant_schedule(1e-3))
+    optimizer = make_optimizer(dataclasses.replace(CONFIG, rounding="stochastic"), optax.constant_schedule(1e-3))
     half = jax.tree.map(lambda leaf: leaf.astype(jnp.bfloat16), params())
     assert floats(init_state(half, optimizer, ("",))) == {"float32"}
 
@@ -140,3 +141,38 @@ def test_adafactor_learns_with_less_memory() -> None:
         state, metrics = step(state, jnp.zeros(()))
         losses.append(float(metrics["loss"]))
     assert all(later < sooner for sooner, later in zip(losses, losses[1:], strict=False))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"peak": -1.0}, "optimizer.peak is -1.0; it is at least 0"),
+        ({"floor": 1.0}, "optimizer.floor is 1.0; it is from 0 to the peak, 0.01"),
+        ({"warmup": 5.0}, "optimizer.warmup is 5.0; it is a fraction of the steps"),
+        ({"b2": 1.0}, "optimizer.b2 is 1.0; it is at least 0 and less than 1"),
+        ({"clip_norm": 0.0}, "optimizer.clip_norm is 0.0; it is more than 0"),
+        ({"peak": float("nan")}, "optimizer.peak is nan; it is at least 0"),
+        ({"kind": "sgd"}, "optimizer.kind is 'sgd'; it is one of adamw, adafactor"),
+        ({"no_decay": "("}, r"optimizer.no_decay is '\(', no regular expression"),
+    ],
+)
+def test_values_that_no_optimizer_can_have_are_refused(values: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        dataclasses.replace(CONFIG, **values)
+
+
+def test_micro_batches_reach_the_clipping_in_float32() -> None:
+    """Two equal halves of a gradient: their sum is exact in float32, and not in the bfloat16 of the parameters."""
+    config = dataclasses.replace(CONFIG, rounding="stochastic", clip_norm=1e9, weight_decay=0.0)
+    schedule = make_schedule(config, 20)
+    optimizer = make_optimizer(config, schedule)
+    half = {"kernel": jnp.ones(1, jnp.bfloat16)}
+    parts = jnp.array([1.0, 2.0**-9])  # each is a bfloat16, their sum is not
+
+    def product(tree: Params, batch: jax.Array, counts: Counts, reference: Params | None) -> tuple[jax.Array, Metrics]:
+        return jnp.sum(tree["kernel"] * batch).astype(jnp.float32), {}
+
+    objective = Objective(lambda batch: {"all": jnp.ones(())}, product)
+    step = make_step(objective, optimizer, schedule, ("",), micro_batches=2)
+    _, metrics = step(init_state(half, optimizer, ("",)), parts)
+    assert float(metrics["grad_norm"]) == 1 + 2.0**-9

@@ -11,16 +11,16 @@ from toy_pairs import pairs_of, same
 from toy_training import MODEL, ToyData, ToyLoaded, make_batch, stage, warmup
 
 from fac_jax.checkpoint.export import load_params
+from fac_jax.losses import Ctc, Preference, Sft
+from fac_jax.losses.base import Metrics
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.training.merge import merge
 from fac_jax.training.metrics import read_curve
-from fac_jax.training.objectives import make_objective, sft_loss
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from fac_jax.training.preference import PreferenceConfig
 from fac_jax.training.recipe import Recipe, run_recipe
 from fac_jax.training.stage import MergeConfig, StageConfig
 from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import Metrics, make_step
+from fac_jax.training.step import bind, make_step
 from fac_jax.types import IGNORE, Batch, InputError, Params
 
 
@@ -76,7 +76,7 @@ def test_a_merge_with_a_later_stage_is_refused(tmp_path: Path) -> None:
 def one_step(what: StageConfig, params: Params, batch: Any) -> tuple[TrainState, Metrics]:
     schedule = make_schedule(what.optimizer, what.steps)
     optimizer = make_optimizer(what.optimizer, schedule)
-    step = make_step(make_objective(what, FunAudioChat(MODEL)), optimizer, schedule, what.trainable, what.micro_batches)
+    step = make_step(bind(what.loss, FunAudioChat(MODEL)), optimizer, schedule, what.trainable, what.micro_batches)
     return step(init_state(jax.tree.map(np.copy, params), optimizer, what.trainable), batch)
 
 
@@ -95,9 +95,9 @@ def unlike_halves() -> tuple[Batch, Any]:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"ctc_weight": 0.5},
+        {"loss": Sft(ctc_weight=0.5)},
         pytest.param({}, marks=pytest.mark.slow),
-        pytest.param({"loss": "ctc", "trainable": ("encoder/",)}, marks=pytest.mark.slow),
+        pytest.param({"loss": Ctc(), "trainable": ("encoder/",)}, marks=pytest.mark.slow),
     ],
 )
 def test_micro_batches_are_exactly_their_whole(params: Params, changes: dict[str, Any]) -> None:
@@ -120,7 +120,7 @@ def test_micro_batches_of_pairs_are_exactly_their_whole(params: Params) -> None:
     index = pairs[1].batch.frame_index
     moved = pairs[1].batch.replace(frame_index=np.where(index < 0, -1, index + shift))
     whole = jax.tree.map(lambda *x: np.concatenate(x), pairs[0], dataclasses.replace(pairs[1], batch=moved))
-    what = stage(loss="preference", preference=PreferenceConfig(text_anchor=1.0, speech_anchor=0.5))
+    what = stage(loss=Preference(text_anchor=1.0, speech_anchor=0.5))
     ours = one_step(what, params, whole)[1]
     theirs = one_step(dataclasses.replace(what, micro_batches=2), params, jax.tree.map(lambda *x: np.stack(x), *pairs))[
         1
@@ -129,12 +129,10 @@ def test_micro_batches_of_pairs_are_exactly_their_whole(params: Params) -> None:
         np.testing.assert_allclose(ours[name], theirs[name], rtol=2e-5, atol=1e-5, err_msg=name)
 
 
-def test_ctc_beside_the_other_losses_is_added_with_its_weight(params: Params) -> None:
+def test_ctc_is_added_to_the_other_losses_with_its_weight(params: Params) -> None:
     batch, model = make_batch(0), FunAudioChat(MODEL)
-    plain, both = (
-        jax.jit(lambda p, w=w: sft_loss(model, p, batch, 1.0, 1.0, 256, ctc_weight=w))(params) for w in (0.0, 0.3)
-    )
-    alone = one_step(stage(loss="ctc"), params, batch)[1]["ctc_loss"]
+    plain, both = (jax.jit(lambda p, w=w: Sft(ctc_weight=w)(model, p, batch))(params) for w in (0.0, 0.3))
+    alone = one_step(stage(loss=Ctc()), params, batch)[1]["ctc_loss"]
     np.testing.assert_allclose(both[1]["ctc_loss"], alone, rtol=1e-5)
     np.testing.assert_allclose(both[0], plain[0] + 0.3 * alone, rtol=1e-5)
     assert "ctc_loss" not in plain[1]
@@ -155,9 +153,9 @@ def test_the_average_of_the_parameters_becomes_the_model(tmp_path: Path) -> None
 
 
 def test_a_frozen_reference_stays_where_the_stage_starts(tmp_path: Path) -> None:
-    config = PreferenceConfig(beta=0.5, reference="frozen")
+    loss = Preference(beta=0.5, reference="frozen")
     optimizer = OptimizerConfig(peak=3e-3, warmup=0.0)
-    what = stage("dpo", steps=12, loss="preference", preference=config, optimizer=optimizer)
+    what = stage("dpo", steps=12, loss=loss, optimizer=optimizer)
     run(tmp_path, what, data=PairData)
     curve = read_curve(tmp_path / "dpo")
     assert curve[0]["preference_loss"] == pytest.approx(np.log(2), rel=1e-5)
@@ -168,8 +166,7 @@ def test_a_frozen_reference_stays_where_the_stage_starts(tmp_path: Path) -> None
 
 
 def test_a_preference_stage_resumes_with_its_frozen_reference(tmp_path: Path) -> None:
-    config = PreferenceConfig(reference="frozen")
-    what = stage("dpo", steps=6, loss="preference", preference=config, checkpoint_every=2)
+    what = stage("dpo", steps=6, loss=Preference(reference="frozen"), checkpoint_every=2)
     run(tmp_path / "whole", what, data=PairData)
 
     class Stopping(PairData):
@@ -183,3 +180,18 @@ def test_a_preference_stage_resumes_with_its_frozen_reference(tmp_path: Path) ->
     run(tmp_path / "stopped", what, data=PairData)
     assert read_curve(tmp_path / "whole" / "dpo") == read_curve(tmp_path / "stopped" / "dpo")
     same(*(load_params(tmp_path / name)[0] for name in ("whole", "stopped")))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"steps": -1}, "stages.joint.steps is -1; it must be at least 0"),
+        ({"checkpoint_every": 0}, "stages.joint.checkpoint_every is 0; it must be at least 1"),
+        ({"keep": 0}, "stages.joint.keep is 0; it must be at least 1"),
+        ({"micro_batches": 0}, "stages.joint.micro_batches is 0; it must be at least 1"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
+)
+def test_numbers_that_no_stage_can_have_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        stage(**changes)

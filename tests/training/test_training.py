@@ -21,12 +21,12 @@ from toy_training import MODEL, ToyData, make_batch, recipe, stage, warmup
 from fac_jax import cli
 from fac_jax.batching.batch_stats import batch_stats
 from fac_jax.checkpoint.export import load_params
+from fac_jax.losses import Sft
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interrupt import SIGNALS, deferred_interrupts
 from fac_jax.training.metrics import read_curve
-from fac_jax.training.objectives import sft_loss
 from fac_jax.training.recipe import Recipe, run_recipe
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, Params
@@ -79,7 +79,7 @@ def test_a_stage_starts_from_the_model_before_it(uninterrupted: Path, toy_params
     start = load_params(uninterrupted / "warmup")[0]
     assert same_trees(start["backbone"], toy_params["backbone"])  # frozen in the warm-up
     assert not same_trees(start["encoder"], toy_params["encoder"])
-    loss, _ = jax.jit(lambda p, b: sft_loss(FunAudioChat(MODEL), p, b, 1.0, 1.0, 256))(start, make_batch(0))
+    loss, _ = jax.jit(lambda p, b: Sft()(FunAudioChat(MODEL), p, b))(start, make_batch(0))
     assert read_curve(uninterrupted / "joint")[0]["loss"] == pytest.approx(float(loss), rel=1e-5)
 
 
@@ -209,7 +209,7 @@ def test_every_stage_compiles_once(tmp_path: Path) -> None:
 
 
 def test_bfloat16_trains_with_float32_parameters(tmp_path: Path) -> None:
-    single = Recipe(replace(MODEL, dtype="bfloat16"), (stage(steps=12, speech_weight=0.0),))
+    single = Recipe(replace(MODEL, dtype="bfloat16"), (stage(steps=12, loss=Sft(speech_weight=0.0)),))
     params, config = load_params(run(tmp_path, single))
     assert config.dtype == "bfloat16"
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype("float32")}

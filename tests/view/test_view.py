@@ -10,14 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from html_page import Page
-from tensorflow_datasets.core import DatasetBuilder
-from toy_world import WORLD, LoudnessCodec, make_model, make_tokenizer
+from toy_world import LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.view.blocks import LINE, SILENT, Block, Position, blocks
 from data_pipelines.view.page import laid_out, render, totals
-from data_pipelines.view.samples import Grid, Reader, Sample, Windows, reader_of, samples, stand_ins
-from data_pipelines.worlds.pair_builder import build_pairs
-from data_pipelines.worlds.preferences import PairsConfig
+from data_pipelines.view.records import record_samples
+from data_pipelines.view.samples import Grid, Reader, Sample, Windows, reader_of, stand_ins
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
@@ -28,8 +26,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def folder(toy_builder: DatasetBuilder) -> Path:
-    return Path(toy_builder.data_path)
+def folder(toy_folder: Path) -> Path:
+    return toy_folder
 
 
 @pytest.fixture(scope="module")
@@ -42,58 +40,36 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
 
 @pytest.fixture(scope="module")
 def chosen(folder: Path) -> list[Sample]:
-    return [sample for task in ("s2s", "asr", "t2s", "silent_qa") for sample in samples(folder, *PLACES[task], 3)]
-
-
-PLACES = {"s2s": ("train", "s2s"), "asr": ("train", "asr"), "t2s": ("train", "t2s"), "silent_qa": ("text", "silent_qa")}
-
-
-def tasks(found: list[Sample]) -> set[str]:
-    return {sample.conversation.id.rpartition(":")[2] for sample in found}
+    views = ("s2s", "asr", "t2s", "silent_qa")
+    return [sample for view in views for sample in record_samples(folder, 3, view=view)[0]]
 
 
 def positions(block: Block) -> list[Position]:
     return [p for s in block.stretches for p in (*s.positions, *(p for line in s.lines for p in line.positions))]
 
 
-def test_samples_are_the_first_rows_as_what_shows_most_of_them(folder: Path) -> None:
-    found = samples(folder, "train", "", 9)
-    again = samples(folder.parent.parent, "train", "", 4)
-    assert [s.conversation.id for s in again] == [s.conversation.id for s in found[:4]]
-    assert len(found) == 9 and tasks(found) <= {"s2s", "asr", "t2s", "t2s_statements"}
-    assert {"s2s"} < tasks(found)
-    assert tasks(samples(folder, "text", "", 99)) == {"text_qa", "text_facts", "text_statements"}
-    asked = samples(folder, "train", "asr", 3)
-    assert all(s.conversation.id.endswith(":asr") and s.conversation.turns[1].text in s.note for s in asked)
+def test_a_view_of_the_toy_world_is_shown_like_any_other_rows(folder: Path) -> None:
+    found, refused = record_samples(folder, 3, view="asr")
+    assert [s.conversation.id for s in found] == [f"{s.row}" for s in found] and not refused
+    assert all(s.conversation.id.endswith(":asr") and s.conversation.turns[1].text in s.note for s in found)
+    held, _ = record_samples(folder, 2, view="s2s", split="test")
+    assert all(s.conversation.id.startswith("test-qa-") for s in held)
+    pairs, _ = record_samples(folder, 99, view="robustness")
+    assert [s.conversation.id.rpartition(":")[2] for s in pairs[:2]] == ["chosen", "rejected"] and len(pairs) == 4
 
 
 @pytest.mark.parametrize(
-    ("where", "split", "task", "message"),
+    ("view", "split", "message"),
     [
-        ("nowhere", "train", "", "no such folder"),
-        ("", "train", "", "no data set in it"),
-        ("data", "tain", "", "no split 'tain'; it has"),
-        ("data", "train", "s2x", "unknown task 's2x' of .*; known: text_qa"),
-        ("data", "text", "s2s", "no row of the split 'text' has the task 's2s'"),
+        ("asr", "tain", "the view 'asr' has no split 'tain'; it has train, dev, test"),
+        ("robustness", "dev", "the view 'robustness' has no split 'dev'; it has train, test"),
+        ("s2x", "train", "unknown view 's2x' of the format toy_world; known: text_qa"),
+        ("t2s", "test", "the split 'test' has no row of the view 't2s'"),
     ],
 )
-def test_what_is_not_there_is_named(
-    folder: Path, tmp_path: Path, where: str, split: str, task: str, message: str
-) -> None:
+def test_views_and_splits_that_do_not_exist_are_named(folder: Path, view: str, split: str, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        samples(folder if where == "data" else tmp_path / where, split, task, 1)
-
-
-def test_two_data_sets_are_told_apart_and_pairs_make_two_blocks(tmp_path: Path) -> None:
-    build_pairs(WORLD, PairsConfig(train=3, test=1), tmp_path)
-    found = samples(tmp_path, "train", "robustness", 99)
-    assert len(found) == 6 and [s.conversation.id.rpartition(":")[2] for s in found[:2]] == ["chosen", "rejected"]
-    assert any("dB over noise" in s.note for s in found)
-    copy = tmp_path / "other"
-    copy.mkdir()
-    (copy / "dataset_info.json").write_text("{}")
-    with pytest.raises(InputError, match="2 data sets are in it; name one, as .*1.0.0"):
-        samples(tmp_path, "train", "", 1)
+        record_samples(folder, 1, view=view, split=split)
 
 
 @pytest.mark.parametrize("group", [5, 3, 1])
@@ -182,10 +158,10 @@ def test_a_row_that_training_would_refuse_is_named(reader: Reader) -> None:
 
 
 def test_stand_ins_are_of_the_rows_themselves(folder: Path) -> None:
-    for split in ("train", "text"):
-        found = samples(folder, split, "", 4)
+    for view in ("s2s", "text_qa"):
+        found, _ = record_samples(folder, 4, view=view)
         reader = stand_ins(found)
-        assert (reader.codec is None) == (split == "text")
+        assert (reader.codec is None) == (view == "text_qa")
         assert (reader.grid.group_size, reader.grid.delay_groups, reader.grid.audio.n_window) == (5, 2, 100)
         for sample, block in zip(found, laid_out(found, reader), strict=True):
             assert sample.conversation.turns[-1].text in "".join(p.text.name for p in positions(block)).replace(
@@ -224,10 +200,10 @@ def command(*words: str) -> subprocess.CompletedProcess[str]:
 def test_the_command_writes_a_page_and_says_what_is_on_it(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "deep" / "page.html"
     slow = '{"speed": {"factor": [0.5, 0.5]}}'
-    done = command(str(folder), "--out", str(out), "--rows", "2", "--task", "asr", "--augment", slow)
+    done = command(str(folder), "--out", str(out), "--rows", "2", "--view", "asr", "--augment", slow)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["rows", "audio", "positions", "speech", "look:"]
-    plain = samples(folder, "train", "asr", 2)
+    plain, _ = record_samples(folder, 2, view="asr")
     seconds = sum(len(s.conversation.turns[0].wave) for s in plain) / 16_000
     assert f"{2 * seconds:.1f} s heard, 0.0 s said" in done.stdout
     assert [path.name for path in out.parent.iterdir()] == ["page.html"]

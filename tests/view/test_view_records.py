@@ -12,7 +12,7 @@ from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.settings import Settings, Source
 from data_pipelines.view.page import laid_out, render
 from data_pipelines.view.records import record_samples
-from data_pipelines.view.samples import is_toy, stand_ins
+from data_pipelines.view.samples import stand_ins
 from fac_jax.types import InputError
 
 
@@ -84,14 +84,8 @@ def test_a_model_refuses_tokens_of_another_codec(folder: Path) -> None:
     assert [s.row for s in chosen] == ["text", "later"] and "the codec has 0 to" in refused[0].detail
 
 
-def test_the_toy_world_is_told_from_all_else(folder: Path, toy_builder: object) -> None:
-    path = Path(toy_builder.data_path)  # pyright: ignore[reportAttributeAccessIssue]
-    assert is_toy(path) and is_toy(path.parent.parent)
-    assert not is_toy(folder) and not is_toy(folder / "prepared") and not is_toy(folder / "rows.jsonl")
-
-
 def test_the_command_shows_users_rows(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with imported("data_pipelines.view") as view:
+    with imported("data_pipelines.view.__main__") as view:
         flags = view.flags.FLAGS
         flags(["view", f"--out={tmp_path / 'page.html'}", "--rows=3", '--augment={"noise": {"probability": 1}}'])
         view.main(str(folder / "rows.jsonl"))

@@ -17,7 +17,7 @@ ALIGNED = "stages.pre_alignment."
 WITHOUT = {
     "model.user_audio": "tokens",
     f"{ALIGNED}trainable": ("speech_embedder/discrete/", "refined_head/"),
-    f"{ALIGNED}ctc_weight": 0.0,
+    f"{ALIGNED}loss.ctc_weight": 0.0,
 }
 
 

@@ -16,7 +16,7 @@ UNTRAINED = {
     f"{ALIGNED}trainable": ("encoder/", "speech_embedder/continuous/"),
     f"{ALIGNED}data.counts.voice": 0,
     f"{ALIGNED}data.counts.voice_statements": 0,
-    f"{ALIGNED}speech_weight": 0.0,
+    f"{ALIGNED}loss.speech_weight": 0.0,
 }
 
 

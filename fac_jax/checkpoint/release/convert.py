@@ -27,6 +27,7 @@ from fac_jax.checkpoint.release.params import check_tied, match, param_shapes, p
 from fac_jax.checkpoint.release.parts import PARTS
 from fac_jax.checkpoint.release.sources import RELEASE, Source
 from fac_jax.checkpoint.release.tensors import SHARD_BYTES, TensorFolder, write_tensors
+from fac_jax.checkpoint.store import folder_of
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.types import InputError
@@ -105,7 +106,7 @@ def export_release(
                 return computed[name].astype(jnp.dtype(dtype))
             entry, index = places[name]
             if entry.path not in arrays:
-                arrays[entry.path] = StoredArray(folder / "params", entry.path)
+                arrays[entry.path] = StoredArray(folder_of(folder, entry.path), entry.path)
             return TO_TORCH[entry.layout](arrays[entry.path].read(index)).astype(jnp.dtype(dtype), copy=False)
 
         sizes = {name: math.prod(torch_shape(entry, shapes[entry.path])) for name, (entry, _) in places.items()}

@@ -22,7 +22,7 @@ from fac_jax.codec.cosyvoice.noise import release_noise
 from fac_jax.codec.cosyvoice.token2wav import Speaker, SpeechConfig, Token2Wav
 from fac_jax.codec.cosyvoice.tokenize import RATE, WaveTokenizer
 from fac_jax.codec.cosyvoice.voice import PARTS
-from fac_jax.config import from_values
+from fac_jax.config import from_tree
 from fac_jax.io import write_text
 from fac_jax.types import InputError, Params
 
@@ -76,8 +76,8 @@ class CosyVoice3:
         for key in (*PARTS, "speech", "speaker"):
             if key not in values:
                 raise InputError(f"{where} does not say {key!r}; convert the codec again")
-        sizes = {name: from_values(part.config, _tuples(values[name]), where) for name, part in PARTS.items()}
-        description = Description(sizes, from_values(SpeechConfig, values["speech"], where), values["speaker"])
+        sizes = {name: from_tree(part.config, _tuples(values[name]), where) for name, part in PARTS.items()}
+        description = Description(sizes, from_tree(SpeechConfig, values["speech"], where), values["speaker"])
         for name in ("flow", "vocoder", "speakers"):
             _existing(folder, name)
         return cls(folder, description)

@@ -18,14 +18,14 @@ from fac_jax.checkpoint.release.batch import encoder_spans, release_batch
 from fac_jax.checkpoint.release.params import to_release
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.generation.sampling import Sampling
+from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.training.objectives import sft_loss
 from fac_jax.types import Array, Batch, InputError, Params
 
 VALUES, LOSSES, NORMS = 2e-4, 1e-5, 1e-3  # limits: absolute, relative, relative
 NO_NORM = 1e-6  # absolute, of a gradient that the release has as zero: an expert that no token was sent to
-TRAINING_SCALE = 0.5  # the release's factor on a user's audio in a batch with text_ids (model.md section 4)
+TRAINING_SCALE = 0.5  # the release's factor on a user's audio in a batch with text_ids (docs/model.md, section 4)
 UNREAD = "continuous_audio_tower.audio_bos_eos_token.weight"  # no forward pass of the release reads it
 PENALTY: Final = Sampling(repetition_penalty=1.2)
 # Penalties are arrays, so that the three spoken runs share one compilation.
@@ -115,7 +115,7 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
     fine = rearrange(speech, "b s g c -> b (s g) c")
     yield _values("speech logits", fine, arrays["train/speech_logits"], np.repeat(kept, config.group_size, axis=1))
 
-    objective = partial(sft_loss, model, batch=batch, text_weight=1.0, speech_weight=1.0, chunk=16)
+    objective = partial(Sft(chunk=16), model, batch=batch)
     with_gradients = "train/grad_names" in arrays
     if with_gradients:
         (loss, metrics), grads = jax.jit(jax.value_and_grad(objective, has_aux=True))(params)

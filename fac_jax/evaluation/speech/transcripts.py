@@ -28,7 +28,7 @@ def exact_match(reference: str, hypothesis: str) -> bool:
 
 
 def accuracy(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """HostShard of exact matches, in [0, 1].
+    """Share of exact matches, in [0, 1].
 
     Raises:
       ValueError: no pairs, or lists of different length.

@@ -1,0 +1,96 @@
+"""The columns of the toy world's data set, and its rows read back."""
+
+import functools
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_pipelines.worlds.schema import PairRow, Row
+from fac_jax.types import PREFERENCE_TASKS, InputError
+
+TEXTS: Final = ("id", "kind", "question", "instruction", "reply", "rejected", "voice")
+AUDIOS: Final = ("user_audio", "reply_audio", "rejected_audio")
+INFO: Final = "dataset_info.json"  # tensorflow-datasets writes it last
+QUIET: Final = 1000.0  # dB, the signal-to-noise ratio that stands for no noise
+FULL_SCALE: Final = np.float32(32768)
+
+
+def features() -> tfds.features.FeaturesDict:
+    """Returns the columns: texts, int16 waves at 16 kHz (empty where there is none), and the noise of the question.
+
+    The rows of both kinds share them: `kind` is the kind of a `Row`, or the preference task of a `PairRow`.
+    """
+    found: dict[str, Any] = {name: tfds.features.Text() for name in TEXTS}
+    found |= {name: tfds.features.Tensor(shape=(None,), dtype=np.int16, encoding="bytes") for name in AUDIOS}
+    return tfds.features.FeaturesDict({**found, "snr_db": np.float32})
+
+
+def is_toy_world(folder: Path) -> bool:
+    """Returns whether a folder holds a data set of `build.build`."""
+    try:
+        described = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+        return (folder / INFO).is_file() and set(described["featuresDict"]["features"]) == {*TEXTS, *AUDIOS, "snr_db"}
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def read_rows(folder: str | os.PathLike[str], split: str) -> Iterator[Row | PairRow]:
+    """Reads the rows of a stored split in the order in which they were made.
+
+    Args:
+      folder: what `build.build` returned.
+      split: one of `schema.SPLITS` or `schema.PAIR_SPLITS`.
+
+    Raises:
+      InputError: the folder holds no toy world, or it has no such split.
+    """
+    path = Path(folder)
+    if not is_toy_world(path):
+        raise InputError(f"{folder}: not a data set of the toy world; data_pipelines.worlds.build makes one")
+    builder = _builder(path)
+    if split not in builder.info.splits:
+        raise InputError(f"{folder}: the toy world has no split {split!r}; it has {', '.join(builder.info.splits)}")
+    stored = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
+    return map(to_row, stored)
+
+
+@functools.lru_cache(maxsize=8)
+def _builder(folder: Path) -> tfds.core.DatasetBuilder:
+    return tfds.builder_from_directory(folder)
+
+
+def to_row(columns: Mapping[str, Any]) -> Row | PairRow:
+    """Turns the columns of a stored row into the row; its waves become float32 in [-1, 1)."""
+    texts = {name: columns[name].decode() for name in TEXTS}
+    waves = {name: columns[name] / FULL_SCALE if len(columns[name]) else None for name in AUDIOS}
+    if texts["kind"] not in PREFERENCE_TASKS:
+        return Row(
+            id=texts["id"],
+            kind=texts["kind"],
+            question=texts["question"],
+            reply=texts["reply"],
+            user_audio=waves["user_audio"],
+            assistant_audio=waves["reply_audio"],
+            voice=texts["voice"],
+        )
+    asked = waves["user_audio"]
+    assert asked is not None, "the question of every pair is spoken"
+    snr = float(columns["snr_db"])
+    return PairRow(
+        id=texts["id"],
+        task=texts["kind"],
+        question=texts["question"],
+        instruction=texts["instruction"],
+        chosen=texts["reply"],
+        rejected=texts["rejected"],
+        user_audio=asked,
+        chosen_audio=waves["reply_audio"],
+        rejected_audio=waves["rejected_audio"],
+        voice=texts["voice"],
+        snr_db=None if snr == QUIET else snr,
+    )

@@ -1,0 +1,62 @@
+"""The one table of what can be trained on in the toy world: every view by name, its stored splits and its records."""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from data_pipelines.records.record import Record, to_conversation
+from data_pipelines.worlds.capabilities import CAPABILITIES
+from data_pipelines.worlds.pairs import pair_records
+from data_pipelines.worlds.schema import PAIR_SPLITS
+from data_pipelines.worlds.tasks import TASKS, task_records
+from fac_jax.batching.conversation import Conversation
+from fac_jax.types import InputError
+
+# The preference pairs by the names that a mixture calls them: their task, and whether the replies are spoken.
+PREFERENCES: Final = {
+    "robustness": ("robustness", False),
+    "robustness_spoken": ("robustness", True),
+    "instruction_spoken": ("instruction", True),
+    "understanding": ("understanding", False),
+    "empathy_spoken": ("empathy", True),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class View:
+    """One way to read the toy world.
+
+    Attributes:
+      splits: the stored split (`schema.SPLITS`, `schema.PAIR_SPLITS`) of each split that a run asks for: "train" for
+        training, "dev" and "test" for evaluation.
+      records: turns the rows of a stored split into records, in their order; ids are unique over all views but the
+        preference pairs, whose ids are the rows'.
+    """
+
+    splits: Mapping[str, str]
+    records: Callable[[Iterable[Any]], Iterator[Record]]
+
+
+VIEWS: Final[Mapping[str, View]] = {
+    **{
+        name: View({"train": task.split, "dev": "dev", "test": "test"}, partial(task_records, name))
+        for name, task in TASKS.items()
+    },
+    **{name: View(PAIR_SPLITS, make) for name, make in CAPABILITIES.items()},
+    **{name: View(PAIR_SPLITS, partial(pair_records, *found)) for name, found in PREFERENCES.items()},
+}
+
+
+def conversations(rows: Iterable[Any], view: str) -> list[Conversation]:
+    """Returns the conversations of a view over the rows that have it, in their order; they share the rows' arrays.
+
+    Raises:
+      InputError: the view is not known, or no row has it.
+    """
+    if view not in VIEWS:
+        raise InputError(f"unknown task {view!r}; known: {', '.join(VIEWS)}")
+    found = [to_conversation(record) for record in VIEWS[view].records(rows)]
+    if not found:
+        raise InputError(f"no row has the task {view!r}")
+    return found

@@ -1,0 +1,242 @@
+"""The data of a run: its sets, tokenizer and codec, and the batches of every stage."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from etils import epath
+
+from data_pipelines.augment.wave import WaveAugmentConfig
+from data_pipelines.loading.encode import Encode
+from data_pipelines.loading.loader import PackedBatches, Shares, WorkerConfig
+from data_pipelines.loading.sources import Mixture, OneEpoch, Source, Stream, mixture_shares
+from data_pipelines.records.record import Record
+from experiments.run.config import RunConfig
+from experiments.run.references import score_pairs, stored_references
+from experiments.run.sets import PreparedRows, RecordSet
+from fac_jax.batching.grid import Example
+from fac_jax.batching.loaded import Loaded
+from fac_jax.batching.packing import Budget
+from fac_jax.batching.pairs import PairExample, replay
+from fac_jax.codec.base import Codec
+from fac_jax.losses.preference import Preference
+from fac_jax.parallel.batches import host_shard
+from fac_jax.parallel.mesh import Layout
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.training.evals import EvalBatches
+from fac_jax.training.interfaces import Data
+from fac_jax.training.mesh_data import MeshData
+from fac_jax.training.stage import StageConfig
+from fac_jax.types import InputError, Params
+
+NO_CHANGE: Final = WaveAugmentConfig()
+SPARE: Final = 1.05  # windows of a row over those that full rows need on average
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ItemMaker:
+    """Makes the items of a set's rows, by their numbers.
+
+    Attributes:
+      records: the rows, each decoded when it is asked for.
+      encode: makes an item of a record.
+      pairs: whether the loss takes pairs; a conversation then becomes a pair that is replayed.
+      references: float32 `[R, 2, 2]`, log-probabilities of the pairs; None where the batch does not hold them.
+      cache: items by number, kept for all epochs and stages; None makes them anew.
+    """
+
+    records: Sequence[Record]
+    encode: Encode
+    pairs: bool
+    references: np.ndarray | None = None
+    cache: dict[int, Example | PairExample] | None = None
+
+    def __call__(self, number: int, epoch: int) -> Example | PairExample:
+        """Returns the item of a row in an epoch."""
+        item = self._encoded(int(number), epoch)
+        if isinstance(item, Example):
+            return replay(item) if self.pairs else item
+        return item if self.references is None else dataclasses.replace(item, reference=self.references[number])
+
+    def _encoded(self, number: int, epoch: int) -> Example | PairExample:
+        if self.cache is None:
+            return self.encode(self.records[number], epoch)
+        if number not in self.cache:
+            self.cache[number] = self.encode(self.records[number], 0)
+        return self.cache[number]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """What the stages of a run share.
+
+    Attributes:
+      config: with the model fitted to the tokenizer and the codec.
+      workdir: folder of the run.
+      sets: rows by name.
+      tokenizer: text <-> ids.
+      codec: waveform <-> speech ids; None where no row needs one.
+      layout: mesh that batches go to; None for one device.
+      world: folder of the toy world's data set; None without one.
+    """
+
+    config: RunConfig
+    workdir: epath.Path
+    sets: Mapping[str, RecordSet]
+    tokenizer: Tokenizer
+    codec: Codec | None
+    layout: Layout | None = None
+    world: Path | None = None
+
+    def checksum(self) -> str:
+        """Returns a checksum of the rows of all sets."""
+        keys = {name: one.train.key for name, one in sorted(self.sets.items())}
+        return hashlib.sha256(json.dumps(keys).encode()).hexdigest()[:16]
+
+    def budget(self, stage: StageConfig) -> Budget:
+        """Returns the shapes of a stage's batches; windows that its config leaves out are found from the rows.
+
+        Raises:
+          InputError: a set has no row for the stage.
+        """
+        data = stage.data
+        most = np.iinfo(np.int32).max if data.windows_per_row is None else data.windows_per_row
+        budget = Budget(data.batch_rows, data.seq_len, most, data.segments)
+        lengths = {name: self.sets[name].train.lengths for name in data.sources}
+        fits = {name: self._fits(stage, self.sets[name].train, budget) for name in data.sources}
+        empty = [name for name, rows in fits.items() if not rows.any()]
+        if empty:
+            kind = "preference pairs or conversations" if stage.loss.pairs else "conversations"
+            raise InputError(
+                f"stages.{stage.name}: data.sets.{empty[0]} has no {kind} that fit its batches; see quarantine.jsonl "
+                "in the workdir"
+            )
+        if data.windows_per_row is not None:
+            return budget
+        shares = mixture_shares(data.mixture, {name: int(rows.sum()) for name, rows in fits.items()}, data.temperature)
+        windows = sum(share * lengths[name].windows[fits[name]].mean() for name, share in shares.items())
+        length = sum(share * lengths[name].length[fits[name]].mean() for name, share in shares.items())
+        largest = max(int(lengths[name].windows[fits[name]].max()) for name in shares)
+        segments = data.segments or np.inf
+        filled = min(data.seq_len, segments * length)  # LLM positions of a full row
+        return dataclasses.replace(budget, windows_per_row=max(largest, math.ceil(SPARE * windows / length * filled)))
+
+    def _fits(self, stage: StageConfig, rows: PreparedRows, budget: Budget) -> np.ndarray:
+        """Rows that a stage takes, bool `[R]`; conversations are replayed among pairs."""
+        fits = rows.fits(False, budget)
+        return fits | rows.fits(True, budget) if stage.loss.pairs else fits
+
+    def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
+        """Returns a stage's endless batches: rows decoded, changed, encoded and packed as they are needed.
+
+        Args:
+          stage: what to train.
+          params: what it starts from, the reference of its preferences.
+          directory: folder of the stage; gets the reference's log-probabilities.
+
+        Raises:
+          InputError: see `budget`.
+        """
+        budget, sources = self.budget(stage), {}
+        for name in stage.data.sources:
+            rows = self.sets[name].train
+            references = self._references(stage, rows, budget, params, directory / f"references-{name}.npz")
+            chosen = self._fits(stage, rows, budget)
+            sources[name] = self._source(stage, rows, chosen, self.sets[name].waves, references)
+        sizes = {name: len(source.rows) for name, source in sources.items()}
+        shares = mixture_shares(stage.data.mixture, sizes, stage.data.temperature)
+        return self._placed(self._batches(stage, Mixture(sources, shares, stage.seed), budget))
+
+    def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
+        """Returns the held-out batches of a stage by the name of their set.
+
+        Args:
+          stage: how rows are laid out, and for which loss.
+          params: see `train_data`.
+          directory: see `train_data`.
+
+        Raises:
+          InputError: `evals.sets` names a set without rows to evaluate on.
+        """
+        asked = self.config.evals.sets
+        names = asked or tuple(name for name in stage.data.sources if self.sets[name].held_out is not None)
+        return {name: self._held_out(stage, name, params, directory) for name in names}
+
+    def _held_out(self, stage: StageConfig, name: str, params: Params, directory: epath.Path) -> EvalBatches:
+        rows = self.sets[name].held_out if name in self.sets else None
+        if rows is None:
+            raise InputError(f"evals.sets names {name!r}, which has no rows to evaluate on: set its eval_split")
+        widest = int(rows.lengths.windows.max(initial=0))
+        budget = self.budget(stage)
+        budget = dataclasses.replace(budget, windows_per_row=max(budget.windows_per_row, widest))
+        references = self._references(stage, rows, budget, params, directory / f"references-{name}-held-out.npz")
+        source = self._source(stage, rows, self._fits(stage, rows, budget), references=references)
+        if not len(source.rows):
+            raise InputError(f"stages.{stage.name}: data.sets.{name} has no held-out row that fits its batches")
+
+        def batches() -> Iterator[Loaded]:
+            data = self._placed(self._batches(stage, OneEpoch(name, source), budget))
+            try:
+                while True:
+                    yield next(data)
+            except StopIteration:
+                return
+            finally:
+                data.close()
+
+        return batches
+
+    def _source(
+        self,
+        stage: StageConfig,
+        rows: PreparedRows,
+        chosen: np.ndarray,
+        waves: WaveAugmentConfig = NO_CHANGE,
+        references: np.ndarray | None = None,
+    ) -> Source:
+        """The items of the chosen rows, bool `[R]`."""
+        numbers = np.flatnonzero(chosen)
+        encode = Encode(self.tokenizer, self.config.model, None, waves, stage.seed)
+        cache = self._cache.setdefault(rows.key, {}) if stage.data.cache else None
+        make = ItemMaker(rows.records, encode, stage.loss.pairs, references, cache)
+        return Source(numbers, make, rows.lengths.length[numbers], rows.lengths.windows[numbers])
+
+    @functools.cached_property
+    def _cache(self) -> dict[str, dict[int, Example | PairExample]]:
+        return {}
+
+    def _references(
+        self, stage: StageConfig, rows: PreparedRows, budget: Budget, params: Params, file: epath.Path
+    ) -> np.ndarray | None:
+        """Log-probabilities of the pairs among rows, float32 `[R, 2, 2]`; None where the loss needs none stored."""
+        loss = stage.loss
+        if loss.needs_reference != "stored":
+            return None
+        assert isinstance(loss, Preference)
+        pairs = rows.fits(True, budget)
+        found = np.zeros((len(pairs), 2, 2), np.float32)
+        if pairs.any():
+            part = dataclasses.replace(budget, rows=budget.rows // stage.micro_batches)
+            args = (loss, self.config.model, params, self._source(stage, rows, pairs), part, self.layout)
+            score = functools.partial(score_pairs, *args)
+            found[pairs] = stored_references(file, params, rows.key, score)
+        return found
+
+    def _batches(self, stage: StageConfig, stream: Stream, budget: Budget) -> PackedBatches:
+        data, layout = stage.data, self.layout
+        shares = Shares(stage.micro_batches)
+        if layout is not None:
+            shard = host_shard(layout)
+            parts = layout.batch_shards // shard.hosts
+            shares = Shares(stage.micro_batches, shard.hosts, shard.host, parts)
+        workers = WorkerConfig(data.workers, data.threads, data.buffer)
+        return PackedBatches(stream, budget, self.config.model, stage.loss.collate, shares, workers)
+
+    def _placed(self, data: PackedBatches) -> Data:
+        return MeshData(data, self.layout)

@@ -1,0 +1,53 @@
+"""The config that a workdir belongs to: written by the first start, compared with that of every later one."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, Final
+
+from etils import epath
+
+from fac_jax.io import write_text
+from fac_jax.types import InputError
+
+# Keys that say how and where a run computes, not what: a workdir may be resumed with others.
+FREE: Final = ("mesh", "rules", "attention", "trackers", "stages_dir", "evals")
+FREE_LEAVES: Final = ("workers", "threads", "buffer", "cache", "processes")
+SHOWN: Final = 3  # differing keys that an error names
+
+
+def lock_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+    """Writes `config` to `workdir/config.json`, or checks that it is what stands there, but for how and where it runs.
+
+    Raises:
+      InputError: another config stands there; names the first keys that differ.
+    """
+    path = workdir / "config.json"
+    text = json.dumps(config, indent=2) + "\n"
+    if not path.exists():
+        write_text(path, text)
+        return
+    found = different(json.loads(path.read_text()), json.loads(text))
+    if found:
+        raise InputError(f"{workdir}: holds another config: {found}; take another --workdir")
+
+
+def different(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """Says by which keys two configs differ, but for how and where they run; "" if by none."""
+    there, here = (_leaves(json.loads(json.dumps(_what(config)))) for config in (theirs, ours))
+    binding = [key for key in there | here if key.rpartition(".")[2] not in FREE_LEAVES]
+    wrong = [key for key in binding if there.get(key) != here.get(key)]
+    shown = [f"{key} is {there.get(key, 'absent')} there, {here.get(key, 'absent')} here" for key in wrong[:SHOWN]]
+    return "; ".join(shown) + (f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
+
+
+def _what(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in config.items() if key not in FREE}
+
+
+def _leaves(tree: Any, where: str = "") -> dict[str, str]:
+    """JSON values by dotted path; an empty container counts as a value."""
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    flat: dict[str, str] = {}
+    for key, value in children:
+        flat |= _leaves(value, f"{where}.{key}" if where else str(key))
+    return flat or {where: json.dumps(tree)}

@@ -1,0 +1,129 @@
+"""Scores of a model on held-out rows: losses, and what it answers against the replies of the rows."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+import numpy as np
+
+from data_pipelines.records.audio import with_waves
+from data_pipelines.records.record import to_conversation
+from experiments.run.data import Run
+from experiments.run.sets import PreparedRows
+from fac_jax.audio.io import resampled
+from fac_jax.batching.conversation import Conversation, prompt
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import Example, encode
+from fac_jax.evaluation.speech.heard import Listener
+from fac_jax.evaluation.speech.transcripts import accuracy, normalize, word_error_rate
+from fac_jax.generation.decode import Decoding
+from fac_jax.generation.decode import prepare as prepare_model
+from fac_jax.generation.respond import Response, respond
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.kernels import training_kernels
+from fac_jax.progress import passing
+from fac_jax.training.evals import Evaluator
+from fac_jax.training.stage import StageConfig
+from fac_jax.training.step import bind
+from fac_jax.types import Params
+
+ROWS: Final = 32  # prompts answered together
+SPARE_STEPS: Final = 4  # LLM positions of an answer over those of the longest reply
+
+
+def stages_by_set(run: Run) -> dict[str, StageConfig]:
+    """Returns for every set with rows to evaluate on the last stage that trains on it."""
+    found: dict[str, StageConfig] = {}
+    for stage in run.config.stages:
+        for name in stage.data.sources if stage.steps else ():
+            if run.sets[name].held_out is not None:
+                found[name] = stage
+    return found
+
+
+def losses(run: Run, params: Params) -> dict[str, float]:
+    """Returns the loss and its metrics of every set with rows to evaluate on, as "SET/NAME".
+
+    A set has the loss, and the batches, of the last stage that trains on it.
+
+    Args:
+      run: of the model.
+      params: parameters, also of the reference of a preference loss.
+    """
+    found: dict[str, float] = {}
+    by_set = stages_by_set(run)
+    model = FunAudioChat(run.config.model, training_kernels(run.layout, run.config.attention))
+    for stage in dict.fromkeys(stage.name for stage in by_set.values()):
+        names = tuple(name for name, one in by_set.items() if one.name == stage)
+        one = by_set[names[0]]
+        evals = dataclasses.replace(run.config.evals, sets=names)
+        some = dataclasses.replace(run, config=dataclasses.replace(run.config, evals=evals))
+        batches = some.eval_data(one, params, run.workdir / one.name)
+        reference = params if one.loss.needs_reference == "frozen" else None
+        scores = Evaluator(bind(one.loss, model, run.layout), batches, run.config.evals.batches)(params, reference)
+        found |= {name: value for name, value in scores.items() if "/" in name}
+    return found
+
+
+def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yields, for every set of conversations with rows to evaluate on, how the model answers their prompts.
+
+    "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies,
+    "finished" the share that ended by themselves. Where replies are spoken and the run has all renderings of a closed
+    set of replies, "heard" is the share of waveforms that are nearest to the right one.
+
+    Args:
+      run: of the model.
+      params: its parameters.
+      most: rows of a set; None for all.
+    """
+    model, decoder = prepare_model(run.config.model, params, run.layout)
+    for name in stages_by_set(run):
+        rows = run.sets[name].held_out
+        assert rows is not None
+        conversations = list(_conversations(rows, most))
+        if not conversations:
+            continue
+        asked, decoding = _prompts(run, conversations)
+        replies = respond(model, decoder, asked, run.tokenizer, decoding, ROWS, layout=run.layout)
+        found = list(passing(f"asking {name}", len(asked))(replies))
+        yield name, _scored(run, conversations, found)
+
+
+def _conversations(rows: PreparedRows, most: int | None) -> Iterator[Conversation]:
+    for number in np.flatnonzero(rows.wanted(pairs=False))[:most]:
+        yield to_conversation(with_waves(rows.records[int(number)]))
+
+
+def _prompts(run: Run, conversations: list[Conversation]) -> tuple[list[Example], Decoding]:
+    config = run.config.model
+    whole = add_features({"": conversations}, run.codec, config.user_audio)[""]
+    asked = [encode(prompt(c), run.tokenizer, config, add_generation_prompt=True) for c in whole]
+    lengths = [len(encode(c, run.tokenizer, config)) - len(p) for c, p in zip(whole, asked, strict=True)]
+    spoken = any(turn.role == "assistant" and turn.speech is not None for c in whole for turn in c.turns[-1:])
+    return asked, Decoding("joint" if spoken else "text", max_steps=max(lengths) + SPARE_STEPS)
+
+
+def _scored(run: Run, conversations: list[Conversation], replies: list[Response]) -> dict[str, float]:
+    expected, said = [c.turns[-1].text for c in conversations], [reply.text for reply in replies]
+    scores = {"exact": accuracy(expected, said), "finished": float(np.mean([reply.finished for reply in replies]))}
+    if all(normalize(text) for text in expected):
+        scores["word_error_rate"] = word_error_rate(expected, said)
+    return scores | _heard(run, conversations, replies)
+
+
+def _heard(run: Run, conversations: list[Conversation], replies: list[Response]) -> Mapping[str, float]:
+    clean = {c.turns[-1].text: c.turns[-1].wave for c in conversations if c.turns[-1].wave is not None}
+    if run.codec is None or len(clean) < len({c.turns[-1].text for c in conversations}):
+        return {}
+    codec = run.codec
+    listener = Listener({text: wave for text, wave in clean.items() if wave is not None}, codec.heard_rate)
+
+    def right(conversation: Conversation, reply: Response) -> bool:
+        if not reply.units.size:
+            return False
+        wave = resampled(codec.decode(reply.units), codec.rate, codec.heard_rate)
+        return listener.hear(wave) == conversation.turns[-1].text
+
+    found = [right(*pair) for pair in zip(conversations, passing("listening", len(replies))(replies), strict=True)]
+    return {"heard": float(np.mean(found))}

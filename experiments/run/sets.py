@@ -1,0 +1,214 @@
+"""The rows of a run made ready: prepared once, measured once, and those that are rejected in one file.
+
+DATA_DIR/prepared/NAME-KEY/        shards of a set that is not prepared yet (`data_pipelines.prepare`), for all runs
+DATA_DIR/prepared/lengths-KEY.npz  what the rows of a set take of a batch
+WORKDIR/data.json                  which rows the run trains on
+WORKDIR/quarantine.jsonl           rows that it does not train on, of which set, and why
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from etils import epath
+from filelock import FileLock
+
+from data_pipelines.augment.wave import WaveAugmentConfig
+from data_pipelines.prepare import flac, local
+from data_pipelines.prepare.card import QUARANTINE
+from data_pipelines.prepare.lengths import Lengths, survey
+from data_pipelines.prepare.plan import MANIFEST, manifest
+from data_pipelines.prepare.reading import read_prepared
+from data_pipelines.prepare.settings import Settings, Source, digest
+from data_pipelines.prepare.settings import load as load_tools
+from data_pipelines.prepare.storage import INFO
+from data_pipelines.records.quarantine import entry, rows_line
+from data_pipelines.records.reject import Reason, Rejected
+from data_pipelines.records.validate import Limits
+from experiments.run.config import PREPARED, SetConfig
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.packing import Budget
+from fac_jax.io import write_text
+from fac_jax.types import InputError
+
+DEPTH: Final = 16  # hexadecimal digits of a key
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PreparedRows:
+    """Rows of one split of a prepared folder.
+
+    Attributes:
+      folder: of the shards.
+      split: name of the split.
+      lengths: what the rows take of a batch.
+    """
+
+    folder: Path
+    split: str
+    lengths: Lengths
+
+    @property
+    def key(self) -> str:
+        """Returns a name of the rows that is equal only for equal ones."""
+        return hashlib.sha256((self.folder / MANIFEST).read_bytes() + self.split.encode()).hexdigest()[:DEPTH]
+
+    def wanted(self, pairs: bool) -> np.ndarray:
+        """Returns which rows the model can take and are pairs, or conversations; bool `[R]`."""
+        return (self.lengths.length > 0) & (self.lengths.pair == pairs)
+
+    def fits(self, pairs: bool, budget: Budget) -> np.ndarray:
+        """Returns which of the wanted rows fit a row of a batch; bool `[R]`."""
+        return self.wanted(pairs) & budget.holds(self.lengths.length, self.lengths.windows)
+
+    @property
+    def records(self) -> Sequence[Any]:
+        """Returns the records of all rows, each decoded when it is asked for."""
+        return read_prepared(self.folder, self.split)
+
+    def rejected(self) -> list[dict[str, Any]]:
+        """Returns the rows that preparation rejected and those that the model cannot take, as lines of a quarantine."""
+        lines = (self.folder / QUARANTINE).read_text(encoding="utf-8").splitlines()
+        return [*map(json.loads, lines), *self.lengths.refused]
+
+    def misfits(self, stage: str, pairs: bool, budget: Budget) -> Iterable[dict[str, Any]]:
+        """Yields lines of a quarantine for the wanted rows that the batches of a stage cannot hold."""
+        rows = read_prepared(self.folder, self.split, flac.silence)
+        for i in np.flatnonzero(self.wanted(pairs) & ~self.fits(pairs, budget)):
+            length, windows, row = self.lengths.length[i], self.lengths.windows[i], rows[int(i)]
+            detail = (
+                f"{length} LLM positions, {windows} windows; a row of stage {stage} has {budget.seq_len}, "
+                f"{budget.windows_per_row}"
+            )
+            yield entry(Rejected(Reason.TOO_LONG, detail, row.file, row.line, row.id))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class RecordSet:
+    """The rows of a set.
+
+    Attributes:
+      name: in the config.
+      train: rows to train on.
+      held_out: rows to evaluate on; None for none.
+      waves: changes of what users say in training.
+    """
+
+    name: str
+    train: PreparedRows
+    held_out: PreparedRows | None
+    waves: WaveAugmentConfig
+
+    def summary(self) -> str:
+        """Returns how many rows the set has and how many were rejected for which reasons, on one line."""
+        reasons = collections.Counter(line["reason"] for line in self.train.rejected())
+        held_out = "" if self.held_out is None else f"; {int((self.held_out.lengths.length > 0).sum())} to evaluate on"
+        rows = int((self.train.lengths.length > 0).sum())
+        return f"{self.name}: {rows_line(rows, dict(sorted(reasons.items())))}{held_out}"
+
+
+def make_set(
+    name: str, config: SetConfig, settings: Settings, model: ModelGrid, data_dir: Path, processes: int
+) -> RecordSet:
+    """Prepares and measures the rows of a set, unless that was done before.
+
+    Args:
+      name: in the config.
+      config: of the set.
+      settings: of preparation, for the model.
+      model: its grid.
+      data_dir: folder that prepared rows go to.
+      processes: that prepare.
+
+    Raises:
+      InputError: the rows cannot be read, speech needs a codec that is not given, or has tokens of another one.
+    """
+    where = f"data.sets.{name}"
+    source, held_out = config.source(where), config.eval_source(where)
+    train = _rows(name, source, config.waves.stretch, settings, model, data_dir, processes)
+    evals = None if held_out is None else _rows(name, held_out, 1.0, settings, model, data_dir, processes)
+    return RecordSet(name, train, evals, config.waves)
+
+
+def _rows(
+    name: str, source: Source, stretch: float, settings: Settings, model: ModelGrid, data_dir: Path, processes: int
+) -> PreparedRows:
+    if source.format == PREPARED:
+        folder, split = Path(source.path), source.split or "train"
+        _check_codec(name, folder, settings)
+    else:
+        folder, split = _prepared(name, source, settings, data_dir, processes), "train"
+    limits = load_tools(settings).limits
+    limits = dataclasses.replace(limits, units=model.units, delay_groups=model.delay_groups)
+    rows = PreparedRows(folder, split, _NONE)
+    return dataclasses.replace(rows, lengths=_measured(rows, stretch, limits, settings, model, data_dir))
+
+
+_NONE: Final = Lengths(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, bool), ())
+
+
+def _prepared(name: str, source: Source, settings: Settings, data_dir: Path, processes: int) -> Path:
+    plan = local.planned([source], settings)
+    key = json.dumps(manifest([source], settings, plan, local.WAY), sort_keys=True)
+    out = data_dir / PREPARED / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:DEPTH]}"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(out.with_suffix(".lock")):  # of runs that start at the same time, one prepares
+        if not (out / INFO).is_file():
+            local.prepare([source], out, settings, processes, plan)
+    return out
+
+
+def _check_codec(name: str, folder: Path, settings: Settings) -> None:
+    theirs = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["codec"]
+    ours = digest(settings.codec)
+    if theirs is not None and ours is not None and theirs != ours:
+        raise InputError(
+            f"data.sets.{name}: {folder} was prepared with another codec than the model's: prepare it with that"
+        )
+
+
+def _measured(
+    rows: PreparedRows, stretch: float, limits: Limits, settings: Settings, model: ModelGrid, data_dir: Path
+) -> Lengths:
+    parts = [rows.key, digest(settings.tokenizer), limits.units, limits.group_size, limits.delay_groups]
+    parts += [model.audio.n_window, stretch, model.user_audio]
+    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DEPTH]
+    file = data_dir / PREPARED / f"lengths-{key}.npz"
+    if not file.exists():
+        survey(rows.folder, rows.split, limits, model, stretch).save(file)
+    return Lengths.load(file)
+
+
+def lock_rows(sets: Iterable[RecordSet], workdir: epath.Path) -> None:
+    """Writes which rows a run trains on, or checks that they are those that it started with.
+
+    Raises:
+      InputError: a set has other rows than when the run started.
+    """
+    file = workdir / "data.json"
+    found = {
+        one.name: {"folder": str(one.train.folder), "split": one.train.split, "key": one.train.key} for one in sets
+    }
+    if not file.exists():
+        write_text(file, json.dumps(found, indent=2) + "\n")
+        return
+    before = json.loads(file.read_text())
+    changed = [name for name, one in found.items() if before.get(name, {}).get("key") != one["key"]]
+    if changed:
+        raise InputError(
+            f"data.sets.{changed[0]}: its rows changed since the run in {workdir} started: restore them, or take "
+            "another --workdir"
+        )
+
+
+def write_quarantine(workdir: epath.Path, rejected: Mapping[str, Sequence[Mapping[str, Any]]]) -> epath.Path:
+    """Writes the rejected rows of every set into one file, and returns its path."""
+    file = workdir / QUARANTINE
+    lines = [{"set": name, **line} for name, found in rejected.items() for line in found]
+    write_text(file, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    return file

@@ -1,0 +1,170 @@
+"""From a config to a run: everything that is checked and made before training starts.
+
+WORKDIR/config.json  the resolved config
+WORKDIR/codec/       that of the model to start from, or of the data
+WORKDIR/tokenizer/   that of the model to start from, or of the data
+"""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from etils import epath
+from ml_collections import ConfigDict
+
+from data_pipelines.prepare.settings import Settings
+from data_pipelines.worlds.build import build
+from data_pipelines.worlds.storage import read_rows
+from data_pipelines.worlds.views import VIEWS
+from experiments.run.assets import make_codec, make_tokenizer
+from experiments.run.config import RunConfig, SetConfig, check_layout, resolve_config
+from experiments.run.data import Run
+from experiments.run.lock import lock_config
+from experiments.run.model import check_fits, copy_initial_assets, fitted
+from experiments.run.sets import RecordSet, lock_rows, make_set, write_quarantine
+from fac_jax.checkpoint.assets import CODEC
+from fac_jax.checkpoint.export import resolve
+from fac_jax.io import is_local
+from fac_jax.parallel.hosts import first_goes_first, is_first
+from fac_jax.training.recipe import Recipe
+
+TOY_WORLD: Final = "toy_world"
+HELD_OUT: Final = "dev"  # split of a toy world that a stage is evaluated on
+TOKENIZER_FOLDER: Final = "tokenizer"
+
+
+def assets(run: Run) -> dict[str, epath.Path]:
+    """Returns what goes into every finished model with its parameters, by name."""
+    codec = {CODEC: run.workdir / CODEC} if (run.workdir / CODEC).exists() else {}
+    return {file.name: file for file in (run.workdir / TOKENIZER_FOLDER).iterdir()} | codec
+
+
+def recipe_of(run: Run) -> Recipe:
+    """Returns the recipe of a run."""
+    config = run.config
+    initial = None if config.init_from is None else epath.Path(resolve(Path(config.init_from)))
+    return Recipe(config.model, config.stages, initial, run.layout, config.attention, config.trackers, config.evals)
+
+
+def start(
+    config: ConfigDict | Mapping[str, Any], workdir: epath.Path, data_dir: Path, eval_split: str | None = None
+) -> Run:
+    """Checks a config, locks the workdir for it, and makes everything that comes before training.
+
+    Args:
+      config: as `experiments/configs/base.py` builds it.
+      workdir: folder of the run.
+      data_dir: folder of data sets; of several hosts all see it under one name.
+      eval_split: split to evaluate on, of the sets that have several; None for that of the config.
+
+    Raises:
+      InputError: a bad config, or the workdir holds another one; a mesh that does not divide the batches; rows that
+        cannot be read or trained on.
+    """
+    found = resolve_config(config)
+    layout = found.layout()
+    check_layout(found, layout)
+    for name, one in found.data.sets.items():
+        one.source(f"data.sets.{name}")
+        one.eval_source(f"data.sets.{name}")
+    with first_goes_first("data"):
+        lock_config(workdir, found.tree())
+        run = _made(found, workdir, data_dir, eval_split)
+        lock_rows(run.sets.values(), workdir)
+        if is_first():
+            _report(run)
+    return dataclasses.replace(run, layout=layout)
+
+
+def used_sets(config: RunConfig, world: Path | None, eval_split: str | None = None) -> dict[str, SetConfig]:
+    """Returns the sets that a run trains or is evaluated on, those of the toy world in `world` included."""
+    names = {name for stage in config.stages if stage.steps for name in stage.data.sources} | set(config.evals.sets)
+    found = {name: one for name, one in config.data.sets.items() if name in names}
+    if eval_split is not None:
+        split = {name: one for name, one in found.items() if one.eval_split is not None}
+        found |= {name: dataclasses.replace(one, eval_split=eval_split) for name, one in split.items()}
+    if world is not None:
+        tasks = sorted(name for name in names if name in VIEWS and name not in found)
+        found |= {name: _task(world, name, eval_split or HELD_OUT) for name in tasks}
+    return found
+
+
+def _task(world: Path, name: str, eval_split: str) -> SetConfig:
+    stored = VIEWS[name].splits.get(eval_split)
+    has_rows = stored is not None and any(VIEWS[name].records(read_rows(world, stored)))
+    return SetConfig(str(world), TOY_WORLD, view=name, split="train", eval_split=eval_split if has_rows else None)
+
+
+def _made(config: RunConfig, workdir: epath.Path, data_dir: Path, eval_split: str | None) -> Run:
+    """Speaks, prepares and measures the rows, or finds them, and fits a preset to them."""
+    data, initial = config.data, None if config.init_from is None else resolve(Path(config.init_from))
+    local = Path(workdir) if is_local(workdir) else data_dir / "assets" / _name(workdir)
+    if initial:
+        copy_initial_assets(initial, epath.Path(local))
+    world = None if data.world is None else build(data.world, data.pairs, data_dir, data.processes)
+    sets = used_sets(config, world, eval_split)
+    sources = [one.source(f"data.sets.{name}") for name, one in sorted(sets.items())]
+    tokenizer = make_tokenizer(data, sources, initial, local / TOKENIZER_FOLDER)
+    codec = make_codec(data, sources, initial, local / CODEC)
+    model = config.model
+    if initial:
+        check_fits(model, tokenizer, codec, initial)
+    else:
+        model = fitted(model, tokenizer, model.units if codec is None else codec.units)
+    settings = Settings(
+        context=model.context,
+        units=model.units,
+        group_size=model.group_size,
+        codec=None if codec is None else str(local / CODEC),
+        user_audio=model.user_audio,
+        tokenizer=str(local / TOKENIZER_FOLDER),
+    )
+    made: dict[str, RecordSet] = {
+        name: make_set(name, one, settings, model, data_dir, data.processes) for name, one in sorted(sets.items())
+    }
+    if not is_local(workdir):
+        _upload(local, workdir)
+    return Run(dataclasses.replace(config, model=model), workdir, made, tokenizer, codec, None, world)
+
+
+def _name(workdir: epath.Path) -> str:
+    return hashlib.sha256(str(workdir).encode()).hexdigest()[:16]
+
+
+def _upload(local: Path, workdir: epath.Path) -> None:
+    """Copies tokenizer and codec into a workdir in a cloud store."""
+    for file in sorted(path for path in local.rglob("*") if path.is_file()):
+        target = workdir / file.relative_to(local).as_posix()
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(file.read_bytes())
+
+
+def _report(run: Run) -> None:
+    """Writes down and prints which rows are not trained on."""
+    rejected = {name: one.train.rejected() for name, one in run.sets.items()}
+    write_quarantine(run.workdir, rejected)
+    for one in run.sets.values():
+        print(one.summary())
+    for stage in run.config.stages:
+        if not stage.steps:
+            continue
+        budget = run.budget(stage)
+        for name in stage.data.sources:
+            for pairs in (False, True) if stage.loss.pairs else (False,):
+                rejected[name] += run.sets[name].train.misfits(stage.name, pairs, budget)
+    file = write_quarantine(run.workdir, rejected)
+    count = sum(map(len, rejected.values()))
+    if count:
+        print(f"not trained on: {count} rows, in {file}")
+
+
+def check(config: ConfigDict | Mapping[str, Any]) -> None:
+    """Checks a config as far as its words tell.
+
+    Raises:
+      InputError: see `resolve_config`.
+    """
+    resolve_config(config)

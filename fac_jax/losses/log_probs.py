@@ -1,0 +1,82 @@
+"""Log-probabilities that a model gives to whole replies, stream by stream."""
+
+from typing import cast
+
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from flax import struct
+
+from fac_jax.losses.cross_entropy import TokenLosses, chunked_token_losses
+from fac_jax.losses.labels import next_labels
+from fac_jax.models.backbone import text_unembedding
+from fac_jax.models.fun_audio_chat import FunAudioChat, speech_unembedding
+from fac_jax.types import Array, Batch, ModelOutput, Params
+
+
+@struct.dataclass
+class ReplyLogProbs:
+    """Log-probabilities of replies, summed over their tokens, float32 `[.., 2]`: text, speech.
+
+    Attributes:
+      total: sums of log-probabilities in nats; 0 for a stream that a reply does not have.
+      tokens: number of tokens in each sum.
+    """
+
+    total: Array
+    tokens: Array
+
+
+def reply_log_probs(
+    model: FunAudioChat,
+    params: Params,
+    batch: Batch,
+    segments: int,
+    chunk: int,
+    speech: bool = True,
+    logits_dtype: str = "float32",
+) -> ReplyLogProbs:
+    """Computes the log-probabilities of every conversation's labels, `[B, segments, 2]`, in one forward pass.
+
+    Args:
+      model: policy or reference.
+      params: its parameters.
+      batch: conversations.
+      segments: the most conversations of a row.
+      chunk: LLM positions whose logits exist at the same time.
+      speech: False leaves the refined head out; the speech sums are 0.
+      logits_dtype: dtype of the logits; softmax and sums are float32.
+    """
+    out = cast(ModelOutput, model.apply({"params": params}, batch, heads="joint" if speech else "text"))
+    labels = next_labels(batch.labels, batch.segment_ids)
+    losses = chunked_token_losses(out.hidden, text_unembedding(params, model.config), labels, chunk, logits_dtype)
+    text = conversation_log_probs(losses, batch.segment_ids, segments)
+    spoken = (jnp.zeros_like(text[0]), jnp.zeros_like(text[1]))
+    if out.speech_hidden is not None:
+        group = model.config.group_size
+        hidden = rearrange(out.speech_hidden, "b s g d -> b (s g) d")
+        labels = rearrange(next_labels(batch.speech_labels, batch.segment_ids), "b s g -> b (s g)")
+        losses = chunked_token_losses(hidden, speech_unembedding(params), labels, chunk * group, logits_dtype)
+        fine = jnp.repeat(jnp.asarray(batch.segment_ids), group, axis=1)
+        spoken = conversation_log_probs(losses, fine, segments)
+    total, tokens = (jnp.stack(values, axis=-1) for values in zip(text, spoken, strict=True))
+    return ReplyLogProbs(total=total, tokens=tokens)
+
+
+def conversation_log_probs(losses: TokenLosses, segment_ids: Array, segments: int) -> tuple[jax.Array, jax.Array]:
+    """Sums one stream over every conversation of every row.
+
+    Args:
+      losses: of the stream, `[B, T]`.
+      segment_ids: int32 `[B, T]`; 0 is padding, 1 to `segments` are conversations.
+      segments: the most conversations of a row.
+
+    Returns:
+      log-probabilities in nats and numbers of tokens, float32 `[B, segments]`.
+    """
+    member = (jnp.asarray(segment_ids)[..., None] == jnp.arange(1, segments + 1)).astype(jnp.float32)
+
+    def over(values: jax.Array) -> jax.Array:
+        return jnp.einsum("bt,btn->bn", values.astype(jnp.float32), member, precision="highest")
+
+    return -over(losses.loss), over(losses.kept)

@@ -1,0 +1,153 @@
+"""What a stage trains and where, as text for the start of a run: parameters, mesh, kernels, memory of the program."""
+
+import io
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from jax.sharding import NamedSharding
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fac_jax.layers.kernels import Kernels
+from fac_jax.models.config import ModelConfig
+from fac_jax.parallel.kernels import attention_choice, kernel_name
+from fac_jax.parallel.mesh import Layout
+from fac_jax.training.trainable import split
+from fac_jax.types import Params
+
+WIDTH = 160  # characters of a line of the table
+GIB = 2**30
+
+
+def parameter_table(params: Params, patterns: Sequence[str] = ("",)) -> str:
+    """A table of all parameters: path, shape, dtype, sharding, number of scalars, and whether they train.
+
+    Stacked layers are one line, as they are one array. The last lines have the sums of what trains and of all.
+
+    Args:
+      params: nested dict of real or abstract arrays.
+      patterns: regular expressions that choose the trainable parameters (`trainable.split`).
+
+    Raises:
+      InputError: a pattern matches no parameter.
+    """
+    trainable, _ = split(params, patterns)
+    trains = {_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(trainable)}
+    table = Table(box=box.SIMPLE, pad_edge=False)
+    for heading in ("parameter", "shape", "dtype", "sharding"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("scalars", justify="right", no_wrap=True)
+    table.add_column("trains", no_wrap=True)
+    leaves = [(_name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
+    for name, leaf in leaves:
+        shape = " x ".join(map(str, leaf.shape)) or "scalar"
+        table.add_row(name, shape, str(leaf.dtype), _spec(leaf), f"{leaf.size:,}", "yes" if name in trains else "")
+    table.add_section()
+    for what, chosen in (("trains", trains), ("all", {name for name, _ in leaves})):
+        kept = [leaf for name, leaf in leaves if name in chosen]
+        size, device = sum(leaf.size for leaf in kept), sum(_device_bytes(leaf) for leaf in kept)
+        table.add_row(f"{what}: {len(kept)} arrays, {device / GIB:.2f} GiB on a device", "", "", "", f"{size:,}", "")
+    text = io.StringIO()
+    Console(file=text, width=WIDTH, highlight=False, color_system=None).print(table)
+    return "\n".join(line.strip() for line in text.getvalue().strip().splitlines())
+
+
+def describe(
+    params: Params,
+    patterns: Sequence[str],
+    model: ModelConfig,
+    kernels: Kernels,
+    layout: Layout | None,
+    rows: int,
+    length: int,
+) -> str:
+    """What a stage trains, on which devices, with which kernels; the table of parameters and one line for each.
+
+    Args:
+      params: real or abstract parameters, with their shardings.
+      patterns: regular expressions that choose the trainable parameters.
+      model: configuration.
+      kernels: of `training_kernels`.
+      layout: mesh; None for one device.
+      rows: rows of a step over all hosts and micro-batches.
+      length: S, LLM positions of a row.
+
+    Raises:
+      InputError: a pattern matches no parameter.
+    """
+    lines = [
+        parameter_table(params, patterns),
+        f"devices: {devices_line(layout)}",
+        f"a step: {rows} rows of {length} LLM positions, activations in {model.dtype}, remat {model.remat}",
+        *attention_lines(kernels, model, length, layout),
+    ]
+    return "\n".join(lines)
+
+
+def devices_line(layout: Layout | None) -> str:
+    """The devices and the axes of the mesh that have more than one."""
+    if layout is None:
+        return f"one {jax.devices()[0].device_kind}"
+    sizes = " x ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items() if size > 1)
+    kind = layout.mesh.devices.flat[0].device_kind
+    return f"{layout.mesh.size} x {kind} in {jax.process_count()} processes, mesh {sizes or 'without an axis'}"
+
+
+def attention_lines(kernels: Kernels, model: ModelConfig, length: int, layout: Layout | None) -> list[str]:
+    """One line for each decoder: the attention kernel that runs for rows of `length` positions, and why not flash."""
+    lines = []
+    decoders = (("Shared LLM", model.text, length), ("refined head", model.head, length * model.group_size))
+    for name, decoder, positions in decoders:
+        if decoder.depth:
+            heads = (decoder.num_heads, decoder.num_kv_heads, decoder.head_dim)
+            kernel, reason = attention_choice(kernels.attend, heads, model.dtype, positions, layout)
+            why = f", not flash: {reason}" if reason else ""
+            lines.append(f"attention of the {name}: {kernel_name(kernel)}{why}")
+    return lines
+
+
+def compiled_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
+    """Bytes that a compiled step needs on a device: "arguments", "outputs" (not donated), "temporaries", and "total".
+
+    Args:
+      compiled: of `step.lower(state, batch).compile()`.
+    """
+    stats: Any = compiled.memory_analysis()
+    parts = {
+        "arguments": stats.argument_size_in_bytes,
+        "outputs": max(stats.output_size_in_bytes - stats.alias_size_in_bytes, 0),
+        "temporaries": stats.temp_size_in_bytes,
+    }
+    return parts | {"total": sum(parts.values())}
+
+
+def memory_line(compiled: jax.stages.Compiled) -> str:
+    """The memory of a compiled step on a device, in one line."""
+    told = compiled_memory(compiled)
+    total = told.pop("total")
+    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in told.items())
+    return f"memory of a step on a device: {total / GIB:.2f} GiB ({parts})"
+
+
+def _name(path: Any) -> str:
+    return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def _spec(leaf: Any) -> str:
+    """Mesh axes of every dimension, "-" for one that is whole."""
+    sharding = getattr(leaf, "sharding", None)
+    if not isinstance(sharding, NamedSharding):
+        return "one device"
+    mesh = sharding.mesh.shape
+    taken = [(axes,) if isinstance(axes, str) else axes or () for axes in sharding.spec]
+    kept = ["+".join(axis for axis in axes if mesh[axis] > 1) or "-" for axes in taken]
+    return " x ".join([*kept, *["-"] * (len(leaf.shape) - len(kept))]) or "-"
+
+
+def _device_bytes(leaf: Any) -> int:
+    sharding = getattr(leaf, "sharding", None)
+    shape = leaf.shape if sharding is None else sharding.shard_shape(leaf.shape)
+    return math.prod(shape) * leaf.dtype.itemsize
