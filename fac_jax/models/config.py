@@ -37,7 +37,7 @@ class MoEConfig:
 class DecoderConfig:
     """A Qwen3 decoder: the Shared LLM, or the headless transformer of the refined head (docs/model.md, sections 5, 6).
 
-    A refined head of depth 0 has no transformer: a token is told by its piece of the LLM's state and the token before.
+    A refined head of depth 0 has no layers: it predicts a token from its piece of the LLM state and the token before.
     """
 
     width: int
@@ -107,7 +107,7 @@ class ModelConfig:
       continuous_mode: continuous features "replace" the discrete row of an audio with a waveform, or "add" to it.
       fusion: text and speech of a JOINT position are "average"d (the release) or "sum"med (the paper's Eq. 5).
       user_audio: what the LLM hears of a user's audio: continuous features of its "waveform", or the codec's "tokens"
-        alone, grouped as those of replies are. The encoder and `speech_embedder/continuous` are not run then; their
+        only, grouped as those of replies are. The encoder and `speech_embedder/continuous` are not run then; their
         parameters stay, unused, so that checkpoints have the same paths.
       user_audio_scale: factor on a SPEECH position; 0.5 in the release's training, 1.0 at its inference and here.
       head_prefill: what the refined head reads at prompt positions in generation, "as_trained" or "release"
@@ -179,7 +179,7 @@ def replace(config: ModelConfig, **changes: Any) -> ModelConfig:
 
 
 def to_dict(config: ModelConfig) -> dict[str, Any]:
-    """Plain nested dict for JSON."""
+    """Converts a configuration to a plain nested dict for JSON."""
     return dataclasses.asdict(config)
 
 
