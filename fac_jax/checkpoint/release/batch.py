@@ -1,4 +1,4 @@
-"""The release's processor tensors as our `Batch` (model.md sections 4 and 7): a data loader can be moved over."""
+"""The release's processor tensors as our `Batch` (docs/model.md, sections 4 and 7): a data loader can be moved over."""
 
 from collections.abc import Mapping
 
@@ -93,7 +93,7 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
 def encoder_spans(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> list[tuple[int, int]]:
     """For every waveform its first 25 Hz frame in the encoder's output, and the number of its frames.
 
-    One of them may lie beyond the audio's speech tokens (model.md section 2). `arrays` as for `release_batch`.
+    One of them may lie beyond the audio's speech tokens (docs/model.md, section 2). `arrays` as for `release_batch`.
     """
     spans, windows = [], 0
     for mel_frames in _mel_frames(arrays):

@@ -1,4 +1,4 @@
-"""The release's config.json as a `ModelConfig` (model.md section 10)."""
+"""The release's config.json as a `ModelConfig` (docs/model.md, section 10)."""
 
 import dataclasses
 from collections.abc import Mapping
