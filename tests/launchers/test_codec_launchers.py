@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from experiments.run.toy import DataConfig, _codec
 from golden_codec import FOLDER, ids
 from launchers import imported
 
-from experiments.run.toy import DataConfig, _codec
 from fac_jax.audio import io
 from fac_jax.codec.base import load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig

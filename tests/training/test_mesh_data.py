@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 from mesh_run import layout
-from toy_training import ToyData, ToyLoaded, make_batch
+from toy_training import ToyData, loaded, make_batch
 
+from fac_jax.batching.loaded import Loaded
 from fac_jax.training.mesh_data import AHEAD, MeshData
 from fac_jax.types import InputError
 
@@ -21,21 +22,19 @@ class Rows(ToyData):
         self.threads: set[str] = set()
         self.fails_at = fails_at
 
-    def __next__(self) -> ToyLoaded:
+    def make(self, number: int) -> Loaded:
         self.threads.add(threading.current_thread().name)
-        if self._next == self.fails_at:
-            raise InputError(f"row {self._next} is bad")
-        loaded = super().__next__()
-        batch: Any = make_batch(self._next - 1, rows=8)
-        return ToyLoaded(batch, loaded.row_ids, loaded.audio_seconds, loaded.tokens, loaded.stats)
+        if number == self.fails_at:
+            raise InputError(f"row {number} is bad")
+        return loaded(make_batch(number, rows=8), number)
 
 
 @pytest.fixture
 def data() -> Any:
     made: list[MeshData] = []
 
-    def make(rows: Rows) -> MeshData:
-        made.append(MeshData(rows, layout("4x2")))
+    def make(rows: Rows, mesh: str | None = "4x2") -> MeshData:
+        made.append(MeshData(rows, mesh and layout(mesh)))
         return made[-1]
 
     yield make
@@ -43,27 +42,28 @@ def data() -> Any:
         one.close()
 
 
-def test_batches_come_in_order_from_another_thread(data: Any) -> None:
+@pytest.mark.parametrize(("mesh", "devices"), [(None, 1), ("4x2", 8)])
+def test_batches_come_in_order_from_another_thread(data: Any, mesh: str | None, devices: int) -> None:
     rows = Rows()
-    placed = data(rows)
+    placed = data(rows, mesh)
     for number in range(4):
         loaded = next(placed)
         assert loaded.row_ids[0] == f"toy/{number}/0"
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(loaded.batch), make_batch(number, rows=8))
-        assert len(loaded.batch.text_ids.sharding.device_set) == 8
+        assert len(loaded.batch.text_ids.sharding.device_set) == devices
     assert rows.threads and threading.current_thread().name not in rows.threads
 
 
 def test_the_state_is_that_of_the_last_batch_handed_out(data: Any) -> None:
     placed = data(Rows())
-    assert placed.get_state() == {"hosts": [{"next": 0}]}
+    assert placed.get_state() == {"next": 0}
     for number in range(1, 6):
         next(placed)
-        assert placed.get_state() == {"hosts": [{"next": number}]}
+        assert placed.get_state() == {"next": number}
     again = data(Rows())
     next(again)  # batches made ahead are dropped
-    again.set_state({"hosts": [{"next": 5}]})
-    assert again.get_state() == {"hosts": [{"next": 5}]}
+    again.set_state({"next": 5})
+    assert again.get_state() == {"next": 5}
     assert [next(one).row_ids for one in (placed, again)] == [[f"toy/5/{row}" for row in range(3)]] * 2
 
 
@@ -80,4 +80,4 @@ def test_a_fault_is_raised_where_its_batch_would_come(data: Any) -> None:
     assert [next(placed).row_ids[0] for _ in range(2)] == ["toy/0/0", "toy/1/0"]
     with pytest.raises(InputError, match="row 2 is bad"):
         next(placed)
-    assert placed.get_state() == {"hosts": [{"next": 2}]}
+    assert placed.get_state() == {"next": 2}

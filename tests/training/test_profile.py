@@ -4,10 +4,12 @@ from pathlib import Path
 
 import jax.numpy as jnp
 import pytest
-from toy_training import MODEL, ToyData, warmup
+from etils import epath
+from stub_training import StubData, stub_recipe, stub_warmup
+from toy_training import ToyRun
 
 from fac_jax.training.profile import PROFILE, ProfileWindow, StepProfiler
-from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.training.recipe import run_recipe
 from fac_jax.types import InputError
 
 
@@ -39,6 +41,6 @@ def test_a_trace_ends_with_its_loop(tmp_path: Path) -> None:
 
 
 def test_training_writes_the_trace_of_its_window(tmp_path: Path) -> None:
-    stage = warmup("a", steps=3)
-    run_recipe(Recipe(MODEL, (stage,)), tmp_path, lambda *_: ToyData(), {}, profile=ProfileWindow(2, 1))
+    recipe = stub_recipe(stub_warmup("a", steps=3))
+    run_recipe(recipe, epath.Path(tmp_path), ToyRun(lambda _: StubData()), {}, profile=ProfileWindow(2, 1))
     assert len(traces(tmp_path / "a")) == 1
