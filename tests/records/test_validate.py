@@ -18,9 +18,10 @@ from data_pipelines.records.quarantine import Account, quarantined
 from data_pipelines.records.record import Audio, Message, Preference, Record, to_conversation, to_pair
 from data_pipelines.records.reject import Reason, Rejected, one_line
 from data_pipelines.records.validate import EstimatedText, Limits, limits_of, seconds, validate
-from fac_jax.batching.collate import budget, collate, first_fit
+from fac_jax.batching.collate import collate_packed, least_shapes
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
+from fac_jax.batching.packing import Budget, ItemSize, pack
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -62,10 +63,12 @@ def test_what_is_left_is_laid_on_the_grid_to_the_last_row(poisoned: Path, tmp_pa
     assert len(good) == len(GOOD)
     sides = [to_pair(row).chosen if row.preference else to_conversation(row) for row in good]
     examples = [encode(c, tokenizer, model, seq_len=limits.context) for c in add_features({"": sides}, None)[""]]
-    assert len(first_fit(examples, limits.context)) == 1
-    _, windows = budget({"": examples}, {"": len(examples)}, model)
-    batch = collate(examples, len(examples), limits.context, windows, model)
-    assert (np.asarray(batch.labels) >= 0).any(axis=1).all()
+    _, windows = least_shapes(examples, model)
+    rows, waiting = pack([ItemSize(len(one), 0) for one in examples], Budget(1, limits.context, 0))
+    assert not waiting
+    batch = collate_packed([[examples[i] for i in rows[0]]], 1, limits.context, windows, model)
+    segments = np.asarray(batch.segment_ids)[np.asarray(batch.labels) >= 0]
+    assert set(segments.tolist()) == set(range(1, len(good) + 1))
 
 
 def test_the_context_is_counted_to_the_position(tmp_path: Path) -> None:
