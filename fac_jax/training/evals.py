@@ -145,11 +145,11 @@ class Evaluation:
             raise InputError(f"evals.best is {name!r}; the metrics are {', '.join(metrics)}")
         sign = 1 if self._config.mode == "min" else -1
         better = name is not None and all(sign * metrics[name] < sign * line[name] for line in self._lines)
+        if better:  # kept before the line is written: a run that is killed in between evaluates the step again
+            self._keep(params)
         self._lines.append({"step": step, **metrics})
         if hosts.is_first():
             write_text(self._directory / FILE, "".join(json.dumps(line) + "\n" for line in self._lines))
-        if better:
-            self._keep(params)
         return metrics
 
     def _keep(self, params: Params) -> None:

@@ -6,20 +6,22 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_pipelines.loading.packed import PackedConfig, load_packed
 from toy_world import LoudnessCodec
 from user_rows import encoded, save
 
 from data_pipelines.augment.wave import Noise, Speed, WaveAugmentConfig, augment_wave
 from data_pipelines.loading.encode import Encode
-from data_pipelines.loading.sources import Source, endless
+from data_pipelines.loading.loader import PackedBatches
+from data_pipelines.loading.sources import Mixture, OneEpoch, Source, items_as_source
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.worlds.views import conversations
 from fac_jax.audio.host_mel import host_log_mel
+from fac_jax.batching.collate import collate_examples
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
-from fac_jax.batching.pairs import PairExample, collate_preferences
+from fac_jax.batching.packing import Budget
+from fac_jax.batching.pairs import collate_preferences
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import NO_TASK, InputError
@@ -57,8 +59,6 @@ def test_an_item_is_what_encoding_in_advance_gives(made: dict[str, Any], toy_row
     for name in ("text_ids", "kind", "speech_ids", "frame_index", "labels", "speech_labels"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
     np.testing.assert_allclose(got.mels[0], want.mels[0], atol=1e-5)
-    frames = Encode(codec=LoudnessCodec(), mel="device", **made)(found, 0)
-    assert frames.mels[0].shape == (len(want.mels[0]), 400) and len(frames) == len(want)
 
 
 def test_what_is_heard_changes_with_the_epoch_and_may_change_its_length(made: dict[str, Any]) -> None:
@@ -81,41 +81,40 @@ def test_both_sides_of_a_pair_hear_the_same_change(made: dict[str, Any]) -> None
     assert not np.array_equal(item.chosen.mels[0], Encode(**made)(pair("p", 1.0), 3).chosen.mels[0])
 
 
+def source(rows: list[Record], make: Encode) -> Source:
+    """Rows with the sizes of their items."""
+    items = items_as_source([make(row, 0) for row in rows], make.model.audio.n_window)
+    return Source(rows, make, items.length, items.windows)
+
+
 def test_pairs_are_packed_and_each_comes_once_an_epoch(made: dict[str, Any]) -> None:
     rows = [pair(f"p{i}", 0.4 + 0.3 * i) for i in range(7)]
-    config = PackedConfig(2, 160, 30, {"pairs": 1.0}, segments=3, device_buffer=0)
-    sources = {"pairs": Source(rows, Encode(**made))}
-    batches, seen = load_packed(sources, config, made["model"], collate_preferences), Counter[str]()
+    stream = Mixture({"pairs": source(rows, Encode(**made))}, {"pairs": 1.0}, 0)
+    budget = Budget(2, 160, 15, segments=3)
+    batches, seen = PackedBatches(stream, budget, made["model"], collate_preferences), Counter[str]()
     for _ in range(8):
-        loaded = next(batches)
+        loaded: Any = next(batches)
         assert loaded.batch.batch.text_ids.shape == (4, 160) and loaded.batch.tasks.shape == (2, 3)
+        assert loaded.batch.batch.mel_windows.shape[0] == budget.windows
         assert (loaded.batch.tasks != NO_TASK).sum() == len(loaded.row_ids)
         assert loaded.batch.batch.segment_ids.max() > 1
         seen.update(loaded.row_ids)
-    state, order = batches.get_state(), endless(Source(rows, lambda row, epoch: row.id), config.seed)
-    drawn = [order[i] for i in range(state["drawn"])]
+    state = batches.get_state()
+    drawn = [rows[stream.place(number).row].id for number in range(state["drawn"])]
     assert seen + Counter(drawn[number] for number in state["waiting"]) == Counter(drawn)
     assert all(len(set(drawn[i : i + 7])) == 7 for i in range(0, len(drawn) - 6, 7))
+
+
+def test_pairs_need_a_number_of_places_in_a_row(made: dict[str, Any]) -> None:
+    stream = OneEpoch("pairs", source([pair("p", 0.4)], Encode(**made)))
     with pytest.raises(InputError, match="packed preference pairs need `segments`"):
-        next(load_packed(sources, PackedConfig(2, 160, 30, {"pairs": 1.0}), made["model"], collate_preferences))
-
-
-def test_the_mel_of_pairs_may_be_made_on_the_device(made: dict[str, Any]) -> None:
-    rows, found = [pair("p", 1.1), pair("q", 0.7)], {}
-    for mel in ("host", "device"):
-        config = PackedConfig(1, 160, 12, {"pairs": 1.0}, segments=8, device_buffer=0, mel=mel)
-        sources = {"pairs": Source(rows, Encode(mel=mel, **made))}
-        found[mel] = next(load_packed(sources, config, made["model"], collate_preferences)).batch
-    assert isinstance(Encode(**made)(rows[0], 0), PairExample)
-    np.testing.assert_allclose(found["host"].batch.mel_windows, found["device"].batch.mel_windows, atol=1e-5)
-    np.testing.assert_array_equal(found["host"].batch.frame_index, found["device"].batch.frame_index)
+        next(PackedBatches(stream, Budget(2, 160, 15), made["model"], collate_preferences))
 
 
 def test_a_row_that_breaks_after_it_was_checked_is_named(made: dict[str, Any], tmp_path: Path) -> None:
-    gone = save(tmp_path / "a.wav", 1.0)
-    user = Message("user", audio=Audio(path=str(gone)))
+    user = Message("user", audio=Audio(path=str(save(tmp_path / "a.wav", 1.0))))
     row = Record("a", None, (user, Message("assistant", "four")), None, "rows.jsonl", 3)
-    gone.unlink()
-    config = PackedConfig(1, 160, 12, {"rows": 1.0}, device_buffer=2)
+    found = source([row], Encode(**made))
+    (tmp_path / "a.wav").unlink()
     with pytest.raises(InputError, match=r"row a \(rows\.jsonl:3\): missing_audio: .*run data_pipelines\.check"):
-        next(load_packed({"rows": Source([row], Encode(**made))}, config, made["model"]))
+        next(PackedBatches(OneEpoch("rows", found), Budget(1, 160, 12), made["model"], collate_examples))

@@ -7,35 +7,38 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from data_pipelines.augment.spec import AugmentConfig
-from experiments.run.assemble import check, start
-from experiments.run.toy import Materials
-from record_run import make_config, run, write_initial
+from etils import epath
+from record_run import begin, make_config, run, write_initial
 from toy_training import MODEL, SPECIAL, make_batch
 from toy_world import UNITS, LoudnessCodec, make_model
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
 from data_pipelines.loading.encode import Encode
+from data_pipelines.loading.loader import PackedBatches
+from data_pipelines.loading.sources import OneEpoch, items_as_source
 from data_pipelines.prepare.lengths import survey
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source
-from data_pipelines.records.validate import Limits
+from data_pipelines.records.validate import limits_of
 from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.schema import PairRow, Row
+from data_pipelines.worlds.views import VIEWS
 from experiments.configs import quickstart, recipe_toy
+from experiments.run.config import RunConfig
+from experiments.run.data import Run
+from experiments.run.setup import check
 from experiments.toy.questions import prompts
-from fac_jax.batching.collate import GRID_FIELDS
+from fac_jax.batching.collate import GRID_FIELDS, collate_examples
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
+from fac_jax.batching.packing import Budget
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.training.optimizer import OptimizerConfig
-from fac_jax.training.stage import StageConfig
 from fac_jax.types import NO_FRAME, InputError, Kind, Params
 
 
@@ -115,17 +118,16 @@ def test_a_step_trains_the_discrete_path_and_never_runs_the_encoder(toy_params: 
 def test_rows_questions_and_pairs_of_the_toy_world_have_no_windows(
     toy_rows: dict[str, list[Row]], tokenizer: Tokenizer, model: ModelConfig
 ) -> None:
-    materials = Materials(toy_rows, LoudnessCodec(), tokenizer, model, AugmentConfig(), pair_rows={})
-    for data in (
-        {"counts": {"s2t": 1, "s2s": 1}},
-        {"rows": 2, "seq_len": 160, "windows": 0, "mixture": {"s2t": 1.0, "s2s": 1.0}},
-    ):
-        stage = StageConfig("mixed", 1, OptimizerConfig(peak=1e-3), data=data)
-        batch = next(materials.data(stage, {}, Path())).batch
+    make = Encode(tokenizer, model, LoudnessCodec())
+    for name in ("s2t", "s2s"):
+        items = [make(record, 0) for record in VIEWS[name].records(toy_rows["train"])]
+        stream = OneEpoch(name, items_as_source(items, model.audio.n_window))
+        batch: Any = next(PackedBatches(stream, Budget(2, 160, 0), model, collate_examples)).batch
         user = np.asarray(batch.kind) == Kind.SPEECH
         assert batch.mel_windows.shape[0] == 0 and not np.asarray(batch.has_waveform).any()
         assert (np.asarray(batch.speech_ids)[user][:, 0] < UNITS).all() and user.sum() > 4
-    (asked, *_) = prompts(materials, toy_rows["test"], "s2t")
+    asking = Run(RunConfig(model, ()), epath.Path(), {}, tokenizer, LoudnessCodec())
+    (asked, *_) = prompts(asking, toy_rows["test"], "s2t")
     assert asked.mels == () and (asked.speech_ids[asked.kind == Kind.SPEECH][:, 0] < UNITS).all()
     wave = question().turns[0].wave
     assert wave is not None
@@ -152,7 +154,7 @@ def test_stages_that_align_the_encoder_are_refused(config: Any, message: str) ->
         check(asked)
     with asked.unlocked():
         asked.model.user_audio = "token"
-    with pytest.raises(InputError, match="model config key user_audio is 'token'; known: waveform, tokens"):
+    with pytest.raises(InputError, match="config key model.user_audio is 'token'; known: waveform, tokens"):
         check(asked)
 
 
@@ -177,18 +179,18 @@ def test_rows_of_ones_own_are_tokenised_once_and_trained_on(tmp_path: Path) -> N
     config = make_config(initial, {"mine": {"path": str(file), "format": "release"}}, steps=1)
     config.model.user_audio = "tokens"
     config.data.codec = str(tmp_path / "codec")
-    config.data.sets.mine.waves = {"gain": {}}
+    config.data.sets.mine.waves.gain.probability = 1.0
     with pytest.raises(InputError, match=r"data\.sets\.mine\.waves changes what is heard every epoch, whose tokens"):
-        start(config, tmp_path / "run", tmp_path / "data")
-    config.data.sets.mine.waves = {}
-    materials, curve = run(config, tmp_path)
-    assert np.isfinite(curve[-1]["loss"]) and materials.model.user_audio == "tokens"
-    mine, model = materials.sets["mine"], materials.model
-    make = Encode(materials.tokenizer, model)
+        begin(config, tmp_path, "refused")
+    config.data.sets.mine.waves.gain.probability = None
+    trained, curve = run(config, tmp_path)
+    model, mine = trained.config.model, trained.sets["mine"].train
+    assert np.isfinite(curve[-1]["loss"]) and model.user_audio == "tokens"
+    make = Encode(trained.tokenizer, model)
     found = [make(row, 0) for row in read_prepared(mine.folder, "train")]
-    assert mine.needs.windows.tolist() == [0, 0] and mine.needs.length.tolist() == [len(item) for item in found]
+    assert mine.lengths.windows.tolist() == [0, 0] and mine.lengths.length.tolist() == [len(item) for item in found]
     assert all(item.mels == () for item in found)
 
     prepare(given, tmp_path / "waves", Settings(units=UNITS), 1)
     with pytest.raises(InputError, match="row talk .*has no tokens, .*prepare the rows with --user_audio=tokens"):
-        survey(tmp_path / "waves", "train", Limits(99, units=UNITS, tokenizer=materials.tokenizer), model)
+        survey(tmp_path / "waves", "train", limits_of(model, trained.tokenizer, 99), model)

@@ -4,20 +4,23 @@ python tests/support/hosts_run.py --workdir DIR --mesh fsdp=4,tensor=2 [--cluste
 """
 
 import dataclasses
-from pathlib import Path
+import time
 from typing import Any
 
 import jax
 import numpy as np
 from absl import flags
+from etils import epath
 from mesh_run import DENSE, OPTIMIZER, ROWS
-from toy_training import ToyData, ToyLoaded, make_batch, stage
+from toy_training import ToyData, ToyRun, loaded, make_batch, stage
 
 from fac_jax import cli
+from fac_jax.batching.loaded import Loaded
 from fac_jax.losses import Sft
 from fac_jax.parallel.batches import HostShard, host_shard
 from fac_jax.parallel.hosts import join
 from fac_jax.parallel.mesh import make_layout
+from fac_jax.training.mesh_data import MeshData
 from fac_jax.training.recipe import Recipe, run_recipe
 from fac_jax.types import NO_FRAME
 
@@ -29,28 +32,26 @@ class SharedRows(ToyData):
     """One host's rows of the batches of `ToyData`, with their windows."""
 
     def __init__(self, shard: HostShard, pause: float) -> None:
-        super().__init__(pause=pause)
-        self._shard = shard
+        super().__init__()
+        self._shard, self._pause = shard, pause
 
-    def __next__(self) -> ToyLoaded:
-        loaded = super().__next__()
-        batch = make_batch((self._next - 1) % 4, rows=ROWS)
+    def make(self, number: int) -> Loaded:
+        time.sleep(self._pause)
         size = ROWS // self._shard.hosts
         mine = slice(self._shard.host * size, (self._shard.host + 1) * size)
-        batch = jax.tree.map(lambda leaf: leaf[mine], batch)
+        batch = jax.tree.map(lambda leaf: leaf[mine], make_batch(number % 4, rows=ROWS))
         first = mine.start * DENSE.audio.frames
         index = np.where(batch.frame_index == NO_FRAME, NO_FRAME, batch.frame_index - first)
-        tokens = int(batch.segment_ids.sum())
-        seconds = loaded.audio_seconds / self._shard.hosts
-        return dataclasses.replace(loaded, batch=batch.replace(frame_index=index), tokens=tokens, audio_seconds=seconds)
+        found = loaded(batch.replace(frame_index=index), number, size)
+        return dataclasses.replace(found, audio_seconds=found.audio_seconds / self._shard.hosts)
 
 
 def main() -> None:
     options: Any = flags.FLAGS
     join(options.cluster, options.coordinator, options.processes, options.process)
     on = make_layout({axis: int(size) for axis, size in (part.split("=") for part in options.mesh)})
-    data = SharedRows(host_shard(on), options.pause)
-    run_recipe(Recipe(DENSE, (STAGE,), layout=on), Path(options.workdir), lambda *_: data, {})
+    data = ToyRun(lambda _: MeshData(SharedRows(host_shard(on), options.pause), on))
+    run_recipe(Recipe(DENSE, (STAGE,), layout=on), epath.Path(options.workdir), data, {})
 
 
 if __name__ == "__main__":

@@ -1,26 +1,23 @@
-"""A tiny model, endless made-up conversations and a two-stage recipe for the tests of training.
+"""A tiny model, endless synthetic conversations and a two-stage recipe for the tests of training."""
 
-As a program, `python tests/toy_training.py --workdir DIR`, it runs the recipe like any launcher, so that a test can
-kill it or see how it exits.
-"""
-
-import dataclasses
-import time
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import numpy as np
-from absl import flags
+from etils import epath
 
-from fac_jax import cli
-from fac_jax.batching.batch_stats import BatchStats, batch_stats
+from fac_jax.batching.batch_stats import batch_stats
+from fac_jax.batching.loaded import Loaded
 from fac_jax.losses import Ctc
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig
 from fac_jax.text.special_ids import SpecialIds
+from fac_jax.training.evals import EvalBatches
+from fac_jax.training.interfaces import Data
 from fac_jax.training.optimizer import OptimizerConfig
-from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.training.recipe import Recipe
 from fac_jax.training.stage import StageConfig
-from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, Kind
+from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, Kind, Params
 
 SPECIAL = SpecialIds(
     pad=0, eos=1, audio=2, audio_bos=3, audio_eos=4, sil=5, speech_bos=16, speech_eos=17, speech_pad=19
@@ -78,30 +75,37 @@ def make_batch(seed: int, rows: int = ROWS, config: ModelConfig = MODEL) -> Batc
     return Batch(**grid, mel_windows=mel, mel_lengths=np.full(rows, config.audio.mel_frames, np.int32))
 
 
-@dataclasses.dataclass(frozen=True)
-class ToyLoaded:
-    batch: Batch
-    row_ids: list[str]
-    audio_seconds: float
-    tokens: int
-    stats: BatchStats
+def unlike_halves() -> tuple[Batch, list[Batch]]:
+    """Four rows with unlike numbers of labels, and the same as two batches."""
+    halves = [make_batch(seed, rows=2) for seed in (1, 2)]
+    few = np.where(np.arange(halves[0].labels.shape[1]) < 9, halves[0].labels, IGNORE)
+    fine = np.where((few != IGNORE)[..., None], halves[0].speech_labels, IGNORE)
+    halves[0] = halves[0].replace(labels=few, speech_labels=fine)
+    shift = 2 * MODEL.audio.frames
+    moved = halves[1].replace(frame_index=np.where(halves[1].frame_index < 0, -1, halves[1].frame_index + shift))
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves), halves[0], moved), halves
+
+
+def loaded(batch: Any, number: int = 0, rows: int = ROWS) -> Loaded:
+    """A batch as data give it."""
+    counted = batch if isinstance(batch, Batch) else batch.batch
+    names = [f"toy/{number}/{row}" for row in range(rows)]
+    return Loaded(batch, names, 1.5, int(counted.segment_ids.sum()), batch_stats(counted))
 
 
 class ToyData:
-    """Four batches, over and over; `poisoned` is the number of a batch whose mel holds a NaN."""
+    """Four batches, over and over."""
 
-    def __init__(self, poisoned: int = -1, pause: float = 0.0) -> None:
-        self._next, self._poisoned, self._pause, self.closed = 0, poisoned, pause, False
+    def __init__(self) -> None:
+        self._next, self.closed = 0, False
 
-    def __next__(self) -> ToyLoaded:
+    def __next__(self) -> Loaded:
         number, self._next = self._next, self._next + 1
-        batch = make_batch(number % 4)
-        if number == self._poisoned:
-            batch.mel_windows[0, 0, 0] = np.nan
-        time.sleep(self._pause)
-        return ToyLoaded(
-            batch, [f"toy/{number}/{row}" for row in range(ROWS)], 1.5, int(batch.segment_ids.sum()), batch_stats(batch)
-        )
+        return self.make(number)
+
+    def make(self, number: int) -> Loaded:
+        """The batch with a number."""
+        return loaded(make_batch(number % 4), number)
 
     def get_state(self) -> dict[str, Any]:
         return {"next": self._next}
@@ -113,9 +117,24 @@ class ToyData:
         self.closed = True
 
 
+class ToyRun:
+    """`RunData` of a function that makes the data of a stage, and of held-out batches."""
+
+    def __init__(
+        self, make: Callable[[StageConfig], Data] = lambda _: ToyData(), held_out: Mapping[str, EvalBatches] = {}
+    ) -> None:
+        self._make, self._held_out = make, held_out
+
+    def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
+        return self._make(stage)
+
+    def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
+        return self._held_out
+
+
 def stage(name: str = "joint", **changes: Any) -> StageConfig:
     optimizer = OptimizerConfig(peak=1e-2, floor=1e-3, warmup=0.1)
-    plain: dict[str, Any] = {"steps": 20, "optimizer": optimizer, "data": {"toy": 1.0}}
+    plain: dict[str, Any] = {"steps": 20, "optimizer": optimizer}
     return StageConfig(name, **(plain | {"checkpoint_every": 7} | changes))
 
 
@@ -126,16 +145,3 @@ def warmup(name: str = "warmup", **changes: Any) -> StageConfig:
 
 def recipe() -> Recipe:
     return Recipe(MODEL, (warmup(), stage()))
-
-
-def main() -> None:
-    options = flags.FLAGS
-    data = {"poisoned": options.poisoned, "pause": options.pause}
-    run_recipe(recipe(), Path(options.workdir), lambda s, *_: ToyData(**data if s.name == "joint" else {}), {})
-
-
-if __name__ == "__main__":
-    flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-    flags.DEFINE_integer("poisoned", -1, "Batch of the second stage that holds a NaN.")
-    flags.DEFINE_float("pause", 0.0, "Seconds that a batch of the second stage takes.")
-    cli.run(main)

@@ -7,8 +7,9 @@ import jax
 import numpy as np
 import pytest
 from mesh_run import layout
-from toy_training import ToyData, ToyLoaded, make_batch
+from toy_training import ToyData, loaded, make_batch
 
+from fac_jax.batching.loaded import Loaded
 from fac_jax.training.mesh_data import AHEAD, MeshData
 from fac_jax.types import InputError
 
@@ -21,21 +22,19 @@ class Rows(ToyData):
         self.threads: set[str] = set()
         self.fails_at = fails_at
 
-    def __next__(self) -> ToyLoaded:
+    def make(self, number: int) -> Loaded:
         self.threads.add(threading.current_thread().name)
-        if self._next == self.fails_at:
-            raise InputError(f"row {self._next} is bad")
-        loaded = super().__next__()
-        batch: Any = make_batch(self._next - 1, rows=8)
-        return ToyLoaded(batch, loaded.row_ids, loaded.audio_seconds, loaded.tokens, loaded.stats)
+        if number == self.fails_at:
+            raise InputError(f"row {number} is bad")
+        return loaded(make_batch(number, rows=8), number)
 
 
 @pytest.fixture
 def data() -> Any:
     made: list[MeshData] = []
 
-    def make(rows: Rows) -> MeshData:
-        made.append(MeshData(rows, layout("4x2")))
+    def make(rows: Rows, mesh: str | None = "4x2") -> MeshData:
+        made.append(MeshData(rows, mesh and layout(mesh)))
         return made[-1]
 
     yield make
@@ -43,14 +42,15 @@ def data() -> Any:
         one.close()
 
 
-def test_batches_come_in_order_from_another_thread(data: Any) -> None:
+@pytest.mark.parametrize(("mesh", "devices"), [(None, 1), ("4x2", 8)])
+def test_batches_come_in_order_from_another_thread(data: Any, mesh: str | None, devices: int) -> None:
     rows = Rows()
-    placed = data(rows)
+    placed = data(rows, mesh)
     for number in range(4):
         loaded = next(placed)
         assert loaded.row_ids[0] == f"toy/{number}/0"
         jax.tree.map(np.testing.assert_array_equal, jax.device_get(loaded.batch), make_batch(number, rows=8))
-        assert len(loaded.batch.text_ids.sharding.device_set) == 8
+        assert len(loaded.batch.text_ids.sharding.device_set) == devices
     assert rows.threads and threading.current_thread().name not in rows.threads
 
 
