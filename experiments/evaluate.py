@@ -6,7 +6,6 @@ Any config with rows to evaluate on can be scored (docs/finetuning.md); the conf
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
 from etils import epath
@@ -34,9 +33,8 @@ def main() -> None:
     if not file.exists():
         raise InputError(f"--workdir={workdir}: holds no run: {file.name} is missing")
     config = json.loads(file.read_text()) if CONFIG.value is None else cli.config(CONFIG)
-    run = start(config, workdir, Path(DATA_DIR.value), SPLIT.value)
-    folder = CHECKPOINT.value or str(workdir)
-    params, _ = load_params(Path(folder), recipe_of(run).abstract())
+    run = start(config, workdir, DATA_DIR.value, SPLIT.value)
+    params, _ = load_params(CHECKPOINT.value or workdir, recipe_of(run).abstract())
     scores = losses(run, params)
     if not scores:
         raise InputError(f"{workdir}: no set of the run has rows to evaluate on; set eval_path or eval_split of one")

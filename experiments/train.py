@@ -7,10 +7,8 @@ On several hosts start it once on each, with --cluster: docs/scaling.md.
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
-from etils import epath
 from ml_collections import config_flags
 
 from experiments.run.cluster import Cluster
@@ -40,7 +38,7 @@ def main() -> None:
     if not WORKDIR.value:
         raise InputError("--workdir is missing: a folder for the run")
     CLUSTER.join()
-    run = start(cli.config(CONFIG), epath.Path(WORKDIR.value), Path(DATA_DIR.value))
+    run = start(cli.config(CONFIG), WORKDIR.value, DATA_DIR.value)
     recipe = recipe_of(run)
     record = RunRecord(run)
     peak_flops = PEAK.value and PEAK.value * 1e12

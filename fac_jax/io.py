@@ -2,11 +2,12 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 
 from etils import epath
 
-PathLike = str | os.PathLike[str]
+PathLike = epath.PathLike
 
 
 def is_local(path: PathLike) -> bool:
@@ -40,3 +41,43 @@ def replacing(path: PathLike) -> Iterator[epath.Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def absolute(path: PathLike) -> epath.Path:
+    """Returns a path that does not depend on the working directory; one in a cloud store is returned as it is."""
+    return epath.Path(os.path.abspath(os.fspath(path)) if is_local(path) else path)
+
+
+def copy(source: PathLike, target: PathLike) -> None:
+    """Copies a file, or a folder with all that is in it, over what is at `target`; either may lie in a cloud store."""
+    source, target = epath.Path(source), epath.Path(target)
+    if not source.is_dir():
+        source.copy(target, overwrite=True)
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for child in source.iterdir():
+        copy(child, target / child.name)
+
+
+class LocalCopy:
+    """A folder for programs that write only to local disks.
+
+    It is the folder itself if that is local. Otherwise it is a temporary folder, whose files `send` copies.
+    """
+
+    def __init__(self, folder: PathLike) -> None:
+        """Takes the folder that the files are for."""
+        self._target = epath.Path(folder)
+        self._temporary = None if is_local(folder) else tempfile.TemporaryDirectory()
+        self.path = self._target if self._temporary is None else epath.Path(self._temporary.name)
+
+    def send(self) -> None:
+        """Copies what has been written so far to a cloud store."""
+        if self._temporary is not None:
+            copy(self.path, self._target)
+
+    def close(self) -> None:
+        """Copies everything and removes the temporary folder."""
+        self.send()
+        if self._temporary is not None:
+            self._temporary.cleanup()

@@ -31,9 +31,7 @@ ROWS = flags.DEFINE_integer("rows", 20, "How many rows are shown.", lower_bound=
 FORMAT = flags.DEFINE_string("format", None, f"One of {', '.join(FORMATS)}; recognised from the path if absent.")
 ROOT = flags.DEFINE_string("audio_root", None, "Folder of relative audio paths; the folder of PATH if absent.")
 VIEW = flags.DEFINE_string("view", "asr", "Recordings: asr hears them, tts speaks them; the toy world: the task.")
-SPLIT = flags.DEFINE_string(
-    "split", None, "Split of a folder with several; train, or all of a tfds set, if absent."
-)
+SPLIT = flags.DEFINE_string("split", None, "Split of a folder with several; train, or all of a tfds set, if absent.")
 TASK = flags.DEFINE_string("task", "", "Only preference pairs of this task; without it, all rows.")
 AUGMENT = flags.DEFINE_string("augment", "{}", "Changes of what is heard: a WaveAugmentConfig as JSON.")
 EPOCH = flags.DEFINE_integer("epoch", 0, "Epoch whose changes are drawn.", lower_bound=0)

@@ -1,13 +1,14 @@
 """Checkpoints of a running stage, by orbax: written in the background and committed whole."""
 
 import functools
-from pathlib import Path
 from typing import Any, cast
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from flax import traverse_util
 
+from fac_jax.io import absolute
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params
@@ -24,8 +25,8 @@ class CheckpointStore:
     Frozen parameters are written once, to `directory/frozen`.
     """
 
-    def __init__(self, directory: Path, config: ModelConfig, keep: int) -> None:
-        self._directory = directory.absolute()
+    def __init__(self, directory: epath.PathLike, config: ModelConfig, keep: int) -> None:
+        self._directory = absolute(directory)
         self._frozen_written = (self._directory / FROZEN).is_dir()
         self._config = model_config.to_dict(config)
         self._manager = ocp.CheckpointManager(
@@ -37,7 +38,7 @@ class CheckpointStore:
         self._manager.wait_until_finished()
         return self._manager.latest_step()
 
-    def path(self, step: int) -> Path:
+    def path(self, step: int) -> epath.Path:
         """Folder of a checkpoint."""
         return self._directory / str(step)
 
@@ -91,23 +92,24 @@ class CheckpointStore:
         self._manager.close()
 
 
-def parameter_folders(checkpoint: Path) -> list[Path]:
+def parameter_folders(checkpoint: epath.PathLike) -> list[epath.Path]:
     """The folders that together hold all parameters of a finished model or of a running checkpoint.
 
     A running checkpoint holds those that train; the frozen ones lie next to it, for all checkpoints of its stage.
     """
+    checkpoint = epath.Path(checkpoint)
     frozen = checkpoint.parent / FROZEN
     return [checkpoint / "params", *([frozen] if checkpoint.name.isdigit() and frozen.is_dir() else [])]
 
 
-def folder_of(checkpoint: Path, path: tuple[str, ...]) -> Path:
+def folder_of(checkpoint: epath.PathLike, path: tuple[str, ...]) -> epath.Path:
     """The folder of `parameter_folders` that holds the parameter at a path."""
     first, *others = parameter_folders(checkpoint)
     return next((folder for folder in others if path in _paths(folder)), first)
 
 
 @functools.lru_cache(maxsize=8)  # a conversion asks for every parameter, and a folder is written once
-def _paths(folder: Path) -> frozenset[tuple[str, ...]]:
+def _paths(folder: epath.Path) -> frozenset[tuple[str, ...]]:
     return frozenset(traverse_util.flatten_dict(stored(folder)))
 
 
@@ -117,14 +119,14 @@ def united(trees: list[Params]) -> Params:
     return traverse_util.unflatten_dict(leaves)
 
 
-def stored(params: Path) -> Params:
+def stored(params: epath.PathLike) -> Params:
     """Tree of the parameters in an orbax folder: leaves with `shape` and `dtype`; no array is read."""
     handler = ocp.StandardCheckpointHandler()
-    found = handler.metadata(params.absolute())  # pyright: ignore[reportArgumentType]  (it takes any path)
+    found = handler.metadata(absolute(params))
     return cast(Params, found.tree)
 
 
-def check_shapes(found: Params, expected: Params, where: Path) -> None:
+def check_shapes(found: Params, expected: Params, where: epath.PathLike) -> None:
     """Compares the shapes in a checkpoint at `where` with the model's.
 
     Raises:

@@ -37,7 +37,11 @@ class Ctc:
 
     kind: ClassVar[str] = "ctc"
     pairs: ClassVar[bool] = False
-    replays: ClassVar[bool] = False
+
+    @property
+    def replays(self) -> bool:
+        """False: there are no pairs."""
+        return False
 
     @property
     def needs_reference(self) -> None:

@@ -45,7 +45,6 @@ class Sft:
 
     kind: ClassVar[str] = "sft"
     pairs: ClassVar[bool] = False
-    replays: ClassVar[bool] = False
 
     text_weight: float = 1.0
     speech_weight: float = 1.0
@@ -61,6 +60,11 @@ class Sft:
         check_field(self, "chunk", self.chunk >= 1, "at least 1")
         dtypes = typing.get_args(LogitsDtype)
         check_field(self, "logits_dtype", self.logits_dtype in dtypes, f"one of {', '.join(dtypes)}")
+
+    @property
+    def replays(self) -> bool:
+        """False: there are no pairs."""
+        return False
 
     @property
     def needs_reference(self) -> None:

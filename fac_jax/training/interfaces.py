@@ -1,7 +1,8 @@
 """What the loop needs of data and of a checkpoint store, which are implemented in packages of their own."""
 
-from pathlib import Path
 from typing import Any, Protocol
+
+from etils import epath
 
 from fac_jax.batching.loaded import Loaded
 
@@ -33,7 +34,7 @@ class Store(Protocol):
         """Step of the newest complete checkpoint, or None."""
         ...
 
-    def path(self, step: int) -> Path:
+    def path(self, step: int) -> epath.Path:
         """Folder of a checkpoint."""
         ...
 

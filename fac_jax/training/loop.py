@@ -3,11 +3,11 @@
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from fac_jax.parallel import hosts
 from fac_jax.training.evals import Evaluation
@@ -72,7 +72,7 @@ def train(
     state: TrainState,
     data: Data,
     store: Store,
-    directory: Path,
+    directory: epath.Path,
     meter: Meter,
     trackers: Sequence[str] = DEFAULT,
     evaluate: Evaluation | None = None,
@@ -94,7 +94,6 @@ def train(
       store: checkpoints of this stage.
       directory: folder of the stage, for its curves.
       meter: counts FLOPs.
-      trackers: that hear of every step (`training/trackers.py`).
       evaluate: evaluates the stage as it trains; None for no evaluation.
       trackers: names of the trackers that get every step's metrics (`training/trackers.py`).
       profile: steps to trace into `directory/profile`.
@@ -159,6 +158,7 @@ def train(
             if number % stage.checkpoint_every == 0 or number == stage.steps or stop:
                 settle(pending)
                 pending = None
+                log.flush()
                 trainable, frozen = split(state.params, stage.trainable)
                 store.save(number, trainable, state.opt_state, data.get_state(), frozen)
             if stop:

@@ -1,21 +1,24 @@
 """Curves of a stage: JSONL of every step's metrics and rates, and trackers that also get them."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TextIO
+from typing import Final
 
-from fac_jax.io import write_text
+from etils import epath
+
+from fac_jax.io import is_local, write_text
 from fac_jax.parallel.hosts import is_first
 from fac_jax.training.trackers import DEFAULT, open_tracker
 
 JSONL = "metrics.jsonl"
 RATES = "rates.jsonl"
+SECONDS: Final = 60.0  # between two writes of a file in a cloud store
 
 
-def read_curve(directory: Path, file: str = JSONL) -> list[dict[str, float]]:
+def read_curve(directory: epath.PathLike, file: str = JSONL) -> list[dict[str, float]]:
     """All lines of a stage's metrics, in order of steps; a line that was cut off by a crash is left out."""
-    path = directory / file
+    path = epath.Path(directory) / file
     lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     return [json.loads(line) for line in lines if line.endswith("\n")]
 
@@ -28,11 +31,11 @@ class MetricLog:
     line twice. Of several hosts the first writes, for all.
     """
 
-    def __init__(self, directory: Path, step: int, trackers: Sequence[str] = DEFAULT) -> None:
+    def __init__(self, directory: epath.PathLike, step: int, trackers: Sequence[str] = DEFAULT) -> None:
         self._writes = is_first()
         if not self._writes:
             return
-        self._metrics, self._rates = (_reopened(directory, file, step) for file in (JSONL, RATES))
+        self._metrics, self._rates = (_Lines(epath.Path(directory) / file, step) for file in (JSONL, RATES))
         self._trackers = [open_tracker(name, directory, step) for name in trackers]
 
     def write(self, step: int, metrics: dict[str, float], rates: dict[str, float]) -> None:
@@ -42,7 +45,6 @@ class MetricLog:
         for file, values in ((self._metrics, metrics), (self._rates, rates)):
             if values:
                 file.write(json.dumps({"step": step, **values}) + "\n")
-                file.flush()
         for tracker in self._trackers:
             tracker.log(step, metrics | rates)
 
@@ -52,15 +54,54 @@ class MetricLog:
             for tracker in self._trackers:
                 tracker.log(step, metrics)
 
+    def flush(self) -> None:
+        """Writes out all lines, so that a checkpoint never has a step that they lack."""
+        if not self._writes:
+            return
+        for opened in (self._metrics, self._rates, *self._trackers):
+            opened.flush()
+
     def close(self) -> None:
-        """Flushes all."""
+        """Writes out all lines and ends the trackers."""
         if not self._writes:
             return
         for opened in (self._metrics, self._rates, *self._trackers):
             opened.close()
 
 
-def _reopened(directory: Path, file: str, step: int) -> TextIO:
-    kept = [line for line in read_curve(directory, file) if line["step"] <= step]
-    write_text(directory / file, "".join(json.dumps(line) + "\n" for line in kept))
-    return (directory / file).open("a")
+class _Lines:
+    """A JSONL file that grows.
+
+    A local file gets every line at once. A cloud store cannot append: there the whole file is written again, every
+    `SECONDS` and when it is flushed.
+    """
+
+    def __init__(self, file: epath.Path, step: int) -> None:
+        """Keeps the lines of the file up to a step."""
+        kept = [line for line in read_curve(file.parent, file.name) if line["step"] <= step]
+        self._file, self._text = file, "".join(json.dumps(line) + "\n" for line in kept)
+        write_text(file, self._text)
+        self._appended = file.open("a") if is_local(file) else None
+        self._written = time.monotonic()
+
+    def write(self, line: str) -> None:
+        """Adds a line."""
+        if self._appended is not None:
+            self._appended.write(line)
+            self._appended.flush()
+            return
+        self._text += line
+        if time.monotonic() - self._written > SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes out what is not written yet."""
+        if self._appended is None:
+            write_text(self._file, self._text)
+            self._written = time.monotonic()
+
+    def close(self) -> None:
+        """Writes out what is not written yet and closes the file."""
+        self.flush()
+        if self._appended is not None:
+            self._appended.close()

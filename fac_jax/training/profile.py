@@ -2,11 +2,12 @@
 
 import dataclasses
 import re
-from pathlib import Path
 from typing import Any, Final, Self
 
 import jax
+from etils import epath
 
+from fac_jax.io import LocalCopy
 from fac_jax.parallel.hosts import log
 from fac_jax.types import InputError
 
@@ -39,8 +40,9 @@ class StepProfiler:
     `with StepProfiler(window, directory) as profiler:`, then `before(step)` and `after(step, outputs)` at every step.
     """
 
-    def __init__(self, window: ProfileWindow | None, directory: Path) -> None:
-        self._window, self._folder, self._running = window, directory / PROFILE, False
+    def __init__(self, window: ProfileWindow | None, directory: epath.PathLike) -> None:
+        self._window, self._folder = window, epath.Path(directory) / PROFILE
+        self._local: LocalCopy | None = None  # while a trace runs
 
     def __enter__(self) -> Self:
         return self
@@ -51,18 +53,19 @@ class StepProfiler:
     def before(self, step: int) -> None:
         """Starts the trace if the window starts with this step."""
         if self._window is not None and step == self._window.start:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            jax.profiler.start_trace(str(self._folder))
-            self._running = True
+            self._local = LocalCopy(self._folder)
+            self._local.path.mkdir(parents=True, exist_ok=True)
+            jax.profiler.start_trace(str(self._local.path))
 
     def after(self, step: int, outputs: Any) -> None:
         """Waits for the outputs of the window's last step and stops the trace."""
-        if self._running and self._window is not None and step == self._window.start + self._window.steps - 1:
+        if self._local is not None and self._window is not None and step == self._window.start + self._window.steps - 1:
             jax.block_until_ready(outputs)
             self._stop()
 
     def _stop(self) -> None:
-        if self._running:
+        if self._local is not None:
             jax.profiler.stop_trace()
-            self._running = False
+            self._local.close()
+            self._local = None
             log(f"profile of {self._window}: {self._folder}")

@@ -6,10 +6,10 @@ from types import ModuleType
 
 import pytest
 from comparison_example import make_run
+from experiments.run.assemble import check
 from launchers import imported
 
 from experiments.comparing.variants import read_runs, variants
-from experiments.run.assemble import check
 from experiments.sweeps.config import read_sweep
 from experiments.sweeps.runs import load_config, make_runs
 

@@ -9,12 +9,12 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from experiments.run.assemble import assets, start
+from experiments.run.initial import base_model
 from ml_collections import ConfigDict
 from toy_world import UNITS, WORLD, make_model, make_tokenizer
 
 from experiments.configs import finetune
-from experiments.run.assemble import assets, start
-from experiments.run.initial import base_model
 from fac_jax.checkpoint.export import export_model, load_config, load_params
 from fac_jax.checkpoint.release.convert import export_release, import_release
 from fac_jax.checkpoint.release.tensors import TensorFolder

@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from experiments.run.assemble import data_config, start
 from ml_collections import ConfigDict
 
 from experiments.configs import quickstart
-from experiments.run.assemble import data_config, start
 from fac_jax.training.recipe import lock_config
 from fac_jax.types import InputError
 

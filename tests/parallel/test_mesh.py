@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import packed_run
 import pytest
+from experiments.run.mesh import layout_of
 from mesh_run import layout
 from toy_training import MODEL, make_batch
 
 from experiments.configs import quickstart
-from experiments.run.mesh import layout_of
 from fac_jax.batching.collate import side_by_side
 from fac_jax.models.speech_embedder import _pick
 from fac_jax.parallel.batches import host_shard, place_batch
