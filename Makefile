@@ -6,10 +6,13 @@ RECIPE ?= --workdir runs/recipe
 ABLATIONS ?= group_size continuous_encoder refined_head cocktail_alpha dpo_tasks mode_mixing
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.installed-docs
 # glibc asks for huge pages: a training step on a CPU maps hundreds of MB anew, 4 kB at a time without it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 TORCH_BIN := .venv-torch/bin
 TORCH_STAMP := .venv-torch/.installed
+RELEASE_BIN := .venv-release/bin
+RELEASE_STAMP := .venv-release/.installed
 BEAM_BIN := .venv-beam/bin
 BEAM_STAMP := .venv-beam/.installed
 TPU_BIN := .venv-tpu/bin
@@ -17,7 +20,7 @@ TPU_STAMP := .venv-tpu/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install quickstart recipe ablations test test-slow test-browser test-torch test-beam test-tpu test-gpu benchmark benchmark-torch lint format clean
+.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-tpu test-gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -40,13 +43,17 @@ ablations: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
 
+# The wheel in an environment of its own, from a folder outside the repository.
+test-install: $(STAMP)
+	$(BIN)/python -m pytest -q -m slow tests/test_installed.py
+
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -q -m slow
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pytest -q -m browser
 
-# PyTorch and transformers stay apart from everything else; they are there to be compared with.
+# PyTorch and transformers have an environment of their own: only comparisons need them.
 $(TORCH_STAMP): requirements.txt pyproject.toml
 	@echo "Installing into .venv-torch"
 	test -x $(TORCH_BIN)/python || $(PYTHON) -m venv .venv-torch
@@ -56,7 +63,24 @@ $(TORCH_STAMP): requirements.txt pyproject.toml
 test-torch: $(TORCH_STAMP)
 	$(TORCH_BIN)/python -m pytest -q tests/pytorch/transformers_parity.py
 
-# s3tokenizer comes without its dependencies: of those that are not there already, it needs onnx alone for this.
+# The release's code asks for this version of transformers, which does not go with the tokenizers of requirements.txt.
+$(RELEASE_STAMP): Makefile
+	@echo "Installing into .venv-release (about two minutes)"
+	test -x $(RELEASE_BIN)/python || $(PYTHON) -m venv .venv-release
+	$(RELEASE_BIN)/python -m pip install --quiet --disable-pip-version-check \
+		'torch==2.13.0' 'transformers==4.52.3' 'librosa>=0.11,<0.12'
+	@touch $@
+
+# An export of ours in the release's own classes; CODE is a clone of github.com/FunAudioLLM/Fun-Audio-Chat.
+RELEASE_RUN := runs/release_classes
+test-release: $(STAMP) $(RELEASE_STAMP)
+	rm -rf $(RELEASE_RUN) && mkdir -p $(RELEASE_RUN)
+	$(BIN)/python tests/support/export_example.py $(RELEASE_RUN)/model
+	$(BIN)/python -m experiments.convert jax-to-hf $(RELEASE_RUN)/model $(RELEASE_RUN)/hf --dtype=float32
+	$(RELEASE_BIN)/python tests/pytorch/record_release.py $(RELEASE_RUN)/hf $(RELEASE_RUN)/io.npz --code=$(CODE) --gradients
+	$(BIN)/python -m experiments.convert verify $(RELEASE_RUN)/hf --recorded=$(RELEASE_RUN)/io.npz
+
+# s3tokenizer comes without its dependencies; of those that are not installed yet, only onnx is needed here.
 benchmark-torch: $(TORCH_STAMP)
 	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check 'onnx>=1.17,<2'
 	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps s3tokenizer==0.3.0
@@ -94,6 +118,14 @@ GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/,$(addsuffix .py,models/test
 test-gpu: $(GPU_STAMP)
 	JAX_PLATFORMS=cuda XLA_FLAGS= $(GPU_BIN)/python -m pytest -q $(GPU_TESTS)
 
+# The site in site/; strict: a link that leads nowhere is an error.
+$(DOCS_STAMP): requirements.txt pyproject.toml | $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@touch $@
+
+docs: $(DOCS_STAMP)
+	$(BIN)/python -m mkdocs build --strict
+
 benchmark: $(STAMP)
 	$(BIN)/python -m experiments.benchmark
 
@@ -107,4 +139,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-torch .venv-beam .venv-tpu .venv-gpu .cache .pytest_cache .ruff_cache build dist *.egg-info runs
+	rm -rf .venv .venv-torch .venv-release .venv-beam .venv-tpu .venv-gpu .cache .pytest_cache .ruff_cache build dist site *.egg-info runs

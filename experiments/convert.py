@@ -41,7 +41,7 @@ from fac_jax.checkpoint.voice.convert import convert_codec
 from fac_jax.checkpoint.voice.onnx_tokenizer import SHA256
 from fac_jax.evaluation.parity.codec import compare_codec
 from fac_jax.evaluation.parity.model import Figure, compare
-from fac_jax.models.config import ModelConfig
+from fac_jax.models.config import ModelConfig, replace
 from fac_jax.progress import shown
 from fac_jax.training.merge import SHARED_LLM, check_same, choose_alphas, combine
 from fac_jax.types import InputError, Params
@@ -100,6 +100,8 @@ def verify(src: str) -> None:
     if not RECORDED.value:
         raise InputError("verify needs --recorded=io.npz")
     params, config = load(Path(src))
+    # The recorded classes know this way only of reading a prompt in the refined head.
+    config = replace(config, head_prefill="release")
     arrays = _arrays(Path(RECORDED.value))
     try:
         show_figures(compare(params, config, arrays))
@@ -206,7 +208,7 @@ def _arrays(file: Path) -> Mapping[str, np.ndarray]:
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     try:
-        with zipfile.ZipFile(file), np.load(file) as arrays:  # alone, np.load takes other files too
+        with zipfile.ZipFile(file), np.load(file) as arrays:  # np.load takes other files too
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: no recorded arrays (.npz), or truncated: {error}") from None

@@ -97,7 +97,7 @@ def quickstart(
     return found
 
 
-def show(found: report.Report, workdir: epath.Path, answers: Sequence[report.Answer]) -> None:
+def show(found: report.Report, workdir: epath.Path, answers: Sequence[report.ScoredResponse]) -> None:
     """Prints the results."""
     for answer in answers:
         print(f"  {answer.question!r} -> {answer.written!r}, heard as {answer.heard!r}")

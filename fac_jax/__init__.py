@@ -1,1 +1,31 @@
-"""Fun-Audio-Chat in JAX and Flax Linen."""
+"""Fun-Audio-Chat in JAX and Flax Linen.
+
+`fac_jax.load(DIR).respond(wave, rate=16000)` asks a trained model; the other modules are imported by their names.
+"""
+
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fac_jax.api import Model
+
+__version__ = "0.1.0"
+
+
+def load(folder: str | os.PathLike[str], codec: str | os.PathLike[str] | None = None) -> "Model":
+    """Loads a trained model, its tokenizer and its codec.
+
+    Args:
+      folder: a run's workdir (its last finished stage), a stage, a finished model, or a checkpoint in the released
+        layout, which is converted in memory.
+      codec: folder of a codec of the same ids, in place of the model's own.
+
+    Returns:
+      a model whose `respond` answers waves and texts.
+
+    Raises:
+      InputError: there is no such model, or a file of it is missing or damaged.
+    """
+    from fac_jax.api import Model  # `import fac_jax` must not wait for jax
+
+    return Model.load(folder, codec)

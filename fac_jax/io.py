@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Iterator
 
 from etils import epath
@@ -57,27 +56,3 @@ def copy(source: PathLike, target: PathLike) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for child in source.iterdir():
         copy(child, target / child.name)
-
-
-class LocalCopy:
-    """A folder for programs that write only to local disks.
-
-    It is the folder itself if that is local. Otherwise it is a temporary folder, whose files `send` copies.
-    """
-
-    def __init__(self, folder: PathLike) -> None:
-        """Takes the folder that the files are for."""
-        self._target = epath.Path(folder)
-        self._temporary = None if is_local(folder) else tempfile.TemporaryDirectory()
-        self.path = self._target if self._temporary is None else epath.Path(self._temporary.name)
-
-    def send(self) -> None:
-        """Copies what has been written so far to a cloud store."""
-        if self._temporary is not None:
-            copy(self.path, self._target)
-
-    def close(self) -> None:
-        """Copies everything and removes the temporary folder."""
-        self.send()
-        if self._temporary is not None:
-            self._temporary.cleanup()

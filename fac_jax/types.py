@@ -1,8 +1,8 @@
-"""Pytree dataclasses that travel between the floors of the project.
+"""Pytree dataclasses that travel between the packages of the project.
 
-Legend of shapes: B batch rows, S LLM positions (5 Hz on audio), G speech tokens of a group, T speech tokens (25 Hz),
+Letters of shapes: B batch rows, S LLM positions (5 Hz on audio), G speech tokens of a group, T speech tokens (25 Hz),
 M mel frames (100 Hz), W encoder windows, D width, N heads, K kv heads, H head dim, V vocabulary, C codebook,
-E experts, L layers.
+E experts, L layers; P pairs of rows, R replies of a row, F encoder frames of all windows (25 Hz).
 """
 
 import enum
@@ -11,8 +11,9 @@ from typing import Any, Literal, TypeAlias
 import jax
 import numpy as np
 from flax import struct
+from jaxtyping import Bool, Float, Float32, Int32
 
-Array: TypeAlias = jax.Array | np.ndarray
+Array: TypeAlias = jax.Array | np.ndarray  # host arrays before a step, device arrays inside it
 Params: TypeAlias = dict[str, Any]
 UserAudio: TypeAlias = Literal["waveform", "tokens"]  # what the LLM hears of a user's audio
 
@@ -20,7 +21,7 @@ IGNORE: int = -100  # a label that carries no loss
 NO_TEXT: int = -1  # a position whose text stream is empty: its text embedding is zero
 PREFERENCE_TASKS: tuple[str, ...] = ("robustness", "instruction", "understanding", "empathy")  # paper, section 2.4
 NO_TASK: int = -1  # a place of a preference batch without a pair
-REPLAY: int = -2  # a reply that is anchored alone, with nothing to prefer it to
+REPLAY: int = -2  # a reply that is only anchored, with nothing to prefer it to
 NO_FRAME: int = -1  # a 25 Hz frame beyond the end of its audio: its encoder feature is zero
 
 
@@ -28,50 +29,50 @@ class Kind(enum.IntEnum):
     """What an LLM position carries."""
 
     TEXT = 0  # one text token
-    SPEECH = 1  # one group of speech alone (a user's audio)
-    JOINT = 2  # one group of speech and one text token beside it (a spoken reply)
+    SPEECH = 1  # one group of speech only (a user's audio)
+    JOINT = 2  # one group of speech together with one text token (a spoken reply)
 
 
 @struct.dataclass
 class Batch:
-    """Conversations laid on the 5 Hz LLM grid, with their audio as encoder windows; every shape is static.
+    """Conversations placed on the 5 Hz LLM grid, with their audio as encoder windows; every shape is static.
 
     Attributes:
-      text_ids: int32 `[B, S]`. Text stream: at JOINT positions the reply's text (silence-filled), at SPEECH positions
-        the audio placeholder id or NO_TEXT.
-      kind: int32 `[B, S]`, values of `Kind`.
-      speech_ids: int32 `[B, S, G]`. Ids of the group at audio positions, the speech pad id elsewhere.
-      has_waveform: bool `[B, S]`. True where the group's continuous features are to be used (model.md section 3).
-      frame_index: int32 `[B, S, G]`. Gather map into the encoder's 25 Hz frames `[W * n // 2]` (n = `n_window`; frame f
-        of window w is `w * (n // 2) + f`), or NO_FRAME.
-      segment_ids: int32 `[B, S]`. 0 is padding; 1, 2, .. number the conversations packed into a row.
-      positions: int32 `[B, S]`. Counted from 0 inside every segment.
-      labels: int32 `[B, S]`. Text labels, not shifted; IGNORE carries no loss.
-      speech_labels: int32 `[B, S, G]`. Speech labels on the grid, not shifted; IGNORE carries no loss.
-      mel_windows: float32 `[W, 2n, 128]`. Log-mel windows of all audios of the batch, zero beyond `mel_lengths`.
-      mel_lengths: int32 `[W]`. Valid mel frames of a window; 0 for a window that only fills the budget.
-      parts: rows and windows lie in so many equal parts, in order, and no row reads a window of another part. On a mesh
-        that cuts the rows into no more shards, no frame has to travel.
+      text_ids: text stream; at JOINT positions the reply's text (silence-filled), at SPEECH positions the audio
+        placeholder id or NO_TEXT.
+      kind: values of `Kind`.
+      speech_ids: ids of the group at audio positions, the speech pad id elsewhere.
+      has_waveform: True where the group's continuous features are used (docs/model.md, section 3).
+      frame_index: index into the encoder's 25 Hz frames `[W * n // 2]` (n = `n_window`; frame f of window w is
+        `w * (n // 2) + f`), or NO_FRAME.
+      segment_ids: 0 is padding; 1, 2, .. number the conversations packed into a row.
+      positions: counted from 0 inside every segment.
+      labels: text labels, not shifted; IGNORE carries no loss.
+      speech_labels: speech labels on the grid, not shifted; IGNORE carries no loss.
+      mel_windows: log-mel windows of 2n frames of all audios of the batch, zero beyond `mel_lengths`.
+      mel_lengths: valid mel frames of a window; 0 for a window that only fills the batch up.
+      parts: number of equal parts into which rows and windows are divided, in order; no row reads a window of another
+        part. On a mesh that divides the rows into at most as many shards, no frame has to travel.
     """
 
-    text_ids: Array
-    kind: Array
-    speech_ids: Array
-    has_waveform: Array
-    frame_index: Array
-    segment_ids: Array
-    positions: Array
-    labels: Array
-    speech_labels: Array
-    mel_windows: Array
-    mel_lengths: Array
+    text_ids: Int32[Array, "B S"]
+    kind: Int32[Array, "B S"]
+    speech_ids: Int32[Array, "B S G"]
+    has_waveform: Bool[Array, "B S"]
+    frame_index: Int32[Array, "B S G"]
+    segment_ids: Int32[Array, "B S"]
+    positions: Int32[Array, "B S"]
+    labels: Int32[Array, "B S"]
+    speech_labels: Int32[Array, "B S G"]
+    mel_windows: Float32[Array, "W M mels"]
+    mel_lengths: Int32[Array, " W"]
     parts: int = struct.field(pytree_node=False, default=1)
 
     @classmethod
     def padding(
         cls, shape: tuple[int, int], windows: tuple[int, int, int], *, group_size: int, pad: int, speech_pad: int
     ) -> "Batch":
-        """Padding alone, in numpy; `shape` is (B, S), `windows` is (W, 2n, mel bins)."""
+        """Makes a batch of padding only, in numpy; `shape` is (B, S), `windows` is (W, 2n, mel bins)."""
         grid, fine = shape, (*shape, group_size)
         return cls(
             text_ids=np.full(grid, pad, np.int32),
@@ -90,72 +91,71 @@ class Batch:
 
 @struct.dataclass
 class PreferenceBatch:
-    """Pairs of replies to the same prompts; N conversations at most lie in a row.
+    """Pairs of replies to the same prompts, at most R of them in a row.
 
     Attributes:
       batch: `2 P` rows; row 2p has the chosen replies, row 2p + 1 the rejected ones of the same pairs in their order.
-        A prompt's audio lies in the windows once, for both.
-      tasks: int32 `[P, N]`. Which of PREFERENCE_TASKS conversation n + 1 of a row belongs to, REPLAY, or
-        NO_TASK for none.
-      reference: float32 `[2 P, N, 2]`. Log-probabilities of each reply's text and speech under the reference; read
-        where they are stored with the rows.
+        The windows hold a prompt's audio once, for both.
+      tasks: which of PREFERENCE_TASKS conversation r + 1 of a row belongs to, REPLAY, or NO_TASK for none.
+      reference: log-probabilities of each reply's text and speech under the reference model; read where they are
+        stored with the rows.
     """
 
     batch: Batch
-    tasks: Array
-    reference: Array
+    tasks: Int32[Array, "P R"]
+    reference: Float32[Array, "2*P R 2"]
 
 
 @struct.dataclass
 class ModelOutput:
-    """What a forward pass gives.
+    """Result of a forward pass.
 
     Attributes:
-      hidden: `[B, S, D]`. Shared LLM state after its final norm.
-      speech_hidden: `[B, S, G, D]`. Refined-head state in LLM width; fine position iG + j predicts speech label
-        (i + 1)G + j. None when the head was not run.
+      hidden: states of the Shared LLM after its final norm.
+      speech_hidden: states of the refined head in LLM width; fine position iG + j predicts speech label (i + 1)G + j.
+        None if the head was not run.
       router: statistics of the mixture-of-experts routers, None for a dense backbone.
-      audio_frames: `[W * n // 2, D]`. 25 Hz encoder frames of all windows, None for a batch without any.
+      audio_frames: 25 Hz encoder frames of all windows, None for a batch without windows.
     """
 
-    hidden: Array
-    speech_hidden: Array | None
+    hidden: Float[jax.Array, "B S D"]
+    speech_hidden: Float[jax.Array, "B S G D"] | None
     router: "RouterStats | None"
-    audio_frames: Array | None = None
+    audio_frames: Float[jax.Array, "F D"] | None = None
 
 
 @struct.dataclass
 class RouterStats:
-    """Sums over the unmasked tokens of all MoE layers, float32.
+    """Sums over the unmasked tokens of all MoE layers.
 
     Attributes:
-      picks: `[E]`. How often each expert was picked (every token picks k).
-      probs: `[E]`. Summed router probability.
-      tokens: scalar. Number of (token, layer) pairs.
-      entropy: scalar. Summed entropy of the router's distribution, in nats.
+      picks: how often each expert was picked (every token picks k).
+      probs: summed router probability of each expert.
+      tokens: number of (token, layer) pairs.
+      entropy: summed entropy of the router's distribution, in nats.
     """
 
-    picks: Array
-    probs: Array
-    tokens: Array
-    entropy: Array
+    picks: Float32[jax.Array, " E"]
+    probs: Float32[jax.Array, " E"]
+    tokens: Float32[jax.Array, ""]
+    entropy: Float32[jax.Array, ""]
 
 
 @struct.dataclass
 class KVCache:
     """Keys and values of one attention layer: two `[B * K, S_max, H]` arrays (S_max = G * S_max in the head).
 
-    Sequences of one (sample, kv head) are whole and at the outside: a step of decoding multiplies them where they lie.
-    Where a mesh cuts samples and kv heads, these stay apart: `[B, K, S_max, H]`.
+    The sequence of one (sample, kv head) is contiguous: a step of decoding multiplies it in place. On a mesh that
+    divides samples and kv heads, these two are separate dimensions: `[B, K, S_max, H]`.
     """
 
-    k: Array
-    v: Array
+    k: Float[jax.Array, "*rows S_max H"]
+    v: Float[jax.Array, "*rows S_max H"]
 
 
 class Terminated(KeyboardInterrupt):
-    """A scheduler's SIGTERM; everything is saved."""
+    """Raised after SIGTERM of a scheduler, when everything has been saved."""
 
 
 class InputError(ValueError):
-    """Bad input from outside. The message is one line that names the file, row, key or shape and what to do."""
+    """Bad input from a user. The message is one line that names the file, row, key or shape and what to do."""

@@ -30,6 +30,11 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
 
+# After the environment is set, since jaxtyping imports jax; before anything that it checks is imported.
+from shapes import check_shapes  # noqa: E402
+
+check_shapes()
+
 PROPERTY = "figure"  # key of a figure among the properties of a test, which travel from xdist's workers
 
 

@@ -35,7 +35,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.io": (),
     "fac_jax.progress": (),
     "fac_jax.config": ("fac_jax.types",),
-    "fac_jax.cli": ("fac_jax.types",),
+    "fac_jax.config_files": ("fac_jax.types",),
+    "fac_jax.cli": ("fac_jax.types", "fac_jax.config_files"),
     "fac_jax.audio": GROUND,
     "fac_jax.text": GROUND,
     "fac_jax.layers": GROUND,
@@ -46,6 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.parallel": UP_TO_3,
     "fac_jax.checkpoint": UP_TO_3 + FLOOR_4,
     "fac_jax.generation": UP_TO_3 + FLOOR_4,
+    "fac_jax.api": UP_TO_5,
     "fac_jax.training": UP_TO_5,
     "fac_jax.evaluation": UP_TO_5 + ("fac_jax.training",),
     "fac_jax.serving": UP_TO_5 + ("fac_jax.evaluation",),
@@ -91,6 +93,10 @@ def wrong_imports(module: str, tree: ast.AST) -> list[str]:
     return [f"{module} imports {i}" for i in imports(tree) if inside(i, PACKAGES) and not inside(i, allowed)]
 
 
+def literals(node: ast.AST) -> list[str]:
+    return [repr(n.value) for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+
+
 def wrong_axes(tree: ast.AST, known: set[str]) -> list[str]:
     """Axis constants that do not exist, and string literals given where a logical axis name is expected."""
     wrong = []
@@ -98,7 +104,9 @@ def wrong_axes(tree: ast.AST, known: set[str]) -> list[str]:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "axes":
             wrong += [f"axes.{node.attr}"] if node.attr not in known else []
         elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in PARTITIONING:
-            wrong += [repr(n.value) for n in ast.walk(node) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+            wrong += literals(node)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "param":
+            wrong += literals(node.args[3])  # the axes of layers/param.py: (module, name, init, axes, ..)
         elif isinstance(node, ast.Dict):
             keys = zip(node.keys, node.values, strict=True)
             values = [v for k, v in keys if k is not None and "PARTITION_NAME" in ast.unparse(k)]
@@ -180,6 +188,7 @@ def test_the_floors_see_a_wrong_import(module: str, source: str) -> None:
     [
         "axes.EMBD",
         "nn.with_logical_partitioning(init, ('embed', axes.MLP))",
+        "param(self, 'kernel', init, ('embed', axes.MLP), (2, 3), 'float32')",
         "nn.scan(Layer, metadata_params={nn.PARTITION_NAME: 'layers'})",
     ],
 )

@@ -9,7 +9,7 @@ import soundfile
 
 from experiments.comparing.intervals import difference, estimate
 from experiments.comparing.variants import Compared, Variant, differing
-from fac_jax.evaluation.reports.comparison import Comparison, Figure, Heard, Trade, pareto_front
+from fac_jax.evaluation.reports.comparison import Comparison, Figure, PromptReplies, Trade, pareto_front
 from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.types import InputError
@@ -102,14 +102,14 @@ def _curves(variants: Sequence[Variant]) -> dict[str, dict[str, Series]]:
     return found
 
 
-def _heard(variants: Sequence[Variant]) -> list[Heard]:
-    """The first prompts that the first seed of every variant answered."""
+def _heard(variants: Sequence[Variant]) -> list[PromptReplies]:
+    """The first prompts that all variants were asked by their first seed."""
     runs = {variant.name: variant.runs[0] for variant in variants}
     said = {name: {(one["prompt"], one["voice"]): one for one in run.sounds()} for name, run in runs.items()}
     first = next(iter(said.values()))
     shared = [prompt for prompt in first if all(prompt in replies for replies in said.values())]
     return [
-        Heard(
+        PromptReplies(
             prompt=prompt[0],
             asked=_sound(variants[0].runs[0], first[prompt]["asked"]),
             replies={

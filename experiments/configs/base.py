@@ -79,9 +79,10 @@ def config(
     for key in MODEL_SOURCE:
         found.model[key] = placeholder(str)
     found.model.update(ConfigDict(dict(model)))
-    found.data = to_config_dict(data)
+    rows: Any = to_config_dict(data)
     for name in ("world", "unit_codec"):
-        found.data[name][SEED] = placeholder(int)
+        rows[name][SEED] = placeholder(int)
+    found.data = rows
     defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
     for key in ("mesh", "evals", "questions"):
         given = {"evals": evals, "questions": questions}.get(key)

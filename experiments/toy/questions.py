@@ -19,7 +19,7 @@ from fac_jax.batching.conversation import Conversation, prompt
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.evaluation.reports.pages.page import Sound
-from fac_jax.evaluation.reports.report import Answer
+from fac_jax.evaluation.reports.report import ScoredResponse, evenly_spaced
 from fac_jax.evaluation.speech.heard import Listener
 from fac_jax.evaluation.speech.transcripts import exact_match
 from fac_jax.generation import respond as generation
@@ -71,7 +71,7 @@ TEXT, JOINT_STEPS = Decoding("text", max_steps=20), 24  # toy replies take 7 ids
 
 def evaluate(
     params: Params, run: Run, world: ToyWorld, questions: Sequence[Row], sounds: int
-) -> tuple[dict[str, float], list[Answer], Items]:
+) -> tuple[dict[str, float], list[ScoredResponse], Items]:
     """Accuracies on held-out questions, and the spoken answers.
 
     Every question is asked in three ways: as text for a text reply, aloud for a text reply, and aloud for a spoken
@@ -115,15 +115,16 @@ def evaluate(
     everything = [answer.units for answer in spoken] + codec.encode_batch([clean[reply] for reply in ceiling])
     with ThreadPoolExecutor() as pool:
         sounded = list(track(pool.map(listen, everything), description="listening", total=len(everything)))
+    audible = evenly_spaced(sounds, len(questions))
     answers = [
-        Answer(
+        ScoredResponse(
             question=row.question,
             voice=row.voice,
             expected=row.reply,
             written=answer.text,
             heard=heard,
-            question_sound=Sound(row.user_audio) if i < sounds and row.user_audio is not None else None,
-            reply_sound=Sound(wave, codec.rate) if i < sounds and wave.size else None,
+            question_sound=Sound(row.user_audio) if i in audible and row.user_audio is not None else None,
+            reply_sound=Sound(wave, codec.rate) if i in audible and wave.size else None,
         )
         for i, (row, answer, (wave, heard)) in enumerate(zip(questions, spoken, sounded, strict=False))
     ]

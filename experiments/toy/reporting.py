@@ -11,12 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import soundfile
 from etils import epath
 from ml_collections import ConfigDict
 
+from fac_jax.evaluation.reports.machine import machine
 from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.io import write_text
@@ -111,12 +111,11 @@ def curves(directory: epath.Path) -> dict[str, Series]:
 
 def environment(seed: int) -> dict[str, str]:
     """What the run ran on."""
-    machine = f"{platform.machine()}, {jax.local_device_count()} x {jax.devices()[0].device_kind}"
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return {
         "command": " ".join([f"python -m experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),
         "seed": str(seed),
-        "machine": machine,
+        "machine": machine(),
         "python": platform.python_version(),
         "packages": versions,
     }

@@ -1,4 +1,4 @@
-"""Audio files in and out: any file librosa can read becomes a mono float32 wave at one rate."""
+"""Reads and writes audio files. Any file that librosa can read becomes a mono float32 wave at one sampling rate."""
 
 import dataclasses
 import io
@@ -14,8 +14,8 @@ import soxr
 
 from fac_jax.types import InputError
 
-RATE: int = 16000  # Hz, of every wave that the model reads
-RATES: tuple[int, int] = (4_000, 384_000)  # Hz; speech is not stored below, a header that says otherwise is damaged
+RATE: int = 16000  # sampling rate in Hz of every wave that the model reads
+RATES: tuple[int, int] = (4_000, 384_000)  # accepted sampling rates in Hz; another rate is a sign of a damaged header
 
 ENDINGS: Final = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")
 
@@ -26,7 +26,7 @@ class AudioError(InputError):
     """Audio that cannot be read.
 
     Attributes:
-      fault: what is wrong with it.
+      fault: kind of the fault.
     """
 
     def __init__(self, fault: Fault, message: str) -> None:
@@ -36,12 +36,12 @@ class AudioError(InputError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sound:
-    """Audio as it is read.
+    """Audio that was read from a file.
 
     Attributes:
       wave: float32 `[N]`, the mean of the channels, resampled by soxr.
-      stored_rate: sampling rate in Hz before that.
-      seconds: length before that.
+      stored_rate: sampling rate in Hz in the file.
+      seconds: length in the file.
     """
 
     wave: np.ndarray
@@ -50,7 +50,7 @@ class Sound:
 
 
 def _read(path: Path) -> tuple[np.ndarray, int]:
-    """Samples `[N, channels]` float32 and their rate in Hz, as stored."""
+    """Returns the samples `[N, channels]` float32 and the rate in Hz, as stored."""
     if not path.is_file():
         raise AudioError("missing", f"audio file not found: {path}")
     if path.stat().st_size == 0:
@@ -61,9 +61,9 @@ def _read(path: Path) -> tuple[np.ndarray, int]:
         cause = str(error).rpartition(": ")[2]
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # librosa warns that soundfile failed, which is why we are here
+            warnings.simplefilter("ignore")  # librosa warns that soundfile failed, which is known here
             wave, rate = librosa.load(path, sr=None, mono=False)
-    except Exception as error:  # audioread's readers raise whatever a damaged header makes them stumble over
+    except Exception as error:  # audioread's readers raise anything on a damaged header
         raise _undecodable(str(path), cause) from error
     return np.atleast_2d(wave).T, int(rate)
 
@@ -85,7 +85,7 @@ def _sound(samples: np.ndarray, stored_rate: int, rate: int, name: str) -> Sound
 
 
 def resampled(wave: np.ndarray, stored_rate: int, rate: int = RATE) -> np.ndarray:
-    """A float wave `[N]` at another rate in Hz, float32, by soxr."""
+    """Resamples a float wave `[N]` from `stored_rate` to `rate` in Hz by soxr; the result is float32."""
     return (wave if stored_rate == rate else soxr.resample(wave, stored_rate, rate)).astype(np.float32)
 
 
@@ -97,7 +97,7 @@ def read(path: str | os.PathLike[str], rate: int = RATE) -> Sound:
       rate: wanted sampling rate in Hz.
 
     Raises:
-      AudioError: the file is missing, empty, corrupt, says an impossible rate, holds no sample or one that is not
+      AudioError: the file is missing, empty or corrupt, has an impossible rate, no sample, or a sample that is not
         finite.
     """
     path = Path(path)
@@ -105,7 +105,7 @@ def read(path: str | os.PathLike[str], rate: int = RATE) -> Sound:
 
 
 def decode(data: bytes, name: str, rate: int = RATE) -> Sound:
-    """As `read`, from the bytes of a file that soundfile reads (WAV, FLAC, MP3, Ogg); `name` stands in errors."""
+    """Reads audio like `read`, from the bytes of a WAV, FLAC, MP3 or Ogg file; errors name it `name`."""
     if not data:
         raise AudioError("empty", f"audio file is empty (0 bytes): {name}")
     try:
@@ -116,25 +116,25 @@ def decode(data: bytes, name: str, rate: int = RATE) -> Sound:
 
 
 def recordings(folder: Path) -> list[Path]:
-    """Every audio file below a folder, by its ending, in the order of names, which is the same on every machine."""
+    """Lists the audio files below a folder, by their endings, sorted by name so that every machine has one order."""
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS)
 
 
 def load(path: str | os.PathLike[str], rate: int = RATE) -> np.ndarray:
-    """The wave of `read`, float32 `[N]`."""
+    """Reads the wave of an audio file, float32 `[N]` (`read`)."""
     return read(path, rate).wave
 
 
 def duration(path: str | os.PathLike[str]) -> float:
-    """Seconds of audio in a file; decodes it, so that a broken file fails here with `load`'s `InputError`."""
+    """Returns the seconds of audio in a file. It decodes the file, and raises like `load` if the file is broken."""
     samples, rate = _read(Path(path))
     return len(samples) / rate
 
 
 def save_wav(path: str | os.PathLike[str], wave: np.ndarray, rate: int = RATE) -> None:
-    """Writes a float wave `[N]` in [-1, 1] (cut to it) as 16-bit mono WAV at `rate` Hz; the file appears complete."""
+    """Writes a float wave `[N]`, clipped to [-1, 1], as 16-bit mono WAV at `rate` Hz; the file appears complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    soundfile.write(beside, np.clip(np.asarray(wave, np.float32), -1.0, 1.0), rate, subtype="PCM_16", format="WAV")
-    beside.replace(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+    soundfile.write(partial, np.clip(np.asarray(wave, np.float32), -1.0, 1.0), rate, subtype="PCM_16", format="WAV")
+    partial.replace(path)

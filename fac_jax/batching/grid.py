@@ -1,4 +1,7 @@
-"""One conversation on the 5 Hz LLM grid (model.md sections 1, 4, 7, 8): numpy, unpadded, without a batch dimension."""
+"""One conversation on the 5 Hz LLM grid, in numpy, unpadded and without a batch dimension.
+
+The layout is that of docs/model.md, sections 1, 4, 7 and 8.
+"""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,4 +1,9 @@
-"""Parameters on disk, read and written piece by piece: the `params` folders of orbax, for models beyond memory."""
+"""Reads and writes the `params` folders of orbax piece by piece, for models that do not fit into memory.
+
+orbax saves a tree in one call that takes all of its leaves, and cannot add one leaf, or a part of one, to a folder that
+it has saved. Here orbax therefore writes the folder once, full of zeros that take no memory, and tensorstore, the
+library that orbax writes with, fills the arrays in place. Any orbax call reads the result.
+"""
 
 import contextlib
 import dataclasses
@@ -111,13 +116,13 @@ class StoredArray:
         try:
             yield
         except (ValueError, OSError) as error:
-            told = " ".join(str(error).split())[:200]
-            raise InputError(f"{self._name} cannot be read, it is damaged or incomplete ({told})") from error
+            reported = " ".join(str(error).split())[:200]
+            raise InputError(f"{self._name} cannot be read, it is damaged or incomplete ({reported})") from error
 
 
 @contextlib.contextmanager
 def _as_os_error() -> Iterator[None]:
-    """A disk that is full or gone is an OSError; tensorstore tells of it by a ValueError."""
+    """A disk that is full or gone is an OSError; tensorstore raises a ValueError for it."""
     try:
         yield
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What belongs to a model beside its parameters: the tokenizer, the codec, and what the release said of it."""
+"""Files that belong to a model apart from its parameters: tokenizer, codec, and the release's own files."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +14,7 @@ from fac_jax.text.tokenizer import FILE as TOKENIZER
 from fac_jax.types import InputError
 
 CODEC: Final = "codec"
+SPEECH_TOKENIZER: Final = "speech_tokenizer"  # folder in which the release names its speech ids
 RELEASE: Final = "release.json"  # of a model that came from the release: its config.json and its repeated tensors
 TOKENIZER_PARTS: Final = (
     *(CONFIG_FILE, "vocab.json", "merges.txt", "added_tokens.json"),
@@ -23,13 +24,13 @@ SETTINGS: Final = ("generation_config.json", "preprocessor_config.json", "proces
 
 
 def assets(folder: epath.PathLike) -> dict[str, epath.Path]:
-    """The files and folders of a checkpoint that go wherever its parameters go, by name.
+    """Returns the files and folders of a checkpoint that are copied together with its parameters, by name.
 
     Raises:
       InputError: the tokenizer's other files are there and `tokenizer.json` is not.
     """
     folder = epath.Path(folder)
-    names = (TOKENIZER, *TOKENIZER_PARTS, *SETTINGS, CODEC)
+    names = (TOKENIZER, *TOKENIZER_PARTS, *SETTINGS, SPEECH_TOKENIZER, CODEC)
     found = {name: folder / name for name in names if (folder / name).exists()}
     parts = [name for name in TOKENIZER_PARTS if name in found]
     if parts and TOKENIZER not in found:
@@ -41,7 +42,7 @@ def assets(folder: epath.PathLike) -> dict[str, epath.Path]:
 
 
 def check_tokenizer(folder: Path, config: ModelConfig) -> None:
-    """Holds the tokenizer of a checkpoint against its model.
+    """Compares the tokenizer of a checkpoint with its model.
 
     Special tokens that it does not have under our names are not compared: a checkpoint may name them differently.
 
@@ -61,7 +62,7 @@ def check_tokenizer(folder: Path, config: ModelConfig) -> None:
 
 
 def trained_assets(folder: epath.PathLike) -> dict[str, epath.Path]:
-    """As `assets`, of a model of ours that is trained further: what the release said of it goes along."""
+    """Returns `assets` of a model of ours that is trained further, and the record of its release."""
     release = epath.Path(folder) / RELEASE
     return assets(folder) | ({RELEASE: release} if release.exists() else {})
 

@@ -1,4 +1,4 @@
-"""Two models on disk into one, piece by piece."""
+"""Combines two models on disk into one, piece by piece."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -43,10 +43,10 @@ def combine_models(
     folders = [resolve(first), resolve(second)]
     config = load_config(folders[0])
     job = {"combine": [fingerprint(Path(folder)) for folder in folders], "origin": origin}
-    with at_destination(destination, job) as beside:
+    with at_destination(destination, job) as unfinished:
         entries = [_combined(entry, folders, mix) for entry in release_entries(config)]
-        fill_params(beside, config, entries, wrap)
-        finish(beside, config, origin, trained_assets(folders[0]))
+        fill_params(unfinished, config, entries, wrap)
+        finish(unfinished, config, origin, trained_assets(folders[0]))
 
 
 class _Pieces(Mapping[str, np.ndarray]):
@@ -57,7 +57,9 @@ class _Pieces(Mapping[str, np.ndarray]):
 
     def __getitem__(self, number: str) -> np.ndarray:
         index = tuple(map(int, np.unravel_index(int(number), self._lead))) if self._lead else ()
-        first, second = (StoredArray(folder_of(folder, self._path), self._path).read(index) for folder in self._folders)
+        first, second = (
+            StoredArray(Path(folder_of(folder, self._path)), self._path).read(index) for folder in self._folders
+        )
         return self._mix("/".join(self._path), first, second)
 
     def __iter__(self) -> Iterator[str]:

@@ -22,6 +22,7 @@ from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored, un
 from fac_jax.io import absolute, is_local
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
+from fac_jax.models.limits import check
 from fac_jax.types import InputError, Params
 
 MODEL = "model"  # finished model of a stage directory
@@ -103,7 +104,7 @@ def load_params(path: epath.PathLike, expected: Params | None = None) -> tuple[P
 
     Args:
       path: model, stage, checkpoint or workdir.
-      expected: tree of the parameters a model wants (abstract or real), to be held against those found. Those that have
+      expected: tree of the parameters of a model (abstract or real), compared with those found. Leaves that have
         a sharding are read into it, all others go to the default device.
 
     Raises:
@@ -141,14 +142,19 @@ def load_config(path: epath.PathLike) -> ModelConfig:
     file = found / "config.json"
     if not file.exists():
         file = found / "config" / "metadata"
-    with _readable(file):
-        return model_config.from_dict(read_json(file))
+    values = read_json(file)
+    try:
+        config = model_config.from_dict(values)
+        check(config)
+    except ValueError as error:
+        raise InputError(f"{file}: {error}") from error
+    return config
 
 
 @contextlib.contextmanager
 def _readable(path: epath.Path) -> Iterator[None]:
-    """Says in one line which file or folder is not what it should be."""
+    """Turns an error of reading into one line that names the file or folder."""
     try:
         yield
-    except Exception as error:  # orbax tells of a damaged array by a bare Exception
+    except Exception as error:  # orbax raises a bare Exception for a damaged array
         raise InputError(f"{path}: cannot be read, it is damaged or incomplete ({str(error)[:100]})") from error

@@ -1,6 +1,7 @@
 """JSON files of checkpoints: written for people, read strictly, value by value."""
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -58,8 +59,12 @@ class Section:
         return self._value(key, REQUIRED, "a whole number", lambda value: type(value) is int and value >= 0)
 
     def number(self, key: str, default: Any = REQUIRED) -> float:
-        """A number."""
-        return self._value(key, default, "a number", lambda value: type(value) in (int, float))
+        """A finite number."""
+        return self._value(key, default, "a finite number", _is_finite)
+
+    def positive(self, key: str, default: Any = REQUIRED) -> float:
+        """A finite number above 0."""
+        return self._value(key, default, "a finite number above 0", lambda value: _is_finite(value) and value > 0)
 
     def flag(self, key: str, default: Any = REQUIRED) -> bool:
         """True or false."""
@@ -88,3 +93,7 @@ class Section:
         if not fits(value):
             raise InputError(f"{self.where}: {key} is {json.dumps(value)[:50]}, must be {wanted}")
         return value
+
+
+def _is_finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

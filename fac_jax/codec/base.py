@@ -1,4 +1,4 @@
-"""The one interface of all codecs: waveform <-> speech ids at 25 Hz."""
+"""The interface of all codecs, which turn a waveform into speech ids at 25 Hz and back."""
 
 import importlib
 import json
@@ -15,21 +15,21 @@ from fac_jax.types import InputError
 TOKEN_RATE: int = 25  # Hz
 FILE: str = "codec.json"
 
-# Name in codec.json -> module and class; imported on demand, as a codec may bring a model of its own.
+# Name in codec.json -> module and class. Modules are imported on demand, since a codec may need heavy imports.
 _CODECS: dict[str, tuple[str, str]] = {
     "unit": ("fac_jax.codec.unit_codec", "UnitCodec"),
     "cosyvoice3": ("fac_jax.codec.cosyvoice.codec", "CosyVoice3"),
 }
-_ELSEWHERE = "elsewhere"  # name in a codec.json that only says in which folder the codec lies (`refer`)
+_ELSEWHERE = "elsewhere"  # name in a codec.json that only names the folder of another codec (`refer`)
 
 
 class Codec(Protocol):
-    """Waveform <-> speech ids.
+    """Turns waves into speech ids and back.
 
     Attributes:
-      heard_rate: sampling rate of the waves that it encodes, Hz.
-      rate: sampling rate of the waves that it decodes to, Hz.
-      units: number of ids; the speech specials follow them (`speech_special_ids`).
+      heard_rate: sampling rate in Hz of the waves that `encode` takes.
+      rate: sampling rate in Hz of the waves that `decode` returns.
+      units: number of ids; the special speech ids follow them (`speech_special_ids`).
     """
 
     heard_rate: int
@@ -37,27 +37,51 @@ class Codec(Protocol):
     units: int
 
     def encode(self, wave: np.ndarray) -> np.ndarray:
-        """Float `[N]` -> int32 `[T]`, 25 a second. InputError for speech shorter than one id."""
+        """Encodes one wave.
+
+        Args:
+          wave: float `[N]` at `heard_rate`.
+
+        Returns:
+          int32 `[T]`, 25 ids a second.
+
+        Raises:
+          InputError: the wave is shorter than one id.
+        """
         ...
 
     def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """`encode` of every wave, faster than one by one. InputError names the first bad wave's index."""
+        """Encodes every wave as `encode` does, but faster than one by one.
+
+        Raises:
+          InputError: a wave is shorter than one id; the message names the index of the first such wave.
+        """
         ...
 
     def decode(self, ids: np.ndarray) -> np.ndarray:
-        """Integers `[T]` below `units` -> float32 `[N]`, N = `T * rate / 25`. InputError for other ids or none."""
+        """Speaks ids.
+
+        Args:
+          ids: integers `[T]` below `units`.
+
+        Returns:
+          float32 `[N]` at `rate`, N = `T * rate / 25`.
+
+        Raises:
+          InputError: there is no id, or an id is outside the codebook.
+        """
         ...
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the codec for `load_codec`."""
+        """Writes the codec into a folder, for `load_codec`."""
         ...
 
 
 def check_ids(ids: np.ndarray, units: int) -> np.ndarray:
-    """Ids to be spoken as int32 `[T]`.
+    """Checks ids that are to be spoken and returns them as int32 `[T]`.
 
     Raises:
-      InputError: there is none, or one is outside the codebook.
+      InputError: there is no id, or an id is outside the codebook.
     """
     if np.size(ids) == 0:
         raise InputError("no speech ids to decode")
@@ -65,10 +89,10 @@ def check_ids(ids: np.ndarray, units: int) -> np.ndarray:
 
 
 def check_codebook(ids: np.ndarray, units: int) -> np.ndarray:
-    """Any number of ids as int32 `[T]`.
+    """Checks any number of ids and returns them as int32 `[T]`.
 
     Raises:
-      InputError: one is outside the codebook (special ids never reach a decoder).
+      InputError: an id is outside the codebook. Special ids must be removed before.
     """
     ids = np.asarray(ids)
     outside = ids[(ids < 0) | (ids >= units)]
@@ -78,7 +102,7 @@ def check_codebook(ids: np.ndarray, units: int) -> np.ndarray:
 
 
 def refer(folder: str | os.PathLike[str], codec: Path) -> None:
-    """Writes a codec.json into `folder` by which `load_codec` finds the codec that lies in another folder."""
+    """Writes a codec.json into `folder` that makes `load_codec` read the codec of another folder."""
     write_text(Path(folder) / FILE, json.dumps({"name": _ELSEWHERE, "folder": str(codec.absolute())}))
 
 
@@ -86,7 +110,7 @@ def load_codec(folder: str | os.PathLike[str]) -> Codec:
     """Reads a codec that `save` wrote.
 
     Raises:
-      InputError: no codec there, one of an unknown name, or one that refers to a folder that holds none.
+      InputError: the folder has no codec, a codec of an unknown name, or a reference to a folder without one.
     """
     file = Path(folder) / FILE
     if not file.is_file():
@@ -94,13 +118,13 @@ def load_codec(folder: str | os.PathLike[str]) -> Codec:
     try:
         values = json.loads(file.read_text())
         name = values["name"]
-        there = Path(values["folder"]) if name == _ELSEWHERE else None
+        target = Path(values["folder"]) if name == _ELSEWHERE else None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"not a codec description: {file}") from error
-    if there is not None:
-        if not (there / FILE).is_file():
-            raise InputError(f"{file} refers to the codec in {there}, where {FILE} is not found: put it back there")
-        return load_codec(there)
+    if target is not None:
+        if not (target / FILE).is_file():
+            raise InputError(f"{file} refers to the codec in {target}, where {FILE} is not found: put it back there")
+        return load_codec(target)
     if name not in _CODECS:
         raise InputError(f"{file} names the unknown codec {name!r}; known: {', '.join(_CODECS)}")
     module, cls = _CODECS[name]

@@ -1,7 +1,7 @@
-"""The offline codec: 25 Hz units by k-means over stacked log-mel frames, spoken by Griffin-Lim.
+"""The offline codec: k-means over stacked log-mel frames makes units at 25 Hz, and Griffin-Lim speaks them.
 
-A unit is a centroid of 4 consecutive 100 Hz frames of an 80-bin log-mel. It sounds like the voices it was fitted on,
-one speaker at best, and needs no download.
+A unit is the centroid of 4 consecutive 100 Hz frames of an 80-bin log-mel. The codec sounds like the voices that it was
+fitted on, best with a single speaker, and needs no download.
 """
 
 import dataclasses
@@ -25,22 +25,22 @@ HOP: int = 160  # samples between mel frames: 100 Hz
 WINDOW: int = 512  # samples of one Hann window
 BINS: int = 80
 STACK: int = RATE // TOKEN_RATE // HOP  # mel frames of one unit
-SAMPLES: int = HOP * STACK  # of one unit
-FLOOR: float = 1e-6  # mel power below which all is silence
-CHUNK: int = 16384  # mel frames transformed at a time, which bounds memory
+SAMPLES: int = HOP * STACK  # samples of one unit
+FLOOR: float = 1e-6  # lower bound of the mel power, for silence
+CHUNK: int = 16384  # mel frames transformed at a time, to bound memory
 
 CENTROIDS_FILE: str = "centroids.npy"
 
 
 @dataclasses.dataclass(frozen=True)
 class UnitCodecConfig:
-    """How units are fitted and spoken.
+    """Settings of fitting and speaking.
 
     Attributes:
       units: number of centroids.
-      seed: of k-means and of Griffin-Lim's phases.
-      fit_units: most stacked frames k-means sees, drawn by the seed.
-      iterations: Griffin-Lim steps.
+      seed: seed of k-means and of the initial phases of Griffin-Lim.
+      fit_units: upper bound of the stacked frames that k-means sees; more are sampled with the seed.
+      iterations: steps of Griffin-Lim.
     """
 
     units: int = 128
@@ -50,23 +50,23 @@ class UnitCodecConfig:
 
 
 class UnitCodec:
-    """A `Codec` of k-means units; 16 kHz on both sides."""
+    """A `Codec` of k-means units, with waves at 16 kHz in both directions."""
 
     heard_rate: int = RATE
     rate: int = RATE
 
     def __init__(self, centroids: np.ndarray, config: UnitCodecConfig) -> None:
-        """Takes fitted centroids float32 `[units, STACK * BINS]`; `fit` and `load` make them."""
+        """Takes fitted centroids float32 `[units, STACK * BINS]`; `fit` and `load` call this."""
         self.config = config
         self.units: int = len(centroids)
         self._centroids = centroids
 
     @classmethod
     def fit(cls, waves: Sequence[np.ndarray], config: UnitCodecConfig | None = None) -> "UnitCodec":
-        """Fits the units on waves `[N]` at 16 kHz, best of the one voice that is to be spoken.
+        """Fits the units on float waves `[N]` at 16 kHz, best of the single voice that is to be spoken.
 
         Raises:
-          InputError: a wave shorter than one unit, or less speech than there are units.
+          InputError: a wave is shorter than one unit, or all waves together have fewer frames than there are units.
         """
         config = config or UnitCodecConfig()
         frames = np.concatenate(list(_stacked_mel(waves)))
@@ -75,14 +75,18 @@ class UnitCodec:
         if len(frames) > config.fit_units:
             rows = np.random.default_rng(config.seed).choice(len(frames), config.fit_units, replace=False)
             frames = frames[np.sort(rows)]
-        # Lloyd's algorithm, as mini-batches leave twin centroids on little speech. One thread: sums are repeatable.
+        # Lloyd's algorithm: mini-batches leave twin centroids on little speech. One thread makes sums repeatable.
         with threadpool_limits(1):
             kmeans = KMeans(config.units, max_iter=25, random_state=config.seed).fit(frames)
         return cls(np.asarray(kmeans.cluster_centers_, np.float32), config)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> "UnitCodec":
-        """Reads what `save` wrote. InputError if the centroids are missing or broken."""
+        """Reads what `save` wrote.
+
+        Raises:
+          InputError: the centroids are missing or damaged.
+        """
         folder = Path(folder)
         values = json.loads((folder / FILE).read_text())
         try:
@@ -92,23 +96,31 @@ class UnitCodec:
         return cls(centroids, UnitCodecConfig(**values["config"]))
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes the centroids, then `codec.json`, without which a folder is no codec."""
+        """Writes the centroids, then codec.json, so that an unfinished folder is no codec."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        beside = folder / f".{os.getpid()}.part"
-        with beside.open("wb") as file:
+        partial = folder / f".{os.getpid()}.part"
+        with partial.open("wb") as file:
             np.save(file, self._centroids)
-        beside.replace(folder / CENTROIDS_FILE)
-        beside.write_text(json.dumps({"name": "unit", "config": dataclasses.asdict(self.config)}, indent=1))
-        beside.replace(folder / FILE)
+        partial.replace(folder / CENTROIDS_FILE)
+        partial.write_text(json.dumps({"name": "unit", "config": dataclasses.asdict(self.config)}, indent=1))
+        partial.replace(folder / FILE)
 
     def encode(self, wave: np.ndarray) -> np.ndarray:
-        """Float `[N]` at 16 kHz -> int32 `[T]`, T = `N // 640`. InputError for speech shorter than one unit."""
+        """Encodes one wave: float `[N]` at 16 kHz becomes int32 `[T]`, T = `N // 640`.
+
+        Raises:
+          InputError: the wave is shorter than one unit.
+        """
         return self.encode_batch([wave])[0]
 
     def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """`encode` of every wave. InputError names the index of a wave shorter than one unit."""
-        mean = self._centroids.mean(0)  # differences from it are small numbers, whose float32 products are exact enough
+        """Encodes every wave as `encode` does.
+
+        Raises:
+          InputError: a wave is shorter than one unit; the message names its index.
+        """
+        mean = self._centroids.mean(0)  # centred values are small, so that float32 products are exact enough
         centred = self._centroids - mean
         bias = 0.5 * np.square(centred).sum(1)  # the nearest centroid has the largest x.c - |c|^2 / 2
         ids = [np.argmax((frames - mean) @ centred.T - bias, axis=1) for frames in _stacked_mel(waves)]
@@ -116,14 +128,14 @@ class UnitCodec:
         return np.split(np.concatenate([np.zeros(0), *ids]).astype(np.int32), ends)[:-1]
 
     def decode(self, ids: np.ndarray) -> np.ndarray:
-        """Integers `[T]` -> float32 `[640 T]` at 16 kHz; the same ids always give the same wave.
+        """Speaks ids: integers `[T]` become float32 `[640 T]` at 16 kHz. Equal ids always give equal waves.
 
         Raises:
-          InputError: no id, or one outside the codebook.
+          InputError: there is no id, or an id is outside the codebook.
         """
         ids = check_ids(ids, self.units)
         log_mel = self._centroids[ids].reshape(-1, BINS)
-        # Frames lie in the middle of their hop, Griffin-Lim wants them on its edges: their means are there, and smooth.
+        # Frames are centred on their hop, but Griffin-Lim needs them on the edges of hops: take means of neighbours.
         padded = np.pad(log_mel, ((1, 1), (0, 0)), mode="edge")
         smooth = 0.5 * (padded[:-1] + padded[1:])
         power = np.maximum(np.exp(smooth) @ _inverse_filterbank(), 0.0)
@@ -139,18 +151,18 @@ class UnitCodec:
 
 @functools.cache
 def _filterbank() -> np.ndarray:
-    """Mel filters `[WINDOW // 2 + 1, BINS]` float32."""
+    """Returns mel filters `[WINDOW // 2 + 1, BINS]` float32."""
     return librosa.filters.mel(sr=RATE, n_fft=WINDOW, n_mels=BINS).T.astype(np.float32)
 
 
 @functools.cache
 def _inverse_filterbank() -> np.ndarray:
-    """Pseudo-inverse of the filters, `[BINS, WINDOW // 2 + 1]`."""
+    """Returns the pseudo-inverse of the filters, `[BINS, WINDOW // 2 + 1]`."""
     return np.linalg.pinv(_filterbank())
 
 
 def _stacked_mel(waves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
-    """Natural-log mel power of all waves in order, one row a unit: chunks `[.., STACK * BINS]` float32."""
+    """Yields the natural logarithm of the mel power of all waves in order: float32 `[.., STACK * BINS]`."""
     window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
     framed: list[np.ndarray] = []
     for number, wave in enumerate(waves):

@@ -1,1 +1,1 @@
-"""Scorers and reports."""
+"""Scores, comparisons with recorded runs, and report pages."""

@@ -1,12 +1,14 @@
-"""Joint generation of text and speech, one compiled program (model.md section 9)."""
+"""Joint generation of text and speech as one compiled program (docs/model.md, section 9)."""
 
-import dataclasses
+from dataclasses import replace
 from functools import partial
 from typing import Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Bool, Float, Int, Key
 
 from fac_jax import axes
 from fac_jax.generation.prefill import prefill_backbone, prefill_head
@@ -24,15 +26,18 @@ from fac_jax.types import Batch, InputError, Params
 
 @struct.dataclass
 class Decoding:
-    """How to answer.
+    """How to reply.
 
     Attributes:
-      stream: "text" answers in text alone and leaves the refined head out, "joint" in text and speech.
-      max_steps: text ids an answer may have (it sizes the caches; one id is 200 ms of speech).
+      stream: "text" replies in text only and leaves the refined head out, "joint" in text and speech.
+      max_steps: text ids that a reply may have (it sizes the caches; one id is 200 ms of speech).
       text: picking of the text stream.
       speech: picking of the speech stream.
-      force_audio_bos: the first id of a joint answer is `audio_bos`.
-      feedback: a spoken group goes back with the text beside it ("both"), or alone ("speech", single-modal).
+      force_audio_bos: whether the first id of a joint reply is always `audio_bos`.
+      feedback: a spoken group is fed back together with its text ("both"), or without it ("speech", single-modal).
+
+    Raises:
+      InputError: `max_steps` is below 1.
     """
 
     stream: Literal["joint", "text"] = struct.field(pytree_node=False, default="joint")
@@ -42,42 +47,48 @@ class Decoding:
     force_audio_bos: bool = struct.field(pytree_node=False, default=True)
     feedback: Literal["both", "speech"] = struct.field(pytree_node=False, default="both")
 
+    def __post_init__(self) -> None:
+        if self.max_steps < 1:
+            raise InputError(f"decoding: max_steps is {self.max_steps}; give 1 or more")
+
 
 @partial(jax.jit, static_argnames=("model", "layout"))
 def generate(
     model: FunAudioChat,
     params: Params,
     prompt: Batch,
-    keys: jax.Array,
-    limit: jax.Array,
+    keys: Key[jax.Array, " B"],
+    limit: Int[jax.Array, ""],
     decoding: Decoding,
     layout: Layout | None = None,
 ) -> Reply:
-    """Answers a batch of prompts.
+    """Replies to a batch of prompts.
 
     Args:
       model: a model with `scan_layers=False`.
-      params: its parameters, both from `prepare`.
+      params: its parameters; model and parameters are those of `prepare`.
       prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
-      keys: PRNG keys `[B]`.
-      limit: int32 scalar, text ids an answer may have, at most `decoding.max_steps`.
-      decoding: how to answer.
-      layout: mesh that the parameters and the prompts lie on; None for one device.
+      keys: one PRNG key for each prompt.
+      limit: text ids that a reply may have, at most `decoding.max_steps`.
+      decoding: how to reply.
+      layout: mesh on which the parameters and the prompts are; None for one device.
     """
-    apply = partial(model.apply, method=_generate)
+    apply = nn.apply(_generate, model)
     return (apply if layout is None else layout.inside(apply))({"params": params}, prompt, keys, limit, decoding)
 
 
-def _generate(model: FunAudioChat, prompt: Batch, keys: jax.Array, limit: jax.Array, decoding: Decoding) -> Reply:
+def _generate(
+    model: FunAudioChat, prompt: Batch, keys: Key[jax.Array, " B"], limit: Int[jax.Array, ""], decoding: Decoding
+) -> Reply:
     state = _start(model, prompt, keys, limit, decoding)
     # A bound method inside `nn.while_loop` would be lifted variable by variable; parameters are constants here.
-    module, variables = model.clone(parent=None), {"params": model.variables["params"]}
+    apply_step, variables = nn.apply(_step, model.clone(parent=None)), {"params": model.variables["params"]}
 
     def running(state: State) -> jax.Array:
         return (state.step < limit) & ~jnp.all(state.finished)
 
     def step(state: State) -> State:
-        return module.apply(variables, state, decoding, method=_step)
+        return apply_step(variables, state, decoding)
 
     state = jax.lax.while_loop(running, step, state)
     speech = state.speech
@@ -89,14 +100,16 @@ def _generate(model: FunAudioChat, prompt: Batch, keys: jax.Array, limit: jax.Ar
     )
 
 
-def _start(model: FunAudioChat, prompt: Batch, keys: jax.Array, limit: jax.Array, decoding: Decoding) -> State:
-    """Prefill and the first text id."""
+def _start(
+    model: FunAudioChat, prompt: Batch, keys: Key[jax.Array, " B"], limit: Int[jax.Array, ""], decoding: Decoding
+) -> State:
+    """Runs the prompt and picks the first text id."""
     c, special, rows = model.config, model.config.special, prompt.text_ids.shape[0]
     slots = prompt.text_ids.shape[1] + decoding.max_steps
-    hidden, text, caches, segments, positions = prefill_backbone(model, prompt, slots)
-    length = prompt.segment_ids.sum(axis=1)
+    prefilled = prefill_backbone(model, prompt, slots)
+    length = jnp.sum(prompt.segment_ids, axis=1)
     is_last = (prompt.positions == length[:, None] - 1) & (prompt.segment_ids > 0)
-    last_hidden = jnp.take_along_axis(hidden, jnp.argmax(is_last, axis=1)[:, None, None], axis=1)[:, 0]
+    last_hidden = jnp.take_along_axis(prefilled.hidden, jnp.argmax(is_last, axis=1)[:, None, None], axis=1)[:, 0]
     seen = mark(jnp.zeros((rows, c.vocab_size), bool), prompt.text_ids, prompt.segment_ids > 0)
     joint = decoding.stream == "joint"
     if joint and decoding.force_audio_bos:
@@ -105,14 +118,15 @@ def _start(model: FunAudioChat, prompt: Batch, keys: jax.Array, limit: jax.Array
         first = pick(model.text_logits(last_hidden), seen, _fold(keys, 0), decoding.text)
     speech = None
     if joint:
-        speech = prefill_head(model, prompt, hidden, text, _fold(keys, 1), decoding.speech, decoding.max_steps)
+        states = (prefilled.hidden, prefilled.text)
+        speech = prefill_head(model, prompt, *states, _fold(keys, 1), decoding.speech, decoding.max_steps)
     any_step = limit > 0
     ids = jnp.full((rows, decoding.max_steps), special.pad, jnp.int32)
     return State(
         step=jnp.minimum(jnp.int32(1), limit),
-        caches=caches,
-        segments=segments,
-        positions=positions,
+        caches=prefilled.caches,
+        segments=prefilled.segments,
+        positions=prefilled.positions,
         length=length,
         last=first,
         seen=mark(seen, first, jnp.ones_like(first, bool)),
@@ -125,14 +139,14 @@ def _start(model: FunAudioChat, prompt: Batch, keys: jax.Array, limit: jax.Array
 
 
 def _step(model: FunAudioChat, state: State, decoding: Decoding) -> State:
-    """One LLM step and, in a joint answer, the G fine steps of its group."""
+    """Runs one LLM step and, in a joint reply, the G fine steps of its group."""
     special = model.config.special
     rows = state.last.shape[0]
     text = model.embed_text(state.last)
     x, speech = text, state.speech
     if speech is not None:
         starts = (state.last == special.audio_bos) & ~speech.speaking
-        speech = speech.replace(speaking=speech.speaking | starts, started=speech.started & ~starts)
+        speech = replace(speech, speaking=speech.speaking | starts, started=speech.started & ~starts)
         groups = model.speech_embedder.group(speech.group[:, None])[:, 0]
         spoken = _fuse(model, text, groups, decoding)
         x = jnp.where((speech.speaking & speech.started)[:, None], spoken, text)
@@ -152,7 +166,8 @@ def _step(model: FunAudioChat, state: State, decoding: Decoding) -> State:
         speech, ended = _append(model, speech, group, ~state.finished)
         written = jnp.where(ended, special.audio_eos, picked)
     written = jnp.where(state.finished, special.pad, written)
-    return state.replace(
+    return replace(
+        state,
         step=state.step + 1,
         caches=caches,
         segments=segments,
@@ -166,7 +181,10 @@ def _step(model: FunAudioChat, state: State, decoding: Decoding) -> State:
     )
 
 
-def _fuse(model: FunAudioChat, text: jax.Array, groups: jax.Array, decoding: Decoding) -> jax.Array:
+def _fuse(
+    model: FunAudioChat, text: Float[jax.Array, "B D"], groups: Float[jax.Array, "B D"], decoding: Decoding
+) -> Float[jax.Array, "B D"]:
+    """Joins the text and the group that are fed back."""
     if decoding.feedback == "speech":
         return groups
     return (text + groups) / 2 if model.config.fusion == "average" else text + groups
@@ -175,14 +193,14 @@ def _fuse(model: FunAudioChat, text: jax.Array, groups: jax.Array, decoding: Dec
 def _speak(
     model: FunAudioChat,
     speech: SpeechState,
-    hidden: jax.Array,
-    text: jax.Array,
-    position: jax.Array,
-    step: jax.Array,
-    keys: jax.Array,
+    hidden: Float[jax.Array, "B 1 D"],
+    text: Float[jax.Array, "B 1 D"],
+    position: Int[jax.Array, " B"],
+    step: Int[jax.Array, ""],
+    keys: Key[jax.Array, " B"],
     decoding: Decoding,
-) -> tuple[SpeechState, jax.Array]:
-    """G fine steps from one LLM state; hidden and text `[B, 1, D]`. Returns the state and the group int32 `[B, G]`."""
+) -> tuple[SpeechState, Int[jax.Array, "B G"]]:
+    """Runs the G fine steps of one LLM state; returns the new state and the group."""
     c = model.config
     group, rows = c.group_size, position.shape[0]
     pieces = jnp.moveaxis(model.refined_head.condition(hidden, text)[:, 0], 1, 0)
@@ -193,10 +211,6 @@ def _speak(
     positions = new(speech.positions, fine, (0, first_slot))
     pad_row = model.speech_embedder.lookup(jnp.full((rows,), c.special.speech_pad, jnp.int32))
     feed_back = speech.speaking | (c.head_prefill == "release")
-    module, variables = model.clone(parent=None), {"params": model.variables["params"]}
-
-    def fine_step(carry: tuple, j: jax.Array) -> tuple[tuple, jax.Array]:
-        return module.apply(variables, carry, j, method=one)
 
     def one(model: FunAudioChat, carry: tuple, j: jax.Array) -> tuple[tuple, jax.Array]:
         caches, last, seen = carry
@@ -207,21 +221,23 @@ def _speak(
         last = jnp.where(feed_back[:, None], model.speech_embedder.lookup(ids), pad_row)
         return (caches, last, mark(seen, ids, jnp.ones_like(ids, bool))), ids
 
+    fine_step = partial(nn.apply(one, model.clone(parent=None)), {"params": model.variables["params"]})
     (caches, last, _), ids = jax.lax.scan(fine_step, (speech.caches, speech.last, speech.seen), jnp.arange(group))
-    return speech.replace(caches=caches, segments=segments, positions=positions, last=last), ids.T
+    return replace(speech, caches=caches, segments=segments, positions=positions, last=last), ids.T
 
 
 def _append(
-    model: FunAudioChat, speech: SpeechState, group: jax.Array, alive: jax.Array
-) -> tuple[SpeechState, jax.Array]:
-    """Takes a group `[B, G]` into the replies of samples that speak. Returns the state and bool `[B]`, speech ended."""
+    model: FunAudioChat, speech: SpeechState, group: Int[jax.Array, "B G"], alive: Bool[jax.Array, " B"]
+) -> tuple[SpeechState, Bool[jax.Array, " B"]]:
+    """Adds a group to the replies of samples that speak; returns the new state and whether speech ended."""
     eos = model.config.special.speech_eos
     speaks = speech.speaking & alive
     ended = speaks & jnp.any(group == eos, axis=1)
     group = jnp.where(ended[:, None], eos, group)
     rows = jnp.arange(group.shape[0])
     row = jnp.where(speaks, speech.count, speech.ids.shape[1])
-    speech = speech.replace(
+    speech = replace(
+        speech,
         group=jnp.where(speaks[:, None], group, speech.group),
         ids=speech.ids.at[rows, row].set(group, mode="drop"),
         count=speech.count + speaks,
@@ -232,15 +248,16 @@ def _append(
     return speech, ended
 
 
-def _fold(keys: jax.Array, data: jax.Array | int) -> jax.Array:
+def _fold(keys: Key[jax.Array, " B"], data: Int[jax.Array, ""] | int) -> Key[jax.Array, " B"]:
+    """Derives a key for each sample from its key and a number."""
     return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
 
 
 def prepare(config: ModelConfig, params: Params, layout: Layout | None = None) -> tuple[FunAudioChat, Params]:
-    """A trained model as `generate` wants it: layers side by side, kernels by rows, attention for its devices.
+    """Prepares a trained model for `generate`: unstacked layers, kernels by rows, attention for its devices.
 
     Raises:
-      InputError: the mesh cuts rows into positions, of which a step has one.
+      InputError: the mesh divides rows by positions, of which a step has only one.
     """
     if layout is not None and layout.shards(axes.LENGTH) > 1:
         raise InputError("generation has no use for the mesh axis context: a step has one position; give it size 1")
@@ -251,4 +268,4 @@ def prepare(config: ModelConfig, params: Params, layout: Layout | None = None) -
         "speech_embedder": params["speech_embedder"],
     }
     params = {**params, **by_rows(stepped)}
-    return FunAudioChat(dataclasses.replace(config, scan_layers=False, remat="none"), decoding_kernels(layout)), params
+    return FunAudioChat(replace(config, scan_layers=False, remat="none"), decoding_kernels(layout)), params

@@ -1,4 +1,4 @@
-"""Answers to many prompts, batch by batch at one static shape."""
+"""Replies to many prompts, batch by batch at one static shape."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Int, Int32
 
 from fac_jax import axes
 from fac_jax.batching.collate import collate
@@ -24,15 +25,15 @@ class Response:
     """One reply.
 
     Attributes:
-      id: of the row that asked.
-      text: the reply's text, special tokens left out.
-      units: int32 `[T]`, codec ids of the spoken reply (25 Hz); empty if nothing was spoken.
-      finished: whether the reply ended by itself.
+      id: id of the prompt's record.
+      text: text of the reply, without special tokens.
+      units: codec ids of the spoken reply (25 Hz); empty if nothing was spoken.
+      finished: whether the reply ended with its eos, before the step limit.
     """
 
     id: str
     text: str
-    units: np.ndarray
+    units: Int32[np.ndarray, " T"]
     finished: bool
 
 
@@ -47,21 +48,21 @@ def respond(
     bucket: int = 16,
     layout: Layout | None = None,
 ) -> Iterable[Response]:
-    """Answers prompts in their order; one compilation for all of them.
+    """Replies to prompts in their order; one compilation serves all of them.
 
     Args:
-      model: with its layers side by side (`decode.prepare`).
+      model: model with unstacked layers (`decode.prepare`).
       params: its parameters.
       prompts: examples encoded with the generation prompt.
-      tokenizer: of the model.
-      decoding: how to answer.
-      rows: prompts answered together.
-      seed: of the draws; every prompt has its own.
-      bucket: LLM positions to a multiple of which prompts are padded.
-      layout: mesh that the parameters lie on; it cuts `rows` evenly.
+      tokenizer: tokenizer of the model.
+      decoding: how to reply.
+      rows: prompts in one batch.
+      seed: seed of the draws; every prompt has its own key.
+      bucket: prompts are padded to a multiple of this number of LLM positions.
+      layout: mesh on which the parameters are; it divides `rows` evenly.
 
     Raises:
-      InputError: it does not.
+      InputError: the mesh does not divide `rows`.
     """
     c = model.config
     length = -(-max(map(len, prompts)) // bucket) * bucket
@@ -85,7 +86,7 @@ def respond(
             )
 
 
-def spoken_units(groups: np.ndarray, config: ModelConfig) -> np.ndarray:
-    """Codec ids of spoken groups int `[n, G]`, without specials (ids from `config.units` on never reach a codec)."""
+def spoken_units(groups: Int[np.ndarray, "n G"], config: ModelConfig) -> Int32[np.ndarray, " T"]:
+    """Joins spoken groups into codec ids, without specials (ids from `config.units` on never reach a codec)."""
     flat = groups.reshape(-1)
     return flat[flat < config.units].astype(np.int32)

@@ -1,5 +1,9 @@
-"""Grouped-query attention with an injected `attend` function."""
+"""Grouped-query attention with an injected `attend` function.
 
+Shapes: T query positions, S key positions.
+"""
+
+from functools import partial
 from typing import Final, Literal, Protocol, TypeAlias
 
 import flax.linen as nn
@@ -7,63 +11,76 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
+from flax.linen.spmd import with_logical_constraint
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.norm import RMSNorm
 from fac_jax.layers.residuals import ATTENTION, PROJECTIONS
 from fac_jax.layers.rope import Rope, rotate
-from fac_jax.types import KVCache
+from fac_jax.types import Array, KVCache
 
 
 @struct.dataclass
 class Visibility:
-    """Who may see whom: a key is visible in its own segment, and, if causal, at its own or an earlier position.
+    """Which key each query sees: keys of its own segment and, if causal, only those at its own or earlier positions.
 
     Attributes:
-      q_segments: int32 `[B, T]`; 0 is padding.
-      k_segments: int32 `[B, T']`; 0 is padding, which nobody sees.
-      q_positions: int32 `[B, T]`, counted inside the segment.
-      k_positions: int32 `[B, T']`.
+      q_segments: segment of every query; 0 is padding.
+      k_segments: segment of every key; 0 is padding, which no query sees.
+      q_positions: position of every query inside its segment.
+      k_positions: position of every key inside its segment.
       causal: whether later positions are hidden.
     """
 
-    q_segments: jax.Array
-    k_segments: jax.Array
-    q_positions: jax.Array
-    k_positions: jax.Array
+    q_segments: Int[Array, "B T"]
+    k_segments: Int[Array, "B S"]
+    q_positions: Int[Array, "B T"]
+    k_positions: Int[Array, "B S"]
     causal: bool = struct.field(pytree_node=False, default=True)
 
-    def mask(self) -> jax.Array:
-        """Dense bool `[B, T, T']`."""
+    def mask(self) -> Bool[Array, "B T S"]:
+        """Dense form of the visibility: True where the query sees the key."""
         seen = (self.q_segments[:, :, None] == self.k_segments[:, None]) & (self.k_segments[:, None] > 0)
         if self.causal:
             seen &= self.k_positions[:, None] <= self.q_positions[:, :, None]
         return seen
 
 
-def self_visibility(segments: jax.Array, positions: jax.Array, *, causal: bool) -> Visibility:
-    """Visibility of a sequence on itself; both int32 `[B, T]`."""
+def self_visibility(segments: Int[Array, "B T"], positions: Int[Array, "B T"], *, causal: bool) -> Visibility:
+    """Visibility of a sequence on itself."""
     return Visibility(segments, segments, positions, positions, causal)
 
 
 class Attend(Protocol):
-    """Scaled dot-product attention of q `[B, T, N, H]` on k, v `[B, T', K, H]` -> `[B, T, N, H]`.
+    """Scaled dot-product attention of N query heads on K key and value heads, K a divisor of N.
 
     The output is named `residuals.ATTENTION`, so that a policy of rematerialisation may keep it.
     """
 
-    def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array: ...
+    def __call__(
+        self,
+        q: Float[jax.Array, "B T N H"],
+        k: Float[jax.Array, "B S K H"],
+        v: Float[jax.Array, "B S K H"],
+        visibility: Visibility,
+    ) -> Float[jax.Array, "B T N H"]: ...
 
 
-def masked_softmax(scores: jax.Array, mask: jax.Array) -> jax.Array:
-    """Float32 softmax over the last axis; hidden entries get 0, a row that sees nothing stays finite."""
+def masked_softmax(scores: Float[jax.Array, "*dims S"], mask: Bool[Array, "..."]) -> Float[jax.Array, "*dims S"]:
+    """Softmax over the last axis in float32, with weight 0 where the mask is False; a row without True stays finite."""
     return jax.nn.softmax(jnp.where(mask, scores.astype(jnp.float32), -1e30), axis=-1)
 
 
-def einsum_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
-    """The reference: one einsum for scores, one for values, scale H^-0.5, softmax in float32."""
+def einsum_attend(
+    q: Float[jax.Array, "B T N H"],
+    k: Float[jax.Array, "B S K H"],
+    v: Float[jax.Array, "B S K H"],
+    visibility: Visibility,
+) -> Float[jax.Array, "B T N H"]:
+    """Attention by one einsum for scores and one for values, scale H^-0.5, softmax in float32: the reference."""
     grouped = rearrange(q, "b t (k g) h -> b t k g h", k=k.shape[2])
     scores = jnp.einsum("btkgh,bskh->bkgts", grouped, k, preferred_element_type=jnp.float32) * q.shape[-1] ** -0.5
     weights = masked_softmax(scores, visibility.mask()[:, None, None]).astype(v.dtype)
@@ -78,30 +95,44 @@ MERGED: Final[CacheDims] = "(b k) s h"
 APART: Final[CacheDims] = "b k s h"
 
 
-def _dims(cache: jax.Array) -> CacheDims:
+def _dims(cache: Array) -> CacheDims:
     return MERGED if cache.ndim == 3 else APART
 
 
-def update_cache(cache: KVCache, k: jax.Array, v: jax.Array, slot: jax.Array | int) -> KVCache:
-    """Writes k, v `[B, T, K, H]` at cache slots `slot .. slot + T`."""
+def update_cache(
+    cache: KVCache, k: Float[jax.Array, "B T K H"], v: Float[jax.Array, "B T K H"], slot: Int[jax.Array, ""] | int
+) -> KVCache:
+    """Writes T new keys and values into the cache, from slot `slot` on."""
 
-    def write(old: jax.Array, new: jax.Array) -> jax.Array:
+    def write(old: Array, new: Array) -> jax.Array:
         new = rearrange(new, f"b s k h -> {_dims(old)}").astype(old.dtype)
         written = jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=-2)
         names = (axes.BATCH, axes.KV_HEADS, None, None)
-        return nn.with_logical_constraint(written, names) if _dims(old) == APART else written
+        return with_logical_constraint(written, names) if _dims(old) == APART else written
 
     return KVCache(k=write(cache.k, k), v=write(cache.v, v))
 
 
-def read_cache(cache: KVCache, batch: int) -> tuple[jax.Array, jax.Array]:
-    """All k and v of a cache of `batch` samples, `[B, S, K, H]`."""
-    k, v = (rearrange(a, f"{_dims(a)} -> b s k h", b=batch) for a in (cache.k, cache.v))
+def read_cache(
+    cache: KVCache, batch: int
+) -> tuple[Float[jax.Array, "{batch} S K H"], Float[jax.Array, "{batch} S K H"]]:
+    """Reads all keys and values of a cache of `batch` samples."""
+    k, v = (rearrange(jnp.asarray(a), f"{_dims(a)} -> b s k h", b=batch) for a in (cache.k, cache.v))
     return k, v
 
 
 class DecoderAttention(nn.Module):
-    """Qwen3 attention: no biases, RMSNorm of q and k over the head dim, rotary, output projection."""
+    """Qwen3 attention: no biases, RMSNorm of q and k over the head dim, rotary, output projection.
+
+    Attributes:
+      num_heads: query heads N.
+      num_kv_heads: key and value heads K.
+      head_dim: features H of a head.
+      norm_eps: epsilon of the norms of q and k.
+      attend: function that computes the attention.
+      dtype: dtype of the projections.
+      param_dtype: dtype in which the parameters are made.
+    """
 
     num_heads: int
     num_kv_heads: int
@@ -114,18 +145,18 @@ class DecoderAttention(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
+        x: Float[jax.Array, "B T D"],
         table: Rope,
         visibility: Visibility,
         cache: KVCache | None = None,
-        slot: jax.Array | int = 0,
-    ) -> tuple[jax.Array, KVCache | None]:
-        """`x` `[B, T, D] -> [B, T, D]`. With a cache, k and v enter it at `slot` and attention runs over all of it."""
-        kinds = {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        slot: Int[jax.Array, ""] | int = 0,
+    ) -> tuple[Float[jax.Array, "B T D"], KVCache | None]:
+        """Attends. With a cache, new keys and values enter it at `slot`, and attention runs over all of it."""
+        linear = partial(Linear, dtype=self.dtype, param_dtype=self.param_dtype)
 
         def project(name: str, heads: int, axis: str) -> jax.Array:
-            y = Linear(heads * self.head_dim, (axes.EMBED, axis), name=name, **kinds)(x)
-            return rearrange(checkpoint_name(y, PROJECTIONS), "b t (n h) -> b t n h", n=heads)
+            y = checkpoint_name(linear(heads * self.head_dim, (axes.EMBED, axis), name=name)(x), PROJECTIONS)
+            return rearrange(y, "b t (n h) -> b t n h", n=heads)
 
         def norm(name: str) -> RMSNorm:
             return RMSNorm(self.norm_eps, axis=axes.HEAD_DIM, param_dtype=self.param_dtype, name=name)
@@ -137,11 +168,18 @@ class DecoderAttention(nn.Module):
             cache = update_cache(cache, k, v, slot)
             k, v = read_cache(cache, x.shape[0])
         out = rearrange(self.attend(q, k, v, visibility), "b t n h -> b t (n h)")
-        return Linear(x.shape[-1], (axes.HEADS, axes.EMBED), name="o", **kinds)(out), cache
+        return linear(x.shape[-1], (axes.HEADS, axes.EMBED), name="o")(out), cache
 
 
 class EncoderAttention(nn.Module):
-    """Whisper attention: biases on q, v and out, none on k, no rotary."""
+    """Whisper attention: biases on q, v and out, none on k, no rotary.
+
+    Attributes:
+      num_heads: heads N.
+      attend: function that computes the attention.
+      dtype: dtype of the projections.
+      param_dtype: dtype in which the parameters are made.
+    """
 
     num_heads: int
     attend: Attend = einsum_attend
@@ -149,14 +187,15 @@ class EncoderAttention(nn.Module):
     param_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array, visibility: Visibility) -> jax.Array:
-        """`[W, T, D] -> [W, T, D]`."""
+    def __call__(self, x: Float[jax.Array, "W T D"], visibility: Visibility) -> Float[jax.Array, "W T D"]:
+        """Attends inside every window."""
         width = x.shape[-1]
+        linear = partial(Linear, dtype=self.dtype, param_dtype=self.param_dtype)
 
         def project(name: str, use_bias: bool) -> jax.Array:
-            linear = Linear(width, (axes.EMBED, axes.AUDIO_HEADS), use_bias, self.dtype, self.param_dtype, name=name)
-            return rearrange(checkpoint_name(linear(x), PROJECTIONS), "b t (n h) -> b t n h", n=self.num_heads)
+            y = linear(width, (axes.EMBED, axes.AUDIO_HEADS), use_bias, name=name)(x)
+            return rearrange(checkpoint_name(y, PROJECTIONS), "b t (n h) -> b t n h", n=self.num_heads)
 
         out = self.attend(project("q", True), project("k", False), project("v", True), visibility)
         out = rearrange(out, "b t n h -> b t (n h)")
-        return Linear(width, (axes.AUDIO_HEADS, axes.EMBED), True, self.dtype, self.param_dtype, name="o")(out)
+        return linear(width, (axes.AUDIO_HEADS, axes.EMBED), True, name="o")(out)

@@ -3,9 +3,10 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fac_jax import axes
-from fac_jax.layers.linear import kernel_init
+from fac_jax.layers.param import kernel_init, param, zeros
 
 
 class Conv1d(nn.Module):
@@ -18,7 +19,7 @@ class Conv1d(nn.Module):
       stride: steps of the input between outputs.
       dilation: steps of the input between kernel positions.
       groups: blocks of channels that do not see each other.
-      padding: zeros before the first and behind the last step.
+      padding: zeros before the first and after the last step.
       use_bias: whether there is a bias, named by `axes[2]`.
       param_dtype: dtype in which the parameters are made.
     """
@@ -34,10 +35,10 @@ class Conv1d(nn.Module):
     param_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, T, in] -> [B, T', out]` in the dtype of `x`."""
+    def __call__(self, x: Float[jax.Array, "B T D"]) -> Float[jax.Array, "B U F"]:
+        """Convolves T steps of D channels into U steps of F channels, in the dtype of `x`."""
         shape = (self.width, x.shape[-1] // self.groups, self.features)
-        kernel = self.param("kernel", nn.with_logical_partitioning(_init, self.axes), shape, self.param_dtype)
+        kernel = param(self, "kernel", conv_init, self.axes, shape, self.param_dtype)
         y = jax.lax.conv_general_dilated(
             x,
             kernel.astype(x.dtype),
@@ -48,18 +49,17 @@ class Conv1d(nn.Module):
             dimension_numbers=("NWC", "WIO", "NWC"),
         )
         if self.use_bias:
-            zeros = nn.with_logical_partitioning(nn.initializers.zeros_init(), self.axes[2:])
-            y = y + self.param("bias", zeros, (self.features,), self.param_dtype).astype(y.dtype)
+            y = y + param(self, "bias", zeros, self.axes[2:], (self.features,), self.param_dtype).astype(y.dtype)
         return y
 
 
 class DepthwiseConv1d(nn.Module):
-    """Every channel convolved with a kernel of its own, without bias; kernel `[width, 1, channels]`.
+    """Convolution of every channel with its own kernel, without bias; kernel `[width, 1, channels]`.
 
-    A sum of shifted products: XLA's CPU backend runs a depthwise convolution 25 times slower.
+    It is a sum of shifted products: XLA's CPU backend runs a depthwise convolution 25 times slower.
 
     Attributes:
-      width: kernel positions, odd; as many zeros lie before the first step as behind the last.
+      width: kernel positions, odd; as many zeros are added before the first step as after the last.
       axis: logical name of the channels.
       param_dtype: dtype in which the parameters are made.
     """
@@ -69,19 +69,21 @@ class DepthwiseConv1d(nn.Module):
     param_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, T, C] -> [B, T, C]`."""
-        init = nn.with_logical_partitioning(_init, (axes.CONV, None, self.axis))
-        kernel = self.param("kernel", init, (self.width, 1, x.shape[-1]), self.param_dtype).astype(x.dtype)
+    def __call__(self, x: Float[jax.Array, "B T D"]) -> Float[jax.Array, "B T D"]:
+        """Convolves every channel over time."""
+        names, shape = (axes.CONV, None, self.axis), (self.width, 1, x.shape[-1])
+        kernel = param(self, "kernel", conv_init, names, shape, self.param_dtype).astype(x.dtype)
         half, steps = self.width // 2, x.shape[1]
         padded = jnp.pad(x, ((0, 0), (half, half), (0, 0)))
-        return sum(padded[:, i : i + steps] * kernel[i] for i in range(self.width))
+        products = [padded[:, i : i + steps] * kernel[i] for i in range(self.width)]
+        return sum(products[1:], start=products[0])
 
 
 def causal_padding(width: int, dilation: int = 1) -> tuple[int, int]:
-    """Zeros before the first step, with which no output sees a later step."""
+    """Counts the zeros before the first step with which no output sees a later step; none follow the last."""
     return (width - 1) * dilation, 0
 
 
-def _init(key: jax.Array, shape: tuple[int, ...], dtype: str) -> jax.Array:
+def conv_init(key: jax.Array, shape: tuple[int, ...], dtype: str) -> jax.Array:
+    """Initialises a convolution as the matrix product of all its kernel positions."""
     return jnp.reshape(kernel_init(key, (shape[0] * shape[1], shape[2]), dtype), shape)

@@ -1,4 +1,4 @@
-"""What a device computes in a way of its own, injected into the model; the defaults are the references."""
+"""Functions that a device computes in its own way, injected into the model; the defaults are the references."""
 
 import dataclasses
 
@@ -8,10 +8,10 @@ from fac_jax.layers.experts import Experts, sorted_experts
 
 @dataclasses.dataclass(frozen=True)
 class Kernels:
-    """Comparable by value, so that a model with equal kernels is compiled once.
+    """The kernels of a model, comparable by value, so that a model with equal kernels is compiled once.
 
     Attributes:
-      attend: attention of the Shared LLM and the refined head.
+      attend: attention of the Shared LLM and of the refined head.
       encoder_attend: attention inside the windows of the audio encoder.
       experts: mixture of experts.
       cache: dimensions of the caches of decoding.

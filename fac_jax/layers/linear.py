@@ -3,15 +3,16 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
-from fac_jax.types import Params
-
-kernel_init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
-embedding_init = nn.initializers.normal(0.02)
+from fac_jax.layers.param import embedding_init, kernel_init, param, zeros
+from fac_jax.types import Array, Params
 
 
-def against_rows(x: jax.Array, rows: jax.Array, dtype: str | None = None) -> jax.Array:
-    """Products of `x` `[.., in]` with every row of `rows` `[out, in]`, accumulated in `dtype`: `[.., out]`.
+def against_rows(
+    x: Float[jax.Array, "*dims D"], rows: Float[Array, "F D"], dtype: str | None = None
+) -> Float[jax.Array, "*dims F"]:
+    """Multiplies `x` with every row of a matrix, accumulated in `dtype` (None: the dtype of `x`).
 
     Few `x` against many rows are bound by the reading of the rows. XLA's CPU backend reads a left factor where it
     lies and repacks a right one at every call, hence the order, which the barrier keeps it from changing.
@@ -22,7 +23,7 @@ def against_rows(x: jax.Array, rows: jax.Array, dtype: str | None = None) -> jax
 
 
 def by_rows(params: Params) -> Params:
-    """Parameters with the kernel `[in, out]` of every `Linear` in them as `rows` `[out, in]`, for decoding."""
+    """Replaces the kernel `[in, out]` of every `Linear` by its transpose `rows` `[out, in]`, for decoding."""
     out = {}
     for name, value in params.items():
         if name == "kernel":
@@ -44,28 +45,35 @@ class Linear(nn.Module):
     """
 
     features: int
-    axes: tuple[str, str]
+    axes: tuple[str | None, str | None]
     use_bias: bool = False
     dtype: str = "float32"
     param_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[.., in] -> [.., out]`."""
+    def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims F"]:
+        """Maps vectors of the last axis."""
         if self.has_variable("params", "rows"):
             y = against_rows(x.astype(self.dtype), self.get_variable("params", "rows"))
         else:
-            init = nn.with_logical_partitioning(kernel_init, self.axes)
-            kernel = self.param("kernel", init, (x.shape[-1], self.features), self.param_dtype)
+            shape = (x.shape[-1], self.features)
+            kernel = param(self, "kernel", kernel_init, self.axes, shape, self.param_dtype)
             y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
-            zeros = nn.with_logical_partitioning(nn.initializers.zeros_init(), self.axes[1:])
-            y = y + self.param("bias", zeros, (self.features,), self.param_dtype).astype(self.dtype)
+            y = y + param(self, "bias", zeros, self.axes[1:], (self.features,), self.param_dtype).astype(self.dtype)
         return y
 
 
 class Embedding(nn.Module):
-    """A table `[rows, D]` that is looked up here and may be read whole as a tied output head."""
+    """A table `[rows, width]` that is looked up here and may be read whole as a tied output head.
+
+    Attributes:
+      rows: number of ids.
+      width: length of a row.
+      axes: logical names of the table's two dimensions.
+      dtype: dtype of the rows that are looked up.
+      param_dtype: dtype in which the table is made.
+    """
 
     rows: int
     width: int
@@ -74,9 +82,9 @@ class Embedding(nn.Module):
     param_dtype: str = "float32"
 
     def setup(self) -> None:
-        init = nn.with_logical_partitioning(embedding_init, self.axes)
-        self.embedding = self.param("embedding", init, (self.rows, self.width), self.param_dtype)
+        shape = (self.rows, self.width)
+        self.embedding = param(self, "embedding", embedding_init, self.axes, shape, self.param_dtype)
 
-    def __call__(self, ids: jax.Array) -> jax.Array:
-        """int32 `[..] -> [.., D]`."""
+    def __call__(self, ids: Int[Array, "*dims"]) -> Float[jax.Array, "*dims D"]:
+        """Looks up one row for every id."""
         return jnp.take(self.embedding, ids, axis=0, mode="clip").astype(self.dtype)

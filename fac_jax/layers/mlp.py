@@ -1,38 +1,53 @@
 """Feed-forward blocks."""
 
+from functools import partial
+
 import flax.linen as nn
 import jax
+from jaxtyping import Float
 
 from fac_jax import axes
 from fac_jax.layers.linear import Linear
 
 
 class SwiGLU(nn.Module):
-    """`down(silu(gate(x)) * up(x))` without biases (Qwen3)."""
+    """`down(silu(gate(x)) * up(x))` without biases (Qwen3).
+
+    Attributes:
+      hidden: hidden width.
+      dtype: dtype of the products.
+      param_dtype: dtype in which the parameters are made.
+    """
 
     hidden: int
     dtype: str = "float32"
     param_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[.., D] -> [.., D]`."""
-        kinds = {"dtype": self.dtype, "param_dtype": self.param_dtype}
-        gate = Linear(self.hidden, (axes.EMBED, axes.MLP), name="gate", **kinds)(x)
-        up = Linear(self.hidden, (axes.EMBED, axes.MLP), name="up", **kinds)(x)
-        return Linear(x.shape[-1], (axes.MLP, axes.EMBED), name="down", **kinds)(jax.nn.silu(gate) * up)
+    def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims D"]:
+        """Maps vectors of the last axis."""
+        linear = partial(Linear, dtype=self.dtype, param_dtype=self.param_dtype)
+        gate = linear(self.hidden, (axes.EMBED, axes.MLP), name="gate")(x)
+        up = linear(self.hidden, (axes.EMBED, axes.MLP), name="up")(x)
+        return linear(x.shape[-1], (axes.MLP, axes.EMBED), name="down")(jax.nn.silu(gate) * up)
 
 
 class GeluMLP(nn.Module):
-    """`fc2(gelu(fc1(x)))` with biases and the exact erf GELU (Whisper)."""
+    """`fc2(gelu(fc1(x)))` with biases and the exact erf GELU (Whisper).
+
+    Attributes:
+      hidden: hidden width.
+      dtype: dtype of the products.
+      param_dtype: dtype in which the parameters are made.
+    """
 
     hidden: int
     dtype: str = "float32"
     param_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[.., D] -> [.., D]`."""
-        kinds = {"use_bias": True, "dtype": self.dtype, "param_dtype": self.param_dtype}
-        hidden = jax.nn.gelu(Linear(self.hidden, (axes.EMBED, axes.MLP), name="fc1", **kinds)(x), approximate=False)
-        return Linear(x.shape[-1], (axes.MLP, axes.EMBED), name="fc2", **kinds)(hidden)
+    def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims D"]:
+        """Maps vectors of the last axis."""
+        linear = partial(Linear, use_bias=True, dtype=self.dtype, param_dtype=self.param_dtype)
+        hidden = jax.nn.gelu(linear(self.hidden, (axes.EMBED, axes.MLP), name="fc1")(x), approximate=False)
+        return linear(x.shape[-1], (axes.MLP, axes.EMBED), name="fc2")(hidden)

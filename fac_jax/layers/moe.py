@@ -1,13 +1,15 @@
-"""Dropless mixture of SwiGLU experts with an injected `experts` function (model.md section 5)."""
+"""Dropless mixture of SwiGLU experts with an injected `experts` function (docs/model.md, section 5)."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
 from fac_jax.layers.experts import ExpertKernels, Experts, sorted_experts
-from fac_jax.layers.linear import Linear, kernel_init
-from fac_jax.types import RouterStats
+from fac_jax.layers.linear import Linear
+from fac_jax.layers.param import kernel_init, param
+from fac_jax.types import Array, RouterStats
 
 
 class MoE(nn.Module):
@@ -15,10 +17,12 @@ class MoE(nn.Module):
 
     Attributes:
       num_experts: E.
-      top_k: experts a token is sent to.
+      top_k: experts that a token is sent to.
       hidden: hidden width F of one expert.
       normalize_top_k: renormalise the picked probabilities to sum to 1.
-      experts: computes them.
+      experts: function that runs the experts.
+      dtype: dtype of the products.
+      param_dtype: dtype in which the parameters are made.
     """
 
     num_experts: int
@@ -30,8 +34,10 @@ class MoE(nn.Module):
     param_dtype: str = "float32"
 
     @nn.compact
-    def __call__(self, x: jax.Array, keep: jax.Array) -> tuple[jax.Array, RouterStats]:
-        """`x` `[B, T, D]`, `keep` bool `[B, T]` (tokens that count in the statistics) `-> [B, T, D]`, RouterStats."""
+    def __call__(
+        self, x: Float[jax.Array, "B T D"], keep: Bool[Array, "B T"]
+    ) -> tuple[Float[jax.Array, "B T D"], RouterStats]:
+        """Returns the mixture's output and the router's statistics over the tokens that `keep` marks."""
         width, experts = x.shape[-1], self.num_experts
         router = Linear(
             experts, (axes.EMBED, axes.EXPERTS), name="router", dtype=self.dtype, param_dtype=self.param_dtype
@@ -41,26 +47,30 @@ class MoE(nn.Module):
         if self.normalize_top_k:
             weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
 
-        def kernel(name: str, shape: tuple[int, ...], names: tuple[str, ...]) -> jax.Array:
-            init = nn.with_logical_partitioning(_per_expert_init, names)
-            return self.param(name, init, shape, self.param_dtype).astype(self.dtype)
+        def kernel(name: str, shape: tuple[int, int], names: tuple[str, str]) -> jax.Array:
+            names_of_all, shape_of_all = (axes.EXPERTS, *names), (experts, *shape)
+            return param(self, name, _per_expert_init, names_of_all, shape_of_all, self.param_dtype).astype(self.dtype)
 
-        gate = kernel("gate", (experts, width, self.hidden), (axes.EXPERTS, axes.EMBED, axes.MLP))
-        up = kernel("up", (experts, width, self.hidden), (axes.EXPERTS, axes.EMBED, axes.MLP))
-        down = kernel("down", (experts, self.hidden, width), (axes.EXPERTS, axes.MLP, axes.EMBED))
-        mixed = self.experts(x.astype(self.dtype), picks, weights, ExpertKernels(gate, up, down))
+        kernels = ExpertKernels(
+            gate=kernel("gate", (width, self.hidden), (axes.EMBED, axes.MLP)),
+            up=kernel("up", (width, self.hidden), (axes.EMBED, axes.MLP)),
+            down=kernel("down", (self.hidden, width), (axes.MLP, axes.EMBED)),
+        )
+        mixed = self.experts(x.astype(self.dtype), picks, weights, kernels)
         return mixed, _statistics(probs, picks, keep)
 
 
 def _per_expert_init(key: jax.Array, shape: tuple[int, ...], dtype: str) -> jax.Array:
-    """Every expert is initialised as a matrix of its own."""
+    """Initialises every expert as a matrix of its own."""
     return jax.vmap(lambda k: kernel_init(k, shape[1:], dtype))(jax.random.split(key, shape[0]))
 
 
-def _statistics(probs: jax.Array, picks: jax.Array, keep: jax.Array) -> RouterStats:
-    """Sums over kept tokens; probs `[B, T, E]`, picks `[B, T, k]`, keep `[B, T]`."""
+def _statistics(
+    probs: Float[jax.Array, "B T E"], picks: Int[jax.Array, "B T k"], keep: Bool[Array, "B T"]
+) -> RouterStats:
+    """Sums over kept tokens."""
     kept = keep.astype(jnp.float32)
     counts = jax.nn.one_hot(picks, probs.shape[-1], dtype=jnp.float32).sum(axis=2)
-    sums = (jnp.einsum("bt,bte->e", kept, of, precision="highest") for of in (counts, probs))
+    picked, prob = (jnp.einsum("bt,bte->e", kept, each, precision="highest") for each in (counts, probs))
     entropy = -jnp.sum(kept * jnp.sum(jax.scipy.special.xlogy(probs, probs), axis=-1))
-    return RouterStats(*sums, tokens=jnp.sum(kept), entropy=entropy)
+    return RouterStats(picks=picked, probs=prob, tokens=jnp.sum(kept), entropy=entropy)

@@ -40,7 +40,7 @@ class Ctc:
 
     @property
     def replays(self) -> bool:
-        """False: there are no pairs."""
+        """The loss takes conversations only."""
         return False
 
     @property

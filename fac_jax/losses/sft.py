@@ -63,7 +63,7 @@ class Sft:
 
     @property
     def replays(self) -> bool:
-        """False: there are no pairs."""
+        """The loss takes conversations only."""
         return False
 
     @property

@@ -4,6 +4,7 @@ import dataclasses
 import typing
 from typing import Any, Literal
 
+from fac_jax.config import from_tree
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import UserAudio
 
@@ -12,7 +13,7 @@ Remat = Literal["none", "dots", "save_attention", "full", "offload"]
 
 @dataclasses.dataclass(frozen=True)
 class MoEConfig:
-    """Mixture of experts (model.md section 5).
+    """Mixture of experts (docs/model.md, section 5).
 
     Attributes:
       num_experts: E.
@@ -35,9 +36,9 @@ class MoEConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DecoderConfig:
-    """A Qwen3 decoder: the Shared LLM, or the headless transformer of the refined head (model.md sections 5, 6).
+    """A Qwen3 decoder: the Shared LLM, or the headless transformer of the refined head (docs/model.md, sections 5, 6).
 
-    A refined head of depth 0 has no transformer: a token is told by its piece of the LLM's state and the token before.
+    A refined head of depth 0 has no layers: it predicts a token from its piece of the LLM state and the token before.
     """
 
     width: int
@@ -64,7 +65,7 @@ class DecoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """The windowed continuous audio encoder (model.md section 2). A window is `2 * n_window` mel frames."""
+    """The windowed continuous audio encoder (docs/model.md, section 2). A window is `2 * n_window` mel frames."""
 
     width: int
     depth: int
@@ -107,11 +108,11 @@ class ModelConfig:
       continuous_mode: continuous features "replace" the discrete row of an audio with a waveform, or "add" to it.
       fusion: text and speech of a JOINT position are "average"d (the release) or "sum"med (the paper's Eq. 5).
       user_audio: what the LLM hears of a user's audio: continuous features of its "waveform", or the codec's "tokens"
-        alone, grouped as those of replies are. The encoder and `speech_embedder/continuous` are not run then; their
+        only, grouped as those of replies are. The encoder and `speech_embedder/continuous` are not run then; their
         parameters stay, unused, so that checkpoints have the same paths.
       user_audio_scale: factor on a SPEECH position; 0.5 in the release's training, 1.0 at its inference and here.
       head_prefill: what the refined head reads at prompt positions in generation, "as_trained" or "release"
-        (model.md section 9).
+        (docs/model.md, section 9).
       delay_groups: groups of speech bos before the first group of a reply.
       context: most LLM positions of a row (2048 is about 6 minutes of audio); longer input is refused.
       scan_layers: one scanned stack a run of equal layers (training), or layers side by side (decoding).
@@ -179,7 +180,7 @@ def replace(config: ModelConfig, **changes: Any) -> ModelConfig:
 
 
 def to_dict(config: ModelConfig) -> dict[str, Any]:
-    """Plain nested dict for JSON."""
+    """Converts a configuration to a plain nested dict for JSON."""
     return dataclasses.asdict(config)
 
 
@@ -187,21 +188,7 @@ def from_dict(values: dict[str, Any]) -> ModelConfig:
     """Inverse of `to_dict`.
 
     Raises:
-      TypeError: a key that is missing or that the configuration does not have.
+      InputError: a key that is missing, unknown or of another type, or a value that is none of a key's.
+      ValueError: an odd `n_window`.
     """
-
-    def decoder(v: dict[str, Any]) -> DecoderConfig:
-        moe = v.get("moe")
-        if moe is not None:
-            moe = MoEConfig(**{**moe, "dense_layers": tuple(moe["dense_layers"])})
-        return DecoderConfig(**{**v, "moe": moe})
-
-    return ModelConfig(
-        **{
-            **values,
-            "text": decoder(values["text"]),
-            "head": decoder(values["head"]),
-            "audio": EncoderConfig(**values["audio"]),
-            "special": SpecialIds(**values["special"]),
-        }
-    )
+    return from_tree(ModelConfig, values)

@@ -1,12 +1,12 @@
-"""The Qwen3 decoder stack that the Shared LLM and the refined head share (model.md section 5)."""
-
-from typing import Any
+"""The Qwen3 decoder stack that the Shared LLM and the refined head share (docs/model.md, section 5)."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from flax import struct
+from flax.linen.spmd import with_logical_constraint
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Float, Int
 
 from fac_jax import axes
 from fac_jax.layers.attention import MERGED, CacheDims, DecoderAttention, Visibility
@@ -16,58 +16,91 @@ from fac_jax.layers.moe import MoE
 from fac_jax.layers.norm import RMSNorm
 from fac_jax.layers.residuals import LAYER_INPUT, MLP_INPUT
 from fac_jax.layers.rope import Rope, rope
-from fac_jax.models.config import DecoderConfig, Remat
+from fac_jax.layers.stack import stacked
+from fac_jax.models.config import DecoderConfig, MoEConfig, Remat
 from fac_jax.models.remat import rematerialised
-from fac_jax.types import KVCache, RouterStats
+from fac_jax.types import Array, KVCache, Params, RouterStats
 
 ACTIVATION = (axes.BATCH, axes.LENGTH, axes.EMBED)  # the residual stream `[B, T, D]`
 
 
 @struct.dataclass
 class Context:
-    """What every layer of a stack reads: rotation, visibility, and the cache slot of the first new key."""
+    """Inputs that every layer of a stack shares: rotation, visibility, and the cache slot of the first new key."""
 
     table: Rope
     visibility: Visibility
-    slot: jax.Array | int = 0
+    slot: Int[jax.Array, ""] | int = 0
 
 
 class DecoderLayer(nn.Module):
-    """Pre-norm attention and feed-forward block, dense or with experts."""
+    """Pre-norm attention and feed-forward block.
+
+    Attributes:
+      config: sizes of the decoder.
+      moe: experts of this layer; None for a dense feed-forward block.
+      kernels: attention and experts.
+      dtype: dtype of the products.
+      param_dtype: dtype in which the parameters are made.
+    """
 
     config: DecoderConfig
-    sparse: bool
+    moe: MoEConfig | None
     kernels: Kernels = Kernels()
     dtype: str = "float32"
     param_dtype: str = "float32"
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, cache: KVCache | None, context: Context
-    ) -> tuple[jax.Array, tuple[KVCache | None, RouterStats | None]]:
-        """`[B, T, D] -> [B, T, D]`, (cache, router statistics or None)."""
-        c, kinds = self.config, {"dtype": self.dtype, "param_dtype": self.param_dtype}
+        self, x: Float[jax.Array, "B T D"], cache: KVCache | None, context: Context
+    ) -> tuple[Float[jax.Array, "B T D"], tuple[KVCache | None, RouterStats | None]]:
+        """Returns the new state, and the new cache and router statistics (None without them)."""
+        c, moe = self.config, self.moe
         x = checkpoint_name(x, LAYER_INPUT)
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="attention_norm")(x)
         attention = DecoderAttention(
-            c.num_heads, c.num_kv_heads, c.head_dim, c.norm_eps, self.kernels.attend, name="attention", **kinds
+            c.num_heads,
+            c.num_kv_heads,
+            c.head_dim,
+            c.norm_eps,
+            self.kernels.attend,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="attention",
         )
         attended, cache = attention(normed, context.table, context.visibility, cache, context.slot)
         x = checkpoint_name(x + attended, MLP_INPUT)
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="mlp_norm")(x)
-        if not self.sparse:
-            x = x + SwiGLU(c.mlp_width, name="mlp", **kinds)(normed)
-            return nn.with_logical_constraint(x, ACTIVATION), (cache, None)
-        moe = c.moe
-        shape = (moe.num_experts, moe.top_k, moe.expert_width, moe.normalize_top_k)
-        experts = MoE(*shape, self.kernels.experts, name="moe", **kinds)
+        if moe is None:
+            mlp = SwiGLU(c.mlp_width, dtype=self.dtype, param_dtype=self.param_dtype, name="mlp")
+            return with_logical_constraint(x + mlp(normed), ACTIVATION), (cache, None)
+        experts = MoE(
+            moe.num_experts,
+            moe.top_k,
+            moe.expert_width,
+            moe.normalize_top_k,
+            self.kernels.experts,
+            dtype=self.dtype,
+            param_dtype=self.param_dtype,
+            name="moe",
+        )
         mixed, stats = experts(normed, context.visibility.q_segments > 0)
-        return nn.with_logical_constraint(x + mixed, ACTIVATION), (cache, stats)
+        return with_logical_constraint(x + mixed, ACTIVATION), (cache, stats)
 
 
 class Decoder(nn.Module):
-    """Layers and final norm. Runs of equal layers are scanned (`layers_{start}` holds stacked parameters), or, with
-    `scan_layers=False`, every layer `i` stands by itself as `layers_{i}`; `unstack_layers` goes from one to the other.
+    """Decoder layers and the final norm.
+
+    Runs of equal layers are scanned (`layers_{start}` holds stacked parameters). With `scan_layers=False` every layer
+    `i` is a module of its own, `layers_{i}`; `unstack_layers` converts the parameters of the first form to the second.
+
+    Attributes:
+      config: sizes of the decoder.
+      kernels: attention and experts.
+      scan_layers: whether runs of equal layers are scanned.
+      remat: what a layer recomputes in the backward pass (`ModelConfig.remat`).
+      dtype: dtype of the products.
+      param_dtype: dtype in which the parameters are made.
     """
 
     config: DecoderConfig
@@ -80,51 +113,53 @@ class Decoder(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
-        positions: jax.Array,
+        x: Float[jax.Array, "B T D"],
+        positions: Int[Array, "B T"],
         visibility: Visibility,
-        caches: tuple[KVCache, ...] | None = None,
-        slot: jax.Array | int = 0,
-    ) -> tuple[jax.Array, tuple[KVCache, ...] | None, RouterStats | None]:
-        """`x` `[B, T, D]`, `positions` int32 `[B, T]` -> states after the final norm, caches, router statistics.
+        caches: tuple[KVCache, ...] = (),
+        slot: Int[jax.Array, ""] | int = 0,
+    ) -> tuple[Float[jax.Array, "B T D"], tuple[KVCache, ...], RouterStats | None]:
+        """Runs all layers.
 
-        `caches`, one a layer, are for layers that stand by themselves (`scan_layers=False`).
+        Args:
+          x: input states.
+          positions: positions inside the segments, for the rotary embedding.
+          visibility: which key each query sees; with caches, the keys are the slots of the caches.
+          caches: one for each layer, which takes `scan_layers=False`; empty without decoding.
+          slot: cache slot of the first new key.
+
+        Returns:
+          States after the final norm, new caches, router statistics (None for a dense decoder).
         """
         c = self.config
         context = Context(rope(positions, c.head_dim, c.rope_theta), visibility, slot)
         layer = rematerialised(DecoderLayer, self.remat, scanned=self.scan_layers)
-        arguments = {"kernels": self.kernels, "dtype": self.dtype, "param_dtype": self.param_dtype}
+
+        def module_of(kind: type[DecoderLayer], first: int) -> DecoderLayer:
+            moe = c.moe if c.is_sparse(first) else None
+            return kind(c, moe, self.kernels, dtype=self.dtype, param_dtype=self.param_dtype, name=f"layers_{first}")
+
         stats: list[RouterStats] = []
         new_caches: list[KVCache] = []
         if self.scan_layers:
             for start, length in c.runs():
-                stack = nn.scan(
-                    layer,
-                    variable_axes={"params": 0},
-                    split_rngs={"params": True},
-                    in_axes=(nn.broadcast, nn.broadcast),
-                    length=length,
-                    metadata_params={nn.PARTITION_NAME: axes.LAYERS},
-                )
-                module = stack(c, c.is_sparse(start), name=f"layers_{start}", **arguments)
-                x, (_, run) = module(x, None, context)
+                x, (_, run) = module_of(stacked(layer, length), start)(x, None, context)
                 if run is not None:
                     stats.append(jax.tree.map(lambda a: jnp.sum(a, axis=0), run))
         else:
             for i in range(c.depth):
-                module = layer(c, c.is_sparse(i), name=f"layers_{i}", **arguments)
-                x, (cache, one) = module(x, None if caches is None else caches[i], context)
+                x, (cache, one) = module_of(layer, i)(x, caches[i] if caches else None, context)
                 if cache is not None:
                     new_caches.append(cache)
                 if one is not None:
                     stats.append(one)
         router = jax.tree.map(lambda *a: sum(a), *stats) if stats else None
         x = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="norm")(x)
-        return x, (tuple(new_caches) if caches is not None else None), router
+        return x, tuple(new_caches), router
 
 
-def unstack_layers(params: dict[str, Any], config: DecoderConfig) -> dict[str, Any]:
-    """Parameters of a scanned `Decoder` as those of one with `scan_layers=False`."""
+def unstack_layers(params: Params, config: DecoderConfig) -> Params:
+    """Converts the parameters of a scanned `Decoder` to those of one with `scan_layers=False`."""
     out = {name: value for name, value in params.items() if not name.startswith("layers_")}
     for start, length in config.runs():
         for i in range(length):
@@ -133,7 +168,7 @@ def unstack_layers(params: dict[str, Any], config: DecoderConfig) -> dict[str, A
 
 
 def empty_caches(config: DecoderConfig, batch: int, slots: int, dtype: str, dims: CacheDims) -> tuple[KVCache, ...]:
-    """Zero caches of `slots` positions, one a layer."""
+    """Makes a cache of zeros with `slots` positions for every layer."""
     rows = (batch * config.num_kv_heads,) if dims == MERGED else (batch, config.num_kv_heads)
     shape = (*rows, slots, config.head_dim)
     return tuple(KVCache(k=jnp.zeros(shape, dtype), v=jnp.zeros(shape, dtype)) for _ in range(config.depth))

@@ -1,9 +1,13 @@
-"""The Speech Refined Head: 25 Hz speech tokens from 5 Hz LLM states (model.md section 6, Eq. 2 to 4)."""
+"""The Speech Refined Head: 25 Hz speech tokens from 5 Hz LLM states (docs/model.md, section 6, Eq. 2 to 4)."""
+
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from flax.linen.spmd import with_logical_constraint
+from jaxtyping import Float, Int
 
 from fac_jax import axes
 from fac_jax.layers.attention import Visibility, self_visibility
@@ -11,55 +15,73 @@ from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.linear import Linear
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.decoder import ACTIVATION, Decoder
-from fac_jax.types import KVCache
+from fac_jax.types import Array, KVCache
 
 
 class RefinedHead(nn.Module):
-    """`condition` opens an LLM state into G pieces; `decode` runs the 25 Hz transformer on them."""
+    """Head that turns 5 Hz states of the Shared LLM into 25 Hz predictions of speech tokens.
+
+    `condition` opens an LLM state into G pieces; `decode` runs the 25 Hz transformer on them.
+
+    Attributes:
+      config: sizes of the model.
+      kernels: attention.
+    """
 
     config: ModelConfig
     kernels: Kernels = Kernels()
 
     def setup(self) -> None:
         c, width = self.config, self.config.text.width
-        kinds = {"dtype": c.dtype, "param_dtype": c.param_dtype}
-        self.pre = Linear(c.group_size * width, (axes.EMBED, axes.GROUP), True, **kinds)
-        self.input = Linear(c.head.width, (axes.EMBED, axes.MLP), **kinds)
-        self.decoder = Decoder(c.head, self.kernels, c.scan_layers, c.remat, **kinds)
-        self.output = Linear(width, (axes.MLP, axes.EMBED), **kinds)
+        linear = partial(Linear, dtype=c.dtype, param_dtype=c.param_dtype)
+        self.pre = linear(c.group_size * width, (axes.EMBED, axes.GROUP), True)
+        self.input = linear(c.head.width, (axes.EMBED, axes.MLP))
+        self.decoder = Decoder(c.head, self.kernels, c.scan_layers, c.remat, dtype=c.dtype, param_dtype=c.param_dtype)
+        self.output = linear(width, (axes.MLP, axes.EMBED))
 
-    def condition(self, hidden: jax.Array, text: jax.Array) -> jax.Array:
-        """Pieces of LLM states `hidden` and text embeddings `text`, both `[B, S, D]` -> `[B, S, G, D]` (Eq. 2, 3)."""
+    def condition(
+        self, hidden: Float[jax.Array, "B S D"], text: Float[jax.Array, "B S D"]
+    ) -> Float[jax.Array, "B S G D"]:
+        """Opens LLM states and text embeddings into the pieces of a group (Eq. 2, 3)."""
         pieces = self.pre(hidden + jax.lax.stop_gradient(text))
         return rearrange(pieces, "b s (g d) -> b s g d", g=self.config.group_size)
 
     def decode(
         self,
-        x: jax.Array,
-        positions: jax.Array,
+        x: Float[jax.Array, "B T D"],
+        positions: Int[Array, "B T"],
         visibility: Visibility,
-        caches: tuple[KVCache, ...] | None = None,
-        slot: jax.Array | int = 0,
-    ) -> tuple[jax.Array, tuple[KVCache, ...] | None]:
-        """Fine inputs `[B, T, D]` (piece + embedding of the token before) -> states in LLM width, caches."""
-        x = nn.with_logical_constraint(self.input(x), ACTIVATION)
-        states, caches, _ = self.decoder(x, positions, visibility, caches, slot)
-        return nn.with_logical_constraint(self.output(states), ACTIVATION), caches
-
-    def __call__(
-        self, hidden: jax.Array, text: jax.Array, previous: jax.Array, segment_ids: jax.Array, positions: jax.Array
-    ) -> jax.Array:
-        """Teacher-forced pass.
-
-        Args:
-          hidden: LLM states `[B, S, D]`.
-          text: embedding of the text stream `[B, S, D]`.
-          previous: embedding of the token just before the one to predict, on the fine grid `[B, S, G, D]`.
-          segment_ids: int32 `[B, S]`.
-          positions: int32 `[B, S]` on the LLM grid.
+        caches: tuple[KVCache, ...] = (),
+        slot: Int[jax.Array, ""] | int = 0,
+    ) -> tuple[Float[jax.Array, "B T D"], tuple[KVCache, ...]]:
+        """Runs the transformer on fine inputs (piece + embedding of the token before).
 
         Returns:
-          `[B, S, G, D]`; fine position iG + j predicts speech label (i + 1)G + j.
+          States in LLM width, and the caches with the new keys and values from `slot` on.
+        """
+        x = with_logical_constraint(self.input(x), ACTIVATION)
+        states, caches, _ = self.decoder(x, positions, visibility, caches, slot)
+        return with_logical_constraint(self.output(states), ACTIVATION), caches
+
+    def __call__(
+        self,
+        hidden: Float[jax.Array, "B S D"],
+        text: Float[jax.Array, "B S D"],
+        previous: Float[jax.Array, "B S G D"],
+        segment_ids: Int[Array, "B S"],
+        positions: Int[Array, "B S"],
+    ) -> Float[jax.Array, "B S G D"]:
+        """Runs the head with the true speech tokens as its past.
+
+        Args:
+          hidden: states of the Shared LLM.
+          text: embedding of the text stream.
+          previous: embedding of the token just before the one to predict, on the fine grid.
+          segment_ids: segments of the LLM grid.
+          positions: positions on the LLM grid.
+
+        Returns:
+          States in LLM width; fine position iG + j predicts speech label (i + 1)G + j.
         """
         group = self.config.group_size
         x = rearrange(self.condition(hidden, text) + previous, "b s g d -> b (s g) d")
@@ -69,6 +91,6 @@ class RefinedHead(nn.Module):
         return rearrange(out, "b (s g) d -> b s g d", g=group)
 
 
-def fine_positions(positions: jax.Array, group: int) -> jax.Array:
-    """LLM positions int32 `[B, S]` on the 25 Hz grid, `[B, S * G]`: G * position + j."""
-    return (positions[..., None] * group + jnp.arange(group)).reshape(positions.shape[0], -1)
+def fine_positions(positions: Int[Array, "B S"], group: int) -> Int[jax.Array, "B S*{group}"]:
+    """Positions of the 25 Hz grid, G * position + j, from those of the LLM grid."""
+    return (jnp.asarray(positions)[..., None] * group + jnp.arange(group)).reshape(positions.shape[0], -1)

@@ -1,52 +1,65 @@
-"""Grouped speech embedding: G tokens or G continuous frames become one LLM input (model.md section 3)."""
+"""Grouped speech embedding: G tokens or G continuous frames become one LLM input (docs/model.md, section 3)."""
+
+from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from einops import rearrange, reduce
+from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
 from fac_jax.layers.linear import Embedding, Linear
 from fac_jax.models.config import ModelConfig
-from fac_jax.types import NO_FRAME
+from fac_jax.types import NO_FRAME, Array
 
 
 class SpeechEmbedder(nn.Module):
-    """Table `E_s` `[C, D]` of speech tokens and the maps of their groups to LLM inputs."""
+    """Table `E_s` `[C, D]` of speech tokens, and the maps from their groups to LLM inputs.
+
+    Attributes:
+      config: sizes of the model.
+    """
 
     config: ModelConfig
 
     def setup(self) -> None:
         c, width = self.config, self.config.text.width
-        kinds = {"dtype": c.dtype, "param_dtype": c.param_dtype}
-        self.embed = Embedding(c.codebook_size, width, (axes.CODEBOOK, axes.EMBED), **kinds)
-        self.discrete = Linear(width, (axes.MLP, axes.EMBED), **kinds)
-        self.continuous = Linear(width, (axes.MLP, axes.EMBED), **kinds)
+        linear = partial(Linear, width, (axes.MLP, axes.EMBED), dtype=c.dtype, param_dtype=c.param_dtype)
+        names = (axes.CODEBOOK, axes.EMBED)
+        self.embed = Embedding(c.codebook_size, width, names, dtype=c.dtype, param_dtype=c.param_dtype)
+        self.discrete = linear()
+        self.continuous = linear()
 
-    def lookup(self, ids: jax.Array) -> jax.Array:
-        """`E_s` of int32 ids `[..] -> [.., D]`; the pad row gets no gradient from being looked up."""
+    def lookup(self, ids: Int[Array, "*dims"]) -> Float[jax.Array, "*dims D"]:
+        """Looks ids up in `E_s`; the pad row gets no gradient from being looked up."""
         rows = self.embed(ids)
         is_pad = (ids == self.config.special.speech_pad)[..., None]
         return jnp.where(is_pad, jax.lax.stop_gradient(rows), rows)
 
-    def group(self, ids: jax.Array) -> jax.Array:
-        """Discrete groups, int32 `[B, S, G] -> [B, S, D]`: the release's mean, or Eq. 1's concatenation."""
+    def group(self, ids: Int[Array, "B S G"]) -> Float[jax.Array, "B S D"]:
+        """Maps groups of ids to LLM inputs: the release's mean, or the concatenation of Eq. 1."""
         rows = self.lookup(ids)
         if self.config.grouping == "mean":
             return self.discrete(reduce(rows, "b s g d -> b s d", "mean"))
         return self.discrete(rearrange(rows, "b s g d -> b s (g d)"))
 
     def __call__(
-        self, ids: jax.Array, has_waveform: jax.Array, frame_index: jax.Array, frames: jax.Array | None, parts: int = 1
-    ) -> jax.Array:
-        """Groups of `ids` `[B, S, G]`, with continuous features where there is a waveform.
+        self,
+        ids: Int[Array, "B S G"],
+        has_waveform: Bool[Array, "B S"],
+        frame_index: Int[Array, "B S G"],
+        frames: Float[jax.Array, "F D"] | None,
+        parts: int = 1,
+    ) -> Float[jax.Array, "B S D"]:
+        """Maps groups to LLM inputs, with continuous features where there is a waveform.
 
         Args:
-          ids: int32 `[B, S, G]`.
-          has_waveform: bool `[B, S]`.
-          frame_index: int32 `[B, S, G]`, rows of `frames` or NO_FRAME (counts as zeros in the mean).
-          frames: 25 Hz encoder output `[W * n // 2, D]`, or None when no audio of the batch has a waveform.
-          parts: of the batch (`Batch.parts`).
+          ids: speech tokens.
+          has_waveform: True where continuous features are used.
+          frame_index: rows of `frames`, or NO_FRAME, which counts as zeros in the mean.
+          frames: 25 Hz encoder output of all windows, or None if no audio of the batch has a waveform.
+          parts: parts of the batch (`Batch.parts`).
         """
         groups = self.group(ids)
         if frames is None:
@@ -59,8 +72,8 @@ class SpeechEmbedder(nn.Module):
         return jnp.where(has_waveform[..., None], features, groups)
 
 
-def _pick(frames: jax.Array, index: jax.Array, parts: int) -> jax.Array:
-    """Rows `index` `[B, S, G]` of `frames` `[F, D]`, `[B, S, G, D]`; those of a part are picked from its own frames."""
+def _pick(frames: Float[jax.Array, "F D"], index: Int[Array, "B S G"], parts: int) -> Float[jax.Array, "B S G D"]:
+    """Picks rows `index` of `frames`; each part of the batch picks from its own frames."""
     if parts == 1:
         return jnp.take(frames, index, axis=0, mode="clip")
     own = rearrange(frames, "(p f) d -> p f d", p=parts)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from einops import rearrange
 from jax.experimental.pallas.ops.tpu import splash_attention as splash
 from jax.sharding import NamedSharding, PartitionSpec
@@ -14,7 +15,7 @@ from fac_jax.layers.residuals import ATTENTION
 from fac_jax.parallel.attention import Operand
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
-from fac_jax.types import InputError
+from fac_jax.types import Array, InputError
 
 BLOCKS = (512, 256, 128)  # queries, or keys, of one block of the kernel: the largest that divides them
 _QUERIES = (axes.BATCH, axes.LENGTH, axes.HEADS, None)
@@ -117,10 +118,8 @@ def _block(length: int) -> int:
     return next((block for block in BLOCKS if length % block == 0), 0)
 
 
-def _rows(
-    kernel: Any, q: jax.Array, k: jax.Array, v: jax.Array, q_segments: jax.Array, k_segments: jax.Array
-) -> jax.Array:
+def _rows(kernel: Any, q: jax.Array, k: jax.Array, v: jax.Array, q_segments: Array, k_segments: Array) -> jax.Array:
     """Attention of all rows of a device."""
     q, k, v = (rearrange(array, "b t n h -> b n t h") for array in (q, k, v))
-    out = jax.vmap(kernel)(q, k, v, splash.SegmentIds(q_segments, k_segments))
+    out = jax.vmap(kernel)(q, k, v, splash.SegmentIds(jnp.asarray(q_segments), jnp.asarray(k_segments)))
     return rearrange(out, "b n t h -> b t n h")

@@ -1,4 +1,4 @@
-"""The one chat template: a conversation becomes pieces of text ids and audio slots (model.md section 8)."""
+"""The chat template: it turns a conversation into pieces of text ids and slots for audio (docs/model.md, section 8)."""
 
 import dataclasses
 import json
@@ -28,11 +28,11 @@ class Turn:
     """One message.
 
     Attributes:
-      role: who speaks.
-      text: a user's words, or the instruction beside a user's audio; a reply's text, which a spoken reply carries in
-        parallel with its speech.
-      audio: the caller's index of the turn's audio, None for a turn without.
-      lead: a user's words before the user's audio.
+      role: speaker of the message.
+      text: a user's text, or the instruction after a user's audio; or the text of a reply, which a spoken reply carries
+        in parallel with its speech.
+      audio: the caller's index of the message's audio; None for a message without audio.
+      lead: a user's text before the user's audio.
     """
 
     role: Role
@@ -46,8 +46,8 @@ class TextPiece:
     """Consecutive text positions.
 
     Attributes:
-      ids: text ids, one a position.
-      loss: whether these positions are learnt (their labels are their ids).
+      ids: text ids, one for each position.
+      loss: whether these positions carry loss; their labels are their ids.
     """
 
     ids: tuple[int, ...]
@@ -56,13 +56,13 @@ class TextPiece:
 
 @dataclasses.dataclass(frozen=True)
 class AudioPiece:
-    """A slot of as many positions as the audio has groups; bos and eos stand in the text pieces around it.
+    """A slot with one position for each group of an audio; bos and eos are in the text pieces around it.
 
     Attributes:
-      audio: the turn's audio index.
-      joint: a spoken reply, with text beside the speech (Kind.JOINT); else a user's audio (Kind.SPEECH).
-      text_ids: the reply's text ids, not yet silence-filled; empty for a user's audio.
-      loss: whether these positions are learnt.
+      audio: index of the audio, from the `Turn`.
+      joint: True for a spoken reply with parallel text (Kind.JOINT), False for a user's audio (Kind.SPEECH).
+      text_ids: text ids of the reply, not yet filled with silence; empty for a user's audio.
+      loss: whether these positions carry loss.
     """
 
     audio: int
@@ -75,34 +75,38 @@ Piece: TypeAlias = TextPiece | AudioPiece
 
 
 class TextIds(Protocol):
-    """What the template needs of a tokenizer; `Tokenizer` has it."""
+    """The part of a tokenizer that the template needs; `Tokenizer` provides it."""
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, no special token among them."""
+        """Returns the ids of a text, without special tokens."""
         ...
 
     def token_id(self, token: str) -> int:
-        """Id of a special token. InputError where there is none."""
+        """Returns the id of a special token.
+
+        Raises:
+          InputError: the tokenizer does not have it.
+        """
         ...
 
 
 def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generation_prompt: bool = False) -> list[Piece]:
-    """Lays a conversation out in ChatML.
+    """Writes a conversation in ChatML.
 
-    Loss lies on what the assistant says, from `<|audio_bos|>` or the first text token up to `<|im_end|>`, inclusive,
-    in every turn. A line break stands between turns and not behind the last, where nothing would follow it.
+    In every turn of the assistant, the positions from `<|audio_bos|>` or the first text token up to and including
+    `<|im_end|>` carry loss. A line break separates turns; none follows the last turn.
 
     Args:
-      system: system prompt, which names the mode (`SYSTEM_TEXT`, `SYSTEM_JOINT`); "" leaves it out.
-      turns: the messages.
-      tokenizer: has the template's special tokens.
-      add_generation_prompt: end with an opened assistant turn, for generation.
+      system: system prompt, which sets the mode (`SYSTEM_TEXT`, `SYSTEM_JOINT`); "" for none.
+      turns: messages in order.
+      tokenizer: a tokenizer with the template's special tokens.
+      add_generation_prompt: whether to end with the start of an assistant's turn, for generation.
 
     Returns:
-      pieces; no two text pieces with the same loss stand side by side.
+      pieces in order; neighbouring text pieces differ in `loss`.
 
     Raises:
-      InputError: a role that is not known, a turn without text and audio, or a special token the tokenizer lacks.
+      InputError: a turn has an unknown role, or neither text nor audio, or the tokenizer lacks a special token.
     """
     start, end, audio_bos, audio_eos = (
         tokenizer.token_id(name)
@@ -125,16 +129,16 @@ def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generatio
             raise InputError(f"turn {number} has the unknown role {turn.role!r}; known: user, assistant")
         if turn.audio is None and not turn.text:
             raise InputError(f"turn {number} ({turn.role}) has neither text nor audio")
-        says = turn.role == "assistant"
+        assistant = turn.role == "assistant"
         if turn.audio is not None:
             open_turn(f"{turn.role}\n{turn.lead}")
-            write([audio_bos], says)
-            beside = tuple(tokenizer.encode(turn.text)) if says else ()
-            pieces.append(AudioPiece(turn.audio, joint=says, text_ids=beside, loss=says))
-            instruction = tokenizer.encode(f"\n{turn.text}") if turn.text and not says else []
-            write([audio_eos, *instruction, end], says)
-        elif says:
-            # Encoded apart from "assistant\n", so that a generation prompt is a prefix of what was trained.
+            write([audio_bos], assistant)
+            parallel = tuple(tokenizer.encode(turn.text)) if assistant else ()
+            pieces.append(AudioPiece(turn.audio, joint=assistant, text_ids=parallel, loss=assistant))
+            instruction = tokenizer.encode(f"\n{turn.text}") if turn.text and not assistant else []
+            write([audio_eos, *instruction, end], assistant)
+        elif assistant:
+            # Encoded separately from "assistant\n", so that a generation prompt is a prefix of a trained row.
             open_turn("assistant\n")
             write([*tokenizer.encode(turn.text), end], loss=True)
         else:
@@ -146,12 +150,21 @@ def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generatio
 
 
 def with_tools(system: str, tools: Sequence[Mapping[str, Any]]) -> str:
-    """A system prompt with the Qwen/Hermes tools block: one JSON a line; answers come as `<tool_call>` blocks."""
+    """Appends the tools block of Qwen (Hermes) to a system prompt: the function calling of the released model.
+
+    Args:
+      system: system prompt, `SYSTEM_TEXT` in the release.
+      tools: JSON objects that describe functions; each becomes one line.
+
+    Returns:
+      the prompt for `render`. The model calls a function by a `<tool_call>` block in its reply.
+    """
     lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     return system + TOOLS_BLOCK.format(tools=lines)
 
 
 def _merge(pieces: Sequence[Piece]) -> list[Piece]:
+    """Joins neighbouring text pieces with the same loss."""
     merged: list[Piece] = []
     for piece in pieces:
         last = merged[-1] if merged else None

@@ -1,4 +1,4 @@
-"""The fixed texts of the chat template (model.md section 8)."""
+"""The fixed texts of the chat template (docs/model.md, section 8)."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ SYSTEM_TEXT: str = "You are asked to generate text tokens."
 SYSTEM_JOINT: str = "You are asked to generate both text and speech tokens at the same time."
 
 TEMPLATE_TEXTS: tuple[str, ...] = (f"system\n{SYSTEM_TEXT}", f"system\n{SYSTEM_JOINT}", "user\n", "assistant\n")
-"""What the template writes around every conversation, for a tokenizer that is trained to write it shortly."""
+"""Texts that the template writes around every conversation; a tokenizer is trained to encode them with few ids."""
 
 TOOLS_BLOCK: str = """
 
@@ -25,6 +25,6 @@ For each function call, return a json object with function name and arguments wi
 <tool_call>
 {{"name": <function-name>, "arguments": <args-json-object>}}
 </tool_call>"""
-"""Qwen's (Hermes') tools block, to follow a system prompt."""
+"""The tools block of Qwen (Hermes), which follows a system prompt."""
 
 TRANSCRIBE = "write down what you hear"

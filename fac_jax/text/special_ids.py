@@ -1,11 +1,11 @@
-"""The one place that knows special ids. They come from a tokenizer or a checkpoint's config, never from constants."""
+"""The special ids. They come from a tokenizer or from the config of a checkpoint, never from constants."""
 
 import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
 class SpecialIds:
-    """Ids that the model treats apart.
+    """Ids with a special meaning for the model.
 
     Attributes:
       pad: text padding.
@@ -13,10 +13,10 @@ class SpecialIds:
       audio: placeholder of one audio group (`<|AUDIO|>`).
       audio_bos: start of an audio (`<|audio_bos|>`).
       audio_eos: end of an audio (`<|audio_eos|>`).
-      sil: text stream of a spoken reply once its text has ended (`<|sil|>`).
-      speech_bos: first ids of a spoken reply, `delay_groups` groups of them.
+      sil: silence, the text stream of a spoken reply after the end of its text (`<|sil|>`).
+      speech_bos: start of speech; fills the first `delay_groups` groups of a spoken reply.
       speech_eos: end of speech.
-      speech_pad: fills a group beyond the last speech token, and every position without speech.
+      speech_pad: fills a group after the last speech token, and every position without speech.
     """
 
     pad: int
@@ -34,11 +34,11 @@ SPEECH_SPECIALS: tuple[str, ...] = ("speech_bos", "speech_eos", "speech_unk", "s
 
 
 def speech_special_ids(units: int) -> dict[str, int]:
-    """Ids of the speech specials, which follow the `units` codec ids: bos, eos, unk, pad (codebook = units + 4)."""
+    """Returns the special speech ids by name: bos, eos, unk and pad follow the `units` ids of the codec."""
     return {name: units + i for i, name in enumerate(SPEECH_SPECIALS)}
 
 
-IM_START: str = "<|im_start|>"  # opens every turn; the template alone writes it
+IM_START: str = "<|im_start|>"  # starts every turn; only the template writes it
 
 TEXT_SPECIALS: dict[str, str] = {
     "pad": "<|endoftext|>",
@@ -48,4 +48,4 @@ TEXT_SPECIALS: dict[str, str] = {
     "audio_eos": "<|audio_eos|>",
     "sil": "<|sil|>",
 }
-"""Field of `SpecialIds` -> its token in a tokenizer."""
+"""Field of `SpecialIds` to its token in a tokenizer."""

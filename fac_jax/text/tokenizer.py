@@ -1,4 +1,4 @@
-"""Text <-> ids: byte-level BPE by the `tokenizers` library, trained on a corpus or read from a Qwen3 folder."""
+"""The tokenizer: byte-level BPE of the `tokenizers` library, trained on a corpus or read from a Qwen3 folder."""
 
 import json
 import os
@@ -16,30 +16,30 @@ FILE: str = "tokenizer.json"
 CONFIG_FILE: str = "tokenizer_config.json"
 SPECIALS: tuple[str, ...] = (TEXT_SPECIALS["pad"], IM_START, *list(TEXT_SPECIALS.values())[1:])
 
-# The published split of Qwen: contractions, words with the mark before them, single digits, punctuation, line breaks.
+# Qwen's published split: contractions, words with the character before them, single digits, punctuation, line breaks.
 SPLIT: str = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 
 class Tokenizer:
-    """Text <-> ids. Text never makes a special token: only the chat template adds their ids.
+    """Turns text into ids and back. Text never becomes a special token; only the chat template writes their ids.
 
     Attributes:
       vocab_size: smallest size of an embedding table that holds every id.
     """
 
     def __init__(self, core: tokenizers.Tokenizer) -> None:
-        core.encode_special_tokens = True  # a special token written in a text is spelt, not obeyed
+        core.encode_special_tokens = True  # a special token in a text is encoded letter by letter
         self._core = core
         self.vocab_size: int = 1 + max(core.get_vocab(with_added_tokens=True).values())
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "Tokenizer":
-        """Reads a `tokenizer.json`, or the folder that holds it; `tokenizer_config.json` beside it may add tokens.
+        """Reads a `tokenizer.json`, or the folder with it. A `tokenizer_config.json` in that folder may add tokens.
 
         Raises:
-          InputError: a file is missing or is not what its name says, or an added token's id contradicts the vocabulary.
+          InputError: a file is missing or malformed, or the id of an added token contradicts the vocabulary.
         """
         path = Path(path)
         file = path / FILE if path.is_dir() else path
@@ -62,38 +62,38 @@ class Tokenizer:
                 raise InputError(f"{config} gives {content} the id {key}, but {file} makes it {have}")
         for name in SPECIALS:
             if core.token_to_id(name) is not None:
-                _add(core, name, special=True)  # whatever the file says: text must not be able to write it
+                _add(core, name, special=True)  # even if the file says otherwise: text must not write it
         return cls(core)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Writes `tokenizer.json`; the file appears complete."""
+        """Writes a `tokenizer.json`; the file appears complete."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._core.save(str(beside))
-        beside.replace(path)
+        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
+        self._core.save(str(partial))
+        partial.replace(path)
 
     def with_specials(self) -> "Tokenizer":
-        """The same tokenizer with those of our special tokens that it lacks, as a plain Qwen3 one does, at its end."""
+        """Returns a copy with all our special tokens; those that were missing (in a plain Qwen3) get the last ids."""
         core = tokenizers.Tokenizer.from_str(self._core.to_str())
         for name in SPECIALS:
             _add(core, name, special=True)
         return Tokenizer(core)
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text, no special token among them."""
+        """Returns the ids of a text, without special tokens."""
         return self._core.encode(text, add_special_tokens=False).ids
 
     def decode(self, ids: Sequence[int]) -> str:
-        """Text of ids; special tokens are left out."""
+        """Returns the text of ids, without special tokens."""
         return self._core.decode(list(ids), skip_special_tokens=True)
 
     def spell(self, token_id: int) -> str:
-        """One id as text, a special token too; bytes that are no whole character are U+FFFD."""
+        """Returns one id as text, special tokens included; bytes that are no whole character become U+FFFD."""
         return self._core.decode([token_id], skip_special_tokens=False)
 
     def token_id(self, token: str) -> int:
-        """Id of one token of the vocabulary.
+        """Returns the id of one token of the vocabulary.
 
         Raises:
           InputError: the tokenizer does not have it.
@@ -104,15 +104,15 @@ class Tokenizer:
         return found
 
     def known_specials(self) -> dict[str, int]:
-        """Ids of those of our special tokens that it has, by their field of `SpecialIds`."""
+        """Returns the ids of the special tokens that the tokenizer has, by their field of `SpecialIds`."""
         found = {field: self._core.token_to_id(name) for field, name in TEXT_SPECIALS.items()}
         return {field: token for field, token in found.items() if token is not None}
 
     def special_ids(self, units: int) -> SpecialIds:
-        """The special ids of this tokenizer and of a codec with so many units.
+        """Returns the special ids of this tokenizer and of a codec with `units` ids.
 
         Raises:
-          InputError: names every special token that the tokenizer lacks.
+          InputError: the tokenizer lacks special tokens; the message names all of them.
         """
         missing = [name for name in SPECIALS if self._core.token_to_id(name) is None]
         if missing:
@@ -127,17 +127,17 @@ class Tokenizer:
 
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int, path: str | os.PathLike[str]) -> Tokenizer:
-    """Trains a byte-level BPE with Qwen's split and our special tokens (the last ids) and writes it.
+    """Trains a byte-level BPE with Qwen's split, adds our special tokens as the last ids, and writes it.
 
-    The template's own texts are counted once for every text of the corpus, as conversations repeat them.
+    The fixed texts of the template count once for every text of the corpus, since every conversation repeats them.
 
     Args:
       corpus: texts.
-      vocab_size: upper bound of the vocabulary, special tokens included; a small corpus may fill less.
-      path: the `tokenizer.json` to write.
+      vocab_size: upper bound of the vocabulary, special tokens included; a small corpus may need less.
+      path: path of the `tokenizer.json`.
 
     Raises:
-      InputError: the corpus is empty, or the vocabulary has no room for all bytes and the special tokens.
+      InputError: the corpus is empty, or `vocab_size` is too small for all bytes and the special tokens.
     """
     texts = list(corpus)
     alphabet = pre_tokenizers.ByteLevel.alphabet()

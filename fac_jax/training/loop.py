@@ -94,8 +94,8 @@ def train(
       store: checkpoints of this stage.
       directory: folder of the stage, for its curves.
       meter: counts FLOPs.
-      evaluate: evaluates the stage as it trains; None for no evaluation.
       trackers: names of the trackers that get every step's metrics (`training/trackers.py`).
+      evaluate: evaluates the stage as it trains; None for no evaluation.
       profile: steps to trace into `directory/profile`.
 
     Raises:

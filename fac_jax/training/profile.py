@@ -7,8 +7,8 @@ from typing import Any, Final, Self
 import jax
 from etils import epath
 
-from fac_jax.io import LocalCopy
 from fac_jax.parallel.hosts import log
+from fac_jax.training.mirror import LocalMirror
 from fac_jax.types import InputError
 
 PROFILE: Final = "profile"  # folder of the traces under a stage's directory
@@ -20,6 +20,11 @@ class ProfileWindow:
 
     start: int
     steps: int
+
+    @property
+    def last(self) -> int:
+        """The last step that is traced."""
+        return self.start + self.steps - 1
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -40,9 +45,9 @@ class StepProfiler:
     `with StepProfiler(window, directory) as profiler:`, then `before(step)` and `after(step, outputs)` at every step.
     """
 
-    def __init__(self, window: ProfileWindow | None, directory: epath.PathLike) -> None:
-        self._window, self._folder = window, epath.Path(directory) / PROFILE
-        self._local: LocalCopy | None = None  # while a trace runs
+    def __init__(self, window: ProfileWindow | None, directory: epath.Path) -> None:
+        self._window, self._folder = window, directory / PROFILE
+        self._running: LocalMirror | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -53,19 +58,18 @@ class StepProfiler:
     def before(self, step: int) -> None:
         """Starts the trace if the window starts with this step."""
         if self._window is not None and step == self._window.start:
-            self._local = LocalCopy(self._folder)
-            self._local.path.mkdir(parents=True, exist_ok=True)
-            jax.profiler.start_trace(str(self._local.path))
+            self._running = LocalMirror(self._folder)
+            jax.profiler.start_trace(str(self._running.folder))
 
     def after(self, step: int, outputs: Any) -> None:
         """Waits for the outputs of the window's last step and stops the trace."""
-        if self._local is not None and self._window is not None and step == self._window.start + self._window.steps - 1:
+        if self._running is not None and self._window is not None and step == self._window.last:
             jax.block_until_ready(outputs)
             self._stop()
 
     def _stop(self) -> None:
-        if self._local is not None:
+        if self._running is not None:
             jax.profiler.stop_trace()
-            self._local.close()
-            self._local = None
+            self._running.close()
+            self._running = None
             log(f"profile of {self._window}: {self._folder}")

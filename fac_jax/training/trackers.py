@@ -1,41 +1,43 @@
-"""Where the curves of a stage also go, by a config's `trackers`: none is needed, all of them may be left out."""
+"""Tools that also get the curves of a stage, by a config's `trackers`; the list may be empty."""
 
 import hashlib
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Protocol
 
 from etils import epath
 from tensorboardX import SummaryWriter
 
-from fac_jax.io import LocalCopy, absolute
+from fac_jax.io import is_local
+from fac_jax.training.mirror import LocalMirror
 from fac_jax.types import InputError
 
 DEFAULT: Final = ("tensorboard",)
 
 
 class Tracker(Protocol):
-    """What hears of every step."""
+    """Receives the metrics of every step."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Values of a step."""
+        """Receives the values of a step."""
         ...
 
     def flush(self) -> None:
-        """Writes out what was logged; called before every checkpoint."""
+        """Stores what was logged; called before a checkpoint is written."""
         ...
 
     def close(self) -> None:
-        """Nothing comes after."""
+        """Stores everything; nothing is logged afterwards."""
         ...
 
 
 class TensorBoard:
-    """Files in `tensorboard/` under the stage's directory; steps after the one it starts from are forgotten."""
+    """Event files in `tensorboard/` under the stage's directory; TensorBoard ignores steps after the one given."""
 
-    def __init__(self, directory: epath.PathLike, step: int) -> None:
-        self._files = LocalCopy(epath.Path(directory) / "tensorboard")
-        self._writer = SummaryWriter(str(self._files.path), purge_step=step + 1)
+    def __init__(self, directory: epath.Path, step: int) -> None:
+        self._mirror = LocalMirror(directory / "tensorboard")
+        self._writer = SummaryWriter(str(self._mirror.folder), purge_step=step + 1)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         for name, value in values.items():
@@ -43,52 +45,46 @@ class TensorBoard:
 
     def flush(self) -> None:
         self._writer.flush()
-        self._files.send()
+        self._mirror.copy()
 
     def close(self) -> None:
         self._writer.close()
-        self._files.close()
+        self._mirror.close()
 
 
 class WeightsAndBiases:
-    """A run of wandb for a stage, in a group for its workdir; a stage that goes on is the same run.
+    """A run of wandb for a stage, in a group for its workdir; a resumed stage is the same run.
 
-    Account, project and mode are those that wandb reads itself: WANDB_PROJECT, WANDB_MODE=offline, ..
+    wandb itself reads account, project and mode: WANDB_PROJECT, WANDB_MODE=offline, ..
     """
 
-    def __init__(self, directory: epath.PathLike, step: int) -> None:
+    def __init__(self, directory: epath.Path, step: int) -> None:
         wandb: Any = importlib.import_module("wandb")
-        place = absolute(directory)
-        self._files = LocalCopy(directory)
+        place = Path(directory).absolute() if is_local(directory) else directory
         name = hashlib.sha256(str(place).encode()).hexdigest()[:16]
+        folder = str(directory) if is_local(directory) else None  # wandb chooses one of this machine
         self._run = wandb.init(
-            dir=str(self._files.path),
-            id=name,
-            resume="allow",
-            name=place.name,
-            group=place.parent.name,
-            reinit="create_new",
+            dir=folder, id=name, resume="allow", name=place.name, group=place.parent.name, reinit="create_new"
         )
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         self._run.log(dict(values), step=step)
 
     def flush(self) -> None:
-        pass  # wandb sends lines by itself
+        """Does nothing: wandb sends what it gets by itself."""
 
     def close(self) -> None:
         self._run.finish()
-        self._files.close()
 
 
-TRACKERS: Final[Mapping[str, Callable[[epath.PathLike, int], Tracker]]] = {
+TRACKERS: Final[Mapping[str, Callable[[epath.Path, int], Tracker]]] = {
     "tensorboard": TensorBoard,
     "wandb": WeightsAndBiases,
 }
 
 
 def check_trackers(names: Sequence[str]) -> None:
-    """Whether a config's trackers can be had.
+    """Checks that a config's trackers are known and installed.
 
     Raises:
       InputError: one is not known, or its package is not installed.
@@ -100,6 +96,6 @@ def check_trackers(names: Sequence[str]) -> None:
         raise InputError("trackers has 'wandb', which is not installed: pip install 'fac_jax[wandb]'")
 
 
-def open_tracker(name: str, directory: epath.PathLike, step: int) -> Tracker:
-    """The tracker of a stage that starts from a step."""
+def open_tracker(name: str, directory: epath.Path, step: int) -> Tracker:
+    """Opens a tracker for a stage that starts from a step."""
     return TRACKERS[name](directory, step)

@@ -134,7 +134,7 @@ def test_absent_released_files_are_named_with_their_origin(released, tmp_path):
 
 
 def test_another_model_is_refused_and_leaves_nothing(released, tmp_path):
-    with pytest.raises(InputError, match=r"flow.pt: \d+ faults in the tensors of the flow: .* by the configuration"):
+    with pytest.raises(InputError, match=r"flow.pt: \d+ problems in the tensors of the flow: .* by the configuration"):
         convert_codec(released, tmp_path / "dst", sizes=sizes() | {"flow": type(models()[0][0])()})
     with pytest.raises(InputError, match="speech_tokenizer_v3.onnx: no S3 tokenizer of 12 blocks"):
         convert_codec(released, tmp_path / "dst", sizes=sizes() | {"tokenizer": type(TINY)()})

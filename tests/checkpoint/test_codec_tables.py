@@ -33,8 +33,8 @@ def table(part):
 def test_every_name_of_the_release_maps(part, figures):
     shapes, ours = table(part), part_shapes(part, PARTS[part].config())
     kernels = {folded_names(name): shape for name, shape in shapes.items() if folded_names(name)}
-    used, faults = unfit(LAYOUTS[part].entries(PARTS[part].config()), ours, kernels)
-    assert not faults
+    used, problems = unfit(LAYOUTS[part].entries(PARTS[part].config()), ours, kernels)
+    assert not problems
     assert set(kernels) - used == LAYOUTS[part].ignored
     assert {path for entry in LAYOUTS[part].entries(PARTS[part].config()) for path in [entry.path]} == set(ours)
     # A kernel with weight norm has one number more for each output channel in the release.

@@ -79,6 +79,19 @@ def config(**changes: Any) -> Change:
     return change
 
 
+def ours(**changes: Any) -> Change:
+    """Changes values in the config.json of a model of ours; `text__num_heads` is that of text."""
+
+    def change(folder: Path) -> None:
+        values = json.loads((folder / "config.json").read_text())
+        for key, value in changes.items():
+            part, name = key.split("__")
+            (values if part == "top" else values[part])[name] = value
+        (folder / "config.json").write_text(json.dumps(values))
+
+    return change
+
+
 def dangle(folder: Path) -> None:
     (folder / SINGLE).unlink()
     (folder / SINGLE).symlink_to(folder / "nowhere")
@@ -110,6 +123,20 @@ IMPORTS: dict[str, tuple[Change, str]] = {
     "kv heads": (config(text__num_key_value_heads=3), "4 num_attention_heads cannot share 3 num_key_value_heads"),
     "mode": (config(audio__continuous_features_mode="mix"), "continuous_features_mode is 'mix'"),
     "experts": (config(text__num_experts=4, text__num_experts_per_tok="2"), 'num_experts_per_tok is "2"'),
+    "rope of nothing": (config(text__rope_theta=0), "text_config: rope_theta is 0, must be a finite"),
+    "rope backwards": (config(head__rope_theta=-1.0), "crq_transformer_config: rope_theta is -1.0, must be a finite"),
+    "rope is no number": (config(text__rope_theta=float("nan")), "text_config: rope_theta is NaN, must be a finite"),
+    "unknown prefill": (
+        config(top__fac_jax={"head_prefill": "x"}),
+        "fac_jax.head_prefill is 'x'; known: as_",
+    ),
+    "context in words": (config(top__fac_jax={"context": "x"}), "config key fac_jax.context must be a whole number"),
+    "no context": (
+        config(top__fac_jax={"context": 0}),
+        "model config key context is 0, must be a whole number above 0",
+    ),
+    "id beyond the rows": (config(text__sil_index=320), "special.sil is 320, must be from 0 to 319"),
+    "odd head": (config(text__head_dim=23), "text.head_dim is 23, must be even"),
     "index is a list": (index("[1]"), f"{INDEX}: must hold a JSON object"),
     "weight_map is a list": (index('{"weight_map": ["a"]}'), f'{INDEX}: weight_map is ["a"], must be an object'),
     "weight_map of numbers": (index('{"weight_map": {"a": 1}}'), "weight_map: a is 1, must be a string"),
@@ -174,7 +201,22 @@ EXPORTS: dict[str, tuple[Change, str]] = {
     "lost parameters": (lambda model: shutil.rmtree(model / "params" / "d"), "cannot be read, it is damaged"),
     "broken release.json": (write("release.json", "{"), "release.json: not JSON"),
     "release.json of another kind": (write("release.json", '{"config": []}'), "release.json: config is [], must be"),
-    "broken config.json": (write("config.json", "[]"), "config.json: cannot be read, it is damaged"),
+    "broken config.json": (write("config.json", "[]"), "config.json: must hold a JSON object"),
+    "heads in words": (ours(text__num_heads="x"), "config.json: config key text.num_heads must be a whole number"),
+    "another dtype": (ours(top__dtype="int8"), "config.json: model config key dtype is 'int8'"),
+    "no group": (
+        ours(top__group_size=0),
+        "model config key group_size is 0, must be",
+    ),
+    "no eos": (ours(special__eos=None), "config.json: config key special.eos is missing"),
+    "rope is no number": (
+        ours(text__rope_theta=float("nan")),
+        "config key text.rope_theta must be a number",
+    ),
+    "endless rope": (ours(text__rope_theta=float("inf")), "text.rope_theta is inf, must be a finite number above 0"),
+    "unknown key": (ours(top__groupsize=5), "config.json: unknown config key groupsize; did you mean group_size?"),
+    "odd window": (ours(audio__n_window=25), "config.json: n_window must be even"),
+    "head heads": (ours(head__num_kv_heads=3), "head.num_heads is 4, must be a multiple of head.num_kv_heads"),
 }
 
 

@@ -9,7 +9,7 @@ from fac_jax.codec.cosyvoice import flow_stream, token2wav, vocoder_windows
 from fac_jax.codec.cosyvoice.release_stream import ReleaseStream, Steps
 from fac_jax.codec.cosyvoice.source import tones
 from fac_jax.codec.cosyvoice.token2wav import Speaker, Stream, Token2Wav, bucket
-from fac_jax.codec.cosyvoice.vocoder_windows import WindowedVocoder, frames_ahead, frames_behind
+from fac_jax.codec.cosyvoice.vocoder_windows import WindowedVocoder, frames_after, frames_before
 from fac_jax.evaluation.parity.recording import read_recording
 from fac_jax.types import InputError
 
@@ -59,7 +59,7 @@ def test_ids_of_no_codebook_are_refused():
 def test_the_first_audio_comes_after_eighteen_tokens():
     stream, tokens = voice(hop=15, left=2).stream(speaker()), ids(18)
     assert len(stream.push(tokens[:17])) == 0
-    frames = 2 * 15 - frames_ahead(models()[1][0])
+    frames = 2 * 15 - frames_after(models()[1][0])
     assert len(stream.push(tokens[17:])) == 480 * frames == 12000  # the release gives 10560
 
 
@@ -74,7 +74,7 @@ def test_a_chunk_costs_the_same_however_much_came_before():
     for i in range(30, 120, 5):
         assert len(stream.push(tokens[i : i + 5])) == 5 * whole.token_samples
         assert [leaf.shape for leaf in jax.tree.leaves(stream._past)] == kept
-        assert len(stream._wave._mel) <= frames_behind(models()[1][0]) + 10 + frames
+        assert len(stream._wave._mel) <= frames_before(models()[1][0]) + 10 + frames
     stream.finish()
     assert [program._cache_size() for program in programs] == before
 
@@ -101,7 +101,7 @@ def test_windows_of_the_vocoder_join_without_a_seam(figures):
         for window in (7, 50):
             speech = vocoder.speech(window)
             parts = [speech.push(mel[:61]), speech.push(mel[61:62]), speech.push(mel[62:], final=True)]
-            assert len(parts[0]) == (61 - vocoder.ahead) * config.frame_samples
+            assert len(parts[0]) == (61 - vocoder.after) * config.frame_samples
             limit = 1e-3 if pitch == "device" else 1e-4
             figures(f"vocoder, windows of {window}, {pitch}", np.abs(np.concatenate(parts) - whole).max(), limit)
 
@@ -116,8 +116,8 @@ def test_what_a_window_hears_is_enough_and_needed():
     changed[40] += 3
     moved = np.flatnonzero(np.abs(vocoder.decode(changed, *played, first=0, length=80) - base) > 1e-7)
     first, last = moved[0] // config.frame_samples, moved[-1] // config.frame_samples
-    assert 40 - frames_ahead(config) <= first
-    assert last <= 40 + frames_behind(config)
+    assert 40 - frames_after(config) <= first
+    assert last <= 40 + frames_before(config)
     assert first < 40 < last
 
 

@@ -14,7 +14,7 @@ from fac_jax.evaluation.parity.model import under
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.generation.sampling import GREEDY, Sampling, keep_top_k, keep_top_p, mark, pick
 from fac_jax.layers.attention import APART, MERGED, CacheDims
-from fac_jax.types import Batch
+from fac_jax.types import Batch, InputError
 
 PENALTY = Sampling(repetition_penalty=1.2)
 # Penalties are arrays, so that the three spoken runs of a case share one compilation.
@@ -132,3 +132,35 @@ def test_top_k_and_top_p_keep_the_likeliest():
     assert kept(keep_top_p(logits, 0.79)) == [True, True, False, False]
     assert kept(keep_top_p(logits, 0.81)) == [True, True, True, False]
     assert kept(keep_top_p(logits, 0.01)) == [True, False, False, False]
+    assert kept(keep_top_p(logits, 0.0)) == [True, False, False, False]
+
+
+def test_a_draw_at_temperature_zero_or_top_p_zero_takes_the_likeliest():
+    logits = jnp.array([[0.0, 0.1, 0.2, 0.1]] * 64)
+    unseen = jnp.zeros(logits.shape, bool)
+    for cold in (Sampling("draw", temperature=0.0), Sampling("draw", top_p=0.0)):
+        assert np.unique(pick(logits, unseen, _keys(64), cold)).tolist() == [2]
+    assert len(np.unique(pick(logits, unseen, _keys(64), Sampling("draw")))) > 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": -0.5},
+        {"top_p": 1.5},
+        {"top_p": float("nan")},
+        {"repetition_penalty": 0.0},
+        {"repetition_penalty": float("nan")},
+        {"top_k": -1},
+    ],
+)
+def test_values_that_pick_nothing_are_refused(values):
+    with pytest.raises(InputError, match=f"{next(iter(values))} is .*; give"):
+        Sampling("draw", **values)
+
+
+def test_a_reply_of_no_steps_is_refused():
+    with pytest.raises(InputError, match="max_steps is 0; give 1 or more"):
+        Decoding("joint", 0)

@@ -1,61 +1,117 @@
 """Bad input at the command line: exit code 2, one line that names the cause, no traceback."""
 
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from absl import flags
+from absl.testing import flagsaver
 from experiments.run.assemble import data_config, start
+from launchers import imported
 from ml_collections import ConfigDict
 
 from experiments.configs import quickstart
+from fac_jax import cli
 from fac_jax.training.recipe import lock_config
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
-CONFIG = f"--config={ROOT / 'experiments' / 'configs' / 'quickstart.py'}"
 CASES: dict[str, tuple[list[str], str]] = {
-    "no config": ([], "--config must have a value"),
-    "no such config": (["--config=nowhere.py"], "--config=nowhere.py: no such file"),
+    "no config": ([], "--config is missing"),
+    "a key before the config": (["--config.seed=1"], "--config is missing: --config=NAME comes before --config.seed"),
+    "no such config": (["--config=nowhere.py"], "--config=nowhere.py: no such file, and no shipped config has this"),
+    "no get_config": (["--config=FOLDER/plain.py"], "plain.py is no config: it defines no get_config()"),
+    "a config that fails": (["--config=FOLDER/fails.py"], "fails.py, line 2: NameError: name 'undefined' is not"),
     "unknown key": (
-        [CONFIG, "--config.stages.speak.stps=3"],
-        "unknown config key --config.stages.speak.stps; did you mean steps?",
+        ["--config=quickstart", "--config.stages.speak.stps=3"],
+        "unknown config key --config.stages.speak.stps; did you mean --config.stages.speak.steps?",
     ),
-    "wrong type": ([CONFIG, "--config.stages.speak.steps=few"], "--config.stages.speak.steps=few"),
-    "another config": ([CONFIG], "holds another config: stages.speak.steps is 1 there, "),
+    "key of elsewhere": (
+        ["--config=quickstart", "--config.stages.speak.units=3"],
+        "unknown config key --config.stages.speak.units; did you mean --config.data.codec.units?",
+    ),
+    "wrong type": (["--config=quickstart", "--config.stages.speak.steps=few"], "--config.stages.speak.steps=few"),
+    "another config": (["--config=quickstart", "--workdir=TAKEN"], "holds another config: stages.speak.steps is 1 "),
+    "unknown option": (["--config=quickstart", "--workdr=x"], "unknown option --workdr; did you mean --workdir?"),
+    "forbidden workdir": (["--config=quickstart", "--workdir=/proc/run"], "/proc/run: No such file or directory"),
 }
+Launched = Callable[..., tuple[int | None, str]]
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, subprocess.CompletedProcess[str]]]:
-    """All cases at once, each a process of its own."""
-    taken = tmp_path_factory.mktemp("taken")
-    values = quickstart.get_config().to_dict()
-    values["stages"]["speak"]["steps"] = 1
-    lock_config(taken, values)
+@pytest.fixture
+def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Launched]:
+    """Runs `experiments.train` in this process on words; returns its exit code and what it said on stderr."""
+    monkeypatch.setenv(cli.CACHE_VARIABLE, os.environ[cli.CACHE_VARIABLE])
+    with imported("experiments.train") as module, flagsaver.flagsaver():
+        flags.mark_flag_as_required("config")
 
-    def launch(name: str) -> subprocess.CompletedProcess[str]:
-        workdir = taken if name == "another config" else taken / "never made"
-        command = [sys.executable, "-m", "experiments.train", f"--workdir={workdir}", *CASES[name][0]]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        def run(*words: str) -> tuple[int | None, str]:
+            monkeypatch.setattr(sys, "argv", ["train", *words])
+            with pytest.raises(SystemExit) as exited:
+                cli.run(module.main)
+            code = exited.value.code
+            assert code is None or isinstance(code, int)
+            return code, capsys.readouterr().err
 
-    with ThreadPoolExecutor(2) as pool:
-        yield dict(zip(CASES, pool.map(launch, CASES), strict=True))
-    assert [p.name for p in taken.iterdir()] == ["config.json"], "a refused run must leave nothing behind"
+        yield run
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_bad_input_is_one_line_and_exit_code_two(
-    name: str, results: dict[str, subprocess.CompletedProcess[str]]
+    name: str, train: Launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = results[name]
-    assert result.returncode == 2, result.stderr
-    assert CASES[name][1] in result.stderr
-    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
-    assert "Traceback" not in result.stderr + result.stdout
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "plain.py").write_text("x = 1\n")
+    (tmp_path / "fails.py").write_text("def get_config():\n    return undefined\n")
+    values = quickstart.get_config().to_dict()
+    values["stages"]["speak"]["steps"] = 1
+    lock_config(tmp_path / "taken", values)
+    words, message = CASES[name]
+    named = [word.replace("FOLDER", str(tmp_path)).replace("TAKEN", str(tmp_path / "taken")) for word in words]
+    code, told = train(f"--workdir={tmp_path / 'never made'}", *named)
+    assert code == cli.BAD_INPUT and message in told, told
+    assert told.startswith("error: ") and told.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.rglob("*") if p.suffix != ".pyc" and p.name != "__pycache__") == [
+        "config.json",
+        "fails.py",
+        "plain.py",
+        "taken",
+    ], "a refused run must leave nothing behind"
+
+
+def test_a_missing_option_is_named(train: Launched) -> None:
+    assert train("--config=quickstart") == (cli.BAD_INPUT, "error: --workdir is missing\n")
+
+
+def test_help_exits_with_zero() -> None:
+    command = [sys.executable, "-m", "data_pipelines.check", "--help"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0 and not result.stderr
+    assert "--compilation_cache" in result.stdout and "--quarantine" in result.stdout
+
+
+def test_compiled_programs_are_kept_in_the_users_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import jax
+
+    before = jax.config.jax_compilation_cache_dir
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv(cli.CACHE_VARIABLE)
+    try:
+        cli.cache_compilations()
+        assert jax.config.jax_compilation_cache_dir == os.environ[cli.CACHE_VARIABLE] == f"{tmp_path}/fac_jax/jax"
+        monkeypatch.setenv(cli.CACHE_VARIABLE, f"{tmp_path}/mine")
+        cli.cache_compilations()
+        assert jax.config.jax_compilation_cache_dir == f"{tmp_path}/mine"
+        monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "true")
+        cli.cache_compilations("")
+        assert jax.config.jax_compilation_cache_dir is None
+        assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false", "a process started from here keeps none either"
+    finally:
+        jax.config.update("jax_compilation_cache_dir", before)
 
 
 def changed(**changes: object) -> ConfigDict:

@@ -85,7 +85,7 @@ def test_a_sigterm_to_one_host_saves_and_ends_both_with_0(tmp_path: Path, alone:
     running[1].send_signal(signal.SIGTERM)
     told = [one.communicate()[1] for one in running]
     assert [one.returncode for one in running] == [0, 0], told
-    assert all("terminated; the same command goes on from the last checkpoint" in text for text in told)
+    assert all("terminated; the same command resumes from the last checkpoint" in text for text in told)
     done = len(curve(tmp_path))
     assert 3 < done < hosts_run.STEPS
     assert (tmp_path / "text" / "checkpoints" / str(done)).is_dir()

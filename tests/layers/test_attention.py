@@ -1,6 +1,7 @@
 """Attention by device against the einsum reference."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -18,7 +19,8 @@ def _inputs(new: int, slots: int) -> tuple[jax.Array, jax.Array, jax.Array, Visi
     segments = np.ones((ROWS, slots), np.int32)
     segments[0, :3], segments[1, : slots // 2], segments[2, -1:] = 0, 2, 0
     positions = np.broadcast_to(np.arange(slots, dtype=np.int32), segments.shape)
-    return q, k, v, Visibility(np.ones((ROWS, new), np.int32), segments, positions[:, -new:], positions)
+    visibility = Visibility(np.ones((ROWS, new), np.int32), segments, positions[:, -new:], positions)
+    return jax.tree.map(jnp.asarray, (q, k, v, visibility))
 
 
 @pytest.mark.parametrize("new", [1, 5])

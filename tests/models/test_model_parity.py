@@ -69,7 +69,7 @@ def test_every_name_fault_is_listed():
     g = golden("dense")
     tensors = dict(g.tensors)
     tensors["stranger.weight"] = tensors.pop("audio_tower.embed_tokens.weight")
-    with pytest.raises(InputError, match=r"2 faults.*embed_tokens.weight is missing; stranger.weight is unknown"):
+    with pytest.raises(InputError, match=r"2 problems.*embed_tokens.weight is missing; stranger.weight is unknown"):
         from_release(tensors, g.config)
 
 

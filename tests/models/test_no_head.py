@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from toy_training import MODEL, make_batch
 
-from fac_jax.generation.decode import prepare
+from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 
@@ -29,6 +29,9 @@ def test_without_its_transformer_the_head_sees_its_piece_and_the_token_before() 
     assert [tuple(map(int, one)) for one in jnp.argwhere(moved)] == [(at - 1, token + 1)]
 
 
-def test_it_is_prepared_for_decoding() -> None:
-    _, decoder = prepare(NO_HEAD, init_params(NO_HEAD, jax.random.key(0)), None)
-    assert decoder is not None
+def test_it_decodes() -> None:
+    model, params = prepare(NO_HEAD, init_params(NO_HEAD, jax.random.key(0)), None)
+    assert [name for name in params["refined_head"]["decoder"]] == ["norm"]
+    prompt, keys = make_batch(0, rows=1), jax.random.split(jax.random.key(0), 1)
+    reply = generate(model, params, prompt, keys, jnp.int32(3), Decoding("joint", 3))
+    assert int(reply.text_count[0]) == 3 and 0 < int(reply.speech_count[0]) <= 2

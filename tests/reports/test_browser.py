@@ -100,3 +100,11 @@ def test_text_and_curves_contrast_with_the_ground(page: Page, scheme: str) -> No
     assert (ground > 128) == (scheme == "light")
     for ink in (brightness("h1", "color"), brightness(".curve svg text", "fill"), brightness("th button", "color")):
         assert abs(ink - ground) > 150
+
+
+def test_the_filter_leaves_only_wrong_replies(page: Page) -> None:
+    cards, rows = page.locator("article:visible"), page.locator("table.answers tbody tr:visible")
+    assert (cards.count(), rows.count()) == (4, 6)
+    page.get_by_label("Show only wrong replies").check()
+    assert (cards.count(), rows.count()) == (1, 2)
+    assert set(page.locator("td[data-label=Verdict]:visible").all_inner_texts()) == {"wrong"}

@@ -14,7 +14,8 @@ from launchers import imported
 from experiments.comparing.intervals import difference, estimate
 from experiments.comparing.page import long_rows, make_comparison, rows
 from experiments.comparing.variants import Variant, find_runs, read_runs, variants
-from fac_jax.evaluation.reports.comparison import pareto_front, write_comparison
+from fac_jax.evaluation.reports.comparison import Figure, constant_metrics, pareto_front, write_comparison
+from fac_jax.evaluation.reports.pages.figures import curves_svg, styles, trade_svg
 from fac_jax.types import InputError
 
 ACCURACY = "s2t_accuracy"
@@ -106,6 +107,24 @@ def test_one_seed_twice_is_refused(tmp_path: Path) -> None:
 def test_the_front_holds_what_no_other_beats() -> None:
     points = {"a": (1.0, 0.5), "b": (2.0, 0.4), "c": (3.0, 0.9), "d": (3.0, 0.8), "e": (9.0, 0.9)}
     assert pareto_front(points) == ["a", "c"]
+
+
+def test_metrics_that_never_change_are_constant() -> None:
+    def both(metric: str, one: float, two: float, spread: float | None) -> list[Figure]:
+        return [Figure(metric, name, mean, spread, None, None, 3, 1) for name, mean in (("a", one), ("b", two))]
+
+    rows = [*both("labels", 5, 5, 0.0), *both("alike", 5, 5, 0.1), *both("loss", 1, 2, 0.0), *both("once", 7, 7, None)]
+    assert constant_metrics(rows) == ["labels", "once"]
+    assert constant_metrics(rows[:1]) == [], "a single variant is shown whole"
+
+
+def test_a_variant_has_one_colour_in_all_figures() -> None:
+    names = [f"variant {i}" for i in range(8)]
+    shown = styles(names)
+    assert len({tuple(style.values()) for style in shown.values()}) == len(names)
+    curve = curves_svg("c", {names[7]: ([0, 1], [2.0, 1.0])}, "loss", shown=shown)
+    trade = trade_svg("t", {name: (i, i) for i, name in enumerate(names)}, names[:1], "cost", "value", shown)
+    assert shown[names[7]]["color"] in curve and all(style["color"] in trade for style in shown.values())
 
 
 def test_the_tables_say_what_the_page_says(found: list[Variant]) -> None:

@@ -70,3 +70,10 @@ def test_replies_to_one_prompt_play_side_by_side(page: Page) -> None:
             }"""
         )
         assert error is None and length == pytest.approx(1.2, abs=0.05)
+
+
+def test_the_column_of_keys_holds_whole_words(page: Page) -> None:
+    """A key of this length fits in one line beside the values of two variants."""
+    key = page.locator("table.differences tbody td").first
+    height, line = key.evaluate("e => [e.clientHeight, parseFloat(getComputedStyle(e).lineHeight)]")
+    assert key.inner_text() == "model.group_size" and height < 2 * line

@@ -8,8 +8,9 @@ import pytest
 from html_page import Page
 from report_example import example
 
-from fac_jax.evaluation.reports.pages.page import duration, figure, label
-from fac_jax.evaluation.reports.report import Report, write_report
+from fac_jax.evaluation.reports.machine import cpu_model, machine
+from fac_jax.evaluation.reports.pages.page import duration, figure, label, signs
+from fac_jax.evaluation.reports.report import Report, evenly_spaced, write_report
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,23 @@ def test_page_holds_players_spectrograms_curves_and_rows(page: Page) -> None:
     shown = " ".join(" ".join(page.text).split())
     assert "83.3 %" in shown and "3 seeds: mean 81.7 %, from 80.0 % to 83.3 %" in shown
     assert "1,234,567" in shown and "12 min 05 s" in shown
+
+
+def test_right_replies_are_marked_for_the_filter_of_wrong_ones(page: Page) -> None:
+    assert len([a for a in page.all("input") if a.get("id") == "only-wrong"]) == 1
+    assert len([a for a in page.all("article") if "data-right" not in a]) == 1, "the second is written wrong"
+    assert len([a for a in page.all("tr") if "data-right" in a]) == 4, "two of six rows are wrong"
+
+
+@pytest.mark.parametrize(
+    ("count", "total", "chosen"), [(3, 9, {0, 4, 8}), (12, 5, {0, 1, 2, 3, 4}), (1, 9, {0}), (0, 9, set())]
+)
+def test_questions_with_sounds_are_spread_over_all(count: int, total: int, chosen: set[int]) -> None:
+    assert evenly_spaced(count, total) == chosen
+
+
+def test_the_machine_has_a_name() -> None:
+    assert cpu_model() and machine().startswith(cpu_model()) and " cores, " in machine()
 
 
 def test_text_from_outside_is_escaped(page: Page) -> None:
@@ -98,4 +116,5 @@ def test_figures_for_the_eye(name: str, value: float, shown: str) -> None:
 def test_names_and_times_for_the_eye() -> None:
     assert label("s2s_heard_accuracy") == "S2S heard"
     assert label("text_qa_accuracy") == "text QA"
+    assert [signs(value) for value in (0.0003, 0.94512, 10157301504.0, 2.0)] == ["0.0003", "0.9451", "1.016e+10", "2"]
     assert [duration(s) for s in (3.21, 59.99, 725)] == ["3.2 s", "60.0 s", "12 min 05 s"]

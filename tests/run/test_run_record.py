@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from experiments.run.run_record import RECORD, RunRecord, results
 from launchers import imported
 from ml_collections import ConfigDict, FieldReference
 
 from data_pipelines.records.checksum import rows_checksum
 from data_pipelines.worlds.schema import Row
-from experiments.run.run_record import RECORD, RunRecord, results
 from fac_jax.types import InputError
 
 LINES = [{"step": n, "loss": 1 / n, "flops": 2e9, "tokens": 100.0, "audio_seconds": 1.5} for n in (1, 2, 3)]

@@ -1,4 +1,4 @@
-"""Copies of the recorded checkpoints: whole, in parts, and with faults."""
+"""Copies of the recorded checkpoints: whole, in parts, and damaged."""
 
 import json
 import shutil
@@ -71,7 +71,7 @@ FAULTS: dict[str, tuple[Change, str]] = {
     "missing shard": (_drop_shard, r"shard model-00001-of-\d+.safetensors is missing"),
     "truncated shard": (_truncate, r"model-00001-of-\d+.safetensors is truncated"),
     "wrong shape": (_edit(lambda t: t.update({NAME: t[NAME][:-1]})), r"is \[63, 64\], by the configuration \[64, 64\]"),
-    "unknown name": (_edit(lambda t: t.update(stranger=t[NAME])), "1 faults .*: stranger is unknown"),
+    "unknown name": (_edit(lambda t: t.update(stranger=t[NAME])), "1 problems .*: stranger is unknown"),
     "missing name": (_edit(lambda t: t.pop(NAME)), f"{NAME} is missing"),
     "duplicate": (_duplicate, "stands twice"),
     "wrong dtype": (_edit(lambda t: t.update({NAME: t[NAME].astype(np.int32)})), f"{NAME} is I32, which is none of"),

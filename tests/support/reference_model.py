@@ -1,4 +1,4 @@
-"""The released model in plain numpy and float64, row by row, written from its description (sections of model.md).
+"""The released model in plain numpy and float64, row by row, written from its description (sections of docs/model.md).
 
 Slow and simple on purpose: no batches, no padding, no masks. Its arithmetic shares nothing with ours.
 """

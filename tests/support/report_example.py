@@ -6,7 +6,7 @@ import numpy as np
 
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.evaluation.reports.post_training import SHOWN, Exchange, PostTrainingReport, Preference
-from fac_jax.evaluation.reports.report import Answer, Report
+from fac_jax.evaluation.reports.report import Report, ScoredResponse
 from fac_jax.evaluation.reports.stages import Stage
 from fac_jax.types import PREFERENCE_TASKS
 
@@ -22,7 +22,7 @@ def tone(hertz: float, seconds: float = 1.2) -> Sound:
 def example(**changes: Any) -> Report:
     words = "two three four five six".split()
     answers = [
-        Answer(
+        ScoredResponse(
             question=f"what is {word} plus one?",
             voice="en-us+m3, 190 words/min",
             expected=f"{word} plus one is {result}",
@@ -34,7 +34,7 @@ def example(**changes: Any) -> Report:
         for i, (word, result) in enumerate(zip(words, "three four five six seven".split(), strict=True))
     ]
     hostile = "<script>alert(1)</script>"
-    answers.append(Answer(f"say {hostile}", hostile, hostile, hostile, heard=""))
+    answers.append(ScoredResponse(f"say {hostile}", hostile, hostile, hostile, heard=""))
     steps = np.arange(0, 300, 2)
     curve = [float(x) for x in 4 * np.exp(-steps / 60) + 0.1 + 0.02 * np.sin(steps)]
     rising = (steps.tolist(), curve)

@@ -56,14 +56,14 @@ def test_batches_come_in_order_from_another_thread(data: Any) -> None:
 
 def test_the_state_is_that_of_the_last_batch_handed_out(data: Any) -> None:
     placed = data(Rows())
-    assert placed.get_state() == {"hosts": [{"next": 0}]}
+    assert placed.get_state() == {"next": 0}
     for number in range(1, 6):
         next(placed)
-        assert placed.get_state() == {"hosts": [{"next": number}]}
+        assert placed.get_state() == {"next": number}
     again = data(Rows())
     next(again)  # batches made ahead are dropped
-    again.set_state({"hosts": [{"next": 5}]})
-    assert again.get_state() == {"hosts": [{"next": 5}]}
+    again.set_state({"next": 5})
+    assert again.get_state() == {"next": 5}
     assert [next(one).row_ids for one in (placed, again)] == [[f"toy/5/{row}" for row in range(3)]] * 2
 
 
@@ -80,4 +80,4 @@ def test_a_fault_is_raised_where_its_batch_would_come(data: Any) -> None:
     assert [next(placed).row_ids[0] for _ in range(2)] == ["toy/0/0", "toy/1/0"]
     with pytest.raises(InputError, match="row 2 is bad"):
         next(placed)
-    assert placed.get_state() == {"hosts": [{"next": 2}]}
+    assert placed.get_state() == {"next": 2}

@@ -58,6 +58,26 @@ def test_mfu_is_the_share_of_what_the_devices_can_do(monkeypatch: pytest.MonkeyP
     assert out.getvalue().startswith("joint  1/1  loss 2.0000  1.00 steps/s  1.0 s audio/s  2 TFLOP/s  MFU 25.0%")
 
 
+def test_where_nothing_can_be_appended_files_are_whole_after_every_flush(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a cloud store, which a folder of this machine stands for here."""
+    for module in ("metrics", "mirror"):
+        monkeypatch.setattr(f"fac_jax.training.{module}.is_local", lambda path: False)
+    log = MetricLog(tmp_path, 0)
+    log.write(1, {"loss": 1.0}, {})
+    assert read_curve(tmp_path) == [] and not (tmp_path / "tensorboard").exists()
+    log.flush()
+    assert [line["step"] for line in read_curve(tmp_path)] == [1]
+    (events,) = (tmp_path / "tensorboard").iterdir()
+    size = events.stat().st_size
+    log.write(2, {"loss": 2.0}, {})
+    log.close()
+    assert [line["step"] for line in read_curve(tmp_path)] == [1, 2] and events.stat().st_size > size
+    MetricLog(tmp_path, 1).close()
+    assert [line["step"] for line in read_curve(tmp_path)] == [1]
+
+
 class FakeRun:
     def __init__(self) -> None:
         self.logged: list[tuple[int, dict[str, float]]] = []

@@ -1,13 +1,19 @@
 """A trace of some steps of a stage."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import pytest
-from toy_training import MODEL, ToyData, warmup
+from toy_training import ToyData, warmup
 
+from fac_jax.training.loop import train
+from fac_jax.training.optimizer import make_optimizer, make_schedule
 from fac_jax.training.profile import PROFILE, ProfileWindow, StepProfiler
-from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.training.state import init_state
+from fac_jax.training.step import Objective, make_step
 from fac_jax.types import InputError
 
 
@@ -39,6 +45,16 @@ def test_a_trace_ends_with_its_loop(tmp_path: Path) -> None:
 
 
 def test_training_writes_the_trace_of_its_window(tmp_path: Path) -> None:
-    stage = warmup("a", steps=3)
-    run_recipe(Recipe(MODEL, (stage,)), tmp_path, lambda *_: ToyData(), {}, profile=ProfileWindow(2, 1))
-    assert len(traces(tmp_path / "a")) == 1
+    stage = warmup("a", steps=3, trainable=("",))
+
+    def value(params: Any, batch: Any, counts: Any, reference: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        return jnp.sum(params["scale"] * jnp.mean(batch.mel_windows)), {}
+
+    schedule = make_schedule(stage.optimizer, stage.steps)
+    optimizer = make_optimizer(stage.optimizer, schedule)
+    step = make_step(Objective(lambda batch: {"all": jnp.ones(())}, value), optimizer, schedule, stage.trainable)
+    state = init_state({"scale": jnp.ones(3)}, optimizer, stage.trainable)
+    store: Any = SimpleNamespace(latest=lambda: None, save=lambda *_: None)
+    meter: Any = SimpleNamespace(peak=None, flops=lambda stats: 1.0)
+    state = train(stage, step, state, ToyData(), store, tmp_path, meter, (), profile=ProfileWindow(2, 1))
+    assert int(state.step) == 3 and len(traces(tmp_path)) == 1

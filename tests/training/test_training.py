@@ -154,7 +154,7 @@ def test_a_terminated_program_saves_and_says_how_to_go_on(tmp_path: Path, uninte
     wait_for(tmp_path / "joint" / "checkpoints" / "7", process)
     process.send_signal(signal.SIGTERM)
     told = process.communicate()[1]
-    assert told == "terminated; the same command goes on from the last checkpoint\n"
+    assert told == "terminated; the same command resumes from the last checkpoint\n"
     assert process.returncode == 0
     run(tmp_path)
     assert curves(tmp_path) == curves(uninterrupted)

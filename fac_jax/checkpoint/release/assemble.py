@@ -11,9 +11,9 @@ from fac_jax.checkpoint.assets import TOKENIZER
 from fac_jax.checkpoint.json_files import Section, read_json
 from fac_jax.checkpoint.release.config import (
     decoder_config,
-    decoder_faults,
+    decoder_problems,
     encoder_config,
-    encoder_faults,
+    encoder_problems,
     refuse,
 )
 from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint, finish, one_dtype
@@ -64,7 +64,7 @@ def assemble(
     configs = {name: folder / "config.json" for name, folder in folders.items()}
     sources = {name: fingerprint(folder) for name, folder in folders.items()}
     job = {"assemble": sources, "units": units, "dtype": dtype, "seed": seed}
-    with at_destination(destination, job) as beside:
+    with at_destination(destination, job) as unfinished:
         values = {name: Section(read_json(f), str(f)) for name, f in configs.items()}
         layouts = {"text": _text_source(values["text"]), "audio": WHISPER, "head": QWEN3_HEAD}
         if not (text / TOKENIZER).exists():
@@ -81,17 +81,17 @@ def assemble(
         given = {entry.path for entry, _ in entries}
         fresh = [path for path in param_shapes(config) if path not in given]
         entries += _fresh(config, fresh, seed)
-        fill_params(beside, config, entries, wrap)
+        fill_params(unfinished, config, entries, wrap)
         origin = {"from": {name: folder.name for name, folder in folders.items()}, "order": 0}
-        finish(beside, config, origin, {})
-        tokenizer.save(beside / TOKENIZER)
+        finish(unfinished, config, origin, {})
+        tokenizer.save(unfinished / TOKENIZER)
     return Assembled([".".join(path) for path in fresh], dtypes)
 
 
 def _fresh(
     config: ModelConfig, paths: list[tuple[str, ...]], seed: int
 ) -> list[tuple[Entry, Mapping[str, np.ndarray]]]:
-    """Entries of freshly initialised parameters; the program makes these alone."""
+    """Returns entries of freshly initialised parameters; only these are computed."""
 
     def init() -> dict[str, jax.Array]:
         tree = init_params(config, jax.random.key(seed))
@@ -105,7 +105,7 @@ def _fresh(
 def _config(values: Mapping[str, Section], tokenizer: Tokenizer, units: int, dtype: str, text: Path) -> ModelConfig:
     whole, audio, head = values["text"], values["audio"], values["head"]
     decoder = whole.section("text_config") if "text_config" in whole.values else whole
-    refuse(decoder_faults(decoder) + encoder_faults(audio) + decoder_faults(head))
+    refuse(decoder_problems(decoder) + encoder_problems(audio) + decoder_problems(head))
     vocabulary = decoder.size("vocab_size")
     if tokenizer.vocab_size > vocabulary:
         raise InputError(

@@ -1,4 +1,4 @@
-"""The release's processor tensors as our `Batch` (model.md sections 4 and 7): a data loader can be moved over."""
+"""The release's processor tensors as our `Batch` (docs/model.md, sections 4 and 7): a data loader can be moved over."""
 
 from collections.abc import Mapping
 
@@ -9,7 +9,7 @@ from fac_jax.types import IGNORE, NO_FRAME, NO_TEXT, Batch, InputError, Kind
 
 
 def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batch:
-    """Lays the release's flat lists of audios on the LLM grid.
+    """Places the release's flat lists of audios on the LLM grid.
 
     As in the release, the text of a reply that is longer than its groups is cut.
 
@@ -93,7 +93,7 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
 def encoder_spans(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> list[tuple[int, int]]:
     """For every waveform its first 25 Hz frame in the encoder's output, and the number of its frames.
 
-    One of them may lie beyond the audio's speech tokens (model.md section 2). `arrays` as for `release_batch`.
+    One of them may lie beyond the audio's speech tokens (docs/model.md, section 2). `arrays` as for `release_batch`.
     """
     spans, windows = [], 0
     for mel_frames in _mel_frames(arrays):
@@ -136,8 +136,8 @@ def _check(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> None:
             raise InputError(f"the batch has no {name}, which belongs to {', '.join(n for n in expected if n != name)}")
         shape = np.shape(arrays[name])
         if len(shape) != len(axes) or any(sizes.setdefault(axis, n) != n for axis, n in zip(axes, shape, strict=True)):
-            told = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
-            raise InputError(f"{name} is {list(shape)}, must be [{told}] to go with the arrays before it")
+            reported = ", ".join(str(sizes.get(axis, axis)) for axis in axes)
+            raise InputError(f"{name} is {list(shape)}, must be [{reported}] to go with the arrays before it")
     waveforms = int(np.sum(arrays.get("feature_exist_mask", 0)))
     if waveforms != sizes.get("W", 0):
         raise InputError(f"feature_exist_mask names {waveforms} waveforms, input_features has {sizes.get('W', 0)}")

@@ -1,24 +1,31 @@
-"""The release's config.json as a `ModelConfig` (model.md section 10)."""
+"""The release's config.json as a `ModelConfig` (docs/model.md, section 10)."""
 
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 from fac_jax.checkpoint.json_files import Section, read_json
+from fac_jax.config import from_tree
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig, MoEConfig
+from fac_jax.models.limits import check
 from fac_jax.text.special_ids import SpecialIds
-from fac_jax.types import InputError
+from fac_jax.types import InputError, UserAudio
 
-# What the release's config.json cannot say stands in an object of our own there, where it is not as the release has it.
-OURS: Final = "fac_jax"
-RELEASED: Final[Mapping[str, Any]] = {
-    "head_prefill": "release",
-    "delay_groups": 2,
-    "context": 2048,
-    "user_audio": "waveform",
-    "user_audio_scale": 1.0,
-}
+OURS: Final = "fac_jax"  # key of an object that is not the release's, written only where a model differs from it
+
+
+@dataclasses.dataclass(frozen=True)
+class Extra:
+    """Keys of `ModelConfig` that the release's config.json has no place for; the defaults are the release's values."""
+
+    head_prefill: Literal["as_trained", "release"] = "release"
+    delay_groups: int = 2
+    context: int = 2048
+    user_audio: UserAudio = "waveform"
+    user_audio_scale: float = 1.0
+
+
 MODES: Final = ("replace", "add")
 # All positions of text and audio are equal in the three sections of Qwen3-VL's rope, which makes it the plain one.
 PLAIN_ROPE: Final = ("default", "mrope")
@@ -48,14 +55,17 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
     text, audio = whole.section("text_config"), whole.section("audio_config")
     head = audio.section("crq_transformer_config")
     window, mode = audio.size("n_window"), audio.word("continuous_features_mode")
-    faults = decoder_faults(text) + encoder_faults(audio) + decoder_faults(head)
+    problems = decoder_problems(text) + encoder_problems(audio) + decoder_problems(head)
     if window % 2:
-        faults.append(f"{audio.where}: n_window {window} is odd, so that pairs pooled to 25 Hz would cross windows")
+        problems.append(f"{audio.where}: n_window {window} is odd, so that pairs pooled to 25 Hz would cross windows")
     if mode not in MODES:
-        faults.append(f"{audio.where}: continuous_features_mode is {mode!r}")
-    refuse(faults)
-    ours = whole.section(OURS, {}).values
-    return ModelConfig(
+        problems.append(f"{audio.where}: continuous_features_mode is {mode!r}")
+    refuse(problems)
+    try:
+        extra = from_tree(Extra, whole.section(OURS, {}).values, OURS)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    config = ModelConfig(
         text=decoder_config(text),
         audio=dataclasses.replace(encoder_config(audio), n_window=window),
         head=decoder_config(head),
@@ -75,8 +85,13 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
         tie_embeddings=text.flag("tie_word_embeddings", False),
         group_size=audio.size("group_size"),
         continuous_mode=cast(Any, mode),
-        **{**RELEASED, **{key: value for key, value in ours.items() if key in RELEASED}},
+        **vars(extra),
     )
+    try:
+        check(config)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return config
 
 
 def encoder_config(values: Section) -> EncoderConfig:
@@ -122,41 +137,41 @@ def decoder_config(values: Section) -> DecoderConfig:
         num_heads=heads,
         num_kv_heads=values.size("num_key_value_heads", heads),
         head_dim=values.size("head_dim", width // heads),
-        rope_theta=rope.number("rope_theta"),
-        norm_eps=values.number("rms_norm_eps", 1e-6),
+        rope_theta=rope.positive("rope_theta"),
+        norm_eps=values.positive("rms_norm_eps", 1e-6),
         moe=moe,
     )
 
 
-def decoder_faults(values: Section) -> list[str]:
+def decoder_problems(values: Section) -> list[str]:
     """What a Qwen3 config.json asks for that changes numbers and that our stack does not do."""
-    faults = _others(values, {"use_sliding_window": False, "attention_bias": False, "hidden_act": "silu"})
+    problems = _others(values, {"use_sliding_window": False, "attention_bias": False, "hidden_act": "silu"})
     for key in ("rope_scaling", "rope_parameters"):
         rope = values.section(key, {}).values
         kind = rope.get("rope_type", rope.get("type", "default"))
         if kind not in PLAIN_ROPE:
-            faults.append(f"{values.where}: {key} is of the type {kind!r}")
+            problems.append(f"{values.where}: {key} is of the type {kind!r}")
     kinds = sorted(set(values.values.get("layer_types") or ()) - {"full_attention"})
-    faults += [f"{values.where}: layer_types has {kind!r}" for kind in kinds]
+    problems += [f"{values.where}: layer_types has {kind!r}" for kind in kinds]
     heads, shared = values.size("num_attention_heads"), values.size("num_key_value_heads", 1)
     if heads % shared:
-        faults.append(f"{values.where}: {heads} num_attention_heads cannot share {shared} num_key_value_heads")
-    return faults
+        problems.append(f"{values.where}: {heads} num_attention_heads cannot share {shared} num_key_value_heads")
+    return problems
 
 
-def encoder_faults(values: Section) -> list[str]:
-    """As `decoder_faults`, of a Whisper encoder."""
-    faults = _others(values, {"scale_embedding": False, "activation_function": "gelu"})
+def encoder_problems(values: Section) -> list[str]:
+    """As `decoder_problems`, of a Whisper encoder."""
+    problems = _others(values, {"scale_embedding": False, "activation_function": "gelu"})
     width, heads = values.size("d_model"), values.size("encoder_attention_heads")
     if width % heads:
-        faults.append(f"{values.where}: d_model {width} is no multiple of encoder_attention_heads {heads}")
-    return faults
+        problems.append(f"{values.where}: d_model {width} is no multiple of encoder_attention_heads {heads}")
+    return problems
 
 
-def refuse(faults: list[str]) -> None:
-    """Raises InputError with all faults, if there are any."""
-    if faults:
-        raise InputError(f"{'; '.join(faults)}: the model here does not do that")
+def refuse(problems: list[str]) -> None:
+    """Raises InputError with all problems, if there are any."""
+    if problems:
+        raise InputError(f"{'; '.join(problems)}: the model here does not do that")
 
 
 def _others(values: Section, expected: Mapping[str, Any]) -> list[str]:
@@ -178,7 +193,7 @@ def to_release_config(config: ModelConfig, base: dict[str, Any] | None = None) -
     if config.grouping != "mean" or config.fusion != "average":
         raise InputError(
             f"grouping {config.grouping!r} and fusion {config.fusion!r} have no place in the release's layout, "
-            "which knows grouping 'mean' and fusion 'average' alone"
+            "which only knows grouping 'mean' and fusion 'average'"
         )
     special = config.special
     text = decoder_values(config.text) | {
@@ -215,9 +230,10 @@ def to_release_config(config: ModelConfig, base: dict[str, Any] | None = None) -
         **audio_base.get("crq_transformer_config", {}),
         **decoder_values(config.head),
     }
-    ours = {key: getattr(config, key) for key, value in RELEASED.items() if getattr(config, key) != value}
+    ours = {key: getattr(config, key) for key, value in vars(Extra()).items() if getattr(config, key) != value}
     return {
         "model_type": "funaudiochat",
+        "architectures": ["FunAudioChatForConditionalGeneration"],
         **base,
         "audio_token_index": special.audio,
         "hidden_size": config.text.width,

@@ -1,7 +1,7 @@
 """Checkpoints between the release's layout and ours, tensor by tensor: no model is ever whole in memory.
 
 Everything is written into `DESTINATION.unfinished` and renamed at the end, so a folder that exists is whole. A
-conversion that was interrupted goes on there; one that fails takes it away.
+conversion that was interrupted resumes there; one that fails removes it.
 """
 
 import contextlib
@@ -19,7 +19,7 @@ from etils import epath
 
 from fac_jax.checkpoint.arrays import Spec, StoredArray, create_params
 from fac_jax.checkpoint.assets import RELEASE as RELEASE_FILE
-from fac_jax.checkpoint.assets import TOKENIZER, assets, check_tokenizer, copy_assets
+from fac_jax.checkpoint.assets import SPEECH_TOKENIZER, TOKENIZER, assets, check_tokenizer, copy_assets
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.config import load_release_config
@@ -31,6 +31,7 @@ from fac_jax.checkpoint.release.tensors import SHARD_BYTES, TensorFolder, write_
 from fac_jax.checkpoint.store import folder_of
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig, replace
+from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
 T = TypeVar("T")
@@ -54,7 +55,7 @@ def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelC
     Raises:
       InputError: a file is missing or damaged, the tensors are not those of config.json, or the disk is full.
     """
-    with at_destination(destination, {"import": fingerprint(source)}) as beside:
+    with at_destination(destination, {"import": fingerprint(source)}) as unfinished:
         config = load_release_config(source)
         tensors = TensorFolder(source)
         dtype = one_dtype(tensors, RELEASE)
@@ -64,10 +65,10 @@ def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelC
         carried = assets(source)
         if TOKENIZER in carried:
             check_tokenizer(source, config)
-        fill_params(beside, config, [(entry, tensors) for entry in entries], wrap)
+        fill_params(unfinished, config, [(entry, tensors) for entry in entries], wrap)
         tied = [name for name, _ in tied_heads(config) if name in tensors]
-        write_json(beside / RELEASE_FILE, {"config": read_json(source / "config.json"), "tied_names": tied})
-        finish(beside, config, {"from": "released checkpoint", "order": 0}, carried)
+        write_json(unfinished / RELEASE_FILE, {"config": read_json(source / "config.json"), "tied_names": tied})
+        finish(unfinished, config, {"from": "released checkpoint", "order": 0}, carried)
     return config
 
 
@@ -94,10 +95,15 @@ def export_release(
     """
     folder, chosen = Path(resolve(source)), PARTS[part]
     job = {"export": fingerprint(folder), "dtype": dtype, "part": part, "shard_bytes": shard_bytes}
-    with at_destination(destination, job) as beside:
+    with at_destination(destination, job) as unfinished:
         config = replace(load_config(folder), dtype=dtype, param_dtype=dtype)
         base, tied_names = _release_of(folder)
         values = chosen.config(config, base)
+        carried = {name: file for name, file in assets(folder).items() if chosen.carries(name)}
+        files: Mapping[str, str] = {}
+        if TOKENIZER in carried and not (folder / RELEASE_FILE).exists():
+            check_tokenizer(folder, config)
+            files = chosen.files(config, Tokenizer.load(folder))
         places = _places(config, chosen.layout, tied_names)
         shapes, computed = param_shapes(config), chosen.computed(config)
         arrays: dict[tuple[str, ...], StoredArray] = {}
@@ -107,16 +113,19 @@ def export_release(
                 return computed[name].astype(jnp.dtype(dtype))
             entry, index = places[name]
             if entry.path not in arrays:
-                arrays[entry.path] = StoredArray(folder_of(folder, entry.path), entry.path)
+                arrays[entry.path] = StoredArray(Path(folder_of(folder, entry.path)), entry.path)
             return TO_TORCH[entry.layout](arrays[entry.path].read(index)).astype(jnp.dtype(dtype), copy=False)
 
         sizes = {name: math.prod(torch_shape(entry, shapes[entry.path])) for name, (entry, _) in places.items()}
         sizes |= {name: value.size for name, value in computed.items()}
         write_tensors(
-            beside, {name: n * jnp.dtype(dtype).itemsize for name, n in sizes.items()}, read, shard_bytes, wrap
+            unfinished, {name: n * jnp.dtype(dtype).itemsize for name, n in sizes.items()}, read, shard_bytes, wrap
         )
-        write_json(beside / "config.json", values)
-        copy_assets({name: file for name, file in assets(folder).items() if chosen.carries(name)}, beside)
+        write_json(unfinished / "config.json", values)
+        copy_assets(carried, unfinished)
+        for name, content in files.items():
+            (unfinished / name).parent.mkdir(exist_ok=True)
+            (unfinished / name).write_text(content, encoding="utf-8")
     return config
 
 
@@ -147,22 +156,22 @@ def _places(config: ModelConfig, layout: Source, tied_names: Iterable[str]) -> d
 
 
 def fill_params(
-    beside: Path, config: ModelConfig, entries: Iterable[tuple[Entry, Mapping[str, np.ndarray]]], wrap: Wrap
+    unfinished: Path, config: ModelConfig, entries: Iterable[tuple[Entry, Mapping[str, np.ndarray]]], wrap: Wrap
 ) -> None:
-    """Writes `beside/params` from the tensors of entries; parameters that are written already are passed over.
+    """Writes `unfinished/params` from the tensors of entries; parameters that are already written are skipped.
 
     Args:
-      beside: folder being made; `beside/filled` lists what is written.
+      unfinished: folder being made; `unfinished/filled` lists what is written.
       config: its `param_dtype` is what is stored.
       entries: every parameter once, each with the tensors that hold it.
       wrap: of the tensors' names while they are copied.
     """
     shapes, dtype = param_shapes(config), config.param_dtype
     entries = list(entries)
-    params, filled = beside / "params", beside / "filled"
+    params, filled = unfinished / "params", unfinished / "filled"
     if not params.exists():
-        for rest in beside.glob(f"{params.name}.*"):
-            shutil.rmtree(rest)  # what orbax had begun when it was interrupted
+        for rest in unfinished.glob(f"{params.name}.*"):
+            shutil.rmtree(rest)  # what orbax left when it was interrupted
         create_params(params, {e.path: Spec(shapes[e.path], dtype, e.names.ndim) for e, _ in entries})
     done = set(filled.read_text().split()) if filled.exists() else set()
 
@@ -183,11 +192,13 @@ def fill_params(
     filled.unlink(missing_ok=True)
 
 
-def finish(beside: Path, config: ModelConfig, origin: dict[str, Any], carried: Mapping[str, epath.PathLike]) -> None:
-    """Writes what stands beside the parameters of a model folder."""
-    write_json(beside / "config.json", model_config.to_dict(config))
-    write_json(beside / "origin.json", origin)
-    copy_assets(carried, beside)
+def finish(
+    unfinished: Path, config: ModelConfig, origin: dict[str, Any], carried: Mapping[str, epath.PathLike]
+) -> None:
+    """Writes the files of a model folder other than its parameters."""
+    write_json(unfinished / "config.json", model_config.to_dict(config))
+    write_json(unfinished / "origin.json", origin)
+    copy_assets(carried, unfinished)
 
 
 def one_dtype(tensors: TensorFolder, source: Source) -> str:
@@ -199,39 +210,45 @@ def one_dtype(tensors: TensorFolder, source: Source) -> str:
     dtypes = {name: dtype for name, dtype in tensors.dtypes.items() if not source.is_ignored(name)}
     names = {dtype: name for name, dtype in sorted(dtypes.items(), reverse=True)}
     if len(names) > 1:
-        told = ", ".join(f"{name} is {dtype}" for dtype, name in sorted(names.items()))
-        raise InputError(f"{tensors.folder}: tensors of different dtypes: {told}; write them in one")
+        reported = ", ".join(f"{name} is {dtype}" for dtype, name in sorted(names.items()))
+        raise InputError(f"{tensors.folder}: tensors of different dtypes: {reported}; write them in one")
     return next(iter(names))
 
 
 @contextlib.contextmanager
 def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
-    """A folder to work in that becomes `destination` when the work is done.
+    """Gives a folder to work in, which becomes `destination` at the end.
 
-    BatchStats that was interrupted is taken up again if it was the same `job`. BatchStats that fails is taken away.
+    An interrupted conversion resumes if it was the same `job`. A conversion that fails removes its folder.
 
     Raises:
       InputError: the destination exists, cannot be written or is on a full disk; or a folder that is not ours stands
-        where the work would be done.
+        where the conversion would work.
     """
     if destination.exists():
         raise InputError(f"{destination}: exists already; remove it or give another folder")
     if not destination.absolute().parent.is_dir():
         raise InputError(f"{destination}: {destination.absolute().parent} is no folder")
-    beside = destination.with_name(destination.name + ".unfinished")
-    note = beside / NOTE
-    if os.path.lexists(beside) and not note.is_file() and not (beside.is_dir() and not any(beside.iterdir())):
-        raise InputError(f"{beside}: is no unfinished conversion (it has no {NOTE}); move it away or give another DST")
+    unfinished = destination.with_name(destination.name + ".unfinished")
+    note = unfinished / NOTE
+    if (
+        os.path.lexists(unfinished)
+        and not note.is_file()
+        and not (unfinished.is_dir() and not any(unfinished.iterdir()))
+    ):
+        raise InputError(
+            f"{unfinished}: is no unfinished conversion (it has no {NOTE}); move it away or give another DST"
+        )
     try:
         if _noted(note) != job:
-            shutil.rmtree(beside, ignore_errors=True)
-            beside.mkdir()
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir()
             write_json(note, job)
-        yield beside
-        os.replace(beside, destination)
+        yield unfinished
+        os.replace(unfinished, destination)
         (destination / NOTE).unlink()
     except Exception as error:
-        shutil.rmtree(beside, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
         if _is_full(error):
             raise InputError(f"{destination}: the disk is full; free some space and run the command again") from error
         if isinstance(error, OSError):
@@ -240,7 +257,7 @@ def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
 
 
 def _noted(note: Path) -> dict[str, Any] | None:
-    """The job of work that was interrupted; None if there is none, or if not even its note was whole."""
+    """Returns the job of an interrupted conversion; None without one, or if its note is not whole."""
     try:
         return read_json(note)
     except InputError:
@@ -248,14 +265,14 @@ def _noted(note: Path) -> dict[str, Any] | None:
 
 
 def _is_full(error: Exception) -> bool:
-    """Whether the disk or the user's share of it is full; tensorstore and safetensors tell it in words."""
+    """Whether the disk or the user's share of it is full; tensorstore and safetensors only say so in words."""
     numbers = (errno.ENOSPC, errno.EDQUOT)
     return (isinstance(error, OSError) and error.errno in numbers) or any(os.strerror(n) in str(error) for n in numbers)
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
     """Names, sizes and times of the files that a conversion reads; a link to nowhere is none."""
-    kinds = ("*.safetensors", "*.json", "params/**/*")
+    kinds = ("*.safetensors", "*.json", "*.jinja", f"{SPEECH_TOKENIZER}/*", "params/**/*")
     files = sorted(file for kind in kinds for file in folder.glob(kind) if file.is_file())
     stats = [(str(file.relative_to(folder)), file.stat()) for file in files]
     return {"folder": str(folder.absolute()), "files": [[name, s.st_size, s.st_mtime] for name, s in stats]}

@@ -1,4 +1,4 @@
-"""The table of parameter names: ours and the release's (model.md section 10).
+"""The table of parameter names: ours and the release's (docs/model.md, section 10).
 
 Every row names one of our parameters, the torch names that fill it (`{e}` stands for an expert), and how a torch tensor
 becomes ours. Stacked layers and experts are leading axes of ours, in the order of the names.

@@ -26,17 +26,17 @@ def match(shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelCo
     Raises:
       InputError: names that are missing or unknown, shapes that are not the model's; all of them in one message.
     """
-    entries, faults = place(shapes, source, config)
-    if faults:
-        told = "; ".join(f"{name} {fault}" for name, fault in faults.items())
-        raise InputError(f"{len(faults)} faults in the tensors of {source.title}: {told}")
+    entries, problems = place(shapes, source, config)
+    if problems:
+        reported = "; ".join(f"{name} {problem}" for name, problem in problems.items())
+        raise InputError(f"{len(problems)} problems in the tensors of {source.title}: {reported}")
     return entries
 
 
 def place(
     shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelConfig
 ) -> tuple[list[Entry], dict[str, str]]:
-    """As `match`; the faults are given back, by the names of tensors."""
+    """As `match`, but returns what is wrong by the names of tensors, and raises nothing."""
     ours = param_shapes(config)
     tied = {source.own_name(name) for name, _ in tied_heads(config)}
     found: list[Entry] = []
@@ -44,9 +44,9 @@ def place(
         names = [source.own_name(name) for name in entry.names.ravel().tolist()]
         if None not in names:
             found.append(dataclasses.replace(entry, names=np.array(names).reshape(entry.names.shape)))
-    used, faults = unfit(found, ours, shapes)
+    used, problems = unfit(found, ours, shapes)
     strangers = [name for name in shapes if name not in used and name not in tied and not source.is_ignored(name)]
-    return found, faults | dict.fromkeys(strangers, "is unknown")
+    return found, problems | dict.fromkeys(strangers, "is unknown")
 
 
 def unfit(
@@ -61,21 +61,21 @@ def unfit(
       ours: shape of every parameter by its path.
       shapes: of every tensor that there is.
     """
-    faults: dict[str, str] = {}
+    problems: dict[str, str] = {}
     used: set[str] = set()
     for entry in entries:
         expected = torch_shape(entry, ours[entry.path])
         for name in entry.names.ravel().tolist():
             used.add(name)
             if name not in shapes:
-                faults[name] = "is missing"
+                problems[name] = "is missing"
             elif shapes[name] != expected:
-                faults[name] = f"is {list(shapes[name])}, by the configuration {list(expected)}"
-    return used, faults
+                problems[name] = f"is {list(shapes[name])}, by the configuration {list(expected)}"
+    return used, problems
 
 
 def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelConfig) -> None:
-    """Holds the tensors that repeat another one against it.
+    """Compares the tensors that repeat another one with it.
 
     Raises:
       InputError: one differs from the tensor to which it is tied.

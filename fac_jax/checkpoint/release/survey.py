@@ -1,4 +1,4 @@
-"""What a checkpoint holds and where it goes, faults and all: nothing is refused, nothing is read but headers."""
+"""Lists what a checkpoint holds and the parameter that each tensor fills; reads only headers and refuses nothing."""
 
 import dataclasses
 import math
@@ -59,7 +59,7 @@ def survey_tensors(folder: Path) -> Iterator[Row]:
     file = folder / "config.json"
     source, config = _known(read_json(file), str(file))
     tensors = TensorFolder(folder)
-    entries, faults = place(tensors.shapes, source, config)
+    entries, problems = place(tensors.shapes, source, config)
     tied = [(source.own_name(name), source.own_name(read)) for name, read in tied_heads(config)]
     where = {name: f"as {read}, to which it is tied" for name, read in tied}
     for entry in entries:
@@ -67,10 +67,10 @@ def survey_tensors(folder: Path) -> Iterator[Row]:
             at = "".join(f"[{i}]" for i in index)
             where[str(entry.names[index])] = f"{'.'.join(entry.path)}{at} ({entry.layout})"
     for name in tensors:
-        target = UNMAPPED + faults[name] if name in faults else where.get(name, "not used")
+        target = UNMAPPED + problems[name] if name in problems else where.get(name, "not used")
         yield Row(name, tensors.shapes[name], tensors.dtypes[name], target)
-    for name in sorted(faults.keys() - tensors.shapes.keys()):
-        yield Row(name, (), ABSENT, UNMAPPED + faults[name])
+    for name in sorted(problems.keys() - tensors.shapes.keys()):
+        yield Row(name, (), ABSENT, UNMAPPED + problems[name])
 
 
 def survey_params(path: Path) -> Iterator[Row]:

@@ -32,7 +32,7 @@ class TensorFolder(Mapping[str, np.ndarray]):
 
         Raises:
           InputError: there is no such folder, it holds no safetensors, or its shards are missing, truncated, disagree
-            with the index, repeat a name or hold another dtype than float; all faults in one message.
+            with the index, repeat a name or hold another dtype than float; all problems in one message.
         """
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder")
@@ -40,11 +40,11 @@ class TensorFolder(Mapping[str, np.ndarray]):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}
         self._files: dict[str, Any] = {}
-        placed, faults = _files(folder)
+        placed, problems = _files(folder)
         for file in sorted(set(placed.values())):
-            faults += self._open(file, {name for name, where in placed.items() if where == file})
-        if faults:
-            raise InputError(f"{folder}: {'; '.join(faults)}")
+            problems += self._open(file, {name for name, where in placed.items() if where == file})
+        if problems:
+            raise InputError(f"{folder}: {'; '.join(problems)}")
 
     def _open(self, file: str, expected: set[str]) -> list[str]:
         """Takes in the header of one shard; `expected` is what the index says it holds, empty without an index."""
@@ -55,22 +55,22 @@ class TensorFolder(Mapping[str, np.ndarray]):
             return [f"shard {file} is missing"]
         except (SafetensorError, OSError) as error:
             return [f"{file} is truncated or no safetensors file ({error})"]
-        faults = []
+        problems = []
         names = set(shard.keys())
         for name in sorted(names):
             if name in self._files:
-                faults.append(f"{name} stands twice, in {file} too")
+                problems.append(f"{name} stands twice, in {file} too")
             entry = shard.get_slice(name)
             self._files[name] = shard
             self.shapes[name] = tuple(entry.get_shape())
             dtype = str(entry.get_dtype())
             self.dtypes[name] = DTYPES.get(dtype, "other")
             if dtype not in DTYPES:
-                faults.append(f"{name} is {dtype}, which is none of {', '.join(DTYPES)}")
+                problems.append(f"{name} is {dtype}, which is none of {', '.join(DTYPES)}")
         if expected != {""}:
-            faults += [f"{name} is not in {file}, where the index has it" for name in sorted(expected - names)]
-            faults += [f"{name} in {file} is not in the index" for name in sorted(names - expected)]
-        return faults
+            problems += [f"{name} is not in {file}, where the index has it" for name in sorted(expected - names)]
+            problems += [f"{name} in {file} is not in the index" for name in sorted(names - expected)]
+        return problems
 
     def __getitem__(self, name: str) -> np.ndarray:
         """Reads a tensor."""
@@ -101,9 +101,9 @@ def write_tensors(
     shard_bytes: int,
     wrap: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> None:
-    """Writes `model-0000i-of-0000n.safetensors` and their index; a single shard is `model.safetensors` alone.
+    """Writes `model-0000i-of-0000n.safetensors` and their index; one shard is `model.safetensors`.
 
-    Shards that are there already are kept, so a conversion that was interrupted goes on behind them. Shards of another
+    Shards that exist already are kept, so that an interrupted conversion resumes after them. Shards of another
     plan are removed.
 
     Args:
@@ -129,13 +129,13 @@ def write_tensors(
             continue
         pending[name] = np.ascontiguousarray(read(name))
         if not left[file]:
-            beside = folder / f".{file}.part"
+            partial_file = folder / f".{file}.part"
             try:
-                save_file(pending, beside, metadata={"format": "pt"})
+                save_file(pending, partial_file, metadata={"format": "pt"})
             except SafetensorError as error:  # it tells of the disk in words
                 raise OSError(str(error)) from error
-            beside.chmod(0o644)  # safetensors writes for its user alone
-            beside.replace(folder / file)
+            partial_file.chmod(0o644)  # safetensors writes for its user alone
+            partial_file.replace(folder / file)
             pending.clear()
     if count > 1:
         index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": where}

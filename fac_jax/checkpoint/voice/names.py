@@ -1,4 +1,4 @@
-"""The table of parameter names of the voice: ours and those of the release (codec.md sections 1.6, 2.5 and 3.9).
+"""The voice's parameter names, ours and those of the release (docs/codec_model.md, sections 1.6, 2.5 and 3.9).
 
 Rows as in `names.py`. Weight norms are folded first (`fac_jax/checkpoint/voice/weight_norm.py`), so that every kernel
 has one name.

@@ -1,4 +1,4 @@
-"""The published S3 tokenizer, an ONNX graph, as torch names (codec.md section 1.7); read with `onnx` alone."""
+"""Reads the published S3 tokenizer, an ONNX graph, as torch names (docs/codec_model.md, section 1.7)."""
 
 import dataclasses
 import hashlib

@@ -53,11 +53,11 @@ def from_torch(part: str, tensors: Mapping[str, np.ndarray], config: Any) -> Par
     layout = LAYOUTS[part]
     plain = fold({name.removeprefix(layout.prefix): np.asarray(tensor) for name, tensor in tensors.items()})
     entries = list(layout.entries(config))
-    used, faults = unfit(entries, part_shapes(part, config), {name: a.shape for name, a in plain.items()})
-    faults |= dict.fromkeys(plain.keys() - used - layout.ignored, "is unknown")
-    if faults:
-        told = "; ".join(f"{name} {fault}" for name, fault in sorted(faults.items()))
-        raise InputError(f"{len(faults)} faults in the tensors of the {part}: {told}")
+    used, problems = unfit(entries, part_shapes(part, config), {name: a.shape for name, a in plain.items()})
+    problems |= dict.fromkeys(plain.keys() - used - layout.ignored, "is unknown")
+    if problems:
+        reported = "; ".join(f"{name} {problem}" for name, problem in sorted(problems.items()))
+        raise InputError(f"{len(problems)} problems in the tensors of the {part}: {reported}")
     params = filled(entries, plain)
     return {name: _as(np.float64 if name == PITCH else np.float32, value) for name, value in params.items()}
 

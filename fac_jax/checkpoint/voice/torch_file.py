@@ -49,8 +49,8 @@ def read_torch(file: Path) -> Any:
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
-        told = " ".join(str(error).split())[:200]
-        raise InputError(f"{file} is truncated, or no file of torch.save that holds tensors alone ({told})") from error
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{file} is truncated, or no file of torch.save that holds only tensors ({reason})") from error
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""The codec of the release: S3 tokenizer one way, flow and vocoder the other.
+"""The codec of the release: the S3 tokenizer encodes, flow and vocoder decode.
 
-FOLDER/codec.json              sizes, how it speaks, its speakers
-FOLDER/tokenizer.safetensors   read when something is encoded
-FOLDER/flow.safetensors, FOLDER/vocoder.safetensors, FOLDER/speakers.safetensors   read when something is decoded
+A saved codec is a folder:
+
+    codec.json              sizes, settings of speech, name of the speaker
+    tokenizer.safetensors   read by the first call of `encode`
+    flow.safetensors, vocoder.safetensors, speakers.safetensors   read by the first call of `decode`
 """
 
 import dataclasses
@@ -28,7 +30,7 @@ from fac_jax.types import InputError, Params
 
 NAME: Final = "cosyvoice3"
 REPOSITORY: Final = "FunAudioLLM/Fun-CosyVoice3-0.5B-2512"
-# Where each part comes from, for messages.
+# Origin of each part, for messages.
 ORIGINS: Final[Mapping[str, str]] = {
     "tokenizer": f"speech_tokenizer_v3.onnx of {REPOSITORY}",
     "flow": f"flow.pt of {REPOSITORY}",
@@ -39,12 +41,12 @@ ORIGINS: Final[Mapping[str, str]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """What codec.json says.
+    """The content of codec.json.
 
     Attributes:
-      sizes: configuration of each part by its name in `voice.PARTS`.
-      speech: how ids are spoken.
-      speaker: whose voice decodes.
+      sizes: configuration of each part, by its name in `voice.PARTS`.
+      speech: settings of speech.
+      speaker: name of the speaker whose voice `decode` uses.
     """
 
     sizes: Mapping[str, Any]
@@ -53,12 +55,19 @@ class Description:
 
 
 class CosyVoice3:
-    """A `Codec`: hears 16 kHz, speaks at the vocoder's rate. Parts are read from its folder when they are needed."""
+    """The released voice as a `Codec`. It reads each part from its folder at the first use.
+
+    Attributes:
+      heard_rate: 16 kHz.
+      description: the content of its codec.json.
+      rate: sampling rate of the vocoder in Hz.
+      units: number of ids.
+    """
 
     heard_rate: int = RATE
 
     def __init__(self, folder: Path, description: Description) -> None:
-        """Takes the folder of a saved codec, and what its codec.json says; `load` makes it."""
+        """Takes the folder of a saved codec and its description; `load` calls this."""
         self._folder, self.description = folder, description
         self.rate: int = description.sizes["vocoder"].rate
         self.units: int = description.sizes["flow"].vocab_size
@@ -68,7 +77,7 @@ class CosyVoice3:
         """Reads what `save` wrote.
 
         Raises:
-          InputError: codec.json says something unknown or too little, or the parts that speak are not there.
+          InputError: codec.json has an unknown key or lacks one, or a file that `decode` needs is missing.
         """
         folder = Path(folder)
         values = json.loads((folder / FILE).read_text())
@@ -84,7 +93,11 @@ class CosyVoice3:
 
     @functools.cached_property
     def speaker(self) -> Speaker:
-        """The voice that decodes. InputError if codec.json names one that is not there."""
+        """The speaker whose voice `decode` uses.
+
+        Raises:
+          InputError: codec.json names a speaker that the codec does not have.
+        """
         name, speakers = self.description.speaker, self.speakers()
         if name not in speakers:
             known = ", ".join(sorted(speakers))
@@ -92,12 +105,12 @@ class CosyVoice3:
         return speakers[name]
 
     def speakers(self) -> dict[str, Speaker]:
-        """All voices by their names."""
+        """Reads all speakers, by name."""
         return {name: Speaker(embedding) for name, embedding in _leaves(self._folder, "speakers").items()}
 
     @functools.cached_property
     def voice(self) -> Token2Wav:
-        """Flow and vocoder; `voice.stream(speaker)` speaks ids as they come."""
+        """Flow and vocoder; `voice.stream(speaker)` speaks ids as they arrive."""
         sizes = self.description.sizes
         flow, vocoder = ((sizes[name], read_params(self._folder, name)) for name in ("flow", "vocoder"))
         return Token2Wav(flow, vocoder, release_noise(), self.description.speech)
@@ -107,36 +120,49 @@ class CosyVoice3:
         return WaveTokenizer(self.description.sizes["tokenizer"], read_params(self._folder, "tokenizer"))
 
     def encode(self, wave: np.ndarray) -> np.ndarray:
-        """Float `[N]` at 16 kHz -> int32 `[T]`, T = `ceil(N // 160 / 4)` up to 30 s, which are read at once."""
+        """Encodes one wave.
+
+        Args:
+          wave: float `[N]` at 16 kHz.
+
+        Returns:
+          int32 `[T]`; T = `ceil(N // 160 / 4)` up to 30 s. Longer waves are cut (docs/codec_model.md, section 1.5).
+        """
         return self.encode_batch([wave])[0]
 
     def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """`encode` of every wave, spread over the devices of this host."""
+        """Encodes every wave; the devices of this host share them."""
         return self._tokenizer(waves)
 
     def decode(self, ids: np.ndarray) -> np.ndarray:
-        """Integers `[T]` below `units` -> float32 `[N]` at `rate`, T tokens of 40 ms, in the codec's voice.
+        """Speaks ids in the voice of the codec's speaker.
+
+        Args:
+          ids: integers `[T]` below `units`.
+
+        Returns:
+          float32 `[N]` at `rate`, 40 ms for each id.
 
         Raises:
-          InputError: no id, or one outside the codebook; a part is missing or damaged.
+          InputError: there is no id, an id is outside the codebook, or a file is missing or damaged.
         """
         return self.voice.offline(ids, self.speaker)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes a codec.json that refers to this codec's files, which are gigabytes and stay where they are."""
+        """Writes a codec.json that refers to this codec's folder; its files have gigabytes and are not copied."""
         refer(folder, self._folder)
 
 
 def write_codec(
     folder: Path, params: Mapping[str, Params], description: Description, speakers: Mapping[str, np.ndarray]
 ) -> None:
-    """Writes a codec into a folder that exists; codec.json, without which it is none, comes last.
+    """Writes a codec into a folder that exists. codec.json comes last, so that an unfinished folder is no codec.
 
     Args:
-      folder: gets the files.
-      params: of each part.
-      description: what codec.json is to say.
-      speakers: embeddings float32 `[192]` by name.
+      folder: folder for the files.
+      params: parameters of each part.
+      description: content of codec.json.
+      speakers: speaker embeddings float32 `[192]`, by name.
     """
     embeddings = {name: np.asarray(embedding, np.float32) for name, embedding in speakers.items()}
     leaves = {name: flattened(tree) for name, tree in params.items()}
@@ -148,15 +174,16 @@ def write_codec(
 
 
 def read_params(folder: Path, part: str) -> Params:
-    """Parameters of a part of a saved codec.
+    """Reads the parameters of a part of a saved codec.
 
     Raises:
-      InputError: the file is missing (names it, and where it comes from) or damaged.
+      InputError: the file is missing (the message names its origin) or damaged.
     """
     return nested(_leaves(folder, part))
 
 
 def _leaves(folder: Path, part: str) -> dict[str, np.ndarray]:
+    """Reads the arrays of a part by their dotted names."""
     file = _existing(folder, part)
     try:
         return load_file(file)
@@ -165,7 +192,7 @@ def _leaves(folder: Path, part: str) -> dict[str, np.ndarray]:
 
 
 def flattened(params: Params, prefix: str = "") -> dict[str, np.ndarray]:
-    """Leaves of a nested dict by their dotted paths."""
+    """Returns the leaves of a nested dict by their dotted paths."""
     out: dict[str, np.ndarray] = {}
     for key, value in params.items():
         path = f"{prefix}{key}"
@@ -174,7 +201,7 @@ def flattened(params: Params, prefix: str = "") -> dict[str, np.ndarray]:
 
 
 def nested(leaves: Mapping[str, np.ndarray]) -> Params:
-    """Inverse of `flattened`."""
+    """Builds a nested dict from leaves by their dotted paths; the inverse of `flattened`."""
     out: Params = {}
     for path, leaf in leaves.items():
         *folders, name = path.split(".")
@@ -186,6 +213,7 @@ def nested(leaves: Mapping[str, np.ndarray]) -> Params:
 
 
 def _existing(folder: Path, part: str) -> Path:
+    """Returns the file of a part, or raises an InputError that says how to make it."""
     file = folder / f"{part}.safetensors"
     if not file.is_file():
         raise InputError(
@@ -196,7 +224,7 @@ def _existing(folder: Path, part: str) -> Path:
 
 
 def _tuples(value: Any) -> Any:
-    """JSON's lists as the tuples that they were."""
+    """Turns the lists of a JSON value back into tuples."""
     if isinstance(value, dict):
         return {key: _tuples(one) for key, one in value.items()}
     return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -1,24 +1,24 @@
-"""Sizes of the released voice; the defaults are those of Fun-CosyVoice3-0.5B-2512 (codec.md)."""
+"""Sizes of the released voice; the defaults are those of Fun-CosyVoice3-0.5B-2512 (docs/codec_model.md)."""
 
 import dataclasses
 from typing import Final
 
-TOKENS: Final = 6561  # of the codebook, 3^8
-DIGITS: Final = 8  # of a token in base 3
+TOKENS: Final = 6561  # ids of the codebook, 3^8
+DIGITS: Final = 8  # base-3 digits of an id
 
 
 @dataclasses.dataclass(frozen=True)
 class TokenizerConfig:
-    """The S3 tokenizer (codec.md section 1.1).
+    """Sizes of the S3 tokenizer (docs/codec_model.md, section 1.1).
 
     Attributes:
-      mel_bins: of its log-mel.
+      mel_bins: bins of its log-mel.
       width: D.
       num_heads: N.
       depth: L.
-      fsmn_width: kernel positions of the memory block.
-      attention_norm_eps: of the norm before attention; the published graph holds the value.
-      mlp_norm_eps: of the norm before the feed-forward block.
+      fsmn_width: kernel positions of the memory.
+      attention_norm_eps: epsilon of the norm before attention; conversion reads it from the published graph.
+      mlp_norm_eps: epsilon of the norm before the feed-forward block, likewise.
     """
 
     mel_bins: int = 128
@@ -32,18 +32,18 @@ class TokenizerConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DiTConfig:
-    """The flow's estimator (codec.md section 2.4).
+    """Sizes of the flow's estimator (docs/codec_model.md, section 2.4).
 
     Attributes:
       width: D.
       depth: L.
       num_heads: N.
-      head_dim: H; only the first head is rotated.
-      mlp_ratio: hidden width of the feed-forward block over D.
+      head_dim: H; only the first head has rotary positions.
+      mlp_ratio: hidden width of the feed-forward block divided by D.
       chunk: mel frames of a chunk of the chunk mask.
-      time_features: sines and cosines of a time.
+      time_features: number of sines and cosines that encode a time.
       conv_width: kernel positions of the positional convolutions.
-      conv_groups: their groups.
+      conv_groups: channel groups of the positional convolutions.
     """
 
     width: int = 1024
@@ -59,18 +59,18 @@ class DiTConfig:
 
 @dataclasses.dataclass(frozen=True)
 class FlowConfig:
-    """Tokens to log-mel (codec.md section 2.1).
+    """Sizes of the flow (docs/codec_model.md, section 2.1).
 
     Attributes:
-      vocab_size: ids that it can speak.
-      mel_bins: of its log-mel.
-      speaker_width: of a speaker embedding.
+      vocab_size: number of ids.
+      mel_bins: bins of its log-mel.
+      speaker_width: features of a speaker embedding.
       token_frames: mel frames of a token.
-      lookahead: tokens that a token hears ahead.
-      lookahead_width: channels of that layer.
-      steps: of the Euler solver.
-      guidance: weight of what is added for the distance from the unconditioned direction.
-      dit: the estimator.
+      lookahead: later tokens that a token depends on.
+      lookahead_width: channels of the look-ahead layer.
+      steps: number of Euler steps.
+      guidance: weight w of classifier-free guidance, `(1 + w) * conditioned - w * unconditioned`.
+      dit: sizes of the estimator.
     """
 
     vocab_size: int = TOKENS
@@ -86,28 +86,28 @@ class FlowConfig:
 
 @dataclasses.dataclass(frozen=True)
 class VocoderConfig:
-    """Log-mel to a wave (codec.md section 3.2).
+    """Sizes of the vocoder (docs/codec_model.md, section 3.2).
 
     Attributes:
-      mel_bins: of its log-mel.
-      channels: of the first convolution; every upsampling halves them.
-      rate: of the wave, Hz.
-      harmonics: of the source, the fundamental included.
-      sine_amplitude: of a harmonic.
-      noise: of a voiced sample.
-      voiced_threshold: Hz below which a frame is unvoiced.
-      upsample_rates: factors from frames to frames of the inverse transform.
-      upsample_widths: kernel positions behind each.
+      mel_bins: bins of its log-mel.
+      channels: channels of the first convolution; every upsampling halves them.
+      rate: sampling rate of the wave in Hz.
+      harmonics: number of harmonics of the source, the fundamental included.
+      sine_amplitude: amplitude of a harmonic.
+      noise: amplitude of the noise in a voiced frame.
+      voiced_threshold: pitch in Hz up to which a frame is unvoiced.
+      upsample_rates: factors from mel frames to steps of the inverse transform.
+      upsample_widths: kernel positions of the convolution after each upsampling.
       fft: size of the inverse transform.
-      hop: its hop.
-      block_widths: kernel positions of the residual blocks of a rate, averaged.
-      block_dilations: of each of them.
-      source_widths: kernel positions of the residual block of the source at each rate.
-      source_dilations: of each of them.
-      slope: of the leaky ReLUs.
-      limit: of the wave.
-      lookahead: mel frames that the first convolution hears ahead.
-      f0_channels: of the f0 predictor.
+      hop: samples between its windows.
+      block_widths: kernel positions of the residual blocks after an upsampling; their outputs are averaged.
+      block_dilations: dilations of each of these blocks.
+      source_widths: kernel positions of the source's residual block at each rate.
+      source_dilations: dilations of each of these blocks.
+      slope: negative slope of the leaky ReLUs.
+      limit: largest absolute value of a sample.
+      lookahead: later mel frames that the first convolution depends on.
+      f0_channels: channels of the pitch predictor.
     """
 
     mel_bins: int = 80
@@ -132,7 +132,7 @@ class VocoderConfig:
 
     @property
     def frame_steps(self) -> int:
-        """Steps of the inverse transform in a mel frame."""
+        """Number of steps of the inverse transform in a mel frame."""
         steps = 1
         for rate in self.upsample_rates:
             steps *= rate
@@ -140,5 +140,5 @@ class VocoderConfig:
 
     @property
     def frame_samples(self) -> int:
-        """Samples of a mel frame."""
+        """Number of samples in a mel frame."""
         return self.frame_steps * self.hop

@@ -1,4 +1,9 @@
-"""The flow's estimator: a diffusion transformer over mel frames, whole or chunk by chunk (codec.md section 2.4)."""
+"""The estimator of the flow: a diffusion transformer over mel frames (docs/codec_model.md, section 2.4).
+
+It estimates all frames at once, or one chunk after the other with the keys and values of earlier chunks.
+"""
+
+from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -6,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import struct
+from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
 from fac_jax.codec.cosyvoice.config import DiTConfig
@@ -22,12 +28,12 @@ NORM_EPS: float = 1e-6
 
 @struct.dataclass
 class Past:
-    """What an estimate of the frames of a chunk keeps of those before it.
+    """What the estimate of a chunk needs from the chunks before it.
 
     Attributes:
       k: rotated keys float32 `[L, B, W, D]`.
-      v: values, likewise.
-      tails: inputs of the two positional convolutions float32 `[2, B, conv_width - 1, D]`; zeros before the first.
+      v: values float32 `[L, B, W, D]`.
+      tails: last inputs of the two positional convolutions, float32 `[2, B, conv_width - 1, D]`; zeros at the start.
     """
 
     k: jax.Array
@@ -40,9 +46,9 @@ class Conditions:
     """What an estimate is conditioned on.
 
     Attributes:
-      mu: of the tokens, float32 `[B, M, 80]`.
-      cond: log-mel of the prompt, zero behind it, float32 `[B, M, 80]`.
-      speaker: float32 `[B, 80]`.
+      mu: the tokens, embedded and repeated to frames, float32 `[B, M, 80]`.
+      cond: log-mel of the prompt, zero after it, float32 `[B, M, 80]`.
+      speaker: the projected speaker embedding, float32 `[B, 80]`.
     """
 
     mu: Array
@@ -51,13 +57,13 @@ class Conditions:
 
 
 class TimeEmbedding(nn.Module):
-    """A time in [0, 1] as a vector."""
+    """Embeds a time in [0, 1]."""
 
     config: DiTConfig
 
     @nn.compact
-    def __call__(self, t: jax.Array) -> jax.Array:
-        """Float32 `[B] -> [B, D]`."""
+    def __call__(self, t: Float[jax.Array, " B"]) -> Float[jax.Array, "B D"]:
+        """Returns one vector for each time."""
         half = self.config.time_features // 2
         scales = np.exp(-np.log(10000.0) / (half - 1) * np.arange(half)).astype(np.float32)
         angle = TIME_SCALE * t[:, None] * scales
@@ -67,13 +73,23 @@ class TimeEmbedding(nn.Module):
 
 
 class PositionalConvolution(nn.Module):
-    """Two grouped causal convolutions with Mish, which tell a frame where it is."""
+    """Two grouped causal convolutions with Mish; they give a frame its position relative to its neighbours."""
 
     config: DiTConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, tails: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """`[B, M, D]` and the inputs before it `[2, B, K - 1, D]` -> `[B, M, D]`, the inputs before what follows."""
+    def __call__(
+        self, x: Float[jax.Array, "B M D"], tails: Float[jax.Array, "2 B W D"]
+    ) -> tuple[Float[jax.Array, "B M D"], Float[jax.Array, "2 B W D"]]:
+        """Convolves `x`.
+
+        Args:
+          x: frames.
+          tails: the last `W = conv_width - 1` inputs of both convolutions before `x`.
+
+        Returns:
+          the convolved frames, and the tails for the frames that follow.
+        """
         c, kept = self.config, []
         for i in range(2):
             x = jnp.concatenate([tails[i], x], axis=1)
@@ -84,16 +100,29 @@ class PositionalConvolution(nn.Module):
         return x, jnp.stack(kept)
 
 
+KeysValues: TypeAlias = tuple[jax.Array, jax.Array]
+
+
 class DiTAttention(nn.Module):
-    """Attention of which only the first head is rotated, as in the release."""
+    """Attention whose first head is the only one with rotary positions, as in the release."""
 
     config: DiTConfig
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, table: Rope, mask: jax.Array, past: tuple[jax.Array, jax.Array] | None
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        """`x` `[B, M, D] -> [B, M, D]`, its keys and values; `mask` bool `[M, W + M]` over past keys and own ones."""
+        self, x: Float[jax.Array, "B M D"], table: Rope, mask: Bool[jax.Array, "M KV"], past: KeysValues | None
+    ) -> tuple[Float[jax.Array, "B M D"], KeysValues]:
+        """Attends over the past frames and these.
+
+        Args:
+          x: frames.
+          table: rotations at their positions.
+          mask: which keys a frame sees: W of the past, then M of these frames (KV = W + M).
+          past: keys and values `[B, W, D]` of earlier frames; None for none.
+
+        Returns:
+          the mixed frames, and the keys and values of these frames, `[B, M, D]` each.
+        """
         c, width = self.config, self.config.num_heads * self.config.head_dim
         q, k, v = (Linear(width, (axes.EMBED, axes.HEADS), True, name=name)(x) for name in "qkv")
         first = c.head_dim
@@ -108,16 +137,34 @@ class DiTAttention(nn.Module):
 
 
 class DiTLayer(nn.Module):
-    """A block whose norms and gates are set by the time."""
+    """A transformer block whose norms and gates depend on the time.
+
+    Attributes:
+      config: sizes.
+      keep: whether the block returns its keys and values.
+    """
 
     config: DiTConfig
     keep: bool
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, past: tuple[jax.Array, jax.Array] | None, time: jax.Array, table: Rope, mask: jax.Array
-    ) -> tuple[jax.Array, tuple[jax.Array, jax.Array] | None]:
-        """`[B, M, D] -> [B, M, D]`, and keys and values if they are to be kept; `time` `[B, D]` is behind its SiLU."""
+        self,
+        x: Float[jax.Array, "B M D"],
+        past: KeysValues | None,
+        time: Float[jax.Array, "B D"],
+        table: Rope,
+        mask: Bool[jax.Array, "M KV"],
+    ) -> tuple[Float[jax.Array, "B M D"], KeysValues | None]:
+        """Returns the block's output, and its keys and values if they are kept.
+
+        Args:
+          x: frames.
+          past: as in `DiTAttention`.
+          time: the embedded time after a SiLU.
+          table: as in `DiTAttention`.
+          mask: as in `DiTAttention`.
+        """
         c = self.config
         modulation = Linear(6 * c.width, (axes.EMBED, axes.MLP), True, name="modulation")(time)[:, None]
         shift1, scale1, gate1, shift2, scale2, gate2 = jnp.split(modulation, 6, axis=-1)
@@ -130,7 +177,12 @@ class DiTLayer(nn.Module):
 
 
 class DiT(nn.Module):
-    """The direction of the flow at a time."""
+    """Estimates the direction of the flow at a time.
+
+    Attributes:
+      config: sizes.
+      mel_bins: bins of the log-mel.
+    """
 
     config: DiTConfig
     mel_bins: int
@@ -138,51 +190,56 @@ class DiT(nn.Module):
     @nn.compact
     def __call__(
         self,
-        x: jax.Array,
-        t: jax.Array,
+        x: Float[jax.Array, "B M mel_bins"],
+        t: Float[jax.Array, " B"],
         conditions: Conditions,
-        positions: jax.Array,
-        mask: jax.Array,
+        positions: Int[jax.Array, " M"],
+        mask: Bool[jax.Array, "M KV"],
         past: Past | None = None,
-    ) -> tuple[jax.Array, Past | None]:
-        """Estimates the direction.
+    ) -> tuple[Float[jax.Array, "B M mel_bins"], Past | None]:
+        """Estimates the direction at `x`.
 
         Args:
-          x: float32 `[B, M, 80]`.
-          t: float32 `[B]`.
-          conditions: for those frames.
-          positions: int32 `[M]` of the frames, for the rotation.
-          mask: bool `[M, W + M]`, the frames that each sees: those of `past`, then these.
-          past: of the frames before; None for none.
+          x: frames between noise and log-mel, float32.
+          t: time of every row.
+          conditions: conditions of these frames.
+          positions: positions of the frames, for the rotation.
+          mask: which frames a frame sees: W of `past`, then M of these (KV = W + M).
+          past: keys, values and tails of earlier frames; None for none.
 
         Returns:
-          float32 `[B, M, 80]`; with `past`, keys and values of these frames (W = M) and the tails behind them.
+          directions float32; and with `past` the keys and values of these frames (W = M) with their tails.
         """
         c = self.config
+        x, t = jnp.asarray(x), jnp.asarray(t)
         speaker = jnp.broadcast_to(conditions.speaker[:, None], x.shape)
         joined = jnp.concatenate([x, conditions.cond, conditions.mu, speaker], axis=-1)
         h = Linear(c.width, (axes.MEL, axes.EMBED), True, name="input")(joined)
         tails = jnp.zeros((2, x.shape[0], c.conv_width - 1, c.width), h.dtype) if past is None else past.tails
-        placed, tails = PositionalConvolution(c, name="position")(h, tails)
+        position, tails = PositionalConvolution(c, name="position")(h, tails)
         time = jax.nn.silu(TimeEmbedding(c, name="time")(t))
+        shared: Any = nn.broadcast  # Linen annotates `in_axes` as an int
+        in_axes: Any = (0, shared, shared, shared)
         stack = nn.scan(
             DiTLayer,
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True},
-            in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast),
+            in_axes=in_axes,
             length=c.depth,
             metadata_params={nn.PARTITION_NAME: axes.LAYERS},
         )
         before = None if past is None else (past.k, past.v)
         table = rope(positions[None], c.head_dim, THETA)
-        h, kept = stack(c, past is not None, name="layers")(h + placed, before, time, table, mask)
+        h, kept = stack(c, past is not None, name="layers")(h + position, before, time, table, mask)
         scale, shift = jnp.split(Linear(2 * c.width, (axes.EMBED, axes.MLP), True, name="final")(time)[:, None], 2, -1)
         out = Linear(self.mel_bins, (axes.EMBED, axes.MEL), True, name="output")(modulated(h, shift, scale))
-        return out, None if past is None else Past(*kept, tails=tails)
+        return out, None if kept is None else Past(*kept, tails=tails)
 
 
-def modulated(x: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
-    """Layer norm without parameters of `x` `[B, M, D]`, scaled by `1 + scale` and shifted, both `[B, 1, D]`."""
+def modulated(
+    x: Float[jax.Array, "B M D"], shift: Float[jax.Array, "B 1 D"], scale: Float[jax.Array, "B 1 D"]
+) -> Float[jax.Array, "B M D"]:
+    """Normalises `x` without learnt parameters, multiplies by `1 + scale` and adds `shift`."""
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     normed = centred * jax.lax.rsqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + NORM_EPS)
     return normed * (1 + scale) + shift

@@ -1,7 +1,7 @@
-"""Flow matching: speech ids and a speaker to log-mel at 50 frames a second (codec.md section 2).
+"""Flow matching: speech ids and a speaker become a log-mel at 50 frames a second (docs/codec_model.md, section 2).
 
-Two masks: "whole", every frame sees every other, as the release always calls it; "chunks", a frame sees its own chunk
-and some before it, which can be computed chunk by chunk as tokens come (`fac_jax/codec/cosyvoice/flow_stream.py`).
+There are two masks. Without chunks every frame sees every other, as the release always calls it. With chunks a frame
+sees its own chunk and some earlier ones, so that `flow_stream.py` can compute chunk by chunk as tokens arrive.
 """
 
 import functools
@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
 from fac_jax.codec.cosyvoice.config import FlowConfig
@@ -20,30 +21,36 @@ from fac_jax.layers.linear import Embedding, Linear
 from fac_jax.types import Array, Params
 
 ABSENT: int = -1  # an id where there is no token
-AHEAD: int = 2  # tokens before the first that the second convolution of the look-ahead hears
-ALL: int = -1  # chunks to the left that are seen: all of them
+BEFORE: int = 2  # earlier tokens that the second convolution of the look-ahead layer reads
+ALL: int = -1  # every chunk to the left is seen
 
 
 class Lookahead(nn.Module):
-    """Lets a token hear the next ones."""
+    """Adds to each token what follows it: `config.lookahead` tokens."""
 
     config: FlowConfig
 
     @nn.compact
-    def __call__(self, embedded: jax.Array, present: jax.Array) -> jax.Array:
-        """Embeddings `[B, 2 + T + lookahead, 80]`, from two tokens before the first on -> `[B, T, 80]`.
+    def __call__(
+        self, embedded: Float[Array, "B padded mel_bins"], present: Bool[Array, "B padded"]
+    ) -> Float[jax.Array, "B T mel_bins"]:
+        """Returns T tokens.
 
-        `present` is bool `[B, 2 + T + lookahead]`; embeddings of absent tokens are zero.
+        Args:
+          embedded: embeddings of `padded = 2 + T + lookahead` tokens: two before the first, T, and those ahead;
+            zero where a token is absent.
+          present: which tokens there are.
         """
+        embedded = jnp.asarray(embedded)
         c, kept = self.config, slice(0, embedded.shape[1] - self.config.lookahead)
         wide = Conv1d(c.lookahead_width, c.lookahead + 1, (axes.CONV, axes.MEL, axes.MLP), name="conv1")(embedded)
         wide = jnp.where(present[:, kept, None], jax.nn.leaky_relu(wide), 0)
-        narrow = Conv1d(c.mel_bins, AHEAD + 1, (axes.CONV, axes.MLP, axes.MEL), name="conv2")(wide)
-        return narrow + embedded[:, kept][:, AHEAD:]
+        narrow = Conv1d(c.mel_bins, BEFORE + 1, (axes.CONV, axes.MLP, axes.MEL), name="conv2")(wide)
+        return narrow + embedded[:, kept][:, BEFORE:]
 
 
 class Flow(nn.Module):
-    """Parameters of the flow and its parts; `sample` solves it."""
+    """The flow with its parts; `sample` solves it."""
 
     config: FlowConfig
 
@@ -54,28 +61,37 @@ class Flow(nn.Module):
         self.lookahead = Lookahead(c)
         self.dit = DiT(c.dit, c.mel_bins)
 
-    def mu(self, ids: jax.Array) -> jax.Array:
-        """int32 `[B, 2 + T + lookahead]`, ABSENT where there is no token -> float32 `[B, T * token_frames, 80]`."""
+    def mu(self, ids: Int[Array, "B padded"]) -> Float[jax.Array, "B M mel_bins"]:
+        """Embeds ids and repeats each for its frames, M = `T * token_frames`.
+
+        Args:
+          ids: `padded = 2 + T + lookahead` ids as for `Lookahead`, ABSENT where there is no token.
+        """
         present = ids != ABSENT
-        embedded = jnp.where(present[..., None], self.embed(jnp.maximum(ids, 0)), 0)
+        embedded = jnp.where(present[..., None], self.embed(jnp.maximum(jnp.asarray(ids), 0)), 0)
         return jnp.repeat(self.lookahead(embedded, present), self.config.token_frames, axis=1)
 
-    def speaker(self, embedding: jax.Array) -> jax.Array:
-        """Speaker embedding float32 `[B, 192] -> [B, 80]`."""
+    def speaker(self, embedding: Float[Array, "B speaker_width"]) -> Float[jax.Array, "B mel_bins"]:
+        """Normalises and projects a speaker embedding."""
+        embedding = jnp.asarray(embedding)
         norm = jnp.linalg.norm(embedding, axis=-1, keepdims=True)
         return self.speaker_proj(embedding / jnp.maximum(norm, 1e-12))
 
-    def conditions(self, ids: Array, embedding: Array, cond: Array) -> Conditions:
-        """What guidance needs of one row, ids as in `mu`, embedding `[192]`, cond `[M, 80]`: it, then none (B = 2)."""
+    def conditions(
+        self, ids: Int[Array, " padded"], embedding: Float[Array, " speaker_width"], cond: Float[Array, "M mel_bins"]
+    ) -> Conditions:
+        """Returns what guidance needs for one row, B = 2: first the conditions, then zeros."""
         mu, speaker = self.mu(jnp.asarray(ids)[None]), self.speaker(jnp.asarray(embedding)[None])
         return with_and_without(Conditions(mu, jnp.asarray(cond)[None], speaker))
 
     def direction(self, *inputs: Any) -> tuple[jax.Array, Past | None]:
-        """`DiT` of its arguments."""
+        """Applies the estimator (`DiT`)."""
         return self.dit(*inputs)
 
-    def __call__(self, ids: jax.Array, embedding: jax.Array, frames: int) -> jax.Array:
-        """Touches every parameter, for initialisation."""
+    def __call__(
+        self, ids: Int[Array, "B padded"], embedding: Float[Array, "B speaker_width"], frames: int
+    ) -> Float[jax.Array, "B M mel_bins"]:
+        """Uses every parameter, for initialisation."""
         mu, speaker = self.mu(ids), self.speaker(embedding)
         zeros, positions = jnp.zeros_like(mu), jnp.arange(frames)
         mask = jnp.ones((frames, frames), bool)
@@ -83,7 +99,7 @@ class Flow(nn.Module):
 
 
 def times(steps: int) -> tuple[np.ndarray, np.ndarray]:
-    """Times of the Euler steps and their lengths, float32 `[steps]` each, with the release's running sum."""
+    """Returns times and lengths of the Euler steps, float32 `[steps]` each, rounded as the release rounds them."""
     grid = (1 - np.cos(np.linspace(0, 1, steps + 1, dtype=np.float32) * np.float32(0.5 * np.pi))).astype(np.float32)
     t, dt = [grid[0]], [grid[1] - grid[0]]
     for step in range(1, steps):
@@ -92,32 +108,34 @@ def times(steps: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(t, np.float32), np.array(dt, np.float32)
 
 
-def guided(direction: jax.Array, guidance: float) -> jax.Array:
-    """Directions with and without conditions `[2, M, 80]` -> the one that is gone `[M, 80]`."""
+def guided(direction: Float[jax.Array, "2 M mel_bins"], guidance: float) -> Float[jax.Array, "M mel_bins"]:
+    """Combines the directions with and without conditions (classifier-free guidance)."""
     return (1 + guidance) * direction[0] - guidance * direction[1]
 
 
 def with_and_without(conditions: Conditions) -> Conditions:
-    """Conditions of one row beside none: B = 2."""
+    """Appends a row of zeros to the conditions of one row: B = 2."""
     return jax.tree.map(lambda a: jnp.concatenate([a, jnp.zeros_like(a)]), conditions)
 
 
-def mask_of(frames: int, length: jax.Array, chunk: int | None, left: int) -> jax.Array:
-    """Bool `[M, M]`: which frames see which.
+def mask_of(
+    frames: int, length: Int[Array, ""] | int, chunk: int | None, left: int
+) -> Bool[jax.Array, "{frames} {frames}"]:
+    """Returns which frames (rows) see which (columns).
 
     Args:
       frames: M.
-      length: frames that there are; nobody sees beyond them.
-      chunk: frames of a chunk; None for all frames.
-      left: chunks before its own that a frame sees, or ALL.
+      length: number of valid frames; no frame sees a later one.
+      chunk: frames of a chunk; None if every frame sees every valid frame.
+      left: earlier chunks that a frame sees besides its own, or ALL.
     """
     frame = jnp.arange(frames)
     seen = jnp.broadcast_to(frame < length, (frames, frames))
     if chunk is not None:
-        behind = (frame // chunk)[:, None] - frame // chunk
-        seen &= behind >= 0
+        chunks_back = (frame // chunk)[:, None] - frame // chunk
+        seen &= chunks_back >= 0
         if left != ALL:
-            seen &= behind <= left
+            seen &= chunks_back <= left
     return seen
 
 
@@ -125,30 +143,30 @@ def mask_of(frames: int, length: jax.Array, chunk: int | None, left: int) -> jax
 def sample(
     config: FlowConfig,
     params: Params,
-    ids: Array,
-    length: Array,
-    embedding: Array,
-    cond: Array,
-    noise: Array,
+    ids: Int[Array, " padded"],
+    length: Int[Array, ""],
+    embedding: Float[Array, " speaker_width"],
+    cond: Float[Array, "M mel_bins"],
+    noise: Float[Array, "M mel_bins"],
     chunk: int | None = None,
     left: int = ALL,
-) -> jax.Array:
-    """Solves the flow from noise to log-mel.
+) -> Float[jax.Array, "M mel_bins"]:
+    """Solves the flow from noise to log-mel, M = `T * token_frames` frames.
 
     Args:
       config: sizes.
-      params: of `Flow`.
-      ids: int32 `[2 + T + lookahead]`: two ABSENT, the tokens (a prompt's first), those that are only heard ahead, or
-        ABSENT where the speech ends. ABSENT fills a bucket.
-      length: int32, frames that are spoken; what the others hold is meaningless.
-      embedding: of the speaker, float32 `[192]`.
-      cond: log-mel of the prompt, zero behind it, float32 `[M, 80]`, M = `T * token_frames`.
-      noise: float32 `[M, 80]`.
+      params: parameters of `Flow`.
+      ids: `padded = 2 + T + lookahead` ids: two ABSENT, the tokens (the prompt's first), then the tokens that follow,
+        or ABSENT where the speech ends. ABSENT also fills a bucket.
+      length: number of frames to speak; frames after it are meaningless.
+      embedding: speaker embedding.
+      cond: log-mel of the prompt, zero after it.
+      noise: start of the solver.
       chunk: frames of a chunk; None for the whole.
-      left: chunks before its own that a frame sees.
+      left: earlier chunks that a frame sees.
 
     Returns:
-      log-mel float32 `[M, 80]`.
+      log-mel float32.
     """
     model, variables = Flow(config), {"params": params}
     conditions = model.apply(variables, ids, embedding, cond, method="conditions")
@@ -161,5 +179,6 @@ def sample(
         direction, _ = model.apply(variables, *both, conditions, positions, mask, method="direction")
         return x + dt * guided(direction, config.guidance), None
 
-    mel, _ = jax.lax.scan(step, noise, tuple(map(jnp.asarray, times(config.steps))))
+    t, dt = times(config.steps)
+    mel, _ = jax.lax.scan(step, jnp.asarray(noise), (jnp.asarray(t), jnp.asarray(dt)))
     return mel

@@ -1,9 +1,11 @@
-"""The flow under the chunk mask, chunk by chunk: `flow.sample(.., chunk, left)` at a cost that does not grow."""
+"""The flow under the chunk mask, one chunk after the other: `flow.sample(.., chunk, left)` at a constant cost."""
 
 import functools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from fac_jax.codec.cosyvoice.config import FlowConfig
 from fac_jax.codec.cosyvoice.dit import Past
@@ -12,7 +14,7 @@ from fac_jax.types import Array, Params
 
 
 def empty_past(config: FlowConfig, chunk: int, left: int) -> Past:
-    """Nothing heard yet: a `Past` of each Euler step, whose keys are a ring of `left` chunks (W = `chunk * left`)."""
+    """Returns the past of a new stream, one for each Euler step; keys are a ring of W = `chunk * left` frames."""
     c = config.dit
     keys = jnp.zeros((config.steps, c.depth, 2, chunk * left, c.num_heads * c.head_dim))
     return Past(keys, keys.copy(), jnp.zeros((config.steps, 2, 2, c.conv_width - 1, c.width)))
@@ -23,28 +25,28 @@ def sample_chunk(
     config: FlowConfig,
     params: Params,
     past: Past,
-    number: Array,
-    ids: Array,
-    length: Array,
-    embedding: Array,
-    cond: Array,
-    noise: Array,
-) -> tuple[jax.Array, Past]:
-    """The next chunk of a stream.
+    number: Int[Array, ""],
+    ids: Int[Array, " padded"],
+    length: Int[Array, ""],
+    embedding: Float[Array, " speaker_width"],
+    cond: Float[Array, "M mel_bins"],
+    noise: Float[Array, "M mel_bins"],
+) -> tuple[Float[jax.Array, "M mel_bins"], Past]:
+    """Solves the next chunk of a stream, M = `T * token_frames` frames.
 
     Args:
       config: sizes.
-      params: of `Flow`.
-      past: of the chunks before (`empty_past`); it is used up.
-      number: int32, of this chunk, from 0.
-      ids: int32 `[2 + T + lookahead]`: the two tokens before the chunk, its own, those heard ahead; ABSENT for none.
-      length: int32, frames of the chunk that are spoken; fewer than M at the end alone.
-      embedding: of the speaker, float32 `[192]`.
-      cond: log-mel of the prompt in this chunk, float32 `[M, 80]`, M = `T * token_frames`.
-      noise: float32 `[M, 80]`.
+      params: parameters of `Flow`.
+      past: past of the earlier chunks (`empty_past` at first); its buffers are donated.
+      number: number of this chunk, from 0.
+      ids: `padded = 2 + T + lookahead` ids: two tokens before the chunk, its own, those that follow; ABSENT for none.
+      length: number of frames to speak; fewer than M only at the end.
+      embedding: speaker embedding.
+      cond: log-mel of the prompt in this chunk.
+      noise: start of the solver.
 
     Returns:
-      log-mel float32 `[M, 80]`, and the past of the next chunk.
+      log-mel float32, and the past of the next chunk.
     """
     model, variables = Flow(config), {"params": params}
     conditions = model.apply(variables, ids, embedding, cond, method="conditions")
@@ -57,9 +59,10 @@ def sample_chunk(
         t, dt, before = at
         both = jnp.broadcast_to(x, (2, *x.shape)), jnp.broadcast_to(t, (2,))
         direction, kept = model.apply(variables, *both, conditions, positions, mask, before, method="direction")
-        return x + dt * guided(direction, config.guidance), kept
+        return x + dt * guided(direction, config.guidance), cast(Past, kept)
 
-    mel, kept = jax.lax.scan(step, noise, (*map(jnp.asarray, times(config.steps)), past))
+    t, dt = times(config.steps)
+    mel, kept = jax.lax.scan(step, jnp.asarray(noise), (jnp.asarray(t), jnp.asarray(dt), past))
     place = (0, 0, 0, number * chunk % window, 0)
     k, v = (jax.lax.dynamic_update_slice(old, new, place) for old, new in ((past.k, kept.k), (past.v, kept.v)))
     return mel, Past(k, v, kept.tails)

@@ -1,22 +1,26 @@
-"""The release's fixed noise without PyTorch: its generator's numbers, from seed 0 (codec.md section 5)."""
+"""The release's fixed noise: PyTorch's numbers from seed 0, without PyTorch (docs/codec_model.md, section 5)."""
 
 import functools
 from typing import Final
 
 import numpy as np
 
-FLOW_FRAMES: Final = 15000  # of the flow's noise, 300 s
+FLOW_FRAMES: Final = 15000  # mel frames of the flow's noise, 300 s
 MEL_BINS: Final = 80
 HARMONICS: Final = 9
-# Draws of the release between the two: embedding and speaker projection of the flow, pitch predictor of the vocoder,
-# and first phases, which are not heard.
+# Draws of the release between the two tables: embedding and speaker projection of the flow, pitch predictor of the
+# vocoder, and initial phases, which have no effect.
 BETWEEN: Final = 524_880 + 15_440 + 164_352 + 4 * 786_944 + 513 + HARMONICS
-SOURCE_SAMPLES: Final = 24000 * 30  # of the source's noise that we take; no speech is longer before it begins anew
+SOURCE_SAMPLES: Final = 24000 * 30  # samples of the source's noise that we keep; longer speech repeats them
 
 
 @functools.cache
 def release_noise() -> tuple[np.ndarray, np.ndarray]:
-    """Start noise of the flow, normal, `[15000, 80]`, and of the source, uniform in [0, 1), `[720000, 9]`, float32."""
+    """Returns the fixed noise of both networks, float32.
+
+    Returns:
+      normal noise `[15000, 80]`, the start of the flow; and uniform noise in [0, 1) `[720000, 9]` for the source.
+    """
     generator = np.random.MT19937()
     generator._legacy_seeding(0)
     count = FLOW_FRAMES * MEL_BINS
@@ -27,12 +31,12 @@ def release_noise() -> tuple[np.ndarray, np.ndarray]:
 
 
 def _uniform(generator: np.random.MT19937, count: int) -> np.ndarray:
-    """One 32-bit draw each, of which PyTorch takes 24 bits."""
+    """Draws `count` uniform numbers as PyTorch does: the low 24 bits of a 32-bit draw."""
     return (generator.random_raw(count) & 0xFFFFFF).astype(np.float32) * np.float32(2**-24)
 
 
 def _normal(uniform: np.ndarray) -> np.ndarray:
-    """Box and Muller by blocks of 16, as PyTorch does on a CPU."""
+    """Turns uniform numbers into normal ones by blocks of 16, as PyTorch does on a CPU (Box and Muller)."""
     pairs = uniform.reshape(-1, 2, 8)
     radius = np.sqrt(np.float32(-2) * np.log1p(-pairs[:, 0]))
     angle = np.float32(2 * np.pi) * pairs[:, 1]

@@ -1,8 +1,8 @@
-"""The streaming of the release's web demo, with its quirks, for comparison (codec.md section 4).
+"""The streaming of the release's web demo with its quirks, for comparison (docs/codec_model.md, section 4).
 
-It runs the flow over all tokens of its context again for every hop, under no mask; forgets its context at 200 tokens
-and the vocoder's at 600, where 160 ms of speech are lost; and drops up to four tokens at the end. The vocoder need not
-run again, since what it gave stays a prefix of what it would give.
+For every hop it runs the flow again over all tokens of its context, without a chunk mask. It drops its context after
+200 tokens and that of the vocoder after 600, which loses 160 ms of speech, and it drops up to four tokens at the end.
+The vocoder does not run again here: its earlier samples would be the same.
 """
 
 from typing import Final
@@ -15,39 +15,43 @@ from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, Speaker, Token2Wav
 from fac_jax.codec.cosyvoice.vocoder_windows import RELEASE_HELD
 
 HOP: Final = 15
-MOST_TOKENS: Final = 200  # of the flow's context
-MOST_HISTORY: Final = 500  # after so many tokens that were cut, the vocoder begins anew
-SPOKEN_ALONE: Final = 1  # tokens of an end that is not spoken, besides those heard ahead
+MAX_TOKENS: Final = 200  # tokens of the flow's context
+MAX_HISTORY: Final = 500  # dropped tokens after which the vocoder starts a new context
+DROPPED: Final = 1  # most tokens at the end that are dropped, in addition to the look-ahead
 
 
 class Steps:
-    """One call of the release after the other on the same vocoder cache."""
+    """Calls of the release's step on one vocoder cache."""
 
     def __init__(self, voice: Token2Wav, speaker: Speaker) -> None:
         self._voice, self._speaker = voice, speaker
         self.forget()
 
     def forget(self) -> None:
-        """Drops the vocoder's cache, and with it what is held back."""
+        """Drops the vocoder's cache, and with it the frames that are held back."""
         self._wave = self._voice.vocoder.speech(2 * HOP, "release", RELEASE_HELD)
 
     def step(self, ids: np.ndarray, offset: int, final: bool) -> np.ndarray:
-        """Samples of the tokens from `offset` on; all of `ids` are the flow's context."""
+        """Returns the samples of the tokens from `offset` on; the flow sees all of `ids`."""
         mel = self._voice.mel(ids, self._speaker, final=final)
         return self._wave.push(mel[offset * self._voice.flow.token_frames :], final)
 
 
 class ReleaseStream:
-    """The web demo's loop."""
+    """The loop of the web demo.
+
+    Attributes:
+      calls: tokens, offset, final and number of samples of every step.
+    """
 
     def __init__(self, voice: Token2Wav, speaker: Speaker) -> None:
         self._steps, self._ahead, self._units = Steps(voice, speaker), voice.flow.lookahead, voice.flow.vocab_size
         self._context = np.zeros(0, np.int32)
         self._offset = self._cut = 0
-        self.calls: list[tuple[int, int, bool, int]] = []  # tokens, offset, final and samples of every step
+        self.calls: list[tuple[int, int, bool, int]] = []
 
     def push(self, ids: np.ndarray) -> np.ndarray:
-        """Takes ids `[T]`, T >= 0, and gives the samples that the demo would send, float32 `[N]`.
+        """Takes ids `[T]`, T >= 0, and returns the samples that the demo would send, float32 `[N]`.
 
         Raises:
           InputError: an id is outside the codebook.
@@ -60,8 +64,8 @@ class ReleaseStream:
         return np.concatenate(waves)
 
     def finish(self) -> np.ndarray:
-        """The samples that are left, but of up to four tokens."""
-        if len(self._context) > self._offset + SPOKEN_ALONE + self._ahead:
+        """Returns the remaining samples, without those of up to four tokens that the demo drops."""
+        if len(self._context) > self._offset + DROPPED + self._ahead:
             return self._send(True)
         return np.zeros(0, np.float32)
 
@@ -69,20 +73,24 @@ class ReleaseStream:
         wave = self._steps.step(self._context, self._offset, final)
         self.calls.append((len(self._context), self._offset, final, len(wave)))
         self._offset += HOP
-        if self._offset >= MOST_TOKENS:
-            self._offset -= MOST_TOKENS
-            self._context = self._context[MOST_TOKENS:]
-            self._cut += MOST_TOKENS
-        if self._cut >= MOST_HISTORY:
+        if self._offset >= MAX_TOKENS:
+            self._offset -= MAX_TOKENS
+            self._context = self._context[MAX_TOKENS:]
+            self._cut += MAX_TOKENS
+        if self._cut >= MAX_HISTORY:
             self._cut = 0
             self._steps.forget()
         return wave
 
 
 def release_offline(voice: Token2Wav, ids: np.ndarray, speaker: Speaker, hop: int = PIECE) -> np.ndarray:
-    """The release's offline loop: each piece in steps of `hop` tokens, a whole piece at once where it is not longer.
+    """Speaks ids `[T]` by the release's offline loop: pieces of 30 s, each in steps of `hop` tokens.
 
-    Where a last step would find the piece finished already, the release emits its end twice; here it ends once.
+    If the last hop has no more tokens than the look-ahead, the release speaks the end twice; this function speaks it
+    once.
+
+    Returns:
+      float32 `[N]`.
     """
     waves = []
     for piece in pieces(ids, PIECE, SHORT):

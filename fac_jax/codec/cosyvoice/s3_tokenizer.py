@@ -1,4 +1,7 @@
-"""The S3 tokenizer, third version: 128-bin log-mel to 25 Hz ids of a finite scalar codebook (codec.md section 1)."""
+"""The S3 tokenizer, third version: it turns a 128-bin log-mel into 25 Hz speech ids.
+
+The codebook is a finite scalar quantiser with 3^8 entries (docs/codec_model.md, section 1).
+"""
 
 from typing import Any
 
@@ -7,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
+from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
 from fac_jax.codec.cosyvoice.config import DIGITS, TokenizerConfig
@@ -16,20 +20,23 @@ from fac_jax.layers.linear import Linear
 from fac_jax.layers.mlp import GeluMLP
 from fac_jax.layers.norm import LayerNorm
 from fac_jax.layers.rope import Rope, rope, rotate
+from fac_jax.types import Array
 
 THETA: float = 10000.0
-BOUND: float = 0.9990000128746033  # of a bounded feature, as the release stores it
-POWERS: np.ndarray = 3 ** np.arange(DIGITS)  # value of each digit, the least significant first
+BOUND: float = 0.9990000128746033  # largest absolute value of a feature, as the release stores it
+POWERS: np.ndarray = 3 ** np.arange(DIGITS)  # place value of each digit, the least significant first
 
 
 class MemoryAttention(nn.Module):
-    """Rotary attention with a convolution over the values beside it (FSMN)."""
+    """Rotary attention plus FSMN's memory: a convolution over the values (docs/codec_model.md, section 1.3)."""
 
     config: TokenizerConfig
 
     @nn.compact
-    def __call__(self, x: jax.Array, table: Rope, visibility: Visibility, valid: jax.Array) -> jax.Array:
-        """`[B, T, D] -> [B, T, D]`; `valid` bool `[B, T]` are the steps that the memory holds."""
+    def __call__(
+        self, x: Float[jax.Array, "B T D"], table: Rope, visibility: Visibility, valid: Bool[jax.Array, "B T"]
+    ) -> Float[jax.Array, "B T D"]:
+        """Mixes the steps of every row. The memory reads and writes only the steps that are `valid`."""
         c, width = self.config, x.shape[-1]
 
         def project(name: str, use_bias: bool) -> jax.Array:
@@ -45,15 +52,15 @@ class MemoryAttention(nn.Module):
 
 
 class TokenizerLayer(nn.Module):
-    """Pre-norm block."""
+    """One transformer block, with a layer norm before each half."""
 
     config: TokenizerConfig
 
     @nn.compact
     def __call__(
-        self, x: jax.Array, table: Rope, visibility: Visibility, valid: jax.Array
-    ) -> tuple[jax.Array, jax.Array]:
-        """`[B, T, D] -> [B, T, D]`, twice, for a scan that hands on and keeps it."""
+        self, x: Float[jax.Array, "B T D"], table: Rope, visibility: Visibility, valid: Bool[jax.Array, "B T"]
+    ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B T D"]]:
+        """Returns the block's output twice: a scan carries the first on and stacks the second."""
         c = self.config
         normed = LayerNorm(c.attention_norm_eps, name="attention_norm")(x)
         x = x + MemoryAttention(c, name="attention")(normed, table, visibility, valid)
@@ -62,15 +69,20 @@ class TokenizerLayer(nn.Module):
 
 
 class S3Tokenizer(nn.Module):
-    """Log-mel to speech ids; rows of a batch do not see each other, nor what lies beyond their lengths."""
+    """Turns a log-mel into speech ids.
+
+    Rows of a batch do not see each other, and no row sees anything after its own length.
+    """
 
     config: TokenizerConfig
 
     @nn.compact
-    def features(self, mel: jax.Array, lengths: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """Log-mel float32 `[B, M, 128]`, lengths int32 `[B]` -> bounded features `[B, T, 8]`, outputs of all blocks.
+    def features(
+        self, mel: Float[Array, "B M mel_bins"], lengths: Int[Array, " B"]
+    ) -> tuple[Float[jax.Array, "B T digits"], Float[jax.Array, "L B T D"]]:
+        """Computes the features that are rounded to digits, and the outputs of all blocks.
 
-        The outputs are `[L, B, T, D]`; what nobody reads is not computed.
+        XLA removes the computation of an output that the caller does not read.
         """
         c = self.config
         x, lengths = jnp.asarray(mel), jnp.asarray(lengths)
@@ -80,13 +92,14 @@ class S3Tokenizer(nn.Module):
             x, lengths = jax.nn.gelu(x, approximate=False), halved(lengths)
         positions = jnp.broadcast_to(jnp.arange(x.shape[1]), x.shape[:2])
         valid = positions < lengths[:, None]
-        # Steps beyond the length see those within it, as in the release; nothing is read from them.
+        # Steps after the length see those within it, as in the release; nothing reads their outputs.
         visibility = Visibility(jnp.ones_like(positions), valid.astype(jnp.int32), positions, positions, causal=False)
+        shared: Any = nn.broadcast  # Linen annotates `in_axes` as an int
         stack = nn.scan(
             TokenizerLayer,
             variable_axes={"params": 0, "intermediates": 0},
             split_rngs={"params": True},
-            in_axes=nn.broadcast,
+            in_axes=shared,
             length=c.depth,
             metadata_params={nn.PARTITION_NAME: axes.LAYERS},
         )
@@ -95,10 +108,12 @@ class S3Tokenizer(nn.Module):
         digits = Linear(DIGITS, (axes.EMBED, axes.CODEBOOK), True, name="project_down")(x)
         return jnp.tanh(digits) * BOUND, outputs
 
-    def __call__(self, mel: jax.Array, lengths: jax.Array) -> jax.Array:
-        """Log-mel float32 `[B, M, 128]`, lengths int32 `[B]` -> ids int32 `[B, T]`, T = `ceil(M / 4)`.
+    def __call__(self, mel: Float[Array, "B M mel_bins"], lengths: Int[Array, " B"]) -> Int[jax.Array, "B T"]:
+        """Returns ids, T = `ceil(M / 4)`; the first `token_lengths(lengths)` of a row are valid.
 
-        The first `token_lengths(lengths)` of a row are its own.
+        Args:
+          mel: log-mel float32 at 100 Hz (`audio.mel.log_mel`).
+          lengths: mel frames of every row.
         """
         features, _ = self.features(mel, lengths)
         digits = jnp.round(features).astype(jnp.int32) + 1
@@ -106,10 +121,10 @@ class S3Tokenizer(nn.Module):
 
 
 def halved(lengths: Any) -> Any:
-    """Steps behind a convolution of stride 2: half, rounded up; whole numbers or integer arrays."""
+    """Output steps of a convolution of stride 2: half of `lengths`, rounded up. Takes integers or integer arrays."""
     return (lengths + 1) // 2
 
 
 def token_lengths(mel_lengths: Any) -> Any:
-    """Ids of so many mel frames: a quarter, rounded up; whole numbers or integer arrays."""
+    """Number of ids of `mel_lengths` frames: a quarter, rounded up. Takes integers or integer arrays."""
     return halved(halved(mel_lengths))

@@ -1,8 +1,8 @@
-"""Pitch, and the harmonic source that the vocoder shapes (codec.md sections 3.4 and 3.5).
+"""The pitch, and the harmonic source wave that the vocoder shapes (docs/codec_model.md, sections 3.4 and 3.5).
 
-An error of the pitch adds up in the phase of every harmonic: 1e-4 Hz are 1e-1 rad after 15 s. Pitch and phase are thus
-computed on the host, in float64, which costs a hundredth of the vocoder; `F0Predictor` in float32 is there for devices
-that are far from their host.
+An error of the pitch adds up in the phase of every harmonic: 1e-4 Hz are 1e-1 rad after 15 s. The host therefore
+computes pitch and phase in float64, which costs a hundredth of the vocoder. `F0Predictor` computes the pitch in float32
+on the device, where a round trip to the host would be slow.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float, Float64
 
 from fac_jax import axes
 from fac_jax.codec.cosyvoice.config import VocoderConfig
@@ -19,23 +20,23 @@ from fac_jax.layers.conv import Conv1d, causal_padding
 from fac_jax.layers.linear import Linear
 from fac_jax.types import Array, Params
 
-F0_LOOKAHEAD: int = 3  # mel frames that a pitch hears ahead
-F0_WIDTH: int = 3  # kernel positions of the convolutions behind the first
-F0_DEPTH: int = 5
-F0_BEHIND: int = (F0_DEPTH - 1) * (F0_WIDTH - 1)  # mel frames that a pitch hears behind
-UNVOICED: float = 1 / 3  # noise of an unvoiced sample over the amplitude of a harmonic
+F0_LOOKAHEAD: int = 3  # later mel frames that a pitch depends on
+F0_WIDTH: int = 3  # kernel positions of the convolutions after the first
+F0_DEPTH: int = 5  # number of convolutions
+F0_BEFORE: int = (F0_DEPTH - 1) * (F0_WIDTH - 1)  # earlier mel frames that a pitch depends on
+UNVOICED: float = 1 / 3  # noise of an unvoiced sample divided by the amplitude of a harmonic
 
 Phase = Literal["exact", "release"]
 
 
 class F0Predictor(nn.Module):
-    """Pitch of every frame."""
+    """Predicts the pitch of every frame."""
 
     config: VocoderConfig
 
     @nn.compact
-    def __call__(self, mel: jax.Array) -> jax.Array:
-        """Log-mel `[B, F, 80]` -> Hz `[B, F]`; zeros lie around the frames."""
+    def __call__(self, mel: Float[jax.Array, "B M mel_bins"]) -> Float[jax.Array, "B M"]:
+        """Returns Hz; frames outside the log-mel count as zero."""
         channels, names = self.config.f0_channels, (axes.CONV, axes.EMBED, axes.MLP)
         ahead = (0, F0_LOOKAHEAD)
         x = Conv1d(channels, F0_LOOKAHEAD + 1, (axes.CONV, axes.MEL, axes.EMBED), padding=ahead, name="conv0")(mel)
@@ -45,8 +46,8 @@ class F0Predictor(nn.Module):
         return jnp.abs(Linear(1, (axes.EMBED, None), True, name="classifier")(jax.nn.elu(x))[..., 0])
 
 
-def host_f0(params: Params, mel: np.ndarray) -> np.ndarray:
-    """`F0Predictor` in float64: float64 parameters, log-mel `[F, 80]` -> Hz `[F]`."""
+def host_f0(params: Params, mel: Float[np.ndarray, "M mel_bins"]) -> Float64[np.ndarray, " M"]:
+    """Computes `F0Predictor` in numpy and float64; `params` are float64 too. Returns Hz."""
     x = mel.astype(np.float64)
     for i in range(F0_DEPTH):
         kernel, frames = params[f"conv{i}"]["kernel"], len(x)
@@ -59,12 +60,13 @@ def host_f0(params: Params, mel: np.ndarray) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Tones:
-    """What the source plays in each frame.
+    """The parts of the source in each frame.
 
     Attributes:
-      sines: of every harmonic, zero where unvoiced, float32 `[F, harmonics]`.
-      noise: amplitude of the noise, float32 `[F]`.
-      turns: of every harmonic so far, float64 `[harmonics]`, in units of a frame's samples.
+      sines: value of every harmonic, zero where unvoiced, float32 `[M, harmonics]`.
+      noise: amplitude of the noise, float32 `[M]`.
+      turns: phase of every harmonic after the last frame, float64 `[harmonics]`: turns divided by the samples of a
+        frame.
     """
 
     sines: np.ndarray
@@ -72,15 +74,17 @@ class Tones:
     turns: np.ndarray
 
 
-def tones(f0: np.ndarray, turns: np.ndarray, config: VocoderConfig, phase: Phase) -> Tones:
-    """Tones of frames that follow `turns`.
+def tones(
+    f0: Float[np.ndarray, " M"], turns: Float64[np.ndarray, " harmonics"], config: VocoderConfig, phase: Phase
+) -> Tones:
+    """Returns the tones of M frames that follow the frames which left `turns`.
 
     Args:
-      f0: Hz `[F]`.
-      turns: float64 `[harmonics]` of `Tones` before; zeros at the start.
+      f0: pitch in Hz.
+      turns: `Tones.turns` of the frames before; zeros at the start.
       config: sizes.
-      phase: "exact", or "release", which rounds the growing phase to float32 as the release does: 0.002 rad after 15 s,
-        0.2 rad after 5 minutes.
+      phase: "exact", or "release", which rounds the growing phase to float32 as the release does: the error is 0.002
+        rad after 15 s and 0.2 rad after 5 minutes.
     """
     pitch = f0.astype(np.float32)
     multiples = np.arange(1, config.harmonics + 1, dtype=np.float32)
@@ -97,13 +101,21 @@ def tones(f0: np.ndarray, turns: np.ndarray, config: VocoderConfig, phase: Phase
 
 
 class HarmonicSource(nn.Module):
-    """Sines at multiples of the pitch with noise, joined to one wave."""
+    """Adds noise to the sines at multiples of the pitch, and mixes them into one wave."""
 
     config: VocoderConfig
 
     @nn.compact
-    def __call__(self, sines: Array, level: Array, noise: Array) -> jax.Array:
-        """`Tones.sines` `[B, F, harmonics]`, `Tones.noise` `[B, F]`, noise in [0, 1) -> `[B, F * frame_samples]`."""
-        held = [jnp.repeat(jnp.asarray(a), self.config.frame_samples, axis=1) for a in (sines, level[..., None])]
-        joined = Linear(1, (axes.HEADS, None), True, name="linear")(held[0] + held[1] * noise)
-        return jnp.tanh(joined[..., 0])
+    def __call__(
+        self, sines: Float[Array, "B M harmonics"], level: Float[Array, "B M"], noise: Float[Array, "B N harmonics"]
+    ) -> Float[jax.Array, "B N"]:
+        """Returns N = `M * frame_samples` samples in (-1, 1).
+
+        Args:
+          sines: `Tones.sines`.
+          level: `Tones.noise`.
+          noise: uniform noise in [0, 1) for every sample and harmonic.
+        """
+        repeated = [jnp.repeat(jnp.asarray(a), self.config.frame_samples, axis=1) for a in (sines, level[..., None])]
+        mixed = Linear(1, (axes.HEADS, None), True, name="linear")(repeated[0] + repeated[1] * noise)
+        return jnp.tanh(mixed[..., 0])

@@ -1,4 +1,4 @@
-"""Waves to ids of the S3 tokenizer: pieces of 30 s, batched by length, spread over the devices of the host."""
+"""Tokenizes waves with the S3 tokenizer: pieces of 30 s, batched by length, spread over the devices of the host."""
 
 import functools
 from collections.abc import Iterator, Sequence
@@ -7,6 +7,7 @@ from typing import Any, Final
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Int
 
 from fac_jax.audio.mel import HOP, log_mel, mel_frames
 from fac_jax.codec.cosyvoice.chunks import pieces
@@ -16,31 +17,37 @@ from fac_jax.types import InputError, Params
 
 RATE: Final = 16000  # Hz
 PIECE: Final = 30 * RATE
-SHORT: Final = RATE  # samples of a last piece that is not read alone
+SHORT: Final = RATE  # a last piece of fewer samples is joined with the piece before it
 LEAST: Final = 4 * HOP  # samples of an id
-BUCKET: Final = 5 * RATE  # programs are compiled for multiples of it
-ROWS: Final = 8  # pieces that a device reads at a time
+BUCKET: Final = 5 * RATE  # programs are compiled for multiples of this number of samples
+ROWS: Final = 8  # most pieces that a device reads at a time
 
 
 @functools.partial(jax.jit, static_argnames="config")
-def _ids(config: TokenizerConfig, params: Params, waves: jax.Array, lengths: jax.Array) -> jax.Array:
-    with jax.default_matmul_precision("highest"):  # ids flip by less
+def _ids(
+    config: TokenizerConfig, params: Params, waves: Float[jax.Array, "B N"], lengths: Int[jax.Array, " B"]
+) -> Int[jax.Array, "B T"]:
+    """Returns the ids of a batch of waves at 16 kHz with `lengths` samples."""
+    with jax.default_matmul_precision("highest"):  # a lower precision changes ids
         model = S3Tokenizer(config)
         return model.apply({"params": params}, log_mel(waves, lengths), lengths // HOP)  # type: ignore[return-value]
 
 
 class WaveTokenizer:
-    """The S3 tokenizer with its parameters."""
+    """The S3 tokenizer with its parameters on devices."""
 
     def __init__(self, config: TokenizerConfig, params: Params, devices: Sequence[Any] | None = None) -> None:
-        """Takes parameters of `S3Tokenizer`, and the devices that share the work: those of this host if None."""
+        """Takes parameters of `S3Tokenizer`, and the devices that share the waves: those of this host if None."""
         mesh = Mesh(np.array(devices or jax.local_devices()), ("data",))
         self._config = config
         self._rows = NamedSharding(mesh, PartitionSpec("data"))
         self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
 
     def __call__(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Float waves `[N]` at 16 kHz -> int32 `[T]` each, 25 a second, cut and read as the release does.
+        """Tokenizes float waves `[N]` at 16 kHz, cut as the release cuts them.
+
+        Returns:
+          int32 `[T]` for each wave, 25 ids a second.
 
         Raises:
           InputError: a wave is shorter than an id; names its index.
@@ -60,7 +67,7 @@ class WaveTokenizer:
         ]
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[range]:
-        """Neighbours among ascending lengths that share a bucket."""
+        """Yields ranges of ascending lengths that share a bucket and fit one call."""
         most, start = ROWS * self._rows.num_devices, 0
         for i, length in enumerate(lengths):
             if i > start and (i - start == most or _bucket(length) != _bucket(lengths[start])):
@@ -70,7 +77,7 @@ class WaveTokenizer:
             yield range(start, len(lengths))
 
     def _read(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Ids of pieces of one bucket; rows are filled up to a power of two for each device."""
+        """Returns the ids of pieces of one bucket; the batch is padded to a power of two for each device."""
         devices = self._rows.num_devices
         rows = devices * 2 ** max(0, -(-len(waves) // devices) - 1).bit_length()
         samples, lengths = np.zeros((rows, _bucket(len(waves[-1]))), np.float32), np.full(rows, LEAST, np.int32)
@@ -81,4 +88,5 @@ class WaveTokenizer:
 
 
 def _bucket(samples: int) -> int:
+    """Rounds a number of samples up to a bucket."""
     return -(-samples // BUCKET) * BUCKET

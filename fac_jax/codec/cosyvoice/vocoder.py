@@ -1,46 +1,55 @@
-"""The vocoder: log-mel at 50 frames a second to a 24 kHz wave (causal HiFT; codec.md section 3).
+"""The vocoder, a causal HiFT: log-mel at 50 frames a second becomes a 24 kHz wave (docs/codec_model.md, section 3).
 
-Everything works on a window of frames, so that long speech and streams cost what their windows cost:
-`fac_jax/codec/cosyvoice/vocoder_windows.py` says which samples of a window are those of the whole.
+All modules work on one window of frames, so that the cost of long speech and of streams grows with the number of
+windows. `vocoder_windows.py` computes which samples of a window equal those of the whole speech.
 """
+
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float, Int
 
 from fac_jax import axes
 from fac_jax.codec.cosyvoice.config import VocoderConfig
 from fac_jax.codec.cosyvoice.source import F0Predictor, HarmonicSource
 from fac_jax.codec.cosyvoice.stft import inverse, reflected, spectrum
 from fac_jax.layers.conv import Conv1d, causal_padding
+from fac_jax.types import Array
 
-FINAL_SLOPE: float = 0.01  # of the leaky ReLU before the last convolution
-MOST_MAGNITUDE: float = 100.0  # of a spectrum of the wave
+FINAL_SLOPE: float = 0.01  # negative slope of the leaky ReLU before the last convolution
+MAX_MAGNITUDE: float = 100.0  # upper bound of a spectral magnitude
 POST_WIDTH: int = 7  # kernel positions of the last convolution
 
 HIDDEN_AXES = (axes.CONV, axes.EMBED, axes.MLP)
 
 
 class Snake(nn.Module):
-    """`x + sin(alpha x)^2 / alpha`, alpha by channel."""
+    """The activation `x + sin(alpha x)^2 / alpha` with one learnt alpha for each channel."""
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, T, C] -> [B, T, C]`."""
+    def __call__(self, x: Float[jax.Array, "B T C"]) -> Float[jax.Array, "B T C"]:
+        """Applies the activation."""
         ones = nn.with_logical_partitioning(nn.initializers.ones_init(), (axes.EMBED,))
-        alpha = self.param("alpha", ones, (x.shape[-1],), "float32")
+        alpha: Any = self.param("alpha", ones, (x.shape[-1],), "float32")
         return x + jnp.square(jnp.sin(alpha * x)) / (alpha + 1e-9)
 
 
 class ResidualBlock(nn.Module):
-    """Pairs of causal convolutions, the first of each dilated."""
+    """Pairs of causal convolutions with residual connections; the first of each pair is dilated.
+
+    Attributes:
+      width: kernel positions.
+      dilations: dilation of the first convolution of each pair.
+    """
 
     width: int
     dilations: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """`[B, T, C] -> [B, T, C]`."""
+    def __call__(self, x: Float[jax.Array, "B T C"]) -> Float[jax.Array, "B T C"]:
+        """Applies all pairs."""
         channels = x.shape[-1]
         for i, dilation in enumerate(self.dilations):
             y = Snake(name=f"snake1_{i}")(x)
@@ -52,7 +61,7 @@ class ResidualBlock(nn.Module):
 
 
 class Vocoder(nn.Module):
-    """Log-mel to a wave."""
+    """Turns a log-mel into a wave."""
 
     config: VocoderConfig
 
@@ -80,30 +89,34 @@ class Vocoder(nn.Module):
         ]
         self.conv_post = Conv1d(c.fft + 2, POST_WIDTH, HIDDEN_AXES, padding=causal_padding(POST_WIDTH))
 
-    def f0(self, mel: jax.Array) -> jax.Array:
-        """Log-mel `[B, F, 80]` -> pitch in Hz `[B, F]`, in float32."""
+    def f0(self, mel: Float[jax.Array, "B M mel_bins"]) -> Float[jax.Array, "B M"]:
+        """Predicts the pitch of every frame in Hz, in float32."""
         return self.f0_predictor(mel)
 
-    def source(self, sines: jax.Array, level: jax.Array, noise: jax.Array) -> jax.Array:
-        """Source wave `[B, F * frame_samples]` (`HarmonicSource`)."""
+    def source(
+        self, sines: Float[Array, "B M harmonics"], level: Float[Array, "B M"], noise: Float[Array, "B N harmonics"]
+    ) -> Float[jax.Array, "B N"]:
+        """Makes the source wave, N = `M * frame_samples` samples (`HarmonicSource`)."""
         return self.harmonics(sines, level, noise)
 
-    def decode(self, mel: jax.Array, source: jax.Array, length: jax.Array) -> jax.Array:
-        """Wave of a window.
+    def decode(
+        self, mel: Float[Array, "B M mel_bins"], source: Float[Array, "B N"], length: Int[Array, ""]
+    ) -> Float[jax.Array, "B N"]:
+        """Makes the wave of a window of M frames, N = `M * frame_samples` samples.
 
         Args:
-          mel: log-mel float32 `[B, F, 80]`, zero from `length` on.
-          source: float32 `[B, F * frame_samples]`.
-          length: int32, frames that there are; the wave ends with them.
+          mel: log-mel float32, zero from frame `length` on.
+          source: source wave float32.
+          length: number of valid frames; the speech ends with them.
 
         Returns:
-          float32 `[B, F * frame_samples]`; meaningless from `length` frames on.
+          float32; samples after `length` frames are meaningless.
         """
         c = self.config
         steps = c.frame_steps
-        heard = reflected(source, c.fft // 2, length * c.frame_samples)
-        s = spectrum(heard, c.fft, c.hop)
-        x = self.conv_pre(mel)
+        padded = reflected(source, c.fft // 2, length * c.frame_samples)
+        s = spectrum(padded, c.fft, c.hop)
+        x = self.conv_pre(jnp.asarray(mel))
         for i, (rate, up) in enumerate(zip(c.upsample_rates, self.ups, strict=True)):
             x = up(jnp.repeat(jax.nn.leaky_relu(x, c.slope), rate, axis=1))
             if i == len(self.ups) - 1:
@@ -113,13 +126,18 @@ class Vocoder(nn.Module):
             x = sum(block(x) for block in self.blocks[i * count : (i + 1) * count]) / count
         x = self.conv_post(jax.nn.leaky_relu(x, FINAL_SLOPE))
         magnitude, phase = jnp.split(x, 2, axis=-1)
-        magnitude, phase = jnp.minimum(jnp.exp(magnitude), MOST_MAGNITUDE), jnp.sin(phase)
+        magnitude, phase = jnp.minimum(jnp.exp(magnitude), MAX_MAGNITUDE), jnp.sin(phase)
         spectra = jnp.concatenate([magnitude * jnp.cos(phase), magnitude * jnp.sin(phase)], axis=-1)
-        wave = inverse(spectra, c.fft, c.hop, length * steps)
+        wave = inverse(spectra, c.fft, c.hop, jnp.asarray(length * steps))
         return jnp.clip(wave, -c.limit, c.limit)
 
     def __call__(
-        self, mel: jax.Array, sines: jax.Array, level: jax.Array, noise: jax.Array, length: jax.Array
-    ) -> jax.Array:
-        """`decode` of the `source`."""
+        self,
+        mel: Float[Array, "B M mel_bins"],
+        sines: Float[Array, "B M harmonics"],
+        level: Float[Array, "B M"],
+        noise: Float[Array, "B N harmonics"],
+        length: Int[Array, ""],
+    ) -> Float[jax.Array, "B N"]:
+        """Makes the source wave, then decodes."""
         return self.decode(mel, self.source(sines, level, noise), length)

@@ -1,7 +1,7 @@
-"""Is it the same voice? The codec against recorded runs of the release: every recorded quantity and its limit.
+"""Compares the codec with recorded runs of the release: every recorded quantity against its limit.
 
 A folder of recordings holds `s3tokenizer/`, `flow/` and `hift/`, each with `weights.safetensors` (torch names),
-`config.json` (constructor values) and `io.npz`, and may hold `token2wav/`, which plays the weights of the other two.
+`config.json` (constructor values) and `io.npz`. It may hold `token2wav/`, which uses the weights of the other two.
 """
 
 import dataclasses
@@ -28,10 +28,10 @@ PARTS: Final[Mapping[str, Callable[[Recording], Iterator[Figure]]]] = {
 
 
 def compare_codec(folder: Path) -> Iterator[Figure]:
-    """All figures of a folder of recordings, in float32 at the highest precision.
+    """Yields all figures of a folder of recordings, computed in float32 at the highest precision.
 
     Raises:
-      InputError: nothing is recorded there, or a recording is damaged or lacks an array.
+      InputError: the folder has no recording, or a recording is damaged or lacks an array.
     """
     known = [name for name in PARTS if (folder / name).is_dir()]
     if not known:
@@ -43,5 +43,6 @@ def compare_codec(folder: Path) -> Iterator[Figure]:
                 for figure in PARTS[name](recording):
                     yield dataclasses.replace(figure, name=f"{name}: {figure.name}")
         except InputError as error:
-            told = str(error)
-            raise InputError(told if told.startswith(str(folder)) else f"{folder / name}: {told}") from error
+            message = str(error)
+            named = message if message.startswith(str(folder)) else f"{folder / name}: {message}"
+            raise InputError(named) from error

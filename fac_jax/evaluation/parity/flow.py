@@ -1,4 +1,4 @@
-"""The flow against a recorded run."""
+"""Compares the flow with a recorded run."""
 
 from collections.abc import Iterator
 
@@ -10,21 +10,21 @@ from fac_jax.checkpoint.json_files import Section
 from fac_jax.checkpoint.voice.config import flow_config, recorded_config
 from fac_jax.codec.cosyvoice.config import FlowConfig
 from fac_jax.codec.cosyvoice.dit import Conditions
-from fac_jax.codec.cosyvoice.flow import ABSENT, AHEAD, ALL, Flow, mask_of, sample, times, with_and_without
+from fac_jax.codec.cosyvoice.flow import ABSENT, ALL, BEFORE, Flow, mask_of, sample, times, with_and_without
 from fac_jax.evaluation.parity.model import Figure
 from fac_jax.evaluation.parity.recording import Inside, Recording, channels_last, difference, layer
 from fac_jax.types import Params
 
 
 def recorded_flow(recording: Recording) -> tuple[FlowConfig, Params]:
-    """Sizes and parameters of a recorded flow."""
+    """Reads the sizes and parameters of a recorded flow."""
     steps = Section(recording.values, str(recording.folder / "config.json")).size("n_timesteps")
     config = flow_config(recorded_config(recording.folder / "config.json"), steps)
     return config, recording.params("flow", config)
 
 
 def compare(recording: Recording) -> Iterator[Figure]:
-    """The look-ahead layer, single estimates with their layers, and whole solutions."""
+    """Yields figures of the look-ahead layer, of single estimates with their layers, and of whole solutions."""
     config, params = recorded_flow(recording)
     yield from _lookahead(config, params, recording)
     yield from _estimate(config, params, recording)
@@ -38,10 +38,10 @@ def _lookahead(config: FlowConfig, params: Params, recording: Recording) -> Iter
     if "p_in" not in arrays:
         return
     embedded = arrays["p_in"]
-    for name, behind in (("p_out_final", config.lookahead), ("p_out_ctx", 0)):
-        padded = np.pad(embedded, ((0, 0), (AHEAD, behind), (0, 0)))
+    for name, after in (("p_out_final", config.lookahead), ("p_out_ctx", 0)):
+        padded = np.pad(embedded, ((0, 0), (BEFORE, after), (0, 0)))
         present = np.zeros(padded.shape[:2], bool)
-        present[:, AHEAD : AHEAD + embedded.shape[1]] = True
+        present[:, BEFORE : BEFORE + embedded.shape[1]] = True
         apply = Flow(config).apply
         ours = apply({"params": params}, padded, present, method=lambda flow, *inputs: flow.lookahead(*inputs))
         yield difference(name, np.asarray(ours), arrays[name])
@@ -80,7 +80,7 @@ def _solution(config: FlowConfig, params: Params, recording: Recording, case: st
     tokens = frames // config.token_frames - (prompt // config.token_frames if prompt else 0)
     spoken = arrays["token"][0][: tokens if final else tokens + config.lookahead]
     before = arrays["prompt_token"][0] if prompt else np.zeros(0, np.int64)
-    edges = np.full(AHEAD, ABSENT), np.full(config.lookahead if final else 0, ABSENT)
+    edges = np.full(BEFORE, ABSENT), np.full(config.lookahead if final else 0, ABSENT)
     ids = np.concatenate([edges[0], before, spoken, edges[1]]).astype(np.int32)
     cond = np.zeros((frames, config.mel_bins), np.float32)
     if prompt:

@@ -1,7 +1,7 @@
-"""Is it the same model? A checkpoint against a recorded run of the release (`io.npz`): every difference and its limit.
+"""Compares a checkpoint with a recorded run of the release (`io.npz`): every difference against its limit.
 
 A recorded run holds a training batch with what the release computed on it (encoder, hidden states, logits, losses,
-gradient norm of every parameter), text-only logits, and greedy answers.
+gradient norm of every parameter), text-only logits, and greedy responses.
 """
 
 import dataclasses
@@ -24,8 +24,8 @@ from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.types import Array, Batch, InputError, Params
 
 VALUES, LOSSES, NORMS = 2e-4, 1e-5, 1e-3  # limits: absolute, relative, relative
-NO_NORM = 1e-6  # absolute, of a gradient that the release has as zero: an expert that no token was sent to
-TRAINING_SCALE = 0.5  # the release's factor on a user's audio in a batch with text_ids (model.md section 4)
+NO_NORM = 1e-6  # absolute limit of a gradient that is zero in the release: that of an expert without tokens
+TRAINING_SCALE = 0.5  # the release's factor on a user's audio in a batch with text_ids (docs/model.md, section 4)
 UNREAD = "continuous_audio_tower.audio_bos_eos_token.weight"  # no forward pass of the release reads it
 PENALTY: Final = Sampling(repetition_penalty=1.2)
 # Penalties are arrays, so that the three spoken runs share one compilation.
@@ -42,9 +42,9 @@ class Figure:
     """One difference.
 
     Attributes:
-      name: what differs, and how it is measured.
-      value: the greatest difference.
-      limit: most that it may be.
+      name: name of the quantity and of the measure.
+      value: largest difference.
+      limit: largest value that passes.
     """
 
     name: str
@@ -53,25 +53,25 @@ class Figure:
 
     @property
     def holds(self) -> bool:
-        """Whether the difference is within its limit; one that is no number is not."""
+        """Whether the value is within its limit; NaN is not."""
         return self.value <= self.limit
 
 
 def compare(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> Iterator[Figure]:
-    """All figures of a recorded run, one part of the model after the other, in float32 at the highest precision.
+    """Yields all figures of a recorded run, computed in float32 at the highest precision.
 
     Args:
-      params: of the model (scanned layers).
+      params: parameters of the model (scanned layers).
       config: its configuration.
       arrays: recorded arrays by name.
 
     Raises:
-      InputError: there is nothing recorded that is known here, or an array is missing or of another shape.
+      InputError: the arrays hold no known part of a run, or an array is missing or has another shape.
     """
     arrays = Recorded(arrays)
     config = dataclasses.replace(config, dtype="float32")
     params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), params)
-    parts = {"train/": _training, "text/": _text_only} | {f"{run}/": partial(_answer, run=run) for run in RUNS}
+    parts = {"train/": _training, "text/": _text_only} | {f"{run}/": partial(_response, run=run) for run in RUNS}
     known = [part for prefix, part in parts.items() if under(arrays, prefix)]
     if not known:
         raise InputError(f"recorded arrays hold nothing below {', '.join(parts)}")
@@ -81,19 +81,19 @@ def compare(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray
 
 
 class Recorded(dict[str, np.ndarray]):
-    """Recorded arrays by name; asking for one that is not there is bad input."""
+    """Recorded arrays by name; a missing name raises `InputError`."""
 
     def __missing__(self, name: str) -> np.ndarray:
         raise InputError(f"recorded arrays hold no {name}; record the whole run")
 
 
 def under(arrays: Mapping[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    """The arrays below `prefix`, by their shorter names."""
+    """Returns the arrays whose names start with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 
 def training_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> tuple[Batch, ModelConfig]:
-    """The recorded training batch, and the configuration under which the release trained on it."""
+    """Returns the recorded training batch, and the configuration with which the release trained on it."""
     scale = TRAINING_SCALE if "in/text_ids" in arrays else 1.0
     return release_batch(under(arrays, "in/"), config), dataclasses.replace(config, user_audio_scale=scale)
 
@@ -136,7 +136,7 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
 
 
 def _encoder(frames: np.ndarray, spans: list[tuple[int, int]], arrays: Mapping[str, np.ndarray]) -> Figure:
-    """The encoder's frames `[F, D]` against the recorded ones, which are cut to the speech tokens of the batch."""
+    """Compares the encoder's frames `[F, D]` with the recorded ones, which are cut to the batch's speech tokens."""
     recorded, lengths = arrays["encoder/features"], arrays["encoder/lengths"]
     if lengths.tolist() != [count for _, count in spans] or len(recorded) != len(spans):
         raise InputError(f"encoder/lengths are {lengths.tolist()}, by the batch {[count for _, count in spans]}")
@@ -166,13 +166,13 @@ def _text_only(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndar
     )
 
 
-def _answer(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray], run: str) -> Iterator[Figure]:
+def _response(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray], run: str) -> Iterator[Figure]:
     special, expected = config.special, arrays[f"{run}/text_ids"]
     prompt = release_batch(under(arrays, f"{run}/in/"), config)
     rows = len(prompt.text_ids)
     if expected.ndim != 2 or len(expected) != rows:
         raise InputError(f"{run}/text_ids is {list(expected.shape)}, must be [{rows}, T]: one answer a prompt")
-    # Where the release ended all turns, one step more would show that we do not.
+    # If the release ended all turns, one more step would show a turn that we do not end.
     steps = expected.shape[1] + int((expected == special.eos).any(axis=1).all())
     decoding = dataclasses.replace(RUNS[run], max_steps=steps)
     model, prepared = prepare(config, params)
@@ -185,7 +185,7 @@ def _answer(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray
 
 
 def _tokens(padded: jax.Array, length: int, theirs: np.ndarray) -> int:
-    """Tokens of all rows that differ; `length` is that of our longest row, shorter ones are padded in both."""
+    """Counts the tokens that differ; `length` is that of our longest row, and shorter rows are padded in both."""
     ours = np.asarray(padded)[:, :length]
     common = min(length, theirs.shape[1])
     beyond = max(length, theirs.shape[1]) - common
@@ -194,12 +194,12 @@ def _tokens(padded: jax.Array, length: int, theirs: np.ndarray) -> int:
 
 def _same_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
     if np.shape(ours) != np.shape(theirs):
-        told = f"{list(np.shape(theirs))} in the recorded run, {list(np.shape(ours))} in this model"
-        raise InputError(f"{name} is {told}; is it another model's run?")
+        shapes = f"{list(np.shape(theirs))} in the recorded run, {list(np.shape(ours))} in this model"
+        raise InputError(f"{name} is {shapes}; is it another model's run?")
 
 
 def _values(name: str, ours: Array, theirs: np.ndarray, kept: np.ndarray | None = None) -> Figure:
-    """Greatest difference, where `kept` (over the leading axes) is true."""
+    """Measures the largest absolute difference where `kept` (over the leading axes) is true."""
     _same_shape(name, ours, theirs)
     difference = np.abs(np.asarray(ours) - theirs)
     return Figure(f"{name}, max abs diff", float(difference[... if kept is None else kept].max()), VALUES)
@@ -211,7 +211,7 @@ def _relative(name: str, ours: jax.Array, theirs: np.ndarray, limit: float) -> F
 
 
 def _gradients(grads: Mapping[str, Array], norms: Mapping[str, float]) -> Iterator[Figure]:
-    """The worst gradient norms; a parameter that only one of the two knows is infinitely wrong."""
+    """Yields the worst gradient norms; a parameter that only one of the two has makes the difference infinite."""
     ours = {name: float(np.linalg.norm(np.asarray(grad, np.float64))) for name, grad in grads.items()}
     strange = (ours.keys() ^ norms.keys()) - {UNREAD}
     # np.max and not max, which may pass over a NaN.

@@ -1,4 +1,4 @@
-"""Recorded runs of parts of the voice, and how what we compute is held against them."""
+"""Reads recorded runs of parts of the voice, and measures differences to them."""
 
 import dataclasses
 import re
@@ -18,8 +18,8 @@ from fac_jax.checkpoint.voice.release import from_torch
 from fac_jax.evaluation.parity.model import Figure, Recorded
 from fac_jax.types import Array, InputError, Params
 
-LIMIT: Final = 1e-4  # of what has a scale of about 1
-SPOKEN_LIMIT: Final = 1e-3  # of waves from tokens, where the errors of all parts add up
+LIMIT: Final = 1e-4  # limit of quantities with a scale of about 1
+SPOKEN_LIMIT: Final = 1e-3  # limit of waves from tokens, where the errors of all parts add up
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Recording:
     """One recorded folder.
 
     Attributes:
-      folder: where it lies.
-      values: of its config.json.
-      arrays: of its io.npz.
+      folder: path of the folder.
+      values: content of its config.json.
+      arrays: arrays of its io.npz.
     """
 
     folder: Path
@@ -37,10 +37,10 @@ class Recording:
     arrays: Recorded
 
     def params(self, part: str, config: Any) -> Params:
-        """The parameters of a model of the voice from its weights.
+        """Reads the parameters of a model of the voice from its recorded weights.
 
         Raises:
-          InputError: they are missing, damaged or of another model.
+          InputError: the weights are missing, damaged or those of another model.
         """
         file = self.folder / "weights.safetensors"
         try:
@@ -55,7 +55,11 @@ class Recording:
             raise InputError(f"{file}: {error}") from error
 
     def noted(self, key: str, pattern: str) -> tuple[str, ...]:
-        """Groups of a pattern in a note of config.json, which says how inputs were drawn."""
+        """Returns the groups of a pattern in a note of config.json, which documents how inputs were drawn.
+
+        Raises:
+          InputError: the note does not match the pattern.
+        """
         found = re.search(pattern, str(self.values.get(key, "")))
         if found is None:
             raise InputError(f"{self.folder / 'config.json'}: {key} does not say how it was drawn ({pattern})")
@@ -63,7 +67,7 @@ class Recording:
 
 
 def read_recording(folder: Path) -> Recording:
-    """Reads a recorded folder, but for its weights.
+    """Reads a recorded folder without its weights.
 
     Raises:
       InputError: a file is missing or damaged.
@@ -80,18 +84,18 @@ def read_recording(folder: Path) -> Recording:
 
 
 def difference(name: str, ours: Array, theirs: np.ndarray, limit: float = LIMIT) -> Figure:
-    """Greatest difference of two arrays of the same shape."""
+    """Measures the largest absolute difference of two arrays of the same shape."""
     _same_shape(name, ours, theirs)
     return Figure(f"{name}, max abs diff", float(np.max(np.abs(np.asarray(ours, np.float64) - theirs))), limit)
 
 
 def layer(name: str, ours: Array, theirs: np.ndarray) -> Figure:
-    """As `difference`, of something inside a model: its limit grows with the scale of what was recorded."""
+    """Measures as `difference` does, for a layer inside a model: the limit grows with the scale of the recording."""
     return difference(name, ours, theirs, LIMIT * max(1.0, float(np.max(np.abs(theirs)))))
 
 
 def unequal(name: str, ours: Array, theirs: np.ndarray) -> Figure:
-    """How many ids differ; none may."""
+    """Counts the ids that differ; the limit is 0."""
     _same_shape(name, ours, theirs)
     return Figure(f"{name}, that differ", float(np.sum(np.asarray(ours) != theirs)), 0)
 
@@ -102,15 +106,15 @@ def _same_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
-    """`[.., C, T] -> [.., T, C]`, and back."""
+    """Swaps the last two axes: `[.., C, T]` becomes `[.., T, C]`, and the reverse."""
     return np.swapaxes(array, -1, -2)
 
 
 class Inside(dict[str, Array]):
-    """Outputs of the modules of a model by their dotted paths; stacked layers are their first axis."""
+    """Outputs of all modules of a model by their dotted paths; the first axis of scanned layers is the layer."""
 
     def __init__(self, apply: Callable[..., Any], variables: Any, *inputs: Any, **options: Any) -> None:
-        """Runs `apply` of a module."""
+        """Runs `apply` of a module on the inputs."""
 
         def run(variables: Any, *inputs: Any) -> Any:
             return apply(variables, *inputs, capture_intermediates=True, mutable=["intermediates"], **options)[1]
@@ -120,4 +124,4 @@ class Inside(dict[str, Array]):
         super().__init__()
         for parts, (_, leaf) in zip(names, leaves, strict=True):
             at = parts.index("__call__") if "__call__" in parts else len(parts)
-            self.setdefault(".".join(parts[:at]), leaf)  # of a module with several outputs the first
+            self.setdefault(".".join(parts[:at]), leaf)  # the first output of a module with several

@@ -1,4 +1,4 @@
-"""Speech from tokens against a recorded run of the release's loops."""
+"""Compares speech from tokens with a recorded run of the release's loops."""
 
 from collections.abc import Iterator
 
@@ -23,13 +23,13 @@ DRAWN = r"RandomState\((\d+)\)\.(standard_normal|random_sample)\(\(([\d,]+)\)\)"
 
 
 def compare(recording: Recording) -> Iterator[Figure]:
-    """Offline speech, short and long, and the web demo's streaming."""
-    arrays, beside = recording.arrays, recording.folder.parent
+    """Yields figures of offline speech, short and long, and of the streaming of the web demo."""
+    arrays = recording.arrays
     flow_noise, source_noise = _drawn(recording, "flow_noise"), _drawn(recording, "sine_noise")
     for name, ours in (("flow_noise_head", flow_noise), ("sine_noise_head", source_noise)):
         theirs = arrays[name]
         yield difference(name, ours[tuple(map(slice, theirs.shape))], theirs, 0.0)
-    flow, vocoder = (read_recording(beside / name) for name in ("flow", "hift"))
+    flow, vocoder = (read_recording(recording.folder.parent / name) for name in ("flow", "hift"))
     voice = Token2Wav(
         recorded_flow(flow),
         recorded_vocoder(vocoder),

@@ -1,4 +1,4 @@
-"""The S3 tokenizer against a recorded run."""
+"""Compares the S3 tokenizer with a recorded run."""
 
 from collections.abc import Iterator, Mapping
 
@@ -11,13 +11,13 @@ from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, token_lengths
 from fac_jax.evaluation.parity.model import Figure
 from fac_jax.evaluation.parity.recording import Inside, Recording, channels_last, difference, layer, unequal
 
-# What the s3tokenizer package does with long mels (codec.md section 1.5): windows that overlap, of which inner seams
-# lose half of the overlap. The release of Fun-Audio-Chat cuts waves instead.
+# The rule of the s3tokenizer package for a long log-mel (docs/codec_model.md, section 1.5): windows overlap, and each
+# side of a seam drops half of the overlap. Fun-Audio-Chat cuts waves instead.
 FRAMES, STRIDE, SEAM = 3000, 2600, 50
 
 
 def compare(recording: Recording) -> Iterator[Figure]:
-    """Log-mels, layers and ids of short audio, ids of long mels."""
+    """Yields figures of log-mels, layers and ids of short audio, and of the ids of long log-mels."""
     arrays = recording.arrays
     config = tokenizer_config(recorded_config(recording.folder / "config.json"))
     model, variables = S3Tokenizer(config), {"params": recording.params("tokenizer", config)}
@@ -56,7 +56,7 @@ def compare(recording: Recording) -> Iterator[Figure]:
 
 
 def in_windows(ids, mel: np.ndarray, length: int) -> np.ndarray:
-    """Ids of one mel `[M, 128]`, as the s3tokenizer package finds them in overlapping windows."""
+    """Returns the ids of one log-mel `[M, 128]` by the rule of the s3tokenizer package, in overlapping windows."""
     starts = range(0, length, STRIDE)
     windows = np.zeros((len(starts), FRAMES, mel.shape[1]), np.float32)
     lengths = np.array([min(FRAMES, length - start) for start in starts])

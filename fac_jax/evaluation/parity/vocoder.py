@@ -1,4 +1,4 @@
-"""The vocoder against a recorded run."""
+"""Compares the vocoder with a recorded run."""
 
 from collections.abc import Iterator
 
@@ -18,13 +18,13 @@ F0_LIMIT = 1e-3  # Hz
 
 
 def recorded_vocoder(recording: Recording) -> tuple[VocoderConfig, Params]:
-    """Sizes and parameters of a recorded vocoder."""
+    """Reads the sizes and parameters of a recorded vocoder."""
     config = vocoder_config(recorded_config(recording.folder / "config.json"))
     return config, recording.params("vocoder", config)
 
 
 def compare(recording: Recording) -> Iterator[Figure]:
-    """Pitch, source, layers and waves: of speech that ends, and of speech that goes on."""
+    """Yields figures of pitch, source, layers and waves, of speech that ends and of speech that continues."""
     config, params = recorded_vocoder(recording)
     arrays = recording.arrays
     mel = channels_last(arrays["mel"])[0]
@@ -38,8 +38,8 @@ def compare(recording: Recording) -> Iterator[Figure]:
     loud = np.repeat(played.noise, config.frame_samples)[:, None] * noise
     sines = np.repeat(played.sines, config.frame_samples, axis=0) + loud
 
-    heard = mel[None], arrays["final_source"][:, 0], np.int32(len(mel))
-    inside = Inside(model.apply, variables, *heard, method="decode")
+    decoded = mel[None], arrays["final_source"][:, 0], np.int32(len(mel))
+    inside = Inside(model.apply, variables, *decoded, method="decode")
     recorded = {"conv_pre": inside["conv_pre"], "conv_post": inside["conv_post"]}
     for i in range(len(config.upsample_rates)):
         recorded |= {f"up{i}": inside[f"ups_{i}"], f"source_down{i}": inside[f"source_downs_{i}"]}
@@ -54,8 +54,8 @@ def compare(recording: Recording) -> Iterator[Figure]:
         if f"{case}_sinegen" in arrays:
             theirs = arrays[f"{case}_sinegen"]
             yield difference(f"{case}_sinegen", sines[None, : theirs.shape[1]], theirs)
-        heard = reflected(arrays[f"{case}_source"][:, 0], config.fft // 2, count)
-        bins = np.split(np.asarray(spectrum(heard, config.fft, config.hop)), 2, axis=-1)
+        padded = reflected(arrays[f"{case}_source"][:, 0], config.fft // 2, count)
+        bins = np.split(np.asarray(spectrum(padded, config.fft, config.hop)), 2, axis=-1)
         for name, ours in zip(("real", "imag"), bins, strict=True):
             if f"{case}_stft_{name}" in arrays:
                 yield layer(f"{case}_stft_{name}", channels_last(ours), arrays[f"{case}_stft_{name}"])
@@ -70,6 +70,6 @@ def compare(recording: Recording) -> Iterator[Figure]:
 
 
 def _known(config: VocoderConfig, steps: int, held: int, frames: int) -> int:
-    """Steps of a layer that are the same where speech goes on: those of frames that are not held back."""
+    """Returns how many steps of a layer do not depend on later frames: those of frames that are not held back."""
     scale = steps // (frames - F0_LOOKAHEAD - config.lookahead)
     return (frames - held) * scale

@@ -1,16 +1,16 @@
-"""The page of a comparison: variants of a run, how they differ, what they gave and what they cost."""
+"""The page of a comparison of variants of a run: their configs, figures, costs, curves and replies."""
 
 import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fac_jax.evaluation.reports.pages.figures import Series
+from fac_jax.evaluation.reports.pages.figures import Series, styles
 from fac_jax.evaluation.reports.pages.page import Sound, render_page, write_with_figures
 
 
 def leaves_out_0(low: float | None, high: float | None) -> bool:
-    """Whether an interval, if there is one, says which way a difference goes."""
+    """Returns whether an interval exists and excludes 0, so that the sign of a difference is significant."""
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
@@ -19,17 +19,17 @@ class Figure:
     """A figure of a variant.
 
     Attributes:
-      metric: its name.
-      variant: whose.
-      mean: over seeds.
+      metric: name of the metric.
+      variant: name of the variant.
+      mean: mean over seeds.
       spread: standard deviation over seeds; None for one seed.
-      low: of the 95 % interval; None if there is none.
-      high: likewise.
-      seeds: how many.
+      low: lower end of the 95 % interval; None without an interval.
+      high: upper end of the interval.
+      seeds: number of seeds.
       items: questions of a seed; 1 for a figure that is no mean of questions.
-      gain: mean difference to the baseline over the seeds of both; None for the baseline itself.
-      gain_low: of its interval.
-      gain_high: likewise.
+      gain: mean difference to the baseline over the seeds that both have; None for the baseline itself.
+      gain_low: lower end of the 95 % interval of the difference.
+      gain_high: upper end of that interval.
     """
 
     metric: str
@@ -46,7 +46,7 @@ class Figure:
 
     @property
     def sure(self) -> bool:
-        """Whether the interval of the difference leaves 0 out."""
+        """Whether the interval of the difference excludes 0."""
         return leaves_out_0(self.gain_low, self.gain_high)
 
 
@@ -58,7 +58,7 @@ class Trade:
       metric: more is better.
       cost: less is better.
       points: (cost, metric) by variant.
-      front: variants that no other beats in both, from the cheapest.
+      front: variants of the Pareto front, from the cheapest: no other variant is better in both.
     """
 
     metric: str
@@ -68,13 +68,13 @@ class Trade:
 
 
 @dataclasses.dataclass(frozen=True)
-class Heard:
-    """One prompt and the replies of variants to it.
+class PromptReplies:
+    """One spoken prompt, and the replies of all variants to it.
 
     Attributes:
-      prompt: the user's words.
-      asked: the prompt as it was heard.
-      replies: text and sound by variant; no sound for a reply that was not spoken.
+      prompt: text of the prompt.
+      asked: sound of the prompt.
+      replies: text and sound of the reply by variant; None instead of a sound for a text reply.
     """
 
     prompt: str
@@ -84,19 +84,19 @@ class Heard:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """What a comparison has to show.
+    """The content of the page of a comparison.
 
     Attributes:
       title: heading of the page.
       summary: a sentence or two.
-      baseline: variant that the others are held against.
+      baseline: variant that the others are compared with.
       variants: number of runs by variant.
-      differences: by key of the config, its value by variant; keys that are the same in all are left out.
-      figures: of all variants.
-      costs: mean over seeds by variant, by the cost's name; empty if the runs have no record.
-      trades: for Pareto plots.
-      curves: by stage, mean loss over steps by variant.
-      heard: some prompts with players.
+      differences: value by variant of every config key whose value differs between variants.
+      figures: figures of all variants.
+      costs: mean over seeds by variant, for every cost; empty if the runs have no record.
+      trades: metrics against costs, for Pareto plots.
+      curves: mean loss over steps by variant, for every stage.
+      heard: some prompts and replies with players.
     """
 
     title: str
@@ -108,11 +108,11 @@ class Comparison:
     costs: Mapping[str, Mapping[str, float]]
     trades: Sequence[Trade]
     curves: Mapping[str, Mapping[str, Series]]
-    heard: Sequence[Heard]
+    heard: Sequence[PromptReplies]
 
 
 def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
-    """Names whose (cost, metric) no other point beats in both, from the cheapest."""
+    """Returns the names of the Pareto front of points (cost, metric), from the cheapest."""
     front: list[str] = []
     for name in sorted(points, key=lambda name: (points[name][0], -points[name][1])):
         if not front or points[name][1] > points[front[-1]][1]:
@@ -121,16 +121,16 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
 
 
 def write_comparison(path: str | os.PathLike[str], comparison: Comparison) -> None:
-    """Writes the page to `path` and the figures beside it, with the suffix `.json`; both appear complete.
+    """Writes the page to `path`, and the figures to the same path with the suffix `.json`; both appear complete.
 
     Raises:
-      ValueError: a figure that is not a finite number.
+      ValueError: a figure is not a finite number.
     """
     write_with_figures(path, render(comparison), to_json(comparison))
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison's figures as plain values; without sounds and curves."""
+    """Returns the figures of a comparison as plain values, without sounds and curves."""
     return {
         "baseline": comparison.baseline,
         "variants": dict(comparison.variants),
@@ -142,5 +142,28 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def render(comparison: Comparison) -> str:
-    """The comparison as one HTML page."""
-    return render_page("fac_jax.evaluation.reports", "comparison.html.jinja", comparison=comparison)
+    """Renders a comparison as one HTML page.
+
+    A metric whose mean is the same in all runs takes no rows; the page lists the names of these metrics.
+    """
+    constant = constant_metrics(comparison.figures)
+    return render_page(
+        "fac_jax.evaluation.reports",
+        "comparison.html.jinja",
+        comparison=comparison,
+        figures=[figure for figure in comparison.figures if figure.metric not in constant],
+        constant=constant,
+        styles=styles(comparison.variants),
+    )
+
+
+def constant_metrics(figures: Sequence[Figure]) -> list[str]:
+    """Returns the metrics that have one value in all seeds of several variants."""
+    by_metric: dict[str, list[Figure]] = {}
+    for figure in figures:
+        by_metric.setdefault(figure.metric, []).append(figure)
+    return [
+        metric
+        for metric, group in by_metric.items()
+        if len(group) > 1 and len({figure.mean for figure in group}) == 1 and not any(f.spread for f in group)
+    ]

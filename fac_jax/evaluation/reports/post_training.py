@@ -1,4 +1,4 @@
-"""The report of a post-training recipe: what every stage did to speech and to what the text model knew."""
+"""The report of a post-training recipe: the effect of every stage on speech and on the knowledge of the text model."""
 
 import dataclasses
 import os
@@ -13,17 +13,17 @@ SHOWN = {"text_accuracy": "text-only knowledge", "spoken_accuracy": "heard, answ
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
-    """One task of preference optimisation on held-out pairs; all are shares.
+    """Shares of held-out pairs of one task of preference optimisation.
 
     Attributes:
-      before: pairs whose better reply is preferred more than the reference does; 0.5 where model and reference are one.
-      after: the same after optimisation.
-      likely_before: pairs whose better reply is the likelier one, whatever the reference says.
-      likely_after: likewise.
-      right_before: the model's own replies that do what the better one does.
-      right_after: likewise.
-      exact_before: the model's own replies that say what the better one says, word for word.
-      exact_after: likewise.
+      before: pairs whose better reply the model prefers more than the reference does; 0.5 if they are the same model.
+      after: the same share after optimisation.
+      likely_before: pairs whose better reply is the likelier one under the model, without the reference.
+      likely_after: the same share after optimisation.
+      right_before: the model's own replies that have the property of the better one.
+      right_after: the same share after optimisation.
+      exact_before: the model's own replies that have the words of the better one.
+      exact_after: the same share after optimisation.
     """
 
     before: float
@@ -41,14 +41,14 @@ class Exchange:
     """A held-out prompt of a preference task, and the replies before and after optimisation.
 
     Attributes:
-      task: which task.
-      asked: the user's words and what was asked beside them.
-      wanted: the better reply.
-      question: as it was asked.
-      before: the reply's text.
-      after: the reply's text.
-      sound_before: None for a text reply.
-      sound_after: None for a text reply.
+      task: name of the task.
+      asked: text of the prompt, with its instruction.
+      wanted: text of the better reply.
+      question: sound of the prompt.
+      before: text of the model's reply before optimisation.
+      after: text of the model's reply after it.
+      sound_before: sound of the reply before optimisation; None for a text reply.
+      sound_after: sound of the reply after it; None for a text reply.
     """
 
     task: str
@@ -63,14 +63,14 @@ class Exchange:
 
 @dataclasses.dataclass(frozen=True)
 class PostTrainingReport:
-    """What a recipe has to show.
+    """The content of the report of a recipe.
 
     Attributes:
       title: heading of the page.
       summary: a sentence or two.
-      abilities: of every stage's model, by stage; `SHOWN` names the accuracies.
-      sweep: the same of merges, by alpha.
-      preference: by task.
+      abilities: accuracies of the model after every stage, by stage; `SHOWN` names them.
+      sweep: accuracies of merged models, by alpha.
+      preference: results of preference optimisation by task.
       exchanges: some held-out prompts with players.
       stages: times and curves, in order.
       seconds_total: wall-clock seconds of the whole run.
@@ -89,19 +89,19 @@ class PostTrainingReport:
 
 
 def write_post_training(path: str | os.PathLike[str], report: PostTrainingReport) -> None:
-    """Writes the page to `path` and the figures beside it, with the suffix `.json`; both appear complete.
+    """Writes the page to `path`, and the figures to the same path with the suffix `.json`; both appear complete.
 
     The JSON holds `stages` (accuracies of every stage's model), `alpha_sweep`, `preference`, `seconds` of every part,
     `seconds_total` and `environment`.
 
     Raises:
-      ValueError: a metric or a loss that is not a finite number.
+      ValueError: a metric or a loss is not a finite number.
     """
     write_with_figures(path, render(report), to_json(report))
 
 
 def to_json(report: PostTrainingReport) -> dict[str, Any]:
-    """The report's figures as plain values."""
+    """Returns the figures of a report as plain values."""
     return {
         "stages": {name: dict(values) for name, values in report.abilities.items()},
         "alpha_sweep": {f"{alpha:g}": dict(values) for alpha, values in report.sweep.items()},
@@ -113,7 +113,7 @@ def to_json(report: PostTrainingReport) -> dict[str, Any]:
 
 
 def render(report: PostTrainingReport) -> str:
-    """The report as one HTML page."""
+    """Renders a report as one HTML page."""
     alphas = list(report.sweep)
     trade = {label: (alphas, [values[name] for values in report.sweep.values()]) for name, label in SHOWN.items()}
     plot = {"name": "trade", "series": trade, "ylabel": "accuracy", "xlabel": "alpha"}

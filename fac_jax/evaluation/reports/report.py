@@ -1,4 +1,4 @@
-"""The report of a run: one HTML page that needs nothing beside it, and the same figures as JSON."""
+"""The report of a run: one HTML page without other files, and the same figures as JSON."""
 
 import dataclasses
 import os
@@ -12,17 +12,17 @@ from fac_jax.evaluation.speech.transcripts import exact_match
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
-    """One held-out question and what came back.
+class ScoredResponse:
+    """One held-out question with the model's response.
 
     Attributes:
-      question: what was asked.
-      voice: who asked it.
-      expected: the right reply.
-      written: the reply's text.
-      heard: what the reply sounds like (`Listener.hear`); None if the reply was not spoken.
-      question_sound: the question as it was asked, to be listened to on the page; None leaves it out.
-      reply_sound: the spoken reply, likewise.
+      question: text of the question.
+      voice: voice of the question.
+      expected: text of the right reply.
+      written: text of the reply.
+      heard: text of the reply that the speech sounds like (`Listener.hear`); None if the reply was not spoken.
+      question_sound: sound of the question for the page; None for no player.
+      reply_sound: sound of the spoken reply, likewise.
     """
 
     question: str
@@ -35,29 +35,29 @@ class Answer:
 
     @property
     def written_right(self) -> bool:
-        """The written reply is the expected one."""
+        """Whether the text of the reply is the expected one."""
         return exact_match(self.expected, self.written)
 
     @property
     def heard_right(self) -> bool:
-        """The spoken reply sounds like the expected one."""
+        """Whether the spoken reply sounds like the expected one."""
         return self.heard is not None and exact_match(self.expected, self.heard)
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a run has to show.
+    """The content of the report of a run.
 
     Attributes:
       title: heading of the page.
-      summary: a sentence or two on what was trained and asked.
-      metrics: name to value; a name that ends in `_accuracy` is a share and shown in per cent.
-      parameters: trained parameters of the model.
+      summary: a sentence or two on the training and the questions.
+      metrics: name to value; a metric whose name ends in `_accuracy` is a share, and shown in per cent.
+      parameters: number of trained parameters of the model.
       seconds_total: wall-clock seconds of the whole run.
-      stages: in order.
-      answers: held-out questions.
+      stages: stages in order.
+      answers: held-out questions with their responses.
       environment: name to value: versions, machine, seed, command.
-      seeds: seed to metrics of that run, where several were made; the page shows mean, least and most.
+      seeds: metrics by seed, if there are runs with several seeds; the page shows mean, minimum and maximum.
     """
 
     title: str
@@ -66,12 +66,12 @@ class Report:
     parameters: int
     seconds_total: float
     stages: Sequence[Stage]
-    answers: Sequence[Answer]
+    answers: Sequence[ScoredResponse]
     environment: Mapping[str, str]
     seeds: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
 
     def spread(self) -> dict[str, dict[str, float]]:
-        """Mean, least and most over the seeds of every metric that all of them have."""
+        """Returns mean, minimum and maximum over the seeds of every metric that all of them have."""
         runs = list(self.seeds.values())
         if not runs:
             return {}
@@ -81,19 +81,25 @@ class Report:
 
 
 def write_report(path: str | os.PathLike[str], report: Report) -> None:
-    """Writes the page to `path` and the figures beside it, with the suffix `.json`; both appear complete.
+    """Writes the page to `path`, and the figures to the same path with the suffix `.json`; both appear complete.
 
     The JSON holds `metrics` at the top level, with `parameters`, `seconds_total`, `stages` (name to seconds), `spread`,
     `seeds`, `environment` and `answers` (without sounds).
 
     Raises:
-      ValueError: a metric or a loss that is not a finite number.
+      ValueError: a metric or a loss is not a finite number.
     """
     write_with_figures(path, render(report), to_json(report))
 
 
+def evenly_spaced(count: int, total: int) -> set[int]:
+    """Returns `count` indices below `total` at equal distances, or all if there are fewer."""
+    count = min(count, total)
+    return {round(i * (total - 1) / max(count - 1, 1)) for i in range(count)}
+
+
 def to_json(report: Report) -> dict[str, Any]:
-    """The report's figures as plain values."""
+    """Returns the figures of a report as plain values."""
     return {
         **report.metrics,
         "parameters": report.parameters,
@@ -118,5 +124,5 @@ def to_json(report: Report) -> dict[str, Any]:
 
 
 def render(report: Report) -> str:
-    """The report as one HTML page."""
+    """Renders a report as one HTML page."""
     return render_page("fac_jax.evaluation.reports", "report.html.jinja", report=report, spread=report.spread())

@@ -1,4 +1,4 @@
-"""A stage of a run as its pages show it."""
+"""A stage of a run on its pages."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ class Stage:
     """One stage of the run.
 
     Attributes:
-      name: "speech to text", ..
+      name: name of the stage, such as "speech to text".
       seconds: wall-clock time, compilation included.
-      curves: name to (steps, values), e.g. {"text loss": .., "speech loss": ..}; empty for a stage without training.
+      curves: name to (steps, values), such as {"text loss": ..}; empty for a stage without training.
     """
 
     name: str

@@ -1,1 +1,1 @@
-"""Scores of what a reply says and of what is heard of it."""
+"""Scores of the text and of the sound of a reply."""

@@ -1,7 +1,7 @@
-"""What a spoken reply sounds like, judged by something that is not our model: MFCC and dynamic time warping.
+"""Recognises a spoken reply without a model of ours, by MFCC features and dynamic time warping.
 
-A reply is heard as the candidate text whose rendering is nearest. Distances are those of the symmetric step pattern of
-Sakoe and Chiba (1978): a diagonal step counts twice, so that the sum is normalised by the two lengths together.
+The result is the candidate text whose rendering is nearest to the reply. Distances use the symmetric step pattern of
+Sakoe and Chiba (1978): a diagonal step counts twice, so that the sum is normalised by the sum of both lengths.
 """
 
 import dataclasses
@@ -10,22 +10,22 @@ from collections.abc import Mapping
 import librosa
 import numpy as np
 
-_FAR = np.float32(1e9)  # cost of a cell that no path may cross
+_FAR = np.float32(1e9)  # cost of a cell that is outside the band or the candidate
 
 
 @dataclasses.dataclass(frozen=True)
 class ListenerConfig:
-    """Front end and warping.
+    """Settings of the features and of the warping.
 
     Attributes:
       window: seconds of one analysis window.
       hop: seconds between frames.
       bins: mel bins.
-      coefficients: cepstral coefficients kept; the 0th, the loudness, is dropped.
+      coefficients: number of cepstral coefficients; the 0th, the loudness, is not used.
       trim_db: decibels below the peak at which the ends count as silence.
-      shortest: seconds of sound below which a reply is nothing.
-      quietest: peak amplitude (1 is full scale) below which a reply is nothing.
-      band: how far a path may stray from the diagonal, as a share of the lengths.
+      shortest: seconds of sound below which a reply counts as empty.
+      quietest: peak amplitude (1 is full scale) below which a reply counts as empty.
+      band: largest distance of a path from the diagonal, as a share of the lengths.
     """
 
     window: float = 0.032
@@ -39,19 +39,19 @@ class ListenerConfig:
 
 
 class Listener:
-    """Names the candidate that a waveform sounds like."""
+    """Finds the candidate text that a waveform sounds like."""
 
     def __init__(self, candidates: Mapping[str, np.ndarray], rate: int, config: ListenerConfig | None = None) -> None:
-        """Analyses the renderings once.
+        """Computes the features of all candidates.
 
         Args:
-          candidates: text to its rendering, float `[samples]`; every possible reply, in the voice (and through the
-            codec) in which replies come.
-          rate: sampling rate of the renderings and of every reply, Hz.
-          config: front end and warping.
+          candidates: text to its rendering, float `[N]`: every possible reply, in the voice of the replies, and through
+            the codec if they pass through one.
+          rate: sampling rate of the renderings and of every reply in Hz.
+          config: settings of the features and of the warping.
 
         Raises:
-          ValueError: no candidates, or a rendering that is too short or silent.
+          ValueError: there are no candidates, or a rendering is too short or silent.
         """
         if not candidates:
             raise ValueError("a listener needs candidates")
@@ -69,15 +69,15 @@ class Listener:
             row[: len(f)] = f
 
     def hear(self, wave: np.ndarray) -> str:
-        """The nearest candidate's text, or "" for a reply that is silent or too short to be anything."""
+        """Returns the text of the nearest candidate, or "" for a wave that is silent or too short."""
         ranked = self.rank(wave)
         return ranked[0][0] if ranked else ""
 
     def rank(self, wave: np.ndarray) -> list[tuple[str, float]]:
-        """All candidates with their distances, nearest first; empty for a reply that is silent or too short.
+        """Returns all candidates with their distances, nearest first; none for a wave that is silent or too short.
 
         Args:
-          wave: float `[samples]` in [-1, 1] at the listener's rate.
+          wave: float `[N]` in [-1, 1] at the listener's rate.
         """
         features = self._features(wave)
         if features is None:
@@ -86,7 +86,7 @@ class Listener:
         return [(self._texts[i], float(distances[i])) for i in np.argsort(distances, kind="stable")]
 
     def _features(self, wave: np.ndarray) -> np.ndarray | None:
-        """Cepstra `[frames, coefficients]` of the part that sounds, less their mean; None if there is none."""
+        """Returns the cepstra `[frames, coefficients]` of the part above silence, minus their mean; None if empty."""
         c = self._config
         if wave.size < c.shortest * self._rate or np.abs(wave).max() < c.quietest:
             return None
@@ -107,16 +107,16 @@ class Listener:
 
 
 def warped_distances(query: np.ndarray, candidates: np.ndarray, lengths: np.ndarray, band: float) -> np.ndarray:
-    """Distances of one sequence from many after dynamic time warping, all candidates at once.
+    """Computes the distance of one sequence to many candidates by dynamic time warping, all candidates at once.
 
     Args:
-      query: `[N, F]`.
-      candidates: `[C, M, F]`, rows of `lengths` frames and then anything.
-      lengths: int `[C]`.
+      query: features `[N, F]`.
+      candidates: features `[C, M, F]`; frames after a candidate's length are ignored.
+      lengths: frames of every candidate, int `[C]`.
       band: largest |i / N - j / length| on a path.
 
     Returns:
-      float32 `[C]`: Euclidean costs summed along the cheapest path, over N + length.
+      float32 `[C]`: the sum of Euclidean costs along the cheapest path, divided by N + length.
     """
     n, (count, m, width) = len(query), candidates.shape
     squares = (query**2).sum(1)[:, None, None] + (candidates**2).sum(2).T

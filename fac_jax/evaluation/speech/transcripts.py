@@ -1,7 +1,7 @@
 """Scores of written replies: exact match and word error rate, both after Whisper's English normalisation.
 
-The normaliser writes numbers as digits ("three plus four" becomes "3 +4"), lowers case and drops punctuation: spelled
-operators stay apart, bare signs "+" and "-" between digits are lost.
+The normaliser writes numbers as digits ("three plus four" becomes "3 +4"), converts to lower case and removes
+punctuation. Operators in words are kept; the bare signs "+" and "-" between digits are lost.
 """
 
 import functools
@@ -17,21 +17,21 @@ def _normalizer() -> EnglishTextNormalizer:
 
 
 def normalize(text: str) -> str:
-    """`text` as the scores see it."""
+    """Returns `text` after Whisper's English normalisation, which all scores apply."""
     return _normalizer()(text)
 
 
 def exact_match(reference: str, hypothesis: str) -> bool:
-    """Whether both texts are equal after normalisation. An empty hypothesis matches nothing."""
+    """Returns whether both texts are equal after normalisation. An empty hypothesis matches nothing."""
     found = normalize(hypothesis)
     return bool(found) and found == normalize(reference)
 
 
 def accuracy(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Share of exact matches, in [0, 1].
+    """Returns the share of exact matches, in [0, 1].
 
     Raises:
-      ValueError: no pairs, or lists of different length.
+      ValueError: there are no pairs, or the lists have different lengths.
     """
     if not references:
         raise ValueError("accuracy of no pairs")
@@ -39,9 +39,9 @@ def accuracy(references: Sequence[str], hypotheses: Sequence[str]) -> float:
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str]) -> float:
-    """Edits over reference words, all pairs together; 0 is perfect and more than 1 is possible.
+    """Returns the edits of all pairs divided by the words of all references; 0 is perfect, and it may exceed 1.
 
     Raises:
-      ValueError: lists of different length, or a reference that is empty after normalisation.
+      ValueError: the lists have different lengths, or a reference is empty after normalisation.
     """
     return jiwer.wer([normalize(r) for r in references], [normalize(h) for h in hypotheses])

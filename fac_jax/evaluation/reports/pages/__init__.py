@@ -1,1 +1,1 @@
-"""Pages for people: one template for all, with figures and sounds inside."""
+"""HTML pages: a common template, with figures and sounds inside the page."""

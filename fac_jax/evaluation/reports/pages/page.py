@@ -1,4 +1,4 @@
-"""What all pages share: one template, figures and sounds inside it, files that appear complete."""
+"""The common parts of all pages: one template with figures and sounds inside, and files that appear complete."""
 
 import dataclasses
 import json
@@ -17,16 +17,16 @@ from fac_jax.io import write_text
 
 @dataclasses.dataclass(frozen=True)
 class Sound:
-    """A float wave `[samples]` in [-1, 1] and its rate in Hz."""
+    """A float wave `[N]` in [-1, 1] and its sampling rate in Hz."""
 
     wave: np.ndarray
     rate: int = 16_000
 
 
 def render_page(package: str, template: str, **values: Any) -> str:
-    """A template of a package's folder `templates` as one HTML page that needs nothing beside it.
+    """Renders a template of a package's folder `templates` as one HTML page without other files.
 
-    It may extend and import the templates of this package.
+    The template may extend and import the templates of this package.
     """
     environment = jinja2.Environment(
         loader=jinja2.ChoiceLoader(
@@ -45,33 +45,41 @@ def render_page(package: str, template: str, **values: Any) -> str:
         "flac": lambda sound: figures.audio_flac(sound.wave, sound.rate),
         "duration": duration,
         "label": label,
+        "signs": signs,
     }
     return environment.get_template(template).render(figure=figure, **values)
 
 
 def write_with_figures(path: str | os.PathLike[str], page: str, values: Mapping[str, Any]) -> None:
-    """Writes the page to `path` and its figures beside it as JSON, with the suffix `.json`; both appear complete.
+    """Writes the page to `path`, and its figures as JSON to the same path with the suffix `.json`.
+
+    Both files appear complete.
 
     Raises:
-      ValueError: a figure that is not a finite number.
+      ValueError: a figure is not a finite number.
     """
     write_text(Path(path).with_suffix(".json"), json.dumps(values, indent=2, allow_nan=False) + "\n")
     write_text(path, page)
 
 
 def figure(name: str, value: float) -> str:
-    """A metric for the eye: accuracies in per cent, other values with three digits."""
+    """Formats a metric: accuracies in per cent, other values with three digits."""
     return f"{100 * value:.1f} %" if name.endswith("_accuracy") else f"{value:,.3g}"
 
 
+def signs(value: float) -> str:
+    """Formats a number with four significant digits: "0.945", "0.0003", "1.016e+10"."""
+    return f"{value:.4g}"
+
+
 def label(name: str) -> str:
-    """A metric's name for the eye: "s2s_heard_accuracy" is "S2S heard"."""
+    """Formats the name of a metric: "s2s_heard_accuracy" becomes "S2S heard"."""
     words = name.removesuffix("_accuracy").split("_")
     return " ".join(w.upper() if w in {"s2s", "s2t", "t2s", "t2t", "qa", "wer", "dpo"} else w for w in words)
 
 
 def duration(seconds: float) -> str:
-    """Seconds for the eye: "41.2 s", "12 min 05 s"."""
+    """Formats seconds: "41.2 s", "12 min 05 s"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

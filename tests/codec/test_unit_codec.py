@@ -1,4 +1,4 @@
-"""The offline unit codec and the interface of codecs."""
+"""The offline unit codec: what its contract (`test_contract.py`) does not say, and bad codec folders."""
 
 import itertools
 
@@ -48,21 +48,17 @@ def test_a_decoded_reply_is_heard_as_itself(codec, waves, figures):
     assert 0.6 < loud[1] / loud[0] < 1.4
 
 
-def test_lengths_rates_and_types(codec, waves):
+def test_a_part_of_a_unit_is_dropped(codec, waves):
     assert (codec.rate, codec.units) == (16000, 96)
-    for wave in (waves[0], waves[0][:SAMPLES], waves[0][: 2 * SAMPLES - 1]):
-        ids = codec.encode(wave)
-        assert ids.dtype == np.int32 and ids.shape == (int(25 * len(wave) / 16000),)
-        assert ids.min() >= 0 and ids.max() < codec.units
-        spoken = codec.decode(ids)
-        assert spoken.dtype == np.float32 and spoken.shape == (len(ids) * SAMPLES,) and np.isfinite(spoken).all()
+    for size, count in ((SAMPLES, 1), (2 * SAMPLES - 1, 1), (2 * SAMPLES, 2)):
+        ids = codec.encode(waves[0][:size])
+        assert ids.shape == (count,) and ids.max() < codec.units
 
 
-def test_a_batch_equals_its_waves_alone(codec, waves):
+def test_a_batch_of_several_chunks_equals_its_waves_one_by_one(codec, waves):
     many = waves * 6  # more frames than one chunk
     for wave, ids in zip(many, codec.encode_batch(many), strict=True):
         np.testing.assert_array_equal(ids, codec.encode(wave))
-    assert codec.encode_batch([]) == []
 
 
 def test_a_unit_hears_only_its_surroundings(codec, waves):
@@ -70,20 +66,14 @@ def test_a_unit_hears_only_its_surroundings(codec, waves):
     np.testing.assert_array_equal(codec.encode(waves[0][: 20 * SAMPLES])[:-1], whole[:19])
 
 
-def test_fit_and_decode_are_repeatable(codec, waves):
+def test_fitting_is_repeatable(codec, waves):
     ids = codec.encode(waves[1])
-    np.testing.assert_array_equal(codec.decode(ids), codec.decode(ids))
     first, second = (UnitCodec.fit(waves, CONFIG) for _ in range(2))
     np.testing.assert_array_equal(first.decode(ids), second.decode(ids))
 
 
-def test_save_and_load(codec, waves, tmp_path):
+def test_a_saved_codec_is_two_files(codec, tmp_path):
     codec.save(tmp_path / "codec")
-    loaded = load_codec(tmp_path / "codec")
-    assert (loaded.rate, loaded.units) == (codec.rate, codec.units)
-    ids = codec.encode(waves[0])
-    np.testing.assert_array_equal(loaded.encode(waves[0]), ids)
-    np.testing.assert_array_equal(loaded.decode(ids), codec.decode(ids))
     assert sorted(p.name for p in (tmp_path / "codec").iterdir()) == [CENTROIDS_FILE, FILE]
 
 
@@ -103,15 +93,8 @@ def test_bad_codec_folders_are_named(codec, tmp_path):
 
 
 def test_bad_speech_and_ids_are_named(codec, waves):
-    with pytest.raises(InputError, match="speech 1 of the batch has 0 samples"):
-        codec.encode_batch([waves[0], np.zeros(0, np.float32)])
     with pytest.raises(InputError, match="has 639 samples; one unit takes 640"):
         codec.encode(np.zeros(639, np.float32))
-    with pytest.raises(InputError, match="no speech ids"):
-        codec.decode(np.zeros(0, np.int32))
-    for bad in (96, -1):
-        with pytest.raises(InputError, match=f"speech id {bad} is outside the codec's 96 units"):
-            codec.decode(np.array([3, bad]))
     assert check_ids(np.array([0, 95], np.int64), 96).dtype == np.int32
     with pytest.raises(InputError, match="cannot make 96 units"):
         UnitCodec.fit([waves[0][: 10 * SAMPLES]], CONFIG)

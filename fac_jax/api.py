@@ -1,0 +1,287 @@
+"""A trained model to talk with from Python: waves or texts in, text and speech out."""
+
+import dataclasses
+import functools
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final, Literal, TypeAlias, TypedDict, Unpack, overload
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fac_jax.audio.io import RATE, RATES, resampled
+from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import Example, encode
+from fac_jax.checkpoint import assets
+from fac_jax.checkpoint.export import load_config, load_params, resolve
+from fac_jax.checkpoint.release.config import load_release_config
+from fac_jax.checkpoint.release.convert import one_dtype
+from fac_jax.checkpoint.release.params import from_release
+from fac_jax.checkpoint.release.sources import RELEASE
+from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
+from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, load_codec
+from fac_jax.generation.decode import Decoding, prepare
+from fac_jax.generation.respond import respond
+from fac_jax.generation.sampling import Sampling
+from fac_jax.models.config import ModelConfig, replace
+from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
+from fac_jax.text.tokenizer import Tokenizer
+from fac_jax.types import InputError, Params
+
+Mode: TypeAlias = Literal["s2s", "s2t", "t2s", "t2t"]
+Question: TypeAlias = np.ndarray | str
+MODES: Final = ("s2s", "s2t", "t2s", "t2t")
+ROWS: Final = 8  # conversations that are answered together
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reply:
+    """What the model answers.
+
+    Attributes:
+      text: its text, special tokens left out.
+      wave: float32 `[N]`, its speech; empty if nothing was spoken.
+      rate: sampling rate of `wave` in Hz.
+      units: int32 `[T]`, the codec's ids of its speech at 25 Hz; empty if nothing was spoken.
+      finished: whether the model ended the reply; False if it was cut off at `max_steps`.
+    """
+
+    text: str
+    wave: np.ndarray
+    rate: int
+    units: np.ndarray
+    finished: bool
+
+
+class Options(TypedDict, total=False):
+    """Options of `Model.respond`, described there."""
+
+    instruction: str
+    system: str | None
+    max_steps: int
+    temperature: float
+    top_p: float
+    repetition_penalty: float
+    seed: int
+
+
+class Model:
+    """A trained model with its tokenizer and its codec; `fac_jax.load` makes one.
+
+    Attributes:
+      config: its configuration.
+      tokenizer: its tokenizer.
+    """
+
+    def __init__(self, config: ModelConfig, params: Params, tokenizer: Tokenizer, codec_folder: Path) -> None:
+        """Prepares parameters for generation.
+
+        Args:
+          config: configuration of the model.
+          params: its parameters, as trained.
+          tokenizer: its tokenizer.
+          codec_folder: folder of its codec, which is read when a wave is first spoken or encoded.
+        """
+        self.config = config
+        self.tokenizer = tokenizer
+        self._module, prepared = prepare(config, params)
+        self._params = jax.tree.map(jnp.asarray, prepared)
+        self._codec_folder = codec_folder
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str], codec: str | os.PathLike[str] | None = None) -> "Model":
+        """Reads a model from disk; see `fac_jax.load`."""
+        path = Path(folder)
+        if is_release(path):
+            params, config = load_release(path)
+        else:
+            path = Path(resolve(path))
+            config = load_config(path)
+            params, _ = load_params(path, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+        return cls(config, params, Tokenizer.load(path), Path(codec) if codec is not None else path / assets.CODEC)
+
+    @functools.cached_property
+    def codec(self) -> Codec:
+        """The codec that encodes and speaks waves.
+
+        Raises:
+          InputError: there is none, a file of it is missing or damaged, or it has other ids than the model.
+        """
+        if not (self._codec_folder / FILE).is_file():
+            raise InputError(f"no codec in {self._codec_folder}: {FILE} not found; name the folder of one of its ids")
+        codec = load_codec(self._codec_folder)
+        if codec.units != self.config.units:
+            raise InputError(f"codec {self._codec_folder} has {codec.units} ids, the model speaks {self.config.units}")
+        return codec
+
+    @overload
+    def respond(
+        self, question: Question, rate: int = ..., mode: Mode | None = ..., **options: Unpack[Options]
+    ) -> Reply: ...
+
+    @overload
+    def respond(
+        self, question: Sequence[Question], rate: int = ..., mode: Mode | None = ..., **options: Unpack[Options]
+    ) -> list[Reply]: ...
+
+    def respond(
+        self,
+        question: Question | Sequence[Question],
+        rate: int = RATE,
+        mode: Mode | None = None,
+        *,
+        instruction: str = "",
+        system: str | None = None,
+        max_steps: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> Reply | list[Reply]:
+        """Answers one question, or each of a list, which share nothing.
+
+        The first answer of a length compiles; later ones of the same length are fast.
+
+        Args:
+          question: a spoken question, float `[N]`, or a written one, str; or a list of either kind.
+          rate: sampling rate of the waves in Hz.
+          mode: "s2s" and "s2t" hear a wave, "t2s" and "t2t" read a text; "s2s" and "t2s" answer in text and speech,
+            "s2t" and "t2t" in text. None is "s2s" for a wave and "t2t" for a text.
+          instruction: text that follows a wave in the same turn.
+          system: system prompt; None for the one that the mode was trained with.
+          max_steps: most text ids of a reply; one is 200 ms of speech.
+          temperature: above 0, speech ids are drawn; text is greedy in any case.
+          top_p: speech ids are drawn among the likeliest that together have this probability.
+          repetition_penalty: divides the positive logits of speech ids that were spoken before.
+          seed: of the draws.
+
+        Returns:
+          a reply, or a list of replies in the order of the questions.
+
+        Raises:
+          InputError: a question does not suit the mode, is too short or does not fit the context; an option is out of
+            its range; speech is wanted or heard as ids and there is no codec.
+        """
+        speech = sampling(temperature, top_p, repetition_penalty)
+        single = isinstance(question, np.ndarray | str)
+        questions: list[Question] = [question] if single else list(question)
+        if not questions:
+            return []
+        if mode is None:
+            mode = "t2t" if isinstance(questions[0], str) else "s2s"
+        if mode not in MODES:
+            raise InputError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
+        asked = [_conversation(str(i), q, rate, mode, instruction, system) for i, q in enumerate(questions)]
+        decoding = Decoding("joint" if mode.endswith("2s") else "text", max_steps, speech=speech)
+        replies = self.respond_to(asked, decoding, seed)
+        return replies[0] if single else replies
+
+    def respond_to(self, conversations: Sequence[Conversation], decoding: Decoding, seed: int = 0) -> list[Reply]:
+        """Answers conversations that end with a user's turn.
+
+        Args:
+          conversations: waves at 16 kHz; their ids name them in messages.
+          decoding: how to answer; stream "joint" answers in text and speech.
+          seed: of the draws.
+
+        Raises:
+          InputError: see `respond`.
+        """
+        joint = decoding.stream == "joint"
+        heard = self.config.user_audio == "tokens" and any(t.wave is not None for c in conversations for t in c.turns)
+        codec = self.codec if joint or heard else None
+        filled = add_features({"": conversations}, codec, self.config.user_audio)[""]
+        prompts = [self._prompt(conversation, decoding.max_steps) for conversation in filled]
+        rows = min(len(prompts), ROWS)
+        replies = []
+        for found in respond(self._module, self._params, prompts, self.tokenizer, decoding, rows=rows, seed=seed):
+            wave = codec.decode(found.units) if codec is not None and found.units.size else np.zeros(0, np.float32)
+            rate = codec.rate if codec is not None else RATE
+            replies.append(Reply(found.text, wave, rate, found.units, found.finished))
+        return replies
+
+    def _prompt(self, conversation: Conversation, max_steps: int) -> Example:
+        """Lays a conversation out for generation, if it leaves room for the reply."""
+        room = self.config.context - max_steps
+        if max_steps < 1:
+            raise InputError(f"max_steps={max_steps}: give at least 1")
+        if room < 1:
+            raise InputError(f"max_steps={max_steps} leaves no room in the context of {self.config.context} positions")
+        example = encode(conversation, self.tokenizer, self.config, add_generation_prompt=True)
+        over = len(example) - room
+        if over > 0:
+            seconds = example.audio_seconds
+            most = max(0.0, seconds - over * self.config.group_size / TOKEN_RATE)
+            shorten = f": {seconds:.1f} s of audio, at most {most:.1f} s fit" if seconds else ""
+            raise InputError(
+                f"row {conversation.id}: takes {len(example)} LLM positions, the context has {room} for it with "
+                f"max_steps={max_steps}{shorten}"
+            )
+        return example
+
+
+def is_release(folder: Path) -> bool:
+    """Returns whether a folder is a checkpoint in the released layout: safetensors, whole or in shards."""
+    return (folder / SINGLE).exists() or (folder / INDEX).exists()
+
+
+def load_release(folder: Path) -> tuple[Params, ModelConfig]:
+    """Returns the parameters and the configuration of a checkpoint in the released layout, in its own dtype.
+
+    Raises:
+      InputError: a file is missing or damaged, or the tensors are not those of its config.json.
+    """
+    config, tensors = load_release_config(folder), TensorFolder(folder)
+    dtype = one_dtype(tensors, RELEASE)
+    return from_release(tensors, config), replace(config, dtype=dtype, param_dtype=dtype)
+
+
+def sampling(temperature: float = 0.0, top_p: float = 1.0, repetition_penalty: float = 1.0) -> Sampling:
+    """Returns how speech ids are picked: the likeliest, or drawn if `temperature` is above 0.
+
+    Raises:
+      InputError: a value is out of its range.
+    """
+    if not 0.0 <= temperature < math.inf:
+        raise InputError(f"temperature={temperature:g}: give 0 for the likeliest ids, or a positive number")
+    if not 0.0 < top_p <= 1.0:
+        raise InputError(f"top_p={top_p:g}: give a probability above 0, at most 1")
+    if not 0.0 < repetition_penalty < math.inf:
+        raise InputError(f"repetition_penalty={repetition_penalty:g}: give a positive number, 1 for none")
+    if temperature == 0.0:
+        return Sampling(repetition_penalty=repetition_penalty)
+    return Sampling("draw", temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
+
+
+def _conversation(
+    row: str, question: Question, rate: int, mode: Mode, instruction: str, system: str | None
+) -> Conversation:
+    """Returns one question under its system prompt."""
+    if system is None:
+        system = SYSTEM_JOINT if mode.endswith("2s") else SYSTEM_TEXT
+    if isinstance(question, str):
+        if mode.startswith("s"):
+            raise InputError(f"row {row}: mode {mode} hears a wave, not a text")
+        if not question:
+            raise InputError(f"row {row}: the text is empty")
+        return Conversation(row, system, (Turn("user", question),))
+    if mode.startswith("t"):
+        raise InputError(f"row {row}: mode {mode} reads a text, not a wave")
+    return Conversation(row, system, (Turn("user", instruction, wave=_checked(row, np.asarray(question), rate)),))
+
+
+def _checked(row: str, wave: np.ndarray, rate: int) -> np.ndarray:
+    """Returns a user's wave at the model's rate."""
+    if wave.ndim != 1 or not np.issubdtype(wave.dtype, np.floating):
+        shape = f"{wave.dtype} {list(wave.shape)}"
+        raise InputError(f"row {row}: a wave is floats [N] between -1 and 1, one channel; this one is {shape}")
+    if not np.isfinite(wave).all():
+        raise InputError(f"row {row}: the wave holds samples that are not finite")
+    if not RATES[0] <= rate <= RATES[1]:
+        raise InputError(f"rate={rate}: give the sampling rate of the wave in Hz, {RATES[0]} to {RATES[1]}")
+    return resampled(wave, rate)

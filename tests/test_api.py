@@ -1,0 +1,166 @@
+"""`fac_jax.load(..).respond(..)`: every kind of folder, of question and of mode, and what is refused."""
+
+import importlib.metadata
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+import fac_jax
+from fac_jax.api import Model
+from fac_jax.checkpoint.export import export_model
+from fac_jax.checkpoint.release.convert import export_release
+from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.models.presets import preset
+from fac_jax.text.prompts import SYSTEM_JOINT
+from fac_jax.text.tokenizer import train_tokenizer
+from fac_jax.types import InputError
+
+UNITS = 16
+STEPS = 4
+WAVE = np.sin(np.arange(16000, dtype=np.float32) / 20) * 0.3
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with one finished stage: an untrained model that the release's layout can hold."""
+    folder = tmp_path_factory.mktemp("api")
+    tokenizer = train_tokenizer(["what is two plus three"], 300, folder / "tokenizer.json")
+    noise = np.random.default_rng(0).normal(size=16000).astype(np.float32) * 0.1
+    UnitCodec.fit([noise], UnitCodecConfig(units=UNITS, iterations=2)).save(folder / "codec")
+    small = {"width": 16, "depth": 1, "mlp_width": 32, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8}
+    config = preset(
+        "tiny",
+        text=small,
+        head=small,
+        audio={"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32},
+        fusion="average",
+        grouping="mean",
+        context=64,
+        vocab_size=tokenizer.vocab_size,
+        codebook_size=UNITS + 4,
+        special=tokenizer.special_ids(UNITS),
+    )
+    params = jax.jit(lambda: init_params(config, jax.random.key(3)))()
+    assets = {"tokenizer.json": folder / "tokenizer.json", "codec": folder / "codec"}
+    export_model(folder / "run" / "speak" / "model", params, config, {"order": 0}, assets)
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def model(workdir: Path) -> Model:
+    return fac_jax.load(workdir)
+
+
+def test_a_wave_is_answered_in_text_and_speech(model: Model) -> None:
+    reply = model.respond(WAVE, rate=16000, max_steps=STEPS)
+    assert isinstance(reply.text, str) and isinstance(reply.finished, bool)
+    assert reply.units.size and reply.units.dtype == np.int32 and reply.units.max() < UNITS
+    assert reply.rate == model.codec.rate and reply.wave.dtype == np.float32
+    np.testing.assert_array_equal(reply.wave, model.codec.decode(reply.units))
+
+
+def test_a_list_is_answered_in_its_order_each_as_if_it_were_alone(model: Model) -> None:
+    waves = [WAVE, WAVE[:9000], WAVE * 0.1]
+    replies = model.respond(waves, max_steps=STEPS)
+    for wave, reply in zip(waves, replies, strict=True):
+        single = model.respond(wave, max_steps=STEPS)
+        assert reply.text == single.text and reply.units.tolist() == single.units.tolist()
+    assert model.respond([]) == []
+
+
+def test_text_is_answered_in_text_and_in_speech_where_it_is_asked_for(model: Model) -> None:
+    written = model.respond("what is two", max_steps=STEPS)
+    assert written.text and written.units.size == 0 and written.wave.size == 0
+    assert model.respond("what is two", mode="t2s", max_steps=STEPS).wave.size
+    assert model.respond(WAVE, mode="s2t", max_steps=STEPS).wave.size == 0
+
+
+def test_another_rate_is_the_same_question(model: Model) -> None:
+    slow = np.interp(np.arange(0, 16000, 1 / 3), np.arange(16000), WAVE).astype(np.float32)
+    here, there = (model.respond(w, rate=r, mode="s2t", max_steps=STEPS) for w, r in ((WAVE, 16000), (slow, 48000)))
+    assert here.text == there.text
+
+
+def test_instruction_and_system_prompt_are_read(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(Model, "respond_to", lambda self, conversations, *_: asked.extend(conversations) or [None])
+    model.respond(WAVE, instruction="be short", system="You are kind.")
+    model.respond("what", mode="t2s")
+    assert asked[0].system == "You are kind." and asked[0].turns[0].text == "be short"
+    assert asked[1].system == SYSTEM_JOINT and asked[1].turns[0].text == "what"
+
+
+def test_draws_follow_the_seed(model: Model) -> None:
+    drawn = [model.respond(WAVE, max_steps=STEPS, temperature=2.0, seed=s).units.tolist() for s in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+def test_the_released_layout_is_converted_in_memory(model: Model, workdir: Path, tmp_path: Path) -> None:
+    export_release(workdir, tmp_path / "hf", "float32")
+    (tmp_path / "hf" / "codec").rename(tmp_path / "codec")
+    released = fac_jax.load(tmp_path / "hf", codec=tmp_path / "codec")
+    ours, theirs = (m.respond(WAVE, max_steps=STEPS) for m in (model, released))
+    assert ours.text == theirs.text and ours.units.tolist() == theirs.units.tolist()
+    bare = fac_jax.load(tmp_path / "hf")
+    assert bare.respond(WAVE, mode="s2t", max_steps=STEPS).text == model.respond(WAVE, mode="s2t", max_steps=STEPS).text
+    with pytest.raises(InputError, match=r"no codec in .*hf/codec: codec\.json not found"):
+        bare.respond(WAVE)
+
+
+def test_a_codec_of_other_ids_is_refused(workdir: Path, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).normal(size=16000).astype(np.float32)
+    UnitCodec.fit([noise], UnitCodecConfig(units=4, iterations=2)).save(tmp_path)
+    with pytest.raises(InputError, match="has 4 ids, the model speaks 16"):
+        fac_jax.load(workdir, codec=tmp_path).respond(WAVE, max_steps=STEPS)
+
+
+@pytest.mark.parametrize(
+    ("question", "options", "message"),
+    [
+        (WAVE, {"mode": "t2t"}, "mode t2t reads a text"),
+        ("what", {"mode": "s2t"}, "mode s2t hears a wave"),
+        ("what", {"mode": "x2t"}, "unknown mode 'x2t'"),
+        ("", {}, "the text is empty"),
+        ((WAVE * 32767).astype(np.int16), {}, r"floats \[N\] .* this one is int16 \[16000\]"),
+        (np.stack([WAVE, WAVE]), {}, r"this one is float32 \[2, 16000\]"),
+        (WAVE * np.nan, {}, "not finite"),
+        (WAVE[:300], {}, "shorter than one speech token"),
+        (WAVE, {"rate": 16}, "rate=16: give the sampling rate"),
+        (WAVE, {"temperature": float("nan")}, "temperature=nan"),
+        (WAVE, {"top_p": 0.0}, "top_p=0: give a probability above 0"),
+        (WAVE, {"repetition_penalty": 0.0}, "repetition_penalty=0"),
+        (WAVE, {"max_steps": 0}, "max_steps=0: give at least 1"),
+        (WAVE, {"max_steps": 64}, "max_steps=64 leaves no room in the context of 64"),
+        (np.tile(WAVE, 20), {"max_steps": 8}, r"the context has 56 .*: 20\.0 s of audio, at most \d\.\d s fit"),
+    ],
+)
+def test_what_cannot_be_answered_is_refused(model: Model, question: object, options: dict, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        model.respond(question, **options)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+
+def test_the_longest_audio_that_is_said_to_fit_does_fit(model: Model) -> None:
+    with pytest.raises(InputError) as caught:
+        model.respond(np.tile(WAVE, 20), mode="s2t", max_steps=STEPS)
+    seconds = float(str(caught.value).split("at most ")[1].split(" s")[0])
+    model.respond(np.tile(WAVE, 20)[: int(seconds * 16000)], mode="s2t", max_steps=STEPS)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such checkpoint folder"):
+        fac_jax.load(tmp_path / "nowhere")
+
+
+def test_importing_the_package_is_light() -> None:
+    script = "import sys, fac_jax; print('jax' in sys.modules, 'numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout.split() == ["False", "False"]
+
+
+def test_the_version_is_that_of_the_installation() -> None:
+    assert fac_jax.__version__ == importlib.metadata.version("fac_jax")
