@@ -8,11 +8,10 @@ Any config with rows to evaluate on can be scored (docs/finetuning.md); the conf
 import json
 
 from absl import flags
-from etils import epath
 from ml_collections import config_flags
 
 from experiments.run.scores import answers, losses
-from experiments.run.setup import recipe_of, start
+from experiments.run.setup import open_workdir, recipe_of, start
 from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
 from fac_jax.types import InputError
@@ -28,7 +27,7 @@ ANSWER = flags.DEFINE_bool("answer", True, "Answer the prompts; otherwise only l
 
 def main() -> None:
     """Runs the command."""
-    workdir = epath.Path(WORKDIR.value)
+    workdir = open_workdir(WORKDIR.value)
     file = workdir / "config.json"
     if not file.exists():
         raise InputError(f"--workdir={workdir}: holds no run: {file.name} is missing")

@@ -15,7 +15,7 @@ from typing import Any, Final
 from etils import epath
 from ml_collections import ConfigDict
 
-from data_pipelines.paths import local_path
+from data_pipelines.paths import data_path, local_path
 from data_pipelines.prepare.settings import Settings
 from data_pipelines.worlds.build import build
 from data_pipelines.worlds.storage import read_rows
@@ -50,6 +50,17 @@ def recipe_of(run: Run) -> Recipe:
     return Recipe(config.model, config.stages, initial, run.layout, config.attention, config.trackers, config.evals)
 
 
+def open_workdir(path: epath.PathLike) -> epath.Path:
+    """Returns the folder of a run, which may lie in a cloud store and need not exist.
+
+    Raises:
+      InputError: the store cannot be reached, or the package that reads it is not installed.
+    """
+    if not is_local(path):
+        data_path(path)
+    return epath.Path(path)
+
+
 def start(
     config: ConfigDict | Mapping[str, Any],
     workdir: epath.PathLike,
@@ -65,10 +76,13 @@ def start(
       eval_split: split to evaluate on, of the sets that have several; None for that of the config.
 
     Raises:
-      InputError: a bad config; a `data_dir` in a cloud store; the workdir holds another config; a mesh that does not
-        divide the batches; rows that cannot be read or trained on.
+      InputError: a bad config; a workdir that cannot be reached, or holds another config; a `data_dir` in a cloud store;
+        a mesh that does not divide the batches; rows that cannot be read or trained on.
     """
-    workdir, data_dir = epath.Path(workdir), local_path(data_dir, "prepared rows are read from a disk; give --data_dir")
+    workdir, data_dir = (
+        open_workdir(workdir),
+        local_path(data_dir, "prepared rows are read from a disk; give --data_dir"),
+    )
     found = resolve_config(config)
     layout = found.layout()
     check_layout(found, layout)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from bucket import make_bucket
 from etils import epath
+from etils.epath import backend
 from record_run import make_config, write_initial
 from user_rows import release_row, write_jsonl
 
@@ -117,3 +118,14 @@ def test_rows_and_shared_stages_in_a_cloud_store_are_refused(bucket: epath.Path,
     run = start(config, tmp_path / "run", tmp_path / "data")
     with pytest.raises(InputError, match="gs://bucket/stages"):
         stage_source(run, recipe_of(run))
+
+
+def test_a_store_without_its_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(self: object, path: object) -> bool:
+        raise ImportError("Install gcsfs to access Google Storage")
+
+    monkeypatch.setattr(type(backend.fsspec_backend), "exists", missing)
+    config = make_config(None, {"mine": {"path": str(tmp_path)}})
+    config.model.preset = "tiny"
+    with pytest.raises(InputError, match="gs://bucket/run: cannot be read here: Install gcsfs"):
+        start(config, "gs://bucket/run", tmp_path)
