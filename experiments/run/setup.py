@@ -76,8 +76,8 @@ def start(
       eval_split: split to evaluate on, of the sets that have several; None for that of the config.
 
     Raises:
-      InputError: a bad config; a workdir that cannot be reached, or holds another config; a `data_dir` in a cloud store;
-        a mesh that does not divide the batches; rows that cannot be read or trained on.
+      InputError: a bad config; a workdir that cannot be reached or holds another config; a `data_dir` in a cloud
+        store; a mesh that does not divide the batches; rows that cannot be read or trained on.
     """
     workdir, data_dir = (
         open_workdir(workdir),
