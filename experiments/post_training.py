@@ -52,6 +52,7 @@ from fac_jax.evaluation.reports.post_training import Preference as PreferenceSco
 from fac_jax.evaluation.reports.stages import Stage
 from fac_jax.io import write_text
 from fac_jax.losses import Preference
+from fac_jax.parallel.hosts import is_first
 from fac_jax.training.merge import SHARED_LLM, merge
 from fac_jax.training.recipe import Recipe, run_recipe, start_of
 from fac_jax.types import PREFERENCE_TASKS, Params
@@ -80,8 +81,10 @@ class Abilities:
         if name not in self._found:
             print(f"asking {name}", file=sys.stderr)
             self._found[name], self._items[name] = self._ask(params)
-            write_text(self._items_file, json.dumps(self._items, indent=2))
-            write_text(self._found_file, json.dumps(self._found, indent=2))  # last: what it holds is not asked again
+            if is_first():
+                write_text(self._items_file, json.dumps(self._items, indent=2))
+                # Last: what it holds is not asked again.
+                write_text(self._found_file, json.dumps(self._found, indent=2))
         return self._found[name]
 
     def items(self, where: Mapping[str, str]) -> Items:
@@ -160,10 +163,11 @@ def post_training(
         seconds_total=sum(clock.parts.values()),
         environment=environment(run.config.seed),
     )
-    write_post_training(workdir / "report.html", report)
     places = {name: f"stages.{name}" for name in found} | {f"alpha {a:g}": f"alpha_sweep.{a:g}" for a in sweep}
-    write_items(workdir, asked.items(places) | (pair_items(world.pairs("test"), *judged) if judged else {}))
-    write_sounds(workdir, [Reply(e.asked, e.task, e.after, e.question, e.sound_after) for e in report.exchanges])
+    if is_first():
+        write_post_training(workdir / "report.html", report)
+        write_items(workdir, asked.items(places) | (pair_items(world.pairs("test"), *judged) if judged else {}))
+        write_sounds(workdir, [Reply(e.asked, e.task, e.after, e.question, e.sound_after) for e in report.exchanges])
     record.finish(results(to_json(report)))
     return report
 
@@ -235,7 +239,7 @@ def exchanges(run: Run, world: ToyWorld, before: Judged, after: Judged) -> Itera
 
 
 def show(report: PostTrainingReport, workdir: epath.Path) -> None:
-    """What the command prints at its end."""
+    """Prints the results."""
     console = Console(width=120)
     stages = Table("model after", *SHOWN.values())
     for name, values in report.abilities.items():
@@ -254,13 +258,15 @@ def show(report: PostTrainingReport, workdir: epath.Path) -> None:
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     CLUSTER.join()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = cli.config(CONFIG)
     if FAST.value:
         config = shortened(config, pairs={"train": 16, "test": 4})
-    show(post_training(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None), workdir)
+    report = post_training(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
+    if is_first():
+        show(report, workdir)
 
 
 if __name__ == "__main__":

@@ -32,6 +32,7 @@ from experiments.toy.reporting import (
 from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation.reports import report
+from fac_jax.parallel.hosts import is_first
 from fac_jax.training.recipe import run_recipe
 
 DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
@@ -89,10 +90,11 @@ def quickstart(
         answers=answers,
         environment=environment(run.config.seed),
     )
-    report.write_report(workdir / "report.html", found)
-    write_items(workdir, items)
     replies = [Reply(a.question, a.voice, a.written, a.question_sound, a.reply_sound) for a in answers]
-    write_sounds(workdir, replies)
+    if is_first():
+        report.write_report(workdir / "report.html", found)
+        write_items(workdir, items)
+        write_sounds(workdir, replies)
     record.finish(metrics)
     return found
 
@@ -114,7 +116,8 @@ def main() -> None:
     if FAST.value:
         config = shortened(config)
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
-    show(found, workdir, found.answers[:5])
+    if is_first():
+        show(found, workdir, found.answers[:5])
 
 
 if __name__ == "__main__":

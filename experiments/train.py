@@ -17,6 +17,7 @@ from experiments.run.record import RunRecord
 from experiments.run.setup import assets, recipe_of, start
 from experiments.run.shared_stages import stage_source
 from fac_jax import cli
+from fac_jax.training.profile import ProfileWindow
 from fac_jax.training.recipe import run_recipe
 from fac_jax.types import InputError
 
@@ -25,6 +26,7 @@ WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; holds its con
 SHOW = flags.DEFINE_bool("show_config", False, "Print the whole resolved config as JSON, and make nothing.")
 CLUSTER = Cluster()
 DATA_DIR = flags.DEFINE_string("data_dir", "runs/data", "Folder of data sets, shared between runs.")
+PROFILE = flags.DEFINE_string("profile", None, "START:STEPS, steps of every stage that are traced for XProf.")
 PEAK = flags.DEFINE_float(
     "peak_tflops", None, "TFLOP/s that one device can do, for the MFU; a table's if absent.", lower_bound=0
 )
@@ -37,13 +39,14 @@ def main() -> None:
         return
     if not WORKDIR.value:
         raise InputError("--workdir is missing: a folder for the run")
+    profile = None if PROFILE.value is None else ProfileWindow.parse(PROFILE.value)
     CLUSTER.join()
     run = start(cli.config(CONFIG), WORKDIR.value, DATA_DIR.value)
     recipe = recipe_of(run)
     record = RunRecord(run)
     peak_flops = PEAK.value and PEAK.value * 1e12
     source = stage_source(run, recipe)
-    trained = run_recipe(recipe, run.workdir, run, assets(run), peak_flops=peak_flops, source=source)
+    trained = run_recipe(recipe, run.workdir, run, assets(run), peak_flops=peak_flops, source=source, profile=profile)
     record.finish({})
     print(f"model: {trained}")
 

@@ -6,6 +6,7 @@ kept between runs (`cache_compilations`).
 
 import difflib
 import inspect
+import logging as python_logging
 import os
 import re
 import sys
@@ -109,6 +110,7 @@ def _run(main: Callable[[Sequence[str]], None], interrupted: str, launcher: Call
         return _parse(argv, Path(inspect.getfile(launcher)).parent / "configs")
 
     def guarded(arguments: Sequence[str]) -> None:
+        _show_log()
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)  # orbax and tensorflow-datasets report every step they take
         cache_compilations(CACHE.value)
@@ -129,6 +131,17 @@ def _run(main: Callable[[Sequence[str]], None], interrupted: str, launcher: Call
             _refuse(_system_error(error))
 
     app.run(guarded, flags_parser=parse)
+
+
+def _show_log() -> None:
+    """Shows what the library logs (`fac_jax.parallel.hosts.log`) on stderr."""
+    logger = python_logging.getLogger("fac_jax")
+    if not logger.handlers:
+        shown = python_logging.StreamHandler(sys.stderr)
+        shown.setFormatter(python_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+        logger.addHandler(shown)
+        logger.propagate = False
+    logger.setLevel(python_logging.INFO)
 
 
 def _parse(argv: Sequence[str], shipped: Path) -> list[str]:

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
-from jax.experimental import multihost_utils
 
 from data_pipelines.loading.loader import PackedBatches, Shares
 from data_pipelines.loading.sources import OneEpoch, Source
@@ -69,9 +68,7 @@ def score_pairs(
             batch = batch if layout is None else place_batch(batch, layout)
             static = {"segments": budget.segments, "chunk": loss.chunk, "speech": loss.speaks}
             total = _score(model, layout, params, loss.conversations(batch), **static)
-            if hosts.several():
-                total = multihost_utils.process_allgather(total, tiled=True)
-            sides = np.asarray(total).reshape(budget.rows, 2, -1, 2)
+            sides = hosts.everywhere(total).reshape(budget.rows, 2, -1, 2)
             for row, numbers in enumerate(batches.rows):
                 for place, number in enumerate(numbers):
                     found[number] = sides[row, :, place]

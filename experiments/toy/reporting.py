@@ -20,6 +20,7 @@ from fac_jax.evaluation.reports.machine import machine
 from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.io import write_text
+from fac_jax.parallel.hosts import is_first
 from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
 
@@ -85,8 +86,8 @@ class Clock:
         now = time.monotonic()
         self.parts[name] = self.parts.get(name, 0.0) + now - self._last
         self._last = now
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(json.dumps(self.parts))
+        if is_first():
+            write_text(self._file, json.dumps(self.parts))
 
 
 def folders(workdir: str, data_dir: str | None) -> tuple[epath.Path, epath.PathLike]:

@@ -14,7 +14,8 @@ from fac_jax.batching.grid import Example, windows_of
 from fac_jax.generation.decode import Decoding, generate
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.parallel.batches import place_batch
+from fac_jax.parallel.batches import HostShard, host_shard, place_batch
+from fac_jax.parallel.hosts import everywhere
 from fac_jax.parallel.mesh import Layout
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import Params
@@ -69,13 +70,17 @@ def respond(
     windows = rows * max(sum(windows_of(mel, c.audio.n_window) for mel in prompt.mels) for prompt in prompts)
     shards = 1 if layout is None else layout.shards(axes.BATCH)
     windows = -(-windows // shards) * shards
+    shard = HostShard() if layout is None else host_shard(layout)
+    mine = slice(shard.host * rows // shard.hosts, (shard.host + 1) * rows // shard.hosts)
     keys = jax.random.split(jax.random.key(seed), len(prompts) + rows)
     for start in range(0, len(prompts), rows):
         chosen = prompts[start : start + rows]
-        batch = collate([*chosen, *[chosen[0]] * (rows - len(chosen))], rows, length, windows, c)
+        filled = [*chosen, *[chosen[0]] * (rows - len(chosen))][mine]
+        batch = collate(filled, len(filled), length, windows // shard.hosts, c)
         placed = batch if layout is None else place_batch(batch, layout)
         limit = jnp.int32(decoding.max_steps)
-        reply = jax.device_get(generate(model, params, placed, keys[start : start + rows], limit, decoding, layout))
+        made = generate(model, params, placed, keys[start : start + rows], limit, decoding, layout)
+        reply = everywhere(made)
         for row, prompt in enumerate(chosen):
             ids = reply.text_ids[row, : reply.text_count[row]]
             spoken = np.zeros(0, np.int32)

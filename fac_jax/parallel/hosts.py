@@ -2,16 +2,17 @@
 
 import contextlib
 import json
+import logging
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
-from absl import logging
 from jax.experimental import multihost_utils
 
 from fac_jax.types import InputError
 
+LOGGER = logging.getLogger("fac_jax")  # launchers show it (`fac_jax.cli`), whatever absl's verbosity
 Cluster: TypeAlias = Literal["none", "tpu", "slurm", "flags"]
 
 
@@ -67,7 +68,12 @@ def log(message: str) -> None:
     """Logs a message at level INFO in the first process; of several processes it names the index and the number."""
     if is_first():
         several_of = f"[process {jax.process_index()} of {jax.process_count()}] " if several() else ""
-        logging.info("%s%s", several_of, message)
+        LOGGER.info("%s%s", several_of, message)
+
+
+def everywhere(tree: Any) -> Any:
+    """Returns a tree of arrays in numpy on every host, also where they lie on the devices of several."""
+    return multihost_utils.process_allgather(tree, tiled=True) if several() else jax.device_get(tree)
 
 
 def wait(where: str) -> None:
