@@ -6,14 +6,12 @@ Any config with rows to evaluate on can be scored (docs/finetuning.md); the conf
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
-from etils import epath
 from ml_collections import config_flags
 
 from experiments.run.scores import answers, losses
-from experiments.run.setup import recipe_of, start
+from experiments.run.setup import open_workdir, recipe_of, start
 from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
 from fac_jax.types import InputError
@@ -29,14 +27,13 @@ ANSWER = flags.DEFINE_bool("answer", True, "Answer the prompts; otherwise only l
 
 def main() -> None:
     """Runs the command."""
-    workdir = epath.Path(WORKDIR.value)
+    workdir = open_workdir(WORKDIR.value)
     file = workdir / "config.json"
     if not file.exists():
         raise InputError(f"--workdir={workdir}: holds no run: {file.name} is missing")
     config = json.loads(file.read_text()) if CONFIG.value is None else cli.config(CONFIG)
-    run = start(config, workdir, Path(DATA_DIR.value), SPLIT.value)
-    folder = CHECKPOINT.value or str(workdir)
-    params, _ = load_params(Path(folder), recipe_of(run).abstract())
+    run = start(config, workdir, DATA_DIR.value, SPLIT.value)
+    params, _ = load_params(CHECKPOINT.value or workdir, recipe_of(run).abstract())
     scores = losses(run, params)
     if not scores:
         raise InputError(f"{workdir}: no set of the run has rows to evaluate on; set eval_path or eval_split of one")

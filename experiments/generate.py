@@ -133,7 +133,7 @@ def ask(
         fit the context.
     """
     config = load_config(checkpoint)
-    folder = resolve(checkpoint)
+    folder = Path(resolve(checkpoint))
     if decoding.max_steps >= config.context:
         raise InputError(
             f"--max_steps={decoding.max_steps}: the context of the model is {config.context} LLM positions, question "

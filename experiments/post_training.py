@@ -71,7 +71,7 @@ SOUNDS = 2  # exchanges of every task on the page
 class Abilities:
     """Accuracies of models by name, kept in files, so that a run that was stopped does not ask again."""
 
-    def __init__(self, workdir: Path, ask: Callable[[Params], tuple[dict[str, float], Items]]) -> None:
+    def __init__(self, workdir: epath.Path, ask: Callable[[Params], tuple[dict[str, float], Items]]) -> None:
         self._found_file, self._items_file, self._ask = workdir / "abilities.json", workdir / "asked_items.json", ask
         files = (self._found_file, self._items_file)
         self._found, self._items = (json.loads(f.read_text()) if f.exists() else {} for f in files)
@@ -100,7 +100,9 @@ class Abilities:
         }
 
 
-def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: int | None) -> PostTrainingReport:
+def post_training(
+    config: ConfigDict, workdir: epath.Path, data_dir: epath.PathLike, questions: int | None
+) -> PostTrainingReport:
     """Runs the whole way and writes `report.html` and `report.json` into the workdir.
 
     Args:
@@ -113,7 +115,7 @@ def post_training(config: ConfigDict, workdir: Path, data_dir: Path, questions: 
       InputError: bad config, or see `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
-    run = start(config, epath.Path(workdir), data_dir)
+    run = start(config, workdir, data_dir)
     world, recipe, questioned = world_of(run), recipe_of(run), run.config.questions
     record = RunRecord(run)
     clock.lap("data and codec")
@@ -236,7 +238,7 @@ def exchanges(run: Run, world: ToyWorld, before: Judged, after: Judged) -> Itera
             )
 
 
-def show(report: PostTrainingReport, workdir: Path) -> None:
+def show(report: PostTrainingReport, workdir: epath.Path) -> None:
     """Prints the results."""
     console = Console(width=120)
     stages = Table("model after", *SHOWN.values())

@@ -46,7 +46,9 @@ SOUNDS = 12  # answers with players on the page
 FAST_QUESTIONS = 6
 
 
-def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int | None) -> report.Report:
+def quickstart(
+    config: ConfigDict, workdir: epath.Path, data_dir: epath.PathLike, questions: int | None
+) -> report.Report:
     """Runs the whole way and writes `report.html` and `report.json` into the workdir.
 
     Args:
@@ -59,7 +61,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
       InputError: bad config, or see `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
-    run = start(config, epath.Path(workdir), data_dir)
+    run = start(config, workdir, data_dir)
     world, recipe = world_of(run), recipe_of(run)
     record = RunRecord(run)
     clock.lap("data and codec")
@@ -71,7 +73,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
         lambda stage: clock.lap(stage.name),
         source=stage_source(run, recipe),
     )
-    params, _ = load_params(Path(trained), recipe.abstract())
+    params, _ = load_params(trained, recipe.abstract())
     metrics, answers, items = evaluate(params, run, world, world.rows("test")[:questions], SOUNDS)
     clock.lap("questions")
     found = report.Report(
@@ -97,7 +99,7 @@ def quickstart(config: ConfigDict, workdir: Path, data_dir: Path, questions: int
     return found
 
 
-def show(found: report.Report, workdir: Path, answers: Sequence[report.ScoredResponse]) -> None:
+def show(found: report.Report, workdir: epath.Path, answers: Sequence[report.ScoredResponse]) -> None:
     """Prints the results."""
     for answer in answers:
         print(f"  {answer.question!r} -> {answer.written!r}, heard as {answer.heard!r}")

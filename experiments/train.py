@@ -7,10 +7,8 @@ On several hosts start it once on each, with --cluster: docs/scaling.md.
 """
 
 import json
-from pathlib import Path
 
 from absl import flags
-from etils import epath
 from ml_collections import config_flags
 
 from experiments.run.cluster import Cluster
@@ -43,7 +41,7 @@ def main() -> None:
         raise InputError("--workdir is missing: a folder for the run")
     profile = None if PROFILE.value is None else ProfileWindow.parse(PROFILE.value)
     CLUSTER.join()
-    run = start(cli.config(CONFIG), epath.Path(WORKDIR.value), Path(DATA_DIR.value))
+    run = start(cli.config(CONFIG), WORKDIR.value, DATA_DIR.value)
     recipe = recipe_of(run)
     record = RunRecord(run)
     peak_flops = PEAK.value and PEAK.value * 1e12

@@ -100,7 +100,7 @@ class Model:
         if is_release(path):
             params, config = load_release(path)
         else:
-            path = resolve(path)
+            path = Path(resolve(path))
             config = load_config(path)
             params, _ = load_params(path, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
         return cls(config, params, Tokenizer.load(path), Path(codec) if codec is not None else path / assets.CODEC)

@@ -102,8 +102,8 @@ def _members(hint: Any) -> tuple[Any, ...]:
 
 def _kinds(hint: Any) -> dict[str, type]:
     """The dataclasses of a union of several by their kinds; empty for any other type."""
-    found = [one for one in _members(hint) if dataclasses.is_dataclass(one)]
-    return {cast(Any, one).kind: one for one in found} if len(found) > 1 else {}
+    found: list[Any] = [one for one in _members(hint) if dataclasses.is_dataclass(one)]
+    return {one.kind: one for one in found} if len(found) > 1 else {}
 
 
 def _joined(where: str, key: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from etils import epath
 
-PathLike = str | os.PathLike[str]
+PathLike = epath.PathLike
 
 
 def is_local(path: PathLike) -> bool:
@@ -40,3 +40,19 @@ def replacing(path: PathLike) -> Iterator[epath.Path]:
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def absolute(path: PathLike) -> epath.Path:
+    """Returns a path that does not depend on the working directory; one in a cloud store is returned as it is."""
+    return epath.Path(os.path.abspath(os.fspath(path)) if is_local(path) else path)
+
+
+def copy(source: PathLike, target: PathLike) -> None:
+    """Copies a file, or a folder with all that is in it, over what is at `target`; either may lie in a cloud store."""
+    source, target = epath.Path(source), epath.Path(target)
+    if not source.is_dir():
+        source.copy(target, overwrite=True)
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for child in source.iterdir():
+        copy(child, target / child.name)

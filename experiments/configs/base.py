@@ -74,14 +74,15 @@ def config(
       evals: evaluation while a stage trains.
       questions: of the toy recipe's report.
     """
-    found = ConfigDict({SEED: 0, "recipe": tuple(stages) if recipe is None else recipe})
+    found: Any = ConfigDict({SEED: 0, "recipe": tuple(stages) if recipe is None else recipe})
     found.model = to_config_dict(ModelConfig, unset=True)
     for key in MODEL_SOURCE:
         found.model[key] = placeholder(str)
     found.model.update(ConfigDict(dict(model)))
-    found.data = to_config_dict(data)
-    for part in (found.data.world, found.data.unit_codec):
-        part[SEED] = placeholder(int)
+    rows: Any = to_config_dict(data)
+    for name in ("world", "unit_codec"):
+        rows[name][SEED] = placeholder(int)
+    found.data = rows
     defaults = {field.name: field.default for field in dataclasses.fields(RunConfig)}
     for key in ("mesh", "evals", "questions"):
         given = {"evals": evals, "questions": questions}.get(key)
@@ -102,7 +103,7 @@ def from_json(tree: Mapping[str, Any]) -> ConfigDict:
     stages = {
         name: from_tree(StageConfig, {"name": "", **one}, f"stages.{name}") for name, one in tree["stages"].items()
     }
-    found = config(
+    found: Any = config(
         _set_only(tree["model"]),
         stages,
         data=from_tree(DataConfig, tree["data"], "data"),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from etils import epath
 
 from data_pipelines.importers.registry import read
 from data_pipelines.prepare.settings import Source
@@ -26,7 +27,7 @@ TOKENIZER_ROWS: Final = 100_000  # rows that a tokenizer is trained on, at most
 UNIT: Final = RATE // TOKEN_RATE  # samples of a speech token
 
 
-def make_tokenizer(data: DataConfig, sources: Sequence[Source], initial: Path | None, folder: Path) -> Tokenizer:
+def make_tokenizer(data: DataConfig, sources: Sequence[Source], initial: epath.Path | None, folder: Path) -> Tokenizer:
     """Returns the tokenizer in `folder`; where there is none yet, the config's, or one that is trained on the rows.
 
     Raises:
@@ -48,7 +49,7 @@ def make_tokenizer(data: DataConfig, sources: Sequence[Source], initial: Path | 
     return Tokenizer.load(folder)
 
 
-def make_codec(data: DataConfig, sources: Sequence[Source], initial: Path | None, folder: Path) -> Codec | None:
+def make_codec(data: DataConfig, sources: Sequence[Source], initial: epath.Path | None, folder: Path) -> Codec | None:
     """Returns the codec in `folder`; where there is none yet, the config's, or one that is fitted on the replies.
 
     None if the config asks for no codec and the model brings none.

@@ -254,7 +254,7 @@ def _model(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ModelConfig]:
     source = {key: tree.get(key) or None for key in MODEL_SOURCE}
     if source["init_from"]:
         source["preset"] = None
-        start = load_config(resolve(Path(source["init_from"])))
+        start = load_config(resolve(source["init_from"]))
     elif source["preset"]:
         start = preset(source["preset"])
     else:

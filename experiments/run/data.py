@@ -205,7 +205,7 @@ class Run:
         encode = Encode(self.tokenizer, self.config.model, None, waves, stage.seed)
         cache = self._cache.setdefault(rows.key, {}) if stage.data.cache else None
         make = ItemMaker(rows.records, encode, stage.loss.pairs, references, cache)
-        return Source(numbers, make, rows.lengths.length[numbers], rows.lengths.windows[numbers])
+        return Source(numbers.tolist(), make, rows.lengths.length[numbers], rows.lengths.windows[numbers])
 
     @functools.cached_property
     def _cache(self) -> dict[str, dict[int, Example | PairExample]]:

@@ -1,7 +1,6 @@
 """The model that a run starts from: a preset fitted to its data, or a finished model with its tokenizer and codec."""
 
 import dataclasses
-from pathlib import Path
 
 from etils import epath
 
@@ -13,12 +12,13 @@ from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
 
-def copy_initial_assets(initial: Path, workdir: epath.Path) -> None:
+def copy_initial_assets(initial: epath.PathLike, workdir: epath.PathLike) -> None:
     """Copies tokenizer and codec of a model to start from into the workdir, unless an earlier start has.
 
     Raises:
       InputError: the model has no tokenizer.
     """
+    initial, workdir = epath.Path(initial), epath.Path(workdir)
     found = trained_assets(initial)
     if TOKENIZER not in found:
         raise InputError(f"{initial / TOKENIZER}: no such file; the model's tokenizer is needed")
@@ -43,7 +43,7 @@ def fitted(config: ModelConfig, tokenizer: Tokenizer, units: int) -> ModelConfig
     )
 
 
-def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec | None, where: Path) -> None:
+def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec | None, where: epath.PathLike) -> None:
     """Checks the tokenizer and the codec against the model that they came to.
 
     Raises:

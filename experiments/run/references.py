@@ -26,11 +26,11 @@ from fac_jax.parallel.batches import host_shard, place_batch
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.progress import bar
-from fac_jax.types import Batch, Params
+from fac_jax.types import Array, Batch, Params
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("segments", "chunk", "speech"))
-def _score(model: FunAudioChat, layout: Layout | None, params: Params, batch: Batch, **static: Any) -> jax.Array:
+def _score(model: FunAudioChat, layout: Layout | None, params: Params, batch: Batch, **static: Any) -> Array:
     score = functools.partial(reply_log_probs, model, **static)
     return (score if layout is None else layout.inside(score))(params, batch).total
 
@@ -64,7 +64,8 @@ def score_pairs(
     batches = PackedBatches(OneEpoch("pairs", source), budget, config, loss.collate, shares)
     with bar("scoring pairs", len(source.rows)) as advance:
         for loaded in batches:
-            batch = loaded.batch if layout is None else place_batch(loaded.batch, layout)
+            batch: Any = loaded.batch
+            batch = batch if layout is None else place_batch(batch, layout)
             static = {"segments": budget.segments, "chunk": loss.chunk, "speech": loss.speaks}
             total = _score(model, layout, params, loss.conversations(batch), **static)
             sides = hosts.everywhere(total).reshape(budget.rows, 2, -1, 2)

@@ -1,7 +1,7 @@
 """Scores of a model on held-out rows: losses, and what it answers against the replies of the rows."""
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
@@ -112,7 +112,7 @@ def _scored(run: Run, conversations: list[Conversation], replies: list[Response]
     return scores | _heard(run, conversations, replies)
 
 
-def _heard(run: Run, conversations: list[Conversation], replies: list[Response]) -> Mapping[str, float]:
+def _heard(run: Run, conversations: list[Conversation], replies: list[Response]) -> dict[str, float]:
     clean = {c.turns[-1].text: c.turns[-1].wave for c in conversations if c.turns[-1].wave is not None}
     if run.codec is None or len(clean) < len({c.turns[-1].text for c in conversations}):
         return {}

@@ -7,6 +7,7 @@ WORKDIR/tokenizer/   that of the model to start from, or of the data
 
 import dataclasses
 import hashlib
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -14,6 +15,7 @@ from typing import Any, Final
 from etils import epath
 from ml_collections import ConfigDict
 
+from data_pipelines.paths import data_path, local_path
 from data_pipelines.prepare.settings import Settings
 from data_pipelines.worlds.build import build
 from data_pipelines.worlds.storage import read_rows
@@ -26,7 +28,7 @@ from experiments.run.model import check_fits, copy_initial_assets, fitted
 from experiments.run.sets import RecordSet, lock_rows, make_set, write_quarantine
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.checkpoint.export import resolve
-from fac_jax.io import is_local
+from fac_jax.io import copy, is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first
 from fac_jax.training.recipe import Recipe
 
@@ -44,25 +46,43 @@ def assets(run: Run) -> dict[str, epath.Path]:
 def recipe_of(run: Run) -> Recipe:
     """Returns the recipe of a run."""
     config = run.config
-    initial = None if config.init_from is None else epath.Path(resolve(Path(config.init_from)))
+    initial = None if config.init_from is None else resolve(config.init_from)
     return Recipe(config.model, config.stages, initial, run.layout, config.attention, config.trackers, config.evals)
 
 
+def open_workdir(path: epath.PathLike) -> epath.Path:
+    """Returns the folder of a run, which may lie in a cloud store and need not exist.
+
+    Raises:
+      InputError: the store cannot be reached, or the package that reads it is not installed.
+    """
+    if not is_local(path):
+        data_path(path)
+    return epath.Path(path)
+
+
 def start(
-    config: ConfigDict | Mapping[str, Any], workdir: epath.Path, data_dir: Path, eval_split: str | None = None
+    config: ConfigDict | Mapping[str, Any],
+    workdir: epath.PathLike,
+    data_dir: epath.PathLike,
+    eval_split: str | None = None,
 ) -> Run:
     """Checks a config, locks the workdir for it, and makes everything that comes before training.
 
     Args:
       config: as `experiments/configs/base.py` builds it.
       workdir: folder of the run.
-      data_dir: folder of data sets; of several hosts all see it under one name.
+      data_dir: folder of data sets, on a disk; of several hosts all see it under one name.
       eval_split: split to evaluate on, of the sets that have several; None for that of the config.
 
     Raises:
-      InputError: a bad config, or the workdir holds another one; a mesh that does not divide the batches; rows that
-        cannot be read or trained on.
+      InputError: a bad config; a workdir that cannot be reached or holds another config; a `data_dir` in a cloud
+        store; a mesh that does not divide the batches; rows that cannot be read or trained on.
     """
+    workdir, data_dir = (
+        open_workdir(workdir),
+        local_path(data_dir, "prepared rows are read from a disk; give --data_dir"),
+    )
     found = resolve_config(config)
     layout = found.layout()
     check_layout(found, layout)
@@ -99,10 +119,12 @@ def _task(world: Path, name: str, eval_split: str) -> SetConfig:
 
 def _made(config: RunConfig, workdir: epath.Path, data_dir: Path, eval_split: str | None) -> Run:
     """Speaks, prepares and measures the rows, or finds them, and fits a preset to them."""
-    data, initial = config.data, None if config.init_from is None else resolve(Path(config.init_from))
+    data, initial = config.data, None if config.init_from is None else resolve(config.init_from)
     local = Path(workdir) if is_local(workdir) else data_dir / "assets" / _name(workdir)
+    if not is_local(workdir) and is_first():
+        _download(workdir, local)
     if initial:
-        copy_initial_assets(initial, epath.Path(local))
+        copy_initial_assets(initial, local)
     world = None if data.world is None else build(data.world, data.pairs, data_dir, data.processes)
     sets = used_sets(config, world, eval_split)
     sources = [one.source(f"data.sets.{name}") for name, one in sorted(sets.items())]
@@ -124,8 +146,8 @@ def _made(config: RunConfig, workdir: epath.Path, data_dir: Path, eval_split: st
     made: dict[str, RecordSet] = {
         name: make_set(name, one, settings, model, data_dir, data.processes) for name, one in sorted(sets.items())
     }
-    if not is_local(workdir):
-        _upload(local, workdir)
+    if not is_local(workdir) and is_first():
+        copy(local, workdir)
     return Run(dataclasses.replace(config, model=model), workdir, made, tokenizer, codec, None, world)
 
 
@@ -133,13 +155,12 @@ def _name(workdir: epath.Path) -> str:
     return hashlib.sha256(str(workdir).encode()).hexdigest()[:16]
 
 
-def _upload(local: Path, workdir: epath.Path) -> None:
-    """Copies tokenizer and codec into a workdir in a cloud store."""
-    for file in sorted(path for path in local.rglob("*") if path.is_file()):
-        target = workdir / file.relative_to(local).as_posix()
-        if not target.exists():
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(file.read_bytes())
+def _download(workdir: epath.Path, local: Path) -> None:
+    """Makes `local` hold the tokenizer and the codec of a workdir in a cloud store, and nothing else."""
+    shutil.rmtree(local, ignore_errors=True)
+    for name in (TOKENIZER_FOLDER, CODEC):
+        if (workdir / name).exists():
+            copy(workdir / name, local / name)
 
 
 def _report(run: Run) -> None:

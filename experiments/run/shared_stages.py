@@ -20,10 +20,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from etils import epath
 from filelock import FileLock, Timeout
 
 from experiments.run.data import Run
 from fac_jax.checkpoint.export import CHECKPOINTS
+from fac_jax.io import is_local
 from fac_jax.training.recipe import Recipe, StageSource, start_of, trained_here
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
@@ -67,13 +69,16 @@ def stage_source(run: Run, recipe: Recipe) -> StageSource:
       recipe: of the run.
 
     Raises:
-      InputError: a `stages_dir` for a run of several processes.
+      InputError: a `stages_dir` for a run of several processes, or in a cloud store.
     """
     folder = run.config.stages_dir
     if not folder:
         return trained_here
     if jax.process_count() > 1:
         raise InputError("stages_dir is for runs of one process: leave it out")
+    for path in (folder, run.workdir):
+        if not is_local(path):
+            raise InputError(f"stages_dir is for folders on a disk, and {path} is none: leave stages_dir out")
     data = json.dumps([changed(run.config.data), run.checksum()], default=changed)
     return SharedStages(Path(folder), stage_keys(recipe, data))
 
@@ -91,7 +96,7 @@ class SharedStages:
     keys: dict[str, str]
 
     @contextlib.contextmanager
-    def __call__(self, stage: StageConfig, directory: Path) -> Iterator[bool]:
+    def __call__(self, stage: StageConfig, directory: epath.Path) -> Iterator[bool]:
         """StageSource of a run to train a stage: whether `directory` has got it from another run, which is waited for.
 
         If it has not, the stage is to be finished in `directory` when the block ends, and others get it.
@@ -100,11 +105,11 @@ class SharedStages:
         self.folder.mkdir(parents=True, exist_ok=True)
         with _held(FileLock(there.with_name(f"{there.name}.lock")), stage.name):
             if there.is_dir():
-                _link(there, directory)
+                _link(there, Path(directory))
                 yield True
                 return
             yield False
-            _link(directory, there)
+            _link(Path(directory), there)
 
 
 @contextlib.contextmanager

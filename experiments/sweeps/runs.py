@@ -48,7 +48,7 @@ def load_config(file: str) -> ConfigDict:
     return flag.value
 
 
-def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], None]) -> list[Run]:
+def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], object]) -> list[Run]:
     """All runs, in order: the last axis changes fastest, seeds faster still.
 
     Args:

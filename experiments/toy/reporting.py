@@ -1,6 +1,7 @@
 """What the launchers with a report share: clock, curves, environment, what comparisons read, the short way."""
 
 import dataclasses
+import io
 import json
 import platform
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
+from etils import epath
 from ml_collections import ConfigDict
 
 from fac_jax.evaluation.reports.machine import machine
@@ -44,20 +46,22 @@ class Reply:
     spoken: Sound | None
 
 
-def write_items(workdir: Path, items: Mapping[str, Mapping[str, float]]) -> None:
+def write_items(workdir: epath.Path, items: Mapping[str, Mapping[str, float]]) -> None:
     """Writes what each question gave, by metric and id, for comparisons of runs (`items.json`)."""
     write_text(workdir / "items.json", json.dumps(items) + "\n")
 
 
-def write_sounds(workdir: Path, replies: Iterable[Reply]) -> None:
+def write_sounds(workdir: epath.Path, replies: Iterable[Reply]) -> None:
     """Writes the replies that have sounds as FLAC, and `sounds.json`, which names their files, for comparisons."""
     told: list[dict[str, str | None]] = []
-    (workdir / "sounds").mkdir(exist_ok=True)
+    (workdir / "sounds").mkdir(parents=True, exist_ok=True)
 
     def save(name: str, sound: Sound | None) -> str | None:
         if sound is None:
             return None
-        soundfile.write(workdir / "sounds" / name, np.clip(sound.wave, -1.0, 1.0), sound.rate, subtype="PCM_16")
+        flac = io.BytesIO()
+        soundfile.write(flac, np.clip(sound.wave, -1.0, 1.0), sound.rate, format="FLAC", subtype="PCM_16")
+        (workdir / "sounds" / name).write_bytes(flac.getvalue())
         return f"sounds/{name}"
 
     for number, reply in enumerate(one for one in replies if one.asked):
@@ -72,7 +76,7 @@ def write_sounds(workdir: Path, replies: Iterable[Reply]) -> None:
 class Clock:
     """Seconds of the parts of a run; a part that an earlier start of the run finished keeps what it took then."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: epath.Path) -> None:
         self._file = file
         self.parts: dict[str, float] = json.loads(file.read_text()) if file.exists() else {}
         self._last = time.monotonic()
@@ -86,19 +90,19 @@ class Clock:
             write_text(self._file, json.dumps(self.parts))
 
 
-def folders(workdir: str, data_dir: str | None) -> tuple[Path, Path]:
+def folders(workdir: str, data_dir: str | None) -> tuple[epath.Path, epath.PathLike]:
     """Folder of a run, and that of its data sets, which is in it unless another is given.
 
     Raises:
       InputError: the run's folder is a file.
     """
-    run = Path(workdir)
+    run = epath.Path(workdir)
     if run.exists() and not run.is_dir():
         raise InputError(f"{run}: is a file; give a folder")
-    return run, Path(data_dir) if data_dir else run / "data"
+    return run, data_dir or run / "data"
 
 
-def curves(directory: Path) -> dict[str, Series]:
+def curves(directory: epath.Path) -> dict[str, Series]:
     """Losses over steps of a stage directory, none if it is no stage."""
     lines = read_curve(directory)
     names = [name for name in lines[0] if name.endswith("_loss")] if lines else []
@@ -125,7 +129,7 @@ def shortened(config: ConfigDict, **data: Any) -> ConfigDict:
       config: whole config of a toy run.
       data: more changes of `config.data`.
     """
-    short = config.copy_and_resolve_references()
+    short: Any = config.copy_and_resolve_references()
     world = {"clips_per_pair": 1, "read_aloud": 40, "transcribe": 10}
     steps = {name: {"steps": min(6, stage.steps)} for name, stage in short.stages.items()}
     short.update({"data": {"world": world, **data}, "stages": steps})

@@ -9,15 +9,16 @@ import contextlib
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
+from etils import epath
 
 from fac_jax.checkpoint.release.params import insert
+from fac_jax.io import absolute
 from fac_jax.types import InputError, Params
 
 SMALL = 2**20  # bytes; pieces below it share a chunk
@@ -44,7 +45,7 @@ class Spec:
         return math.prod(self.shape[self.lead :]) * jnp.dtype(self.dtype).itemsize
 
 
-def create_params(folder: Path, specs: Mapping[tuple[str, ...], Spec]) -> None:
+def create_params(folder: epath.PathLike, specs: Mapping[tuple[str, ...], Spec]) -> None:
     """Writes a `params` folder full of zeros, without ever holding them, to be filled by `StoredArray.write`.
 
     Args:
@@ -68,20 +69,20 @@ def create_params(folder: Path, specs: Mapping[tuple[str, ...], Spec]) -> None:
         insert(options, path, chunks)
     saver = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry))
     with _as_os_error(), saver as checkpointer:
-        checkpointer.save(folder.absolute(), ocp.args.PyTreeSave(zeros, save_args=options))
+        checkpointer.save(absolute(folder), ocp.args.PyTreeSave(zeros, save_args=options))
 
 
 class StoredArray:
     """One parameter of a `params` folder."""
 
-    def __init__(self, folder: Path, path: Iterable[str]) -> None:
+    def __init__(self, folder: epath.PathLike, path: Iterable[str]) -> None:
         """Opens it.
 
         Raises:
           InputError: it is not there, or damaged.
         """
         self._name = f"{folder}: {'/'.join(path)}"
-        kvstore = {"driver": "ocdbt", "base": f"file://{folder.absolute()}/", "path": ".".join(path) + "/"}
+        kvstore = {"driver": "ocdbt", "base": absolute(folder).as_uri() + "/", "path": ".".join(path) + "/"}
         with self._readable():
             self._array = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
 

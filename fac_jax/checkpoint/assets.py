@@ -1,10 +1,12 @@
 """Files that belong to a model apart from its parameters: tokenizer, codec, and the release's own files."""
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
+from etils import epath
+
+from fac_jax.io import copy
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.special_ids import TEXT_SPECIALS
 from fac_jax.text.tokenizer import CONFIG_FILE, Tokenizer
@@ -21,12 +23,13 @@ TOKENIZER_PARTS: Final = (
 SETTINGS: Final = ("generation_config.json", "preprocessor_config.json", "processor_config.json")
 
 
-def assets(folder: Path) -> dict[str, Path]:
+def assets(folder: epath.PathLike) -> dict[str, epath.Path]:
     """Returns the files and folders of a checkpoint that are copied together with its parameters, by name.
 
     Raises:
       InputError: the tokenizer's other files are there and `tokenizer.json` is not.
     """
+    folder = epath.Path(folder)
     names = (TOKENIZER, *TOKENIZER_PARTS, *SETTINGS, SPEECH_TOKENIZER, CODEC)
     found = {name: folder / name for name in names if (folder / name).exists()}
     parts = [name for name in TOKENIZER_PARTS if name in found]
@@ -58,16 +61,13 @@ def check_tokenizer(folder: Path, config: ModelConfig) -> None:
         raise InputError(f"{folder / TOKENIZER}: not the tokenizer of this model: {'; '.join(other)}")
 
 
-def trained_assets(folder: Path) -> dict[str, Path]:
+def trained_assets(folder: epath.PathLike) -> dict[str, epath.Path]:
     """Returns `assets` of a model of ours that is trained further, and the record of its release."""
-    release = folder / RELEASE
+    release = epath.Path(folder) / RELEASE
     return assets(folder) | ({RELEASE: release} if release.exists() else {})
 
 
-def copy_assets(found: Mapping[str, Path], folder: Path) -> None:
+def copy_assets(found: Mapping[str, epath.PathLike], folder: epath.PathLike) -> None:
     """Copies files and folders into `folder`, each under its name."""
     for name, source in found.items():
-        if source.is_dir():
-            shutil.copytree(source, folder / name, dirs_exist_ok=True)  # it is there if this was interrupted before
-        else:
-            shutil.copyfile(source, folder / name)
+        copy(source, epath.Path(folder) / name)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from fac_jax.checkpoint.arrays import StoredArray
 from fac_jax.checkpoint.assets import trained_assets
@@ -17,7 +18,12 @@ Mix = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 
 
 def combine_models(
-    first: Path, second: Path, destination: Path, mix: Mix, origin: dict[str, Any], wrap: Wrap = iter
+    first: epath.PathLike,
+    second: epath.PathLike,
+    destination: Path,
+    mix: Mix,
+    origin: dict[str, Any],
+    wrap: Wrap = iter,
 ) -> None:
     """Writes a model folder whose every parameter is made from those of two others.
 
@@ -36,7 +42,7 @@ def combine_models(
     """
     folders = [resolve(first), resolve(second)]
     config = load_config(folders[0])
-    job = {"combine": [fingerprint(folder) for folder in folders], "origin": origin}
+    job = {"combine": [fingerprint(Path(folder)) for folder in folders], "origin": origin}
     with at_destination(destination, job) as unfinished:
         entries = [_combined(entry, folders, mix) for entry in release_entries(config)]
         fill_params(unfinished, config, entries, wrap)
@@ -46,7 +52,7 @@ def combine_models(
 class _Pieces(Mapping[str, np.ndarray]):
     """The mixed pieces of one parameter by their number, made when asked for."""
 
-    def __init__(self, path: tuple[str, ...], lead: tuple[int, ...], folders: list[Path], mix: Mix) -> None:
+    def __init__(self, path: tuple[str, ...], lead: tuple[int, ...], folders: list[epath.Path], mix: Mix) -> None:
         self._path, self._lead, self._folders, self._mix = path, lead, folders, mix
 
     def __getitem__(self, number: str) -> np.ndarray:
@@ -63,7 +69,7 @@ class _Pieces(Mapping[str, np.ndarray]):
         return int(np.prod(self._lead))
 
 
-def _combined(entry: Entry, folders: list[Path], mix: Mix) -> tuple[Entry, Mapping[str, np.ndarray]]:
+def _combined(entry: Entry, folders: list[epath.Path], mix: Mix) -> tuple[Entry, Mapping[str, np.ndarray]]:
     lead = entry.names.shape
     numbers = np.arange(entry.names.size).astype(str).reshape(lead)
     return Entry(entry.path, numbers, "same"), _Pieces(entry.path, lead, folders, mix)

@@ -7,20 +7,19 @@ MODEL/...            assets by name
 """
 
 import contextlib
-import os
-import shutil
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from etils import epath
 from flax import traverse_util
 
 from fac_jax.checkpoint.assets import copy_assets
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.tensors import INDEX
 from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored, united
+from fac_jax.io import absolute, is_local
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.limits import check
@@ -31,32 +30,47 @@ CHECKPOINTS = "checkpoints"  # running checkpoints of a stage directory
 
 
 def export_model(
-    directory: Path, params: Params, config: ModelConfig, origin: dict[str, Any], assets: Mapping[str, Path]
+    directory: epath.PathLike,
+    params: Params,
+    config: ModelConfig,
+    origin: dict[str, Any],
+    assets: Mapping[str, epath.PathLike],
 ) -> None:
-    """Writes a finished model next to `directory`, then renames it, so that `directory` is whole whenever it exists.
+    """Writes a finished model, which is whole as soon as `is_model` finds it.
+
+    On a local disk it is written next to `directory` and renamed. A cloud store cannot rename folders: there it is
+    written in place, over what an earlier start left, its two small files last.
 
     Args:
-      directory: must not exist.
+      directory: must not exist on a local disk.
       params: parameters.
       config: their model.
       origin: what made them; `{"stage": name, "order": its number in the recipe, "steps": ..}`.
       assets: files and folders to copy in, by the name they get.
     """
-    unfinished = directory.absolute().with_name(directory.name + ".unfinished")
+    directory = absolute(directory)
+    unfinished = directory.with_name(directory.name + ".unfinished") if is_local(directory) else directory
     first = jax.process_index() == 0  # of several hosts the first writes all but its share of the parameters
     if first:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if unfinished.exists():
+            unfinished.rmtree()
         unfinished.mkdir(parents=True)
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(unfinished / "params", params)
     if first:
+        copy_assets(assets, unfinished)
         write_json(unfinished / "config.json", model_config.to_dict(config))
         write_json(unfinished / "origin.json", origin)
-        copy_assets(assets, unfinished)
-        os.replace(unfinished, directory)
+        if unfinished != directory:
+            unfinished.rename(directory)
 
 
-def resolve(path: Path) -> Path:
+def is_model(folder: epath.PathLike) -> bool:
+    """Returns whether a folder holds a finished model: its two small files, which are written last."""
+    return all((epath.Path(folder) / name).exists() for name in ("config.json", "origin.json"))
+
+
+def resolve(path: epath.PathLike) -> epath.Path:
     """Folder whose `params/` and config a path names.
 
     Args:
@@ -66,17 +80,18 @@ def resolve(path: Path) -> Path:
     Raises:
       InputError: nothing is there.
     """
+    path = epath.Path(path)
     if not path.is_dir():
         raise InputError(f"{path}: no such checkpoint folder")
     if (path / "params").is_dir():
         return path
-    if (path / MODEL).is_dir():
+    if is_model(path / MODEL):
         return path / MODEL
     if (path / CHECKPOINTS).is_dir():
         steps = [int(p.name) for p in (path / CHECKPOINTS).iterdir() if p.name.isdigit() and (p / "params").is_dir()]
         if steps:
             return path / CHECKPOINTS / str(max(steps))
-    models = [p.parent for p in path.glob(f"*/{MODEL}/origin.json")]
+    models = [p.parent for p in path.glob(f"*/{MODEL}/origin.json") if is_model(p.parent)]
     if not models and (next(path.glob("*.safetensors"), None) or (path / INDEX).exists()):
         raise InputError(f"{path}: a checkpoint in the release's layout: run experiments.convert hf-to-jax {path} DST")
     if not models:
@@ -84,7 +99,7 @@ def resolve(path: Path) -> Path:
     return max(models, key=lambda model: Section(read_json(model / "origin.json"), str(model)).number("order"))
 
 
-def load_params(path: Path, expected: Params | None = None) -> tuple[Params, ModelConfig]:
+def load_params(path: epath.PathLike, expected: Params | None = None) -> tuple[Params, ModelConfig]:
     """Parameters and configuration of what `path` names (see `resolve`).
 
     Args:
@@ -113,11 +128,11 @@ def load_params(path: Path, expected: Params | None = None) -> tuple[Params, Mod
         for folder in folders:
             here = {path: wanted[path] for path in traverse_util.flatten_dict(stored(folder))}
             args = ocp.args.StandardRestore(traverse_util.unflatten_dict(here))
-            found_params.append(checkpointer.restore(folder.absolute(), args=args))
+            found_params.append(checkpointer.restore(absolute(folder), args=args))
     return united(found_params), config
 
 
-def load_config(path: Path) -> ModelConfig:
+def load_config(path: epath.PathLike) -> ModelConfig:
     """Configuration of the model that `path` names (see `resolve`).
 
     Raises:
@@ -137,7 +152,7 @@ def load_config(path: Path) -> ModelConfig:
 
 
 @contextlib.contextmanager
-def _readable(path: os.PathLike[str]) -> Iterator[None]:
+def _readable(path: epath.Path) -> Iterator[None]:
     """Turns an error of reading into one line that names the file or folder."""
     try:
         yield

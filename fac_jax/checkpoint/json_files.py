@@ -3,27 +3,28 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Final
+
+from etils import epath
 
 from fac_jax.types import InputError
 
 REQUIRED: Final = object()
 
 
-def write_json(file: Path, value: Any) -> None:
+def write_json(file: epath.PathLike, value: Any) -> None:
     """Writes JSON to be read by people too."""
-    file.write_text(json.dumps(value, indent=2) + "\n")
+    epath.Path(file).write_text(json.dumps(value, indent=2) + "\n")
 
 
-def read_json(file: Path) -> dict[str, Any]:
+def read_json(file: epath.PathLike) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
       InputError: the file is missing, cannot be read, is not JSON or holds something else than an object.
     """
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))
+        value = json.loads(epath.Path(file).read_bytes().decode("utf-8"))
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
     except (OSError, ValueError) as error:  # both of decoding and of parsing are ValueErrors

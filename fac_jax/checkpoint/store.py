@@ -1,7 +1,6 @@
 """Checkpoints of a running stage, by orbax: written in the background and committed whole."""
 
 import functools
-import os
 from typing import Any, cast
 
 import jax
@@ -9,7 +8,7 @@ import orbax.checkpoint as ocp
 from etils import epath
 from flax import traverse_util
 
-from fac_jax.io import is_local
+from fac_jax.io import absolute
 from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params
@@ -93,11 +92,6 @@ class CheckpointStore:
         self._manager.close()
 
 
-def absolute(path: epath.PathLike) -> epath.Path:
-    """The absolute form of a path, which orbax needs; a path in a cloud store already has it."""
-    return epath.Path(os.path.abspath(path)) if is_local(path) else epath.Path(path)
-
-
 def parameter_folders(checkpoint: epath.PathLike) -> list[epath.Path]:
     """The folders that together hold all parameters of a finished model or of a running checkpoint.
 
@@ -128,7 +122,7 @@ def united(trees: list[Params]) -> Params:
 def stored(params: epath.PathLike) -> Params:
     """Tree of the parameters in an orbax folder: leaves with `shape` and `dtype`; no array is read."""
     handler = ocp.StandardCheckpointHandler()
-    found = handler.metadata(absolute(params))  # pyright: ignore[reportArgumentType]  (it takes any path)
+    found = handler.metadata(absolute(params))
     return cast(Params, found.tree)
 
 

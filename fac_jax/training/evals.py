@@ -13,7 +13,7 @@ import jax
 from etils import epath
 
 from fac_jax.batching.loaded import Loaded
-from fac_jax.io import write_text
+from fac_jax.io import is_local, write_text
 from fac_jax.parallel import hosts
 from fac_jax.training.step import Objective
 from fac_jax.types import InputError, Params
@@ -153,14 +153,14 @@ class Evaluation:
         return metrics
 
     def _keep(self, params: Params) -> None:
-        """Writes the best model; the one before it goes when the new one is complete."""
+        """Writes the best model; on a local disk the one before it is removed when the new one is complete."""
         best, before = self._directory / BEST, self._directory / f"{BEST}.before"
-        if hosts.is_first() and best.exists():
+        if hosts.is_first() and is_local(best) and best.exists():
             before.rmtree(missing_ok=True)
             best.rename(before)
         hosts.wait("best model")
         self._export(best, params)
-        if hosts.is_first():
+        if hosts.is_first() and is_local(best):
             before.rmtree(missing_ok=True)
 
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from etils import epath
 from filelock import FileLock, Timeout
 
-from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, load_params
+from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, is_model, load_params
 from fac_jax.checkpoint.store import CheckpointStore
 from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig
@@ -109,9 +109,9 @@ def trained_here(stage: StageConfig, directory: epath.Path) -> contextlib.Abstra
 
 def run_recipe(
     recipe: Recipe,
-    workdir: epath.Path,
+    workdir: epath.PathLike,
     data: RunData,
-    assets: Mapping[str, epath.Path],
+    assets: Mapping[str, epath.PathLike],
     finished: Callable[[StageConfig], None] = lambda stage: None,
     peak_flops: float | None = None,
     source: StageSource = trained_here,
@@ -136,12 +136,13 @@ def run_recipe(
       InputError: a stage names a start that is not before it, or a model there has another shape; another process
         trains in the workdir; or see `train`.
     """
+    workdir = epath.Path(workdir)
     check_starts(recipe.stages)
     with _locked(workdir):
         for order, stage in enumerate(recipe.stages):
             hosts.wait(f"stage {stage.name}")
             directory = workdir / stage.name
-            if (directory / MODEL).is_dir():
+            if is_model(directory / MODEL):
                 continue
             with source(stage, directory) as taken:
                 if not taken:

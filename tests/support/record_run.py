@@ -26,7 +26,8 @@ def write_initial(folder: Path) -> Path:
     model = make_model(make_tokenizer(folder))
     origin = {"stage": "test", "order": 0, "steps": 0}
     tokenizer = {"tokenizer.json": folder / "tokenizer.json"}
-    export_model(folder / "model", init_params(model, jax.random.key(0)), model, origin, tokenizer)
+    params = jax.jit(lambda: init_params(model, jax.random.key(0)))()
+    export_model(folder / "model", params, model, origin, tokenizer)
     return folder / "model"
 
 

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from fac_jax.checkpoint.arrays import Spec, StoredArray, create_params
 from fac_jax.checkpoint.assets import RELEASE as RELEASE_FILE
@@ -92,7 +93,7 @@ def export_release(
     Raises:
       InputError: there is no model, the release has no such model, or the disk is full.
     """
-    folder, chosen = resolve(source), PARTS[part]
+    folder, chosen = Path(resolve(source)), PARTS[part]
     job = {"export": fingerprint(folder), "dtype": dtype, "part": part, "shard_bytes": shard_bytes}
     with at_destination(destination, job) as unfinished:
         config = replace(load_config(folder), dtype=dtype, param_dtype=dtype)
@@ -191,7 +192,9 @@ def fill_params(
     filled.unlink(missing_ok=True)
 
 
-def finish(unfinished: Path, config: ModelConfig, origin: dict[str, Any], carried: Mapping[str, Path]) -> None:
+def finish(
+    unfinished: Path, config: ModelConfig, origin: dict[str, Any], carried: Mapping[str, epath.PathLike]
+) -> None:
     """Writes the files of a model folder other than its parameters."""
     write_json(unfinished / "config.json", model_config.to_dict(config))
     write_json(unfinished / "origin.json", origin)
