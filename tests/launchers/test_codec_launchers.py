@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments.run.toy import DataConfig, _codec
 from golden_codec import FOLDER, ids
 from launchers import called, imported
 

@@ -20,7 +20,7 @@ from data_pipelines.prepare.lengths import survey
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source
-from data_pipelines.records.validate import limits_of
+from data_pipelines.records.validate import Limits
 from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.schema import PairRow, Row
 from data_pipelines.worlds.views import VIEWS
@@ -193,4 +193,4 @@ def test_rows_of_ones_own_are_tokenised_once_and_trained_on(tmp_path: Path) -> N
 
     prepare(given, tmp_path / "waves", Settings(units=UNITS), 1)
     with pytest.raises(InputError, match="row talk .*has no tokens, .*prepare the rows with --user_audio=tokens"):
-        survey(tmp_path / "waves", "train", limits_of(model, trained.tokenizer, 99), model)
+        survey(tmp_path / "waves", "train", Limits(99, units=UNITS, tokenizer=trained.tokenizer), model)

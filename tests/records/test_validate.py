@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
+from launchers import called
 from poison import GOOD, POISON, write_poisoned
 from toy_world import UNITS, make_model, make_tokenizer
 from user_rows import encoded, save, write_jsonl
@@ -17,11 +19,11 @@ from data_pipelines.importers.registry import read
 from data_pipelines.records.quarantine import Account, quarantined
 from data_pipelines.records.record import Audio, Message, Preference, Record, to_conversation, to_pair
 from data_pipelines.records.reject import Reason, Rejected, one_line
-from data_pipelines.records.validate import EstimatedText, Limits, limits_of, seconds, validate
-from fac_jax.batching.collate import collate_packed, least_shapes
+from data_pipelines.records.validate import EstimatedText, Limits, seconds, validate
+from fac_jax.audio.io import save_wav
+from fac_jax.batching.collate import collate, least_shapes
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
-from fac_jax.batching.packing import Budget, ItemSize, pack
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +35,7 @@ def poisoned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_poisoned(tmp_path_factory.mktemp("poisoned"))
 
 
-def test_exactly_the_poison_is_quarantined(poisoned: Path, tmp_path: Path) -> None:
+def test_exactly_the_bad_rows_are_quarantined(poisoned: Path, tmp_path: Path) -> None:
     reasons = {reason for _, reason in POISON.values()}
     assert len(reasons) >= 12 and set(Reason) - reasons == {Reason.WORD_ERRORS}, "preparation alone can judge words"
     account = Account()
@@ -55,23 +57,21 @@ def test_exactly_the_poison_is_quarantined(poisoned: Path, tmp_path: Path) -> No
     assert not list(quarantine.parent.glob(".*"))
 
 
-def test_what_is_left_is_laid_on_the_grid_to_the_last_row(poisoned: Path, tmp_path: Path) -> None:
+def test_good_rows_can_be_encoded_and_collated(poisoned: Path, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path)
     model = make_model(tokenizer)
-    limits = limits_of(model, tokenizer, 2048)
+    limits = Limits(units=UNITS, tokenizer=tokenizer)
     good = [row for row in validate(read(poisoned, "release"), limits) if isinstance(row, Record)]
     assert len(good) == len(GOOD)
     sides = [to_pair(row).chosen if row.preference else to_conversation(row) for row in good]
     examples = [encode(c, tokenizer, model, seq_len=limits.context) for c in add_features({"": sides}, None)[""]]
-    _, windows = least_shapes(examples, model)
-    rows, waiting = pack([ItemSize(len(one), 0) for one in examples], Budget(1, limits.context, 0))
-    assert not waiting
-    batch = collate_packed([[examples[i] for i in rows[0]]], 1, limits.context, windows, model)
-    segments = np.asarray(batch.segment_ids)[np.asarray(batch.labels) >= 0]
-    assert set(segments.tolist()) == set(range(1, len(good) + 1))
+    seq_len, windows = least_shapes(examples, model)
+    assert seq_len <= limits.context
+    batch = collate(examples, len(examples), seq_len, windows, model)
+    assert (np.asarray(batch.labels) >= 0).any(axis=1).all()
 
 
-def test_the_context_is_counted_to_the_position(tmp_path: Path) -> None:
+def test_context_limit_is_exact(tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path)
     model = make_model(tokenizer)
     save(tmp_path / "good.wav", 1.0)
@@ -104,7 +104,7 @@ def test_the_longer_side_of_a_pair_must_fit() -> None:
     assert [bad.reason for bad in validate(apart, limits) if isinstance(bad, Rejected)] == [Reason.TOO_LONG] * 2
 
 
-def test_a_row_that_says_another_rate_is_refused() -> None:
+def test_stated_rate_must_be_that_of_the_file() -> None:
     def row(rate: int | None, name: str) -> Record:
         user = Message("user", "", Audio(data=encoded(0.5, 8_000), rate=rate))
         return Record(name, "", (user, Message("assistant", "yes")), None, "f", 1)
@@ -115,7 +115,7 @@ def test_a_row_that_says_another_rate_is_refused() -> None:
     assert wrong.detail == "the row says 16000 Hz, the file 8000 Hz: bytes"
 
 
-def test_a_bad_row_leaves_its_id_to_a_good_one() -> None:
+def test_duplicate_ids_of_bad_rows_are_allowed() -> None:
     bad = Record("x", "", (Message("user", ""), Message("assistant", "yes")), None, "f", 1)
     good = dataclasses.replace(bad, messages=(Message("user", "hi"), Message("assistant", "yes")), line=2)
     first, second, third = validate([bad, good, good], LIMITS)
@@ -123,19 +123,19 @@ def test_a_bad_row_leaves_its_id_to_a_good_one() -> None:
     assert isinstance(third, Rejected) and third.reason == Reason.DUPLICATE_ID
 
 
-def test_estimates_and_details_are_of_one_line() -> None:
+def test_estimates_and_one_line() -> None:
     assert [len(EstimatedText().encode(text)) for text in ("", "a", "four", "fünf")] == [0, 1, 1, 2]
     assert one_line("a\n b\t" + "c" * 300) == "a b " + "c" * 194 + ".." and one_line("\ud800") == "\\ud800"
     assert all(reason.meaning and "\n" not in reason.meaning for reason in Reason)
 
 
-def test_a_quarantine_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_quarantine_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         list(quarantined([], tmp_path / "file" / "q.jsonl", Account()))
 
 
-def test_nothing_is_written_of_a_run_that_was_cut_short(tmp_path: Path) -> None:
+def test_interrupted_quarantine_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_text("before")
     rows = quarantined(iter([Rejected(Reason.MALFORMED, "x", "f", 1)] * 2), tmp_path / "q.jsonl", Account())
     next(rows)
@@ -143,32 +143,40 @@ def test_nothing_is_written_of_a_run_that_was_cut_short(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["q.jsonl"] and (tmp_path / "q.jsonl").read_text() == "before"
 
 
-def check(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "data_pipelines.check", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-
-def test_the_check_command(poisoned: Path, tmp_path: Path) -> None:
-    result = check(str(poisoned), f"--quarantine={tmp_path / 'q.jsonl'}", "--format=release", f"--units={UNITS}")
-    assert result.returncode == 0, result.stderr
-    *lines, last = result.stdout.splitlines()
-    assert len(lines) == len(POISON) == len((tmp_path / "q.jsonl").read_text().splitlines())
+def test_check_prints_rejected_rows_and_totals(poisoned: Path, tmp_path: Path, capsys) -> None:
+    options = (f"--quarantine={tmp_path / 'q.jsonl'}", "--format=release", f"--units={UNITS}")
+    called("data_pipelines.check", str(poisoned), *options)
+    lines = [line for line in capsys.readouterr().out.splitlines() if not line.startswith("warning")]
+    assert len(lines) == len(POISON) + 1 and len((tmp_path / "q.jsonl").read_text().splitlines()) == len(POISON)
     assert lines[0].startswith("line 3: malformed: the row cannot be parsed")
     assert lines[5] == "text: duplicate_id: an earlier row has the same id (id text)"
-    assert last.startswith(
-        f"rows {len(GOOD) + len(POISON)}, good {len(GOOD)}, bad {len(POISON)} (bad_tokens 2, bad_utf8 2, "
-    )
-    assert last.endswith(", hours 0.002") and result.stderr == ""
+    assert lines[-1].startswith(f"rows {len(GOOD) + len(POISON)}, good {len(GOOD)}, bad {len(POISON)} (bad_tokens 2, ")
+    assert lines[-1].endswith(", hours 0.002")
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["README.md"], "README.md: its format cannot be told; say it with --format"),
-    ],
-)
-def test_what_cannot_be_read_is_one_line_and_exit_code_two(words: list[str], message: str, tmp_path: Path) -> None:
-    result = check(*words, f"--quarantine={tmp_path / 'q.jsonl'}")
+def test_check_warns_of_silence_clipping_and_text_that_does_not_fit(tmp_path: Path, capsys) -> None:
+    wave = np.sin(np.arange(16_000, dtype=np.float32) / 20)
+    soundfile.write(tmp_path / "antiphase.wav", np.stack([wave, -wave], axis=1) * 0.3, 16_000)  # its mean is silence
+    save_wav(tmp_path / "clipped.wav", np.clip(3 * wave, -1, 1))
+    save_wav(tmp_path / "cut.wav", 0.3 * wave[:1120])
+    save_wav(tmp_path / "good.wav", 0.3 * wave)
+    names = ("antiphase", "clipped", "cut", "good")
+    rows = [{"id": name, "audio": f"{name}.wav", "text": "what is two plus three"} for name in names]
+    called("data_pipelines.check", str(write_jsonl(tmp_path / "rows.jsonl", rows)))
+    *lines, total, warnings = capsys.readouterr().out.splitlines()
+    assert [line.split(": ")[1:3] for line in lines] == [
+        ["antiphase", "silent"],
+        ["clipped", "clipped"],
+        ["cut", "text_rate"],
+    ]
+    assert total.startswith("rows 4, good 4, bad 0")
+    assert warnings == "warnings 3 (clipped 1, silent 1, text_rate 1)"
+    assert not list(tmp_path.glob("*.part")) and not (tmp_path / "quarantine.jsonl").exists()
+
+
+def test_exit_code_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "data_pipelines.check", "README.md", f"--quarantine={tmp_path / 'q.jsonl'}"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 2 and result.stdout == ""
-    assert result.stderr.startswith(f"error: {message}") and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("error: README.md: its format") and result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
