@@ -2,10 +2,12 @@
 # Trains on a Cloud TPU pod slice that a queued resource brings: asks for it, waits, installs, starts one process a host.
 #
 #   NAME=fac-8b PROJECT=my-project ZONE=us-west4-a TYPE=v5litepod-64 BUCKET=/gcs/my-bucket \
-#     launch/tpu_queued_resources.sh --config experiments/configs/quickstart.py --config.mesh.fsdp=64
+#     launch/tpu_queued_resources.sh --config experiments/configs/sft_8b.py --config.mesh.fsdp=-1 \
+#     --config.model.init_from=/gcs/my-bucket/8b --config.data.sets.mine.path=/gcs/my-bucket/rows.jsonl
 #
-# BUCKET is a folder that every host sees (gcsfuse or Filestore): workdir and data sets lie there. The same command goes
-# on after a preemption: a slice that is gone is asked for again, and training resumes from its newest checkpoint.
+# BUCKET is a folder that every host sees (gcsfuse or Filestore): workdir and data sets lie there. After a
+# preemption give the same command: a slice that is gone is asked for again, and training resumes from the newest
+# checkpoint.
 set -euo pipefail
 : "${NAME:?}" "${PROJECT:?}" "${ZONE:?}" "${TYPE:?}" "${BUCKET:?}"
 VERSION=${VERSION:-v2-alpha-tpuv5-lite}
