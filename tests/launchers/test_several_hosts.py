@@ -20,21 +20,31 @@ from fac_jax.types import InputError
 ROOT = Path(__file__).parents[2]
 
 
-def process(workdir: Path, devices: int, mesh: str, *options: str) -> subprocess.Popen[str]:
+def started(devices: int, *command: str) -> subprocess.Popen[str]:
+    """A Python program on a CPU that plays so many devices."""
     count = "--xla_force_host_platform_device_count="
     xla = re.sub(count + r"\d+", count + str(devices), os.environ["XLA_FLAGS"])
-    command = [sys.executable, hosts_run.__file__, f"--workdir={workdir}", f"--mesh={mesh}", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": xla}
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+
+
+def process(workdir: Path, devices: int, mesh: str, *options: str) -> subprocess.Popen[str]:
+    """`hosts_run.py`, whose steps take no time."""
+    return started(devices, hosts_run.__file__, f"--workdir={workdir}", f"--mesh={mesh}", *options)
 
 
 def two(workdir: Path, mesh: str, *options: str) -> list[subprocess.Popen[str]]:
     """Two processes of four devices each."""
+    return [process(workdir, 4, mesh, *cluster) for cluster in clusters(*options)]
+
+
+def clusters(*options: str) -> list[list[str]]:
+    """Flags of each of two processes that find each other."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         port = free.getsockname()[1]
     cluster = ("--cluster=flags", f"--coordinator=localhost:{port}", "--processes=2", *options)
-    return [process(workdir, 4, mesh, *cluster, f"--process={number}") for number in range(2)]
+    return [[*cluster, f"--process={number}"] for number in range(2)]
 
 
 def wait_for(path: Path, running: list[subprocess.Popen[str]]) -> None:
@@ -89,6 +99,100 @@ def test_a_sigterm_to_one_host_saves_and_ends_both_with_0(tmp_path: Path, alone:
     done = len(curve(tmp_path))
     assert 3 < done < hosts_run.STEPS
     assert (tmp_path / "text" / "checkpoints" / str(done)).is_dir()
+
+
+STAGES = ("text", "ears", "listen", "speak")
+SMALL_WORLD = {"limit": 2, "test_pairs": 2, "dev_pairs": 1, "clips_per_pair": 1, "read_aloud": 8, "transcribe": 4}
+# Where a gradient is all but zero, Adam divides rounding noise by itself at its usual eps of 1e-8, and the first steps
+# are whole ones in a direction that depends on the order of sums. With 1e-6 noise stays noise.
+STAGE_KEYS = {"steps": 3, "checkpoint_every": 3, "data.batch_rows": 8, "optimizer.eps": 1e-6}
+ON_MESH = ("--config.mesh.fsdp=4", "--config.mesh.tensor=2")
+
+
+def quickstart(workdir: Path, data: Path, recipe: tuple[str, ...], *options: str) -> list[str]:
+    """`experiments.train` on the quickstart, three steps a stage, in a small world."""
+    changes = {f"data.world.{key}": value for key, value in SMALL_WORLD.items()}
+    changes |= {"data.processes": 1, "data.unit_codec.units": 16, "recipe": recipe}
+    changes |= {f"stages.{name}.{key}": value for name in STAGES for key, value in STAGE_KEYS.items()}
+    keys = [f"--config.{key}={value}" for key, value in changes.items()]
+    config = f"--config={ROOT / 'experiments' / 'configs' / 'quickstart.py'}"
+    return ["-m", "experiments.train", config, f"--workdir={workdir}", f"--data_dir={data}", *keys, *options]
+
+
+def trained(running: list[subprocess.Popen[str]]) -> None:
+    """Waits for the processes of a run, which must succeed."""
+    reported = [one.communicate()[1] for one in running]
+    assert [one.returncode for one in running] == [0] * len(running), reported
+
+
+def last_losses(workdir: Path, recipe: tuple[str, ...]) -> np.ndarray:
+    """Loss of the last step of every stage."""
+    curves = [read_curve(workdir / name) for name in recipe]
+    assert [len(one) for one in curves] == [STAGE_KEYS["steps"]] * len(recipe)
+    return np.array([one[-1]["loss"] for one in curves])
+
+
+@pytest.mark.parametrize(
+    "recipe", [pytest.param(("text",), id="text"), pytest.param(STAGES, id="all stages", marks=pytest.mark.slow)]
+)
+def test_the_quickstart_on_one_device_eight_and_two_hosts_of_four(
+    tmp_path: Path, figures, recipe: tuple[str, ...]
+) -> None:
+    one, eight, hosts, data = (tmp_path / name for name in ("one", "eight", "hosts", "data"))
+    trained([started(1, *quickstart(one, data, recipe))])
+    trained([started(8, *quickstart(eight, data, recipe, *ON_MESH))])
+    trained([started(4, *quickstart(hosts, data, recipe, *ON_MESH, *flags)) for flags in clusters()])
+    expected = last_losses(one, recipe)
+    for name, workdir in (("eight devices", eight), ("two hosts", hosts)):
+        differences = np.abs(last_losses(workdir, recipe) / expected - 1)
+        for stage, difference in zip(recipe, differences, strict=True):
+            figures(f"quickstart, {stage}, one device and {name}: loss, relative", float(difference), 1e-5)
+
+
+@pytest.mark.slow
+def test_the_quickstart_of_two_hosts_stopped_and_killed_resumes_on_one(tmp_path: Path, figures) -> None:
+    recipe, data = ("text",), tmp_path / "data"
+    longer = ("--config.stages.text.steps=40", "--config.stages.text.checkpoint_every=2")
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    trained([started(8, *quickstart(whole, data, recipe, *longer, "--config.mesh.fsdp=8"))])
+
+    def hosts() -> list[subprocess.Popen[str]]:
+        return [started(4, *quickstart(stopped, data, recipe, *longer, *ON_MESH, *flags)) for flags in clusters()]
+
+    running = hosts()
+    wait_for(stopped / "text" / "checkpoints" / "2", running)
+    running[1].send_signal(signal.SIGTERM)
+    reported = [one.communicate()[1] for one in running]
+    assert [one.returncode for one in running] == [0, 0], reported
+    done = len(read_curve(stopped / "text"))
+    assert 2 <= done < 40
+    running = hosts()
+    wait_for(stopped / "text" / "checkpoints" / str(2 * (done // 2) + 4), running)
+    for one in reversed(running):
+        one.send_signal(signal.SIGKILL)
+    for one in running:
+        one.communicate()
+    assert len(read_curve(stopped / "text")) < 40
+    trained(
+        [
+            started(
+                8,
+                *quickstart(
+                    stopped,
+                    data,
+                    recipe,
+                    *longer,
+                    "--config.mesh.fsdp=2",
+                    "--config.mesh.tensor=2",
+                    "--config.mesh.data=2",
+                ),
+            )
+        ]
+    )
+    ours, theirs = ([line["loss"] for line in read_curve(folder / "text")] for folder in (stopped, whole))
+    assert len(ours) == len(theirs) == 40 and ours[-1] < ours[0]
+    difference = np.abs(np.array(ours) / np.array(theirs) - 1).max()
+    figures("quickstart, stopped and killed, on three meshes: loss, relative", float(difference), 1e-4)
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,18 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from etils import epath
 from ml_collections import ConfigDict
-from toy_world import make_model, make_tokenizer
+from toy_world import UNITS, make_model, make_tokenizer
 
 from experiments.configs import finetune
 from experiments.run.config import SetConfig
 from experiments.run.data import Run
 from experiments.run.setup import assets, recipe_of, start
+from fac_jax.checkpoint.assets import CODEC
 from fac_jax.checkpoint.export import export_model
+from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
 from fac_jax.config import from_tree, to_config_dict
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.training.metrics import read_curve
@@ -21,13 +24,18 @@ from fac_jax.training.recipe import run_recipe
 STAGE = {"batch_rows": 1, "seq_len": 96, "windows_per_row": 16}  # one shape, so that most tests share a program
 
 
-def write_initial(folder: Path) -> Path:
-    """A model of ours with a tokenizer and no codec."""
+def write_initial(folder: Path, seed: int = 0, codec: bool = False) -> Path:
+    """A model of ours with a tokenizer, and a codec of random units if asked."""
+    folder.mkdir(parents=True, exist_ok=True)
     model = make_model(make_tokenizer(folder))
     origin = {"stage": "test", "order": 0, "steps": 0}
-    tokenizer = {"tokenizer.json": folder / "tokenizer.json"}
-    params = jax.jit(lambda: init_params(model, jax.random.key(0)))()
-    export_model(folder / "model", params, model, origin, tokenizer)
+    copied = {"tokenizer.json": folder / "tokenizer.json"}
+    if codec:
+        centroids = np.random.default_rng(seed).standard_normal((UNITS, STACK * BINS)).astype(np.float32)
+        UnitCodec(centroids, UnitCodecConfig(units=UNITS)).save(folder / CODEC)
+        copied[CODEC] = folder / CODEC
+    params = jax.jit(lambda: init_params(model, jax.random.key(seed)))()
+    export_model(folder / "model", params, model, origin, copied)
     return folder / "model"
 
 

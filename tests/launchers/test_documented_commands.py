@@ -1,0 +1,168 @@
+"""Every command in the heads of configs and launch scripts and in the docs runs, on eight devices and at tiny size."""
+
+import json
+import re
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from documented_commands import (
+    ROOT,
+    Command,
+    Place,
+    commands_in,
+    config_of,
+    head_of,
+    of_configs,
+    of_docs,
+    of_script,
+    placed,
+    tiny,
+)
+from launchers import called
+from record_run import write_initial
+from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
+
+from fac_jax.checkpoint.export import load_params
+from fac_jax.training.metrics import read_curve
+
+SCRIPTS = sorted((ROOT / "launch").iterdir())
+HEAVY = ("quickstart", "post_training", "evaluate")  # launchers with stages to train and questions to ask
+SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small")
+
+
+def is_heavy(command: Command) -> bool:
+    """Whether a command takes minutes even at tiny size."""
+    config = Path((command.value("--config") or "").partition(":")[0]).stem
+    return command.launcher.split(".")[1] in HEAVY or config in SEVERAL_STAGES or command.value("--search") is not None
+
+
+def parameters(commands: list[Command]) -> list:
+    return [
+        pytest.param(one, id=f"{one.file}-{one.launcher}-{number}", marks=[pytest.mark.slow] * is_heavy(one))
+        for number, one in enumerate(commands)
+    ]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    home = tmp_path_factory.mktemp("place")
+    save(home / "a.wav", 1.0)
+    conversation = [
+        release_row(PLACEHOLDER, PLACEHOLDER, audio=[heard("a.wav", 1.0), spoken("yes", [1, 2, 3])], id=f"r{number}")
+        for number in range(4)
+    ]
+    utterances = home / "LibriSpeech" / "train-clean-100" / "19" / "7"
+    save(utterances / "19-7-0000.flac", 0.8, format="FLAC")
+    (utterances / "19-7.trans.txt").write_text("19-7-0000 GO ON\n")
+    language = home / "cv-corpus" / "en"
+    save(language / "clips" / "c.mp3", 0.8, 48_000, format="MP3")
+    names = "client_id path sentence_id sentence sentence_domain up_votes down_votes age gender accents variant"
+    row = "c\tc.mp3\ts\tGo on.\t\t2\t0\t\t\t\t"
+    (language / "train.tsv").write_text("\t".join(names.split()) + f"\n{row}\n")
+    blocks = re.findall(r"(?:^(?:    .*)?\n)+", (ROOT / "docs" / "finetuning.md").read_text(), re.MULTILINE)
+    (own,) = [block for block in blocks if "def get_config" in block]
+    (home / "own.py").write_text(textwrap.dedent(own))
+    return Place(
+        write_initial(home / "initial", seed=7, codec=True),
+        write_jsonl(home / "rows.jsonl", conversation),
+        write_jsonl(home / "pairs.jsonl", [preference_row(id=f"p{number}") for number in range(4)]),
+        {"librispeech": home / "LibriSpeech", "common_voice": home / "cv-corpus"},
+        home / "own.py",
+        home / "data",
+    )
+
+
+def start(launcher: str, words: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls a launcher; ml_collections looks for the keys of a config among the words of the process."""
+    monkeypatch.setattr(sys, "argv", [launcher, *words])
+    called(launcher, *words)
+
+
+def runs(command: Command, place: Place, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs a command at tiny size; what trains a model to start from stays near it."""
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("XLA_FLAGS", "")  # a plan adds to it
+    workdir = folder / "run"
+    small = tiny(placed(command, place, workdir), place)
+    if command.launcher == "experiments.evaluate":
+        trained = [word for word in small.words if word.startswith(("--config", "--workdir", "--data_dir"))]
+        start("experiments.train", trained, monkeypatch)
+    start(small.launcher, small.words, monkeypatch)
+    if command.launcher != "experiments.train":
+        return
+    config = config_of(small.words)
+    stages = [name for name in config.recipe if config.stages[name].steps]
+    for name in stages:
+        curve = read_curve(workdir / name)
+        assert len(curve) == 2 and np.isfinite([line["loss"] for line in curve]).all()
+    if command.value("--config.model.init_from") is None:
+        return
+    # Adam moves a parameter by about the learning rate a step; parameters of another draw are hundreds of them apart.
+    most = 3 * sum(config.stages[name].optimizer.peak for name in stages)
+    before, after = load_params(place.initial)[0], load_params(workdir)[0]
+    moved = jax.tree.map(lambda a, b: float(np.abs(np.asarray(a, np.float32) - b).max()), before, after)
+    assert 0 < max(jax.tree.leaves(moved)) < most, moved
+
+
+@pytest.mark.parametrize("command", parameters(of_configs()))
+def test_a_command_of_a_config(command: Command, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(command, place, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("command", parameters(of_docs()))
+def test_a_command_of_the_docs(command: Command, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs(command, place, tmp_path, monkeypatch)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_the_command_in_the_head_of_a_script(
+    script: Path,
+    place: Place,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    command = of_script(script, tmp_path / "programs")
+    assert command.value("--cluster") in ("tpu", "slurm")
+    capsys.readouterr()
+    monkeypatch.chdir(ROOT)
+    start("experiments.train", (*placed(command, place, tmp_path).words, "--show_config"), monkeypatch)
+    shown = json.loads(capsys.readouterr().out)
+    devices = devices_of(head_of(script))
+    mesh = {axis: size or 1 for axis, size in shown["mesh"].items()}
+    named = int(np.prod([size for size in mesh.values() if size != -1]))
+    assert devices % named == 0 and (-1 in mesh.values() or named == devices)
+    shards = devices // (mesh["context"] * mesh["tensor"])
+    for stage in shown["stages"].values():
+        assert stage["data"]["batch_rows"] % (shards * stage["micro_batches"]) == 0
+    runs(command, place, tmp_path, monkeypatch)
+
+
+def devices_of(head: str) -> int:
+    """Devices that the head of a script asks for."""
+    slices, nodes = re.search(r"SLICES=(\d+)", head), re.search(r"--nodes=(\d+)", head)
+    chips = re.search(r"TYPE=v5litepod-(\d+)", head) or re.search(r"--gpus-per-node=(\d+)", head)
+    assert chips
+    return int(chips[1]) * int((slices or nodes or {1: 1})[1])
+
+
+def test_a_command_is_found_in_every_place() -> None:
+    text = """
+    python -m experiments.train --config a.py --workdir w \\
+        --config.mesh.fsdp=4 [--config.KEY=VALUE ..]      (remark)
+    .venv/bin/python -m experiments.plan --config=a.py --topology v5e:8x8 --search [--tries=6]   # remark
+    python -m experiments.train --cluster=tpu ..
+    `python -m experiments.planning.table` and `python -m experiments.evaluate --workdir w`
+    """
+    assert [(one.launcher, one.words) for one in commands_in(text, "")] == [
+        ("experiments.train", ("--config=a.py", "--workdir=w", "--config.mesh.fsdp=4")),
+        ("experiments.plan", ("--config=a.py", "--topology=v5e:8x8", "--search")),
+        ("experiments.evaluate", ("--workdir=w",)),
+    ]
+    assert {one.file for one in of_configs()} >= {"sft_8b", "sft_30b_a3b", "dpo_30b_a3b", "librispeech", "quickstart"}
+    assert {one.file for one in of_docs()} == {"scaling.md", "finetuning.md", "training.md"}
