@@ -162,7 +162,7 @@ def _sizes(config: ConfigDict) -> list[str]:
     for name, stage in config.stages.items():
         if stage.steps:
             sizes = {"steps": 2, "data.seq_len": 112}
-            sizes |= {"data.batch_rows": 8} if toy else {"data.windows_per_row": 16}
+            sizes |= {"data.batch_rows": 8} if toy else {"data.windows_per_row": 4}
             found += [f"--config.stages.{name}.{key}={value}" for key, value in sizes.items()]
     if toy:
         world = {"limit": 2, "test_pairs": 2, "dev_pairs": 1, "clips_per_pair": 1, "read_aloud": 4, "transcribe": 2}
