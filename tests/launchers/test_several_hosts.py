@@ -30,7 +30,7 @@ def started(devices: int, *command: str) -> subprocess.Popen[str]:
 
 def process(workdir: Path, devices: int, mesh: str, *options: str) -> subprocess.Popen[str]:
     """`hosts_run.py`, whose steps take no time."""
-    return started(devices, hosts_run.__file__, f"--workdir={workdir}", f"--mesh={mesh}", *options)
+    return started(devices, str(hosts_run.__file__), f"--workdir={workdir}", f"--mesh={mesh}", *options)
 
 
 def two(workdir: Path, mesh: str, *options: str) -> list[subprocess.Popen[str]]:
@@ -133,7 +133,7 @@ def last_losses(workdir: Path, recipe: tuple[str, ...]) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    "recipe", [pytest.param(("text",), id="text"), pytest.param(STAGES, id="all stages", marks=pytest.mark.slow)]
+    "recipe", [pytest.param(("speak",), id="one stage"), pytest.param(STAGES, id="all stages", marks=pytest.mark.slow)]
 )
 def test_the_quickstart_on_one_device_eight_and_two_hosts_of_four(
     tmp_path: Path, figures, recipe: tuple[str, ...]
@@ -151,8 +151,8 @@ def test_the_quickstart_on_one_device_eight_and_two_hosts_of_four(
 
 @pytest.mark.slow
 def test_the_quickstart_of_two_hosts_stopped_and_killed_resumes_on_one(tmp_path: Path, figures) -> None:
-    recipe, data = ("text",), tmp_path / "data"
-    longer = ("--config.stages.text.steps=40", "--config.stages.text.checkpoint_every=2")
+    recipe, data = ("speak",), tmp_path / "data"
+    longer = ("--config.stages.speak.steps=40", "--config.stages.speak.checkpoint_every=2")
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     trained([started(8, *quickstart(whole, data, recipe, *longer, "--config.mesh.fsdp=8"))])
 
@@ -160,19 +160,19 @@ def test_the_quickstart_of_two_hosts_stopped_and_killed_resumes_on_one(tmp_path:
         return [started(4, *quickstart(stopped, data, recipe, *longer, *ON_MESH, *flags)) for flags in clusters()]
 
     running = hosts()
-    wait_for(stopped / "text" / "checkpoints" / "2", running)
+    wait_for(stopped / "speak" / "checkpoints" / "2", running)
     running[1].send_signal(signal.SIGTERM)
     reported = [one.communicate()[1] for one in running]
     assert [one.returncode for one in running] == [0, 0], reported
-    done = len(read_curve(stopped / "text"))
+    done = len(read_curve(stopped / "speak"))
     assert 2 <= done < 40
     running = hosts()
-    wait_for(stopped / "text" / "checkpoints" / str(2 * (done // 2) + 4), running)
+    wait_for(stopped / "speak" / "checkpoints" / str(2 * (done // 2) + 4), running)
     for one in reversed(running):
         one.send_signal(signal.SIGKILL)
     for one in running:
         one.communicate()
-    assert len(read_curve(stopped / "text")) < 40
+    assert len(read_curve(stopped / "speak")) < 40
     trained(
         [
             started(
@@ -189,7 +189,7 @@ def test_the_quickstart_of_two_hosts_stopped_and_killed_resumes_on_one(tmp_path:
             )
         ]
     )
-    ours, theirs = ([line["loss"] for line in read_curve(folder / "text")] for folder in (stopped, whole))
+    ours, theirs = ([line["loss"] for line in read_curve(folder / "speak")] for folder in (stopped, whole))
     assert len(ours) == len(theirs) == 40 and ours[-1] < ours[0]
     difference = np.abs(np.array(ours) / np.array(theirs) - 1).max()
     figures("quickstart, stopped and killed, on three meshes: loss, relative", float(difference), 1e-4)

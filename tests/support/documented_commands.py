@@ -9,8 +9,6 @@ import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ml_collections import ConfigDict
-
 ROOT = Path(__file__).parents[2]
 LAUNCHERS = ("train", "plan", "quickstart", "post_training", "evaluate")
 COMMAND = re.compile(rf"python -m (experiments\.(?:{'|'.join(LAUNCHERS)}))(?=[ `]|$)(.*)", re.MULTILINE)
@@ -156,7 +154,7 @@ def tiny(command: Command, place: Place) -> Command:
     return Command(command.launcher, (*command.words, *changes), command.file)
 
 
-def _sizes(config: ConfigDict) -> list[str]:
+def _sizes(config: Any) -> list[str]:
     toy = config.data.world is not None and config.data.world.limit is not None
     found = []
     for name, stage in config.stages.items():
