@@ -76,7 +76,7 @@ def run_again(run: Path, record: Mapping[str, Any], workdir: Path, data_dir: Pat
     if wanted > len(cores):
         raise InputError(f"{run}: ran on {wanted} cores, this process has {len(cores)}")
     command = [sys.executable, "-m", record["launcher"], f"--config={RESOLVED}:{run / RECORD}", *record["flags"]]
-    if "stages_dir" in record["config"]:
+    if record["config"]["stages_dir"]:
         command.append("--config.stages_dir=")  # stages that other runs trained are trained again
     others = {name: value for name, value in os.environ.items() if not name.startswith(VARIABLES)}
     with pinned(cores[:wanted]):

@@ -134,7 +134,7 @@ def test_a_codec_of_other_ids_is_refused(workdir: Path, tmp_path: Path) -> None:
         (WAVE, {"temperature": float("nan")}, "temperature=nan"),
         (WAVE, {"top_p": 0.0}, "top_p=0: give a probability above 0"),
         (WAVE, {"repetition_penalty": 0.0}, "repetition_penalty=0"),
-        (WAVE, {"max_steps": 0}, "max_steps=0: give at least 1"),
+        (WAVE, {"max_steps": 0}, "max_steps is 0; give 1 or more"),
         (WAVE, {"max_steps": 64}, "max_steps=64 leaves no room in the context of 64"),
         (np.tile(WAVE, 20), {"max_steps": 8}, r"the context has 56 .*: 20\.0 s of audio, at most \d\.\d s fit"),
     ],

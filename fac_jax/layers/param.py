@@ -5,6 +5,7 @@ from typing import Any, TypeAlias
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 
 Init: TypeAlias = Callable[..., jax.Array]  # (key, shape, dtype) -> array
 
@@ -28,4 +29,4 @@ def param(
       dtype: dtype of a fresh parameter.
     """
     boxed: Callable[..., Any] = nn.with_logical_partitioning(init, axes)
-    return module.param(name, boxed, shape, dtype)
+    return jnp.asarray(module.param(name, boxed, shape, dtype))  # parameters of a file are NumPy arrays

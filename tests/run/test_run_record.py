@@ -1,20 +1,21 @@
 """What a run leaves behind about itself, and running it again from that."""
 
+import dataclasses
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
-import numpy as np
 import pytest
-from experiments.run.run_record import RECORD, RunRecord, results
+from etils import epath
 from launchers import imported
-from ml_collections import ConfigDict, FieldReference
+from toy_training import MODEL, stage
 
-from data_pipelines.records.checksum import rows_checksum
-from data_pipelines.worlds.schema import Row
+from experiments.run.config import RunConfig
+from experiments.run.data import Run
+from experiments.run.record import RECORD, RunRecord, results
 from fac_jax.types import InputError
 
 LINES = [{"step": n, "loss": 1 / n, "flops": 2e9, "tokens": 100.0, "audio_seconds": 1.5} for n in (1, 2, 3)]
@@ -26,9 +27,19 @@ def reproduce() -> Iterator[ModuleType]:
         yield module
 
 
-def config() -> ConfigDict:
-    seed = FieldReference(4)
-    return ConfigDict({"seed": seed, "recipe": ("a",), "data": {"world": {"seed": seed}}, "model": {"group_size": 3}})
+@dataclasses.dataclass(frozen=True)
+class NamedRun:
+    """What a record asks a run for."""
+
+    workdir: epath.Path
+    config: RunConfig = RunConfig(MODEL, (stage("a", seed=5),), seed=4)
+
+    def checksum(self) -> str:
+        return "c0ffee"
+
+
+def start(workdir: Path) -> RunRecord:
+    return RunRecord(cast(Run, NamedRun(epath.Path(workdir))))
 
 
 def curve(workdir: Path) -> None:
@@ -42,12 +53,13 @@ def read(workdir: Path) -> dict[str, Any]:
 
 def test_a_record_has_what_it_takes_to_run_again(tmp_path: Path) -> None:
     curve(tmp_path)
-    record = RunRecord(tmp_path, config(), "c0ffee", ["a"])
+    record = start(tmp_path)
     assert read(tmp_path)["finished"] is None, "it stands from the beginning"
     record.finish({"s2t_accuracy": 0.1 + 0.2})
     found = read(tmp_path)
-    assert found["config"] == {**config().to_dict(), "recipe": ["a"]}
-    assert found["seeds"] == {"seed": 4, "data.world.seed": 4}
+    resolved = NamedRun(epath.Path(tmp_path)).config.tree()
+    assert found["config"] == json.loads(json.dumps(resolved))
+    assert found["seeds"] == {"seed": 4, "stages.a.seed": 5}
     assert found["data"] == "c0ffee" and found["finished"] >= found["sessions"][0]["started"]
     assert found["cost"] == {"flops": 6e9, "tokens": 300.0, "audio_seconds": 4.5}
     assert found["metrics"]["s2t_accuracy"] == 0.1 + 0.2, "no digit is lost"
@@ -61,9 +73,9 @@ def test_a_record_has_what_it_takes_to_run_again(tmp_path: Path) -> None:
 
 def test_a_run_that_was_killed_has_a_session_for_each_start(tmp_path: Path) -> None:
     curve(tmp_path)
-    RunRecord(tmp_path, config(), "c0ffee", ["a"])
+    start(tmp_path)
     os.utime(tmp_path / "a" / "metrics.jsonl", (4e9, 4e9))  # the last line of the curve
-    RunRecord(tmp_path, config(), "c0ffee", ["a"]).finish({})
+    start(tmp_path).finish({})
     first, second = read(tmp_path)["sessions"]
     assert first["ended"] == 4e9 and second["ended"] is not None
 
@@ -79,31 +91,10 @@ def test_results_are_the_figures_that_are_no_times() -> None:
     assert results(report) == {"stages.a.x": 0.5}
 
 
-def test_the_checksum_of_rows_is_of_everything_they_say() -> None:
-    wave = np.arange(4, dtype=np.float32)
-
-    def row(**changes: Any) -> Row:
-        values = {"id": "1", "kind": "qa", "question": "q", "reply": "r", "assistant_audio": None, "voice": "v"}
-        return Row(**{**values, "user_audio": wave, **changes})
-
-    sums = [
-        rows_checksum(splits)
-        for splits in (
-            {"train": [row()]},
-            {"train": [row(user_audio=wave + 1e-7)]},
-            {"train": [row(reply="s")]},
-            {"train": [row(user_audio=None)]},
-            {"test": [row()]},
-            {"train": [row()], "test": []},
-        )
-    ]
-    assert len(set(sums)) == len(sums)
-    assert sums[0] == rows_checksum({"train": [row(user_audio=wave.copy())]})
-
-
 def recorded(folder: Path, size: int) -> dict[str, Any]:
     """A record of `toy_launcher`, written as launchers write it."""
-    record = RunRecord(folder, config(), "none", [])
+    curve(folder)
+    record = start(folder)
     record.finish({"size": size, "seed": 4})
     values = read(folder) | {"launcher": "toy_launcher", "flags": ["--pause=0.001"]}
     (folder / RECORD).write_text(json.dumps(values))
@@ -134,10 +125,10 @@ def test_what_has_changed_is_told(tmp_path: Path, reproduce: ModuleType) -> None
 def test_what_cannot_be_run_again_is_one_line(tmp_path: Path, reproduce: ModuleType) -> None:
     with pytest.raises(InputError, match=r"record\.json: no such file"):
         reproduce.read_record(tmp_path)
-    RunRecord(tmp_path, config(), "none", [])
+    start(tmp_path)
     with pytest.raises(InputError, match="is not finished; the command that started it"):
         reproduce.read_record(tmp_path)
     record = read(tmp_path)
     record["environment"]["cores"] = 4096
-    with pytest.raises(InputError, match="ran on 4096 cores, here are"):
+    with pytest.raises(InputError, match="ran on 4096 cores, this process has"):
         reproduce.run_again(tmp_path, record, tmp_path / "x", tmp_path / "y")

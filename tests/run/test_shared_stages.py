@@ -3,14 +3,18 @@
 import dataclasses
 import os
 import threading
+import types
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import pytest
-from ml_collections import ConfigDict
+from etils import epath
 from toy_pairs import same
-from toy_training import MODEL, ToyData, stage, warmup
+from toy_training import MODEL, ToyData, ToyRun, stage, warmup
 
+from experiments.run.config import RunConfig
+from experiments.run.data import Run
 from experiments.run.shared_stages import SharedStages, stage_keys, stage_source
 from fac_jax.checkpoint.export import load_params
 from fac_jax.training.metrics import read_curve
@@ -29,12 +33,12 @@ class Trains:
     def __call__(self, workdir: Path, *stages: StageConfig, data: str = "rows") -> Path:
         recipe = Recipe(MODEL, stages)
 
-        def make_data(stage: StageConfig, *_: object) -> ToyData:
+        def make_data(stage: StageConfig) -> ToyData:
             self.trained.append(f"{workdir.name}/{stage.name}")
             return ToyData()
 
         source = SharedStages(self.folder, stage_keys(recipe, data))
-        return run_recipe(recipe, workdir, make_data, {}, source=source)
+        return Path(run_recipe(recipe, workdir, ToyRun(make_data), {}, source=source))
 
 
 @pytest.fixture
@@ -47,7 +51,7 @@ def test_what_two_runs_begin_with_is_trained_once(tmp_path: Path, trains: Trains
     second = trains(tmp_path / "two", warmup("a"), stage("b", steps=2))
     assert trains.trained == ["one/a", "one/b", "two/b"]
     assert read_curve(tmp_path / "two" / "a") == read_curve(tmp_path / "one" / "a") != []
-    alone = run_recipe(Recipe(MODEL, (warmup("a"), stage("b", steps=2))), tmp_path / "alone", lambda *_: ToyData(), {})
+    alone = run_recipe(Recipe(MODEL, (warmup("a"), stage("b", steps=2))), tmp_path / "alone", ToyRun(), {})
     same(load_params(second)[0], load_params(alone)[0])
     with pytest.raises(AssertionError):
         same(load_params(first)[0], load_params(second)[0])
@@ -68,15 +72,23 @@ def test_keys_hold_all_that_a_stage_comes_from() -> None:
     assert stage_keys(Recipe(MODEL, (a, b, half)), "rows")["c"] != keys["c"]
 
 
+def a_run(workdir: str, **config: Any) -> Run:
+    found = types.SimpleNamespace(workdir=epath.Path(workdir), config=RunConfig(MODEL, (warmup("a"),), **config))
+    found.checksum = lambda: "rows"
+    return cast(Run, found)
+
+
 def test_a_run_that_cannot_share_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    alone, shared = ConfigDict({"data": {}}), ConfigDict({"data": {}, "stages_dir": "stages"})
-    recipe = Recipe(MODEL, (warmup("a"), stage("b", steps=3, start_from="c")))
-    assert stage_source(alone, recipe, "") is trained_here
-    with pytest.raises(InputError, match="stage b starts from c"):
-        stage_source(shared, recipe, "")
+    recipe = Recipe(MODEL, (warmup("a"),))
+    assert stage_source(a_run("runs/a"), recipe) is trained_here
+    assert isinstance(stage_source(a_run("runs/a", stages_dir="stages"), recipe), SharedStages)
+    with pytest.raises(InputError, match="gs://stages is none: leave stages_dir out"):
+        stage_source(a_run("runs/a", stages_dir="gs://stages"), recipe)
+    with pytest.raises(InputError, match="gs://runs/a is none: leave stages_dir out"):
+        stage_source(a_run("gs://runs/a", stages_dir="stages"), recipe)
     monkeypatch.setattr(jax, "process_count", lambda: 2)
     with pytest.raises(InputError, match="one process"):
-        stage_source(shared, recipe, "")
+        stage_source(a_run("runs/a", stages_dir="stages"), recipe)
 
 
 def test_a_run_waits_for_another_that_trains_its_stage(
@@ -84,7 +96,7 @@ def test_a_run_waits_for_another_that_trains_its_stage(
 ) -> None:
     a = warmup("a")
     source = SharedStages(trains.folder, stage_keys(Recipe(MODEL, (a,)), "rows"))
-    directory = tmp_path / "one" / "a"
+    directory = epath.Path(tmp_path / "one" / "a")
     (directory / "model").mkdir(parents=True)
     with source(a, directory) as there:
         assert not there
@@ -100,7 +112,7 @@ def test_a_run_waits_for_another_that_trains_its_stage(
 def test_a_stage_that_fails_is_given_to_nobody(tmp_path: Path, trains: Trains) -> None:
     a = warmup("a")
     source = SharedStages(trains.folder, stage_keys(Recipe(MODEL, (a,)), "rows"))
-    with pytest.raises(KeyboardInterrupt), source(a, tmp_path / "one" / "a"):
+    with pytest.raises(KeyboardInterrupt), source(a, epath.Path(tmp_path / "one" / "a")):
         raise KeyboardInterrupt
     trains(tmp_path / "two", a)
     assert trains.trained == ["two/a"]
