@@ -41,7 +41,7 @@ ablations: $(STAMP)
 	$(BIN)/python -m experiments.ablations --workdir runs/ablations $(ABLATIONS)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 
 # The wheel in an environment of its own, from a folder outside the repository.
 test-install: $(STAMP)

@@ -24,7 +24,7 @@ from fac_jax.types import InputError
 TENSOR: Final = (1, 2, 4, 8)
 EXPERT: Final = (1, 4, 8, 16)
 ROWS: Final = (1, 2, 4)  # of a shard
-REMAT: Final[tuple[Remat, ...]] = ("none", "dots", "full")  # from most memory to least
+REMAT: Final[tuple[Remat, ...]] = ("none", "dots", "save_attention", "full")  # from most memory to least
 ROOM: Final = 0.9  # of a chip's memory that parameters and moments may take
 
 

@@ -7,7 +7,7 @@ SWEEP/NAME/                 workdir of a run, and in it:
   run.lock                  held by the run itself, so that it goes with the process, however that ends
   attempts.jsonl            a line for each attempt that the launcher saw end
   log.txt                   what the attempts print
-  record.json               of the launcher (`experiments.run.run_record`); a run whose record says so is finished
+  record.json               of the launcher (`experiments.run.record`); a run whose record says so is finished
 """
 
 import contextlib
