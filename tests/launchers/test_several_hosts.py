@@ -24,6 +24,9 @@ def started(devices: int, *command: str) -> subprocess.Popen[str]:
     """A Python program on a CPU that plays so many devices."""
     count = "--xla_force_host_platform_device_count="
     xla = re.sub(count + r"\d+", count + str(devices), os.environ["XLA_FLAGS"])
+    # By default XLA's CPU runs independent collectives in any order: two processes then mix up their
+    # data (gloo aborts), and eight devices on two cores wait for each other for ever.
+    xla += " --xla_cpu_enable_concurrency_optimized_scheduler=false"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": xla}
     return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
@@ -65,7 +68,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run of one process on eight devices."""
     workdir = tmp_path_factory.mktemp("alone")
     run = process(workdir, 8, "fsdp=8")
-    assert (run.communicate()[1], run.returncode) == ("", 0)
+    trained([run])
     return workdir
 
 
@@ -80,7 +83,7 @@ def test_two_hosts_one_of_them_killed_and_one_host_on_another_mesh_goes_on(
         one.communicate()
     assert len(curve(tmp_path)) < hosts_run.STEPS
     again = process(tmp_path, 8, "fsdp=2,expert=2,tensor=2")
-    assert (again.communicate()[1], again.returncode) == ("", 0)
+    trained([again])
     ours, theirs = np.array(curve(tmp_path)), np.array(curve(alone))
     assert len(ours) == hosts_run.STEPS and theirs[-1] < theirs[0]
     figures("two hosts, killed, one on another mesh: loss, relative", float(np.abs(ours / theirs - 1).max()), 1e-6)
@@ -132,9 +135,8 @@ def last_losses(workdir: Path, recipe: tuple[str, ...]) -> np.ndarray:
     return np.array([one[-1]["loss"] for one in curves])
 
 
-@pytest.mark.parametrize(
-    "recipe", [pytest.param(("speak",), id="one stage"), pytest.param(STAGES, id="all stages", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [pytest.param(("speak",), id="one stage"), pytest.param(STAGES, id="all stages")])
 def test_the_quickstart_on_one_device_eight_and_two_hosts_of_four(
     tmp_path: Path, figures, recipe: tuple[str, ...]
 ) -> None:
