@@ -21,7 +21,6 @@ from data_pipelines.worlds.schema import PairRow, Row
 from data_pipelines.worlds.tasks import TASKS, is_spoken
 from data_pipelines.worlds.views import PREFERENCES, VIEWS, conversations
 from fac_jax.batching.conversation import Conversation
-from fac_jax.batching.pairs import SPOKEN
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.types import PREFERENCE_TASKS, InputError
 
@@ -86,7 +85,7 @@ def test_pairs_are_called_as_mixtures_call_them(
     for name in PREFERENCES:
         for record in records(toy_folder, name, split):
             row, pair = by_id[record.id], to_pair(record)
-            assert name == row.task + (SPOKEN if row.chosen_audio is not None else "")
+            assert name == row.task + ("_spoken" if row.chosen_audio is not None else "")
             assert (pair.id, pair.task) == (row.id, row.task)
             assert (pair.chosen.id, pair.rejected.id) == (f"{row.id}:chosen", f"{row.id}:rejected")
             sides = ((pair.chosen, row.chosen, row.chosen_audio), (pair.rejected, row.rejected, row.rejected_audio))
