@@ -5,6 +5,7 @@ from typing import Any
 
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig, MoEConfig, replace
 from fac_jax.text.special_ids import SpecialIds
+from fac_jax.types import InputError
 
 # Plausible ids behind Qwen3's 151,669 base entries and the 6,561 codes of the released codec.
 QWEN3_IDS = SpecialIds(
@@ -90,8 +91,9 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     """The preset `name` with changes as `replace` takes them.
 
     Raises:
-      ValueError: no such preset, or a key that the configuration does not have.
+      InputError: no such preset.
+      ValueError: a key that the configuration does not have (`replace`).
     """
     if name not in PRESETS:
-        raise ValueError(f"unknown model preset {name!r}; known: {', '.join(PRESETS)}")
+        raise InputError(f"unknown model preset {name!r}; known: {', '.join(PRESETS)}")
     return replace(PRESETS[name](), **changes)

@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 from absl import flags
 from absl.testing import flagsaver
-from experiments.run.assemble import data_config, start
+from etils import epath
 from launchers import imported
 from ml_collections import ConfigDict
 
 from experiments.configs import quickstart
+from experiments.run.config import resolve_config
+from experiments.run.lock import lock_config
+from experiments.run.setup import start
 from fac_jax import cli
-from fac_jax.training.recipe import lock_config
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,7 @@ CASES: dict[str, tuple[list[str], str]] = {
     ),
     "key of elsewhere": (
         ["--config=quickstart", "--config.stages.speak.units=3"],
-        "unknown config key --config.stages.speak.units; did you mean --config.data.codec.units?",
+        "unknown config key --config.stages.speak.units; did you mean --config.data.unit_codec.units?",
     ),
     "wrong type": (["--config=quickstart", "--config.stages.speak.steps=few"], "--config.stages.speak.steps=few"),
     "another config": (["--config=quickstart", "--workdir=TAKEN"], "holds another config: stages.speak.steps is 1 "),
@@ -67,9 +69,9 @@ def test_bad_input_is_one_line_and_exit_code_two(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plain.py").write_text("x = 1\n")
     (tmp_path / "fails.py").write_text("def get_config():\n    return undefined\n")
-    values = quickstart.get_config().to_dict()
-    values["stages"]["speak"]["steps"] = 1
-    lock_config(tmp_path / "taken", values)
+    values = quickstart.get_config()
+    values.stages.speak.steps = 1
+    lock_config(epath.Path(tmp_path / "taken"), resolve_config(values).tree())
     words, message = CASES[name]
     named = [word.replace("FOLDER", str(tmp_path)).replace("TAKEN", str(tmp_path / "taken")) for word in words]
     code, told = train(f"--workdir={tmp_path / 'never made'}", *named)
@@ -84,7 +86,7 @@ def test_bad_input_is_one_line_and_exit_code_two(
 
 
 def test_a_missing_option_is_named(train: Launched) -> None:
-    assert train("--config=quickstart") == (cli.BAD_INPUT, "error: --workdir is missing\n")
+    assert train("--config=quickstart") == (cli.BAD_INPUT, "error: --workdir is missing: a folder for the run\n")
 
 
 def test_help_exits_with_zero() -> None:
@@ -124,12 +126,19 @@ def changed(**changes: object) -> ConfigDict:
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (changed(recipe=("text", "sing")), "recipe lists stage sing, config.stages has .*text"),
+        (changed(recipe=("text", "sing")), "recipe lists stage sing; known: .*text"),
         (changed(model={"preset": "huge"}), "unknown model preset 'huge'"),
-        (changed(model={"preset": "tiny", "depht": 3}), "unknown model config key depht"),
-        (changed(data={"world": {"planet": 3}}), r"unknown config key data\.world\.planet; known: seed, "),
-        (changed(stages={"text": {"stpes": 1}}), r"unknown config key stages\.text\.stpes; known: name, steps"),
-        (changed(stages={"text": {"optimizer": {"lr": 1}}}), r"unknown config key stages\.text\.optimizer\.lr"),
+        (changed(model={"preset": "tiny", "depht": 3}), r"unknown config key model\.depht; known: text, "),
+        (changed(data={"world": {"planet": 3}}), r"unknown config key data\.world\.planet; known: seed, limit"),
+        (changed(stages={"text": {"stpes": 1}}), r"unknown config key stages\.text\.stpes; did you mean steps\?"),
+        (
+            changed(stages={"text": {"optimizer": {"lr": 1}}}),
+            r"unknown config key stages\.text\.optimizer\.lr; known: peak",
+        ),
+        (
+            changed(stages={"text": {"loss": {"speach_weight": 1}}}),
+            r"stages\.text\.loss\.speach_weight; did you mean sp",
+        ),
     ],
 )
 def test_a_config_is_checked_before_the_workdir_is_touched(tmp_path: Path, config: ConfigDict, message: str) -> None:
@@ -138,26 +147,31 @@ def test_a_config_is_checked_before_the_workdir_is_touched(tmp_path: Path, confi
     assert not list(tmp_path.iterdir())
 
 
-def test_a_key_without_default_must_be_there() -> None:
+def test_a_key_without_default_must_be_there(tmp_path: Path) -> None:
     config = quickstart.get_config()
     del config.stages.text["optimizer"]["peak"]
     with pytest.raises(InputError, match=r"config key stages\.text\.optimizer\.peak is missing"):
-        start(config, Path("never"), Path("never"))
+        start(config, tmp_path / "never", tmp_path / "never")
 
 
 def test_a_config_becomes_dataclasses() -> None:
-    data = data_config(changed(data={"world": {"seed": 5, "assistant": {"name": "en-us", "rate": 150, "pitch": 40}}}))
-    assert (data.world.seed, data.world.assistant.rate, data.codec.units) == (5, 150, 128)
-    assert data_config(changed(data={"augment": None})).augment is None
+    voice = {"name": "en-us", "rate": 150, "pitch": 40}
+    data = resolve_config(changed(data={"world": {"seed": 5, "assistant": voice}})).data
+    assert data.world is not None and data.unit_codec is not None
+    assert (data.world.seed, data.world.assistant.rate, data.unit_codec.units) == (5, 150, 128)
+    without = changed()
+    without.data.unit_codec = None
+    assert resolve_config(without).data.unit_codec is None
 
 
 def test_claim_names_the_first_keys_that_differ(tmp_path: Path) -> None:
+    run = epath.Path(tmp_path / "run")
     config = {"a": 1, "b": {"c": (1, 2), "d": "x"}, "e": []}
-    lock_config(tmp_path / "run", config)
-    lock_config(tmp_path / "run", {**json.loads(json.dumps(config)), "workers": 2})
+    lock_config(run, config)
+    lock_config(run, {**json.loads(json.dumps(config)), "workers": 2})
     with pytest.raises(InputError) as caught:
-        lock_config(tmp_path / "run", {"a": 1, "b": {"c": (1, 3, 4), "f": "x"}, "e": []})
+        lock_config(run, {"a": 1, "b": {"c": (1, 3, 4), "f": "x"}, "e": []})
     assert str(caught.value) == (
-        f"{tmp_path / 'run'}: holds another config: b.c.1 is 2 there, 3 here; "
+        f"{run}: holds another config: b.c.1 is 2 there, 3 here; "
         'b.d is "x" there, absent here; b.c.2 is absent there, 4 here and 1 more; take another --workdir'
     )
