@@ -6,7 +6,6 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
 import pytest
@@ -14,26 +13,29 @@ import pytest
 from experiments.planning import table
 from experiments.planning.hlo import Collective
 from experiments.planning.roofline import least_seconds, links
-from experiments.planning.search import Candidate, guessed_collectives
-from experiments.planning.step import Shape, _refused, shape_of
+from experiments.planning.search import Candidate, _with_rows, guessed_collectives
+from experiments.planning.step import _refused, abstract_batch, budget_of
 from experiments.planning.topologies import Topology, fake_devices, topology_of
+from fac_jax.batching.batch_config import BatchConfig
+from fac_jax.batching.packing import Budget
 from fac_jax.models.presets import preset
 from fac_jax.parallel.chips import CHIPS
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.training.stage import StageConfig
-from fac_jax.types import InputError
+from fac_jax.types import Batch, InputError
 
 ROOT = Path(__file__).parents[2]
 CONFIG = """
-from ml_collections import ConfigDict
+from experiments.configs import base
+from experiments.run.config import DataConfig
 
 def get_config():
     small = {"width": 32, "depth": 1, "mlp_width": 48, "num_heads": 2, "num_kv_heads": 2, "head_dim": 16}
     audio = {"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32, "n_window": 20}
     model = {"preset": "tiny", "text": small, "head": small, "audio": audio, "vocab_size": 64}
-    data = {"rows": 1, "seq_len": 16, "windows": 2, "mixture": {"mine": 1.0}}
-    stages = {"sft": {"steps": 4, "optimizer": {"peak": 1e-3}, "data": data}, "merge": {"steps": 0}}
-    return ConfigDict({"recipe": ("sft", "merge"), "model": model, "stages": stages})
+    data = {"batch_rows": 4, "seq_len": 16, "windows_per_row": 2}
+    stages = {"sft": base.stage(4, 1e-3, {"mine": 1.0}, data=data), "merge": base.merge_stage("sft", {"^backbone": 0.5})}
+    return base.config(model, stages, data=DataConfig({"mine": base.rows("mine.jsonl")}))
 """
 KEYS = "fits topology mesh per_chip_bytes hbm_bytes flops estimated_step_seconds estimated_mfu collectives".split()
 
@@ -88,11 +90,25 @@ def test_what_cannot_be_is_one_line(tmp_path: Path, words: Sequence[str], messag
     assert message in result.stderr and result.stderr.count("\n") == 1
 
 
-def test_shapes_are_those_of_a_part() -> None:
-    data: dict[str, Any] = {"rows": 8, "parts": 4, "windows": 40, "seq_len": 128}
-    assert shape_of(StageConfig("a", 1, data=data)) == Shape(rows=2, seq_len=128, windows=10, segments=1)
-    with pytest.raises(InputError, match=r"stages.a.data.seq_len is missing"):
-        shape_of(StageConfig("a", 1, data={"rows": 1, "windows": 1}))
+STAGE = StageConfig(
+    "a", 1, data=BatchConfig(batch_rows=8, seq_len=128, windows_per_row=10, segments=3), micro_batches=4
+)
+
+
+def test_a_batch_has_the_rows_of_the_config_in_its_micro_batches() -> None:
+    layout = make_layout({"fsdp": 1}, devices=jax.devices()[:1])
+    budget = budget_of(STAGE)
+    assert budget == Budget(rows=8, seq_len=128, windows_per_row=10, segments=3)
+    batch = abstract_batch(preset("tiny"), STAGE, budget, layout)
+    assert isinstance(batch, Batch)
+    assert batch.kind.shape == (4, 2, 128) and batch.mel_windows.shape[:2] == (4, 2 * 10)
+    with pytest.raises(InputError, match=r"stages\.a\.data\.batch_rows is 6, which 4 equal parts do not divide"):
+        abstract_batch(preset("tiny"), STAGE, dataclasses.replace(budget, rows=6), layout)
+
+
+def test_windows_that_are_left_to_the_data_are_asked_for() -> None:
+    with pytest.raises(InputError, match=r"stages\.a\.data\.windows_per_row is not set: .*windows_per_row=N"):
+        budget_of(StageConfig("a", 1))
 
 
 def test_a_refusal_for_want_of_memory_is_read() -> None:
@@ -141,8 +157,9 @@ def test_a_search_prints_what_fits(tmp_path: Path) -> None:
     assert found["fits"] and found["mesh"] == {"fsdp": 2} and found["remat"] in ("none", "dots")
 
 
-def test_more_rows_bring_more_windows() -> None:
-    assert Shape(2, 16, 10, 1).of_rows(4) == Shape(4, 16, 20, 1)
+def test_a_search_counts_rows_of_a_shard_and_a_micro_batch() -> None:
+    layout = make_layout({"fsdp": 1}, devices=jax.devices()[:1])
+    assert _with_rows(budget_of(STAGE), 2, layout, STAGE) == Budget(2 * 4, 128, 10, 3)
 
 
 def test_a_search_leaves_out_what_needs_more_than_what_did_not_fit() -> None:
@@ -154,7 +171,7 @@ def test_a_search_leaves_out_what_needs_more_than_what_did_not_fit() -> None:
 
 def test_a_mesh_without_a_second_axis_only_gathers() -> None:
     layout = make_layout({"fsdp": -1}, devices=jax.devices()[:1])
-    assert guessed_collectives(preset("tiny"), Shape(1, 16, 1, 1), layout, {"parameters": 8, "reference": 0}) == []
+    assert guessed_collectives(preset("tiny"), Budget(1, 16, 1, 1), layout, {"parameters": 8, "reference": 0}) == []
 
 
 def test_devices_to_play_are_asked_for_by_number() -> None:
