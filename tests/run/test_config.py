@@ -1,0 +1,70 @@
+"""Keys of every shipped config: each can be set on the command line and is there in what `--show_config` prints."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from launchers import called
+
+from fac_jax import cli
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = [
+    file.stem
+    for file in sorted((ROOT / "experiments" / "configs").glob("*.py"))
+    if file.stem not in ("__init__", "base", "resolved")  # `resolved` reads a file of a run
+]
+SETTINGS: dict[str, Any] = {
+    "model.group_size": 2,
+    "mesh.fsdp": 4,
+    "mesh.tensor": 2,
+    "attention": "einsum",
+    "model.text.depth": 3,
+    "model.remat": "dots",
+}
+
+
+def at(tree: Any, key: str) -> Any:
+    """The value of a dotted key."""
+    for part in key.split("."):
+        tree = tree[part]
+    return tree
+
+
+def config_file(name: str) -> Path:
+    return ROOT / "experiments" / "configs" / f"{name}.py"
+
+
+@pytest.fixture
+def show(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., dict[str, Any]]:
+    """Calls `experiments.train --show_config` in this process; returns the tree that it prints."""
+
+    def run(name: str, *changes: str) -> dict[str, Any]:
+        words = (f"--config={config_file(name)}", *changes, "--show_config")
+        monkeypatch.setattr(sys, "argv", ["train", *words])  # where the config's flag looks for changes of keys
+        called("experiments.train", *words)
+        return json.loads(capsys.readouterr().out)
+
+    return run
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_key_that_is_set_is_read_back(name: str, show: Callable[..., dict[str, Any]]) -> None:
+    before = show(name)
+    after = show(name, *(f"--config.{key}={value}" for key, value in SETTINGS.items()))
+    assert {key: at(after, key) for key in SETTINGS} == SETTINGS
+    assert all(at(before, key) != value for key, value in SETTINGS.items() if key != "model.remat")
+    assert before.keys() == after.keys() and before["stages"] == after["stages"] and before["data"] == after["data"]
+
+
+def test_an_unknown_key_is_one_line_and_exit_code_two() -> None:
+    words = [f"--config={config_file('quickstart')}", "--config.model.text.dept=3", "--show_config"]
+    command = [sys.executable, "-m", "experiments.train", *words]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == cli.BAD_INPUT and not result.stdout
+    assert result.stderr.startswith("error: unknown config key --config.model.text.dept; did you mean ")
+    assert "--config.model.text.depth?" in result.stderr and result.stderr.count("\n") == 1
