@@ -34,7 +34,8 @@ def get_config():
     audio = {"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32, "n_window": 20}
     model = {"preset": "tiny", "text": small, "head": small, "audio": audio, "vocab_size": 64}
     data = {"batch_rows": 4, "seq_len": 16, "windows_per_row": 2}
-    stages = {"sft": base.stage(4, 1e-3, {"mine": 1.0}, data=data), "merge": base.merge_stage("sft", {"^backbone": 0.5})}
+    merge = base.merge_stage("sft", {"^backbone": 0.5})
+    stages = {"sft": base.stage(4, 1e-3, {"mine": 1.0}, data=data), "merge": merge}
     return base.config(model, stages, data=DataConfig({"mine": base.rows("mine.jsonl")}))
 """
 KEYS = "fits topology mesh per_chip_bytes hbm_bytes flops estimated_step_seconds estimated_mfu collectives".split()
