@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from absl import flags
@@ -159,7 +160,7 @@ def test_a_config_becomes_dataclasses() -> None:
     data = resolve_config(changed(data={"world": {"seed": 5, "assistant": voice}})).data
     assert data.world is not None and data.unit_codec is not None
     assert (data.world.seed, data.world.assistant.rate, data.unit_codec.units) == (5, 150, 128)
-    without = changed()
+    without: Any = changed()
     without.data.unit_codec = None
     assert resolve_config(without).data.unit_codec is None
 
