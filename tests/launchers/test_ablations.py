@@ -6,12 +6,12 @@ from types import ModuleType
 
 import pytest
 from comparison_example import make_run
-from experiments.run.assemble import check
 from launchers import imported
 
 from experiments.comparing.variants import read_runs, variants
+from experiments.run.config import resolve_config
 from experiments.sweeps.config import read_sweep
-from experiments.sweeps.runs import load_config, make_runs
+from experiments.sweeps.runs import changed, load_config, make_runs
 
 CONFIGS = Path(__file__).parents[2] / "experiments" / "configs" / "ablations"
 NAMES = sorted(file.stem for file in CONFIGS.glob("*.py") if file.stem != "__init__")
@@ -25,7 +25,7 @@ def ablations() -> Iterator[ModuleType]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_ablation_can_be_run_and_compares_what_it_expects(name: str, ablations: ModuleType) -> None:
-    runs = make_runs(read_sweep(load_config(str(CONFIGS / f"{name}.py"))), check)
+    runs = make_runs(read_sweep(load_config(str(CONFIGS / f"{name}.py"))), resolve_config)
     found = {run.name.rsplit(",seed=", 1)[0] for run in runs}
     assert len(runs) == len(found) * (2 if name == "smallest" else 3)
     ablation = next((one for one in ablations.ABLATIONS if one.name == name), None)
@@ -33,6 +33,19 @@ def test_every_ablation_can_be_run_and_compares_what_it_expects(name: str, ablat
     if ablation is not None:
         expected = {variant for one in ablation.expects for variant in (one.greater, one.less)}
         assert {ablation.baseline, *expected} <= found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_an_ablation_leaves_out_is_in_the_recipe(name: str) -> None:
+    """A weight of 0 for a set that no mixture has would change nothing, and no check would refuse it."""
+    sweep = read_sweep(load_config(str(CONFIGS / f"{name}.py")))
+    base = changed(load_config(sweep.config), dict(sweep.fixed))
+    mixtures = {stage.name: stage.data.sources for stage in resolve_config(base).stages}
+    for run in make_runs(sweep, resolve_config):
+        for key, value in run.changes.items():
+            words = key.split(".")
+            if words[2:4] == ["data", "mixture"]:
+                assert value == 0 and words[4] in mixtures[words[1]], key
 
 
 def test_the_page_says_what_was_expected_and_what_came(tmp_path: Path, ablations: ModuleType) -> None:

@@ -8,12 +8,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from experiments.run.assemble import check
-from experiments.run.stage_data import spoken_first
 from launchers import imported
 from sweep_example import QUICKSTART, SIZES, made
 
 from experiments.configs import resolved
+from experiments.run.config import resolve_config
 from experiments.sweeps.axes import Axis, axis_points, grid, points, random, short_keys, written, zipped
 from experiments.sweeps.config import read_sweep, sweep
 from experiments.sweeps.folder import check_room
@@ -69,7 +68,7 @@ def test_names_say_what_differs_and_configs_hold_it() -> None:
         "size": grid({"model.group_size": (1, 3)}),
         "head": points({"with": {}, "without": {"stages.speak.loss.speech_weight": 0.0}}),
     }
-    runs = make_runs(made(axes, (0, 4), fixed={"stages.text.steps": 5}), check)
+    runs = make_runs(made(axes, (0, 4), fixed={"stages.text.steps": 5}), resolve_config)
     assert [run.name for run in runs[:3]] == [
         "head=with,group_size=1,seed=0",
         "head=with,group_size=1,seed=4",
@@ -79,18 +78,20 @@ def test_names_say_what_differs_and_configs_hold_it() -> None:
     last = runs[-1].config
     assert last["model"]["group_size"] == 3 and last["stages"]["speak"]["loss"]["speech_weight"] == 0.0
     assert last["stages"]["text"]["steps"] == 5
-    assert {last["seed"], last["data"]["world"]["seed"], last["stages"]["ears"]["seed"]} == {4}, "references follow"
+    found = resolve_config(last)
+    assert found.data.world is not None
+    assert {found.seed, found.data.world.seed, *(stage.seed for stage in found.stages)} == {4}, "unset seeds follow"
 
 
 def test_names_are_folders_whatever_is_in_a_key() -> None:
     axes = {"alpha": grid({"stages.merge.merge.alphas.backbone/": (0.25,)})}
     config = sweep("toy_launcher", "experiments/configs/recipe_toy.py", axes, ())
-    (run,) = make_runs(read_sweep(config), check)
+    (run,) = make_runs(read_sweep(config), resolve_config)
     assert run.name == "backbone=0.25" and run.config["stages"]["merge"]["merge"]["alphas"] == {"backbone/": 0.25}
 
 
 def test_a_config_that_was_resolved_is_the_same_config(tmp_path: Path) -> None:
-    run = make_runs(made(SIZES), check)[1]
+    run = make_runs(made(SIZES), resolve_config)[1]
     (tmp_path / "asked.json").write_text(json.dumps({"config": run.config}))
     assert resolved.get_config(str(tmp_path / "asked.json")).to_dict() == run.config
 
@@ -98,17 +99,33 @@ def test_a_config_that_was_resolved_is_the_same_config(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("axes", "others", "message"),
     [
-        ({"a": grid({"stages.speak.stps": (1,)})}, {}, r"unknown config key stages\.speak\.stps"),
-        ({"a": grid({"stages.spek.steps": (1,)})}, {}, r"unknown sweep key stages\.spek: .* did you mean speak\?"),
+        (
+            {"a": grid({"stages.speak.stps": (1,)})},
+            {},
+            r"unknown sweep key stages\.speak\.stps: .* stages\.speak\.steps\?",
+        ),
+        (
+            {"a": grid({"stages.spek.steps": (1,)})},
+            {},
+            r"unknown sweep key stages\.spek\.steps: .* stages\.speak\.steps\?",
+        ),
         ({"a": grid({"seeed": (1,)})}, {}, r"unknown sweep key seeed: .* did you mean seed\?"),
-        ({"a": grid({"model.group_siz": (1,)})}, {}, "run group_siz=1: unknown model config key group_siz"),
-        ({"a": grid({"model.text.dept": (1,)})}, {}, r"unknown model config key text\.dept"),
-        ({"a": grid({"data.world.planet": (1,)})}, {}, r"unknown config key data\.world\.planet"),
+        (
+            {"a": grid({"model.group_siz": (1,)})},
+            {},
+            r"unknown sweep key model\.group_siz: .* model\.group_size\?",
+        ),
+        (
+            {"a": grid({"model.text.dept": (1,)})},
+            {},
+            r"unknown sweep key model\.text\.dept: .* model\.text\.depth\?",
+        ),
+        ({"a": grid({"data.world.planet": (1,)})}, {}, r"unknown sweep key data\.world\.planet"),
         ({"a": grid({"stages.speak.steps": ("few",)})}, {}, r"sweep key stages\.speak\.steps='few'"),
         (
-            {"a": grid({"stages.speak.data.counts.s2x": (1,)})},
+            {"a": grid({"stages.speak.data.mixture.s2x": (1,)})},
             {},
-            r"unknown sweep key stages\.speak\.data\.counts\.s2x",
+            r"run s2x=1: stages\.speak\.data\.mixture names 's2x'; did you mean",
         ),
         ({"a": grid({"recipe": (("text", "sing"),)})}, {}, "recipe lists stage sing"),
         ({"a": grid({"seed": (1,)})}, {"seeds": (0,)}, r"axes\.a changes seed, and so does seeds"),
@@ -127,24 +144,26 @@ def test_what_cannot_be_swept_is_one_line(axes: Any, others: dict[str, Any], mes
     others = dict(others)
     config = others.pop("config", QUICKSTART)
     with pytest.raises(InputError, match=message) as caught:
-        make_runs(read_sweep(sweep("toy_launcher", config, axes, others.pop("seeds", ()), **others)), check)
+        make_runs(read_sweep(sweep("toy_launcher", config, axes, others.pop("seeds", ()), **others)), resolve_config)
     assert "\n" not in str(caught.value)
 
 
 def test_a_key_of_a_stage_that_is_not_run_changes_nothing() -> None:
     axes = {"a": grid({"stages.speak.steps": (1, 2)})}
     with pytest.raises(InputError, match="changes nothing, since the recipe has no stage speak"):
-        make_runs(made(axes, fixed={"recipe": ("text", "ears")}), check)
+        make_runs(made(axes, fixed={"recipe": ("text", "ears")}), resolve_config)
 
 
-def test_a_count_of_0_leaves_a_task_out() -> None:
-    assert list(spoken_first({"s2t": 2, "s2s": 0, "t2s": 1}).items()) == [("t2s", 1), ("s2t", 2)]
+def test_a_weight_of_0_leaves_a_set_out() -> None:
+    (run,) = make_runs(made({}, (0,), fixed={"stages.speak.data.mixture.t2s": 0}), resolve_config)
+    (speak,) = (stage for stage in resolve_config(run.config).stages if stage.name == "speak")
+    assert "t2s" not in speak.data.sources and "s2s" in speak.data.sources
 
 
 def test_a_folder_of_shared_stages_goes_to_every_run() -> None:
-    runs = make_runs(made(SIZES, stages_dir="runs/stages"), check)
+    runs = make_runs(made(SIZES, stages_dir="runs/stages"), resolve_config)
     assert {run.config["stages_dir"] for run in runs} == {"runs/stages"} and "runs/stages" not in str(runs[0].changes)
-    assert {run.config["stages_dir"] for run in make_runs(made(SIZES), check)} == {None}
+    assert {run.config["stages_dir"] for run in make_runs(made(SIZES), resolve_config)} == {None}
 
 
 def test_room_is_looked_at_before_anything_runs(tmp_path: Path) -> None:
@@ -205,5 +224,4 @@ def test_dry_prints_commands_that_launchers_take(tmp_path: Path, launcher: Modul
     assert f"--config=experiments/configs/resolved.py:{asked}" in lines[0]
     assert lines[0].endswith(f"--data_dir={tmp_path / 's' / 'data'} --fast")
     config = load_config(f"experiments/configs/resolved.py:{asked}")
-    check(config)
-    assert config.model.group_size == 1
+    assert resolve_config(config).model.group_size == 1

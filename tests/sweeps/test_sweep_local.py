@@ -23,11 +23,17 @@ WAIT = 240  # seconds; far more than anything here takes
 
 @pytest.fixture(autouse=True)
 def launcher_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests'}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{ROOT / 'tests' / 'support'}")
 
 
 def launch(folder: Path, processes: int, pause: float) -> subprocess.Popen[bytes]:
-    command = [sys.executable, str(ROOT / "tests" / "sweep_run.py"), str(folder), str(processes), str(pause)]
+    command = [
+        sys.executable,
+        str(ROOT / "tests" / "support" / "sweep_run.py"),
+        str(folder),
+        str(processes),
+        str(pause),
+    ]
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
 
 

@@ -10,7 +10,7 @@ from ml_collections import ConfigDict
 from experiments.configs.ablations import UNTIL_STAGE2, ablation
 from experiments.sweeps.axes import points
 
-COUNTS = "stages.preference.data.counts."
+MIXTURE = "stages.preference.data.mixture."
 PAIRS = {
     "robustness": ("robustness", "robustness_spoken"),
     "instruction": ("instruction_spoken",),
@@ -21,5 +21,5 @@ PAIRS = {
 
 def get_config() -> ConfigDict:
     """All tasks, and all but one; three seeds."""
-    without = {f"no {task}": {COUNTS + name: 0 for name in names} for task, names in PAIRS.items()}
+    without = {f"no {task}": {MIXTURE + name: 0 for name in names} for task, names in PAIRS.items()}
     return ablation({"tasks": points({"all": {}, **without})}, (*UNTIL_STAGE2, "preference"))

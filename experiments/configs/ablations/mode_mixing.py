@@ -20,7 +20,7 @@ MODES = {
 def get_config() -> ConfigDict:
     """All modes, and all but one; three seeds."""
     without = {
-        f"no {mode}": {f"stages.{stage}.data.counts.{name}": 0 for stage in ("stage1", "stage2") for name in names}
+        f"no {mode}": {f"stages.{stage}.data.mixture.{name}": 0 for stage in ("stage1", "stage2") for name in names}
         for mode, names in MODES.items()
     }
     return ablation({"modes": points({"all": {}, **without})}, UNTIL_STAGE2)

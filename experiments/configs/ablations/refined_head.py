@@ -14,8 +14,8 @@ from experiments.sweeps.axes import points
 ALIGNED = "stages.pre_alignment."
 UNTRAINED = {
     f"{ALIGNED}trainable": ("encoder/", "speech_embedder/continuous/"),
-    f"{ALIGNED}data.counts.voice": 0,
-    f"{ALIGNED}data.counts.voice_statements": 0,
+    f"{ALIGNED}data.mixture.voice": 0,
+    f"{ALIGNED}data.mixture.voice_statements": 0,
     f"{ALIGNED}loss.speech_weight": 0.0,
 }
 
