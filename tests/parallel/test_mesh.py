@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import packed_run
 from mesh_run import layout
@@ -47,7 +48,7 @@ def test_parts_are_picked_as_from_the_whole() -> None:
     count = len(whole.mel_windows) * MODEL.audio.frames
     frames = np.random.default_rng(0).standard_normal((count, 3)).astype(np.float32)
     seen = (whole.frame_index != NO_FRAME)[..., None]
-    one, two = (np.where(seen, _pick(frames, whole.frame_index, n), 0) for n in (1, 2))
+    one, two = (np.where(seen, _pick(jnp.asarray(frames), whole.frame_index, n), 0) for n in (1, 2))
     np.testing.assert_array_equal(one, two)
     own = [np.take(half, part.frame_index, axis=0) for half, part in zip(np.split(frames, 2), parts, strict=True)]
     np.testing.assert_array_equal(one, np.where(seen, np.concatenate(own), 0))
