@@ -20,6 +20,7 @@ from fac_jax.types import InputError
 
 MANIFEST: Final = "manifest.json"
 DEPTH: Final = 16  # bytes of a checksum
+PATHS: Final = ("file", "path")  # fields of rows
 Place: TypeAlias = tuple[int, int]  # place of a row: its source, and its number in the source
 Placed: TypeAlias = tuple[Place, Record | Rejected]
 Watch: TypeAlias = Callable[[Iterator[Placed]], Iterable[Placed]]
@@ -130,13 +131,17 @@ def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
 
 
 def fingerprint(row: Record | Rejected) -> bytes:
-    """A checksum of all fields of a row, of samples and bytes in it, and of the sizes of its audio files."""
+    """A checksum of all fields of a row, of samples and bytes in it, and of the sizes of its audio files.
+
+    Of paths only the file's name counts, so that rows in a folder that was moved are the same rows.
+    """
     whole = hashlib.sha256()
 
     def add(value: Any) -> None:
         if isinstance(value, Record | Message | Audio | Rejected) or dataclasses.is_dataclass(value):
             for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]  (an instance)
-                add(getattr(value, field.name))
+                found = getattr(value, field.name)
+                add(Path(found).name if field.name in PATHS and found is not None else found)
         elif isinstance(value, tuple):
             whole.update(f"({len(value)}".encode())
             for one in value:

@@ -55,8 +55,11 @@ class PreparedRows:
 
     @property
     def key(self) -> str:
-        """Returns a name of the rows that is equal only for equal ones."""
-        return hashlib.sha256((self.folder / MANIFEST).read_bytes() + self.split.encode()).hexdigest()[:DEPTH]
+        """Returns a name of the rows that is equal for equal ones, wherever they lie, and only for those."""
+        found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
+        for source in found["sources"]:
+            del source["path"], source["root"]  # its checksum says what it holds
+        return hashlib.sha256(json.dumps([found, self.split]).encode()).hexdigest()[:DEPTH]
 
     def wanted(self, pairs: bool) -> np.ndarray:
         """Returns which rows the model can take and are pairs, or conversations; bool `[R]`."""

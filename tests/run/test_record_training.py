@@ -174,6 +174,16 @@ def test_rows_that_change_under_a_run_are_noticed_and_other_runs_share_what_was_
     assert len(list((tmp_path / "data" / "prepared").glob("mine-*/dataset_info.json"))) == 2
 
 
+def test_rows_are_known_again_where_they_are_moved_to(initial: Path, tmp_path: Path) -> None:
+    folders = [tmp_path / "here", tmp_path / "there"]
+    for folder in folders:
+        folder.mkdir()
+    here, there = (begin(make_config(initial, {"mine": {"path": str(dialogues(one, 4))}}), one) for one in folders)
+    assert here.checksum() == there.checksum()
+    more = begin(make_config(initial, {"mine": {"path": str(dialogues(folders[1], 5))}}), folders[1], "more")
+    assert more.checksum() != here.checksum()
+
+
 @pytest.mark.parametrize("reference", ["stored", "frozen"])
 def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path, reference: str) -> None:
     save(tmp_path / "a.wav", 1.0)
