@@ -3,6 +3,7 @@
 etils, orbax and tensorstore take their own code for `gs://`; only the connection is replaced.
 """
 
+import io
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
@@ -29,11 +30,11 @@ class Bucket(DirFileSystem):
 
     def open(self, path: str, mode: str = "rb", *args: Any, **kwargs: Any) -> Any:
         if mode.strip("bt") not in ("r", "w"):
-            raise NotImplementedError(f"{path}: a cloud store cannot append")
+            raise io.UnsupportedOperation(f"{path}: a cloud store cannot append")
         return super().open(path, mode, *args, **kwargs)
 
     def rename(self, path1: str, path2: str, **kwargs: Any) -> None:
-        raise NotImplementedError(f"{path1}: a cloud store cannot rename")
+        raise io.UnsupportedOperation(f"{path1}: a cloud store cannot rename")
 
 
 def make_bucket(folder: Path, patch: pytest.MonkeyPatch) -> None:
