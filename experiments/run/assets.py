@@ -44,7 +44,8 @@ def make_tokenizer(data: DataConfig, sources: Sequence[Source], initial: epath.P
             copy_assets({name: file for name, file in found.items() if file.is_file()}, folder)
         else:
             rows = itertools.islice(_records(sources), TOKENIZER_ROWS)
-            texts = dict.fromkeys(text for record in rows for text in _texts(record))
+            # A text counts as often as rows say it: byte pairs are merged by how often they occur.
+            texts = (text for record in rows for text in _texts(record))
             train_tokenizer(texts, data.vocab_size, folder / TOKENIZER)
     return Tokenizer.load(folder)
 
