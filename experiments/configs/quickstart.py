@@ -24,7 +24,9 @@ DATA = DataConfig(world=WorldConfig(), unit_codec=UnitCodecConfig(units=128), vo
 
 def stage(steps: int, peak: float, mixture: Mapping[str, float], fall: float = 20, **changes: Any) -> StageConfig:
     """Returns a stage with a cosine from `peak` to `peak / fall`."""
-    return base.stage(steps, peak, mixture, optimizer={"warmup": 0.05, "floor": peak / fall}, **changes)
+    # Below eps, gradients are rounding noise: Adam would make whole steps of it, other ones on every mesh.
+    optimizer = {"warmup": 0.05, "floor": peak / fall, "eps": 1e-6}
+    return base.stage(steps, peak, mixture, optimizer=optimizer, **changes)
 
 
 def text(questions: int, statements: int, facts: int) -> dict[str, float]:

@@ -24,6 +24,7 @@ from fac_jax.training.interrupt import deferred_interrupts
 
 ROOT = Path(__file__).parents[2]
 POLL = 0.2  # seconds between looks at the runs
+GRACE = 30.0  # seconds that a process has to end after another process of its run failed
 # Libraries that count a machine's cores, not those that they may use.
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -31,7 +32,7 @@ Tell = Callable[[Placed, str], None]
 
 
 @dataclasses.dataclass
-class _Child:
+class Child:
     """A run that this launcher has started.
 
     Attributes:
@@ -39,20 +40,30 @@ class _Child:
       processes: its processes, one for each host.
       share: which share of the cores it has.
       started: monotonic seconds.
+      failed: monotonic seconds at which one of its processes was seen to have failed; None while none has.
     """
 
     placed: Placed
     processes: list[subprocess.Popen[bytes]]
     share: int
     started: float
+    failed: float | None = None
 
     def code(self) -> int | None:
-        """Returns its exit code, None while it runs; the processes of one that fails are ended together."""
+        """Returns its exit code, None while it runs; when one of its processes fails, the others are ended too.
+
+        They may wait for the failed one in a collective, where they cannot save: what has not ended in time is killed.
+        """
         codes = [process.poll() for process in self.processes]
         if None not in codes:
             return next((code for code in codes if code), 0)
         if any(codes):
-            self.end()
+            if self.failed is None:
+                self.failed = time.monotonic()
+                self.end()
+            elif time.monotonic() - self.failed > GRACE:
+                for process in self.processes:
+                    process.kill()
         return None
 
     def end(self) -> None:
@@ -77,7 +88,7 @@ def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Pl
     others = [one for one in unfinished if one.held()]  # of a launcher before this one
     waiting = [one for one in unfinished if one not in others]
     failed: list[Placed] = []
-    children: list[_Child] = []
+    children: list[Child] = []
     tries: dict[str, int] = {}
     shares = core_shares(sorted(os.sched_getaffinity(0)), sweep.local.processes)
 
@@ -136,7 +147,7 @@ def _memory(sweep: SweepConfig, waits: bool) -> bool:
     return not waits or psutil.virtual_memory().available >= sweep.local.memory_gib * GIB
 
 
-def _started(one: Placed, share: int, cores: Sequence[int], hosts: int) -> _Child | None:
+def _started(one: Placed, share: int, cores: Sequence[int], hosts: int) -> Child | None:
     """Starts the processes of a run, which hold its lock; None if another process does."""
     one.workdir.mkdir(parents=True, exist_ok=True)
     with locked(one.workdir / LOCK) as descriptor, one.log.open("ab") as log, pinned(cores):
@@ -155,7 +166,7 @@ def _started(one: Placed, share: int, cores: Sequence[int], hosts: int) -> _Chil
             )
             for options in _host_options(hosts)
         ]
-    return _Child(one, processes, share, time.monotonic())
+    return Child(one, processes, share, time.monotonic())
 
 
 def _host_options(hosts: int) -> list[tuple[str, ...]]:
@@ -180,7 +191,7 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def _end(children: Sequence[_Child]) -> None:
+def _end(children: Sequence[Child]) -> None:
     """Tells the runs to save and waits for them."""
     for child in children:
         child.end()

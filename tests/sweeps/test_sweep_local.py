@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from sweep_run import placed
 
+from experiments.sweeps import local
 from experiments.sweeps.config import Local, SweepConfig
-from experiments.sweeps.local import core_shares, pinned, run_all
+from experiments.sweeps.local import Child, core_shares, pinned, run_all
 from experiments.sweeps.runs import Run
 from experiments.sweeps.state import ASKED, LOCK, Placed, locked, place
 
@@ -93,6 +94,15 @@ def test_failures_are_tried_again_and_bad_input_is_not(
     assert told[-1].startswith("failed: ")
     if code == 2:
         assert "error: seven is refused" in told[-1]
+
+
+def test_a_host_that_waits_for_a_dead_one_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "GRACE", 0.1)
+    dead = subprocess.Popen(["sh", "-c", "exit 3"])
+    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], start_new_session=True)
+    child = Child(placed(tmp_path, 0.0)[0], [dead, deaf], 0, time.monotonic())
+    until(lambda: child.code() is not None, "the end of both")
+    assert child.code() == 3 and deaf.poll() == -signal.SIGKILL
 
 
 def test_a_run_of_another_launcher_is_waited_for(tmp_path: Path) -> None:
