@@ -1,6 +1,7 @@
 """Batches on a mesh: what their dimensions are called, and how a host's rows become part of everybody's batch."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 import jax
@@ -81,12 +82,9 @@ def abstract_batch(part: B, layout: Layout, count: int) -> B:
         what = f"batch.{jax.tree_util.keystr(path, simple=True, separator='.')}"
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=layout.sharding(names, shape, what))
 
-    if isinstance(part, PreferenceBatch):
-        grid, names = part.batch, PAIR_NAMES
-        part = dataclasses.replace(part, batch=dataclasses.replace(grid, parts=grid.parts * count))
-    else:
-        part, names = dataclasses.replace(part, parts=part.parts * count), NAMES
+    part = _with_rows(part, lambda rows: dataclasses.replace(rows, parts=rows.parts * count))
     leaves, tree = jax.tree_util.tree_flatten_with_path(part)
+    names = PAIR_NAMES if isinstance(part, PreferenceBatch) else NAMES
     called = jax.tree.leaves(names, is_leaf=lambda leaf: isinstance(leaf, tuple))
     return jax.tree.unflatten(tree, [whole(*leaf, name) for leaf, name in zip(leaves, called, strict=True)])
 
@@ -104,15 +102,23 @@ def place_batch(batch: B, layout: Layout) -> B:
       InputError: see `abstract_batch`.
     """
     shard = host_shard(layout)
-    grid = batch.batch if isinstance(batch, PreferenceBatch) else batch
-    windows, mel_frames = grid.mel_windows.shape[-3:-1]
-    first = shard.host * windows * (mel_frames // MEL_FRAMES)
-    moved = np.where(np.asarray(grid.frame_index) == NO_FRAME, NO_FRAME, grid.frame_index + first)
-    grid = dataclasses.replace(grid, frame_index=moved)
-    batch = dataclasses.replace(batch, batch=grid) if isinstance(batch, PreferenceBatch) else grid
+
+    def moved(rows: Batch) -> Batch:
+        windows, mel_frames = rows.mel_windows.shape[-3:-1]
+        first, index = shard.host * windows * (mel_frames // MEL_FRAMES), np.asarray(rows.frame_index)
+        return dataclasses.replace(rows, frame_index=np.where(index == NO_FRAME, NO_FRAME, index + first))
+
+    batch = _with_rows(batch, moved)
     leaves, tree = jax.tree.flatten(abstract_batch(batch, layout, shard.hosts))
     placed = [
         jax.make_array_from_process_local_data(like.sharding, np.asarray(leaf), like.shape)
         for leaf, like in zip(jax.tree.leaves(batch), leaves, strict=True)
     ]
     return jax.tree.unflatten(tree, placed)
+
+
+def _with_rows(batch: B, change: Callable[[Batch], Batch]) -> B:
+    """A batch with its conversations, or those of its pairs, changed."""
+    return (
+        dataclasses.replace(batch, batch=change(batch.batch)) if isinstance(batch, PreferenceBatch) else change(batch)
+    )
