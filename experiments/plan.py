@@ -117,6 +117,7 @@ def main() -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
     if not TOPOLOGY.value.startswith("gpu"):
         jax.config.update("jax_platforms", "cpu")  # where nothing is computed; a TPU that is here is left alone
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # so another process may have it, or compile as well
     found = plans()
     if AS_JSON.value:
         made = [as_json(plan) for plan in found]
