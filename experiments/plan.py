@@ -20,7 +20,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.planning.search import search
-from experiments.planning.step import GIB, Plan, budget_of, make_plan
+from experiments.planning.step import GIB, Plan, make_plan
 from experiments.planning.topologies import fake_devices, topology_of
 from experiments.run.config import resolve_config
 from fac_jax import cli
@@ -64,13 +64,12 @@ def plans() -> list[Plan]:
         names = ", ".join(stage.name for stage in config.stages)
         raise InputError(f"--stage={STAGE.value}: no such stage that trains; the recipe has {names}")
     model, stage, attention = config.model, found[-1], config.attention
-    budget, topology = budget_of(stage), topology_of(TOPOLOGY.value)
-    hbm = HBM.value and HBM.value * GIB
+    topology, hbm = topology_of(TOPOLOGY.value), HBM.value and HBM.value * GIB
     if SEARCH.value:
-        return search(model, stage, budget, topology, attention, hbm, TRIES.value)
+        return search(model, stage, topology, attention, config.rules, hbm, TRIES.value)
     sizes = mesh_sizes(MESH.value) or config.mesh.sizes or {"fsdp": len(topology.devices)}
     layout = make_layout(sizes, config.rules, topology.devices)
-    return [make_plan(model, stage, budget, topology, layout, attention, hbm)]
+    return [make_plan(model, stage, topology, layout, attention, hbm)]
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
@@ -118,6 +117,7 @@ def main() -> None:
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
     if not TOPOLOGY.value.startswith("gpu"):
         jax.config.update("jax_platforms", "cpu")  # where nothing is computed; a TPU that is here is left alone
+        os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # so another process may have it, or compile as well
     found = plans()
     if AS_JSON.value:
         made = [as_json(plan) for plan in found]

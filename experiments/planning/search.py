@@ -5,18 +5,17 @@ import itertools
 from collections.abc import Iterator
 from typing import Final
 
+from experiments.planning.estimate import estimate
 from experiments.planning.hlo import Collective
-from experiments.planning.roofline import capacity_of, held_bytes, least_seconds, weight_traffic
-from experiments.planning.step import Plan, abstract_batch, abstract_start, executed_flops, make_plan
+from experiments.planning.roofline import capacity_of, held_bytes
+from experiments.planning.step import Plan, make_plan, stage_batch
 from experiments.planning.topologies import Topology
 from fac_jax import axes
-from fac_jax.batching.batch_stats import full_stats
-from fac_jax.batching.packing import Budget
 from fac_jax.models.config import ModelConfig, Remat
 from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout, make_layout
 from fac_jax.progress import bar
-from fac_jax.training.flops import step_flops, trainable_paths
+from fac_jax.training.program import stage_program
 from fac_jax.training.sharding import abstract_params
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
@@ -49,9 +48,9 @@ class Candidate:
 def search(
     config: ModelConfig,
     stage: StageConfig,
-    budget: Budget,
     topology: Topology,
     attention: Attention,
+    rules: str,
     hbm: float | None,
     tries: int,
 ) -> list[Plan]:
@@ -63,7 +62,7 @@ def search(
     Raises:
       InputError: no mesh divides the model.
     """
-    waiting = sorted(candidates(config, stage, budget, topology, attention, hbm), key=lambda one: -one.reach)
+    waiting = sorted(candidates(config, stage, topology, attention, rules, hbm), key=lambda one: -one.reach)
     if not waiting:
         raise InputError(f"no mesh of {topology.name} divides the model and leaves room for its parameters and moments")
     plans: list[Plan] = []
@@ -73,8 +72,8 @@ def search(
                 break
             one = waiting.pop(0)
             made = dataclasses.replace(config, remat=one.remat)
-            layout = make_layout(one.sizes, devices=topology.devices)
-            plan = make_plan(made, stage, _with_rows(budget, one.rows, layout, stage), topology, layout, attention, hbm)
+            layout = make_layout(one.sizes, rules, topology.devices)
+            plan = make_plan(made, with_rows(stage, one.rows, layout), topology, layout, attention, hbm)
             if plan.fits:
                 plans.append(plan)
             else:
@@ -84,7 +83,7 @@ def search(
 
 
 def candidates(
-    config: ModelConfig, stage: StageConfig, budget: Budget, topology: Topology, attention: Attention, hbm: float | None
+    config: ModelConfig, stage: StageConfig, topology: Topology, attention: Attention, rules: str, hbm: float | None
 ) -> Iterator[Candidate]:
     """What divides the model and leaves room for its state, with what it can reach by analysis."""
     chips, capacity = len(topology.devices), hbm or capacity_of(topology)
@@ -94,53 +93,36 @@ def candidates(
             continue
         sizes = {"fsdp": chips // (tensor * expert), "tensor": tensor, "expert": expert}
         try:
-            layout = make_layout(sizes, devices=topology.devices)
-            held = held_bytes(abstract_start(config, stage, layout))
+            layout = make_layout(sizes, rules, topology.devices)
+            abstract_params(config, layout)
         except InputError:
             continue
+        state = stage_program(config, stage, layout, attention).state
+        held = held_bytes(state)
         if sum(held.values()) > ROOM * capacity:
             continue
         for rows, remat in itertools.product(ROWS, REMAT):
-            made = dataclasses.replace(config, remat=remat)
-            yield Candidate(
-                sizes,
-                rows,
-                remat,
-                _reach(made, stage, _with_rows(budget, rows, layout, stage), topology, layout, attention, held),
-            )
+            model, many = dataclasses.replace(config, remat=remat), with_rows(stage, rows, layout)
+            batch = stage_batch(model, many, layout)
+            found = guessed_collectives(model, many, layout, held)
+            guess = estimate(model, many, state, batch, topology, layout, attention, found)
+            of_executed = sum(guess.needed.values()) / sum(guess.executed.values())
+            yield Candidate(sizes, rows, remat, guess.mfu(topology) or of_executed)
 
 
-def _with_rows(budget: Budget, rows: int, layout: Layout, stage: StageConfig) -> Budget:
-    """The budget with that many rows on every shard, in every micro-batch."""
-    return dataclasses.replace(budget, rows=rows * layout.batch_shards * stage.micro_batches)
+def with_rows(stage: StageConfig, rows: int, layout: Layout) -> StageConfig:
+    """The stage with that many rows on every shard, in every micro-batch."""
+    many = rows * layout.batch_shards * stage.micro_batches
+    return dataclasses.replace(stage, data=dataclasses.replace(stage.data, batch_rows=many))
 
 
-def _reach(
-    config: ModelConfig,
-    stage: StageConfig,
-    budget: Budget,
-    topology: Topology,
-    layout: Layout,
-    attention: Attention,
-    held: dict[str, int],
-) -> float:
-    """Estimated MFU from analysis alone: the collectives are guessed from the mesh."""
-    rows = stage.loss.conversations(abstract_batch(config, stage, budget, layout))
-    paths = trainable_paths(abstract_params(config, layout), stage.trainable)
-    executed = sum(executed_flops(config, stage, paths, rows, layout, attention).values())
-    needed = sum(step_flops(config, stage, paths, full_stats(rows)).values())
-    traffic = weight_traffic(config, layout, held)
-    bounds = least_seconds(topology, executed, traffic, guessed_collectives(config, budget, layout, held))
-    if topology.chip is None:
-        return needed / executed
-    return needed / (max(bounds.values()) * topology.chip.peak_flops * len(topology.devices))
-
-
-def guessed_collectives(config: ModelConfig, budget: Budget, layout: Layout, held: dict[str, int]) -> list[Collective]:
+def guessed_collectives(
+    config: ModelConfig, stage: StageConfig, layout: Layout, held: dict[str, int]
+) -> list[Collective]:
     """What a mesh makes a step send at least, in bfloat16: weights, gradients, activations."""
     mesh, passes = layout.mesh.shape, 3 if config.remat == "full" else 2
     gathered, read = (held[name] * layout.shards(axes.EMBED) // 2 for name in ("parameters", "reference"))
-    tokens = budget.rows // layout.batch_shards * budget.seq_len
+    tokens = stage.data.batch_rows // layout.batch_shards * stage.data.seq_len
     summed = 2 * 2 * config.text.depth * tokens * config.text.width * 2
     sent = (
         3 * 2 * config.text.depth * tokens * config.text.width * 2 * (config.text.moe.top_k if config.text.moe else 0)

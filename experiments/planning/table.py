@@ -1,4 +1,4 @@
-"""The table of plans in docs/scaling.md: every one in a process of its own, with its time and peak memory on the host.
+"""The table of plans in docs/scaling.md: every one in a process of its own, with the time and memory that it takes.
 
 python -m experiments.planning.table     (minutes a plan; `experiments.plan` says what it needs)
 """
@@ -9,7 +9,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +51,13 @@ HEADS = (
     "step, s",
     "MFU at most",
     "bound by",
-    "plan, s",
+    "plan, CPU s",
     "host GiB",
 )
 
 
 def planned(row: Row) -> tuple[dict[str, Any], float, float]:
-    """The plan, its seconds, and the greatest memory of its process in GiB.
+    """The plan, seconds of all threads of its process together, and the greatest memory of that process in GiB.
 
     Raises:
       InputError: the command refuses.
@@ -66,17 +65,15 @@ def planned(row: Row) -> tuple[dict[str, Any], float, float]:
     command = [sys.executable, "-m", "experiments.plan", f"--config={CONFIGS / row.config}.py", "--json"]
     command += [f"--topology={row.topology}", f"--mesh={row.mesh}", *row.options]
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start = time.perf_counter()
         process = subprocess.Popen(command, stdout=out, stderr=err, text=True)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.perf_counter() - start
         out.seek(0)
         err.seek(0)
         told = out.read()
         if not told:
             raise InputError(f"{' '.join(command[1:])}: {err.read().splitlines()[-1]}")
-    return json.loads(told), seconds, usage.ru_maxrss * 1024 / GIB
+    return json.loads(told), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / GIB
 
 
 def cells(row: Row) -> list[str]:

@@ -1,6 +1,7 @@
 """Batches on a mesh: what their dimensions are called, and how a host's rows become part of everybody's batch."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Final, TypeVar, cast
 
 import jax
@@ -60,6 +61,34 @@ def host_shard(layout: Layout) -> HostShard:
     return HostShard(parts.index(tuple(sorted(owned[jax.process_index()]))), len(parts))
 
 
+def abstract_batch(part: B, layout: Layout, count: int) -> B:
+    """Shapes, dtypes and shardings of a batch of equal parts on a mesh.
+
+    Args:
+      part: one of them, in numpy, perhaps with a leading axis of micro-batches.
+      layout: where the batch goes.
+      count: number of parts.
+
+    Raises:
+      InputError: the mesh does not divide the rows, the windows, or the positions of a row.
+    """
+
+    def whole(path: Any, leaf: np.ndarray, names: tuple[str | None, ...]) -> jax.ShapeDtypeStruct:
+        names = (*[None] * (leaf.ndim - len(names)), *names)
+        shape = tuple(
+            size * count if name in (axes.BATCH, axes.WINDOWS) else size
+            for size, name in zip(leaf.shape, names, strict=True)
+        )
+        what = f"batch.{jax.tree_util.keystr(path, simple=True, separator='.')}"
+        return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=layout.sharding(names, shape, what))
+
+    part = _with_rows(part, lambda rows: dataclasses.replace(rows, parts=rows.parts * count))
+    leaves, tree = jax.tree_util.tree_flatten_with_path(part)
+    names = PAIR_NAMES if isinstance(part, PreferenceBatch) else NAMES
+    called = jax.tree.leaves(names, is_leaf=lambda leaf: isinstance(leaf, tuple))
+    return jax.tree.unflatten(tree, [whole(*leaf, name) for leaf, name in zip(leaves, called, strict=True)])
+
+
 def place_batch(batch: B, layout: Layout) -> B:
     """A host's batch, in numpy, as its part of the batch of all hosts on the mesh.
 
@@ -70,27 +99,26 @@ def place_batch(batch: B, layout: Layout) -> B:
       layout: where it goes.
 
     Raises:
-      InputError: the mesh does not divide the rows, the windows, or the positions of a row.
+      InputError: see `abstract_batch`.
     """
     shard = host_shard(layout)
-    grid = batch.batch if isinstance(batch, PreferenceBatch) else batch
-    windows, mel_frames = grid.mel_windows.shape[-3:-1]
-    first = shard.host * windows * (mel_frames // MEL_FRAMES)
-    moved = np.where(np.asarray(grid.frame_index) == NO_FRAME, NO_FRAME, grid.frame_index + first)
-    grid = dataclasses.replace(grid, frame_index=moved, parts=grid.parts * shard.hosts)
-    whole, names = grid, NAMES
-    if isinstance(batch, PreferenceBatch):
-        whole, names = dataclasses.replace(batch, batch=grid), PAIR_NAMES
 
-    def placed(path: Any, leaf: Any, called: tuple[str | None, ...]) -> jax.Array:
-        called = (*[None] * (leaf.ndim - len(called)), *called)
-        shape = tuple(
-            size * shard.hosts if name in (axes.BATCH, axes.WINDOWS) else size
-            for size, name in zip(leaf.shape, called, strict=True)
-        )
-        sharding = layout.sharding(called, shape, f"batch.{jax.tree_util.keystr(path, simple=True, separator='.')}")
-        return jax.make_array_from_process_local_data(sharding, np.asarray(leaf), shape)
+    def moved(rows: Batch) -> Batch:
+        windows, mel_frames = rows.mel_windows.shape[-3:-1]
+        first, index = shard.host * windows * (mel_frames // MEL_FRAMES), np.asarray(rows.frame_index)
+        return dataclasses.replace(rows, frame_index=np.where(index == NO_FRAME, NO_FRAME, index + first))
 
-    leaves, tree = jax.tree_util.tree_flatten_with_path(whole)
-    called = jax.tree.leaves(names, is_leaf=lambda leaf: isinstance(leaf, tuple))
-    return jax.tree.unflatten(tree, [placed(*leaf, name) for leaf, name in zip(leaves, called, strict=True)])
+    batch = _with_rows(batch, moved)
+    leaves, tree = jax.tree.flatten(abstract_batch(batch, layout, shard.hosts))
+    placed = [
+        jax.make_array_from_process_local_data(like.sharding, np.asarray(leaf), like.shape)
+        for leaf, like in zip(jax.tree.leaves(batch), leaves, strict=True)
+    ]
+    return jax.tree.unflatten(tree, placed)
+
+
+def _with_rows(batch: B, change: Callable[[Batch], Batch]) -> B:
+    """A batch with its conversations, or those of its pairs, changed."""
+    return (
+        dataclasses.replace(batch, batch=change(batch.batch)) if isinstance(batch, PreferenceBatch) else change(batch)
+    )

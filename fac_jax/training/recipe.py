@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeAlias
 
 import jax
-import jax.numpy as jnp
 from etils import epath
 from filelock import FileLock, Timeout
 
@@ -22,23 +21,23 @@ from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, is_model
 from fac_jax.checkpoint.store import CheckpointStore
 from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.parallel import hosts
 from fac_jax.parallel.chips import peak_flops_of
-from fac_jax.parallel.kernels import Attention, training_kernels
+from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.evals import EvalBatches, EvalConfig, Evaluation, Evaluator
 from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
 from fac_jax.training.merge import merge
-from fac_jax.training.optimizer import averaged, make_optimizer, make_schedule
+from fac_jax.training.optimizer import averaged
 from fac_jax.training.overview import describe
 from fac_jax.training.profile import ProfileWindow
-from fac_jax.training.sharding import abstract_params, abstract_state, shardings
+from fac_jax.training.program import stage_program
+from fac_jax.training.sharding import abstract_params, shardings
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import bind, make_step
+from fac_jax.training.state import TrainState
 from fac_jax.training.trackers import DEFAULT
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params
@@ -234,35 +233,21 @@ def _trained(
 ) -> Params:
     """Returns the parameters after a stage's steps; `params` must not be used afterwards."""
     model, layout = recipe.model, recipe.layout
-    schedule = make_schedule(stage.optimizer, stage.steps)
-    optimizer = make_optimizer(stage.optimizer, schedule)
-    kernels = training_kernels(layout, recipe.attention)
-    objective = bind(stage.loss, FunAudioChat(model, kernels), layout)
-    frozen = stage.loss.needs_reference == "frozen"
+    program = stage_program(model, stage, layout, recipe.attention)
     devices = layout.mesh.local_devices if layout else jax.local_devices()[:1]
     meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_flops_of(devices, peak_flops))
     rows, length = stage.data.batch_rows, stage.data.seq_len
-    hosts.log(f"stage {stage.name}\n" + describe(params, stage.trainable, model, kernels, layout, rows, length))
+    hosts.log(f"stage {stage.name}\n" + describe(params, stage.trainable, model, program.kernels, layout, rows, length))
     batches = data.train_data(stage, params, directory)
     held_out = data.eval_data(stage, params, directory) if recipe.evals.every else {}
-    reference = jax.tree.map(jnp.copy, params) if frozen else None
-
-    def start(params: Params, reference: Params | None) -> TrainState:
-        return init_state(params, optimizer, stage.trainable, reference)
-
-    if layout is None:
-        placed, state = None, start(params, reference)
-    else:
-        placed = shardings(abstract_state(recipe.abstract(), optimizer, stage.trainable, frozen))
-        state = jax.jit(start, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
-    step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed)
-    evaluator = Evaluator(objective, held_out, recipe.evals.batches) if held_out else None
+    state = program.start(params)
+    evaluator = Evaluator(program.objective, held_out, recipe.evals.batches) if held_out else None
     with (
         contextlib.closing(batches),
         contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store,
     ):
         evaluate = None if evaluator is None else Evaluation(recipe.evals, evaluator, directory, export)
-        state = train(stage, step, state, batches, store, directory, meter, recipe.trackers, evaluate, profile)
+        state = train(stage, program.step, state, batches, store, directory, meter, recipe.trackers, evaluate, profile)
     return _final(state, stage)
 
 

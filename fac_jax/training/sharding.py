@@ -37,7 +37,7 @@ def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
 def abstract_state(
     params: Params, optimizer: optax.GradientTransformation, patterns: Sequence[str], reference: bool = False
 ) -> TrainState:
-    """Shapes, dtypes and shardings of the state before the first step; nothing is computed.
+    """Shapes, dtypes and, on a mesh, shardings of the state before the first step; nothing is computed.
 
     Moments lie like their parameters; a factored moment like what is left of its parameter's dimensions.
 
@@ -47,9 +47,11 @@ def abstract_state(
       patterns: which parameters train (`trainable.split`).
       reference: whether a frozen copy of the parameters is carried along.
     """
-    mesh = jax.tree.leaves(params)[0].sharding.mesh
     state = jax.eval_shape(lambda tree: init_state(tree, optimizer, patterns, tree if reference else None), params)
-    whole = NamedSharding(mesh, PartitionSpec())
+    sharding = jax.tree.leaves(params)[0].sharding
+    if sharding is None:  # one device
+        return state
+    mesh, whole = sharding.mesh, NamedSharding(sharding.mesh, PartitionSpec())
 
     def beside(moment: jax.ShapeDtypeStruct, param: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         spec = _left(moment.shape, param.shape, cast(NamedSharding, param.sharding).spec)

@@ -13,8 +13,8 @@ import pytest
 from experiments.planning import table
 from experiments.planning.hlo import Collective
 from experiments.planning.roofline import least_seconds, links
-from experiments.planning.search import Candidate, _with_rows, guessed_collectives
-from experiments.planning.step import _refused, abstract_batch, budget_of
+from experiments.planning.search import Candidate, guessed_collectives, with_rows
+from experiments.planning.step import _refused, budget_of, stage_batch
 from experiments.planning.topologies import Topology, fake_devices, topology_of
 from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.batching.packing import Budget
@@ -98,13 +98,13 @@ STAGE = StageConfig(
 
 def test_a_batch_has_the_rows_of_the_config_in_its_micro_batches() -> None:
     layout = make_layout({"fsdp": 1}, devices=jax.devices()[:1])
-    budget = budget_of(STAGE)
-    assert budget == Budget(rows=8, seq_len=128, windows_per_row=10, segments=3)
-    batch = abstract_batch(preset("tiny"), STAGE, budget, layout)
+    assert budget_of(STAGE) == Budget(rows=8, seq_len=128, windows_per_row=10, segments=3)
+    batch = stage_batch(preset("tiny"), STAGE, layout)
     assert isinstance(batch, Batch)
     assert batch.kind.shape == (4, 2, 128) and batch.mel_windows.shape[:2] == (4, 2 * 10)
+    six = dataclasses.replace(STAGE, data=dataclasses.replace(STAGE.data, batch_rows=6))
     with pytest.raises(InputError, match=r"stages\.a\.data\.batch_rows is 6, which 4 equal parts do not divide"):
-        abstract_batch(preset("tiny"), STAGE, dataclasses.replace(budget, rows=6), layout)
+        stage_batch(preset("tiny"), six, layout)
 
 
 def test_windows_that_are_left_to_the_data_are_asked_for() -> None:
@@ -160,7 +160,7 @@ def test_a_search_prints_what_fits(tmp_path: Path) -> None:
 
 def test_a_search_counts_rows_of_a_shard_and_a_micro_batch() -> None:
     layout = make_layout({"fsdp": 1}, devices=jax.devices()[:1])
-    assert _with_rows(budget_of(STAGE), 2, layout, STAGE) == Budget(2 * 4, 128, 10, 3)
+    assert budget_of(with_rows(STAGE, 2, layout)) == Budget(2 * 4, 128, 10, 3)
 
 
 def test_a_search_leaves_out_what_needs_more_than_what_did_not_fit() -> None:
@@ -172,7 +172,7 @@ def test_a_search_leaves_out_what_needs_more_than_what_did_not_fit() -> None:
 
 def test_a_mesh_without_a_second_axis_only_gathers() -> None:
     layout = make_layout({"fsdp": -1}, devices=jax.devices()[:1])
-    assert guessed_collectives(preset("tiny"), Budget(1, 16, 1, 1), layout, {"parameters": 8, "reference": 0}) == []
+    assert guessed_collectives(preset("tiny"), STAGE, layout, {"parameters": 8, "reference": 0}) == []
 
 
 def test_devices_to_play_are_asked_for_by_number() -> None:
@@ -208,6 +208,6 @@ def test_a_line_of_the_table_is_that_of_its_plan(monkeypatch: pytest.MonkeyPatch
         "step, s": "1.25",
         "MFU at most": "40%",
         "bound by": "network",
-        "plan, s": "61",
+        "plan, CPU s": "61",
         "host GiB": "2.5",
     }

@@ -1,76 +1,139 @@
-"""The step that a plan compiles is the one that training compiles: equal state, equal batch."""
+"""`experiments.plan` compiles the program that `experiments.train` runs, for every plan of docs/scaling.md, tiny."""
 
+import dataclasses
+import math
+import sys
 from pathlib import Path
 from typing import Any
 
 import jax
 import pytest
-from ml_collections import ConfigDict
-from record_run import make_config, run, write_initial
+from launchers import called
+from record_run import write_initial
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, write_jsonl
 
-from experiments.planning import step as planning
-from experiments.planning.topologies import Topology
-from experiments.run.config import resolve_config
-from fac_jax.parallel.mesh import make_layout
-from fac_jax.training import recipe
+from experiments.planning import table
+from fac_jax.models.config import MoEConfig
+from fac_jax.training import program
 
-PREFERENCE = {"kind": "preference", "reference": "frozen"}
+DEVICES = 8  # that the tests' CPU plays
+HEADS = {"num_heads": 4, "num_kv_heads": 2}
+MOE = {"moe": MoEConfig(num_experts=4, top_k=2, expert_width=16, aux_loss_coef=0.01)}
+MODELS: dict[str, dict[str, Any]] = {
+    "8b": {"text": HEADS, "head": HEADS},
+    "30b_a3b": {"text": {**HEADS, **MOE}, "head": HEADS},
+}
 
 
-class Compiles(Exception):
-    """Ends a program where it would compile its step; holds the step's arguments."""
+class CompilesError(Exception):
+    """Ends a launcher where it would compile its step."""
 
-    def __init__(self, *arguments: Any) -> None:
+    def __init__(self, arguments: Any, text: str) -> None:
         super().__init__("a step is compiled")
-        self.arguments = arguments
+        self.arguments, self.text = arguments, text
 
 
+@dataclasses.dataclass(frozen=True)
 class Step:
-    """Stands for a training step."""
+    """A training step that is traced and not compiled."""
+
+    step: Any
 
     def lower(self, *arguments: Any) -> None:
-        raise Compiles(*arguments)
+        raise CompilesError(arguments, self.step.lower(*arguments).as_text())
 
 
-@pytest.fixture
-def stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (recipe, planning):
-        monkeypatch.setattr(module, "make_step", lambda *_: Step())
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Models to start from, by the end of a config's name, and rows."""
+
+    folder: Path
+    models: dict[str, Path]
+    rows: dict[str, Path]
 
 
-def shapes(arguments: Any) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape and dtype of every leaf by its path."""
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    folder = tmp_path_factory.mktemp("same_program")
+    save(folder / "a.wav", 1.0)
+    conversation = release_row(PLACEHOLDER, "two", audio=[heard("a.wav", 1.0)])
+    rows = {
+        kind: write_jsonl(folder / f"{kind}.jsonl", [{**row, "id": f"{kind}{i}"} for i in range(3)])
+        for kind, row in (("sft", conversation), ("dpo", preference_row()))
+    }
+    models = {name: write_initial(folder / name, **changes) for name, changes in MODELS.items()}
+    return Place(folder, models, rows)
+
+
+def tiny(row: table.Row) -> table.Row:
+    """A plan of the table on the devices of the tests."""
+    sizes = {axis: int(size) for axis, _, size in (part.partition("=") for part in row.mesh.split(","))}
+    sizes["fsdp"] = sizes["fsdp"] * DEVICES // math.prod(sizes.values())
+    mesh = ",".join(f"{axis}={size}" for axis, size in sizes.items())
+    return table.Row(row.config, f"cpu:{DEVICES}", mesh, row.options)
+
+
+PLANS = dict.fromkeys(tiny(row) for row in table.ROWS)  # some of them are equal at this size
+FROZEN = table.Row("dpo_30b_a3b", "cpu:8", "fsdp=2,expert=2,tensor=2", ("--config.stages.dpo.loss.reference=frozen",))
+SLOW = (
+    table.Row("sft_8b", "cpu:8", "", ("--config.stages.sft.trainable=('backbone/',)",)),
+    table.Row("sft_8b", "cpu:8", "fsdp=4,tensor=2", ("--config.rules=fsdp_tensor",)),
+    table.Row("sft_30b_a3b", "cpu:8", "fsdp=2,expert=2,context=2", ("--config.stages.sft.micro_batches=2",)),
+)
+
+
+def name(row: table.Row) -> str:
+    return " ".join((row.config, row.mesh, *row.options))
+
+
+def compiled(launcher: str, words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> CompilesError:
+    """What a launcher compiles for these words."""
+    monkeypatch.setattr(sys, "argv", [launcher, *words])  # where ml_collections looks for the keys of a config
+    with pytest.raises(CompilesError) as caught:
+        called(launcher, *words)
+    return caught.value
+
+
+def described(arguments: Any) -> dict[str, Any]:
+    """Shape, dtype and sharding of every leaf by its path."""
     leaves = jax.tree_util.tree_leaves_with_path(arguments)
-    return {jax.tree_util.keystr(path): (leaf.shape, str(leaf.dtype)) for path, leaf in leaves}
-
-
-def planned(config: ConfigDict) -> Any:
-    """Arguments of the step that a plan compiles for the config's only stage."""
-    found = resolve_config(config)
-    (stage,) = found.stages
-    devices = jax.devices()[:1]
-    topology, layout = Topology("cpu", devices, None, (1,)), make_layout({"fsdp": 1}, devices=devices)
-    with pytest.raises(Compiles) as caught:
-        planning.make_plan(found.model, stage, planning.budget_of(stage), topology, layout, found.attention)
-    return caught.value.arguments
+    return {
+        jax.tree_util.keystr(path): (leaf.shape, leaf.dtype, jax.typeof(leaf).weak_type, leaf.sharding)
+        for path, leaf in leaves
+    }
 
 
 @pytest.mark.parametrize(
-    "stage",
-    [
-        {"trainable": ("backbone/",)},
-        {"micro_batches": 2, "data": {"batch_rows": 4}},
-        {"loss": PREFERENCE, "data": {"segments": 2, "batch_rows": 2}},
-    ],
-    ids=["a part trains", "micro-batches", "preferences"],
+    "row", [*PLANS, FROZEN, *(pytest.param(row, marks=pytest.mark.slow) for row in SLOW)], ids=name
 )
-@pytest.mark.usefixtures("stopped")
-def test_a_plan_and_a_run_compile_the_same_step(stage: dict[str, Any], tmp_path: Path) -> None:
-    save(tmp_path / "a.wav", 1.0)
-    row = preference_row() if "loss" in stage else release_row(PLACEHOLDER, "two", audio=[heard("a.wav", 1.0)])
-    rows = write_jsonl(tmp_path / "rows.jsonl", [{**row, "id": f"r{i}"} for i in range(3)])
-    config = make_config(write_initial(tmp_path / "initial"), {"mine": {"path": str(rows)}}, **stage)
-    with pytest.raises(Compiles) as caught:
-        run(config, tmp_path)
-    assert shapes(caught.value.arguments) == shapes(planned(config))
+def test_a_plan_and_a_run_compile_one_program(
+    row: table.Row, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_step = program.make_step
+    monkeypatch.setattr(program, "make_step", lambda *arguments: Step(make_step(*arguments)))
+    monkeypatch.setenv("XLA_FLAGS", "")  # a plan adds to it
+    stage, _, model = row.config.partition("_")
+    sizes = {"data.batch_rows": 32, "data.seq_len": 96, "data.windows_per_row": 4, "loss.chunk": 32}
+    words = (
+        f"--config={table.CONFIGS / row.config}.py",
+        f"--config.model.init_from={place.models[model]}",
+        f"--config.data.sets.mine.path={place.rows[stage]}",
+        *(f"--config.stages.{stage}.{key}={value}" for key, value in sizes.items()),
+        *row.options,
+    )
+    mesh = row.mesh or "fsdp=-1"  # of a plan without a mesh
+    of_run = (f"--workdir={tmp_path}", f"--data_dir={place.folder / 'data'}")
+    run = compiled(
+        "experiments.train", (*words, *of_run, *(f"--config.mesh.{size}" for size in mesh.split(","))), monkeypatch
+    )
+    of_plan = (f"--topology={row.topology}", *([f"--mesh={row.mesh}"] if row.mesh else []))
+    plan = compiled("experiments.plan", (*words, *of_plan), monkeypatch)
+    assert described(plan.arguments) == described(run.arguments)
+    assert jax.tree.structure(plan.arguments) == jax.tree.structure(run.arguments)
+    assert plan.text == run.text
+
+
+def test_the_table_of_the_docs_has_these_plans() -> None:
+    lines = table.PAGE.read_text().partition(table.BEGIN)[2].partition(table.END)[0].strip().splitlines()[2:]
+    cells = [[cell.strip() for cell in line.split("|")[1:4]] for line in lines]
+    assert cells == [[" ".join((row.config, *row.options)), row.topology, row.mesh] for row in table.ROWS]

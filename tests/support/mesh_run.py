@@ -1,5 +1,6 @@
 """Tiny models, and one training step of them on a mesh or on one device, for the tests of sharding."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -10,15 +11,14 @@ from toy_training import MODEL, make_batch, stage
 from fac_jax.losses import Preference
 from fac_jax.losses.base import Metrics
 from fac_jax.models.config import ModelConfig, MoEConfig, replace
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.parallel.batches import place_batch
-from fac_jax.parallel.kernels import training_kernels
 from fac_jax.parallel.mesh import Layout, make_layout
-from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from fac_jax.training.sharding import abstract_params, abstract_state, shardings
+from fac_jax.training.optimizer import OptimizerConfig
+from fac_jax.training.program import stage_program
+from fac_jax.training.sharding import abstract_params, shardings
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import bind, make_step
+from fac_jax.training.state import TrainState
 from fac_jax.types import Batch, Params, PreferenceBatch
 
 HEADS = {"num_heads": 4, "num_kv_heads": 2}
@@ -61,19 +61,11 @@ def fresh(config: ModelConfig, on: Layout | None, seed: int = 0) -> Params:
 
 def begin(config: ModelConfig, what: StageConfig, on: Layout | None) -> tuple[Any, TrainState]:
     """The step of a stage and its first state; a frozen reference differs from the policy."""
-    schedule = make_schedule(what.optimizer, what.steps)
-    optimizer = make_optimizer(what.optimizer, schedule)
-    reference = fresh(config, on, 1) if what.loss.needs_reference == "frozen" else None
-
-    def start(params: Params) -> TrainState:
-        return init_state(params, optimizer, what.trainable, reference)
-
-    lies = None
-    if on is not None:
-        lies = shardings(abstract_state(abstract_params(config, on), optimizer, what.trainable, reference is not None))
-    state = jax.jit(start, out_shardings=lies)(fresh(config, on))
-    objective = bind(what.loss, FunAudioChat(config, training_kernels(on)), on)
-    return make_step(objective, optimizer, schedule, what.trainable, what.micro_batches, lies), state
+    program = stage_program(config, what, on)
+    state = program.start(fresh(config, on))
+    if state.reference is not None:
+        state = dataclasses.replace(state, reference=fresh(config, on, 1))
+    return program.step, state
 
 
 def one_step(config: ModelConfig, what: StageConfig, on: Layout | None) -> tuple[TrainState, Metrics]:

@@ -17,6 +17,7 @@ from fac_jax.checkpoint.assets import CODEC
 from fac_jax.checkpoint.export import export_model
 from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
 from fac_jax.config import from_tree, to_config_dict
+from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.training.metrics import read_curve
 from fac_jax.training.recipe import run_recipe
@@ -24,10 +25,10 @@ from fac_jax.training.recipe import run_recipe
 STAGE = {"batch_rows": 1, "seq_len": 96, "windows_per_row": 16}  # one shape, so that most tests share a program
 
 
-def write_initial(folder: Path, seed: int = 0, codec: bool = False) -> Path:
-    """A model of ours with a tokenizer, and a codec of random units if asked."""
+def write_initial(folder: Path, seed: int = 0, codec: bool = False, **changes: Any) -> Path:
+    """A model of ours with a tokenizer, and a codec of random units if asked; `changes` are keys of the model."""
     folder.mkdir(parents=True, exist_ok=True)
-    model = make_model(make_tokenizer(folder))
+    model = replace(make_model(make_tokenizer(folder)), **changes)
     origin = {"stage": "test", "order": 0, "steps": 0}
     copied = {"tokenizer.json": folder / "tokenizer.json"}
     if codec:
