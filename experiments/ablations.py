@@ -142,7 +142,7 @@ def verdicts(ablation: Ablation, found: Sequence[Variant]) -> Iterator[str]:
         gain = difference(by_name[one.greater], by_name[one.less], one.figure)
         if gain is None or gain.low is None:
             continue
-        met = ("met" if gain.mean > 0 else "**the other way round**") if gain.sure else "**not decided**"
+        met = ("met" if gain.mean > 0 else "**the other way round**") if gain.significant else "**not decided**"
         yield (
             f"- Expected: `{one.figure}` greater for `{one.greater}` than for `{one.less}`: {met}, "
             f"{gain.mean:+.3g} [{gain.low:.3g}, {gain.high:.3g}], {gain.seeds} seeds."

@@ -9,7 +9,7 @@ import soundfile
 
 from experiments.comparing.intervals import difference, estimate
 from experiments.comparing.variants import Compared, Variant, differing
-from fac_jax.evaluation.reports.comparison import Comparison, Figure, PromptReplies, Trade, pareto_front
+from fac_jax.evaluation.reports.comparison import Comparison, Figure, PromptReplies, Trade, pareto_front, to_json
 from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.types import InputError
@@ -61,11 +61,8 @@ def _figures(variants: Sequence[Variant], base: Variant) -> list[Figure]:
         if TIME.fullmatch(metric):
             continue
         for variant in variants:
-            here = estimate(variant, metric)
             gain = None if variant is base else difference(variant, base, metric)
-            more = (gain.mean, gain.low, gain.high) if gain else (None, None, None)
-            values = (here.mean, here.spread, here.low, here.high, here.seeds, here.items)
-            found.append(Figure(metric, variant.name, *values, *more))
+            found.append(Figure(metric, variant.name, estimate(variant, metric), gain))
     return found
 
 
@@ -82,7 +79,7 @@ def _trades(figures: Sequence[Figure], costs: Mapping[str, Mapping[str, float]])
     metrics = list(dict.fromkeys(f.metric for f in figures if f.metric.endswith("accuracy")))[:TRADES]
     found = []
     for metric in metrics if "FLOPs" in costs else []:
-        points = {f.variant: (costs["FLOPs"][f.variant], f.mean) for f in figures if f.metric == metric}
+        points = {f.variant: (costs["FLOPs"][f.variant], f.value.mean) for f in figures if f.metric == metric}
         found.append(Trade(metric, "FLOPs", points, pareto_front(points)))
     return found
 
@@ -144,12 +141,14 @@ def rows(comparison: Comparison) -> list[list[str]]:
 
 def _cell(figure: Figure) -> str:
     """A mean with its interval, and a star if it differs significantly from the baseline."""
-    interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
-    return f"{figure.mean:.3f}{interval}{' *' if figure.sure else ''}"
+    value = figure.value
+    interval = "" if value.low is None else f" [{value.low:.3f}, {value.high:.3f}]"
+    star = " *" if figure.gain is not None and figure.gain.significant else ""
+    return f"{value.mean:.3f}{interval}{star}"
 
 
 def long_rows(comparison: Comparison) -> list[list[str]]:
     """The table with a row for every figure of every variant, in full precision, for programs."""
-    heading = [*Figure.__dataclass_fields__]
-    values = [[getattr(figure, name) for name in heading] for figure in comparison.figures]
-    return [heading, *(["" if value is None else str(value) for value in row] for row in values)]
+    figures = to_json(comparison)["figures"]
+    values = [["" if value is None else str(value) for value in figure.values()] for figure in figures]
+    return [[*figures[0]], *values] if figures else []
