@@ -180,12 +180,3 @@ def _report(run: Run) -> None:
     count = sum(map(len, rejected.values()))
     if count:
         print(f"not trained on: {count} rows, in {file}")
-
-
-def check(config: ConfigDict | Mapping[str, Any]) -> None:
-    """Checks a config as far as its words tell.
-
-    Raises:
-      InputError: see `resolve_config`.
-    """
-    resolve_config(config)

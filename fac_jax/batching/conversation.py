@@ -1,7 +1,6 @@
 """Conversations: what is heard and said, turn by turn."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -57,8 +56,3 @@ class Conversation:
 def prompt(conversation: Conversation) -> Conversation:
     """The conversation without its last turn, which is to be generated."""
     return dataclasses.replace(conversation, turns=conversation.turns[:-1])
-
-
-def corpus(tasks: Mapping[str, Iterable[Conversation]]) -> Iterator[str]:
-    """Every text of every turn, to train a tokenizer on."""
-    return (turn.text for found in tasks.values() for c in found for turn in c.turns if turn.text)

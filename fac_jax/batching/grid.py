@@ -61,7 +61,6 @@ def encode(
     tokenizer: Tokenizer,
     model: ModelGrid,
     add_generation_prompt: bool = False,
-    seq_len: int | None = None,
 ) -> Example:
     """Lays a conversation on the grid.
 
@@ -73,15 +72,14 @@ def encode(
       tokenizer: of the model.
       model: its grid and special ids.
       add_generation_prompt: end with an opened assistant turn.
-      seq_len: longest example accepted, in LLM positions; None for no limit.
 
     Raises:
-      InputError: names the row and an audio shorter than one token, one without the speech ids that are needed, an id
-        outside the codebook or the vocabulary, or a length beyond `seq_len`.
+      InputError: names the row and an audio shorter than one token, one without the speech ids that are needed, or an
+        id outside the codebook or the vocabulary.
     """
     audios = [_as_heard(conversation.id, turn, model) for turn in conversation.turns]
     pieces = _render(conversation, tokenizer, add_generation_prompt)
-    return lay_out(conversation.id, pieces, audios, model, seq_len)
+    return lay_out(conversation.id, pieces, audios, model)
 
 
 def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, delay_groups: int) -> int:
@@ -115,9 +113,7 @@ def _render(conversation: Conversation, tokenizer: TextIds, add_generation_promp
     return chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
 
 
-def lay_out(
-    row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: ModelGrid, seq_len: int | None = None
-) -> Example:
+def lay_out(row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: ModelGrid) -> Example:
     """Lays the pieces of a rendered conversation on the grid; `AudioPiece.audio` counts in `audios`.
 
     Raises:
@@ -143,9 +139,7 @@ def lay_out(
                 windows += windows_of(turn.mel, model.audio.n_window)
         seconds += speech_tokens(row, turn) / TOKEN_RATE
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    length, largest = len(fields["text_ids"]), fields["text_ids"].max()
-    if seq_len is not None and length > seq_len:
-        raise InputError(f"row {row}: takes {length} LLM positions, the context has {seq_len}: shorten or remove it")
+    largest = fields["text_ids"].max()
     if largest >= model.vocab_size:
         raise InputError(f"row {row}: text id {largest} is outside the model's vocabulary of {model.vocab_size}")
     return Example(id=row, **fields, mels=tuple(heard), audio_seconds=seconds)

@@ -119,13 +119,6 @@ def replay(example: Example) -> PairExample:
     return PairExample(example.id, REPLAY, example, example)
 
 
-def collate_pairs(
-    pairs: Sequence[PairExample], rows: int, seq_len: int, windows: int, model: ModelGrid
-) -> PreferenceBatch:
-    """Lays every pair into two rows of its own (`collate_packed_pairs`)."""
-    return collate_packed_pairs([[pair] for pair in pairs], rows, seq_len, windows, 1, model)
-
-
 def collate_packed_pairs(
     packed: Sequence[Sequence[PairExample]], rows: int, seq_len: int, windows: int, segments: int, model: ModelGrid
 ) -> PreferenceBatch:

@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding
 
 from fac_jax import axes
 from fac_jax.parallel.rules import DCN_DATA, MESH_AXES, PRESETS, Rules, spec_of
@@ -68,10 +68,6 @@ class Layout:
                     f"{what}: dimension {dimension} ({name}) of {tuple(shape)} is not divisible by the mesh's {told}"
                 )
         return NamedSharding(self.mesh, spec)
-
-    def whole(self) -> NamedSharding:
-        """Of an array that every device has."""
-        return NamedSharding(self.mesh, PartitionSpec())
 
     def inside(self, function: F) -> F:
         """The function as it is to be traced: the logical names of its activations mean this mesh."""
