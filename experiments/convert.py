@@ -26,6 +26,7 @@ import numpy as np
 from absl import flags
 
 from fac_jax import cli
+from fac_jax.api import is_release
 from fac_jax.checkpoint.assets import TOKENIZER
 from fac_jax.checkpoint.combine import combine_models
 from fac_jax.checkpoint.export import load_config, load_params
@@ -35,7 +36,7 @@ from fac_jax.checkpoint.release.convert import FLOATS, export_release, import_re
 from fac_jax.checkpoint.release.params import from_release, param_shapes
 from fac_jax.checkpoint.release.parts import PARTS
 from fac_jax.checkpoint.release.survey import UNMAPPED, Row, survey_params, survey_tensors
-from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
+from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.checkpoint.voice.convert import TOKENIZER as SPEECH_TOKENIZER
 from fac_jax.checkpoint.voice.convert import convert_codec
 from fac_jax.checkpoint.voice.onnx_tokenizer import SHA256
@@ -189,11 +190,6 @@ def inspect(src: str) -> None:
 
 def _shown(row: Row) -> dict[str, Any]:
     return {"name": row.name, "shape": row.shape, "dtype": row.dtype, "bytes": row.bytes, "maps to": row.target}
-
-
-def is_release(folder: Path) -> bool:
-    """Whether a folder holds safetensors."""
-    return (folder / SINGLE).exists() or (folder / INDEX).exists()
 
 
 def load(folder: Path) -> tuple[Params, ModelConfig]:

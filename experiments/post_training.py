@@ -24,8 +24,7 @@ from data_pipelines.worlds.schema import PairRow
 from experiments.run.cluster import Cluster
 from experiments.run.data import Run
 from experiments.run.record import RunRecord, results
-from experiments.run.setup import assets, recipe_of, start
-from experiments.run.shared_stages import stage_source
+from experiments.run.setup import recipe_of, start, train
 from experiments.toy.pair_questions import Judged, by_task, judge, preferred
 from experiments.toy.questions import Items, ToyWorld, abilities, world_of
 from experiments.toy.reporting import (
@@ -54,7 +53,7 @@ from fac_jax.io import write_text
 from fac_jax.losses import Preference
 from fac_jax.parallel.hosts import is_first
 from fac_jax.training.merge import SHARED_LLM, merge
-from fac_jax.training.recipe import Recipe, run_recipe, start_of
+from fac_jax.training.recipe import Recipe, start_of
 from fac_jax.types import PREFERENCE_TASKS, Params
 
 DEFAULT = str(Path(__file__).parent / "configs" / "recipe_toy.py")
@@ -119,14 +118,7 @@ def post_training(
     world, recipe, questioned = world_of(run), recipe_of(run), run.config.questions
     record = RunRecord(run)
     clock.lap("data and codec")
-    run_recipe(
-        recipe,
-        run.workdir,
-        run,
-        assets(run),
-        lambda stage: clock.lap(stage.name),
-        source=stage_source(run, recipe),
-    )
+    train(run, recipe, finished=lambda stage: clock.lap(stage.name))
 
     facts = [row for row in world.rows("text") if row.kind == "fact"][:questions]
     spoken = world.rows("test")[:questions]

@@ -1,14 +1,12 @@
-"""Measurement tools of the benchmarks: the machine, its copy bandwidth, compiled programs, times of runs."""
+"""Measurement tools of the benchmarks: copy bandwidth, compiled programs, times of runs."""
 
 import dataclasses
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import psutil
 
 COPIED = 256 * 2**20  # bytes, much more than any cache holds
 PRODUCT = {"cpu": 2048, "accelerator": 8192}  # rows and columns of a matrix
@@ -71,13 +69,3 @@ def product_rate(dtype: str, repeats: int = 10) -> float:
     one, other = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
     product = jax.jit(lambda a, b: a @ b)
     return 2 * size**3 / best(lambda: product(one, other), repeats)
-
-
-def machine() -> str:
-    """Processor, cores, memory, devices and jax version on one line."""
-    devices, cpuinfo = jax.devices(), Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor")
-    memory = psutil.virtual_memory().total / 2**30
-    device = f"{len(devices)} x {devices[0].device_kind}"
-    return f"{model}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {device}, jax {jax.__version__}"

@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Literal
 
-import jax
 import numpy as np
 
+from fac_jax.batching.pairs import rows_in_turn
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import empty_batch
 from fac_jax.types import NO_TEXT, Batch, Kind, PreferenceBatch
@@ -139,10 +139,9 @@ def preference_batch(chosen: Batch, config: ModelConfig, packed: int) -> Prefere
         labels=np.where(spoken, other.text_ids, chosen.labels),
         speech_labels=np.where(spoken[..., None], other.speech_ids, chosen.speech_labels),
     )
-    both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), chosen, other)
     rows = len(chosen.kind)
     return PreferenceBatch(
-        batch=dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths),
+        batch=rows_in_turn(chosen, other),
         tasks=np.zeros((rows, packed), np.int32),
         reference=np.zeros((2 * rows, packed, 2), np.float32),
     )

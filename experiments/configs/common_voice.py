@@ -16,7 +16,7 @@ from data_pipelines.importers.common_voice import TRAIN
 from experiments.configs import base
 from experiments.configs.finetune import WAVES
 from experiments.configs.librispeech import pre_alignment
-from experiments.run.config import SetConfig
+from experiments.run.schema import SetConfig
 
 HELD_OUT = "dev.tsv"
 

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.augment.wave import Gain, Noise, Room, WaveAugmentConfig
 from experiments.configs import base
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 
 # Mild changes of what users say; None leaves one out (docs/data_augmentation.md).
 WAVES = WaveAugmentConfig(

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import base
 from experiments.configs.finetune import MODEL, WAVES
-from experiments.run.config import DataConfig, SetConfig
+from experiments.run.schema import DataConfig, SetConfig
 from fac_jax.losses import Sft
 
 SUBSETS = ("train-clean-100", "train-clean-360", "train-other-500")

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import base
 from experiments.configs.finetune import MODEL
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 from fac_jax.losses import Preference
 
 LOSS = Preference(beta=0.1, speech_weight=0.5, text_anchor=1.0, speech_anchor=1.0)  # as in the toy recipe, not tuned

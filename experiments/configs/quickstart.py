@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.worlds.arithmetic import WorldConfig
 from experiments.configs import base
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 from fac_jax.codec.unit_codec import UnitCodecConfig
 from fac_jax.losses import Ctc, Sft
 from fac_jax.training.stage import StageConfig

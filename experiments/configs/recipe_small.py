@@ -14,7 +14,7 @@ from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs import base, quickstart
 from experiments.configs.quickstart import DATA, packed, text
 from experiments.configs.recipe_toy import ATTENTIVE, LOSS, PRE_ALIGNED, STAGES
-from experiments.run.config import QuestionsConfig
+from experiments.run.schema import QuestionsConfig
 from fac_jax.losses import Sft
 
 stage = partial(quickstart.stage, fall=10)

@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs import base, quickstart
 from experiments.configs.quickstart import DATA, packed, text
-from experiments.run.config import QuestionsConfig
+from experiments.run.schema import QuestionsConfig
 from fac_jax.losses import Preference, Sft
 
 stage = partial(quickstart.stage, fall=10)

@@ -15,7 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.configs import base
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 from fac_jax.training.stage import StageConfig
 
 BATCH = {"batch_rows": 64, "seq_len": 2048, "windows_per_row": 128}

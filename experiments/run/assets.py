@@ -13,7 +13,7 @@ from data_pipelines.prepare.settings import Source
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Message, Record
 from data_pipelines.records.reject import RejectedError, is_utf8
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 from fac_jax.audio.mel import RATE
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER, assets, copy_assets
 from fac_jax.codec.base import FILE as CODEC_FILE

@@ -70,8 +70,6 @@ def axis_points(name: str, axis: Axis) -> list[Point]:
       InputError: what the axis says cannot be; names it.
     """
     where = f"axes.{name}"
-    if axis.kind not in _POINTS:
-        raise InputError(f"{where}.kind is {axis.kind!r}; known: {', '.join(_POINTS)}")
     if axis.kind != "list" and (len(axis.keys) != len(axis.values) or not axis.keys):
         raise InputError(f"{where} has {len(axis.keys)} keys and {len(axis.values)} lists of values: give one for each")
     found = _POINTS[axis.kind](where, axis)

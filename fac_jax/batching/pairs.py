@@ -14,7 +14,7 @@ from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, InputError, PreferenceBatch
+from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Batch, InputError, PreferenceBatch
 
 
 def no_reference() -> np.ndarray:
@@ -143,11 +143,18 @@ def collate_packed_pairs(
         for n, pair in enumerate(row):
             tasks[p, n] = pair.task
             reference[p, :, n] = pair.reference
-    # Both halves hear the same, in the same order: their gather maps into one set of windows are equal.
+    batch = rows_in_turn(chosen, rejected)
+    return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))
+
+
+def rows_in_turn(chosen: Batch, rejected: Batch) -> Batch:
+    """Returns the rows of both batches in turn, with the windows of the first.
+
+    Both hear the same audios in the same order, so that their gather maps into one set of windows are equal.
+    """
     sides = [dataclasses.replace(side, mel_windows=None, mel_lengths=None) for side in (chosen, rejected)]
     both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), *sides)
-    batch = dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
-    return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))
+    return dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
 
 
 def collate_preferences(packed: Sequence[Sequence[PairExample]], budget: Budget, model: ModelGrid) -> PreferenceBatch:

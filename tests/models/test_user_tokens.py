@@ -25,8 +25,9 @@ from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.schema import PairRow, Row
 from data_pipelines.worlds.views import VIEWS
 from experiments.configs import quickstart, recipe_toy
-from experiments.run.config import RunConfig, resolve_config
+from experiments.run.config import resolve_config
 from experiments.run.data import Run
+from experiments.run.schema import RunConfig
 from experiments.toy.questions import prompts
 from fac_jax.batching.collate import GRID_FIELDS, collate_examples
 from fac_jax.batching.conversation import Conversation, Turn
