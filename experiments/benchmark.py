@@ -119,7 +119,7 @@ def _preset_figures(name: str, measure: Sequence[str], loading: Loading) -> dict
 
 
 def report(figures: dict[str, Any]) -> str:
-    """Markdown of all figures."""
+    """Returns all figures in Markdown."""
     lines = [figures["machine"]]
     for name, title in TITLES.items():
         lines += ["", *table(title, figures[name])] if figures[name] else []

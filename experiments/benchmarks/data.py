@@ -70,7 +70,7 @@ def data_figures(config: ModelConfig, loading: Loading) -> dict[str, float]:
 
 
 def _step(config: ModelConfig, seconds: float | None) -> Callable[[Any], None]:
-    """What consumes a batch: a training step of the model on both losses, or a sleep of some seconds."""
+    """Returns what consumes a batch: a training step of the model on both losses, or a sleep of some seconds."""
     if seconds is not None:
         return lambda loaded: time.sleep(seconds)
     update, fresh = training_step(config, StageConfig("wait", steps=1000, optimizer=OPTIMIZER), "auto")

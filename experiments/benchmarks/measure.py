@@ -38,20 +38,20 @@ def compiled(function: Any, *arguments: Any) -> Program:
 
 
 def best(run: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the fastest of `repeats` runs, after one that does not count."""
+    """Returns the seconds of the fastest of `repeats` runs, after one that does not count."""
     once(run)
     return min(once(run) for _ in range(repeats))
 
 
 def once(run: Callable[[], Any]) -> float:
-    """Seconds of one run."""
+    """Returns the seconds of one run."""
     start = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start
 
 
 def copy_bandwidth(repeats: int = 5) -> float:
-    """Bytes per second of copying a large array, counting bytes read and bytes written."""
+    """Measures the bytes per second of copying a large array, counting bytes read and bytes written."""
     source, target = jnp.ones(COPIED // 4, jnp.float32), jnp.zeros(COPIED // 4, jnp.float32)
     copy = jax.jit(lambda source, target: -source, donate_argnums=1, keep_unused=True)
 
@@ -64,7 +64,7 @@ def copy_bandwidth(repeats: int = 5) -> float:
 
 
 def product_rate(dtype: str, repeats: int = 10) -> float:
-    """FLOP/s of the product of two large square matrices of random numbers."""
+    """Measures the FLOP/s of the product of two large square matrices of random numbers."""
     size = PRODUCT["cpu" if jax.default_backend() == "cpu" else "accelerator"]
     one, other = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
     product = jax.jit(lambda a, b: a @ b)

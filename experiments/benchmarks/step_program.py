@@ -22,7 +22,7 @@ OPTIMIZER = OptimizerConfig(peak=1e-3)
 
 
 def random_params(config: ModelConfig) -> Params:
-    """The parameters of seed 0."""
+    """Returns the parameters of seed 0."""
     return init_params(config, jax.random.key(0))
 
 
@@ -75,7 +75,7 @@ def step_program(
 
 
 def step_parts(config: ModelConfig, batch: Batch) -> dict[Part, float]:
-    """FLOPs of the step by part of the model, without recomputation."""
+    """Counts the FLOPs of the step by part of the model, without recomputation."""
     stage = StageConfig("benchmark", steps=1)
     shapes = jax.eval_shape(lambda: random_params(config))
     return step_flops(config, stage, trainable_paths(shapes, stage.trainable), batch_stats(batch))

@@ -41,12 +41,12 @@ def _shared(one: Mapping[str, float] | None, other: Mapping[str, float] | None) 
 
 
 def _values(run: Compared, figure: str, chosen: Sequence[str] | None) -> np.ndarray:
-    """The values of all questions `[N]`, or the figure itself `[1]`.
+    """Returns the values of all questions `[N]`, or the figure itself `[1]`.
 
     Args:
       run: the run.
       figure: name of the figure.
-      chosen: questions to take, an empty list for the figure itself; None for all questions.
+      chosen: ids of the questions; an empty list for the figure itself, None for all questions.
     """
     items = run.items.get(figure, {})
     names = list(items) if chosen is None else chosen
@@ -65,7 +65,7 @@ def _interval(by_seed: Sequence[np.ndarray]) -> tuple[float, float] | tuple[None
     ways = {"confidence_level": LEVEL, "n_resamples": RESAMPLES, "method": "percentile", "vectorized": True, "rng": rng}
 
     def means(drawn: np.ndarray, axis: int) -> np.ndarray:
-        """Means of drawn seeds `[.., S]`, each over newly drawn questions."""
+        """Computes the means of drawn seeds `[.., S]`, each over newly drawn questions."""
         found = np.empty(drawn.shape)
         for seed, values in enumerate(by_seed):
             here = drawn == seed

@@ -67,7 +67,7 @@ def _figures(variants: Sequence[Variant], base: Variant) -> list[Figure]:
 
 
 def _costs(variants: Sequence[Variant]) -> dict[str, dict[str, float]]:
-    """Means over seeds of the costs that all runs have recorded."""
+    """Computes the means over seeds of the costs that all runs have recorded."""
     found: dict[str, dict[str, float]] = {}
     for name, (key, unit) in COSTS.items():
         if all(key in run.cost for variant in variants for run in variant.runs):
@@ -85,7 +85,7 @@ def _trades(figures: Sequence[Figure], costs: Mapping[str, Mapping[str, float]])
 
 
 def _curves(variants: Sequence[Variant]) -> dict[str, dict[str, Series]]:
-    """Mean loss over the seeds of a variant, by stage, at the steps that all its seeds logged."""
+    """Computes the mean loss over the seeds of a variant, by stage, at the steps that all its seeds logged."""
     found: dict[str, dict[str, Series]] = {}
     for variant in variants:
         runs = [run.curves() for run in variant.runs]
@@ -100,7 +100,7 @@ def _curves(variants: Sequence[Variant]) -> dict[str, dict[str, Series]]:
 
 
 def _heard(variants: Sequence[Variant]) -> list[PromptReplies]:
-    """The first prompts that all variants were asked by their first seed."""
+    """Returns the first prompts that the first seeds of all variants were asked, with the replies."""
     runs = {variant.name: variant.runs[0] for variant in variants}
     said = {name: {(one["prompt"], one["voice"]): one for one in run.sounds()} for name, run in runs.items()}
     first = next(iter(said.values()))
@@ -128,7 +128,7 @@ def _sound(run: Compared, file: str) -> Sound:
 
 
 def rows(comparison: Comparison) -> list[list[str]]:
-    """The table with a row for every figure, after the heading."""
+    """Returns the table with a row for every figure, after the heading."""
     found = [["", *(f"{name} ({runs})" for name, runs in comparison.variants.items())]]
     by_metric: dict[str, list[str]] = {}
     for figure in comparison.figures:
@@ -140,7 +140,7 @@ def rows(comparison: Comparison) -> list[list[str]]:
 
 
 def _cell(figure: Figure) -> str:
-    """A mean with its interval, and a star if it differs significantly from the baseline."""
+    """Formats a mean with its interval, and a star if it differs significantly from the baseline."""
     value = figure.value
     interval = "" if value.low is None else f" [{value.low:.3f}, {value.high:.3f}]"
     star = " *" if figure.gain is not None and figure.gain.significant else ""
@@ -148,7 +148,7 @@ def _cell(figure: Figure) -> str:
 
 
 def long_rows(comparison: Comparison) -> list[list[str]]:
-    """The table with a row for every figure of every variant, in full precision, for programs."""
+    """Returns the table with a row for every figure of every variant, in full precision, for programs."""
     figures = to_json(comparison)["figures"]
     values = [["" if value is None else str(value) for value in figure.values()] for figure in figures]
     return [[*figures[0]], *values] if figures else []

@@ -124,7 +124,7 @@ def from_json(tree: Mapping[str, Any]) -> ConfigDict:
 
 
 def _set_only(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a tree that are not None."""
+    """Returns the values of a tree that are not None."""
     inner = {key: _set_only(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
     kept = {key: value for key, value in inner.items() if value is not None and value != {}}
     return {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}

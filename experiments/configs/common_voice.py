@@ -30,7 +30,7 @@ def language(folder: Path) -> SetConfig:
 
 
 def get_config(folder: str = "cv-corpus") -> ConfigDict:
-    """One stage on the training table of every language."""
+    """Returns a config of one stage on the training tables of all languages."""
     languages = sorted(table.parent for table in Path(folder).glob(f"*/{TRAIN}")) or [Path(folder)]
     sets = {one.resolve().name.replace("-", "_").replace(".", "_"): language(one) for one in languages}
     return pre_alignment(sets, temperature=3.0)

@@ -40,7 +40,7 @@ def pre_alignment(sets: dict[str, SetConfig], temperature: float) -> ConfigDict:
 
 
 def get_config(folder: str = "LibriSpeech") -> ConfigDict:
-    """One stage on all subsets; transcripts are written down, none is spoken."""
+    """Returns a config of one stage on all subsets, with the transcripts as text replies."""
     root = Path(folder)
     present = [name for name in SUBSETS if (root / name).is_dir()] or SUBSETS[:1]
     held_out = str(root / HELD_OUT) if (root / HELD_OUT).is_dir() else None

@@ -20,7 +20,7 @@ SEGMENTS = 8  # most pairs of a row
 
 
 def get_config() -> ConfigDict:
-    """One stage on one set."""
+    """Returns a config of one stage on one set."""
     data = {"batch_rows": 2, "segments": SEGMENTS, "temperature": 1.0}
     stages = {"dpo": base.stage(500, 5e-7, {"pairs": 1.0}, loss=LOSS, data=data)}
     return base.config(MODEL, stages, data=DataConfig(sets={"pairs": base.rows()}))

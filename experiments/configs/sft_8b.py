@@ -29,5 +29,5 @@ def full_size(preset: str, stages: dict[str, StageConfig]) -> ConfigDict:
 
 
 def get_config() -> ConfigDict:
-    """One stage."""
+    """Returns a config of one stage."""
     return full_size("8b", {"sft": base.stage(1000, 1e-5, {"mine": 1.0}, data=BATCH)})

@@ -85,7 +85,7 @@ def _model(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ModelConfig]:
 
 
 def _changed(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """A tree with the values of another that are not None."""
+    """Returns a tree with the values of another tree that are not None."""
     found = dict(tree)
     for key, value in changes.items():
         if isinstance(value, Mapping):

@@ -127,7 +127,7 @@ class Run:
         return dataclasses.replace(budget, windows_per_row=max(largest, math.ceil(SPARE * windows / length * filled)))
 
     def _fits(self, stage: StageConfig, rows: PreparedRows, budget: Budget) -> np.ndarray:
-        """Rows that a stage takes, bool `[R]`."""
+        """Returns which rows a stage takes, bool `[R]`."""
         fits = rows.fits(stage.loss.pairs, budget)
         return fits | rows.fits(False, budget) if stage.loss.replays else fits
 
@@ -199,7 +199,7 @@ class Run:
         waves: WaveAugmentConfig = NO_CHANGE,
         references: np.ndarray | None = None,
     ) -> Source:
-        """The items of the chosen rows, bool `[R]`."""
+        """Returns the items of the chosen rows, bool `[R]`."""
         numbers = np.flatnonzero(chosen)
         encode = Encode(self.tokenizer, self.config.model, None, waves, stage.seed)
         cache = self._cache.setdefault(rows.key, {}) if stage.data.cache else None
@@ -213,7 +213,7 @@ class Run:
     def _references(
         self, stage: StageConfig, rows: PreparedRows, budget: Budget, params: Params, file: epath.Path
     ) -> np.ndarray | None:
-        """Log-probabilities of the pairs among rows, float32 `[R, 2, 2]`; None where the loss needs none stored."""
+        """Returns log-probabilities of the pairs among rows, float32 `[R, 2, 2]`; None if the loss stores none."""
         loss = stage.loss
         if loss.needs_reference != "stored":
             return None

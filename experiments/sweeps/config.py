@@ -1,4 +1,4 @@
-"""What a sweep's config holds, and the function that writes one in ten lines."""
+"""The config of a sweep, and the function that makes one."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -110,7 +110,7 @@ def sweep(
     flags: Sequence[str] = (),
     **others: Any,
 ) -> ConfigDict:
-    """A sweep's config (`SweepConfig`), whose keys a command line can change.
+    """Returns the config of a sweep (`SweepConfig`), whose keys a command line can change.
 
     Args:
       launcher: see `SweepConfig`.
@@ -128,7 +128,7 @@ def sweep(
 
 
 def read_sweep(config: ConfigDict) -> SweepConfig:
-    """A sweep's config as a frozen dataclass.
+    """Returns the config of a sweep as a frozen dataclass.
 
     Raises:
       InputError: a key that sweeps do not have, one that is missing, or a backend that is not known.

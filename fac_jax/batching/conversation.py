@@ -1,4 +1,4 @@
-"""Conversations: what is heard and said, turn by turn."""
+"""Conversations, turn by turn."""
 
 import dataclasses
 from typing import Literal, TypeAlias
@@ -16,12 +16,12 @@ class Turn:
 
     Attributes:
       role: who speaks.
-      text: a user's words, or the instruction beside a user's audio; a reply's text, also where it is spoken.
+      text: text of a user, or the instruction next to a user's audio; text of a reply, also of a spoken one.
       wave: float32 `[N]` at 16 kHz, None for a turn that is only text.
-      speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed.
-      mel: float32 `[M, 128]` log-mel at 100 Hz of a user's `wave`, None where it is not computed yet.
-      learns: streams of a spoken reply that are learnt; "text" lays the text beside silence, which is not learnt.
-      lead: a user's words before the user's audio.
+      speech: int32 `[T]`, codec ids of `wave` at 25 Hz; None where they are not known or not needed.
+      mel: float32 `[M, 128]`, log-mel of a user's `wave` at 100 Hz; None where it is not computed yet.
+      learns: streams of a spoken reply that carry loss; "text" places the text next to silence, which carries none.
+      lead: text of a user before the user's audio.
     """
 
     role: Role
@@ -34,13 +34,13 @@ class Turn:
 
     @property
     def silent(self) -> bool:
-        """Whether the text lies beside silence."""
+        """Returns whether the text is placed next to silence."""
         return self.learns == "text"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Conversation:
-    """What one example is made of.
+    """A conversation, from which one example is made.
 
     Attributes:
       id: names the row in every message.
@@ -54,5 +54,5 @@ class Conversation:
 
 
 def prompt(conversation: Conversation) -> Conversation:
-    """The conversation without its last turn, which is to be generated."""
+    """Returns the conversation without its last turn, which is to be generated."""
     return dataclasses.replace(conversation, turns=conversation.turns[:-1])

@@ -18,7 +18,7 @@ from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Batch, Inpu
 
 
 def no_reference() -> np.ndarray:
-    """Log-probabilities of a pair that no reference has scored yet."""
+    """Returns the log-probabilities of a pair that no reference has scored yet, zeros `[2, 2]`."""
     return np.zeros((2, 2), np.float32)
 
 
@@ -41,22 +41,22 @@ class PairExample:
     reference: np.ndarray = dataclasses.field(default_factory=no_reference)
 
     def __len__(self) -> int:
-        """LLM positions of the longer reply."""
+        """Returns the number of LLM positions of the longer conversation."""
         return max(len(self.chosen), len(self.rejected))
 
     @property
     def spoken(self) -> bool:
-        """Whether the replies are speech."""
+        """Returns whether the replies are spoken."""
         return bool(np.any(self.chosen.speech_labels != IGNORE))
 
     @property
     def mels(self) -> tuple[np.ndarray, ...]:
-        """Log-mels of what is heard, once for both replies."""
+        """Returns the log-mels of the prompt, once for both replies."""
         return self.chosen.mels
 
     @property
     def audio_seconds(self) -> float:
-        """Seconds heard and spoken in both conversations."""
+        """Returns the seconds of audio in both conversations, heard and spoken."""
         return self.chosen.audio_seconds + self.rejected.audio_seconds
 
 
@@ -80,13 +80,13 @@ class Pair:
 def encode_conversation_pairs(
     pairs: Sequence[Pair], tokenizer: Tokenizer, model: ModelGrid, codec: Codec | None
 ) -> list[PairExample]:
-    """Pairs of conversations as pairs of examples, in their order; what the last replies say alone is compared.
+    """Encodes pairs of conversations as pairs of examples, in their order; only the last replies carry loss.
 
     Args:
-      pairs: turns of which the model takes speech ids have them, or a wave that `codec` encodes.
-      tokenizer: of the model.
-      model: its grid and special ids.
-      codec: None if no such turn lacks its ids.
+      pairs: pairs of conversations; a turn whose speech ids the model takes has them, or a wave that `codec` encodes.
+      tokenizer: tokenizer of the model.
+      model: grid and special ids of the model.
+      codec: encodes waves to speech ids; None if no ids are missing.
 
     Raises:
       InputError: a task that does not exist, or a row that does not fit (`grid.encode`); names it.
@@ -103,7 +103,7 @@ def encode_conversation_pairs(
 
 
 def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGrid) -> Example:
-    """The conversation on the grid, with labels at its last turn alone."""
+    """Encodes a conversation; only its last turn has labels."""
     example = encode(conversation, tokenizer, model)
     said = [turn.role for turn in conversation.turns[:-1]]
     if "assistant" not in said:
@@ -115,21 +115,21 @@ def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGr
 
 
 def replay(example: Example) -> PairExample:
-    """A conversation whose reply is anchored among pairs; it lies in both of its rows, and nothing is preferred."""
+    """Returns a conversation as a pair without a preference, whose reply is only anchored; it fills both rows."""
     return PairExample(example.id, REPLAY, example, example)
 
 
 def collate_packed_pairs(
     packed: Sequence[Sequence[PairExample]], rows: int, seq_len: int, windows: int, segments: int, model: ModelGrid
 ) -> PreferenceBatch:
-    """Lays the pairs of a row one behind the other: chosen replies in row 2p, rejected ones in row 2p + 1.
+    """Lays the pairs of a row out one after the other: chosen replies in row 2p, rejected ones in row 2p + 1.
 
     Args:
       packed: the pairs of every row; at most `rows` rows.
       rows: P.
       seq_len: S.
-      windows: W, over the whole batch.
-      segments: N, at least the pairs of the fullest row.
+      windows: W of the whole batch.
+      segments: R, at least the number of pairs of the fullest row.
       model: grid and special ids.
 
     Raises:

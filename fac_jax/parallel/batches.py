@@ -1,4 +1,4 @@
-"""Batches on a mesh: what their dimensions are called, and how a host's rows become part of everybody's batch."""
+"""Batches on a mesh: their logical axes, and how the rows of a host become part of the global batch."""
 
 import dataclasses
 from typing import Any, Final, TypeVar, cast
@@ -36,14 +36,14 @@ PAIR_NAMES: Final = PreferenceBatch(
 
 @dataclasses.dataclass(frozen=True)
 class HostShard:
-    """The rows of every batch that a host brings: equal part number `host` of `hosts`."""
+    """The rows of every batch that a host brings: part `host` of `hosts` equal parts."""
 
     host: int = 0
     hosts: int = 1
 
 
 def host_shard(layout: Layout) -> HostShard:
-    """The rows of this process. Processes that hold the same shards of the batch bring the same rows.
+    """Returns the rows of this process. Processes that hold the same shards of the batch bring the same rows.
 
     Raises:
       InputError: processes hold overlapping, unequal parts of the batch.
@@ -61,13 +61,14 @@ def host_shard(layout: Layout) -> HostShard:
 
 
 def place_batch(batch: B, layout: Layout) -> B:
-    """A host's batch, in numpy, as its part of the batch of all hosts on the mesh.
+    """Makes the global batch on the mesh from the batch of this host.
 
-    Frame indices count the windows of all hosts then.
+    The frame indices of the global batch count the windows of all hosts.
 
     Args:
-      batch: with as many parts (`Batch.parts`) on every host, and perhaps a leading axis of micro-batches.
-      layout: where it goes.
+      batch: numpy arrays with the same number of parts (`Batch.parts`) on every host, with or without a leading axis of
+        micro-batches.
+      layout: mesh of the global batch.
 
     Raises:
       InputError: the mesh does not divide the rows, the windows, or the positions of a row.
