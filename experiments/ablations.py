@@ -35,7 +35,7 @@ MARKS = "<!-- ablation {} -->", "<!-- end of ablation {} -->"
 
 @dataclasses.dataclass(frozen=True)
 class Expectation:
-    """That a figure, or a cost of the record, is greater for one variant than for another; as runs are named."""
+    """That a figure, or a cost of the record, is greater for one variant than for another, given by their names."""
 
     figure: str
     greater: str
@@ -47,11 +47,11 @@ class Ablation:
     """One of the shipped ablations.
 
     Attributes:
-      name: of its config, and of its folder.
-      title: on the page.
-      figures: that the page shows.
-      baseline: variant that the others are held against.
-      expects: what the paper lets one expect.
+      name: name of its config and of its folder.
+      title: title on the page.
+      figures: names of the figures on the page.
+      baseline: variant that the others are compared with.
+      expects: expectations that follow from the paper.
     """
 
     name: str
@@ -125,7 +125,7 @@ ABLATIONS = (
 
 
 def section(ablation: Ablation, found: Sequence[Variant], comparison: Comparison) -> str:
-    """What the page says of an ablation."""
+    """Returns the section of the page about an ablation."""
     costs = [name for name in comparison.costs if name != "minutes"]  # runs get stages that others took minutes for
     table = [row for row in rows(comparison) if row[0] in ("", *ablation.figures, *costs)]
     config = f"`experiments/configs/ablations/{ablation.name}.py`"
@@ -134,7 +134,7 @@ def section(ablation: Ablation, found: Sequence[Variant], comparison: Comparison
 
 
 def verdicts(ablation: Ablation, found: Sequence[Variant]) -> Iterator[str]:
-    """A sentence for each expectation whose variants are there."""
+    """Yields a sentence for each expectation whose variants have finished runs."""
     by_name = {variant.name: variant for variant in found}
     for one in ablation.expects:
         if one.greater not in by_name or one.less not in by_name:
@@ -142,7 +142,7 @@ def verdicts(ablation: Ablation, found: Sequence[Variant]) -> Iterator[str]:
         gain = difference(by_name[one.greater], by_name[one.less], one.figure)
         if gain is None or gain.low is None:
             continue
-        met = ("met" if gain.mean > 0 else "**the other way round**") if gain.sure else "**not decided**"
+        met = ("met" if gain.mean > 0 else "**the other way round**") if gain.significant else "**not decided**"
         yield (
             f"- Expected: `{one.figure}` greater for `{one.greater}` than for `{one.less}`: {met}, "
             f"{gain.mean:+.3g} [{gain.low:.3g}, {gain.high:.3g}], {gain.seeds} seeds."
@@ -150,7 +150,7 @@ def verdicts(ablation: Ablation, found: Sequence[Variant]) -> Iterator[str]:
 
 
 def compared(ablation: Ablation, folder: Path) -> tuple[list[Variant], Comparison]:
-    """The finished runs of an ablation, held against its baseline, or against the first variant until that is there."""
+    """Compares the finished runs of an ablation with its baseline, or with the first variant if that has no run."""
     found = variants(read_runs(find_runs([folder])))
     there = ablation.baseline in [variant.name for variant in found]
     return found, make_comparison(found, ablation.baseline if there else None)
@@ -172,14 +172,14 @@ def write_page(folder: Path, page: Path, ablation: Ablation) -> None:
 
 
 def swept(name: str, folder: Path) -> bool:
-    """Runs the sweep of an ablation; whether all its runs finished."""
+    """Runs the sweep of an ablation; returns whether all its runs finished."""
     command = [sys.executable, "-m", "experiments.sweep", f"--config={CONFIGS / name}.py", f"--workdir={folder / name}"]
     shared = [f"--config.{key}={folder / kind}" for key, kind in (("data_dir", "data"), ("stages_dir", "stages"))]
     return subprocess.run([*command, *shared], cwd=ROOT, check=False).returncode == 0
 
 
 def main(*names: str) -> None:
-    """The command."""
+    """Runs the command for the ablations NAMES."""
     known = {ablation.name: ablation for ablation in ABLATIONS}
     unknown = [name for name in names if name not in known]
     if unknown:

@@ -20,13 +20,13 @@ from absl import flags
 from experiments.benchmarks.codec import KINDS, Speaking, codec_figures
 from experiments.benchmarks.data import Loading, data_figures
 from experiments.benchmarks.decode import decode_figures, endless
-from experiments.benchmarks.measure import machine
 from experiments.benchmarks.step_program import random_params
 from experiments.benchmarks.table import table
 from experiments.benchmarks.train import grouping_figures, train_figures
 from experiments.benchmarks.utilisation import utilisation_figures
 from experiments.benchmarks.workloads import WORKLOADS
 from fac_jax import cli
+from fac_jax.evaluation.reports.machine import machine
 from fac_jax.io import write_text
 from fac_jax.models.presets import preset
 from fac_jax.types import InputError
@@ -83,7 +83,7 @@ def benchmark(presets: Sequence[str], measure: Sequence[str], loading: Loading, 
         unknown = [name for name in given if name not in known]
         if unknown or not given:
             raise InputError(f"--{option}={','.join(unknown)}: known are {', '.join(known)}")
-    figures: dict[str, Any] = {"machine": machine()} | {name: {} for name in TITLES}
+    figures: dict[str, Any] = {"machine": f"{machine()}, jax {jax.__version__}"} | {name: {} for name in TITLES}
     for name in presets if set(measure) - {"codec"} else ():
         for kind, rows in _preset_figures(name, measure, loading).items():
             figures[kind] |= rows
@@ -119,7 +119,7 @@ def _preset_figures(name: str, measure: Sequence[str], loading: Loading) -> dict
 
 
 def report(figures: dict[str, Any]) -> str:
-    """Markdown of all figures."""
+    """Returns all figures in Markdown."""
     lines = [figures["machine"]]
     for name, title in TITLES.items():
         lines += ["", *table(title, figures[name])] if figures[name] else []

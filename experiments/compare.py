@@ -22,8 +22,6 @@ from fac_jax import cli
 from fac_jax.evaluation.reports.comparison import to_json, write_comparison
 from fac_jax.io import write_text
 
-__all__ = ["compare", "markdown"]
-
 UNDER = flags.DEFINE_string("under", "", "Start of the names of the figures that are shown.")
 BASELINE = flags.DEFINE_string("baseline", None, "Variant that the others are compared with; the first if absent.")
 FORMAT = flags.DEFINE_enum("format", "markdown", ["markdown", "csv", "json"], "Format of the table that is printed.")

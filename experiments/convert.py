@@ -26,6 +26,7 @@ import numpy as np
 from absl import flags
 
 from fac_jax import cli
+from fac_jax.api import is_release
 from fac_jax.checkpoint.assets import TOKENIZER
 from fac_jax.checkpoint.combine import combine_models
 from fac_jax.checkpoint.export import load_config, load_params
@@ -35,7 +36,7 @@ from fac_jax.checkpoint.release.convert import FLOATS, export_release, import_re
 from fac_jax.checkpoint.release.params import from_release, param_shapes
 from fac_jax.checkpoint.release.parts import PARTS
 from fac_jax.checkpoint.release.survey import UNMAPPED, Row, survey_params, survey_tensors
-from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
+from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.checkpoint.voice.convert import TOKENIZER as SPEECH_TOKENIZER
 from fac_jax.checkpoint.voice.convert import convert_codec
 from fac_jax.checkpoint.voice.onnx_tokenizer import SHA256
@@ -65,7 +66,7 @@ FAILED = 1
 
 
 def hf_to_jax(src: str, dst: str) -> None:
-    """Released checkpoint `src` -> model of ours `dst`."""
+    """Converts the released checkpoint SRC into a model of ours, DST."""
     config = import_release(Path(src), Path(dst), shown("tensors"))
     print(f"{dst}: {_count(config):,} parameters, {config.param_dtype}")
     if not (Path(dst) / TOKENIZER).exists():
@@ -73,7 +74,7 @@ def hf_to_jax(src: str, dst: str) -> None:
 
 
 def jax_to_hf(src: str, dst: str) -> None:
-    """Model of ours `src` -> the release's layout `dst`, or that of Qwen3 or Whisper."""
+    """Converts a model of ours, SRC, into the layout of the release, of Qwen3 or of Whisper, DST."""
     shard_bytes = int(SHARD_GB.value * 2**30)
     export_release(Path(src), Path(dst), DTYPE.value, shard_bytes, shown("tensors"), PART.value)
     tensors = TensorFolder(Path(dst))
@@ -83,7 +84,7 @@ def jax_to_hf(src: str, dst: str) -> None:
 
 
 def assemble(dst: str) -> None:
-    """The three folders of --text, --audio and --head -> model of ours `dst`."""
+    """Assembles the models of --text, --audio and --head into a model of ours, DST."""
     folders = {"text": TEXT.value, "audio": AUDIO.value, "head": HEAD.value}
     absent = [f"--{name}=DIR" for name, folder in folders.items() if not folder]
     if absent:
@@ -96,7 +97,7 @@ def assemble(dst: str) -> None:
 
 
 def verify(src: str) -> None:
-    """A released checkpoint or a model of ours against a recorded run; exits 1 if a figure exceeds its limit."""
+    """Compares a released checkpoint or a model of ours with a recorded run; exits 1 if a figure exceeds its limit."""
     if not RECORDED.value:
         raise InputError("verify needs --recorded=io.npz")
     params, config = load(Path(src))
@@ -110,7 +111,7 @@ def verify(src: str) -> None:
 
 
 def codec(src: str, dst: str) -> None:
-    """Released voice `src` -> codec of ours `dst`."""
+    """Converts the released voice SRC into a codec of ours, DST."""
     speakers = Path(SPEAKERS.value) if SPEAKERS.value else None
     made = convert_codec(Path(src), Path(dst), speakers, SPEAKER.value, wrap=shown("parts"))
     if made.published:
@@ -123,12 +124,12 @@ def codec(src: str, dst: str) -> None:
 
 
 def verify_codec(folder: str) -> None:
-    """The codec against recorded runs in `folder`; exits 1 if a figure exceeds its limit."""
+    """Compares the codec with the recorded runs in FOLDER; exits 1 if a figure exceeds its limit."""
     show_figures(compare_codec(Path(folder)))
 
 
 def merge(a: str, b: str, dst: str) -> None:
-    """Models `a` and `b` of ours -> their merge `dst`."""
+    """Merges models of ours, A and B, into DST."""
     shapes = [{"/".join(path): s for path, s in param_shapes(load_config(Path(x))).items()} for x in (a, b)]
     check_same(*shapes)
     chosen = choose_alphas(list(shapes[0]), merge_alphas())
@@ -142,7 +143,7 @@ def merge(a: str, b: str, dst: str) -> None:
 
 
 def merge_alphas() -> dict[str, float]:
-    """Alpha by parameter pattern, from the flags.
+    """Returns alpha by parameter pattern, from the flags.
 
     Raises:
       InputError: a --subtree that is not PATTERN=ALPHA.
@@ -160,7 +161,7 @@ def merge_alphas() -> dict[str, float]:
 
 
 def show_figures(figures: Iterable[Figure]) -> None:
-    """Prints each as it comes, or JSON of all with --json; exits 1 if one exceeds its limit."""
+    """Prints every figure when it is computed, or all as JSON with --json; exits 1 if one exceeds its limit."""
     found: list[Figure] = []
     for figure in figures:
         found.append(figure)
@@ -174,7 +175,7 @@ def show_figures(figures: Iterable[Figure]) -> None:
 
 
 def inspect(src: str) -> None:
-    """Every tensor of a published checkpoint, or every parameter of ours, and what it maps to."""
+    """Prints every tensor of a released checkpoint, or every parameter of a model of ours, and what it maps to."""
     folder = Path(src)
     rows = list(survey_tensors(folder) if is_release(folder) else survey_params(folder))
     if JSON.value:
@@ -191,13 +192,8 @@ def _shown(row: Row) -> dict[str, Any]:
     return {"name": row.name, "shape": row.shape, "dtype": row.dtype, "bytes": row.bytes, "maps to": row.target}
 
 
-def is_release(folder: Path) -> bool:
-    """Whether a folder holds safetensors."""
-    return (folder / SINGLE).exists() or (folder / INDEX).exists()
-
-
 def load(folder: Path) -> tuple[Params, ModelConfig]:
-    """Parameters and configuration of a released checkpoint or of a model of ours."""
+    """Loads parameters and config of a released checkpoint or of a model of ours."""
     if is_release(folder):
         config = load_release_config(folder)
         return from_release(TensorFolder(folder), config), config

@@ -24,8 +24,7 @@ from data_pipelines.worlds.schema import PairRow
 from experiments.run.cluster import Cluster
 from experiments.run.data import Run
 from experiments.run.record import RunRecord, results
-from experiments.run.setup import assets, recipe_of, start
-from experiments.run.shared_stages import stage_source
+from experiments.run.setup import recipe_of, start, train
 from experiments.toy.pair_questions import Judged, by_task, judge, preferred
 from experiments.toy.questions import Items, ToyWorld, abilities, world_of
 from experiments.toy.reporting import (
@@ -54,7 +53,7 @@ from fac_jax.io import write_text
 from fac_jax.losses import Preference
 from fac_jax.parallel.hosts import is_first
 from fac_jax.training.merge import SHARED_LLM, merge
-from fac_jax.training.recipe import Recipe, run_recipe, start_of
+from fac_jax.training.recipe import Recipe, start_of
 from fac_jax.types import PREFERENCE_TASKS, Params
 
 DEFAULT = str(Path(__file__).parent / "configs" / "recipe_toy.py")
@@ -77,7 +76,7 @@ class Abilities:
         self._found, self._items = (json.loads(f.read_text()) if f.exists() else {} for f in files)
 
     def of(self, name: str, params: Params) -> dict[str, float]:
-        """What `ask` gives for a model."""
+        """Returns what `ask` returns for a model; asks it only once."""
         if name not in self._found:
             print(f"asking {name}", file=sys.stderr)
             self._found[name], self._items[name] = self._ask(params)
@@ -88,10 +87,10 @@ class Abilities:
         return self._found[name]
 
     def items(self, where: Mapping[str, str]) -> Items:
-        """What each question gave, under the names that the figures have in the report.
+        """Returns the value of each question, by the names of the figures in the report.
 
         Args:
-          where: beginning of these names by the model's.
+          where: beginning of these names by name of the model.
         """
         return {
             f"{begin}.{metric}": values
@@ -107,7 +106,7 @@ def post_training(
 
     Args:
       config: as `configs/recipe_toy.py` gives.
-      workdir: of the run; a run that was stopped goes on.
+      workdir: of the run; a run that was stopped resumes.
       data_dir: folder of data sets.
       questions: how many held-out questions and facts are asked; None for all.
 
@@ -119,14 +118,7 @@ def post_training(
     world, recipe, questioned = world_of(run), recipe_of(run), run.config.questions
     record = RunRecord(run)
     clock.lap("data and codec")
-    run_recipe(
-        recipe,
-        run.workdir,
-        run,
-        assets(run),
-        lambda stage: clock.lap(stage.name),
-        source=stage_source(run, recipe),
-    )
+    train(run, recipe, finished=lambda stage: clock.lap(stage.name))
 
     facts = [row for row in world.rows("text") if row.kind == "fact"][:questions]
     spoken = world.rows("test")[:questions]
@@ -192,7 +184,7 @@ def judge_preferences(
 
 
 def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[str, PreferenceScores]:
-    """Both models on the held-out pairs, by task."""
+    """Returns the scores of both models on the held-out pairs, by task."""
     none, gained = by_task(rows, preferred(before, before)), by_task(rows, preferred(before, after))
     return {
         task: PreferenceScores(
@@ -210,7 +202,7 @@ def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[
 
 
 def pair_items(rows: Sequence[PairRow], before: Judged, after: Judged) -> Items:
-    """What each held-out pair gave to `Preference.after`, and to `likely_after`."""
+    """Returns the share of each held-out pair in `Preference.after` and in `likely_after`."""
     gained = preferred(before, after)
     likely = {name: float(margin > 0) for name, margin in after.margins.items()}
     return {
@@ -221,7 +213,7 @@ def pair_items(rows: Sequence[PairRow], before: Judged, after: Judged) -> Items:
 
 
 def exchanges(run: Run, world: ToyWorld, before: Judged, after: Judged) -> Iterator[Exchange]:
-    """The first held-out prompts of every task, with both models' replies."""
+    """Yields the first held-out prompts of every task, with the replies of both models."""
     codec = run.codec
     assert codec is not None
 

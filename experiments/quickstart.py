@@ -16,8 +16,7 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments.run.cluster import Cluster
 from experiments.run.record import RunRecord
-from experiments.run.setup import assets, recipe_of, start
-from experiments.run.shared_stages import stage_source
+from experiments.run.setup import recipe_of, start, train
 from experiments.toy.questions import evaluate, world_of
 from experiments.toy.reporting import (
     Clock,
@@ -33,7 +32,6 @@ from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation.reports import report
 from fac_jax.parallel.hosts import is_first
-from fac_jax.training.recipe import run_recipe
 
 DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
@@ -65,14 +63,7 @@ def quickstart(
     world, recipe = world_of(run), recipe_of(run)
     record = RunRecord(run)
     clock.lap("data and codec")
-    trained = run_recipe(
-        recipe,
-        run.workdir,
-        run,
-        assets(run),
-        lambda stage: clock.lap(stage.name),
-        source=stage_source(run, recipe),
-    )
+    trained = train(run, recipe, finished=lambda stage: clock.lap(stage.name))
     params, _ = load_params(trained, recipe.abstract())
     metrics, answers, items = evaluate(params, run, world, world.rows("test")[:questions], SOUNDS)
     clock.lap("questions")

@@ -89,7 +89,7 @@ def run_again(run: Path, record: Mapping[str, Any], workdir: Path, data_dir: Pat
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Differences between the results of two records."""
+    """Returns the differences between the results of two records."""
     found = [] if then["data"] == now["data"] else [f"data: {then['data']} then, {now['data']} now"]
     for name in sorted(then["metrics"].keys() | now["metrics"].keys()):
         before, after = (repr(one["metrics"].get(name)) for one in (then, now))

@@ -34,7 +34,7 @@ FAILED = 1
 
 
 def planned(sweep: SweepConfig, folder: Path) -> list[Placed]:
-    """The runs of a sweep in their folders.
+    """Returns the runs of a sweep with their folders.
 
     Raises:
       InputError: no such launcher; or see `make_runs` and `check_folder`.
@@ -48,7 +48,7 @@ def planned(sweep: SweepConfig, folder: Path) -> list[Placed]:
 
 
 def run_sweep(sweep: SweepConfig, folder: Path) -> list[Placed]:
-    """Runs, or submits, what is not finished; gives the runs that failed.
+    """Runs or submits the runs that are not finished; returns the runs that failed.
 
     Raises:
       InputError: see `planned` and `check_room`; another launcher is at work in the folder.
@@ -85,7 +85,7 @@ def _handed(sweep: SweepConfig, folder: Path, placed: list[Placed]) -> list[Plac
 
 
 def main() -> None:
-    """The command."""
+    """Runs the command."""
     sweep, folder = read_sweep(cli.config(CONFIG)), Path(WORKDIR.value).absolute()
     if STATUS.value:
         for one in planned(sweep, folder):

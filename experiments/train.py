@@ -14,11 +14,9 @@ from ml_collections import config_flags
 from experiments.run.cluster import Cluster
 from experiments.run.config import shown_config
 from experiments.run.record import RunRecord
-from experiments.run.setup import assets, recipe_of, start
-from experiments.run.shared_stages import stage_source
+from experiments.run.setup import recipe_of, start, train
 from fac_jax import cli
 from fac_jax.training.profile import ProfileWindow
-from fac_jax.training.recipe import run_recipe
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
@@ -45,8 +43,7 @@ def main() -> None:
     recipe = recipe_of(run)
     record = RunRecord(run)
     peak_flops = PEAK.value and PEAK.value * 1e12
-    source = stage_source(run, recipe)
-    trained = run_recipe(recipe, run.workdir, run, assets(run), peak_flops=peak_flops, source=source, profile=profile)
+    trained = train(run, recipe, peak_flops=peak_flops, profile=profile)
     record.finish({})
     print(f"model: {trained}")
 

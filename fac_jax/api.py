@@ -176,18 +176,21 @@ class Model:
             mode = "t2t" if isinstance(questions[0], str) else "s2s"
         if mode not in MODES:
             raise InputError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
-        asked = [_conversation(str(i), q, rate, mode, instruction, system) for i, q in enumerate(questions)]
+        asked = [single_turn(str(i), q, rate, mode, instruction, system) for i, q in enumerate(questions)]
         decoding = Decoding("joint" if mode.endswith("2s") else "text", max_steps, speech=speech)
         replies = self.respond_to(asked, decoding, seed)
         return replies[0] if single else replies
 
-    def respond_to(self, conversations: Sequence[Conversation], decoding: Decoding, seed: int = 0) -> list[Reply]:
+    def respond_to(
+        self, conversations: Sequence[Conversation], decoding: Decoding, seed: int, rows: int = ROWS
+    ) -> list[Reply]:
         """Answers conversations that end with a user's turn.
 
         Args:
           conversations: waves at 16 kHz; their ids name them in messages.
           decoding: how to answer; stream "joint" answers in text and speech.
           seed: of the draws.
+          rows: conversations that are answered together, at most.
 
         Raises:
           InputError: see `respond`.
@@ -197,7 +200,7 @@ class Model:
         codec = self.codec if joint or heard else None
         filled = add_features({"": conversations}, codec, self.config.user_audio)[""]
         prompts = [self._prompt(conversation, decoding.max_steps) for conversation in filled]
-        rows = min(len(prompts), ROWS)
+        rows = min(len(prompts), rows)
         replies = []
         for found in respond(self._module, self._params, prompts, self.tokenizer, decoding, rows=rows, seed=seed):
             wave = codec.decode(found.units) if codec is not None and found.units.size else np.zeros(0, np.float32)
@@ -258,10 +261,22 @@ def sampling(temperature: float = 0.0, top_p: float = 1.0, repetition_penalty: f
     return Sampling("draw", temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
 
 
-def _conversation(
+def single_turn(
     row: str, question: Question, rate: int, mode: Mode, instruction: str, system: str | None
 ) -> Conversation:
-    """Returns one question under its system prompt."""
+    """Returns the conversation of a system prompt and one question.
+
+    Args:
+      row: id of the conversation.
+      question: as in `Model.respond`.
+      rate: as in `Model.respond`.
+      mode: as in `Model.respond`.
+      instruction: as in `Model.respond`.
+      system: as in `Model.respond`.
+
+    Raises:
+      InputError: the question does not suit the mode, or is no wave; names the row.
+    """
     if system is None:
         system = SYSTEM_JOINT if mode.endswith("2s") else SYSTEM_TEXT
     if isinstance(question, str):

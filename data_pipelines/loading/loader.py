@@ -16,6 +16,8 @@ from data_pipelines.loading.workers import in_workers
 from fac_jax.batching.loaded import Loaded, joined, loaded, stacked
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
+from fac_jax.parallel.batches import host_shard
+from fac_jax.parallel.mesh import Layout
 from fac_jax.types import Batch, InputError, PreferenceBatch
 
 Collate: TypeAlias = Callable[[Sequence[Sequence[Any]], Budget, ModelGrid], Batch | PreferenceBatch]
@@ -37,6 +39,14 @@ class Shares:
     host: int = 0
     parts: int = 1
 
+    @classmethod
+    def on(cls, layout: Layout | None, micro_batches: int = 1) -> "Shares":
+        """Returns how a mesh divides the rows of a batch; None for one device."""
+        if layout is None:
+            return cls(micro_batches)
+        shard = host_shard(layout)
+        return cls(micro_batches, shard.hosts, shard.host, layout.batch_shards // shard.hosts)
+
     def rows(self, rows: int) -> list[list[int]]:
         """Returns this host's rows of every micro-batch of a batch with so many rows."""
         size = rows // (self.micro_batches * self.hosts)
@@ -57,11 +67,6 @@ class WorkerConfig:
     workers: int = 0
     threads: int = 1
     buffer: int = 16
-
-    def __post_init__(self) -> None:
-        for name, least in (("workers", 0), ("threads", 1), ("buffer", 1)):
-            if getattr(self, name) < least:
-                raise InputError(f"{name} is {getattr(self, name)}; it is at least {least}")
 
 
 KEPT = 100_000  # numbers that a process keeps: more than are asked for out of order

@@ -33,24 +33,6 @@ class Source:
         return self.make(self.rows[row], epoch)
 
 
-class Subset(Sequence[Any]):
-    """Some of the rows of a data set, by their numbers; each is read when it is asked for."""
-
-    def __init__(self, rows: Sequence[Any], numbers: np.ndarray) -> None:
-        """Takes all rows, and the numbers int `[N]` of the chosen ones."""
-        self._rows, self._numbers = rows, numbers
-
-    def __len__(self) -> int:
-        """Returns N."""
-        return len(self._numbers)
-
-    def __getitem__(self, index: Any) -> Any:
-        """Returns a row, or the list of a slice's rows."""
-        if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        return self._rows[int(self._numbers[index])]
-
-
 class Place(NamedTuple):
     """Where an item of a stream comes from.
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from fac_jax.audio.io import RATE
-from fac_jax.batching.conversation import Conversation, corpus
+from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import speech_tokens
 from fac_jax.batching.model_grid import Grid, Windows
 from fac_jax.codec.base import FILE as CODEC_FILE
@@ -93,7 +93,8 @@ def stand_ins(chosen: Sequence[Sample]) -> Reader:
     """
     found = [sample.conversation for sample in chosen]
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer = train_tokenizer(corpus({"": found}), VOCABULARY, Path(folder) / TOKENIZER_FILE)
+        texts = (turn.text for conversation in found for turn in conversation.turns if turn.text)
+        tokenizer = train_tokenizer(texts, VOCABULARY, Path(folder) / TOKENIZER_FILE)
     waves: dict[bytes, np.ndarray] = {}  # a reply that comes twice has nothing new for a codec
     known = 0  # ids of replies that bring tokens
     for conversation in found:

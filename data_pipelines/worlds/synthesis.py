@@ -15,11 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from data_pipelines.worlds.espeak import Voice, speak
+from data_pipelines.worlds.espeak import Voice
 from fac_jax.progress import bar
 from fac_jax.types import InputError
-
-__all__ = ["Job", "Voice", "speak", "speak_all"]
 
 Job = tuple[str, Voice]  # text, voice
 CHUNK = 256  # jobs a process speaks

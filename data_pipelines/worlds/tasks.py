@@ -57,11 +57,6 @@ TASKS: dict[str, Task] = {
 }
 
 
-def is_spoken(task: str) -> bool:
-    """Returns whether the replies of a task are spoken; False for a task that does not exist."""
-    return task in TASKS and TASKS[task].assistant in SPOKEN
-
-
 def task_records(name: str, rows: Iterable[Row]) -> Iterator[Record]:
     """Makes the records of a task, in the order of the rows.
 

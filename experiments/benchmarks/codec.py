@@ -28,14 +28,14 @@ KINDS = ("tokenizer", "offline", "stream")
 
 @dataclasses.dataclass(frozen=True)
 class Speaking:
-    """What is measured of the voice.
+    """How the voice is measured.
 
     Attributes:
       parts: some of `KINDS`.
-      seconds: of audio.
-      minutes: of audio that runs once, in ascending order.
+      seconds: seconds of audio.
+      minutes: minutes of audio that runs once, in ascending order.
       hop: tokens of a chunk of a stream.
-      left: chunks before its own that a chunk of a stream hears.
+      left: number of earlier chunks that a chunk of a stream attends to.
       steps: Euler steps of the flow.
     """
 
@@ -48,7 +48,7 @@ class Speaking:
 
 
 def codec_figures(speaking: Speaking) -> dict[str, dict[str, float]]:
-    """Measures the parts of the voice; the figures by part and seconds of audio."""
+    """Measures the parts of the voice; returns the figures by part and seconds of audio."""
     figures: dict[str, dict[str, float]] = {}
     long = [60 * minutes for minutes in speaking.minutes]
     if "tokenizer" in speaking.parts:
@@ -66,7 +66,7 @@ def codec_figures(speaking: Speaking) -> dict[str, dict[str, float]]:
 
 
 def random_params(part: str, config: Any) -> Params:
-    """Random float32 parameters of a part of the voice, on the host."""
+    """Returns random float32 parameters of a part of the voice, on the host."""
     rng = np.random.default_rng(0)
 
     def draw(leaf: jax.ShapeDtypeStruct) -> np.ndarray:
@@ -76,7 +76,7 @@ def random_params(part: str, config: Any) -> Params:
 
 
 def _measured(name: str, audio: float, run: Callable[[], Any], repeats: int = 2) -> dict[str, dict[str, float]]:
-    """Figures of the last of some runs on `audio` seconds, and the seconds of the first."""
+    """Measures the last of `repeats` runs on `audio` seconds of audio, and the seconds of the first."""
     times = []
     for _ in range(repeats):
         wall, processor = time.perf_counter(), time.process_time()
@@ -95,7 +95,7 @@ def _measured(name: str, audio: float, run: Callable[[], Any], repeats: int = 2)
 
 
 def _tokenizer(seconds: float, long: Iterable[float]) -> dict[str, dict[str, float]]:
-    """Waves to tokens: some seconds of audio, then the longer ones."""
+    """Measures the tokenizer on some seconds of audio, then on longer ones."""
     config = PARTS["tokenizer"].config()
     tokenizer, rng = WaveTokenizer(config, random_params("tokenizer", config)), np.random.default_rng(0)
     figures: dict[str, dict[str, float]] = {}
@@ -108,7 +108,7 @@ def _tokenizer(seconds: float, long: Iterable[float]) -> dict[str, dict[str, flo
 def _voice(
     voice: Token2Wav, parts: Sequence[str], seconds: float, long: Iterable[float]
 ) -> dict[str, dict[str, float]]:
-    """Tokens to waves: some seconds of audio, then the longer ones."""
+    """Measures synthesis on some seconds of audio, then on longer ones."""
     rng, figures = np.random.default_rng(0), {}
     speaker, hop = Speaker(rng.standard_normal(192).astype(np.float32)), voice.config.hop
 

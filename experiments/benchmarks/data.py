@@ -2,26 +2,19 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 
 from data_pipelines.loading.loader import PackedBatches, WorkerConfig
 from experiments.benchmarks import synthetic
+from experiments.benchmarks.step_program import OPTIMIZER, training_step
 from experiments.benchmarks.throughput import budget, measure, synthetic_stream
 from fac_jax.audio.mel import HOP, RATE
-from fac_jax.batching.collate import collate_packed
-from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.batching.packing import Budget
+from fac_jax.batching.collate import collate_examples
 from fac_jax.models.config import ModelConfig, replace
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
-from fac_jax.parallel.kernels import training_kernels
-from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import init_state
-from fac_jax.training.step import bind, make_step
-from fac_jax.types import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,10 +49,10 @@ def data_figures(config: ModelConfig, loading: Loading) -> dict[str, float]:
     config = replace(config, special=dataclasses.asdict(tokenizer.special_ids(config.units)))
     stream = synthetic_stream(tokenizer, config)
     shapes, workers = budget(stream, loading.rows, loading.seq_len), WorkerConfig(loading.workers)
-    batches = PackedBatches(stream, shapes, config, _collate, config=workers)
+    batches = PackedBatches(stream, shapes, config, collate_examples, config=workers)
     free = measure(batches, loading.batches, lambda loaded: None)
     batches.close()
-    batches = PackedBatches(stream, shapes, config, _collate, config=workers)
+    batches = PackedBatches(stream, shapes, config, collate_examples, config=workers)
     stepped = measure(batches, loading.batches, _step(config, loading.step_seconds))
     batches.close()
     core_seconds = free.seconds * (loading.workers + 1) if loading.workers else free.cpu_seconds
@@ -76,20 +69,12 @@ def data_figures(config: ModelConfig, loading: Loading) -> dict[str, float]:
     }
 
 
-def _collate(packed: Sequence[Sequence[Any]], shapes: Budget, model: ModelGrid) -> Batch:
-    return collate_packed(packed, shapes.rows, shapes.seq_len, shapes.windows, model)
-
-
 def _step(config: ModelConfig, seconds: float | None) -> Callable[[Any], None]:
-    """What consumes a batch: a training step of the model on both losses, or a sleep of some seconds."""
+    """Returns what consumes a batch: a training step of the model on both losses, or a sleep of some seconds."""
     if seconds is not None:
         return lambda loaded: time.sleep(seconds)
-    stage = StageConfig("wait", steps=1000, optimizer=OptimizerConfig(peak=1e-3))
-    schedule = make_schedule(stage.optimizer, stage.steps)
-    optimizer = make_optimizer(stage.optimizer, schedule)
-    objective = bind(stage.loss, FunAudioChat(config, training_kernels()))
-    update = make_step(objective, optimizer, schedule, stage.trainable)
-    state = init_state(jax.jit(lambda: init_params(config, jax.random.key(0)))(), optimizer, stage.trainable)
+    update, fresh = training_step(config, StageConfig("wait", steps=1000, optimizer=OPTIMIZER), "auto")
+    state = jax.jit(fresh)()
 
     def step(loaded: Any) -> None:
         nonlocal state

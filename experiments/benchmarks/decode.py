@@ -14,12 +14,12 @@ from fac_jax.types import Params
 
 
 def endless(config: ModelConfig) -> ModelConfig:
-    """The model with end tokens that it cannot pick, so that every response is as long as `max_steps` allows."""
+    """Returns a config with end tokens that cannot be picked, so that every response has `max_steps` steps."""
     return replace(config, special={"eos": config.vocab_size, "speech_eos": config.codebook_size})
 
 
 def step_bytes(model: FunAudioChat, params: Params) -> int:
-    """Bytes of weights that one LLM step of joint decoding reads: the Shared LLM once, the refined head G times.
+    """Returns the bytes of weights that one LLM step of joint decoding reads: the Shared LLM once, the head G times.
 
     Rows that are looked up in embedding tables do not count; in a mixture of experts all experts count.
 

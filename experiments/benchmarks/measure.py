@@ -1,14 +1,12 @@
-"""Measurement tools of the benchmarks: the machine, its copy bandwidth, compiled programs, times of runs."""
+"""Measurement tools of the benchmarks: copy bandwidth, compiled programs, times of runs."""
 
 import dataclasses
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import psutil
 
 COPIED = 256 * 2**20  # bytes, much more than any cache holds
 PRODUCT = {"cpu": 2048, "accelerator": 8192}  # rows and columns of a matrix
@@ -40,20 +38,20 @@ def compiled(function: Any, *arguments: Any) -> Program:
 
 
 def best(run: Callable[[], Any], repeats: int) -> float:
-    """Seconds of the fastest of `repeats` runs, after one that does not count."""
+    """Returns the seconds of the fastest of `repeats` runs, after one that does not count."""
     once(run)
     return min(once(run) for _ in range(repeats))
 
 
 def once(run: Callable[[], Any]) -> float:
-    """Seconds of one run."""
+    """Returns the seconds of one run."""
     start = time.perf_counter()
     jax.block_until_ready(run())
     return time.perf_counter() - start
 
 
 def copy_bandwidth(repeats: int = 5) -> float:
-    """Bytes per second of copying a large array, counting bytes read and bytes written."""
+    """Measures the bytes per second of copying a large array, counting bytes read and bytes written."""
     source, target = jnp.ones(COPIED // 4, jnp.float32), jnp.zeros(COPIED // 4, jnp.float32)
     copy = jax.jit(lambda source, target: -source, donate_argnums=1, keep_unused=True)
 
@@ -66,18 +64,8 @@ def copy_bandwidth(repeats: int = 5) -> float:
 
 
 def product_rate(dtype: str, repeats: int = 10) -> float:
-    """FLOP/s of the product of two large square matrices of random numbers."""
+    """Measures the FLOP/s of the product of two large square matrices of random numbers."""
     size = PRODUCT["cpu" if jax.default_backend() == "cpu" else "accelerator"]
     one, other = jax.random.normal(jax.random.key(0), (2, size, size)).astype(dtype)
     product = jax.jit(lambda a, b: a @ b)
     return 2 * size**3 / best(lambda: product(one, other), repeats)
-
-
-def machine() -> str:
-    """Processor, cores, memory, devices and jax version on one line."""
-    devices, cpuinfo = jax.devices(), Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "processor")
-    memory = psutil.virtual_memory().total / 2**30
-    device = f"{len(devices)} x {devices[0].device_kind}"
-    return f"{model}, {psutil.cpu_count()} cores, {memory:.0f} GiB, {device}, jax {jax.__version__}"

@@ -15,15 +15,32 @@ from fac_jax.training.flops import step_flops, trainable_paths
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import bind, make_step
+from fac_jax.training.step import Step, bind, make_step
 from fac_jax.types import Batch, Params
 
 OPTIMIZER = OptimizerConfig(peak=1e-3)
 
 
 def random_params(config: ModelConfig) -> Params:
-    """The parameters of seed 0."""
+    """Returns the parameters of seed 0."""
     return init_params(config, jax.random.key(0))
+
+
+def training_step(
+    config: ModelConfig, stage: StageConfig, attention: Attention
+) -> tuple[Step, Callable[[], TrainState]]:
+    """Returns the training step of a stage, which is compiled when it is called, and what makes its first state.
+
+    Args:
+      config: model config.
+      stage: loss, optimizer and trainable parameters.
+      attention: attention kernel.
+    """
+    schedule = make_schedule(stage.optimizer, stage.steps)
+    transform = make_optimizer(stage.optimizer, schedule)
+    objective = bind(stage.loss, FunAudioChat(config, training_kernels(attention=attention)))
+    step = make_step(objective, transform, schedule, stage.trainable)
+    return step, lambda: init_state(random_params(config), transform, stage.trainable)
 
 
 def step_program(
@@ -45,14 +62,7 @@ def step_program(
       **values: other fields of the stage.
     """
     stage = StageConfig("benchmark", steps=1000, optimizer=optimizer, **values)
-    schedule = make_schedule(optimizer, stage.steps)
-    transform = make_optimizer(optimizer, schedule)
-    objective = bind(stage.loss, FunAudioChat(config, training_kernels(attention=attention)))
-    step = make_step(objective, transform, schedule, stage.trainable)
-
-    def fresh() -> TrainState:
-        return init_state(random_params(config), transform, stage.trainable)
-
+    step, fresh = training_step(config, stage, attention)
     state, batch = jax.jit(fresh)(), jax.device_put(batch)
     program = compiled(step, state, batch)
 
@@ -65,7 +75,7 @@ def step_program(
 
 
 def step_parts(config: ModelConfig, batch: Batch) -> dict[Part, float]:
-    """FLOPs of the step by part of the model, without recomputation."""
+    """Counts the FLOPs of the step by part of the model, without recomputation."""
     stage = StageConfig("benchmark", steps=1)
     shapes = jax.eval_shape(lambda: random_params(config))
     return step_flops(config, stage, trainable_paths(shapes, stage.trainable), batch_stats(batch))

@@ -19,14 +19,14 @@ WORDS_A_SECOND = 2.5
 
 
 def records(count: int, units: int, seed: int = 0) -> list[Record]:
-    """Records of one question, pink noise as FLAC bytes, and one spoken reply of random tokens.
+    """Returns records of one question, pink noise as FLAC bytes, and one spoken reply of random tokens.
 
     The lengths of both are log-normal around 7 s, within `SECONDS`.
 
     Args:
-      count: how many records.
-      units: ids of the codec.
-      seed: of the draws.
+      count: number of records.
+      units: number of codec ids.
+      seed: seed of the draws.
     """
     rng = np.random.default_rng(seed)
     words = WORDS.split()
@@ -49,7 +49,7 @@ def records(count: int, units: int, seed: int = 0) -> list[Record]:
 
 
 def tokenizer() -> Tokenizer:
-    """A tokenizer of `VOCABULARY` ids at most, trained on the words of the replies."""
+    """Returns a tokenizer of at most `VOCABULARY` ids, trained on the words of the replies."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "tokenizer.json"
         train_tokenizer([WORDS], VOCABULARY, file)

@@ -19,7 +19,7 @@ def table(first: str, rows: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
 
 
 def formatted(name: str, value: float) -> str:
-    """Three digits, a percentage for shares, or MiB for bytes."""
+    """Formats a figure: three digits, a percentage for shares, or MiB for bytes."""
     if name == "bytes":
         return f"{value / 2**20:.0f}"
     if name.startswith("share") or name.endswith("fill"):

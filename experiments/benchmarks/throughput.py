@@ -61,7 +61,7 @@ class Measured:
 
 
 def synthetic_stream(tokenizer: Tokenizer, model: ModelGrid, rows: int = 96) -> Mixture:
-    """An endless stream of synthetic conversations, which are decoded and encoded when they are needed."""
+    """Returns an endless stream of synthetic conversations, which are decoded and encoded when they are needed."""
     records = synthetic.records(rows, model.units)
     make = Encode(tokenizer, model)
     items = [make(record, 0) for record in records]
@@ -71,7 +71,7 @@ def synthetic_stream(tokenizer: Tokenizer, model: ModelGrid, rows: int = 96) -> 
 
 
 def budget(stream: Mixture, rows: int, seq_len: int) -> Budget:
-    """The shapes of batches of a stream, with as many encoder windows as its full rows need."""
+    """Returns the shapes of batches of a stream, with as many encoder windows as its full rows need."""
     (source,) = stream.sources.values()
     filled = math.ceil(SPARE * seq_len * source.windows.sum() / source.length.sum())
     return Budget(rows, seq_len, max(int(source.windows.max()), filled))

@@ -3,9 +3,9 @@
 import dataclasses
 from typing import Literal
 
-import jax
 import numpy as np
 
+from fac_jax.batching.pairs import rows_in_turn
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import empty_batch
 from fac_jax.types import NO_TEXT, Batch, Kind, PreferenceBatch
@@ -15,22 +15,22 @@ UNIT_RATE = 25  # Hz
 
 @dataclasses.dataclass(frozen=True)
 class Conversation:
-    """Lengths in LLM positions of text, then user audio, then a spoken reply."""
+    """Lengths of the parts of a conversation in LLM positions: text, then user audio, then a spoken reply."""
 
     text: int
     heard: int
     spoken: int
 
     def read(self) -> "Conversation":
-        """The conversation with all its audio in the reply to a text."""
+        """Returns the conversation with all its audio in the reply to a text."""
         return Conversation(self.text, 0, self.heard + self.spoken)
 
     def longer(self, times: int) -> "Conversation":
-        """The conversation with `times` as much audio."""
+        """Returns the conversation with `times` as much audio."""
         return Conversation(self.text, times * self.heard, times * self.spoken)
 
     def ungrouped(self, group: int) -> "Conversation":
-        """The conversation with the same audio at one speech token per LLM position instead of `group`."""
+        """Returns the conversation with the same audio at one speech token per LLM position instead of `group`."""
         return Conversation(self.text, self.heard * group, self.spoken * group)
 
 
@@ -98,7 +98,7 @@ WORKLOADS = {
 
 
 def packed_batch(config: ModelConfig, rows: int, packed: int, one: Conversation) -> Batch:
-    """A batch with `packed` random conversations as segments of every row, without padding."""
+    """Returns a batch with `packed` random conversations as segments of every row, without padding."""
     rng = np.random.default_rng(0)
     group, length = config.group_size, one.text + one.heard + one.spoken
     windows = -(-one.heard * group // config.audio.frames)
@@ -120,12 +120,12 @@ def packed_batch(config: ModelConfig, rows: int, packed: int, one: Conversation)
 
 
 def seconds_of_audio(config: ModelConfig, batch: Batch) -> float:
-    """Seconds of audio in a batch, of users and replies."""
+    """Returns the seconds of audio in a batch, of users and replies."""
     return int(np.sum(batch.kind != Kind.TEXT)) * config.group_size / UNIT_RATE
 
 
 def preference_batch(chosen: Batch, config: ModelConfig, packed: int) -> PreferenceBatch:
-    """Preference pairs of these conversations and random replies to the same prompts, `packed` in each row."""
+    """Returns preference pairs of conversations and random replies to the same prompts, `packed` in each row."""
     rng, spoken = np.random.default_rng(1), chosen.kind == Kind.JOINT
     other = dataclasses.replace(
         chosen,
@@ -139,10 +139,9 @@ def preference_batch(chosen: Batch, config: ModelConfig, packed: int) -> Prefere
         labels=np.where(spoken, other.text_ids, chosen.labels),
         speech_labels=np.where(spoken[..., None], other.speech_ids, chosen.speech_labels),
     )
-    both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), chosen, other)
     rows = len(chosen.kind)
     return PreferenceBatch(
-        batch=dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths),
+        batch=rows_in_turn(chosen, other),
         tasks=np.zeros((rows, packed), np.int32),
         reference=np.zeros((2 * rows, packed, 2), np.float32),
     )

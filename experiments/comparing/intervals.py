@@ -5,7 +5,6 @@ Two variants are compared pair by pair: the same seed and the same question. Int
 `scipy.stats.bootstrap`. Three seeds have only ten different draws, so their intervals are rather too narrow.
 """
 
-import dataclasses
 import statistics
 from collections.abc import Mapping, Sequence
 
@@ -13,36 +12,10 @@ import numpy as np
 from scipy.stats import bootstrap
 
 from experiments.comparing.variants import Compared, Variant
-from fac_jax.evaluation.reports.comparison import leaves_out_0
+from fac_jax.evaluation.reports.comparison import Estimate
 
 LEVEL = 0.95
 RESAMPLES = 2000
-
-
-@dataclasses.dataclass(frozen=True)
-class Estimate:
-    """A figure of a variant, or the difference of two.
-
-    Attributes:
-      mean: mean over seeds.
-      spread: standard deviation over seeds; None for one seed.
-      low: lower end of the interval; None if there is nothing to draw.
-      high: upper end of the interval.
-      seeds: number of seeds.
-      items: questions of a seed; 1 for a figure that is not a mean over questions.
-    """
-
-    mean: float
-    spread: float | None
-    low: float | None
-    high: float | None
-    seeds: int
-    items: int
-
-    @property
-    def sure(self) -> bool:
-        """Whether the interval of a difference excludes 0."""
-        return leaves_out_0(self.low, self.high)
 
 
 def estimate(variant: Variant, figure: str) -> Estimate:
@@ -68,12 +41,12 @@ def _shared(one: Mapping[str, float] | None, other: Mapping[str, float] | None) 
 
 
 def _values(run: Compared, figure: str, chosen: Sequence[str] | None) -> np.ndarray:
-    """The values of all questions `[N]`, or the figure itself `[1]`.
+    """Returns the values of all questions `[N]`, or the figure itself `[1]`.
 
     Args:
       run: the run.
       figure: name of the figure.
-      chosen: questions to take, an empty list for the figure itself; None for all questions.
+      chosen: ids of the questions; an empty list for the figure itself, None for all questions.
     """
     items = run.items.get(figure, {})
     names = list(items) if chosen is None else chosen
@@ -92,7 +65,7 @@ def _interval(by_seed: Sequence[np.ndarray]) -> tuple[float, float] | tuple[None
     ways = {"confidence_level": LEVEL, "n_resamples": RESAMPLES, "method": "percentile", "vectorized": True, "rng": rng}
 
     def means(drawn: np.ndarray, axis: int) -> np.ndarray:
-        """Means of drawn seeds `[.., S]`, each over newly drawn questions."""
+        """Computes the means of drawn seeds `[.., S]`, each over newly drawn questions."""
         found = np.empty(drawn.shape)
         for seed, values in enumerate(by_seed):
             here = drawn == seed

@@ -9,7 +9,7 @@ import soundfile
 
 from experiments.comparing.intervals import difference, estimate
 from experiments.comparing.variants import Compared, Variant, differing
-from fac_jax.evaluation.reports.comparison import Comparison, Figure, PromptReplies, Trade, pareto_front
+from fac_jax.evaluation.reports.comparison import Comparison, Figure, PromptReplies, Trade, pareto_front, to_json
 from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.types import InputError
@@ -61,16 +61,13 @@ def _figures(variants: Sequence[Variant], base: Variant) -> list[Figure]:
         if TIME.fullmatch(metric):
             continue
         for variant in variants:
-            here = estimate(variant, metric)
             gain = None if variant is base else difference(variant, base, metric)
-            more = (gain.mean, gain.low, gain.high) if gain else (None, None, None)
-            values = (here.mean, here.spread, here.low, here.high, here.seeds, here.items)
-            found.append(Figure(metric, variant.name, *values, *more))
+            found.append(Figure(metric, variant.name, estimate(variant, metric), gain))
     return found
 
 
 def _costs(variants: Sequence[Variant]) -> dict[str, dict[str, float]]:
-    """Means over seeds of the costs that all runs have recorded."""
+    """Computes the means over seeds of the costs that all runs have recorded."""
     found: dict[str, dict[str, float]] = {}
     for name, (key, unit) in COSTS.items():
         if all(key in run.cost for variant in variants for run in variant.runs):
@@ -82,13 +79,13 @@ def _trades(figures: Sequence[Figure], costs: Mapping[str, Mapping[str, float]])
     metrics = list(dict.fromkeys(f.metric for f in figures if f.metric.endswith("accuracy")))[:TRADES]
     found = []
     for metric in metrics if "FLOPs" in costs else []:
-        points = {f.variant: (costs["FLOPs"][f.variant], f.mean) for f in figures if f.metric == metric}
+        points = {f.variant: (costs["FLOPs"][f.variant], f.value.mean) for f in figures if f.metric == metric}
         found.append(Trade(metric, "FLOPs", points, pareto_front(points)))
     return found
 
 
 def _curves(variants: Sequence[Variant]) -> dict[str, dict[str, Series]]:
-    """Mean loss over the seeds of a variant, by stage, at the steps that all its seeds logged."""
+    """Computes the mean loss over the seeds of a variant, by stage, at the steps that all its seeds logged."""
     found: dict[str, dict[str, Series]] = {}
     for variant in variants:
         runs = [run.curves() for run in variant.runs]
@@ -103,7 +100,7 @@ def _curves(variants: Sequence[Variant]) -> dict[str, dict[str, Series]]:
 
 
 def _heard(variants: Sequence[Variant]) -> list[PromptReplies]:
-    """The first prompts that all variants were asked by their first seed."""
+    """Returns the first prompts that the first seeds of all variants were asked, with the replies."""
     runs = {variant.name: variant.runs[0] for variant in variants}
     said = {name: {(one["prompt"], one["voice"]): one for one in run.sounds()} for name, run in runs.items()}
     first = next(iter(said.values()))
@@ -131,7 +128,7 @@ def _sound(run: Compared, file: str) -> Sound:
 
 
 def rows(comparison: Comparison) -> list[list[str]]:
-    """The table with a row for every figure, after the heading."""
+    """Returns the table with a row for every figure, after the heading."""
     found = [["", *(f"{name} ({runs})" for name, runs in comparison.variants.items())]]
     by_metric: dict[str, list[str]] = {}
     for figure in comparison.figures:
@@ -143,13 +140,15 @@ def rows(comparison: Comparison) -> list[list[str]]:
 
 
 def _cell(figure: Figure) -> str:
-    """A mean with its interval, and a star if it differs significantly from the baseline."""
-    interval = "" if figure.low is None else f" [{figure.low:.3f}, {figure.high:.3f}]"
-    return f"{figure.mean:.3f}{interval}{' *' if figure.sure else ''}"
+    """Formats a mean with its interval, and a star if it differs significantly from the baseline."""
+    value = figure.value
+    interval = "" if value.low is None else f" [{value.low:.3f}, {value.high:.3f}]"
+    star = " *" if figure.gain is not None and figure.gain.significant else ""
+    return f"{value.mean:.3f}{interval}{star}"
 
 
 def long_rows(comparison: Comparison) -> list[list[str]]:
-    """The table with a row for every figure of every variant, in full precision, for programs."""
-    heading = [*Figure.__dataclass_fields__]
-    values = [[getattr(figure, name) for name in heading] for figure in comparison.figures]
-    return [heading, *(["" if value is None else str(value) for value in row] for row in values)]
+    """Returns the table with a row for every figure of every variant, in full precision, for programs."""
+    figures = to_json(comparison)["figures"]
+    values = [["" if value is None else str(value) for value in figure.values()] for figure in figures]
+    return [[*figures[0]], *values] if figures else []

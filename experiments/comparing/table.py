@@ -12,7 +12,7 @@ from fac_jax.types import InputError
 
 
 def read_figures(run: Path) -> dict[str, float]:
-    """Figures of a run's report, or of its record if it has no report.
+    """Reads the figures of a run's report, or of its record if it has no report.
 
     Raises:
       InputError: the run has neither.
@@ -27,7 +27,7 @@ def read_figures(run: Path) -> dict[str, float]:
 
 
 def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
-    """The figures of every run whose names start with `under`.
+    """Reads the figures of every run whose names start with `under`.
 
     Raises:
       InputError: see `compare`.
@@ -45,7 +45,7 @@ def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
 
 
 def compare(runs: Sequence[Path], under: str = "") -> list[list[str]]:
-    """Rows of the table of figures, after the heading.
+    """Returns the table of the figures of runs: the heading, then a row for every figure.
 
     Raises:
       InputError: a run has no report, its figures differ from the first run's, or none starts with `under`.
@@ -61,20 +61,20 @@ def compare(runs: Sequence[Path], under: str = "") -> list[list[str]]:
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose first column is text and whose others are numbers."""
+    """Formats rows as a Markdown table whose first column is text and whose others are numbers."""
     rule = ["---", *["---:"] * (len(rows[0]) - 1)]
     return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
 
 
 def comma_separated(rows: Sequence[Sequence[str]]) -> str:
-    """The rows as CSV."""
+    """Formats rows as CSV."""
     out = io.StringIO()
     csv.writer(out, lineterminator="\n").writerows(rows)
     return out.getvalue()
 
 
 def between(page: str, begin: str, end: str, text: str) -> str:
-    """The page with the text between two marks replaced.
+    """Replaces the text between two marks of a page.
 
     Raises:
       InputError: the page lacks a mark.

@@ -40,11 +40,11 @@ class Compared:
     label: str | None
 
     def curves(self) -> dict[str, list[dict[str, float]]]:
-        """Lines of `metrics.jsonl` by stage."""
+        """Reads the lines of `metrics.jsonl` by stage."""
         return {file.parent.name: read_curve(file.parent) for file in sorted(self.path.glob("*/metrics.jsonl"))}
 
     def sounds(self) -> list[dict[str, Any]]:
-        """Prompts and replies with names of sound files in `path` (`experiments.toy.reporting.write_sounds`)."""
+        """Reads prompts and replies with names of sound files in `path` (`experiments.toy.reporting.write_sounds`)."""
         return _json(self.path / SOUNDS, [])
 
 
@@ -57,12 +57,12 @@ class Variant:
 
     @property
     def config(self) -> Mapping[str, str]:
-        """The config that all runs share, without seeds."""
+        """Returns the config that all runs share, without seeds."""
         return self.runs[0].config
 
 
 def find_runs(words: Sequence[Path]) -> list[Path]:
-    """Workdirs of runs; the folder of a sweep means its finished runs.
+    """Returns the workdirs of runs; the folder of a sweep stands for its finished runs.
 
     Raises:
       InputError: a sweep has no finished run.
@@ -106,7 +106,7 @@ def _json(file: Path, absent: Any) -> Any:
 
 
 def _leaves(tree: Any, where: str = "") -> dict[str, str]:
-    """JSON values of a config by key, without seeds and without keys that only affect where and how a run executes."""
+    """Returns the JSON values of a config by key, without seeds and keys that say only where and how a run executes."""
     if not isinstance(tree, dict):
         return {where: json.dumps(tree)}
     found: dict[str, str] = {}
@@ -117,7 +117,7 @@ def _leaves(tree: Any, where: str = "") -> dict[str, str]:
 
 
 def variants(runs: Sequence[Compared]) -> list[Variant]:
-    """Groups runs by config, in order.
+    """Groups runs by their configs, in order.
 
     Raises:
       InputError: two runs have the same config and seed.
@@ -142,6 +142,6 @@ def variants(runs: Sequence[Compared]) -> list[Variant]:
 
 
 def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
-    """Keys whose values differ between configs."""
+    """Returns the keys whose values differ between configs."""
     keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if len({config.get(key) for config in configs}) > 1]

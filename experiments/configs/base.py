@@ -1,4 +1,4 @@
-"""Builds whole configs: every field of `experiments.run.config.RunConfig` is a key, with its value or unset.
+"""Builds whole configs: every field of `experiments.run.schema.RunConfig` is a key, with its value or unset.
 
 A config file calls `config(..)` with what it changes. Any key can then be set on the command line
 (`--config.model.group_size=1`), on an axis of a sweep, or from Python; `experiments.train --show_config` prints what
@@ -12,7 +12,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
-from experiments.run.config import MODEL_SOURCE, DataConfig, QuestionsConfig, RunConfig, SetConfig
+from experiments.run.schema import MODEL_SOURCE, DataConfig, QuestionsConfig, RunConfig, SetConfig
 from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.config import from_tree, to_config_dict
 from fac_jax.losses import AnyLoss, Sft
@@ -124,7 +124,7 @@ def from_json(tree: Mapping[str, Any]) -> ConfigDict:
 
 
 def _set_only(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a tree that are not None."""
+    """Returns the values of a tree that are not None."""
     inner = {key: _set_only(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
     kept = {key: value for key, value in inner.items() if value is not None and value != {}}
     return {key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()}

@@ -14,10 +14,9 @@ from ml_collections import ConfigDict
 
 from data_pipelines.importers.common_voice import TRAIN
 from experiments.configs import base
-from experiments.configs.finetune import MODEL, WAVES
-from experiments.configs.librispeech import TRAINABLE
-from experiments.run.config import DataConfig, SetConfig
-from fac_jax.losses import Sft
+from experiments.configs.finetune import WAVES
+from experiments.configs.librispeech import pre_alignment
+from experiments.run.schema import SetConfig
 
 HELD_OUT = "dev.tsv"
 
@@ -31,15 +30,7 @@ def language(folder: Path) -> SetConfig:
 
 
 def get_config(folder: str = "cv-corpus") -> ConfigDict:
-    """One stage on the training table of every language."""
+    """Returns a config of one stage on the training tables of all languages."""
     languages = sorted(table.parent for table in Path(folder).glob(f"*/{TRAIN}")) or [Path(folder)]
     sets = {one.resolve().name.replace("-", "_").replace(".", "_"): language(one) for one in languages}
-    alignment = base.stage(
-        20_000,
-        1e-4,
-        dict.fromkeys(sets, 1.0),
-        loss=Sft(speech_weight=0.0),
-        trainable=TRAINABLE,
-        data={"batch_rows": 4, "temperature": 3.0},
-    )
-    return base.config(MODEL, {"pre_alignment": alignment}, data=DataConfig(sets=sets))
+    return pre_alignment(sets, temperature=3.0)

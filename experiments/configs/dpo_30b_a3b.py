@@ -17,6 +17,6 @@ from experiments.configs.sft_8b import BATCH, full_size
 
 
 def get_config() -> ConfigDict:
-    """One stage."""
+    """Returns a config of one stage."""
     data = {**BATCH, "segments": SEGMENTS}
     return full_size("30b_a3b", {"dpo": base.stage(1000, 5e-7, {"mine": 1.0}, loss=LOSS, data=data)})

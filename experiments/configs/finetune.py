@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.augment.wave import Gain, Noise, Room, WaveAugmentConfig
 from experiments.configs import base
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 
 # Mild changes of what users say; None leaves one out (docs/data_augmentation.md).
 WAVES = WaveAugmentConfig(
@@ -21,7 +21,7 @@ MODEL = {"remat": "full"}
 
 
 def get_config() -> ConfigDict:
-    """One stage on one set."""
+    """Returns a config of one stage on one set."""
     # In proportion to size; a larger temperature evens small and large sets out.
     stages = {"finetune": base.stage(1000, 1e-5, {"mine": 1.0}, data={"batch_rows": 4, "temperature": 1.0})}
     return base.config(MODEL, stages, data=DataConfig(sets={"mine": base.rows(waves=WAVES)}))

@@ -13,7 +13,7 @@ from experiments.configs.quickstart import DATA, packed, stage, text
 
 
 def get_config() -> ConfigDict:
-    """One stage on the mixture that the quickstart ends with, from the model in `model.init_from`."""
+    """Returns a config of one stage on the quickstart's last mixture, from the model in `model.init_from`."""
     mixture = {"s2s": 10, "t2s": 5, "t2s_statements": 3, "s2t": 2, **text(1, 2, 1)}
     stages = {"finetune": stage(100, 5e-4, mixture, data=packed(16, 112))}
     data = dataclasses.replace(DATA, unit_codec=None)  # the model brings its codec

@@ -14,16 +14,33 @@ from ml_collections import ConfigDict
 
 from experiments.configs import base
 from experiments.configs.finetune import MODEL, WAVES
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig, SetConfig
 from fac_jax.losses import Sft
 
 SUBSETS = ("train-clean-100", "train-clean-360", "train-other-500")
 HELD_OUT = "dev-clean"
-TRAINABLE = ("encoder/", "speech_embedder/")
+
+
+def pre_alignment(sets: dict[str, SetConfig], temperature: float) -> ConfigDict:
+    """Returns one stage on all sets, in which encoder and adapter learn to write down what is heard.
+
+    Args:
+      sets: recordings with transcripts, by name.
+      temperature: of the mixture (`BatchConfig.temperature`).
+    """
+    stage = base.stage(
+        20_000,
+        1e-4,
+        dict.fromkeys(sets, 1.0),
+        loss=Sft(speech_weight=0.0),
+        trainable=("encoder/", "speech_embedder/"),
+        data={"batch_rows": 4, "temperature": temperature},
+    )
+    return base.config(MODEL, {"pre_alignment": stage}, data=DataConfig(sets=sets))
 
 
 def get_config(folder: str = "LibriSpeech") -> ConfigDict:
-    """One stage on all subsets; transcripts are written down, none is spoken."""
+    """Returns a config of one stage on all subsets, with the transcripts as text replies."""
     root = Path(folder)
     present = [name for name in SUBSETS if (root / name).is_dir()] or SUBSETS[:1]
     held_out = str(root / HELD_OUT) if (root / HELD_OUT).is_dir() else None
@@ -31,12 +48,4 @@ def get_config(folder: str = "LibriSpeech") -> ConfigDict:
         name.replace("-", "_"): base.rows(str(root / name), format="librispeech", waves=WAVES, eval_path=held_out)
         for name in present
     }
-    alignment = base.stage(
-        20_000,
-        1e-4,
-        dict.fromkeys(sets, 1.0),
-        loss=Sft(speech_weight=0.0),
-        trainable=TRAINABLE,
-        data={"batch_rows": 4, "temperature": 1.0},
-    )
-    return base.config(MODEL, {"pre_alignment": alignment}, data=DataConfig(sets=sets))
+    return pre_alignment(sets, temperature=1.0)

@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from experiments.configs import base
 from experiments.configs.finetune import MODEL
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 from fac_jax.losses import Preference
 
 LOSS = Preference(beta=0.1, speech_weight=0.5, text_anchor=1.0, speech_anchor=1.0)  # as in the toy recipe, not tuned
@@ -20,7 +20,7 @@ SEGMENTS = 8  # most pairs of a row
 
 
 def get_config() -> ConfigDict:
-    """One stage on one set."""
+    """Returns a config of one stage on one set."""
     data = {"batch_rows": 2, "segments": SEGMENTS, "temperature": 1.0}
     stages = {"dpo": base.stage(500, 5e-7, {"pairs": 1.0}, loss=LOSS, data=data)}
     return base.config(MODEL, stages, data=DataConfig(sets={"pairs": base.rows()}))

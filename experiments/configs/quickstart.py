@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from data_pipelines.worlds.arithmetic import WorldConfig
 from experiments.configs import base
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 from fac_jax.codec.unit_codec import UnitCodecConfig
 from fac_jax.losses import Ctc, Sft
 from fac_jax.training.stage import StageConfig
@@ -40,7 +40,7 @@ def packed(rows: int, seq_len: int, segments: int | None = None) -> Mapping[str,
 
 
 def get_config() -> ConfigDict:
-    """Text pre-training; encoder warm-up by CTC; spoken questions, written replies; spoken replies."""
+    """Returns four stages: text pre-training, encoder warm-up by CTC, text replies to speech, and spoken replies."""
     spoken = {"s2s": 10, "t2s": 5, "t2s_statements": 2}
     # Without text next to silence, replies to sums that were never spoken end in a neighbour's result.
     silent = {"silent_qa": 6, "silent_statements": 5}

@@ -14,7 +14,7 @@ from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs import base, quickstart
 from experiments.configs.quickstart import DATA, packed, text
 from experiments.configs.recipe_toy import ATTENTIVE, LOSS, PRE_ALIGNED, STAGES
-from experiments.run.config import QuestionsConfig
+from experiments.run.schema import QuestionsConfig
 from fac_jax.losses import Sft
 
 stage = partial(quickstart.stage, fall=10)
@@ -36,7 +36,7 @@ REPLAYED = {"s2s": 2, "s2t": 2, "text_rehearsed": 2}
 
 
 def get_config() -> ConfigDict:
-    """The stages of the toy recipe, shortened."""
+    """Returns the toy recipe with shortened stages."""
     second = stage(80, 1.5e-4, TALK, data=packed(12, 160))
     aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(24, 80, segments=1)}
     preference = stage(

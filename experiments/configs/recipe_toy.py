@@ -17,7 +17,7 @@ from ml_collections import ConfigDict
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs import base, quickstart
 from experiments.configs.quickstart import DATA, packed, text
-from experiments.run.config import QuestionsConfig
+from experiments.run.schema import QuestionsConfig
 from fac_jax.losses import Preference, Sft
 
 stage = partial(quickstart.stage, fall=10)
@@ -57,7 +57,7 @@ LOSS = Preference(
 
 
 def get_config() -> ConfigDict:
-    """Eight stages; `control` is stage 2 without the merge before it, `dpo` a merge of `preference` and stage 2."""
+    """Returns eight stages; `control` is stage 2 without the merge before it, `dpo` merges `preference` and stage 2."""
     second = stage(200, 1e-4, TALK_AGAIN, data=packed(24, 160))
     preference = stage(
         300,

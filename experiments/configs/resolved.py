@@ -13,5 +13,5 @@ from experiments.configs import base
 
 
 def get_config(path: str) -> ConfigDict:
-    """The value of "config" in a JSON file."""
+    """Returns the config under the key "config" of a JSON file."""
     return base.from_json(json.loads(Path(path).read_text(encoding="utf-8"))["config"])

@@ -12,5 +12,5 @@ from experiments.configs.sft_8b import BATCH, full_size
 
 
 def get_config() -> ConfigDict:
-    """One stage."""
+    """Returns a config of one stage."""
     return full_size("30b_a3b", {"sft": base.stage(1000, 1e-5, {"mine": 1.0}, data=BATCH)})

@@ -15,7 +15,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from experiments.configs import base
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 from fac_jax.training.stage import StageConfig
 
 BATCH = {"batch_rows": 64, "seq_len": 2048, "windows_per_row": 128}
@@ -29,5 +29,5 @@ def full_size(preset: str, stages: dict[str, StageConfig]) -> ConfigDict:
 
 
 def get_config() -> ConfigDict:
-    """One stage."""
+    """Returns a config of one stage."""
     return full_size("8b", {"sft": base.stage(1000, 1e-5, {"mine": 1.0}, data=BATCH)})

@@ -13,7 +13,7 @@ from data_pipelines.prepare.settings import Source
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Message, Record
 from data_pipelines.records.reject import RejectedError, is_utf8
-from experiments.run.config import DataConfig
+from experiments.run.schema import DataConfig
 from fac_jax.audio.mel import RATE
 from fac_jax.checkpoint.assets import CODEC, TOKENIZER, assets, copy_assets
 from fac_jax.codec.base import FILE as CODEC_FILE
@@ -73,7 +73,7 @@ def make_codec(data: DataConfig, sources: Sequence[Source], initial: epath.Path 
 
 
 def _records(sources: Sequence[Source]) -> Iterator[Record]:
-    """Rows of all sources in turn that can be read; they are not checked yet."""
+    """Yields the rows of all sources in turn that can be read; they are not checked yet."""
     rows = [iter(read(one.path, one.format, one.root, one.view, one.split)) for one in sources]
     for together in itertools.zip_longest(*rows):
         yield from (row for row in together if isinstance(row, Record))
@@ -86,7 +86,7 @@ def _texts(record: Record) -> Iterator[str]:
 
 
 def _replies(sources: Sequence[Source]) -> Iterator[np.ndarray]:
-    """Waves of spoken replies without tokens, of every wording one; unreadable ones are left to preparation."""
+    """Yields the waves of spoken replies without tokens, one for every text; preparation reports unreadable ones."""
     seen: set[str] = set()
     for record in _records(sources):
         new = [m for m in _spoken(record) if m.text not in seen]

@@ -8,7 +8,7 @@ from fac_jax.parallel import hosts
 
 
 class Cluster:
-    """The flags, which a launcher defines once."""
+    """Flags of a launcher, which it defines once."""
 
     def __init__(self) -> None:
         self._cluster = flags.DEFINE_enum(

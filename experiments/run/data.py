@@ -17,8 +17,8 @@ from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches, Shares, WorkerConfig
 from data_pipelines.loading.sources import Mixture, OneEpoch, Source, Stream, mixture_shares
 from data_pipelines.records.record import Record
-from experiments.run.config import RunConfig
 from experiments.run.references import score_pairs, stored_references
+from experiments.run.schema import RunConfig
 from experiments.run.sets import PreparedRows, RecordSet
 from fac_jax.batching.grid import Example
 from fac_jax.batching.loaded import Loaded
@@ -26,7 +26,6 @@ from fac_jax.batching.packing import Budget
 from fac_jax.batching.pairs import PairExample, replay
 from fac_jax.codec.base import Codec
 from fac_jax.losses.preference import Preference
-from fac_jax.parallel.batches import host_shard
 from fac_jax.parallel.mesh import Layout
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.training.evals import EvalBatches
@@ -128,7 +127,7 @@ class Run:
         return dataclasses.replace(budget, windows_per_row=max(largest, math.ceil(SPARE * windows / length * filled)))
 
     def _fits(self, stage: StageConfig, rows: PreparedRows, budget: Budget) -> np.ndarray:
-        """Rows that a stage takes, bool `[R]`."""
+        """Returns which rows a stage takes, bool `[R]`."""
         fits = rows.fits(stage.loss.pairs, budget)
         return fits | rows.fits(False, budget) if stage.loss.replays else fits
 
@@ -151,7 +150,7 @@ class Run:
             sources[name] = self._source(stage, rows, chosen, self.sets[name].waves, references)
         sizes = {name: len(source.rows) for name, source in sources.items()}
         shares = mixture_shares(stage.data.mixture, sizes, stage.data.temperature)
-        return self._placed(self._batches(stage, Mixture(sources, shares, stage.seed), budget))
+        return MeshData(self._batches(stage, Mixture(sources, shares, stage.seed), budget), self.layout)
 
     def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
         """Returns the held-out batches of a stage by the name of their set.
@@ -181,7 +180,7 @@ class Run:
             raise InputError(f"stages.{stage.name}: data.sets.{name} has no held-out row that fits its batches")
 
         def batches() -> Iterator[Loaded]:
-            data = self._placed(self._batches(stage, OneEpoch(name, source), budget))
+            data = MeshData(self._batches(stage, OneEpoch(name, source), budget), self.layout)
             try:
                 while True:
                     yield next(data)
@@ -200,7 +199,7 @@ class Run:
         waves: WaveAugmentConfig = NO_CHANGE,
         references: np.ndarray | None = None,
     ) -> Source:
-        """The items of the chosen rows, bool `[R]`."""
+        """Returns the items of the chosen rows, bool `[R]`."""
         numbers = np.flatnonzero(chosen)
         encode = Encode(self.tokenizer, self.config.model, None, waves, stage.seed)
         cache = self._cache.setdefault(rows.key, {}) if stage.data.cache else None
@@ -214,7 +213,7 @@ class Run:
     def _references(
         self, stage: StageConfig, rows: PreparedRows, budget: Budget, params: Params, file: epath.Path
     ) -> np.ndarray | None:
-        """Log-probabilities of the pairs among rows, float32 `[R, 2, 2]`; None where the loss needs none stored."""
+        """Returns log-probabilities of the pairs among rows, float32 `[R, 2, 2]`; None if the loss stores none."""
         loss = stage.loss
         if loss.needs_reference != "stored":
             return None
@@ -229,14 +228,6 @@ class Run:
         return found
 
     def _batches(self, stage: StageConfig, stream: Stream, budget: Budget) -> PackedBatches:
-        data, layout = stage.data, self.layout
-        shares = Shares(stage.micro_batches)
-        if layout is not None:
-            shard = host_shard(layout)
-            parts = layout.batch_shards // shard.hosts
-            shares = Shares(stage.micro_batches, shard.hosts, shard.host, parts)
+        data, shares = stage.data, Shares.on(self.layout, stage.micro_batches)
         workers = WorkerConfig(data.workers, data.threads, data.buffer)
         return PackedBatches(stream, budget, self.config.model, stage.loss.collate, shares, workers)
-
-    def _placed(self, data: PackedBatches) -> Data:
-        return MeshData(data, self.layout)

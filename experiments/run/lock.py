@@ -45,7 +45,7 @@ def _what(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _leaves(tree: Any, where: str = "") -> dict[str, str]:
-    """JSON values by dotted path; an empty container counts as a value."""
+    """Returns JSON values by dotted path; an empty container counts as a value."""
     children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
     flat: dict[str, str] = {}
     for key, value in children:

@@ -75,7 +75,7 @@ class RunRecord:
 
 
 def _earlier_sessions(file: epath.Path) -> list[dict[str, Any]]:
-    """Sessions before this one; one that was stopped ended with the last line of its curves."""
+    """Returns the sessions before this one; one that was stopped ended with the last line of its curves."""
     if not file.exists():
         return []
     sessions = json.loads(file.read_text())["sessions"]
@@ -97,7 +97,7 @@ def how(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def own_flags() -> list[str]:
-    """Options of the launcher that were given, without those of `OWN_FLAGS` and changes of the config."""
+    """Returns the options of the launcher that were given, without those of `OWN_FLAGS` and changes of the config."""
     if not flags.FLAGS.is_parsed():
         return []
     mine = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
@@ -105,7 +105,7 @@ def own_flags() -> list[str]:
 
 
 def seeds(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, int]]:
-    """Every key named "seed" below a config's root, with its value."""
+    """Yields every key named "seed" below the root of a config, with its value."""
     for key, value in tree.items():
         if isinstance(value, dict):
             yield from seeds(value, f"{where}{key}.")
@@ -114,7 +114,7 @@ def seeds(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, int]]
 
 
 def git_state() -> dict[str, str] | None:
-    """Commit of the repository and a checksum of what differs from it, "" for nothing; None outside a repository."""
+    """Returns the commit of the repository and a checksum of later changes, "" for none; None outside a repository."""
 
     def said(*words: str) -> str:
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True, check=True).stdout
@@ -128,7 +128,7 @@ def git_state() -> dict[str, str] | None:
 
 
 def environment_state() -> dict[str, Any]:
-    """What the process runs on and with."""
+    """Returns the packages, the machine and the environment variables of the process."""
     devices = jax.devices()
     return {
         "python": platform.python_version(),
@@ -143,20 +143,20 @@ def environment_state() -> dict[str, Any]:
 
 
 def cost(workdir: epath.Path, stages: Sequence[str]) -> dict[str, float]:
-    """FLOPs, tokens (LLM positions) and seconds of audio that the stages trained on, as `metrics.jsonl` counts them."""
+    """Sums the FLOPs, tokens (LLM positions) and seconds of audio of the stages, as `metrics.jsonl` counts them."""
     lines = [line for stage in stages for line in read_curve(workdir / stage)]
     return {name: float(sum(line[name] for line in lines)) for name in COUNTED}
 
 
 def last_figures(workdir: epath.Path, stages: Sequence[str]) -> dict[str, float]:
-    """Every figure of the last step of each stage, "STAGE/loss"."""
+    """Returns every figure of the last step of each stage, "STAGE/loss"."""
     curves = {stage: read_curve(workdir / stage) for stage in stages}
     last = {stage: lines[-1] for stage, lines in curves.items() if lines}
     return {f"{stage}/{name}": value for stage, line in last.items() for name, value in line.items() if name != "step"}
 
 
 def results(report: Mapping[str, Any]) -> dict[str, float]:
-    """Figures of a report that say how good a run is, by the keys that lead to them."""
+    """Returns the figures of a report that are results of the run, by their keys."""
     return dict(numbers({key: value for key, value in report.items() if key not in NO_RESULTS}))
 
 

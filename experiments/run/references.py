@@ -22,7 +22,7 @@ from fac_jax.losses.preference import Preference
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel import hosts
-from fac_jax.parallel.batches import host_shard, place_batch
+from fac_jax.parallel.batches import place_batch
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.progress import bar
@@ -54,14 +54,8 @@ def score_pairs(
       float32 `[R, 2, 2]`: (chosen, rejected) x (text, speech) of every pair of the source, in their order.
     """
     model = FunAudioChat(config, training_kernels(layout))
-    shard = None if layout is None else host_shard(layout)
-    shares = (
-        Shares()
-        if layout is None or shard is None
-        else Shares(hosts=shard.hosts, host=shard.host, parts=layout.batch_shards // shard.hosts)
-    )
     found = np.zeros((len(source.rows), 2, 2), np.float32)
-    batches = PackedBatches(OneEpoch("pairs", source), budget, config, loss.collate, shares)
+    batches = PackedBatches(OneEpoch("pairs", source), budget, config, loss.collate, Shares.on(layout))
     with bar("scoring pairs", len(source.rows)) as advance:
         for loaded in batches:
             batch: Any = loaded.batch

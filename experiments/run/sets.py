@@ -30,7 +30,7 @@ from data_pipelines.prepare.storage import INFO
 from data_pipelines.records.quarantine import entry, rows_line
 from data_pipelines.records.reject import Reason, Rejected
 from data_pipelines.records.validate import Limits
-from experiments.run.config import PREPARED, SetConfig
+from experiments.run.schema import PREPARED, SetConfig
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.io import write_text

@@ -21,16 +21,18 @@ from data_pipelines.worlds.build import build
 from data_pipelines.worlds.storage import read_rows
 from data_pipelines.worlds.views import VIEWS
 from experiments.run.assets import make_codec, make_tokenizer
-from experiments.run.config import RunConfig, SetConfig, check_layout, resolve_config
+from experiments.run.config import check_layout, resolve_config
 from experiments.run.data import Run
 from experiments.run.lock import lock_config
 from experiments.run.model import check_fits, copy_initial_assets, fitted
+from experiments.run.schema import RunConfig, SetConfig
 from experiments.run.sets import RecordSet, lock_rows, make_set, write_quarantine
+from experiments.run.shared_stages import stage_source
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.checkpoint.export import resolve
 from fac_jax.io import copy, is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first
-from fac_jax.training.recipe import Recipe
+from fac_jax.training.recipe import Recipe, run_recipe
 
 TOY_WORLD: Final = "toy_world"
 HELD_OUT: Final = "dev"  # split of a toy world that a stage is evaluated on
@@ -182,10 +184,15 @@ def _report(run: Run) -> None:
         print(f"not trained on: {count} rows, in {file}")
 
 
-def check(config: ConfigDict | Mapping[str, Any]) -> None:
-    """Checks a config as far as its words tell.
+def train(run: Run, recipe: Recipe, **options: Any) -> epath.Path:
+    """Trains the stages of a run that are not finished, or takes them from other runs; returns the last model.
+
+    Args:
+      run: what `start` returned.
+      recipe: of the run (`recipe_of`).
+      options: others of `run_recipe`.
 
     Raises:
-      InputError: see `resolve_config`.
+      InputError: see `run_recipe` and `stage_source`.
     """
-    resolve_config(config)
+    return run_recipe(recipe, run.workdir, run, assets(run), source=stage_source(run, recipe), **options)

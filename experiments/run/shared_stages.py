@@ -32,7 +32,7 @@ from fac_jax.types import InputError
 
 
 def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
-    """Key of every stage by its name.
+    """Returns the key of every stage by its name.
 
     Args:
       recipe: its stages follow from each other (`fac_jax.training.recipe.check_starts`).
@@ -54,7 +54,7 @@ def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
 
 
 def changed(values: Any) -> Any:
-    """A config without what is at its default, so that a setting that is added changes no key."""
+    """Returns a config without the values that are defaults, so that a new setting changes no key."""
     if not dataclasses.is_dataclass(values):
         return values
     every = {field.name: (getattr(values, field.name), field) for field in dataclasses.fields(values)}
@@ -97,9 +97,10 @@ class SharedStages:
 
     @contextlib.contextmanager
     def __call__(self, stage: StageConfig, directory: epath.Path) -> Iterator[bool]:
-        """StageSource of a run to train a stage: whether `directory` has got it from another run, which is waited for.
+        """Yields whether another run has trained the stage, which is then in `directory`; see `StageSource`.
 
-        If it has not, the stage is to be finished in `directory` when the block ends, and others get it.
+        It waits for a run that trains the stage now. If there is none, the stage must be finished in `directory` when
+        the block ends, and other runs get it.
         """
         there = self.folder / self.keys[stage.name]
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -126,7 +127,7 @@ def _held(lock: FileLock, name: str) -> Iterator[None]:
 
 
 def _link(source: Path, target: Path) -> None:
-    """Gives a stage's files another name, without its checkpoints; what stands at `target` goes."""
+    """Links a stage's files to another folder, without its checkpoints; it replaces `target`."""
     beside = target.with_name(f".{target.name}.{os.getpid()}.part")
     shutil.copytree(source, beside, copy_function=os.link, ignore=shutil.ignore_patterns(CHECKPOINTS))
     if target.exists():

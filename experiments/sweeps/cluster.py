@@ -1,7 +1,7 @@
 """Runs on clusters: an array of SLURM's batch jobs, or a workload of XPK for each run.
 
-Both hand over what is neither finished nor in the queue, and end; the same command hands failed runs over again. The
-sweep's folder has to be seen by every node, under one name.
+Both submit the runs that are neither finished nor in the queue, and end; the same command submits failed runs again.
+Every node must see the sweep's folder under the same name.
 """
 
 import dataclasses
@@ -45,10 +45,10 @@ exit "${{code:-0}}"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """What was handed over.
+    """A job that was submitted.
 
     Attributes:
-      id: that the cluster knows it by.
+      id: id of the job on the cluster.
       runs: names of its runs, in order.
     """
 
@@ -57,10 +57,10 @@ class Job:
 
 
 def submit_slurm(sweep: SweepConfig, folder: Path, placed: Sequence[Placed], root: Path) -> list[Placed]:
-    """Hands the runs that are neither finished nor in the queue over as one array; gives them.
+    """Submits the runs that are neither finished nor in the queue as one array; returns them.
 
     Raises:
-      InputError: SLURM's programs are not there or refuse.
+      InputError: SLURM's programs are not installed, or fail.
     """
     jobs = _jobs(folder)
     told = ",".join(job.id for job in jobs)
@@ -77,7 +77,7 @@ def submit_slurm(sweep: SweepConfig, folder: Path, placed: Sequence[Placed], roo
 
 
 def slurm_script(sweep: SweepConfig, folder: Path, ready: Sequence[Placed], root: Path) -> str:
-    """The batch script of an array whose tasks are the runs, in order."""
+    """Returns the batch script of an array whose tasks are the runs, in order."""
     options = "\n".join(f"#SBATCH {option}" for option in sweep.slurm.options)
     commands = []
     for one in ready:
@@ -98,10 +98,10 @@ def slurm_script(sweep: SweepConfig, folder: Path, ready: Sequence[Placed], root
 
 
 def submit_xpk(sweep: SweepConfig, folder: Path, placed: Sequence[Placed]) -> list[Placed]:
-    """Creates a workload for every run that is neither finished nor on the cluster; gives these runs.
+    """Creates a workload for every run that is neither finished nor on the cluster; returns these runs.
 
     Raises:
-      InputError: a setting is missing, or xpk is not there or refuses.
+      InputError: a setting is missing, xpk is not installed, or it fails.
     """
     settings = sweep.xpk
     missing = [key for key, value in vars(settings).items() if value is None]
@@ -122,7 +122,7 @@ def submit_xpk(sweep: SweepConfig, folder: Path, placed: Sequence[Placed]) -> li
 
 
 def xpk_command(settings: Xpk, name: str, place: Sequence[str], one: Placed) -> list[str]:
-    """What creates the workload of a run."""
+    """Returns the command that creates the workload of a run."""
     return [
         *("xpk", "workload", "create", f"--workload={name}", *place),
         f"--tpu-type={settings.tpu_type}",
@@ -148,10 +148,10 @@ def _note(folder: Path, jobs: Sequence[Job]) -> None:
 
 
 def _said(command: Sequence[str], *allowed: int) -> str:
-    """What a program prints.
+    """Returns what a program prints.
 
     Raises:
-      InputError: it is not there, or ends with another code than 0 and those allowed.
+      InputError: the program is not installed, or its exit code is neither 0 nor one of `allowed`.
     """
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""The folder of a sweep: everything that can be wrong with it is found before anything runs."""
+"""The folder of a sweep, which is checked before anything runs."""
 
 import json
 import shutil
@@ -18,15 +18,15 @@ SWEEP = "sweep.json"
 
 
 def check_room(sweep: SweepConfig, folder: Path, waiting: int) -> None:
-    """Whether there is the disk, and on this machine the memory, that the runs need.
+    """Checks that there is the disk space, and on this machine the memory, that the runs need.
 
     Args:
-      sweep: what to run.
-      folder: of the sweep; it need not exist.
-      waiting: runs to run.
+      sweep: config of the sweep.
+      folder: folder of the sweep; it need not exist.
+      waiting: number of runs to run.
 
     Raises:
-      InputError: there is not.
+      InputError: there is too little of one of them.
     """
     there = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
     free, need = shutil.disk_usage(there).free / GIB, sweep.disk_gib * waiting
@@ -44,13 +44,11 @@ def check_room(sweep: SweepConfig, folder: Path, waiting: int) -> None:
 
 
 def check_folder(sweep: SweepConfig, folder: Path, placed: Sequence[Placed]) -> None:
-    """Whether the folder is this sweep's, and no other's.
-
-    A sweep may have grown since: more seeds, more values.
+    """Checks that the folder is new or belongs to this sweep, which may have got more seeds and values since.
 
     Raises:
-      InputError: it lies in the folder of a run or of another sweep, holds another sweep, or a run of one of these
-        names with another config.
+      InputError: the folder is inside that of a run or of another sweep, or it holds another sweep, or a run of one of
+        these names with another config.
     """
     for parent in folder.absolute().parents:
         for file in (SWEEP, "config.json"):
@@ -73,7 +71,7 @@ def check_folder(sweep: SweepConfig, folder: Path, placed: Sequence[Placed]) -> 
 
 
 def identity(sweep: SweepConfig) -> dict[str, Any]:
-    """What makes a sweep this one, however far it has grown."""
+    """Returns the properties that a sweep keeps when it gets more seeds and values."""
     axes = {name: {"kind": axis.kind, "keys": list(axis.keys)} for name, axis in sweep.axes.items()}
     fixed = {key: value for key, value in sweep.fixed}
     return {"launcher": sweep.launcher, "config": sweep.config, "axes": axes, "fixed": fixed, "flags": sweep.flags}
@@ -84,7 +82,7 @@ def _tell(name: str, theirs: dict[str, Any], ours: dict[str, Any]) -> str:
 
 
 def claim_folder(sweep: SweepConfig, folder: Path, placed: Sequence[Placed]) -> None:
-    """Writes what the sweep and its runs are."""
+    """Writes the properties of the sweep and the configs of its runs."""
     write_text(folder / SWEEP, json.dumps(identity(sweep), indent=2) + "\n")
     for one in placed:
         if not (one.workdir / ASKED).exists():

@@ -1,7 +1,7 @@
-"""Runs on this machine: some at once, each on cores of its own.
+"""Runs on this machine: several at the same time, each on its own cores.
 
-A run is a process of its own session that holds its lock itself. A launcher that is killed leaves its runs running;
-the next launcher finds them by their locks, waits for them, and takes the rest. A run that is killed goes on from its
+A run is a process in its own session that holds its lock itself. If a launcher is killed, its runs continue; the next
+launcher finds them by their locks, waits for them, and starts the other runs. A run that is killed resumes from its
 newest checkpoint.
 """
 
@@ -38,8 +38,8 @@ class Child:
     Attributes:
       placed: the run.
       processes: its processes, one for each host.
-      share: which share of the cores it has.
-      started: monotonic seconds.
+      share: index of its share of the cores.
+      started: monotonic seconds at its start.
       failed: monotonic seconds at which one of its processes was seen to have failed; None while none has.
     """
 
@@ -67,22 +67,22 @@ class Child:
         return None
 
     def end(self) -> None:
-        """Tells its processes to save and end."""
+        """Signals its processes to save and end."""
         for process in self.processes:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)
 
 
 def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Placed]:
-    """Runs everything that is not finished; gives the runs that failed.
+    """Runs all runs that are not finished; returns the runs that failed.
 
     Args:
-      sweep: how many at once, how often again.
+      sweep: config of the sweep.
       placed: all runs.
-      tell: hears what becomes of a run.
+      tell: called with a run and its new state.
 
     Raises:
-      KeyboardInterrupt: or Terminated; the runs were told to save, and have ended.
+      KeyboardInterrupt: or Terminated; the runs were signalled to save, and have ended.
     """
     unfinished = [one for one in placed if not one.finished()]
     others = [one for one in unfinished if one.held()]  # of a launcher before this one
@@ -135,7 +135,7 @@ def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Pl
 
 
 def core_shares(cores: Sequence[int], count: int) -> list[list[int]]:
-    """Cores in `count` shares that differ by one core at most; where there are fewer cores, runs share them."""
+    """Divides cores into `count` shares that differ by at most one core; if there are fewer cores, runs share them."""
     if len(cores) < count:
         return [[cores[n % len(cores)]] for n in range(count)]
     bounds = [n * len(cores) // count for n in range(count + 1)]
@@ -143,7 +143,7 @@ def core_shares(cores: Sequence[int], count: int) -> list[list[int]]:
 
 
 def _memory(sweep: SweepConfig, waits: bool) -> bool:
-    """Whether one more process has its memory; the first one is started anyhow, `check_room` has seen to it."""
+    """Returns whether there is memory for one more process; `check_room` has checked it for the first."""
     return not waits or psutil.virtual_memory().available >= sweep.local.memory_gib * GIB
 
 
@@ -170,7 +170,7 @@ def _started(one: Placed, share: int, cores: Sequence[int], hosts: int) -> Child
 
 
 def _host_options(hosts: int) -> list[tuple[str, ...]]:
-    """Options of every process of a run of several hosts on this machine."""
+    """Returns the options of every process of a run of several hosts on this machine."""
     if hosts == 1:
         return [()]
     with socket.socket() as free:
@@ -182,7 +182,7 @@ def _host_options(hosts: int) -> list[tuple[str, ...]]:
 
 @contextlib.contextmanager
 def pinned(cores: Sequence[int]) -> Iterator[None]:
-    """This thread on these cores; what it starts stays on them."""
+    """Restricts this thread, and the processes that it starts, to some cores."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, cores)
     try:
@@ -192,7 +192,7 @@ def pinned(cores: Sequence[int]) -> Iterator[None]:
 
 
 def _end(children: Sequence[Child]) -> None:
-    """Tells the runs to save and waits for them."""
+    """Signals the runs to save, and waits for them."""
     for child in children:
         child.end()
     for process in (process for child in children for process in child.processes):

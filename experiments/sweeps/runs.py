@@ -1,4 +1,4 @@
-"""The runs of a sweep: every one a name that says what differs, and a whole config."""
+"""The runs of a sweep: each has a name that says what differs, and a whole config."""
 
 import dataclasses
 import itertools
@@ -24,8 +24,8 @@ class Run:
 
     Attributes:
       name: "group_size=3,seed=1".
-      changes: of the base config, value by key.
-      config: the whole, plain values.
+      changes: changes of the base config, values by key.
+      config: whole config in plain values.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Run:
 
 
 def load_config(file: str) -> ConfigDict:
-    """The config that a file returns.
+    """Returns the config of a file.
 
     Raises:
       InputError: there is no such file.
@@ -49,15 +49,15 @@ def load_config(file: str) -> ConfigDict:
 
 
 def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], object]) -> list[Run]:
-    """All runs, in order: the last axis changes fastest, seeds faster still.
+    """Returns all runs, in order: seeds change fastest, then the last axis.
 
     Args:
-      sweep: what to run.
-      check: what the launcher says to a config; raises InputError.
+      sweep: config of the sweep.
+      check: checks the config of a run; raises InputError.
 
     Raises:
-      InputError: an axis that cannot be, two that share a key, a key that changes nothing or that the base config does
-        not have, a value of another type, two runs of one name, or see `check`.
+      InputError: an axis without points, two axes that share a key, a key that changes nothing or that the base config
+        does not have, a value of another type, two runs of one name, or see `check`.
     """
     axes = {name: axis_points(name, axis) for name, axis in sweep.axes.items()}
     shared = {"stages_dir": sweep.stages_dir} if sweep.stages_dir else {}
@@ -81,7 +81,7 @@ def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], object]) -> list
 
 
 def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """The config with other values of the keys named, joined by dots; references follow.
+    """Sets keys of a config, given as words joined by dots, and returns it; references follow.
 
     Raises:
       InputError: see `make_runs`.

@@ -1,11 +1,11 @@
-"""What a sweep's folder says of its runs, read from the files of each and from nothing else.
+"""The state of a sweep's runs, as the files in its folder describe it.
 
-SWEEP/sweep.json            the sweep, as it was asked for last
+SWEEP/sweep.json            the sweep, as it was last started
 SWEEP/sweep.lock            held by the process that launches
 SWEEP/NAME/                 workdir of a run, and in it:
-  asked.json                what the run is to do
-  run.lock                  held by the run itself, so that it goes with the process, however that ends
-  attempts.jsonl            a line for each attempt that the launcher saw end
+  asked.json                config of the run
+  run.lock                  held by the run itself, so that it is released when the process ends
+  attempts.jsonl            a line for each attempt whose end the launcher has seen
   log.txt                   what the attempts print
   record.json               of the launcher (`experiments.run.record`); a run whose record says so is finished
 """
@@ -37,9 +37,9 @@ class Placed:
     """A run and its workdir.
 
     Attributes:
-      run: what is run.
-      workdir: its folder.
-      command: that runs it, or goes on with it, from the repository's root.
+      run: the run.
+      workdir: folder of the run.
+      command: command that starts or resumes it, in the repository's root.
     """
 
     run: Run
@@ -48,18 +48,18 @@ class Placed:
 
     @property
     def log(self) -> Path:
-        """What its attempts print."""
+        """Returns the file with what its attempts print."""
         return self.workdir / LOG
 
     def finished(self) -> bool:
-        """Whether it is at its end."""
+        """Returns whether the run is finished."""
         try:
             return json.loads((self.workdir / RECORD).read_text(encoding="utf-8"))["finished"] is not None
         except FileNotFoundError:
             return False
 
     def status(self) -> Status:
-        """What its files say."""
+        """Returns the status of the run, from its files."""
         if self.finished():
             return "done"
         if self.held():
@@ -68,7 +68,7 @@ class Placed:
         return "failed" if attempts and attempts[-1]["code"] else "waiting"
 
     def held(self) -> bool:
-        """Whether a process runs it."""
+        """Returns whether a process holds the lock of the run."""
         file = self.workdir / LOCK
         if not file.exists():
             return False
@@ -76,7 +76,7 @@ class Placed:
             return descriptor is None
 
     def attempts(self) -> list[dict[str, float]]:
-        """Attempts that were seen to end: `code`, `seconds`, `ended`; a line cut off by a crash is left out."""
+        """Returns the attempts that ended: `code`, `seconds`, `ended`; a line that a crash cut off is left out."""
         file = self.workdir / ATTEMPTS
         lines = file.read_text().splitlines(keepends=True) if file.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
@@ -87,13 +87,13 @@ class Placed:
             file.write(json.dumps({"code": code, "seconds": seconds, "ended": time.time()}) + "\n")
 
     def last_words(self) -> str:
-        """The last line of its log."""
+        """Returns the last line of its log."""
         lines = self.log.read_text(errors="replace").split("\n") if self.log.exists() else []
         return next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
 
 
 def place(sweep: SweepConfig, run: Run, folder: Path, python: str = sys.executable) -> Placed:
-    """A run in the folder of its sweep."""
+    """Returns a run with its workdir in the folder of its sweep."""
     workdir = folder / run.name
     data_dir = sweep.data_dir or str(folder / "data")
     command = (python, "-m", sweep.launcher, f"--config={RESOLVED}:{workdir / ASKED}", f"--workdir={workdir}")
@@ -101,15 +101,15 @@ def place(sweep: SweepConfig, run: Run, folder: Path, python: str = sys.executab
 
 
 def shown(command: tuple[str, ...]) -> str:
-    """A command as a shell takes it."""
+    """Formats a command for a shell."""
     return shlex.join(command)
 
 
 @contextlib.contextmanager
 def locked(file: Path) -> Iterator[int | None]:
-    """Holds a lock and gives its file descriptor; None if another process holds it.
+    """Holds a lock and yields its file descriptor; None if another process holds it.
 
-    The lock is the open file's: a child that inherits the descriptor keeps it for as long as it lives.
+    The lock belongs to the open file: a child that inherits the descriptor holds it until it ends.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:

@@ -1,4 +1,4 @@
-"""How a model does on held-out preference pairs: which reply it prefers, and what it says itself."""
+"""Scores of a model on held-out preference pairs: which reply it prefers, and how it replies itself."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ class Judged:
     """A model on held-out pairs, by task.
 
     Attributes:
-      margins: of every pair by its id: log-probability of the better reply over the worse one, streams weighed.
+      margins: of every pair by its id: weighted log-probability of the better reply minus that of the worse one.
       likely: share of pairs whose better reply is the likelier one.
       right: the task's own metric, share of the model's replies that do what the better one does (`obeys`).
       exact: share of the model's replies that say what the better one says, word for word.
@@ -72,7 +72,7 @@ def judge(params: Params, run: Run, rows: Sequence[PairRow], loss: Preference) -
 
 
 def by_task(rows: Sequence[PairRow], values: Mapping[str, float]) -> dict[str, float]:
-    """Means of values, one a row by its id, over the rows of every task."""
+    """Averages values, given by row id, over the rows of every task."""
     return {
         task: float(np.mean([values[row.id] for row in rows if row.task == task]))
         for task in PREFERENCE_TASKS
@@ -81,12 +81,12 @@ def by_task(rows: Sequence[PairRow], values: Mapping[str, float]) -> dict[str, f
 
 
 def preferred(before: Judged, after: Judged) -> dict[str, float]:
-    """By pair, 1 if the better reply has gained on the worse one since `before`, 0.5 if nothing has moved, else 0."""
+    """Returns by pair id 1 if the better reply has gained on the worse one since `before`, 0.5 if equal, else 0."""
     return {name: 0.5 + 0.5 * float(np.sign(margin - before.margins[name])) for name, margin in after.margins.items()}
 
 
 def ask(params: Params, run: Run, rows: Sequence[PairRow]) -> dict[str, Response]:
-    """What a model replies to the prompts of the rows, by their ids."""
+    """Returns the replies of a model to the prompts of the rows, by row id."""
     model, decoder = prepare_model(run.config.model, params, run.layout)
     found: dict[str, Response] = {}
     for decoding, spoken in ((TEXT, False), (joint(JOINT_STEPS, run.config.model), True)):
@@ -100,16 +100,16 @@ def ask(params: Params, run: Run, rows: Sequence[PairRow]) -> dict[str, Response
 
 
 def obeys(row: PairRow, pair: PairExample, answer: Response, units: int) -> bool:
-    """Whether a reply does what the better one does for its task.
+    """Returns whether a reply is right for its task.
 
-    It says what the better one says, and, where both say the same, is nearer to its length; for empathy it opens as
-    the better one opens, whatever result it gives.
+    A right reply has the text of the better reply and, if both replies have the same text, is nearer to its length; for
+    empathy it has the opening of the better reply, with any result.
 
     Args:
       row: the pair.
-      pair: its replies in speech ids.
-      answer: what the model said.
-      units: of the codec; ids from there on are marks.
+      pair: its encoded replies.
+      answer: reply of the model.
+      units: number of codec ids; higher ids are special.
     """
     if row.task == "empathy":
         return normalize(answer.text).startswith(next(o for o in OPENINGS.values() if row.chosen.startswith(o)))

@@ -1,4 +1,4 @@
-"""Asks a trained model held-out questions and scores what it writes and what it is heard to say."""
+"""Asks a trained model held-out questions, and scores the text and the sound of its replies."""
 
 import dataclasses
 import functools
@@ -72,7 +72,7 @@ TEXT, JOINT_STEPS = Decoding("text", max_steps=20), 24  # toy replies take 7 ids
 def evaluate(
     params: Params, run: Run, world: ToyWorld, questions: Sequence[Row], sounds: int
 ) -> tuple[dict[str, float], list[ScoredResponse], Items]:
-    """Accuracies on held-out questions, and the spoken answers.
+    """Computes the accuracies on held-out questions, and returns them with the spoken answers.
 
     Every question is asked in three ways: as text for a text reply, aloud for a text reply, and aloud for a spoken
     reply. *Heard* is judged on the waveform, against clean renderings of every reply of the world.
@@ -82,11 +82,11 @@ def evaluate(
       run: codec, tokenizer and model.
       world: rows of the toy world.
       questions: rows with spoken questions and replies.
-      sounds: how many answers keep their sounds for the report.
+      sounds: number of answers that keep their sounds for the report.
 
     Returns:
       `text_qa_accuracy`, `s2t_accuracy`, `s2s_text_accuracy`, `s2s_heard_accuracy` and the ceiling of the last,
-      `codec_heard_accuracy` (right replies through the codec); an answer a question; and what each question gave.
+      `codec_heard_accuracy` (right replies through the codec); the answer to each question; and the value of each.
     """
     config, codec = run.config.model, run.codec
     assert codec is not None
@@ -137,33 +137,35 @@ def evaluate(
 
 
 def joint(steps: int, model: ModelConfig) -> Decoding:
-    """Joint decoding of as much speech as `steps` groups of 5 hold, and of at least as many steps, for the text."""
+    """Returns joint decoding of as much speech as `steps` groups of 5 hold, in at least `steps` steps for the text."""
     return Decoding("joint", max_steps=max(steps, -(-5 * steps // model.group_size)))
 
 
 def right(rows: Sequence[Row], replies: Sequence[str]) -> dict[str, float]:
-    """1 for a right reply and 0 for a wrong one, by the row's id."""
+    """Returns 1 for a right reply and 0 for a wrong one, by row id."""
     return {row.id: float(exact_match(row.reply, reply)) for row, reply in zip(rows, replies, strict=True)}
 
 
 def means(items: Items) -> dict[str, float]:
-    """The metrics that single questions make."""
+    """Averages the values of the questions for every metric."""
     return {name: float(np.mean(list(values.values()))) for name, values in items.items()}
 
 
 def abilities(
     params: Params, run: Run, world: ToyWorld, spoken: Sequence[Row], known: Sequence[Row]
 ) -> tuple[dict[str, float], Items]:
-    """Accuracies of a model: `text_accuracy` on what text alone has taught, `spoken_accuracy` (speech in, text out),
-    `heard_accuracy` (speech in, speech out, judged on the waveform), two of `evaluate` beside them, and what each
-    question gave.
+    """Computes the accuracies of a model, and returns them with the value of each question.
+
+    They are `text_accuracy` (facts that only text has taught), `spoken_accuracy` (speech in, text out),
+    `heard_accuracy` (speech in, speech out, judged on the waveform), and two of `evaluate`:
+    `text_qa_accuracy` and `s2s_text_accuracy`.
 
     Args:
       params: parameters of the run's model (scanned layers).
       run: codec, tokenizer and model.
       world: rows of the toy world.
       spoken: rows with spoken questions and replies.
-      known: rows of questions and replies that are text alone.
+      known: rows of questions and replies that are only text.
     """
     model, decoder = prepare_model(run.config.model, params, run.layout)
     asked = prompts(run, known, "text_facts")
@@ -180,12 +182,12 @@ def abilities(
 
 
 def prompts(run: Run, rows: Sequence[Row], task: str) -> list[Example]:
-    """What a model is asked: the conversations of a task without their reply."""
+    """Encodes the prompts of a task: its conversations without their replies."""
     return encode_prompts(run, [prompt(c) for c in conversations(rows, task)])
 
 
 def encode_prompts(run: Run, asked: Sequence[Conversation]) -> list[Example]:
-    """Conversations that end with a question, on the grid of the model."""
+    """Encodes conversations that end with a question."""
     filled = add_features({"": asked}, run.codec, run.config.model.user_audio)[""]
     return [encode(c, run.tokenizer, run.config.model, add_generation_prompt=True) for c in filled]
 

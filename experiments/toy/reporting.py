@@ -1,4 +1,4 @@
-"""What the launchers with a report share: clock, curves, environment, what comparisons read, the short way."""
+"""Tools of the launchers with a report: clock, curves, environment, files for comparisons, and shortened configs."""
 
 import dataclasses
 import io
@@ -29,14 +29,14 @@ PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """What a run said to a prompt.
+    """The reply of a run to a prompt.
 
     Attributes:
       prompt: the user's words.
-      voice: who says them; tells prompts of the same words apart.
-      written: the reply's text.
-      asked: the prompt as it was heard; None for a reply that is not listened to.
-      spoken: the reply's sound.
+      voice: name of the user's voice, which distinguishes prompts of the same words.
+      written: text of the reply.
+      asked: sound of the prompt; None for a reply without a player.
+      spoken: sound of the reply.
     """
 
     prompt: str
@@ -47,7 +47,7 @@ class Reply:
 
 
 def write_items(workdir: epath.Path, items: Mapping[str, Mapping[str, float]]) -> None:
-    """Writes what each question gave, by metric and id, for comparisons of runs (`items.json`)."""
+    """Writes the value of each question, by metric and id, for comparisons of runs (`items.json`)."""
     write_text(workdir / "items.json", json.dumps(items) + "\n")
 
 
@@ -74,7 +74,7 @@ def write_sounds(workdir: epath.Path, replies: Iterable[Reply]) -> None:
 
 
 class Clock:
-    """Seconds of the parts of a run; a part that an earlier start of the run finished keeps what it took then."""
+    """Seconds of the parts of a run; a part that an earlier start of the run finished keeps its seconds."""
 
     def __init__(self, file: epath.Path) -> None:
         self._file = file
@@ -91,7 +91,7 @@ class Clock:
 
 
 def folders(workdir: str, data_dir: str | None) -> tuple[epath.Path, epath.PathLike]:
-    """Folder of a run, and that of its data sets, which is in it unless another is given.
+    """Returns the folder of a run and that of its data sets, which is inside it unless another is given.
 
     Raises:
       InputError: the run's folder is a file.
@@ -103,7 +103,7 @@ def folders(workdir: str, data_dir: str | None) -> tuple[epath.Path, epath.PathL
 
 
 def curves(directory: epath.Path) -> dict[str, Series]:
-    """Losses over steps of a stage directory, none if it is no stage."""
+    """Returns the losses over steps of a stage directory; none if it is no stage."""
     lines = read_curve(directory)
     names = [name for name in lines[0] if name.endswith("_loss")] if lines else []
     steps = [line["step"] for line in lines]
@@ -111,7 +111,7 @@ def curves(directory: epath.Path) -> dict[str, Series]:
 
 
 def environment(seed: int) -> dict[str, str]:
-    """What the run ran on."""
+    """Returns the command, the seed, the machine and the packages of the run."""
     versions = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
     return {
         "command": " ".join([f"python -m experiments.{Path(sys.argv[0]).stem}", *sys.argv[1:]]),

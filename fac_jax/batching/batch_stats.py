@@ -1,4 +1,4 @@
-"""How much a batch asks a model to handle: counts on the host, from which `fac_jax/models/flops.py` makes FLOPs."""
+"""Batch statistics: counts on the host, from which `fac_jax/models/flops.py` computes FLOPs."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -37,10 +37,10 @@ class BatchStats:
 
 
 def batch_stats(batch: Batch) -> BatchStats:
-    """What the contents of a batch need: no padding, and attention only of those who see each other.
+    """Counts what the contents of a batch need, without padding and without masked pairs of attention.
 
     Args:
-      batch: in numpy, with or without a leading axis of micro-batches.
+      batch: numpy arrays, with or without a leading axis of micro-batches.
     """
     real = np.asarray(batch.segment_ids) > 0
     seen = np.where(real, np.asarray(batch.positions, np.int64) + 1, 0)  # keys at or before it in its segment
@@ -64,7 +64,7 @@ def batch_stats(batch: Batch) -> BatchStats:
 
 
 def dense_stats(batch: Any) -> BatchStats:
-    """What the shapes of a batch make a dense program do: every position, and attention of all on all.
+    """Counts what a dense program computes for the shapes of a batch: every position, and attention between all.
 
     Args:
       batch: a `Batch`, or one of `jax.ShapeDtypeStruct`s; only shapes are read.
@@ -87,11 +87,11 @@ def dense_stats(batch: Any) -> BatchStats:
 
 
 def causal_stats(stats: BatchStats, blocks: Sequence[int], group: int) -> BatchStats:
-    """What a causal kernel executes that goes by blocks of positions and skips those that see nothing.
+    """Counts what a causal kernel computes that works on blocks of positions and skips blocks that are masked.
 
     Args:
-      stats: of `dense_stats`.
-      blocks: positions that a block may have; the first that divides a row is taken.
+      stats: result of `dense_stats`.
+      blocks: sizes of a block in positions; the first one that divides a row is used.
       group: G.
     """
 
@@ -104,7 +104,7 @@ def causal_stats(stats: BatchStats, blocks: Sequence[int], group: int) -> BatchS
 
 
 def full_stats(batch: Any) -> BatchStats:
-    """What a batch of these shapes needs if it is full: in every row one conversation, every window whole."""
+    """Counts what a full batch of these shapes needs: one conversation in every row, and full windows."""
     stats, group = dense_stats(batch), batch.speech_ids.shape[-1]
     fine = group * stats.positions
     return dataclasses.replace(

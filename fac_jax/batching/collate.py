@@ -1,4 +1,4 @@
-"""Examples as one `Batch` of static shapes."""
+"""Lays examples out as one `Batch` of static shapes."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -16,22 +16,22 @@ GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", 
 
 
 def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, model: ModelGrid) -> Batch:
-    """Lays every example into a row of its own (`collate_packed`)."""
+    """Lays every example out in its own row (`collate_packed`)."""
     return collate_packed([[example] for example in examples], rows, seq_len, windows, model)
 
 
 def collate_packed(
     packed: Sequence[Sequence[Example]], rows: int, seq_len: int, windows: int, model: ModelGrid
 ) -> Batch:
-    """Lays the examples of a row one behind the other, each a segment with positions of its own.
+    """Lays the examples of a row out one after the other, each a segment whose positions start at 0.
 
-    Rows, positions and windows that are left over are padding.
+    The remaining rows, positions and windows are padding.
 
     Args:
       packed: the examples of every row; at most `rows` rows.
       rows: B.
       seq_len: S.
-      windows: W, over the whole batch; all audios lie in them one behind the other.
+      windows: W of the whole batch; they hold all audios one after the other.
       model: grid and special ids.
 
     Raises:
@@ -75,7 +75,7 @@ def collate_examples(packed: Sequence[Sequence[Example]], budget: Budget, model:
 
 
 def side_by_side(parts: Sequence[Batch]) -> Batch:
-    """Batches of one shape as one whose `parts` they are: the rows of all, the windows of all."""
+    """Joins batches of one shape into a batch that has them as its `parts`: all rows, and all windows."""
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
     windows, mel_frames = parts[0].mel_windows.shape[:2]
     first = np.repeat(np.arange(len(parts)) * windows * (mel_frames // 4), len(parts[0].text_ids))
@@ -84,7 +84,7 @@ def side_by_side(parts: Sequence[Batch]) -> Batch:
 
 
 def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
-    """Writes one audio's log-mel `[M, 128]` into windows from `first` on; the number of the window after it."""
+    """Writes one audio's log-mel `[M, 128]` into the windows from `first` on; returns the index of the next window."""
     size = batch.mel_windows.shape[1]
     count = -(-len(mel) // size)
     batch.mel_windows[first : first + count].reshape(-1, BINS)[: len(mel)] = mel

@@ -1,7 +1,6 @@
-"""Conversations: what is heard and said, turn by turn."""
+"""Conversations, turn by turn."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -17,12 +16,12 @@ class Turn:
 
     Attributes:
       role: who speaks.
-      text: a user's words, or the instruction beside a user's audio; a reply's text, also where it is spoken.
+      text: text of a user, or the instruction next to a user's audio; text of a reply, also of a spoken one.
       wave: float32 `[N]` at 16 kHz, None for a turn that is only text.
-      speech: int32 `[T]` codec ids at 25 Hz of `wave`, None where they are not known or not needed.
-      mel: float32 `[M, 128]` log-mel at 100 Hz of a user's `wave`, None where it is not computed yet.
-      learns: streams of a spoken reply that are learnt; "text" lays the text beside silence, which is not learnt.
-      lead: a user's words before the user's audio.
+      speech: int32 `[T]`, codec ids of `wave` at 25 Hz; None where they are not known or not needed.
+      mel: float32 `[M, 128]`, log-mel of a user's `wave` at 100 Hz; None where it is not computed yet.
+      learns: streams of a spoken reply that carry loss; "text" places the text next to silence, which carries none.
+      lead: text of a user before the user's audio.
     """
 
     role: Role
@@ -35,13 +34,13 @@ class Turn:
 
     @property
     def silent(self) -> bool:
-        """Whether the text lies beside silence."""
+        """Returns whether the text is placed next to silence."""
         return self.learns == "text"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Conversation:
-    """What one example is made of.
+    """A conversation, from which one example is made.
 
     Attributes:
       id: names the row in every message.
@@ -55,10 +54,5 @@ class Conversation:
 
 
 def prompt(conversation: Conversation) -> Conversation:
-    """The conversation without its last turn, which is to be generated."""
+    """Returns the conversation without its last turn, which is to be generated."""
     return dataclasses.replace(conversation, turns=conversation.turns[:-1])
-
-
-def corpus(tasks: Mapping[str, Iterable[Conversation]]) -> Iterator[str]:
-    """Every text of every turn, to train a tokenizer on."""
-    return (turn.text for found in tasks.values() for c in found for turn in c.turns if turn.text)

@@ -18,10 +18,12 @@ BUCKET = 8000  # samples to whose multiples waves are padded: one compilation ea
 
 
 def speech_tokens(row: str, turn: Turn) -> int:
-    """Speech tokens (25 Hz) of a turn's audio: of its ids, else `int(25 * seconds)` of its wave; 0 for silence.
+    """Returns the number of speech tokens (25 Hz) of a turn's audio.
+
+    It is the number of its ids, or `int(25 * seconds)` of its wave; 0 for silence.
 
     Raises:
-      InputError: there is none; names the row.
+      InputError: the audio is shorter than one token; names the row.
     """
     if turn.speech is not None:
         tokens = len(turn.speech)
@@ -33,7 +35,7 @@ def speech_tokens(row: str, turn: Turn) -> int:
 
 
 def mels(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Log-mel float32 `[M, 128]` of every wave float32 `[N]` at 16 kHz, batched by length."""
+    """Computes the log-mel float32 `[M, 128]` of every wave float32 `[N]` at 16 kHz, in batches of similar lengths."""
     order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
     found = [np.empty((0, BINS), np.float32)] * len(waves)
     for start in range(0, len(order), BATCH):
@@ -49,19 +51,19 @@ def mels(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 
 def speech_ids(waves: Sequence[np.ndarray], codec: Codec) -> list[np.ndarray]:
-    """Speech tokens int32 `[T]` of every wave float32 `[N]` at 16 kHz, at least a token long."""
+    """Encodes every wave float32 `[N]` at 16 kHz, at least one token long, to speech ids int32 `[T]`."""
     return codec.encode_batch([resampled(wave, RATE, codec.heard_rate) for wave in waves])
 
 
 def add_features(
     tasks: Mapping[str, Sequence[Conversation]], codec: Codec | None, user_audio: UserAudio = "waveform"
 ) -> dict[str, list[Conversation]]:
-    """Adds what the model hears and says of every wave, where it is missing.
+    """Adds the missing log-mels and speech ids of all waves.
 
     Args:
       tasks: conversations by any key; equal waves are computed once over all of them, and share their arrays.
-      codec: gives the speech tokens of the assistants' waves; None if there are none to give.
-      user_audio: of the model: users' waves get their log-mel, or speech tokens as well.
+      codec: encodes waves to speech ids; None if no ids are missing.
+      user_audio: what the model hears of users' waves: they get log-mels for "waveform", speech ids for "tokens".
 
     Raises:
       InputError: speech tokens are missing but there is no codec, or a wave is shorter than one token; names the row.
@@ -101,7 +103,7 @@ def add_features(
 def _once(
     waves: Mapping[int, np.ndarray], compute: Callable[[list[np.ndarray]], list[np.ndarray]]
 ) -> dict[int, np.ndarray]:
-    """Results under the keys of `waves`; a distinct wave is computed once."""
+    """Returns the results by the keys of `waves`; equal waves are computed once."""
     digests = {key: hashlib.blake2b(wave.tobytes(), digest_size=16).digest() for key, wave in waves.items()}
     distinct = {digests[key]: wave for key, wave in waves.items()}
     results = dict(zip(distinct, compute(list(distinct.values())), strict=True)) if distinct else {}

@@ -1,4 +1,4 @@
-"""One conversation on the 5 Hz LLM grid, in numpy, unpadded and without a batch dimension.
+"""Lays one conversation out on the 5 Hz LLM grid, in numpy, without padding and without a batch dimension.
 
 The layout is that of docs/model.md, sections 1, 4, 7 and 8.
 """
@@ -47,12 +47,12 @@ class Example:
     audio_seconds: float
 
     def __len__(self) -> int:
-        """LLM positions."""
+        """Returns the number of LLM positions."""
         return len(self.text_ids)
 
 
 def windows_of(mel: np.ndarray, n_window: int) -> int:
-    """Encoder windows (2 * n_window mel frames) that a log-mel `[M, 128]` fills."""
+    """Returns the number of encoder windows (2 * n_window mel frames) of a log-mel `[M, 128]`."""
     return -(-len(mel) // (2 * n_window))
 
 
@@ -61,37 +61,35 @@ def encode(
     tokenizer: Tokenizer,
     model: ModelGrid,
     add_generation_prompt: bool = False,
-    seq_len: int | None = None,
 ) -> Example:
-    """Lays a conversation on the grid.
+    """Lays a conversation out on the grid.
 
-    A turn's log-mel is computed if it is not there; for many conversations `add_features` is faster.
+    A missing log-mel is computed; for many conversations `add_features` is faster.
 
     Args:
       conversation: a user's turn with audio has a wave, speech ids, or both; an assistant's has speech ids, and so has
         a user's where these are all that the model hears (`user_audio`).
-      tokenizer: of the model.
-      model: its grid and special ids.
-      add_generation_prompt: end with an opened assistant turn.
-      seq_len: longest example accepted, in LLM positions; None for no limit.
+      tokenizer: tokenizer of the model.
+      model: grid and special ids of the model.
+      add_generation_prompt: whether to end with the start of an assistant's turn.
 
     Raises:
-      InputError: names the row and an audio shorter than one token, one without the speech ids that are needed, an id
-        outside the codebook or the vocabulary, or a length beyond `seq_len`.
+      InputError: names the row and an audio shorter than one token, one without the speech ids that are needed, or an
+        id outside the codebook or the vocabulary.
     """
     audios = [_as_heard(conversation.id, turn, model) for turn in conversation.turns]
     pieces = _render(conversation, tokenizer, add_generation_prompt)
-    return lay_out(conversation.id, pieces, audios, model, seq_len)
+    return lay_out(conversation.id, pieces, audios, model)
 
 
 def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, delay_groups: int) -> int:
-    """LLM positions that `encode` gives a conversation, counted without its features.
+    """Returns the number of LLM positions that `encode` gives a conversation, without its features.
 
     Args:
       conversation: spoken turns have a wave or speech ids; an assistant's wave counts as `int(25 * seconds)` ids.
-      tokenizer: of the model, or one that estimates.
+      tokenizer: tokenizer of the model, or one that estimates the number of ids.
       group_size: G.
-      delay_groups: before a spoken reply.
+      delay_groups: groups of speech bos before a spoken reply.
 
     Raises:
       InputError: an audio is shorter than one token; names the row.
@@ -107,7 +105,7 @@ def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, d
 
 
 def _render(conversation: Conversation, tokenizer: TextIds, add_generation_prompt: bool) -> list[Piece]:
-    """Pieces whose audios count the turns."""
+    """Renders a conversation; the audio index of a piece is that of its turn."""
     turns = [
         chat.Turn(t.role, t.text, None if t.wave is None and t.speech is None and not t.silent else i, t.lead)
         for i, t in enumerate(conversation.turns)
@@ -115,10 +113,8 @@ def _render(conversation: Conversation, tokenizer: TextIds, add_generation_promp
     return chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
 
 
-def lay_out(
-    row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: ModelGrid, seq_len: int | None = None
-) -> Example:
-    """Lays the pieces of a rendered conversation on the grid; `AudioPiece.audio` counts in `audios`.
+def lay_out(row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: ModelGrid) -> Example:
+    """Lays the pieces of a rendered conversation out on the grid; `AudioPiece.audio` is an index into `audios`.
 
     Raises:
       InputError: see `encode`.
@@ -143,16 +139,14 @@ def lay_out(
                 windows += windows_of(turn.mel, model.audio.n_window)
         seconds += speech_tokens(row, turn) / TOKEN_RATE
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    length, largest = len(fields["text_ids"]), fields["text_ids"].max()
-    if seq_len is not None and length > seq_len:
-        raise InputError(f"row {row}: takes {length} LLM positions, the context has {seq_len}: shorten or remove it")
+    largest = fields["text_ids"].max()
     if largest >= model.vocab_size:
         raise InputError(f"row {row}: text id {largest} is outside the model's vocabulary of {model.vocab_size}")
     return Example(id=row, **fields, mels=tuple(heard), audio_seconds=seconds)
 
 
 def _as_heard(row: str, turn: Turn, model: ModelGrid) -> Turn:
-    """The turn with what the model hears of a user's audio."""
+    """Returns a turn with the features that the model hears of a user's audio."""
     if turn.role != "user" or turn.wave is None:
         return turn
     if model.user_audio == "waveform":
@@ -166,7 +160,7 @@ def _as_heard(row: str, turn: Turn, model: ModelGrid) -> Turn:
 
 
 def _blank(length: int, kind: Kind, model: ModelGrid) -> dict[str, np.ndarray]:
-    """Fields of positions without audio and without loss."""
+    """Returns the fields of positions without audio and without loss."""
     grid = (length, model.group_size)
     return {
         "text_ids": np.zeros(length, np.int32),
@@ -180,7 +174,7 @@ def _blank(length: int, kind: Kind, model: ModelGrid) -> dict[str, np.ndarray]:
 
 
 def _text(piece: TextPiece, model: ModelGrid, ended: Turn | None) -> dict[str, np.ndarray]:
-    """Text positions; where they end speech, the one that is labelled audio_eos asks the head for speech eos."""
+    """Returns text positions; if they end speech, the one with the label audio_eos gets the speech label eos."""
     fields = _blank(len(piece.ids), Kind.TEXT, model)
     fields["text_ids"][:] = piece.ids
     # When a silent reply is over is not to be learnt: a spoken one goes on behind its text.
@@ -192,7 +186,7 @@ def _text(piece: TextPiece, model: ModelGrid, ended: Turn | None) -> dict[str, n
 
 
 def _heard(row: str, turn: Turn, model: ModelGrid, windows: int) -> dict[str, np.ndarray]:
-    """A user's audio; its first window is number `windows` of the example."""
+    """Returns the positions of a user's audio; its first window has the index `windows` in the example."""
     tokens = speech_tokens(row, turn)
     fields = _blank(-(-tokens // model.group_size), Kind.SPEECH, model)
     fields["text_ids"][:] = model.special.audio
@@ -208,10 +202,10 @@ def _heard(row: str, turn: Turn, model: ModelGrid, windows: int) -> dict[str, np
 
 
 def _joint(row: str, piece: AudioPiece, turn: Turn, model: ModelGrid) -> dict[str, np.ndarray]:
-    """A spoken reply with its text beside it.
+    """Returns the positions of a spoken reply with its text in parallel.
 
-    A text longer than its speech gets more positions, whole groups of speech pad that the head learns to speak: they
-    never reach a decoder, and no speech eos cuts the text.
+    A text longer than its speech gets more positions: whole groups of speech pad, which the head learns to produce.
+    They never reach a decoder, and no speech eos cuts the text.
     """
     delay = model.delay_groups * model.group_size
     if turn.speech is None and not turn.silent:
@@ -244,7 +238,7 @@ def _units(row: str, turn: Turn, model: ModelGrid) -> np.ndarray:
 
 
 def _encoder_frames(mel_frames: int, n_window: int) -> np.ndarray:
-    """Where the 25 Hz frames of an audio with so many mel frames lie in its windows' `[w * n // 2]` (section 2)."""
+    """Returns the indices of an audio's 25 Hz frames in the frames of its windows, `[w * n // 2]` (section 2)."""
     starts = np.arange(0, mel_frames, 2 * n_window)
     lengths = np.minimum(mel_frames - starts, 2 * n_window)
     pooled = np.maximum(1, ((lengths - 1) // 2 + 1 - 2) // 2 + 1)

@@ -1,4 +1,4 @@
-"""A batch with what the training loop reports about it."""
+"""A batch with the figures that the training loop reports about it."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -17,25 +17,25 @@ class Item(Protocol):
 
     @property
     def id(self) -> str:
-        """Names the row."""
+        """Returns the name of the row."""
         ...
 
     @property
     def audio_seconds(self) -> float:
-        """Seconds heard and spoken."""
+        """Returns the seconds of audio, heard and spoken."""
         ...
 
     def __len__(self) -> int:
-        """LLM positions."""
+        """Returns the number of LLM positions."""
         ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Loaded:
-    """A batch and what it was made of.
+    """A batch and the figures of the items in it.
 
     Attributes:
-      batch: what a step takes, in numpy; every leaf has a leading axis of micro-batches where there are several.
+      batch: input of a step, in numpy; every leaf has a leading axis of micro-batches if there are several.
       row_ids: ids of its conversations, in the order of its rows.
       audio_seconds: seconds of audio in it, heard and spoken.
       tokens: LLM positions in it that are not padding.
@@ -50,7 +50,7 @@ class Loaded:
 
 
 def loaded(batch: Batch | PreferenceBatch, items: Sequence[Item]) -> Loaded:
-    """Returns a batch with what its items say about it."""
+    """Returns a batch with the figures of its items."""
     stats = batch_stats(batch.batch if isinstance(batch, PreferenceBatch) else batch)
     seconds = sum(item.audio_seconds for item in items)
     return Loaded(batch, [item.id for item in items], seconds, int(stats.positions.sum()), stats)

@@ -1,4 +1,4 @@
-"""What laying conversations on the LLM grid needs to know of a model, and the same without a model."""
+"""The properties of a model that the LLM grid depends on."""
 
 import dataclasses
 from typing import Protocol
@@ -8,63 +8,63 @@ from fac_jax.types import UserAudio
 
 
 class EncoderGrid(Protocol):
-    """What the grid needs to know of the audio encoder; `EncoderConfig` has it."""
+    """The properties of an audio encoder that the grid depends on; `EncoderConfig` provides them."""
 
     @property
     def n_window(self) -> int:
-        """Half the mel frames of a window."""
+        """Returns half the number of mel frames of a window."""
         ...
 
 
 class ModelGrid(Protocol):
-    """What the grid needs to know of the model; `ModelConfig` has it."""
+    """The properties of a model that the grid depends on; `ModelConfig` provides them."""
 
     @property
     def group_size(self) -> int:
-        """G speech tokens a LLM position."""
+        """Returns G, the number of speech tokens of an LLM position."""
         ...
 
     @property
     def delay_groups(self) -> int:
-        """Groups of speech bos before a reply."""
+        """Returns the number of groups of speech bos before a spoken reply."""
         ...
 
     @property
     def vocab_size(self) -> int:
-        """Text ids."""
+        """Returns the number of text ids."""
         ...
 
     @property
     def units(self) -> int:
-        """Codec ids, which are below every speech special."""
+        """Returns the number of codec ids; special speech ids start there."""
         ...
 
     @property
     def special(self) -> SpecialIds:
-        """Special ids of text and speech."""
+        """Returns the special ids of text and speech."""
         ...
 
     @property
     def audio(self) -> EncoderGrid:
-        """The audio encoder."""
+        """Returns the grid of the audio encoder."""
         ...
 
     @property
     def user_audio(self) -> UserAudio:
-        """What is heard of a user's audio."""
+        """Returns what the LLM hears of a user's audio."""
         ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Windows:
-    """An `EncoderGrid` without an encoder, the release's if not said otherwise."""
+    """An `EncoderGrid` without an encoder; the default is that of the release."""
 
     n_window: int = 100
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A `ModelGrid` without a model, the release's if not said otherwise."""
+    """A `ModelGrid` without a model; the defaults are those of the release."""
 
     vocab_size: int
     units: int

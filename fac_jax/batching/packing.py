@@ -27,7 +27,7 @@ class Budget:
 
     @property
     def windows(self) -> int:
-        """W, encoder windows of the whole batch."""
+        """Returns W, the number of encoder windows of the whole batch."""
         return self.rows * self.windows_per_row
 
     def holds(self, length: np.ndarray, windows: np.ndarray) -> np.ndarray:
@@ -36,7 +36,7 @@ class Budget:
 
 
 class ItemSize(NamedTuple):
-    """What a conversation, or a pair, takes of a row.
+    """The size of a conversation, or of a pair, in a row.
 
     Attributes:
       length: LLM positions.
@@ -51,9 +51,9 @@ def enough(total: ItemSize, count: int, budget: Budget) -> bool:
     """Returns whether the items that wait are enough to choose the next batch well.
 
     Args:
-      total: sum of their sizes.
-      count: how many they are.
-      budget: of the batch.
+      total: sum of the sizes of the items.
+      count: number of items.
+      budget: static shapes of the batch.
     """
     most = None if budget.segments is None else budget.rows * budget.segments
     return (
@@ -70,8 +70,8 @@ def pack(sizes: Sequence[ItemSize], budget: Budget) -> tuple[list[list[int]], li
     size, largest first, each into the first row with room for it; small ones, of which enough wait, fill the gaps.
 
     Args:
-      sizes: of the items in the order in which they came; each fits an empty row.
-      budget: of the batch.
+      sizes: sizes of the items in the order in which they came; each fits an empty row.
+      budget: static shapes of the batch.
 
     Returns:
       the indices of the items of every row (`budget.rows` lists, perhaps empty ones), and of those that keep waiting.

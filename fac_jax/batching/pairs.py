@@ -14,11 +14,11 @@ from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, InputError, PreferenceBatch
+from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Batch, InputError, PreferenceBatch
 
 
 def no_reference() -> np.ndarray:
-    """Log-probabilities of a pair that no reference has scored yet."""
+    """Returns the log-probabilities of a pair that no reference has scored yet, zeros `[2, 2]`."""
     return np.zeros((2, 2), np.float32)
 
 
@@ -41,22 +41,22 @@ class PairExample:
     reference: np.ndarray = dataclasses.field(default_factory=no_reference)
 
     def __len__(self) -> int:
-        """LLM positions of the longer reply."""
+        """Returns the number of LLM positions of the longer conversation."""
         return max(len(self.chosen), len(self.rejected))
 
     @property
     def spoken(self) -> bool:
-        """Whether the replies are speech."""
+        """Returns whether the replies are spoken."""
         return bool(np.any(self.chosen.speech_labels != IGNORE))
 
     @property
     def mels(self) -> tuple[np.ndarray, ...]:
-        """Log-mels of what is heard, once for both replies."""
+        """Returns the log-mels of the prompt, once for both replies."""
         return self.chosen.mels
 
     @property
     def audio_seconds(self) -> float:
-        """Seconds heard and spoken in both conversations."""
+        """Returns the seconds of audio in both conversations, heard and spoken."""
         return self.chosen.audio_seconds + self.rejected.audio_seconds
 
 
@@ -80,13 +80,13 @@ class Pair:
 def encode_conversation_pairs(
     pairs: Sequence[Pair], tokenizer: Tokenizer, model: ModelGrid, codec: Codec | None
 ) -> list[PairExample]:
-    """Pairs of conversations as pairs of examples, in their order; what the last replies say alone is compared.
+    """Encodes pairs of conversations as pairs of examples, in their order; only the last replies carry loss.
 
     Args:
-      pairs: turns of which the model takes speech ids have them, or a wave that `codec` encodes.
-      tokenizer: of the model.
-      model: its grid and special ids.
-      codec: None if no such turn lacks its ids.
+      pairs: pairs of conversations; a turn whose speech ids the model takes has them, or a wave that `codec` encodes.
+      tokenizer: tokenizer of the model.
+      model: grid and special ids of the model.
+      codec: encodes waves to speech ids; None if no ids are missing.
 
     Raises:
       InputError: a task that does not exist, or a row that does not fit (`grid.encode`); names it.
@@ -103,7 +103,7 @@ def encode_conversation_pairs(
 
 
 def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGrid) -> Example:
-    """The conversation on the grid, with labels at its last turn alone."""
+    """Encodes a conversation; only its last turn has labels."""
     example = encode(conversation, tokenizer, model)
     said = [turn.role for turn in conversation.turns[:-1]]
     if "assistant" not in said:
@@ -115,28 +115,21 @@ def _last_reply(conversation: Conversation, tokenizer: Tokenizer, model: ModelGr
 
 
 def replay(example: Example) -> PairExample:
-    """A conversation whose reply is anchored among pairs; it lies in both of its rows, and nothing is preferred."""
+    """Returns a conversation as a pair without a preference, whose reply is only anchored; it fills both rows."""
     return PairExample(example.id, REPLAY, example, example)
-
-
-def collate_pairs(
-    pairs: Sequence[PairExample], rows: int, seq_len: int, windows: int, model: ModelGrid
-) -> PreferenceBatch:
-    """Lays every pair into two rows of its own (`collate_packed_pairs`)."""
-    return collate_packed_pairs([[pair] for pair in pairs], rows, seq_len, windows, 1, model)
 
 
 def collate_packed_pairs(
     packed: Sequence[Sequence[PairExample]], rows: int, seq_len: int, windows: int, segments: int, model: ModelGrid
 ) -> PreferenceBatch:
-    """Lays the pairs of a row one behind the other: chosen replies in row 2p, rejected ones in row 2p + 1.
+    """Lays the pairs of a row out one after the other: chosen replies in row 2p, rejected ones in row 2p + 1.
 
     Args:
       packed: the pairs of every row; at most `rows` rows.
       rows: P.
       seq_len: S.
-      windows: W, over the whole batch.
-      segments: N, at least the pairs of the fullest row.
+      windows: W of the whole batch.
+      segments: R, at least the number of pairs of the fullest row.
       model: grid and special ids.
 
     Raises:
@@ -150,11 +143,18 @@ def collate_packed_pairs(
         for n, pair in enumerate(row):
             tasks[p, n] = pair.task
             reference[p, :, n] = pair.reference
-    # Both halves hear the same, in the same order: their gather maps into one set of windows are equal.
+    batch = rows_in_turn(chosen, rejected)
+    return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))
+
+
+def rows_in_turn(chosen: Batch, rejected: Batch) -> Batch:
+    """Returns the rows of both batches in turn, with the windows of the first.
+
+    Both hear the same audios in the same order, so that their gather maps into one set of windows are equal.
+    """
     sides = [dataclasses.replace(side, mel_windows=None, mel_lengths=None) for side in (chosen, rejected)]
     both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), *sides)
-    batch = dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
-    return PreferenceBatch(batch=batch, tasks=tasks, reference=reference.reshape(2 * rows, segments, 2))
+    return dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
 
 
 def collate_preferences(packed: Sequence[Sequence[PairExample]], budget: Budget, model: ModelGrid) -> PreferenceBatch:

@@ -47,8 +47,6 @@ def _check(name: str, value: object, holds: Callable[[float], bool], wanted: str
 
 
 GREEDY = Sampling()
-# The release's default for spoken replies: text stays greedy, speech is drawn.
-RELEASE_SPEECH = Sampling(method="draw", temperature=0.8, top_p=0.9, repetition_penalty=1.2)
 
 
 def pick(

@@ -6,6 +6,8 @@ from typing import Any, ClassVar, Literal, Protocol, TypeAlias
 import jax
 
 from fac_jax.batching.batch_stats import BatchStats
+from fac_jax.batching.collate import collate_examples
+from fac_jax.batching.grid import Example
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.models.config import ModelConfig
@@ -124,6 +126,29 @@ class Loss(Protocol):
           InputError: rows may hold more conversations than the loss can tell apart.
         """
         ...
+
+
+class ConversationLoss:
+    """Base class of the losses of conversations, which have neither pairs nor a reference model."""
+
+    pairs: ClassVar[bool] = False
+
+    @property
+    def replays(self) -> bool:
+        """Returns False. See `Loss`."""
+        return False
+
+    @property
+    def needs_reference(self) -> None:
+        """Returns None. See `Loss`."""
+
+    def collate(self, packed: Sequence[Sequence[Example]], budget: Budget, grid: ModelGrid) -> Batch:
+        """Lays the conversations of every row out one after the other. See `Loss`."""
+        return collate_examples(packed, budget, grid)
+
+    def conversations(self, batch: Batch) -> Batch:
+        """Returns the batch itself."""
+        return batch
 
 
 def check_field(loss: Loss, name: str, valid: bool, wanted: str) -> None:

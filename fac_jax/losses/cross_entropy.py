@@ -21,14 +21,6 @@ class TokenSums:
     count: jax.Array
     correct: jax.Array
 
-    def mean(self) -> jax.Array:
-        """Mean cross-entropy, 0 when there is no label."""
-        return self.loss / jnp.maximum(self.count, 1.0)
-
-    def accuracy(self) -> jax.Array:
-        """Share of labels that are predicted right, 0 when there is no label."""
-        return self.correct / jnp.maximum(self.count, 1.0)
-
 
 @struct.dataclass
 class TokenLosses:
@@ -99,11 +91,6 @@ def chunked_token_losses(
     parts = jax.lax.map(jax.checkpoint(losses), (jnp.moveaxis(hidden, -3, 0), jnp.moveaxis(labels, -2, 0)))
     whole = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -2).reshape(*lead, count * chunk), parts)
     return jax.tree.map(lambda x: x[..., :size], whole)
-
-
-def token_cross_entropy(logits: Array, labels: Array) -> TokenSums:
-    """Computes the sums of `token_losses`."""
-    return token_losses(logits, labels).sums()
 
 
 def chunked_cross_entropy(

@@ -1,8 +1,7 @@
 """Connectionist temporal classification (CTC), which warms up the audio encoder on transcripts."""
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +9,7 @@ import optax
 from einops import rearrange
 
 from fac_jax.batching.batch_stats import BatchStats
-from fac_jax.batching.collate import collate_examples
-from fac_jax.batching.grid import Example
-from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.batching.packing import Budget
-from fac_jax.losses.base import Counts, Metrics
+from fac_jax.losses.base import ConversationLoss, Counts, Metrics
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, ctc_blocks, encoder_blocks
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -28,7 +23,7 @@ ROW_NORM = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Ctc:
+class Ctc(ConversationLoss):
     """CTC of the audio encoder's 25 Hz frames against the text labels of the row; the LLM is not run.
 
     It is for rows whose reply is the transcript of what is heard, one conversation a row. A frame's logits are its
@@ -36,16 +31,6 @@ class Ctc:
     """
 
     kind: ClassVar[str] = "ctc"
-    pairs: ClassVar[bool] = False
-
-    @property
-    def replays(self) -> bool:
-        """The loss takes conversations only."""
-        return False
-
-    @property
-    def needs_reference(self) -> None:
-        """The loss has no reference."""
 
     def counts(self, batch: Batch, config: ModelConfig) -> Counts:
         """Counts the rows with a transcript."""
@@ -65,14 +50,6 @@ class Ctc:
         losses = encoder_ctc_losses(frames, params, batch, model.config.special)
         loss = jnp.sum(losses) / jnp.maximum(counts["transcripts"], 1.0)
         return loss, {"ctc_loss": loss}
-
-    def collate(self, packed: Sequence[Sequence[Example]], budget: Budget, grid: ModelGrid) -> Batch:
-        """Lays the conversation of every row out. See `Loss`."""
-        return collate_examples(packed, budget, grid)
-
-    def conversations(self, batch: Any) -> Batch:
-        """Returns the batch itself."""
-        return batch
 
     def blocks(self, config: ModelConfig, stats: BatchStats) -> list[Block]:
         """Lists the products of the audio encoder and of the CTC logits."""

@@ -3,19 +3,14 @@
 import dataclasses
 import math
 import typing
-from collections.abc import Sequence
-from typing import Any, ClassVar, cast
+from typing import ClassVar, cast
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 
 from fac_jax.batching.batch_stats import BatchStats
-from fac_jax.batching.collate import collate_examples
-from fac_jax.batching.grid import Example
-from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.batching.packing import Budget
-from fac_jax.losses.base import Counts, LogitsDtype, Metrics, check_field
+from fac_jax.losses.base import ConversationLoss, Counts, LogitsDtype, Metrics, check_field
 from fac_jax.losses.cross_entropy import chunked_cross_entropy
 from fac_jax.losses.ctc import check_encoder, check_one_conversation, encoder_ctc_losses, transcribed_rows
 from fac_jax.losses.labels import next_labels
@@ -28,7 +23,7 @@ from fac_jax.types import IGNORE, Batch, ModelOutput, Params
 
 
 @dataclasses.dataclass(frozen=True)
-class Sft:
+class Sft(ConversationLoss):
     """Cross-entropy of both streams, the router's load balancing loss and, where asked for, the encoder's CTC.
 
     LLM position s predicts text label s + 1; fine position p = iG + j predicts speech label p + G, which is token j of
@@ -44,7 +39,6 @@ class Sft:
     """
 
     kind: ClassVar[str] = "sft"
-    pairs: ClassVar[bool] = False
 
     text_weight: float = 1.0
     speech_weight: float = 1.0
@@ -60,15 +54,6 @@ class Sft:
         check_field(self, "chunk", self.chunk >= 1, "at least 1")
         dtypes = typing.get_args(LogitsDtype)
         check_field(self, "logits_dtype", self.logits_dtype in dtypes, f"one of {', '.join(dtypes)}")
-
-    @property
-    def replays(self) -> bool:
-        """The loss takes conversations only."""
-        return False
-
-    @property
-    def needs_reference(self) -> None:
-        """The loss has no reference."""
 
     def counts(self, batch: Batch, config: ModelConfig) -> Counts:
         """Counts the labels of both streams, the transcripts, and the batch itself."""
@@ -123,14 +108,6 @@ class Sft:
             metrics["ctc_loss"] = jnp.sum(losses) * per["transcripts"]
             loss += self.ctc_weight * metrics["ctc_loss"]
         return loss, metrics
-
-    def collate(self, packed: Sequence[Sequence[Example]], budget: Budget, grid: ModelGrid) -> Batch:
-        """Lays the conversations of every row out one after the other. See `Loss`."""
-        return collate_examples(packed, budget, grid)
-
-    def conversations(self, batch: Any) -> Batch:
-        """Returns the batch itself."""
-        return batch
 
     def blocks(self, config: ModelConfig, stats: BatchStats) -> list[Block]:
         """Lists the products of the whole model; of the refined head and of CTC only where they have a weight."""

@@ -21,17 +21,17 @@ Part = Literal[
 
 @dataclasses.dataclass(frozen=True)
 class Block:
-    """Matrix products between two forks of the data flow, and the parameters that they read.
+    """Consecutive matrix products of the forward pass, and the parameters that they read.
 
     Attributes:
-      name: of the block among the others.
-      part: of the model, for a sum by parts.
+      name: unique name of the block.
+      part: part of the model, for sums by part.
       path: beginning of the paths of its parameters.
-      reads: names of the blocks whose outputs it takes.
+      reads: names of the blocks whose outputs are its inputs.
       products: FLOPs of the forward pass by path of the parameter under `path`.
       attention: FLOPs of scores and of weighted values together, half each.
-      stack: whether it is a scanned stack of layers, which `remat` holds for.
-      unread: products at a layer's end, whose output no gradient needs.
+      stack: whether it is a scanned stack of layers, to which `remat` applies.
+      unread: products at the end of a layer, whose output no gradient needs.
       chunk: LLM positions that are computed at a time, forward and (again) backward; None for all positions at once.
     """
 
@@ -47,7 +47,7 @@ class Block:
 
     @property
     def flops(self) -> float:
-        """FLOPs of the forward pass."""
+        """Returns the FLOPs of the forward pass."""
         return sum(self.products.values()) + self.attention
 
 

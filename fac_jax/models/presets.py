@@ -26,7 +26,7 @@ QWEN3_SMALL_HEAD = DecoderConfig(
 
 
 def _tiny() -> ModelConfig:
-    """About 1.7 M parameters, for the offline world of the quickstart; vocabulary and codebook come from its data."""
+    """Returns the quickstart's model of about 1.7 M parameters; vocabulary and codebook come from its data."""
     return ModelConfig(
         text=DecoderConfig(width=128, depth=4, mlp_width=384, num_heads=4, num_kv_heads=2, head_dim=32, rope_theta=1e4),
         audio=EncoderConfig(width=96, depth=2, num_heads=4, mlp_width=384, n_window=80),
@@ -42,7 +42,7 @@ def _tiny() -> ModelConfig:
 
 
 def _base() -> ModelConfig:
-    """About 100 M parameters with the shape of the large ones: a text model, an encoder and a head of their own."""
+    """Returns a model of about 100 M parameters with the proportions of the large ones."""
     return ModelConfig(
         text=DecoderConfig(width=768, depth=8, mlp_width=2304, num_heads=12, num_kv_heads=4, head_dim=64),
         audio=EncoderConfig(width=512, depth=6, num_heads=8, mlp_width=2048, n_window=100),
@@ -57,7 +57,7 @@ def _base() -> ModelConfig:
 
 
 def _8b() -> ModelConfig:
-    """Fun-Audio-Chat-8B: Qwen3-VL-8B's text part, Whisper-large-v3, a head the size of Qwen3-0.6B."""
+    """Returns Fun-Audio-Chat-8B: Qwen3-VL-8B's text part, Whisper-large-v3, and a head of the size of Qwen3-0.6B."""
     return ModelConfig(
         text=DecoderConfig(
             width=4096, depth=36, mlp_width=12288, num_heads=32, num_kv_heads=8, head_dim=128, rope_theta=5e6
@@ -74,7 +74,7 @@ def _8b() -> ModelConfig:
 
 
 def _30b_a3b() -> ModelConfig:
-    """Fun-Audio-Chat-30B-A3B: Qwen3-30B-A3B with the encoder and the head of the 8B."""
+    """Returns Fun-Audio-Chat-30B-A3B: Qwen3-30B-A3B with the encoder and the head of the 8B."""
     moe = MoEConfig(num_experts=128, top_k=8, expert_width=768)
     return replace(
         _8b(),
@@ -88,7 +88,11 @@ PRESETS: dict[str, Callable[[], ModelConfig]] = {"tiny": _tiny, "base": _base, "
 
 
 def preset(name: str, **changes: Any) -> ModelConfig:
-    """The preset `name` with changes as `replace` takes them.
+    """Returns a preset with changes.
+
+    Args:
+      name: key of `PRESETS`.
+      changes: fields to change, as `replace` takes them.
 
     Raises:
       InputError: no such preset.

@@ -1,4 +1,4 @@
-"""Batches on a mesh: what their dimensions are called, and how a host's rows become part of everybody's batch."""
+"""Batches on a mesh: their logical axes, and how the rows of a host become part of the global batch."""
 
 import dataclasses
 from collections.abc import Callable
@@ -37,14 +37,14 @@ PAIR_NAMES: Final = PreferenceBatch(
 
 @dataclasses.dataclass(frozen=True)
 class HostShard:
-    """The rows of every batch that a host brings: equal part number `host` of `hosts`."""
+    """The rows of every batch that a host brings: part `host` of `hosts` equal parts."""
 
     host: int = 0
     hosts: int = 1
 
 
 def host_shard(layout: Layout) -> HostShard:
-    """The rows of this process. Processes that hold the same shards of the batch bring the same rows.
+    """Returns the rows of this process. Processes that hold the same shards of the batch bring the same rows.
 
     Raises:
       InputError: processes hold overlapping, unequal parts of the batch.
@@ -90,13 +90,14 @@ def abstract_batch(part: B, layout: Layout, count: int) -> B:
 
 
 def place_batch(batch: B, layout: Layout) -> B:
-    """A host's batch, in numpy, as its part of the batch of all hosts on the mesh.
+    """Makes the global batch on the mesh from the batch of this host.
 
-    Frame indices count the windows of all hosts then.
+    The frame indices of the global batch count the windows of all hosts.
 
     Args:
-      batch: with as many parts (`Batch.parts`) on every host, and perhaps a leading axis of micro-batches.
-      layout: where it goes.
+      batch: numpy arrays with the same number of parts (`Batch.parts`) on every host, with or without a leading axis of
+        micro-batches.
+      layout: mesh of the global batch.
 
     Raises:
       InputError: see `abstract_batch`.

@@ -1,4 +1,4 @@
-"""What accelerators can do at best, by their makers' figures."""
+"""Peak rates and memory of accelerators, as their manufacturers state them."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -7,16 +7,16 @@ from typing import Any, Final
 
 @dataclasses.dataclass(frozen=True)
 class Chip:
-    """One device of a kind.
+    """One device of a kind of accelerator.
 
     Attributes:
-      name: as topologies and people call it.
-      kinds: `jax.Device.device_kind` of it.
-      peak_flops: bfloat16 FLOP/s, dense.
-      hbm_bytes: that a program can have of its memory: of a TPU what libtpu says, of a GPU all that is sold.
-      hbm_bandwidth: bytes a second of that memory.
-      link_bandwidth: bytes a second that it can send to its neighbours over all its links together.
-      source: of these figures.
+      name: its common name, as in the names of topologies.
+      kinds: values of `jax.Device.device_kind` for it.
+      peak_flops: dense bfloat16 FLOP/s.
+      hbm_bytes: bytes of memory that a program can use: for a TPU as libtpu reports, for a GPU all of its memory.
+      hbm_bandwidth: bytes per second of that memory.
+      link_bandwidth: bytes per second that it can send to its neighbours over all its links together.
+      source: address of these figures.
     """
 
     name: str
@@ -46,12 +46,20 @@ CHIPS: Final = {
 
 
 def chip_of(kind: str) -> Chip | None:
-    """The chip of a `device_kind`; None for one that is not in the table, such as any CPU."""
+    """Returns the chip of a `device_kind`; None for one that is not in the table, such as any CPU."""
     return next((chip for chip in CHIPS.values() if kind in chip.kinds), None)
 
 
 def peak_flops_of(devices: Sequence[Any], each: float | None = None) -> float | None:
-    """FLOP/s of devices together: `each` times their number, or from the table; None if that is not known."""
+    """Returns the peak FLOP/s of devices together.
+
+    Args:
+      devices: devices of one kind.
+      each: FLOP/s of one device; None for that of the table.
+
+    Returns:
+      FLOP/s; None if the table does not have the kind of the devices.
+    """
     if each is None:
         chip = chip_of(devices[0].device_kind)
         if chip is None:

@@ -1,7 +1,7 @@
-"""Mixture of experts on a mesh: every device sorts its own tokens, which travel to the devices of their experts.
+"""Mixture of experts on a mesh: every device sorts its own tokens and sends them to the devices of their experts.
 
-No token is dropped and shapes are static, so a device holds room for all copies of all tokens of its expert group. To
-bound that, tokens are exchanged some at a time.
+No token is dropped and shapes are static, so a device has room for all copies of all tokens of its expert group. To
+bound this memory, tokens are exchanged in chunks.
 """
 
 import dataclasses
@@ -25,15 +25,15 @@ class ShardedExperts:
     """`Experts` under `shard_map`: rows and positions stay on their devices, hidden widths are summed over `tensor`.
 
     Attributes:
-      layout: the mesh.
-      tokens: of a device that are exchanged at once.
+      layout: mesh and rules.
+      tokens: number of tokens of a device that are exchanged at the same time.
     """
 
     layout: Layout
     tokens: int = TOKENS
 
     def __call__(self, x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels) -> jax.Array:
-        """See `layers.experts.Experts`.
+        """Computes the output of the experts. See `layers.experts.Experts`.
 
         Raises:
           InputError: the mesh does not divide rows, positions, experts or their hidden width.
@@ -79,15 +79,17 @@ class ShardedExperts:
 def travelling_experts(
     x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels, over: tuple[str, ...], ragged: bool
 ) -> jax.Array:
-    """What one device does inside `shard_map`; the experts are cut evenly, in order, over the mesh axes `over`.
+    """Computes the experts' outputs for the tokens of one device, inside `shard_map`.
+
+    The experts are divided evenly, in order, over the mesh axes `over`.
 
     Args:
-      x: its tokens `[T, D]`.
-      picks: int32 `[T, k]`, numbers of all experts.
+      x: tokens of the device, `[T, D]`.
+      picks: int32 `[T, k]`, indices into all experts.
       weights: float32 `[T, k]`.
-      kernels: of its own experts, `[E / devices, ..]`.
+      kernels: those of the device's own experts, `[E / devices, ..]`.
       over: mesh axes of the experts.
-      ragged: send the copies alone, instead of room for all copies to every device.
+      ragged: True sends only the copies; False sends every device a buffer with room for all copies.
 
     Returns:
       `[T, D]`.
@@ -111,12 +113,12 @@ def travelling_experts(
 
 
 def _expert_of_slots(first: jax.Array, counts: jax.Array, slots: int) -> jax.Array:
-    """Own expert of every received copy, int32 `[slots]`; the number of own experts where there is no copy.
+    """Returns the index among own experts of every received copy, int32 `[slots]`; their number where there is no copy.
 
     Args:
       first: int32 `[devices]`, slot of the first copy of each sender, ascending.
-      counts: int32 `[devices, own]`, copies of each sender by expert, which lie in this order.
-      slots: how many there are.
+      counts: int32 `[devices, own]`, number of copies of each sender by expert; copies are in this order.
+      slots: number of slots.
     """
     own = counts.shape[1]
     starts = (first[:, None] + jnp.cumsum(counts, axis=1) - counts).reshape(-1)
@@ -129,15 +131,15 @@ def _expert_of_slots(first: jax.Array, counts: jax.Array, slots: int) -> jax.Arr
 
 @dataclasses.dataclass(frozen=True)
 class _Route:
-    """Who sends how many copies to whom, and where they lie.
+    """How many copies each device sends to each other device, and the slots of the copies.
 
     Attributes:
-      sent: int32 `[devices]`, copies that go to each device; they lie one behind the other.
-      starts: int32 `[devices]`, where those for each device begin.
-      taken: int32 `[devices]`, copies that come from each device.
-      slots: int32 `[devices]`, where those from each device begin.
-      room: most copies that one device sends.
-      over: mesh axes.
+      sent: int32 `[devices]`, copies that are sent to each device; they are stored one after the other.
+      starts: int32 `[devices]`, index of the first copy for each device.
+      taken: int32 `[devices]`, copies that are received from each device.
+      slots: int32 `[devices]`, slot of the first copy from each device.
+      room: greatest number of copies that one device sends.
+      over: mesh axes of the experts.
       ragged: see `travelling_experts`.
     """
 
@@ -155,7 +157,7 @@ class _Route:
         return cls(sent, jnp.cumsum(sent) - sent, taken, slots, room, over, ragged)
 
     def send(self, copies: jax.Array) -> jax.Array:
-        """`[room, D]` -> `[devices * room, D]`."""
+        """Sends copies `[room, D]` to the devices of their experts; returns those received, `[devices * room, D]`."""
         if self.ragged:
             out = jnp.zeros((len(self.sent) * self.room, copies.shape[1]), copies.dtype)
             theirs = self._swap(self.slots)
@@ -167,7 +169,7 @@ class _Route:
         return jax.lax.all_to_all(padded, self.over, 0, 0, tiled=True).reshape(-1, copies.shape[1])
 
     def back(self, made: jax.Array) -> jax.Array:
-        """Inverse of `send`."""
+        """Returns what the experts made of the copies, `[devices * room, D]`, to the senders as `[room, D]`."""
         if self.ragged:
             out = jnp.zeros((self.room, made.shape[1]), made.dtype)
             theirs = self._swap(self.starts)
@@ -177,5 +179,5 @@ class _Route:
         return returned[device, jnp.arange(self.room) - self.starts[device]]
 
     def _swap(self, numbers: jax.Array) -> jax.Array:
-        """Number i of device j becomes number j of device i."""
+        """Transposes numbers between devices: number i of device j becomes number j of device i."""
         return jax.lax.all_to_all(numbers, self.over, 0, 0, tiled=True)

@@ -1,13 +1,11 @@
 """Several processes as one run: how they find each other, what they exchange, and which goes first."""
 
 import contextlib
-import json
 import logging
 from collections.abc import Iterator
 from typing import Any, Literal, TypeAlias
 
 import jax
-import numpy as np
 from jax.experimental import multihost_utils
 
 from fac_jax.types import InputError
@@ -90,18 +88,6 @@ def first_goes_first(what: str) -> Iterator[None]:
     yield
     if is_first():
         wait(what)
-
-
-def everybodys(value: dict[str, Any]) -> list[dict[str, Any]]:
-    """Gathers a JSON-able value of every process, in the order of the processes."""
-    if not several():
-        return [value]
-    text = np.frombuffer(json.dumps(value).encode(), np.uint8)
-    sizes = multihost_utils.process_allgather(np.array(len(text)))
-    padded = np.zeros(int(sizes.max()), np.uint8)
-    padded[: len(text)] = text
-    rows = multihost_utils.process_allgather(padded)
-    return [json.loads(row[:size].tobytes()) for row, size in zip(rows, sizes, strict=True)]
 
 
 def stop_requested(step: int) -> bool:

@@ -1,4 +1,4 @@
-"""A mesh of devices and the rules by which arrays lie on it."""
+"""A mesh of devices, and the rules by which arrays are sharded over it."""
 
 import dataclasses
 import functools
@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 from jax.experimental import mesh_utils
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding
 
 from fac_jax import axes
 from fac_jax.parallel.rules import DCN_DATA, MESH_AXES, PRESETS, Rules, spec_of
@@ -24,10 +24,10 @@ REST = -1  # size of a mesh axis that takes the devices that the others leave
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """Where arrays lie.
+    """How arrays are sharded.
 
     Attributes:
-      mesh: its axes are `rules.MESH_AXES`, all of them; those that nobody asked for have size 1.
+      mesh: its axes are all of `rules.MESH_AXES`; an axis that the config does not set has size 1.
       rules: one of `rules.PRESETS`.
     """
 
@@ -36,27 +36,32 @@ class Layout:
 
     @property
     def platform(self) -> str:
-        """Of the devices: "cpu", "gpu" or "tpu"."""
+        """Returns the platform of the devices: "cpu", "gpu" or "tpu"."""
         return self.mesh.devices.flat[0].platform
 
     def axes(self, logical: str) -> tuple[str, ...]:
-        """Mesh axes of a logical axis that has the first choice."""
+        """Returns the mesh axes of a logical axis in an array where no other axis takes them first."""
         return next((over for name, over in self.rules if name == logical), ())
 
     def shards(self, logical: str) -> int:
-        """Parts into which a logical axis that has the first choice is cut."""
+        """Returns the number of shards of a logical axis in an array where no other axis takes its mesh axes first."""
         return math.prod(self.mesh.shape[axis] for axis in self.axes(logical))
 
     @property
     def batch_shards(self) -> int:
-        """Returns the number of parts into which the rows of a batch are cut."""
+        """Returns the number of shards of the rows of a batch."""
         return self.shards(axes.BATCH)
 
     def sharding(self, names: Sequence[str | None], shape: Sequence[int], what: str) -> NamedSharding:
-        """Of an array whose dimensions are called `names`.
+        """Returns the sharding of an array.
+
+        Args:
+          names: logical axis of every dimension; None for a dimension that is not sharded.
+          shape: shape of the array.
+          what: says what the array is, for the message.
 
         Raises:
-          InputError: a mesh axis does not divide its dimension of `shape`; the message says `what` the array is.
+          InputError: a mesh axis does not divide its dimension of `shape`; names the array.
         """
         spec = spec_of(names, self.rules)
         for dimension, (size, name, over) in enumerate(zip(shape, names, spec, strict=True)):
@@ -69,12 +74,8 @@ class Layout:
                 )
         return NamedSharding(self.mesh, spec)
 
-    def whole(self) -> NamedSharding:
-        """Of an array that every device has."""
-        return NamedSharding(self.mesh, PartitionSpec())
-
     def inside(self, function: F) -> F:
-        """The function as it is to be traced: the logical names of its activations mean this mesh."""
+        """Returns a function whose logical axis names of activations stand for this mesh while it is traced."""
 
         @functools.wraps(function)
         def traced(*args: Any, **kwargs: Any) -> Any:
@@ -85,12 +86,12 @@ class Layout:
 
 
 def make_layout(sizes: Mapping[str, int], preset: str = DEFAULT_RULES, devices: Sequence[Any] | None = None) -> Layout:
-    """A layout from a config's `mesh` and `rules`.
+    """Makes the layout of a config's `mesh` and `rules`.
 
     Args:
-      sizes: devices along each mesh axis, `{"fsdp": 8, "tensor": 2}`; one of them may be -1 and takes the rest.
+      sizes: number of devices along each mesh axis, `{"fsdp": 8, "tensor": 2}`; one may be -1 for all that are left.
       preset: name of the rules.
-      devices: all, or those of a topology that is not there; those of this run if None.
+      devices: devices of the mesh, or of a topology that is not attached; None for those of this run.
 
     Raises:
       InputError: an axis or a preset that does not exist, sizes that do not multiply to the number of devices or, along
@@ -128,7 +129,7 @@ def _shape(sizes: Mapping[str, int], devices: int) -> dict[str, int]:
 
 
 def _arranged(shape: Mapping[str, int], devices: Sequence[Any]) -> np.ndarray:
-    """Devices as an array of the mesh's shape, neighbours on its last axes near each other."""
+    """Arranges devices in an array of the mesh's shape, so that neighbours on its last axes are near each other."""
     slices = {getattr(device, "slice_index", 0) for device in devices}
     if len(slices) == 1:
         return mesh_utils.create_device_mesh(tuple(shape.values()), devices, allow_split_physical_axes=True)

@@ -1,8 +1,8 @@
 """Sharding as a table: ordered rules from logical axes (`fac_jax/axes.py`) to the axes of a mesh.
 
-The rules of a preset are gone through in order. A rule gives its mesh axes to its logical axis if the array has that
-axis, no earlier rule gave it any, and none of the mesh axes is taken by another axis of the array. So a width that is
-sharded in a parameter stays whole in an activation, whose rows have the mesh axis already.
+The rules of a preset are applied in order. A rule gives its mesh axes to its logical axis if the array has that axis,
+no earlier rule gave it any, and none of the mesh axes is taken by another axis of the array. So a width that is sharded
+in a parameter is not sharded in an activation, whose rows have the mesh axis already.
 """
 
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,12 @@ PRESETS: Final[Mapping[str, Rules]] = {
 
 
 def spec_of(names: Sequence[str | None], rules: Rules) -> PartitionSpec:
-    """Mesh axes of every dimension of an array whose dimensions are called `names` (None for one without a name)."""
+    """Returns the mesh axes of every dimension of an array.
+
+    Args:
+      names: logical axis of every dimension; None for a dimension that is not sharded.
+      rules: one of `PRESETS`.
+    """
     spec = spmd.logical_to_mesh_axes(tuple(names), rules)
     assert spec is not None
     return spec

@@ -1,4 +1,4 @@
-"""Ctrl-C and a scheduler's SIGTERM, put off until a step is whole."""
+"""Ctrl-C and a scheduler's SIGTERM, deferred until the end of a step."""
 
 import contextlib
 import signal
@@ -12,7 +12,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @contextlib.contextmanager
 def deferred_interrupts() -> Iterator[Callable[[], type[KeyboardInterrupt] | None]]:
-    """Gives a function that says which interrupt came, if any; a second one acts at once. Main thread only."""
+    """Yields a function that returns which interrupt came, or None; a second interrupt acts at once.
+
+    It works in the main thread only.
+    """
     came: type[KeyboardInterrupt] | None = None
     before = {number: signal.getsignal(number) for number in SIGNALS}
 

@@ -1,4 +1,4 @@
-"""Core-Cocktail's merge: parameters of two models, weighed subtree by subtree (paper, section 2.3; DrVoice)."""
+"""Core-Cocktail's merge: a weighted sum of the parameters of two models, by subtree (paper, section 2.3; DrVoice)."""
 
 import re
 from collections.abc import Mapping
@@ -17,15 +17,15 @@ KEPT: Final = 1.0  # alpha of a parameter that no pattern chooses: that of the t
 
 
 def merge(trained: Params, start: Params, alphas: Mapping[str, float]) -> Params:
-    """`alpha * trained + (1 - alpha) * start` on the chosen subtrees, `trained` elsewhere.
+    """Computes `alpha * trained + (1 - alpha) * start` on the chosen subtrees; the others are those of `trained`.
 
-    Every leaf keeps its dtype and its sharding; nothing is gathered. The sum is float32 whatever the dtype is.
+    Every leaf keeps its dtype and its sharding; nothing is gathered. The sum is float32 for every dtype.
 
     Args:
-      trained: M_1.
-      start: M_0, of the same structure.
-      alphas: alpha by the regular expression of the parameters' paths ("backbone/" is the Shared LLM); the first that
-        matches the beginning of a path counts. 0 resets a subtree, 1 leaves it as trained.
+      trained: parameters M_1.
+      start: parameters M_0, of the same structure.
+      alphas: alpha by regular expression of parameter paths ("backbone/" is the Shared LLM); the first that matches the
+        beginning of a path applies. 0 resets a subtree to `start`, 1 leaves it as trained.
 
     Raises:
       InputError: the trees differ, a pattern matches no parameter, or an alpha is not in [0, 1].
@@ -38,7 +38,7 @@ def merge(trained: Params, start: Params, alphas: Mapping[str, float]) -> Params
 
 
 def combine(trained: Array, start: Array, alpha: float) -> Array:
-    """One array, `alpha * trained + (1 - alpha) * start` in float32, in the dtype of `trained`."""
+    """Computes `alpha * trained + (1 - alpha) * start` of an array in float32, in the dtype of `trained`."""
     return trained if alpha == KEPT else _combine(trained, start, alpha)
 
 
@@ -49,7 +49,7 @@ def _combine(trained: Array, start: Array, alpha: float) -> jax.Array:
 
 
 def choose_alphas(paths: list[str], alphas: Mapping[str, float]) -> dict[str, float]:
-    """Alpha of every path.
+    """Returns the alpha of every path; 1 for a path that no pattern matches.
 
     Raises:
       InputError: see `merge`.
@@ -65,7 +65,7 @@ def choose_alphas(paths: list[str], alphas: Mapping[str, float]) -> dict[str, fl
 
 
 def check_same(trained: dict[str, tuple[int, ...]], start: dict[str, tuple[int, ...]]) -> None:
-    """Compares shapes by path.
+    """Checks that two models have the same shapes, given by path.
 
     Raises:
       InputError: they differ; names the first parameters that do, with both shapes.

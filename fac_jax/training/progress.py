@@ -1,4 +1,4 @@
-"""What a person sees of a running stage."""
+"""The progress of a running stage on a terminal or in a log."""
 
 import time
 from collections import deque
@@ -15,23 +15,21 @@ LINES = 10  # lines a stage prints where there is no terminal
 
 
 class Rates:
-    """Steps, and what they handled, per second over the most recent steps.
-
-    `peak` is the FLOP/s that the devices can do, for the model FLOPs utilisation; None if that is not known.
-    """
+    """Rates of the most recent steps, in amounts per second."""
 
     def __init__(self, peak: float | None = None) -> None:
+        """Takes the peak FLOP/s of the devices, for the model FLOPs utilisation (MFU); None if it is not known."""
         self._peak = peak
         self._marks: deque[tuple[float, dict[str, float]]] = deque(maxlen=RECENT + 1)
 
     def add(self, amounts: dict[str, float]) -> dict[str, float]:
-        """Counts a step that ends now; nothing is known after the first one, which held the compilation.
+        """Counts a step that ends now. There are no rates after the first step, which includes the compilation.
 
         Args:
-          amounts: what the step handled, "flops" among it.
+          amounts: amounts that the step handled, by name; one of them is "flops".
 
         Returns:
-          `NAME_per_second` of every amount, `steps_per_second`, and `mfu` where the peak is known.
+          `NAME_per_second` for every amount, `steps_per_second`, and `mfu` where the peak is known.
         """
         self._marks.append((time.monotonic(), amounts))
         elapsed = max(self._marks[-1][0] - self._marks[0][0], 1e-6)
@@ -46,9 +44,9 @@ class Rates:
 
 
 class StageProgress:
-    """A bar on a terminal, a few lines elsewhere: loss, steps/s, audio and FLOPs a second, MFU, time left.
+    """A progress bar on a terminal, or a few lines elsewhere: loss, rates per second, MFU and the time left.
 
-    Of several hosts the first shows it.
+    Only the first of several hosts shows it.
     """
 
     def __init__(self, name: str, start: int, steps: int, console: Console | None = None) -> None:

@@ -1,4 +1,4 @@
-"""Where what training carries lies on a mesh: parameters by their logical axes, all else beside its parameter."""
+"""Shardings of the train state: parameters by their logical axes, moments like their parameters."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -17,7 +17,7 @@ from fac_jax.types import Params
 
 
 def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
-    """Shapes, dtypes and, on a mesh, shardings of a model's parameters; nothing is computed.
+    """Returns the shapes, dtypes and, on a mesh, shardings of a model's parameters; nothing is computed.
 
     Raises:
       InputError: a mesh axis does not divide a dimension of a parameter; names it.
@@ -37,15 +37,15 @@ def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
 def abstract_state(
     params: Params, optimizer: optax.GradientTransformation, patterns: Sequence[str], reference: bool = False
 ) -> TrainState:
-    """Shapes, dtypes and, on a mesh, shardings of the state before the first step; nothing is computed.
+    """Returns the shapes, dtypes and, on a mesh, shardings of the state before the first step; nothing is computed.
 
-    Moments lie like their parameters; a factored moment like what is left of its parameter's dimensions.
+    Moments have the sharding of their parameters; a factored moment has that of the dimensions which it keeps.
 
     Args:
-      params: of `abstract_params`.
-      optimizer: of the trainable parameters.
+      params: result of `abstract_params` on a mesh.
+      optimizer: optimizer of the trainable parameters.
       patterns: which parameters train (`trainable.split`).
-      reference: whether a frozen copy of the parameters is carried along.
+      reference: whether the state has a frozen copy of the parameters.
     """
     state = jax.eval_shape(lambda tree: init_state(tree, optimizer, patterns, tree if reference else None), params)
     sharding = jax.tree.leaves(params)[0].sharding
@@ -53,20 +53,22 @@ def abstract_state(
         return state
     mesh, whole = sharding.mesh, NamedSharding(sharding.mesh, PartitionSpec())
 
-    def beside(moment: jax.ShapeDtypeStruct, param: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    def like_parameter(moment: jax.ShapeDtypeStruct, param: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         spec = _left(moment.shape, param.shape, cast(NamedSharding, param.sharding).spec)
         return jax.ShapeDtypeStruct(moment.shape, moment.dtype, sharding=NamedSharding(mesh, spec))
 
-    def alone(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+    def replicated(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
 
     trainable, _ = split(params, patterns)
-    opt_state = optax.tree.map_params(optimizer, beside, state.opt_state, trainable, transform_non_params=alone)
-    return TrainState(cast(Any, alone(cast(Any, state.step))), params, opt_state, params if reference else None)
+    opt_state = optax.tree.map_params(
+        optimizer, like_parameter, state.opt_state, trainable, transform_non_params=replicated
+    )
+    return TrainState(cast(Any, replicated(cast(Any, state.step))), params, opt_state, params if reference else None)
 
 
 def _left(shape: tuple[int, ...], param: tuple[int, ...], spec: PartitionSpec) -> PartitionSpec:
-    """Mesh axes of an array of `shape` that has some of a parameter's dimensions, in their order."""
+    """Returns the mesh axes of an array of `shape`, which has some of the dimensions of a parameter in their order."""
     over = [*spec, *[None] * (len(param) - len(spec))]
     kept, rest = [], list(zip(param, over, strict=True))
     for size in shape:
@@ -79,5 +81,5 @@ def _left(shape: tuple[int, ...], param: tuple[int, ...], spec: PartitionSpec) -
 
 
 def shardings(tree: Any) -> Any:
-    """Shardings of a tree of abstract or real arrays."""
+    """Returns the shardings of a tree of abstract or real arrays."""
     return jax.tree.map(lambda leaf: leaf.sharding, tree)

@@ -1,4 +1,4 @@
-"""What training carries from step to step."""
+"""The train state."""
 
 from collections.abc import Sequence
 
@@ -12,14 +12,14 @@ from fac_jax.types import Array, Params
 
 @struct.dataclass
 class TrainState:
-    """Everything a step changes. Nothing here is random: chance lives in the data, with a state of its own.
+    """What a step changes. It has no random state: random numbers belong to the data, which has its own state.
 
     Attributes:
-      step: int32 scalar, updates made so far in this stage.
-      params: all parameters, frozen ones too.
-      opt_state: optimizer state, of the trainable parameters only.
-      reference: parameters that a preference is measured from, which no step changes; None where there are none. They
-        are those that the stage starts from, so no checkpoint repeats them.
+      step: int32 scalar, number of updates made in this stage.
+      params: all parameters, the frozen ones included.
+      opt_state: optimizer state of the trainable parameters.
+      reference: parameters of the reference model of a preference loss, which no step changes; None without one. They
+        are those that the stage starts from, so they are not in its checkpoints.
     """
 
     step: Array
@@ -34,6 +34,13 @@ def init_state(
     patterns: Sequence[str],
     reference: Params | None = None,
 ) -> TrainState:
-    """State before the first step; `patterns` choose the trainable parameters (`trainable.split`)."""
+    """Returns the state before the first step.
+
+    Args:
+      params: all parameters.
+      optimizer: optimizer of the trainable parameters.
+      patterns: which parameters train (`trainable.split`).
+      reference: parameters of the reference model; None without one.
+    """
     trainable, _ = split(params, patterns)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(trainable), reference)

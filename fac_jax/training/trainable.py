@@ -1,4 +1,4 @@
-"""Which parameters train: a choice of paths, and parameter trees cut in two by it."""
+"""Trainable and frozen parameters, chosen by their paths."""
 
 import re
 from collections.abc import Sequence
@@ -10,17 +10,17 @@ from fac_jax.types import InputError, Params
 
 
 def path_of(keys: tuple[str, ...]) -> str:
-    """Path of a parameter as patterns see it, "backbone/norm/scale"."""
+    """Returns the path of a parameter that patterns are matched with, "backbone/norm/scale"."""
     return "/".join(keys)
 
 
 def split(params: Params, patterns: Sequence[str]) -> tuple[Params, Params]:
-    """Cut a nested dict into (trainable, frozen) nested dicts of their leaves.
+    """Splits a nested dict of parameters into two: (trainable, frozen).
 
     A parameter trains if one of the regular expressions matches the beginning of its path: "encoder/", "" for all.
 
     Raises:
-      InputError: a pattern that matches no parameter.
+      InputError: a pattern matches no parameter.
     """
     flat = traverse_util.flatten_dict(params)
     matchers = {pattern: re.compile(pattern) for pattern in patterns}
@@ -37,11 +37,11 @@ def split(params: Params, patterns: Sequence[str]) -> tuple[Params, Params]:
 
 
 def join(trainable: Params, frozen: Params) -> Params:
-    """Inverse of `split`."""
+    """Joins trainable and frozen parameters into one nested dict; the inverse of `split`."""
     flat = traverse_util.flatten_dict(frozen) | traverse_util.flatten_dict(trainable)
     return traverse_util.unflatten_dict(flat)
 
 
 def count(params: Params) -> int:
-    """Number of scalars of a tree."""
+    """Returns the number of scalars in a tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -12,7 +12,7 @@ from fac_jax.audio.mel import log_mel
 from fac_jax.batching.collate import GRID_FIELDS, collate
 from fac_jax.batching.conversation import Conversation, Turn, prompt
 from fac_jax.batching.features import add_features, mels
-from fac_jax.batching.grid import Example, encode, lay_out
+from fac_jax.batching.grid import encode, lay_out
 from fac_jax.evaluation.parity.model import training_batch, under
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.chat import AudioPiece, Piece, TextPiece
@@ -234,13 +234,7 @@ def test_bad_audio_is_refused_with_its_row(change: str, words: str, tokenizer: T
         encode(bad(change), tokenizer, model)
 
 
-def test_a_row_longer_than_the_context_or_of_another_tokenizer_is_refused(
-    tokenizer: Tokenizer, model: ModelConfig
-) -> None:
-    length = len(encode(spoken(0.5), tokenizer, model))
-    assert isinstance(encode(spoken(0.5), tokenizer, model, seq_len=length), Example)
-    with pytest.raises(InputError, match=f"row row-7: takes {length} LLM positions, the context has {length - 1}"):
-        encode(spoken(0.5), tokenizer, model, seq_len=length - 1)
+def test_a_row_of_another_tokenizer_is_refused(tokenizer: Tokenizer, model: ModelConfig) -> None:
     small = dataclasses.replace(model, vocab_size=model.special.pad)
     with pytest.raises(InputError, match="row row-7: text id .* is outside the model's vocabulary"):
         encode(spoken(0.5), tokenizer, small)

@@ -23,13 +23,13 @@ from experiments.run.references import score_pairs, stored_references
 from experiments.toy.pair_questions import obeys
 from fac_jax.batching.collate import collate, least_shapes
 from fac_jax.batching.packing import Budget
-from fac_jax.batching.pairs import PairExample, collate_packed_pairs, collate_pairs
+from fac_jax.batching.pairs import PairExample, collate_packed_pairs
 from fac_jax.generation.respond import Response
 from fac_jax.losses import Preference
 from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
-from fac_jax.types import NO_TASK, PREFERENCE_TASKS, InputError, Params
+from fac_jax.types import NO_TASK, PREFERENCE_TASKS, InputError, Params, PreferenceBatch
 
 
 @pytest.fixture(scope="module")
@@ -139,11 +139,15 @@ def log_probs(scored: Scored, batch: object) -> np.ndarray:
     return np.asarray(jax.jit(lambda p, b: reply_log_probs(model, p, b, 3, 64).total)(scored.params, batch))
 
 
+def in_rows_of_their_own(pairs: list[PairExample], seq_len: int, windows: int, config: ModelConfig) -> PreferenceBatch:
+    return collate_packed_pairs([[pair] for pair in pairs], len(pairs), seq_len, windows, 1, config)
+
+
 def test_a_batch_of_pairs_is_its_conversations(scored: Scored) -> None:
     pairs, config = scored.pairs, scored.config
     _, windows = least_shapes([pair.chosen for pair in pairs], config)
     seq_len = max(map(len, pairs))
-    both = collate_pairs(pairs, len(pairs), seq_len, windows, config)
+    both = in_rows_of_their_own(pairs, seq_len, windows, config)
     assert both.batch.mel_windows.shape[0] == windows  # a prompt's audio once, for both replies
     turns = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
     alone = collate(turns, len(turns), seq_len, 2 * windows, config)
@@ -155,7 +159,7 @@ def test_packed_pairs_equal_unpacked_ones(scored: Scored) -> None:
     pairs, config = scored.pairs[:6], scored.config
     _, windows = least_shapes([pair.chosen for pair in pairs], config)
     seq_len = max(map(len, pairs))
-    alone = log_probs(scored, collate_pairs(pairs, len(pairs), seq_len, windows, config).batch)[:, 0]
+    alone = log_probs(scored, in_rows_of_their_own(pairs, seq_len, windows, config).batch)[:, 0]
     rows = [pairs[:3], pairs[3:5], pairs[5:]]
     packed = collate_packed_pairs(rows, 3, 3 * seq_len, windows, 3, config)
     found = log_probs(scored, packed.batch).reshape(3, 2, 3, 2)

@@ -6,7 +6,7 @@ import librosa
 import numpy as np
 import pytest
 
-from data_pipelines.worlds.synthesis import Voice, speak
+from data_pipelines.worlds.espeak import Voice, speak
 from fac_jax.evaluation.speech.heard import Listener, ListenerConfig, warped_distances
 from fac_jax.evaluation.speech.transcripts import accuracy, exact_match, normalize, word_error_rate
 

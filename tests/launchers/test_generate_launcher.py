@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from launchers import called, imported
 
+from fac_jax.api import Model
 from fac_jax.audio import io
-from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.checkpoint.export import export_model, load_params
 from fac_jax.codec.base import load_codec
 from fac_jax.codec.cosyvoice.codec import CosyVoice3
@@ -79,11 +79,10 @@ def test_every_mode_responds(mode: str, model: Path, files: Path, generate: Modu
     heard, text = (str(files / "good.wav"), "") if mode[0] == "s" else (None, "what is two")
     stream = "joint" if mode.endswith("2s") else "text"
     asked = generate.question(mode, heard, text)
-    (response,), codec = generate.ask(model, [asked], Decoding(stream, 4), seed=0)
-    assert isinstance(response.text, str)
-    assert codec.units == UNITS if codec is not None else stream == "text"
-    assert np.all((response.units >= 0) & (response.units < UNITS))
-    assert stream == "joint" or response.units.size == 0
+    (reply,) = Model.load(model).respond_to([asked], Decoding(stream, 4), 0)
+    assert isinstance(reply.text, str)
+    assert np.all((reply.units >= 0) & (reply.units < UNITS))
+    assert stream == "joint" or reply.units.size == 0
 
 
 def test_model_without_encoder_hears_codec_ids(model: Path, files: Path, tmp_path: Path, generate: ModuleType) -> None:
@@ -95,33 +94,28 @@ def test_model_without_encoder_hears_codec_ids(model: Path, files: Path, tmp_pat
     asked, found = generate.question("s2s", str(files / "good.wav"), ""), []
     for name, weights in (("whole", params), ("broken", broken)):
         export_model(tmp_path / name, weights, config, {"stage": "none", "order": 0, "steps": 0}, assets)
-        (response,), codec = generate.ask(tmp_path / name, [asked], Decoding("joint", 4), seed=0)
-        assert codec is not None
-        found.append((response.text, response.units.tolist()))
+        (reply,) = Model.load(tmp_path / name).respond_to([asked], Decoding("joint", 4), 0)
+        found.append((reply.text, reply.units.tolist()))
     assert found[0] == found[1] and any(found[0])
     shutil.rmtree(tmp_path / "whole" / "codec")
     with pytest.raises(InputError, match="no codec in"):
-        generate.ask(tmp_path / "whole", [asked], Decoding("text", 4), seed=0)
+        Model.load(tmp_path / "whole").respond_to([asked], Decoding("text", 4), 0)
 
 
 def test_codec_option_speaks_the_same_ids(model: Path, voice_folder: Path, generate: ModuleType) -> None:
     asked = [generate.question("t2s", None, "what is two")]
-    (own,), own_codec = generate.ask(model, asked, Decoding("joint", 8), seed=0)
-    (response,), codec = generate.ask(model, asked, Decoding("joint", 8), seed=0, codec_folder=str(voice_folder))
-    np.testing.assert_array_equal(response.units, own.units)
-    assert isinstance(own_codec, UnitCodec) and isinstance(codec, CosyVoice3) and response.units.size
-    wave = codec.decode(response.units)
-    assert codec.rate == 24000 and len(wave) == 960 * response.units.size and np.abs(wave).max() > 1e-3
+    (own,) = Model.load(model).respond_to(asked, Decoding("joint", 8), 0)
+    (reply,) = Model.load(model, voice_folder).respond_to(asked, Decoding("joint", 8), 0)
+    np.testing.assert_array_equal(reply.units, own.units)
+    assert own.rate == 16000 and reply.rate == 24000 and reply.units.size
+    assert len(reply.wave) == 960 * reply.units.size and np.abs(reply.wave).max() > 1e-3
 
 
-def test_codec_json_of_a_model_may_refer_to_the_voice(
-    model: Path, voice_folder: Path, tmp_path: Path, generate: ModuleType
-) -> None:
+def test_codec_json_of_a_model_may_refer_to_the_voice(model: Path, voice_folder: Path, tmp_path: Path) -> None:
     switched = shutil.copytree(model, tmp_path / "model")
     shutil.rmtree(switched / "codec")
     load_codec(voice_folder).save(switched / "codec")
-    _, codec = generate.ask(switched, [generate.question("t2s", None, "what is two")], Decoding("joint", 4), seed=0)
-    assert isinstance(codec, CosyVoice3)
+    assert isinstance(Model.load(switched).codec, CosyVoice3)
 
 
 def test_codec_of_other_ids_is_refused(model: Path, tmp_path: Path, generate: ModuleType) -> None:
@@ -129,7 +123,7 @@ def test_codec_of_other_ids_is_refused(model: Path, tmp_path: Path, generate: Mo
     UnitCodec.fit([noise], UnitCodecConfig(units=4, iterations=2)).save(tmp_path / "small")
     asked = [generate.question("t2s", None, "what is two")]
     with pytest.raises(InputError, match="small has 4 ids, the model speaks 128"):
-        generate.ask(model, asked, Decoding("joint", 4), seed=0, codec_folder=str(tmp_path / "small"))
+        Model.load(model, tmp_path / "small").respond_to(asked, Decoding("joint", 4), 0)
 
 
 def test_instruction_follows_the_audio(files: Path, generate: ModuleType) -> None:
@@ -146,11 +140,11 @@ def test_bad_audio_names_the_file(name: str, files: Path, generate: ModuleType) 
 
 
 def test_audio_beyond_the_context_names_seconds_and_max_steps(model: Path, files: Path, generate: ModuleType) -> None:
-    asked = [generate.question("s2t", str(files / "long.wav"), "")]
-    with pytest.raises(InputError, match=r"long.wav: the question with 60.0 s of audio \(at most .* --max_steps=64"):
-        generate.ask(model, asked, Decoding("text", 64), seed=0)
-    with pytest.raises(InputError, match="--max_steps=1000: the context of the model is 256"):
-        generate.ask(model, asked, Decoding("text", 1000), seed=0)
+    asked, loaded = [generate.question("s2t", str(files / "long.wav"), "")], Model.load(model)
+    with pytest.raises(InputError, match=r"long.wav: .* the context has 192 for it with max_steps=64: 60.0 s of audio"):
+        loaded.respond_to(asked, Decoding("text", 64), 0)
+    with pytest.raises(InputError, match="max_steps=1000 leaves no room in the context of 256"):
+        loaded.respond_to(asked, Decoding("text", 1000), 0)
 
 
 @pytest.mark.parametrize(("mode", "audio", "text"), [("s2t", None, "x"), ("t2t", None, ""), ("t2s", "a.wav", "x")])
@@ -159,7 +153,7 @@ def test_a_mode_without_its_input_is_refused(mode: str, audio: str | None, text:
         generate.question(mode, audio, text)
 
 
-def test_checkpoint_of_another_shape_names_the_parameter(model: Path, tmp_path: Path, generate: ModuleType) -> None:
+def test_checkpoint_of_another_shape_names_the_parameter(model: Path, tmp_path: Path) -> None:
     other = tmp_path / "model"
     other.mkdir()
     for name in ("params", "tokenizer.json"):
@@ -168,7 +162,7 @@ def test_checkpoint_of_another_shape_names_the_parameter(model: Path, tmp_path: 
     changed = model_config.replace(model_config.from_dict(values), text={"mlp_width": 48})
     (other / "config.json").write_text(json.dumps(model_config.to_dict(changed)))
     with pytest.raises(InputError, match=r"mlp/(down|gate|up)/kernel"):
-        generate.ask(other, [Conversation("x", "", (Turn("user", "what"),))], Decoding("text", 4), seed=0)
+        Model.load(other)
 
 
 @pytest.mark.parametrize("out", ["", "/proc/reply.wav", "reply.mp3", "FOLDER"])

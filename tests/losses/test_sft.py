@@ -5,7 +5,7 @@ import numpy as np
 from toy_training import MODEL, make_batch
 
 from fac_jax.losses import Ctc, Sft
-from fac_jax.losses.cross_entropy import token_cross_entropy
+from fac_jax.losses.cross_entropy import token_losses
 from fac_jax.losses.labels import next_labels
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.types import IGNORE, Params
@@ -31,12 +31,13 @@ def test_losses_are_those_of_shifted_labels(toy_params: Params) -> None:
 
     text, speech = logits(toy_params)
     fine = batch.speech_labels.reshape(len(speech), -1)
-    speech = token_cross_entropy(speech.reshape(*fine.shape, -1)[:, :-group], fine[:, group:])
-    text = token_cross_entropy(text[:, :-1], batch.labels[:, 1:])
+    speech = token_losses(speech.reshape(*fine.shape, -1)[:, :-group], fine[:, group:]).sums()
+    text = token_losses(text[:, :-1], batch.labels[:, 1:]).sums()
+    text_loss, speech_loss = text.loss / text.count, speech.loss / speech.count
     loss, metrics = jax.jit(lambda p: Sft(2.0, 0.5, chunk=4)(model, p, batch))(toy_params)
-    np.testing.assert_allclose(metrics["speech_loss"], speech.mean(), rtol=1e-5)
-    np.testing.assert_allclose(metrics["text_loss"], text.mean(), rtol=1e-5)
-    np.testing.assert_allclose(loss, 2 * text.mean() + speech.mean() / 2, rtol=1e-5)
+    np.testing.assert_allclose(metrics["speech_loss"], speech_loss, rtol=1e-5)
+    np.testing.assert_allclose(metrics["text_loss"], text_loss, rtol=1e-5)
+    np.testing.assert_allclose(loss, 2 * text_loss + speech_loss / 2, rtol=1e-5)
     assert metrics["speech_labels"] == (fine[:, group:] != IGNORE).sum()
 
 

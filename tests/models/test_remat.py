@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
 from mesh_run import DENSE, layout
 
 from fac_jax.layers.attention import self_visibility
@@ -51,7 +52,7 @@ def test_gradients_do_not_depend_on_what_is_stored(remat: Remat, on: str | None,
     if on is not None:
         function = layout(on).inside(function)
         x = jax.device_put(x, layout(on).sharding(("batch", None, None), x.shape, "x"))
-        params = jax.device_put(params, layout(on).whole())
+        params = jax.device_put(params, NamedSharding(layout(on).mesh, PartitionSpec()))
     traced = jax.jit(jax.value_and_grad(function)).trace(params, x)
     assert ("host" in str(traced.jaxpr)) == (remat == "offload")
     value, grads = traced.lower().compile()(params, x)

@@ -25,9 +25,9 @@ from data_pipelines.worlds.pairs import encode_pairs
 from data_pipelines.worlds.schema import PairRow, Row
 from data_pipelines.worlds.views import VIEWS
 from experiments.configs import quickstart, recipe_toy
-from experiments.run.config import RunConfig
+from experiments.run.config import resolve_config
 from experiments.run.data import Run
-from experiments.run.setup import check
+from experiments.run.schema import RunConfig
 from experiments.toy.questions import prompts
 from fac_jax.batching.collate import GRID_FIELDS, collate_examples
 from fac_jax.batching.conversation import Conversation, Turn
@@ -151,11 +151,11 @@ def test_stages_that_align_the_encoder_are_refused(config: Any, message: str) ->
     with asked.unlocked():
         asked.model.user_audio = "tokens"
     with pytest.raises(InputError, match=message):
-        check(asked)
+        resolve_config(asked)
     with asked.unlocked():
         asked.model.user_audio = "token"
     with pytest.raises(InputError, match="config key model.user_audio is 'token'; known: waveform, tokens"):
-        check(asked)
+        resolve_config(asked)
 
 
 def test_rows_of_ones_own_are_tokenised_once_and_trained_on(tmp_path: Path) -> None:

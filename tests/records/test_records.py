@@ -19,7 +19,7 @@ from data_pipelines.records.record import (
 )
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.grid import encode, positions
-from fac_jax.batching.pairs import Pair, collate_pairs, encode_conversation_pairs
+from fac_jax.batching.pairs import Pair, collate_packed_pairs, encode_conversation_pairs
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.text.tokenizer import Tokenizer
@@ -91,7 +91,7 @@ def test_pairs_compare_only_the_last_replies(tokenizer: Tokenizer, model: ModelC
         words = tokenizer.encode(text)
         assert side.labels[last + 1 :][: len(words)].tolist() == words
     assert len(laid.mels) == 2 and laid.mels[0] is not None
-    batch = collate_pairs([laid], 1, 100, 4, model)
+    batch = collate_packed_pairs([[laid]], 1, 100, 4, 1, model)
     assert batch.batch.mel_lengths.tolist().count(0) == 1  # both prompts' audios, once for both replies
     assert batch.tasks.tolist() == [[3]]
 

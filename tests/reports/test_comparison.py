@@ -14,7 +14,7 @@ from launchers import imported
 from experiments.comparing.intervals import difference, estimate
 from experiments.comparing.page import long_rows, make_comparison, rows
 from experiments.comparing.variants import Variant, find_runs, read_runs, variants
-from fac_jax.evaluation.reports.comparison import Figure, constant_metrics, pareto_front, write_comparison
+from fac_jax.evaluation.reports.comparison import Estimate, Figure, constant_metrics, pareto_front, write_comparison
 from fac_jax.evaluation.reports.pages.figures import curves_svg, styles, trade_svg
 from fac_jax.types import InputError
 
@@ -43,7 +43,7 @@ def test_intervals_hold_the_mean_and_pairs_are_surer_than_runs_alone(found: list
     assert one.seeds == 3 and one.items == QUESTIONS
     assert one.low is not None and one.high is not None and one.low < one.mean < one.high
     gain = difference(found[1], found[0], ACCURACY)
-    assert gain is not None and gain.mean == pytest.approx(five.mean - one.mean) and gain.sure
+    assert gain is not None and gain.mean == pytest.approx(five.mean - one.mean) and gain.significant
     assert gain == difference(found[1], found[0], ACCURACY), "the same every time"
     assert gain.low is not None and gain.high is not None and five.low is not None and five.high is not None
     assert gain.high - gain.low < (one.high - one.low) + (five.high - five.low)
@@ -111,7 +111,9 @@ def test_the_front_holds_what_no_other_beats() -> None:
 
 def test_metrics_that_never_change_are_constant() -> None:
     def both(metric: str, one: float, two: float, spread: float | None) -> list[Figure]:
-        return [Figure(metric, name, mean, spread, None, None, 3, 1) for name, mean in (("a", one), ("b", two))]
+        return [
+            Figure(metric, name, Estimate(mean, spread, None, None, 3, 1)) for name, mean in (("a", one), ("b", two))
+        ]
 
     rows = [*both("labels", 5, 5, 0.0), *both("alike", 5, 5, 0.1), *both("loss", 1, 2, 0.0), *both("once", 7, 7, None)]
     assert constant_metrics(rows) == ["labels", "once"]

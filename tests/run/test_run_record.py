@@ -13,9 +13,9 @@ from etils import epath
 from launchers import imported
 from toy_training import MODEL, stage
 
-from experiments.run.config import RunConfig
 from experiments.run.data import Run
 from experiments.run.record import RECORD, RunRecord, results
+from experiments.run.schema import RunConfig
 from fac_jax.types import InputError
 
 LINES = [{"step": n, "loss": 1 / n, "flops": 2e9, "tokens": 100.0, "audio_seconds": 1.5} for n in (1, 2, 3)]

@@ -13,8 +13,8 @@ from etils import epath
 from toy_pairs import same
 from toy_training import MODEL, ToyData, ToyRun, stage, warmup
 
-from experiments.run.config import RunConfig
 from experiments.run.data import Run
+from experiments.run.schema import RunConfig
 from experiments.run.shared_stages import SharedStages, stage_keys, stage_source
 from fac_jax.checkpoint.export import load_params
 from fac_jax.training.metrics import read_curve

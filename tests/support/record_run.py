@@ -10,8 +10,8 @@ from ml_collections import ConfigDict
 from toy_world import UNITS, make_model, make_tokenizer
 
 from experiments.configs import finetune
-from experiments.run.config import SetConfig
 from experiments.run.data import Run
+from experiments.run.schema import SetConfig
 from experiments.run.setup import assets, recipe_of, start
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.checkpoint.export import export_model

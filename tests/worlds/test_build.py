@@ -16,10 +16,10 @@ from toy_world import PAIRS, WORLD, rows_of
 from data_pipelines.worlds import build as building
 from data_pipelines.worlds.arithmetic import rows
 from data_pipelines.worlds.build import ToyWorld, build
+from data_pipelines.worlds.espeak import Voice
 from data_pipelines.worlds.preferences import pair_specs
 from data_pipelines.worlds.schema import PAIR_SPLITS, SPLITS, PairRow, Row
 from data_pipelines.worlds.storage import is_toy_world, read_rows
-from data_pipelines.worlds.synthesis import Voice
 from fac_jax.types import InputError
 
 

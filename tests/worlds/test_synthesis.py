@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.worlds.arithmetic import WorldConfig
-from data_pipelines.worlds.espeak import SAMPLE_RATE, SILENCE, speak, trim
-from data_pipelines.worlds.synthesis import Voice, speak_all
+from data_pipelines.worlds.espeak import SAMPLE_RATE, SILENCE, Voice, speak, trim
+from data_pipelines.worlds.synthesis import speak_all
 from fac_jax.types import InputError
 
 JOBS = [

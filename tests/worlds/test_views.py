@@ -18,7 +18,7 @@ from data_pipelines.records.record import Record, to_conversation, to_example, t
 from data_pipelines.records.validate import Limits
 from data_pipelines.worlds.capabilities import CAPABILITIES
 from data_pipelines.worlds.schema import PairRow, Row
-from data_pipelines.worlds.tasks import TASKS, is_spoken
+from data_pipelines.worlds.tasks import SPOKEN, TASKS
 from data_pipelines.worlds.views import PREFERENCES, VIEWS, conversations
 from fac_jax.batching.conversation import Conversation
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
@@ -57,7 +57,7 @@ def test_every_task_finds_its_rows(toy_folder: Path, toy_rows: dict[str, list[Ro
         for name, row in by_id.items()
         if row.kind in task.kinds
         and (task.user == "text" or row.user_audio is not None)
-        and (not is_spoken(view) or row.assistant_audio is not None)
+        and (task.assistant not in SPOKEN or row.assistant_audio is not None)
     ]
     assert [record.id for record in found] == wanted
     for line, record in enumerate(found, 1):
@@ -68,7 +68,7 @@ def test_every_task_finds_its_rows(toy_folder: Path, toy_rows: dict[str, list[Ro
         written = f"{row.question}\n{task.instruction}" if task.instruction else row.question
         wave, text = (row.user_audio, task.instruction) if task.user == "speech" else (None, written)
         np.testing.assert_array_equal(user.wave, wave)
-        np.testing.assert_array_equal(assistant.wave, row.assistant_audio if is_spoken(view) else None)
+        np.testing.assert_array_equal(assistant.wave, row.assistant_audio if task.assistant in SPOKEN else None)
         assert user.text == text
         assert assistant.learns == {"voice": "speech", "silence": "text"}.get(task.assistant, "both")
         assert assistant.text == (row.question if task.answer == "question" else row.reply)

@@ -12,5 +12,5 @@ from experiments.sweeps.axes import grid
 
 
 def get_config() -> ConfigDict:
-    """Five shares, three seeds; 1 is no merge, 0 gives all that stage 1 taught the LLM back."""
+    """Returns a sweep of five shares and three seeds; 1 is no merge, 0 resets the LLM to that before stage 1."""
     return ablation({"alpha": grid({"stages.merge.merge.alphas.backbone/": (0.0, 0.25, 0.5, 0.75, 1.0)})}, UNTIL_STAGE2)

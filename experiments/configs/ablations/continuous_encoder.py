@@ -22,5 +22,5 @@ WITHOUT = {
 
 
 def get_config() -> ConfigDict:
-    """Two ways to hear, three seeds."""
+    """Returns a sweep of two kinds of user audio and three seeds."""
     return ablation({"encoder": points({"with": {}, "without": WITHOUT})}, UNTIL_STAGE2)

@@ -20,6 +20,6 @@ PAIRS = {
 
 
 def get_config() -> ConfigDict:
-    """All tasks, and all but one; three seeds."""
+    """Returns a sweep of all tasks, and all but one, with three seeds."""
     without = {f"no {task}": {MIXTURE + name: 0 for name in names} for task, names in PAIRS.items()}
     return ablation({"tasks": points({"all": {}, **without})}, (*UNTIL_STAGE2, "preference"))

@@ -21,7 +21,7 @@ TALK = {1: 512, 3: 224, 5: 160, 7: 144}
 
 
 def get_config() -> ConfigDict:
-    """Four sizes, three seeds."""
+    """Returns a sweep of four group sizes and three seeds."""
     return ablation({"group_size": points({str(k): _sized(k) for k in ALIGNED})}, UNTIL_STAGE2)
 
 

@@ -18,7 +18,7 @@ MODES = {
 
 
 def get_config() -> ConfigDict:
-    """All modes, and all but one; three seeds."""
+    """Returns a sweep of all modes, and all but one, with three seeds."""
     without = {
         f"no {mode}": {f"stages.{stage}.data.mixture.{name}": 0 for stage in ("stage1", "stage2") for name in names}
         for mode, names in MODES.items()

@@ -21,6 +21,6 @@ UNTRAINED = {
 
 
 def get_config() -> ConfigDict:
-    """Three heads, three seeds."""
+    """Returns a sweep of three heads and three seeds."""
     heads = {"with": {}, "without": {"model.head.depth": 0}, "without pre-training": UNTRAINED}
     return ablation({"head": points(heads)}, UNTIL_STAGE2)

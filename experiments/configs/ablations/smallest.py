@@ -15,7 +15,7 @@ WORLD = {"data.world.clips_per_pair": 1, "data.world.read_aloud": 40, "data.worl
 
 
 def get_config() -> ConfigDict:
-    """Three sizes, two ways of grouping, two seeds."""
+    """Returns a sweep of three group sizes, two kinds of grouping and two seeds."""
     axes = {"grouping": grid({"model.group_size": (1, 3, 5), "model.grouping": ("mean", "concat")})}
     fixed = {"recipe": ("speak",), "stages.speak.steps": 2, **SMALL, **WORLD}
     base = "experiments/configs/quickstart.py"

@@ -8,16 +8,16 @@ from fac_jax.types import InputError
 
 
 def recorded_config(file: Path) -> Section:
-    """The constructor values in a recorded config.json.
+    """Returns the constructor values in a recorded config.json.
 
     Raises:
-      InputError: the file is missing, no JSON or holds none.
+      InputError: the file is missing, is not JSON or holds no such values.
     """
     return Section(read_json(file), str(file)).section("config")
 
 
 def tokenizer_config(values: Section) -> TokenizerConfig:
-    """Sizes of an S3TokenizerV3."""
+    """Returns the sizes of an S3TokenizerV3."""
     return TokenizerConfig(
         mel_bins=values.size("n_mels"),
         width=values.size("n_audio_state"),
@@ -27,7 +27,7 @@ def tokenizer_config(values: Section) -> TokenizerConfig:
 
 
 def flow_config(values: Section, steps: int) -> FlowConfig:
-    """Sizes of a CausalMaskedDiffWithDiT; `steps` are those of its solver."""
+    """Returns the sizes of a CausalMaskedDiffWithDiT, with `steps` Euler steps of its solver."""
     decoder = values.section("decoder")
     estimator = decoder.section("estimator")
     _only(decoder.section("cfm_params"), {"solver": "euler", "t_scheduler": "cosine"})
@@ -52,7 +52,7 @@ def flow_config(values: Section, steps: int) -> FlowConfig:
 
 
 def vocoder_config(values: Section) -> VocoderConfig:
-    """Sizes of a CausalHiFTGenerator."""
+    """Returns the sizes of a CausalHiFTGenerator."""
     transform, f0 = values.section("istft_params"), values.section("f0_predictor")
     return VocoderConfig(
         mel_bins=values.size("in_channels"),

@@ -1,4 +1,4 @@
-"""The released voice into a codec of ours: whole or absent."""
+"""Conversion of the released voice into a codec of ours, which is complete or absent."""
 
 import dataclasses
 import os
@@ -28,13 +28,13 @@ RELEASED: Final[Mapping[str, Any]] = {name: part.config() for name, part in PART
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
-    """What was converted.
+    """The result of a conversion.
 
     Attributes:
-      counts: parameters of each part.
+      counts: number of parameters of each part.
       published: whether the tokenizer's file is the published one.
-      speakers: their names.
-      speaker: the one that decodes.
+      speakers: names of the speakers.
+      speaker: name of the speaker that decodes.
     """
 
     counts: Mapping[str, int]
@@ -51,15 +51,15 @@ def convert_codec(
     sizes: Mapping[str, Any] = RELEASED,
     wrap: Callable[[Iterable[str]], Iterable[str]] = iter,
 ) -> Converted:
-    """Converts a released directory.
+    """Converts a folder of the released voice.
 
     Args:
-      src: holds `speech_tokenizer_v3.onnx`, `flow.pt` and `hift.pt`.
-      dst: must not exist; it appears when all is done.
-      speakers: embeddings (`read_speakers`); None for one of `SPEAKERS` in `src`.
-      speaker: the one that decodes; None for the first.
-      sizes: of the three parts.
-      wrap: of the names of parts while they are worked through, for a progress bar.
+      src: folder with `speech_tokenizer_v3.onnx`, `flow.pt` and `hift.pt`.
+      dst: folder of the codec; it must not exist, and appears when the conversion is complete.
+      speakers: file of speaker embeddings (`read_speakers`); None for one of `SPEAKERS` in `src`.
+      speaker: name of the speaker that decodes; None for the first.
+      sizes: configs of the three parts.
+      wrap: wraps the names of the parts while they are converted, for a progress bar.
 
     Raises:
       InputError: `dst` exists; a file is missing (named with its origin), damaged or of another model.
@@ -95,7 +95,10 @@ def convert_codec(
 
 
 def read_part(part: str, file: Path, config: Any) -> tuple[Params, Any]:
-    """Parameters of a part from its released file, and its sizes with what the file says beyond them.
+    """Reads the parameters of a part from its released file.
+
+    Returns:
+      parameters, and the config of the part with the values that the file adds.
 
     Raises:
       InputError: the file is damaged, or of another model; names it.
@@ -113,7 +116,7 @@ def read_part(part: str, file: Path, config: Any) -> tuple[Params, Any]:
 
 
 def read_speakers(file: Path) -> dict[str, np.ndarray]:
-    """Embeddings float32 `[192]` by speaker.
+    """Reads the embeddings of speakers, float32 `[192]` by name.
 
     Args:
       file: a `.npz` of arrays by name, or a `.pt` of `{name: {"embedding": tensor}}` or `{name: tensor}`; `[192]` or

@@ -77,20 +77,20 @@ VOCODER: Final[tuple[Row, ...]] = (
 
 
 def tokenizer_entries(config: TokenizerConfig) -> Iterator[Entry]:
-    """The whole table of the tokenizer."""
+    """Yields the whole table of the tokenizer."""
     yield from _single(TOKENIZER)
     yield from _stacked("layers", [f"encoder.blocks.{i}." for i in range(config.depth)], TOKENIZER_LAYER)
 
 
 def flow_entries(config: FlowConfig) -> Iterator[Entry]:
-    """The whole table of the flow."""
+    """Yields the whole table of the flow."""
     yield from _single(FLOW)
     layers = [f"{ESTIMATOR}.transformer_blocks.{i}." for i in range(config.dit.depth)]
     yield from _stacked("dit.layers", layers, FLOW_LAYER)
 
 
 def vocoder_entries(config: VocoderConfig) -> Iterator[Entry]:
-    """The whole table of the vocoder."""
+    """Yields the whole table of the vocoder."""
     yield from _single(VOCODER)
     for i in range(len(config.upsample_rates)):
         yield from _single(_affine(f"ups_{i}", f"ups.{i}", "conv"))

@@ -20,11 +20,11 @@ NORMS: Final = {"attn_ln": "attention_norm_eps", "mlp_ln": "mlp_norm_eps"}
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """What matters of a graph.
+    """The parts of an ONNX graph that hold weights.
 
     Attributes:
       nodes: inputs of every node by its name.
-      epsilons: of fused layer norms by the names of their nodes.
+      epsilons: epsilons of fused layer norms by the names of their nodes.
       constants: initializers and outputs of constant nodes, by name.
     """
 
@@ -33,7 +33,7 @@ class Graph:
     constants: Mapping[str, np.ndarray]
 
     def input(self, node: str, number: int) -> np.ndarray:
-        """A constant that enters a node."""
+        """Returns the constant that is input `number` of a node."""
         name = self.nodes[node][number]
         if name not in self.constants:
             raise KeyError(f"{node} input {number}")
@@ -49,7 +49,7 @@ class Graph:
 
 
 def read_tokenizer(file: Path, config: TokenizerConfig) -> tuple[dict[str, np.ndarray], TokenizerConfig]:
-    """Tensors by torch names, and the sizes with the epsilons that the graph holds.
+    """Returns the tensors by torch names, and the config with the epsilons of the graph.
 
     Raises:
       InputError: `onnx` is not installed; the file is missing, damaged or holds another graph.
@@ -81,7 +81,7 @@ def read_tokenizer(file: Path, config: TokenizerConfig) -> tuple[dict[str, np.nd
 
 
 def is_published(file: Path) -> bool:
-    """Whether the file is the published one, by its SHA-256."""
+    """Returns whether the file is the published one, by its SHA-256."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest() == SHA256
 
@@ -120,7 +120,7 @@ def _block(graph: Graph, i: int) -> dict[str, np.ndarray]:
 
 
 def _norm(graph: Graph, node: str) -> tuple[dict[str, np.ndarray], float]:
-    """Weight, bias and epsilon of a layer norm, decomposed or not."""
+    """Returns weight, bias and epsilon of a layer norm, which may be decomposed into several nodes."""
     fused = f"{node}/LayerNormalization"
     if fused in graph.nodes:
         return {"weight": graph.input(fused, 1), "bias": graph.input(fused, 2)}, round(graph.epsilons[fused], 12)

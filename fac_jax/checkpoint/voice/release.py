@@ -1,4 +1,4 @@
-"""Parameters of the voice from torch names, by the table of `codec_names.py`."""
+"""Parameters of the voice from torch names, by the table of `names.py`."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
@@ -17,12 +17,12 @@ from fac_jax.types import InputError, Params
 
 @dataclasses.dataclass(frozen=True)
 class Layout:
-    """How the release names a model of the voice.
+    """How the release names the parameters of a part of the voice.
 
     Attributes:
-      entries: its table.
+      entries: returns the table for a config.
       ignored: names that are known and not used.
-      prefix: that all names may begin with.
+      prefix: optional beginning of all names.
     """
 
     entries: Callable[[Any], Iterator[Entry]]
@@ -40,15 +40,15 @@ PITCH: Final = "f0_predictor"
 
 
 def from_torch(part: str, tensors: Mapping[str, np.ndarray], config: Any) -> Params:
-    """Our parameters from all tensors of a model of the voice: float32, of the pitch float64 (`codec.source`).
+    """Returns our parameters of a part of the voice: float32, those of the pitch float64 (`codec.source`).
 
     Args:
       part: name in `voice.PARTS`.
-      tensors: by torch names; weight norms folded or not.
-      config: sizes.
+      tensors: all tensors of the part by torch names; weight norms may be folded.
+      config: config of the part.
 
     Raises:
-      InputError: names that are missing or unknown, shapes that are not the model's; all of them in one message.
+      InputError: names are missing or unknown, or shapes are not those of the config; one message lists them all.
     """
     layout = LAYOUTS[part]
     plain = fold({name.removeprefix(layout.prefix): np.asarray(tensor) for name, tensor in tensors.items()})
@@ -67,5 +67,5 @@ def _as(dtype: type[np.floating], params: Params) -> Params:
 
 
 def part_shapes(part: str, config: Any) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Shape of every parameter of a model of the voice by its path; nothing is allocated."""
+    """Returns the shape of every parameter of a part of the voice by its path; nothing is allocated."""
     return shapes_of(jax.eval_shape(lambda: PARTS[part].init(config, jax.random.key(0))))

@@ -1,4 +1,4 @@
-"""Files of `torch.save` without PyTorch, and without running what they say: tensors in dicts and lists, nothing else.
+"""Reads files of `torch.save` without PyTorch and without running code: only tensors in dicts and lists.
 
 Since PyTorch 1.6 such a file is a zip of a pickle and of one binary file for each storage.
 """
@@ -32,7 +32,7 @@ DTYPES: Final[Mapping[str, Any]] = {
 
 
 def read_torch(file: Path) -> Any:
-    """What was saved, with numpy arrays for tensors.
+    """Reads a file of `torch.save`, with numpy arrays in place of tensors.
 
     Raises:
       InputError: the file is missing, truncated, of another kind, or names anything but tensors and containers.
@@ -59,7 +59,7 @@ class _StorageKind:
 
 
 class _Reader(pickle.Unpickler):
-    """Knows a handful of names, and refuses all others."""
+    """Reads the pickles of `torch.save`, and refuses every name that tensors and containers do not need."""
 
     def __init__(self, stream: IO[bytes], read: Callable[[str], bytes]) -> None:
         super().__init__(stream)

@@ -12,7 +12,7 @@ ENDINGS: Final = ((".parametrizations.weight.original0", ".parametrizations.weig
 
 
 def folded_names(name: str) -> str | None:
-    """Name of the kernel that a tensor is the direction of; its own if it is none, None for a norm."""
+    """Returns the name of the kernel whose direction a tensor is; None for a norm, the same name for other tensors."""
     for norm, direction in ENDINGS:
         stem = ".weight" if norm == "_g" else ""
         if name.endswith(stem + norm):
@@ -23,7 +23,8 @@ def folded_names(name: str) -> str | None:
 
 
 def fold(tensors: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Tensors with every pair of norm and direction as the kernel `g v / |v|`, float64; |v| by the first axis.
+    """Replaces every pair of norm g and direction v by the float64 kernel `g v / |v|`; |v| is over all axes but the
+    first.
 
     Raises:
       InputError: one of a pair is missing, or they do not fit.

@@ -9,9 +9,30 @@ from fac_jax.evaluation.reports.pages.figures import Series, styles
 from fac_jax.evaluation.reports.pages.page import Sound, render_page, write_with_figures
 
 
-def leaves_out_0(low: float | None, high: float | None) -> bool:
-    """Returns whether an interval exists and excludes 0, so that the sign of a difference is significant."""
-    return low is not None and high is not None and (low > 0 or high < 0)
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """A figure of a variant, or the difference of two variants.
+
+    Attributes:
+      mean: mean over seeds.
+      spread: standard deviation over seeds; None for one seed.
+      low: lower end of the 95 % interval; None without an interval.
+      high: upper end of the interval.
+      seeds: number of seeds.
+      items: questions of a seed; 1 for a figure that is not a mean over questions.
+    """
+
+    mean: float
+    spread: float | None
+    low: float | None
+    high: float | None
+    seeds: int
+    items: int
+
+    @property
+    def significant(self) -> bool:
+        """Returns whether the interval excludes 0, so that the sign of a difference is significant."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,33 +42,14 @@ class Figure:
     Attributes:
       metric: name of the metric.
       variant: name of the variant.
-      mean: mean over seeds.
-      spread: standard deviation over seeds; None for one seed.
-      low: lower end of the 95 % interval; None without an interval.
-      high: upper end of the interval.
-      seeds: number of seeds.
-      items: questions of a seed; 1 for a figure that is no mean of questions.
-      gain: mean difference to the baseline over the seeds that both have; None for the baseline itself.
-      gain_low: lower end of the 95 % interval of the difference.
-      gain_high: upper end of that interval.
+      value: the figure.
+      gain: difference to the baseline over the seeds that both have; None for the baseline itself.
     """
 
     metric: str
     variant: str
-    mean: float
-    spread: float | None
-    low: float | None
-    high: float | None
-    seeds: int
-    items: int
-    gain: float | None = None
-    gain_low: float | None = None
-    gain_high: float | None = None
-
-    @property
-    def sure(self) -> bool:
-        """Whether the interval of the difference excludes 0."""
-        return leaves_out_0(self.gain_low, self.gain_high)
+    value: Estimate
+    gain: Estimate | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,9 +137,20 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
         "baseline": comparison.baseline,
         "variants": dict(comparison.variants),
         "differences": {key: dict(values) for key, values in comparison.differences.items()},
-        "figures": [dataclasses.asdict(figure) for figure in comparison.figures],
+        "figures": [_plain(figure) for figure in comparison.figures],
         "costs": {name: dict(values) for name, values in comparison.costs.items()},
         "pareto": [{"metric": t.metric, "cost": t.cost, "front": list(t.front)} for t in comparison.trades],
+    }
+
+
+def _plain(figure: Figure) -> dict[str, Any]:
+    gain = (None, None, None) if figure.gain is None else (figure.gain.mean, figure.gain.low, figure.gain.high)
+    differences = dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
+    return {
+        "metric": figure.metric,
+        "variant": figure.variant,
+        **dataclasses.asdict(figure.value),
+        **differences,
     }
 
 
@@ -165,5 +178,5 @@ def constant_metrics(figures: Sequence[Figure]) -> list[str]:
     return [
         metric
         for metric, group in by_metric.items()
-        if len(group) > 1 and len({figure.mean for figure in group}) == 1 and not any(f.spread for f in group)
+        if len(group) > 1 and len({f.value.mean for f in group}) == 1 and not any(f.value.spread for f in group)
     ]
