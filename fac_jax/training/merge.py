@@ -45,7 +45,7 @@ def combine(trained: Float[Array, "*shape"], start: Float[Array, "*shape"], alph
 
 @jax.jit
 def _combine(
-    trained: Float[Array, "*shape"], start: Float[Array, "*shape"], alpha: Float[Array, ""]
+    trained: Float[Array, "*shape"], start: Float[Array, "*shape"], alpha: Float[jax.Array, ""]
 ) -> Float[jax.Array, "*shape"]:
     mixed = alpha * jnp.asarray(trained, jnp.float32) + (1 - alpha) * jnp.asarray(start, jnp.float32)
     return mixed.astype(trained.dtype)
