@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -244,21 +243,14 @@ def load_release(folder: Path) -> tuple[Params, ModelConfig]:
     return from_release(tensors, config), replace(config, dtype=dtype, param_dtype=dtype)
 
 
-def sampling(temperature: float = 0.0, top_p: float = 1.0, repetition_penalty: float = 1.0) -> Sampling:
+def sampling(temperature: float, top_p: float, repetition_penalty: float) -> Sampling:
     """Returns how speech ids are picked: the likeliest, or drawn if `temperature` is above 0.
 
     Raises:
       InputError: a value is out of its range.
     """
-    if not 0.0 <= temperature < math.inf:
-        raise InputError(f"temperature={temperature:g}: give 0 for the likeliest ids, or a positive number")
-    if not 0.0 < top_p <= 1.0:
-        raise InputError(f"top_p={top_p:g}: give a probability above 0, at most 1")
-    if not 0.0 < repetition_penalty < math.inf:
-        raise InputError(f"repetition_penalty={repetition_penalty:g}: give a positive number, 1 for none")
-    if temperature == 0.0:
-        return Sampling(repetition_penalty=repetition_penalty)
-    return Sampling("draw", temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
+    drawn = Sampling("draw", temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
+    return drawn if temperature else Sampling(repetition_penalty=repetition_penalty)
 
 
 def single_turn(

@@ -11,6 +11,7 @@ import librosa
 import numpy as np
 import soundfile
 import soxr
+from jaxtyping import Float, Float32
 
 from fac_jax.types import InputError
 
@@ -39,12 +40,12 @@ class Sound:
     """Audio that was read from a file.
 
     Attributes:
-      wave: float32 `[N]`, the mean of the channels, resampled by soxr.
+      wave: the mean of the channels, resampled by soxr.
       stored_rate: sampling rate in Hz in the file.
       seconds: length in the file.
     """
 
-    wave: np.ndarray
+    wave: Float32[np.ndarray, " N"]
     stored_rate: int
     seconds: float
 
@@ -84,8 +85,8 @@ def _sound(samples: np.ndarray, stored_rate: int, rate: int, name: str) -> Sound
     return Sound(wave, stored_rate, len(samples) / stored_rate)
 
 
-def resampled(wave: np.ndarray, stored_rate: int, rate: int = RATE) -> np.ndarray:
-    """Resamples a float wave `[N]` from `stored_rate` to `rate` in Hz by soxr; the result is float32."""
+def resampled(wave: Float[np.ndarray, " N"], stored_rate: int, rate: int = RATE) -> Float32[np.ndarray, " M"]:
+    """Resamples a wave from `stored_rate` to `rate` in Hz by soxr; the result is float32."""
     return (wave if stored_rate == rate else soxr.resample(wave, stored_rate, rate)).astype(np.float32)
 
 
@@ -120,8 +121,8 @@ def recordings(folder: Path) -> list[Path]:
     return sorted(file for file in folder.rglob("*") if file.suffix.lower() in ENDINGS)
 
 
-def load(path: str | os.PathLike[str], rate: int = RATE) -> np.ndarray:
-    """Reads the wave of an audio file, float32 `[N]` (`read`)."""
+def load(path: str | os.PathLike[str], rate: int = RATE) -> Float32[np.ndarray, " N"]:
+    """Reads the wave of an audio file (`read`)."""
     return read(path, rate).wave
 
 
@@ -131,8 +132,8 @@ def duration(path: str | os.PathLike[str]) -> float:
     return len(samples) / rate
 
 
-def save_wav(path: str | os.PathLike[str], wave: np.ndarray, rate: int = RATE) -> None:
-    """Writes a float wave `[N]`, clipped to [-1, 1], as 16-bit mono WAV at `rate` Hz; the file appears complete."""
+def save_wav(path: str | os.PathLike[str], wave: Float[np.ndarray, " N"], rate: int = RATE) -> None:
+    """Writes a wave, clipped to [-1, 1], as 16-bit mono WAV at `rate` Hz; the file appears complete."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from fac_jax.types import Array
 
@@ -21,8 +21,8 @@ Padding = Literal["longest", "max_length"]
 
 
 @functools.cache
-def filterbank() -> np.ndarray:
-    """Returns Slaney mel filters `[WINDOW // 2 + 1, BINS]` float32."""
+def filterbank() -> Float32[np.ndarray, "frequencies bins"]:
+    """Returns Slaney mel filters for `WINDOW // 2 + 1` frequencies."""
     return librosa.filters.mel(sr=RATE, n_fft=WINDOW, n_mels=BINS).T.astype(np.float32)
 
 
@@ -46,8 +46,8 @@ def _extend(wave: jax.Array, lengths: jax.Array, size: int, padding: Padding) ->
     return jnp.where(inside, taken, 0.0)
 
 
-def hann() -> np.ndarray:
-    """Returns the periodic Hann window `[WINDOW]` float32."""
+def hann() -> Float32[np.ndarray, " window"]:
+    """Returns the periodic Hann window of `WINDOW` samples."""
     return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
 
 

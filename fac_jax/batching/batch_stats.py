@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
 
 from fac_jax.types import Batch, Kind
 
@@ -14,9 +15,9 @@ class BatchStats:
     """Counts of one forward pass. Leading axes of micro-batches are kept where rows are.
 
     Attributes:
-      positions: int64 `[.., B]`, LLM positions of every row.
-      pairs: int64 `[.., B]`, (query, key) pairs of the Shared LLM's attention.
-      fine_pairs: int64 `[.., B]`, pairs of the refined head's attention, whose positions are G times as many.
+      positions: LLM positions of every row.
+      pairs: (query, key) pairs of the Shared LLM's attention.
+      fine_pairs: pairs of the refined head's attention, whose positions are G times as many.
       groups: LLM positions that embed a group of speech tokens.
       features: LLM positions that embed continuous features.
       mel_frames: frames of the encoder's first convolution (100 Hz).
@@ -25,9 +26,9 @@ class BatchStats:
       audio_frames: frames that it gives (25 Hz).
     """
 
-    positions: np.ndarray
-    pairs: np.ndarray
-    fine_pairs: np.ndarray
+    positions: Int[np.ndarray, "*micro B"]
+    pairs: Int[np.ndarray, "*micro B"]
+    fine_pairs: Int[np.ndarray, "*micro B"]
     groups: int
     features: int
     mel_frames: int

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Literal, TypeAlias
 
 import numpy as np
+from jaxtyping import Float, Int
 
 from fac_jax.text.prompts import Role
 
@@ -17,18 +18,18 @@ class Turn:
     Attributes:
       role: who speaks.
       text: text of a user, or the instruction next to a user's audio; text of a reply, also of a spoken one.
-      wave: float32 `[N]` at 16 kHz, None for a turn that is only text.
-      speech: int32 `[T]`, codec ids of `wave` at 25 Hz; None where they are not known or not needed.
-      mel: float32 `[M, 128]`, log-mel of a user's `wave` at 100 Hz; None where it is not computed yet.
+      wave: float32 at 16 kHz, None for a turn that is only text.
+      speech: int32 codec ids of `wave` at 25 Hz; None where they are not known or not needed.
+      mel: float32 log-mel of a user's `wave` at 100 Hz; None where it is not computed yet.
       learns: streams of a spoken reply that carry loss; "text" places the text next to silence, which carries none.
       lead: text of a user before the user's audio.
     """
 
     role: Role
     text: str = ""
-    wave: np.ndarray | None = None
-    speech: np.ndarray | None = None
-    mel: np.ndarray | None = None
+    wave: Float[np.ndarray, " N"] | None = None
+    speech: Int[np.ndarray, " T"] | None = None
+    mel: Float[np.ndarray, "M bins"] | None = None
     learns: Learns = "both"
     lead: str = ""
 

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from jaxtyping import Float, Float32, Int32
 
 from fac_jax.audio.io import resampled
 from fac_jax.audio.mel import BINS, RATE, log_mel, mel_frames
@@ -34,8 +35,8 @@ def speech_tokens(row: str, turn: Turn) -> int:
     return tokens
 
 
-def mels(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Computes the log-mel float32 `[M, 128]` of every wave float32 `[N]` at 16 kHz, in batches of similar lengths."""
+def mels(waves: Sequence[Float[np.ndarray, " _N"]]) -> list[Float32[np.ndarray, "_M bins"]]:
+    """Computes the log-mel of every wave at 16 kHz, in batches of similar lengths."""
     order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
     found = [np.empty((0, BINS), np.float32)] * len(waves)
     for start in range(0, len(order), BATCH):
@@ -50,8 +51,8 @@ def mels(waves: Sequence[np.ndarray]) -> list[np.ndarray]:
     return found
 
 
-def speech_ids(waves: Sequence[np.ndarray], codec: Codec) -> list[np.ndarray]:
-    """Encodes every wave float32 `[N]` at 16 kHz, at least one token long, to speech ids int32 `[T]`."""
+def speech_ids(waves: Sequence[Float[np.ndarray, " _N"]], codec: Codec) -> list[Int32[np.ndarray, " _T"]]:
+    """Encodes every wave at 16 kHz, at least one token long, to speech ids."""
     return codec.encode_batch([resampled(wave, RATE, codec.heard_rate) for wave in waves])
 
 

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from jaxtyping import Bool, Float, Int32
 
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import mels, speech_tokens
@@ -24,26 +25,26 @@ class Example:
 
     Attributes:
       id: names the row.
-      text_ids: int32 `[S]`.
-      kind: int32 `[S]`.
-      speech_ids: int32 `[S, G]`.
-      has_waveform: bool `[S]`.
-      frame_index: int32 `[S, G]`, into the encoder frames of the example's own windows.
-      labels: int32 `[S]`.
-      speech_labels: int32 `[S, G]`.
-      mels: log-mel float32 `[M, 128]` of the user's audios, each of which fills windows of its own.
+      text_ids: see `Batch`, as are the next six.
+      kind: values of `Kind`.
+      speech_ids: ids of the groups.
+      has_waveform: where continuous features are used.
+      frame_index: index into the encoder frames of the example's own windows, or NO_FRAME.
+      labels: text labels, not shifted.
+      speech_labels: speech labels, not shifted.
+      mels: log-mel float32 of the user's audios, each of which fills windows of its own.
       audio_seconds: seconds heard and spoken.
     """
 
     id: str
-    text_ids: np.ndarray
-    kind: np.ndarray
-    speech_ids: np.ndarray
-    has_waveform: np.ndarray
-    frame_index: np.ndarray
-    labels: np.ndarray
-    speech_labels: np.ndarray
-    mels: tuple[np.ndarray, ...]
+    text_ids: Int32[np.ndarray, " S"]
+    kind: Int32[np.ndarray, " S"]
+    speech_ids: Int32[np.ndarray, "S G"]
+    has_waveform: Bool[np.ndarray, " S"]
+    frame_index: Int32[np.ndarray, "S G"]
+    labels: Int32[np.ndarray, " S"]
+    speech_labels: Int32[np.ndarray, "S G"]
+    mels: tuple[Float[np.ndarray, "_M bins"], ...]
     audio_seconds: float
 
     def __len__(self) -> int:
@@ -51,8 +52,8 @@ class Example:
         return len(self.text_ids)
 
 
-def windows_of(mel: np.ndarray, n_window: int) -> int:
-    """Returns the number of encoder windows (2 * n_window mel frames) of a log-mel `[M, 128]`."""
+def windows_of(mel: Float[np.ndarray, "M bins"], n_window: int) -> int:
+    """Returns the number of encoder windows (2 * n_window mel frames) of a log-mel."""
     return -(-len(mel) // (2 * n_window))
 
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Bool, Int
 
 LOOKAHEAD = 2  # batches' worth of items that one batch is chosen from
 
@@ -30,8 +31,8 @@ class Budget:
         """Returns W, the number of encoder windows of the whole batch."""
         return self.rows * self.windows_per_row
 
-    def holds(self, length: np.ndarray, windows: np.ndarray) -> np.ndarray:
-        """Returns which items, given by their sizes int `[N]`, fit an empty row; bool `[N]`."""
+    def holds(self, length: Int[np.ndarray, " N"], windows: Int[np.ndarray, " N"]) -> Bool[np.ndarray, " N"]:
+        """Returns which items, given by their sizes, fit an empty row."""
         return (length <= self.seq_len) & (windows <= self.windows_per_row)
 
 

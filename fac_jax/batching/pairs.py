@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Float32
 
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Conversation, prompt
@@ -17,8 +18,8 @@ from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Batch, InputError, PreferenceBatch
 
 
-def no_reference() -> np.ndarray:
-    """Returns the log-probabilities of a pair that no reference has scored yet, zeros `[2, 2]`."""
+def no_reference() -> Float32[np.ndarray, "2 2"]:
+    """Returns the log-probabilities of a pair that no reference has scored yet, zeros."""
     return np.zeros((2, 2), np.float32)
 
 
@@ -31,14 +32,14 @@ class PairExample:
       task: number in `PREFERENCE_TASKS`, or `REPLAY`.
       chosen: prompt and better reply.
       rejected: prompt and worse reply, with the same audios heard.
-      reference: float32 `[2, 2]`, log-probabilities of (chosen, rejected) in (text, speech) under the reference.
+      reference: log-probabilities of (chosen, rejected) in (text, speech) under the reference.
     """
 
     id: str
     task: int
     chosen: Example
     rejected: Example
-    reference: np.ndarray = dataclasses.field(default_factory=no_reference)
+    reference: Float32[np.ndarray, "2 2"] = dataclasses.field(default_factory=no_reference)
 
     def __len__(self) -> int:
         """Returns the number of LLM positions of the longer conversation."""
@@ -50,7 +51,7 @@ class PairExample:
         return bool(np.any(self.chosen.speech_labels != IGNORE))
 
     @property
-    def mels(self) -> tuple[np.ndarray, ...]:
+    def mels(self) -> tuple[Float32[np.ndarray, "_M bins"], ...]:
         """Returns the log-mels of the prompt, once for both replies."""
         return self.chosen.mels
 

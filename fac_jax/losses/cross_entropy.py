@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import struct
+from jaxtyping import Bool, Float, Int
 
 from fac_jax.types import IGNORE, Array
 
@@ -17,14 +18,14 @@ class TokenSums:
       correct: number of labels that have the greatest logit.
     """
 
-    loss: jax.Array
-    count: jax.Array
-    correct: jax.Array
+    loss: Float[jax.Array, ""]
+    count: Float[jax.Array, ""]
+    correct: Float[jax.Array, ""]
 
 
 @struct.dataclass
 class TokenLosses:
-    """Losses of single positions, `[..]`; 0 or False where there is no label.
+    """Losses of single positions; 0 or False where there is no label.
 
     Attributes:
       loss: cross-entropy float32, in nats.
@@ -32,9 +33,9 @@ class TokenLosses:
       correct: bool, whether the label has the greatest logit.
     """
 
-    loss: jax.Array
-    kept: jax.Array
-    correct: jax.Array
+    loss: Float[jax.Array, "*rows"]
+    kept: Bool[jax.Array, "*rows"]
+    correct: Bool[jax.Array, "*rows"]
 
     def sums(self) -> TokenSums:
         """Sums over all positions."""
@@ -42,12 +43,12 @@ class TokenLosses:
         return TokenSums(loss=jnp.sum(self.loss), count=count, correct=correct)
 
 
-def token_losses(logits: Array, labels: Array) -> TokenLosses:
+def token_losses(logits: Float[Array, "*rows V"], labels: Int[Array, "*rows"]) -> TokenLosses:
     """Computes the cross-entropy of every position against its own label.
 
     Args:
-      logits: float `[.., V]`, read in float32.
-      labels: int32 `[..]`; IGNORE carries no loss.
+      logits: read in float32.
+      labels: int32; IGNORE carries no loss.
     """
     logits = jnp.asarray(logits, jnp.float32)
     labels = jnp.asarray(labels)
@@ -60,7 +61,11 @@ def token_losses(logits: Array, labels: Array) -> TokenLosses:
 
 
 def chunked_token_losses(
-    hidden: Array, unembedding: Array, labels: Array, chunk: int, dtype: str = "float32"
+    hidden: Float[Array, "*rows S D"],
+    unembedding: Float[Array, "V D"],
+    labels: Int[Array, "*rows S"],
+    chunk: int,
+    dtype: str = "float32",
 ) -> TokenLosses:
     """Computes the cross-entropy of `hidden @ unembedding.T` at every position, `chunk` positions at a time.
 
@@ -68,9 +73,9 @@ def chunked_token_losses(
     softmax and losses are float32. Leading axes stay whole: a sharded batch axis stays sharded.
 
     Args:
-      hidden: `[.., S, D]`.
-      unembedding: `[V, D]`, read in the dtype of `hidden`.
-      labels: int32 `[.., S]`; IGNORE carries no loss.
+      hidden: states.
+      unembedding: read in the dtype of `hidden`.
+      labels: int32; IGNORE carries no loss.
       chunk: positions of the S axis whose logits exist at the same time.
       dtype: dtype of the logits.
     """
@@ -94,7 +99,11 @@ def chunked_token_losses(
 
 
 def chunked_cross_entropy(
-    hidden: Array, unembedding: Array, labels: Array, chunk: int, dtype: str = "float32"
+    hidden: Float[Array, "*rows S D"],
+    unembedding: Float[Array, "V D"],
+    labels: Int[Array, "*rows S"],
+    chunk: int,
+    dtype: str = "float32",
 ) -> TokenSums:
     """Computes the sums of `chunked_token_losses`."""
     return chunked_token_losses(hidden, unembedding, labels, chunk, dtype).sums()

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
+from jaxtyping import Bool, Float, Float32, Int
 
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.losses.base import ConversationLoss, Counts, Metrics
@@ -91,29 +92,31 @@ def check_one_conversation(segments: int | None, where: str) -> None:
         raise InputError(f"config key {where}.segments is {segments}: CTC needs 1, a conversation a row")
 
 
-def transcripts(batch: Batch, special: SpecialIds) -> tuple[jax.Array, jax.Array]:
+def transcripts(batch: Batch, special: SpecialIds) -> tuple[Bool[jax.Array, "B T"], Bool[jax.Array, "B S"]]:
     """Finds the frames and the labels that CTC compares.
 
     Returns:
-      bool `[B, S * G]`, the 25 Hz frames in which the user speaks; bool `[B, S]`, the labels that are words rather than
-      markup (pad, end of turn, audio marks).
+      the T = `S * G` frames of 25 Hz in which the user speaks; and the labels that are words rather than markup (pad,
+      end of turn, audio marks).
     """
     heard = (jnp.asarray(batch.kind) == Kind.SPEECH)[..., None] & (batch.frame_index != NO_FRAME)
     markup = jnp.array([IGNORE, special.pad, special.eos, special.audio_bos, special.audio_eos, special.sil])
     return rearrange(heard, "b s g -> b (s g)"), ~jnp.isin(batch.labels, markup)
 
 
-def transcribed_rows(batch: Batch, special: SpecialIds) -> jax.Array:
-    """Finds the rows with both a user's frames and words, bool `[B]`."""
+def transcribed_rows(batch: Batch, special: SpecialIds) -> Bool[jax.Array, " B"]:
+    """Finds the rows with both a user's frames and words."""
     frames, words = transcripts(batch, special)
     return jnp.any(frames, axis=1) & jnp.any(words, axis=1)
 
 
-def encoder_ctc_losses(frames: Array, params: Params, batch: Batch, special: SpecialIds) -> jax.Array:
-    """Computes the CTC loss of every row, float32 `[B]`; 0 for a row without frames or without words.
+def encoder_ctc_losses(
+    frames: Float[Array, "F D"], params: Params, batch: Batch, special: SpecialIds
+) -> Float32[jax.Array, " B"]:
+    """Computes the CTC loss of every row, float32; 0 for a row without frames or without words.
 
     Args:
-      frames: 25 Hz encoder frames of all windows, `[W * n // 2, D]` (`ModelOutput.audio_frames`).
+      frames: 25 Hz encoder frames of all windows, F = `W * n // 2` (`ModelOutput.audio_frames`).
       params: of the whole model.
       batch: conversations, one a row.
       special: special ids of the model.
@@ -126,23 +129,29 @@ def encoder_ctc_losses(frames: Array, params: Params, batch: Batch, special: Spe
     return ctc_losses(logits, heard, batch.labels, words, blank=special.pad)
 
 
-def left_aligned(keep: Array) -> jax.Array:
-    """Computes indices `[B, N]` that bring the kept entries (`keep` bool `[B, N]`) of a row to its left, in order."""
+def left_aligned(keep: Bool[Array, "B N"]) -> Int[jax.Array, "B N"]:
+    """Computes indices that bring the entries of a row that `keep` marks to its left, in order."""
     return jnp.argsort(~jnp.asarray(keep), axis=-1, stable=True)
 
 
-def ctc_losses(logits: Array, frames: Array, tokens: Array, kept: Array, blank: int) -> jax.Array:
+def ctc_losses(
+    logits: Float[Array, "B T V"],
+    frames: Bool[Array, "B T"],
+    tokens: Int[Array, "B N"],
+    kept: Bool[Array, "B N"],
+    blank: int,
+) -> Float32[jax.Array, " B"]:
     """Computes the negative log-likelihood of every row's tokens under CTC, in nats per token.
 
     Args:
-      logits: float `[B, T, V]`, read in float32.
-      frames: bool `[B, T]`, the frames that exist.
-      tokens: int32 `[B, N]`; never the blank.
-      kept: bool `[B, N]`, which tokens belong to the target; gaps are closed.
+      logits: read in float32.
+      frames: the frames that exist.
+      tokens: int32; never the blank.
+      kept: which tokens belong to the target; gaps are closed.
       blank: id of the blank.
 
     Returns:
-      float32 `[B]`, 0 for a row without frames or without tokens.
+      float32, 0 for a row without frames or without tokens.
     """
     order = left_aligned(kept)
     targets = jnp.take_along_axis(jnp.asarray(tokens), order, axis=-1)

@@ -2,16 +2,17 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Int
 
 from fac_jax.types import IGNORE, Array
 
 
-def next_labels(labels: Array, segment_ids: Array) -> jax.Array:
+def next_labels(labels: Int[Array, "B S *G"], segment_ids: Int[Array, "B S"]) -> Int[jax.Array, "B S *G"]:
     """Shifts labels by one LLM position: each position predicts the label of the next one in its segment.
 
     Args:
-      labels: int32 `[B, S]` or `[B, S, G]`, not shifted.
-      segment_ids: int32 `[B, S]`.
+      labels: int32, not shifted.
+      segment_ids: int32.
 
     Returns:
       labels of the same shape, IGNORE where a segment ends.

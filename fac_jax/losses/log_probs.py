@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax import struct
+from jaxtyping import Float, Float32, Int
 
 from fac_jax.losses.cross_entropy import TokenLosses, chunked_token_losses
 from fac_jax.losses.labels import next_labels
@@ -16,15 +17,15 @@ from fac_jax.types import Array, Batch, ModelOutput, Params
 
 @struct.dataclass
 class ReplyLogProbs:
-    """Log-probabilities of replies, summed over their tokens, float32 `[.., 2]`: text, speech.
+    """Log-probabilities of replies, summed over their tokens, float32; the last axis is text, speech.
 
     Attributes:
       total: sums of log-probabilities in nats; 0 for a stream that a reply does not have.
       tokens: number of tokens in each sum.
     """
 
-    total: Array
-    tokens: Array
+    total: Float[Array, "*replies 2"]
+    tokens: Float[Array, "*replies 2"]
 
 
 def reply_log_probs(
@@ -63,16 +64,18 @@ def reply_log_probs(
     return ReplyLogProbs(total=total, tokens=tokens)
 
 
-def conversation_log_probs(losses: TokenLosses, segment_ids: Array, segments: int) -> tuple[jax.Array, jax.Array]:
+def conversation_log_probs(
+    losses: TokenLosses, segment_ids: Int[Array, "B T"], segments: int
+) -> tuple[Float32[jax.Array, "B R"], Float32[jax.Array, "B R"]]:
     """Sums one stream over every conversation of every row.
 
     Args:
       losses: of the stream, `[B, T]`.
-      segment_ids: int32 `[B, T]`; 0 is padding, 1 to `segments` are conversations.
+      segment_ids: int32; 0 is padding, 1 to `segments` are conversations.
       segments: the most conversations of a row.
 
     Returns:
-      log-probabilities in nats and numbers of tokens, float32 `[B, segments]`.
+      log-probabilities in nats and numbers of tokens, float32, R = `segments`.
     """
     member = (jnp.asarray(segment_ids)[..., None] == jnp.arange(1, segments + 1)).astype(jnp.float32)
 

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Bool, Float, Float32, Int
 
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.batching.model_grid import ModelGrid
@@ -133,11 +134,11 @@ class Preference:
         stored = batch.reference if reference is None else jax.lax.stop_gradient(score(reference).total)
         return self.pair_loss(score(params), jnp.asarray(stored), jnp.asarray(batch.tasks), counts)
 
-    def margins(self, total: Array, reference: Array) -> jax.Array:
-        """Computes the margins of pairs, float32 `[P, N]`.
+    def margins(self, total: Float[Array, "rows R 2"], reference: Float[Array, "rows R 2"]) -> Float[jax.Array, "P R"]:
+        """Computes the margins of pairs, float32.
 
         Args:
-          total: log-probabilities of the policy, `[2 P, N, 2]`: rows of chosen and rejected replies in turn.
+          total: log-probabilities of the policy, in `2 P` rows of chosen and rejected replies in turn.
           reference: those of the reference, likewise; zeros give the policy's own preference.
         """
         weights = jnp.array([self.text_weight, self.speech_weight])
@@ -145,8 +146,12 @@ class Preference:
         return jnp.einsum("pnw,w->pn", gains, weights, precision="highest")
 
     def pair_loss(
-        self, replies: ReplyLogProbs, reference: Array, tasks: Array, counts: Counts
-    ) -> tuple[jax.Array, Metrics]:
+        self,
+        replies: ReplyLogProbs,
+        reference: Float[Array, "rows R 2"],
+        tasks: Int[Array, "P R"],
+        counts: Counts,
+    ) -> tuple[Float[jax.Array, ""], Metrics]:
         """Computes loss and metrics from log-probabilities.
 
         Metrics of a task are means over its pairs: `loss`, `margin` (beta h), `accuracy` (share of pairs whose chosen
@@ -155,9 +160,9 @@ class Preference:
         batch.
 
         Args:
-          replies: of the policy, `[2 P, N, 2]`: rows of chosen and rejected replies in turn.
-          reference: float32 `[2 P, N, 2]`.
-          tasks: int32 `[P, N]`.
+          replies: log-probabilities of the policy, in `2 P` rows of chosen and rejected replies in turn.
+          reference: those of the reference, likewise, float32.
+          tasks: `PreferenceBatch.tasks`.
           counts: see `counts`.
         """
         per = {name: 1.0 / jnp.maximum(count, 1.0) for name, count in counts.items()}
@@ -207,16 +212,21 @@ class Preference:
             raise InputError(f"config key {where}.segments is missing: preferences need the most pairs of a row")
 
 
-def is_pair(tasks: Array) -> jax.Array:
+def is_pair(tasks: Int[Array, "P R"]) -> Bool[jax.Array, "P R"]:
     """Finds the places of a batch's `tasks` that hold pairs, rather than replayed conversations or nothing."""
     return (jnp.asarray(tasks) != NO_TASK) & (jnp.asarray(tasks) != REPLAY)
 
 
-def stream_margins(chosen: Array, rejected: Array, reference_chosen: Array, reference_rejected: Array) -> jax.Array:
+def stream_margins(
+    chosen: Float[Array, "*pairs 2"],
+    rejected: Float[Array, "*pairs 2"],
+    reference_chosen: Float[Array, "*pairs 2"],
+    reference_rejected: Float[Array, "*pairs 2"],
+) -> Float[jax.Array, "*pairs 2"]:
     """Computes how much more the policy prefers the chosen reply than the reference does, stream by stream.
 
     Args:
-      chosen: log-probabilities of the chosen reply under the policy, float32 `[.., 2]` (`ReplyLogProbs.total`).
+      chosen: log-probabilities of the chosen reply under the policy, float32 (`ReplyLogProbs.total`).
       rejected: those of the rejected reply.
       reference_chosen: those of the chosen reply under the reference.
       reference_rejected: those of the rejected reply under the reference.
@@ -224,17 +234,16 @@ def stream_margins(chosen: Array, rejected: Array, reference_chosen: Array, refe
     return (jnp.asarray(chosen) - reference_chosen) - (jnp.asarray(rejected) - reference_rejected)
 
 
-def preference_loss(h: Array, objective: PreferenceObjective, beta: float, label_smoothing: float = 0.0) -> jax.Array:
+def preference_loss(
+    h: Float[Array, "*pairs"], objective: PreferenceObjective, beta: float, label_smoothing: float = 0.0
+) -> Float32[jax.Array, "*pairs"]:
     """Computes the loss of every pair from its margin.
 
     Args:
-      h: margins, float32 `[..]`.
+      h: margins.
       objective: "sigmoid" `-log sigmoid(beta h)`, "ipo" `(h - 1 / (2 beta))^2`, "hinge" `max(0, 1 - beta h)`.
       beta: how strongly the policy is held to the reference.
       label_smoothing: share of pairs that are assumed to be labelled the wrong way round.
-
-    Returns:
-      float32 `[..]`.
     """
 
     def loss(margin: jax.Array) -> jax.Array:

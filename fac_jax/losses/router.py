@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Float
 
 from fac_jax.types import RouterStats
 
 
-def load_balancing_loss(stats: RouterStats) -> jax.Array:
+def load_balancing_loss(stats: RouterStats) -> Float[jax.Array, ""]:
     """Computes `E * sum_e f_e p_e` over the unmasked tokens of all MoE layers together, a float32 scalar.
 
     f_e is the share of tokens that picked expert e (k slots, so f sums to k) and p_e its mean router probability.
@@ -17,7 +18,7 @@ def load_balancing_loss(stats: RouterStats) -> jax.Array:
     return experts * jnp.sum((stats.picks / tokens) * (stats.probs / tokens))
 
 
-def router_metrics(stats: RouterStats) -> dict[str, jax.Array]:
+def router_metrics(stats: RouterStats) -> dict[str, Float[jax.Array, ""]]:
     """Computes metrics over the unmasked tokens of all MoE layers together, float32 scalars; 0 when there is none.
 
     `router_loss` is `load_balancing_loss`. `router_load` is the number of picks of the busiest expert over that of even

@@ -7,6 +7,7 @@ from typing import Final, cast
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
+from jaxtyping import Float
 
 from fac_jax.training.trainable import path_of
 from fac_jax.types import Array, InputError, Params
@@ -37,13 +38,15 @@ def merge(trained: Params, start: Params, alphas: Mapping[str, float]) -> Params
     return traverse_util.unflatten_dict(merged)
 
 
-def combine(trained: Array, start: Array, alpha: float) -> Array:
+def combine(trained: Float[Array, "*shape"], start: Float[Array, "*shape"], alpha: float) -> Float[Array, "*shape"]:
     """Computes `alpha * trained + (1 - alpha) * start` of an array in float32, in the dtype of `trained`."""
-    return trained if alpha == KEPT else _combine(trained, start, alpha)
+    return trained if alpha == KEPT else _combine(trained, start, jnp.float32(alpha))
 
 
 @jax.jit
-def _combine(trained: Array, start: Array, alpha: float) -> jax.Array:
+def _combine(
+    trained: Float[Array, "*shape"], start: Float[Array, "*shape"], alpha: Float[jax.Array, ""]
+) -> Float[jax.Array, "*shape"]:
     mixed = alpha * jnp.asarray(trained, jnp.float32) + (1 - alpha) * jnp.asarray(start, jnp.float32)
     return mixed.astype(trained.dtype)
 

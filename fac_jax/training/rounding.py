@@ -6,6 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias, cast
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import BFloat16, Float32, Key
 
 from fac_jax.types import InputError, Params
 
@@ -80,7 +81,9 @@ def rounded(rounding: Rounding) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def round_stochastically(values: jax.Array, key: jax.Array) -> jax.Array:
+def round_stochastically(
+    values: Float32[jax.Array, "*shape"], key: Key[jax.Array, ""]
+) -> BFloat16[jax.Array, "*shape"]:
     """Rounds float32 values to bfloat16 with the exact value as expectation.
 
     A float32 is a bfloat16 followed by 16 bits. Adding a uniform random number of 16 bits carries into the bfloat16

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jaxtyping import Int32
 
 from fac_jax.training.trainable import split
 from fac_jax.types import Array, Params
@@ -15,14 +16,14 @@ class TrainState:
     """What a step changes. It has no random state: random numbers belong to the data, which has its own state.
 
     Attributes:
-      step: int32 scalar, number of updates made in this stage.
+      step: number of updates made in this stage.
       params: all parameters, the frozen ones included.
       opt_state: optimizer state of the trainable parameters.
       reference: parameters of the reference model of a preference loss, which no step changes; None without one. They
         are those that the stage starts from, so they are not in its checkpoints.
     """
 
-    step: Array
+    step: Int32[Array, ""]
     params: Params
     opt_state: optax.OptState
     reference: Params | None = None

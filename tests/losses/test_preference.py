@@ -68,7 +68,7 @@ def test_streams_tasks_and_anchors_have_their_weights() -> None:
     pairs, there = tasks >= 0, tasks != NO_TASK
     assert {NO_TASK, REPLAY} < set(tasks.flat)
     counts |= {"pairs": pairs.sum(), "text": 5 * there.sum(), "speech": 5 * there.sum()}
-    loss, metrics = config.pair_loss(found, reference, tasks, {name: np.float32(n) for name, n in counts.items()})
+    loss, metrics = config.pair_loss(found, reference, tasks, {name: jnp.float32(n) for name, n in counts.items()})
     gain = (found.total - reference) @ np.array([1.0, 0.25])
     h = gain[0::2] - gain[1::2]
     each = numpy_loss(h, "ipo", 0.5, 0.1) * np.where(tasks == TASKS.index("empathy"), 2.0, 1.0)

@@ -40,7 +40,7 @@ class Graph:
         return self.constants[name]
 
     def only(self, node: str, single: bool = False) -> np.ndarray:
-        """The one constant that enters a node, of one element or of more."""
+        """Returns the only constant input of a node that has one element, or that has more if `single` is False."""
         found = [self.constants[name] for name in self.nodes[node] if name in self.constants]
         found = [constant for constant in found if (constant.size == 1) == single]
         if len(found) != 1:

@@ -3,15 +3,16 @@
 from collections.abc import Iterator
 
 import numpy as np
+from jaxtyping import Shaped
 
 
-def pieces(whole: np.ndarray, size: int, short: int) -> Iterator[np.ndarray]:
+def pieces(whole: Shaped[np.ndarray, " N"], size: int, short: int) -> Iterator[Shaped[np.ndarray, " _n"]]:
     """Cuts an array into pieces of `size`.
 
     If the last piece is shorter than `short`, the last two are joined and cut in the middle.
 
     Args:
-      whole: samples or tokens `[N]`.
+      whole: samples or tokens.
       size: length of a piece.
       short: shortest length of a last piece.
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from jaxtyping import Float, Float32, Int, Int32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
@@ -119,29 +120,29 @@ class CosyVoice3:
     def _tokenizer(self) -> WaveTokenizer:
         return WaveTokenizer(self.description.sizes["tokenizer"], read_params(self._folder, "tokenizer"))
 
-    def encode(self, wave: np.ndarray) -> np.ndarray:
+    def encode(self, wave: Float[np.ndarray, " N"]) -> Int32[np.ndarray, " T"]:
         """Encodes one wave.
 
         Args:
-          wave: float `[N]` at 16 kHz.
+          wave: samples at 16 kHz.
 
         Returns:
-          int32 `[T]`; T = `ceil(N // 160 / 4)` up to 30 s. Longer waves are cut (docs/codec_model.md, section 1.5).
+          T = `ceil(N // 160 / 4)` up to 30 s. Longer waves are cut (docs/codec_model.md, section 1.5).
         """
         return self.encode_batch([wave])[0]
 
-    def encode_batch(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
+    def encode_batch(self, waves: Sequence[Float[np.ndarray, " _N"]]) -> list[Int32[np.ndarray, " _T"]]:
         """Encodes every wave; the devices of this host share them."""
         return self._tokenizer(waves)
 
-    def decode(self, ids: np.ndarray) -> np.ndarray:
+    def decode(self, ids: Int[np.ndarray, " T"]) -> Float32[np.ndarray, " N"]:
         """Speaks ids in the voice of the codec's speaker.
 
         Args:
-          ids: integers `[T]` below `units`.
+          ids: integers below `units`.
 
         Returns:
-          float32 `[N]` at `rate`, 40 ms for each id.
+          samples at `rate`, 40 ms for each id.
 
         Raises:
           InputError: there is no id, an id is outside the codebook, or a file is missing or damaged.

@@ -31,14 +31,15 @@ class Past:
     """What the estimate of a chunk needs from the chunks before it.
 
     Attributes:
-      k: rotated keys float32 `[L, B, W, D]`.
-      v: values float32 `[L, B, W, D]`.
-      tails: last inputs of the two positional convolutions, float32 `[2, B, conv_width - 1, D]`; zeros at the start.
+      k: rotated keys, float32.
+      v: values, float32.
+      tails: last inputs of the two positional convolutions, float32, tail = `conv_width - 1`; zeros at the
+        start.
     """
 
-    k: jax.Array
-    v: jax.Array
-    tails: jax.Array
+    k: Float[jax.Array, "L B W D"]
+    v: Float[jax.Array, "L B W D"]
+    tails: Float[jax.Array, "2 B tail D"]
 
 
 @struct.dataclass
@@ -46,14 +47,14 @@ class Conditions:
     """What an estimate is conditioned on.
 
     Attributes:
-      mu: the tokens, embedded and repeated to frames, float32 `[B, M, 80]`.
-      cond: log-mel of the prompt, zero after it, float32 `[B, M, 80]`.
-      speaker: the projected speaker embedding, float32 `[B, 80]`.
+      mu: the tokens, embedded and repeated to frames, float32.
+      cond: log-mel of the prompt, zero after it, float32.
+      speaker: the projected speaker embedding, float32.
     """
 
-    mu: Array
-    cond: Array
-    speaker: Array
+    mu: Float[Array, "B M mel_bins"]
+    cond: Float[Array, "B M mel_bins"]
+    speaker: Float[Array, "B mel_bins"]
 
 
 class TimeEmbedding(nn.Module):

@@ -4,6 +4,7 @@ import functools
 from typing import Final
 
 import numpy as np
+from jaxtyping import Float32
 
 FLOW_FRAMES: Final = 15000  # mel frames of the flow's noise, 300 s
 MEL_BINS: Final = 80
@@ -15,7 +16,7 @@ SOURCE_SAMPLES: Final = 24000 * 30  # samples of the source's noise that we keep
 
 
 @functools.cache
-def release_noise() -> tuple[np.ndarray, np.ndarray]:
+def release_noise() -> tuple[Float32[np.ndarray, "M mel_bins"], Float32[np.ndarray, "N harmonics"]]:
     """Returns the fixed noise of both networks, float32.
 
     Returns:

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float64
+from jaxtyping import Float, Float32, Float64
 
 from fac_jax import axes
 from fac_jax.codec.cosyvoice.config import VocoderConfig
@@ -63,15 +63,14 @@ class Tones:
     """The parts of the source in each frame.
 
     Attributes:
-      sines: value of every harmonic, zero where unvoiced, float32 `[M, harmonics]`.
-      noise: amplitude of the noise, float32 `[M]`.
-      turns: phase of every harmonic after the last frame, float64 `[harmonics]`: turns divided by the samples of a
-        frame.
+      sines: value of every harmonic, zero where unvoiced.
+      noise: amplitude of the noise.
+      turns: phase of every harmonic after the last frame: turns divided by the samples of a frame.
     """
 
-    sines: np.ndarray
-    noise: np.ndarray
-    turns: np.ndarray
+    sines: Float32[np.ndarray, "M harmonics"]
+    noise: Float32[np.ndarray, " M"]
+    turns: Float64[np.ndarray, " harmonics"]
 
 
 def tones(

@@ -12,7 +12,7 @@ from typing import Final
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
 from fac_jax.codec.base import check_codebook, check_ids
 from fac_jax.codec.cosyvoice.chunks import pieces
@@ -36,14 +36,16 @@ class Speaker:
     """A speaker whose voice is spoken.
 
     Attributes:
-      embedding: speaker embedding float32 `[192]`.
-      ids: ids of a prompt in that voice, int32 `[P]`; Fun-Audio-Chat uses none.
-      mel: log-mel of the prompt, float32 `[P * token_frames, 80]`.
+      embedding: speaker embedding, 192 wide at full size.
+      ids: ids of a prompt in that voice, int32; Fun-Audio-Chat uses none.
+      mel: log-mel of the prompt, `P * token_frames` frames.
     """
 
-    embedding: np.ndarray
-    ids: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
-    mel: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros((0, 80), np.float32))
+    embedding: Float32[np.ndarray, " speaker_width"]
+    ids: Int[np.ndarray, " P"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
+    mel: Float32[np.ndarray, "frames mel_bins"] = dataclasses.field(
+        default_factory=lambda: np.zeros((0, 80), np.float32)
+    )
 
 
 @dataclasses.dataclass(frozen=True)

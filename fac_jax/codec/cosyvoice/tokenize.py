@@ -7,7 +7,7 @@ from typing import Any, Final
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Int32
 
 from fac_jax.audio.mel import HOP, log_mel, mel_frames
 from fac_jax.codec.cosyvoice.chunks import pieces
@@ -43,11 +43,11 @@ class WaveTokenizer:
         self._rows = NamedSharding(mesh, PartitionSpec("data"))
         self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
 
-    def __call__(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Tokenizes float waves `[N]` at 16 kHz, cut as the release cuts them.
+    def __call__(self, waves: Sequence[Float[np.ndarray, " _N"]]) -> list[Int32[np.ndarray, " _T"]]:
+        """Tokenizes waves at 16 kHz, cut as the release cuts them.
 
         Returns:
-          int32 `[T]` for each wave, 25 ids a second.
+          ids of each wave, 25 a second.
 
         Raises:
           InputError: a wave is shorter than an id; names its index.

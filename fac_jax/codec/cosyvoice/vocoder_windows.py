@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from fac_jax.codec.cosyvoice.config import VocoderConfig
 from fac_jax.codec.cosyvoice.source import F0_BEFORE, F0_LOOKAHEAD, Phase, host_f0, tones
@@ -141,15 +141,15 @@ class Speech:
         self._level = np.zeros(0, np.float32)
         self._turns = np.zeros(config.harmonics)
 
-    def push(self, mel: np.ndarray, final: bool = False) -> np.ndarray:
+    def push(self, mel: Float[np.ndarray, "M mel_bins"], final: bool = False) -> Float32[np.ndarray, " N"]:
         """Takes the next frames and returns the samples that they complete.
 
         Args:
-          mel: log-mel `[M, 80]`, M >= 0.
+          mel: log-mel, M >= 0.
           final: whether the speech ends here. Until then the frames that are held back have no samples.
 
         Returns:
-          float32 `[N]`; all calls together return `frame_samples` samples for each frame.
+          samples; all calls together return `frame_samples` samples for each frame.
         """
         vocoder, config = self._vocoder, self._vocoder.config
         self._mel = np.concatenate([self._mel, np.asarray(mel, np.float32)])
