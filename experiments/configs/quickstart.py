@@ -32,9 +32,9 @@ def text(questions: int, statements: int, facts: int) -> dict[str, float]:
     return dict(zip(TEXT, (questions, statements, facts), strict=True))
 
 
-def packed(rows: int, seq_len: int) -> Mapping[str, int | bool | None]:
-    """Returns the shapes of batches whose rows hold several conversations; the toy world fits in memory."""
-    return {"batch_rows": rows, "seq_len": seq_len, "cache": True}
+def packed(rows: int, seq_len: int, segments: int | None = None) -> Mapping[str, int | bool | None]:
+    """Returns the shapes of batches with any number of conversations a row; the toy world fits in memory."""
+    return {"batch_rows": rows, "seq_len": seq_len, "segments": segments, "cache": True}
 
 
 def single(rows: int, seq_len: int) -> Mapping[str, int | bool | None]:
@@ -43,7 +43,7 @@ def single(rows: int, seq_len: int) -> Mapping[str, int | bool | None]:
     Attention of the refined head takes the square of a row's 25 Hz length: on a CPU short rows are faster. The five
     questions that are longer than a window are left out.
     """
-    return {"batch_rows": rows, "seq_len": seq_len, "segments": 1, "windows_per_row": 1, "cache": True}
+    return {**packed(rows, seq_len, segments=1), "windows_per_row": 1}
 
 
 def get_config() -> ConfigDict:
