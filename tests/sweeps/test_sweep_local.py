@@ -99,10 +99,13 @@ def test_failures_are_tried_again_and_bad_input_is_not(
 def test_a_host_that_waits_for_a_dead_one_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "GRACE", 0.1)
     dead = subprocess.Popen(["sh", "-c", "exit 3"])
-    deaf = subprocess.Popen(["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"], start_new_session=True)
+    program = "trap '' TERM; echo ready; while :; do sleep 0.1; done"
+    deaf = subprocess.Popen(["sh", "-c", program], start_new_session=True, stdout=subprocess.PIPE)
+    assert deaf.stdout is not None and deaf.stdout.readline() == b"ready\n"
     child = Child(placed(tmp_path, 0.0)[0], [dead, deaf], 0, time.monotonic())
     until(lambda: child.code() is not None, "the end of both")
     assert child.code() == 3 and deaf.poll() == -signal.SIGKILL
+    deaf.stdout.close()
 
 
 def test_a_run_of_another_launcher_is_waited_for(tmp_path: Path) -> None:
