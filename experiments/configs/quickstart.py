@@ -38,10 +38,10 @@ def packed(rows: int, seq_len: int, segments: int | None = None) -> Mapping[str,
 
 
 def single(rows: int, seq_len: int) -> Mapping[str, int | bool | None]:
-    """Returns the shapes of batches with a conversation a row, of which 1.6 seconds, one window, are heard.
+    """Returns the shapes of batches with one conversation in a row and one encoder window, 1.6 seconds, for its audio.
 
-    Attention of the refined head takes the square of a row's 25 Hz length: on a CPU short rows are faster. The five
-    questions that are longer than a window are left out.
+    The cost of the refined head's attention grows with the square of a row's length, so short rows are faster on a CPU.
+    The few rows that do not fit are left out of the stage; `quarantine.jsonl` in the workdir names them.
     """
     return {**packed(rows, seq_len, segments=1), "windows_per_row": 1}
 
