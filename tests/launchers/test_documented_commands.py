@@ -33,12 +33,16 @@ from fac_jax.training.metrics import read_curve
 SCRIPTS = sorted((ROOT / "launch").iterdir())
 HEAVY = ("quickstart", "post_training", "evaluate")  # launchers with stages to train and questions to ask
 SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small")
+TWICE = ("sft_30b_a3b",)  # configs of which other commands run every part: SFT as sft_8b, experts as dpo_30b_a3b
+EVERY_TIME = "slurm.sbatch"  # the scripts start the same launcher, on meshes that differ little
 
 
 def is_heavy(command: Command) -> bool:
-    """Whether a command takes minutes even at tiny size."""
+    """Whether a command takes minutes even at tiny size, or what it runs is run by another."""
     config = Path((command.value("--config") or "").partition(":")[0]).stem
-    return command.launcher.split(".")[1] in HEAVY or config in SEVERAL_STAGES or command.value("--search") is not None
+    if command.launcher.split(".")[1] in HEAVY or command.value("--search") is not None:
+        return True
+    return config in (*SEVERAL_STAGES, *TWICE)
 
 
 def parameters(commands: list[Command]) -> list:
@@ -119,7 +123,10 @@ def test_a_command_of_the_docs(command: Command, place: Place, tmp_path: Path, m
     runs(command, place, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+@pytest.mark.parametrize(
+    "script",
+    [pytest.param(one, id=one.name, marks=[pytest.mark.slow] * (one.name != EVERY_TIME)) for one in SCRIPTS],
+)
 def test_the_command_in_the_head_of_a_script(
     script: Path,
     place: Place,

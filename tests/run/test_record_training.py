@@ -226,6 +226,7 @@ def test_what_cannot_be_is_told_before_anything_is_made(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow  # tests/training/test_loop.py and tests/launchers/test_several_hosts.py kill runs too
 def test_a_killed_run_resumes_as_if_nothing_had_happened(initial: Path, tmp_path: Path) -> None:
     rows = dialogues(tmp_path, 11)
     sets = {"mine": {"path": str(rows), "waves": {"noise": {"probability": 1.0}, "speed": {}}}}
