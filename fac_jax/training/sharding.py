@@ -1,5 +1,6 @@
 """Shardings of the train state: parameters by their logical axes, moments like their parameters."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any, cast
 
@@ -22,7 +23,6 @@ def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
     Raises:
       InputError: a mesh axis does not divide a dimension of a parameter; names it.
     """
-    boxed = jax.eval_shape(lambda: boxed_params(config, jax.random.key(0)))
 
     def placed(path: Any, box: nn.LogicallyPartitioned) -> jax.ShapeDtypeStruct:
         if layout is None:
@@ -31,7 +31,13 @@ def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
         sharding = layout.sharding(box.names, box.value.shape, f"parameter {name}")
         return jax.ShapeDtypeStruct(box.value.shape, box.value.dtype, sharding=sharding)
 
+    boxed = _boxed_shapes(config)
     return jax.tree_util.tree_map_with_path(placed, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned))
+
+
+@functools.cache  # every stage of a run asks, and the model is traced for each answer
+def _boxed_shapes(config: ModelConfig) -> Params:
+    return jax.eval_shape(lambda: boxed_params(config, jax.random.key(0)))
 
 
 def abstract_state(
