@@ -29,8 +29,10 @@ def main() -> None:
     """Runs the command."""
     workdir = open_workdir(WORKDIR.value)
     file = workdir / "config.json"
-    if not file.exists():
-        raise InputError(f"--workdir={workdir}: holds no run: {file.name} is missing")
+    if CONFIG.value is None and not file.exists():
+        raise InputError(
+            f"--workdir={workdir}: holds no run: {file.name} is missing; give a --config and a --checkpoint"
+        )
     config = json.loads(file.read_text()) if CONFIG.value is None else cli.config(CONFIG)
     run = start(config, workdir, DATA_DIR.value, SPLIT.value)
     params, _ = load_params(CHECKPOINT.value or workdir, recipe_of(run).abstract())

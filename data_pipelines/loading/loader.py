@@ -81,20 +81,24 @@ class _Needed:
     """The items that this host needs, in the order of its batches; picklable, each process plans for itself."""
 
     def __init__(self, stream: Stream, budget: Budget, shares: Shares, state: dict[str, Any]) -> None:
-        self._stream, self._budget, self._shares, self._state = stream, budget, shares, state
-        self._plan: Plan | None = None
+        self.__setstate__((stream, budget, shares, state))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_plan": None, "_lock": None, "_numbers": None}
+    def __getstate__(self) -> tuple[Stream, Budget, Shares, dict[str, Any]]:
+        return self._stream, self._budget, self._shares, self._state
+
+    def __setstate__(self, made_of: tuple[Stream, Budget, Shares, dict[str, Any]]) -> None:
+        self._stream, self._budget, self._shares, self._state = made_of
+        self._lock = threading.Lock()  # several threads ask for items
+        self._plan: Plan | None = None
+        self._numbers: collections.OrderedDict[int, int] = collections.OrderedDict()
+        self._count = 0
 
     def number(self, index: int) -> int:
         """Returns the number in the stream of the item with this index here."""
-        if self._plan is None:
-            self._plan, self._lock = Plan(self._stream, self._budget), threading.Lock()
-            self._plan.set_state(self._state)
-            self._numbers: collections.OrderedDict[int, int] = collections.OrderedDict()
-            self._count = 0
         with self._lock:
+            if self._plan is None:
+                self._plan = Plan(self._stream, self._budget)
+                self._plan.set_state(self._state)
             while self._count <= index:
                 for number in _mine(self._plan.batch(), self._shares):
                     self._numbers[self._count] = number

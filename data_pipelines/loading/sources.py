@@ -1,6 +1,7 @@
 """Named sources of items and their mixture: a stream in which every number names a source, a row and an epoch."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -89,8 +90,8 @@ def mixture_shares(
     for name, weight in named.items():
         if not sizes.get(name):
             raise InputError(f"the mixture names {name!r}, which has no rows; there are {', '.join(sizes)}")
-        if weight < 0:
-            raise InputError(f"mixture.{name} is {weight}; a weight is at least 0")
+        if not 0 <= weight < math.inf:
+            raise InputError(f"mixture.{name} is {weight}; a weight is a finite number, at least 0")
     if temperature is not None and temperature <= 0:
         raise InputError(f"temperature is {temperature}; it is positive, or null for weights only")
     power = 0.0 if temperature is None else 1 / temperature

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from data_pipelines.worlds.espeak import Voice
-from data_pipelines.worlds.schema import RowSpec
+from data_pipelines.worlds.schema import Kind, RowSpec
 from fac_jax.types import InputError
 
 FACTS = Path(__file__).with_name("facts.tsv")
@@ -44,6 +44,7 @@ class WorldConfig:
       dev_pairs: pairs that only dev questions ask aloud (model selection).
       clips_per_pair: spoken training questions a pair.
       read_aloud: training rows that read a random sentence aloud ("nine is two plus five").
+      read_sums: training rows that read a random sum aloud, right or wrong ("two plus five is nine").
       transcribe: training rows that write a spoken random sentence down.
       train_voices: user voices of training rows.
       dev_voices: user voices of dev rows.
@@ -59,6 +60,7 @@ class WorldConfig:
     dev_pairs: int = 13
     clips_per_pair: int = 24
     read_aloud: int = 900
+    read_sums: int = 0
     transcribe: int = 300
     train_voices: tuple[str, ...] = (
         *("en-us", "en-us+m1", "en-us+f1", "en-us+belinda", "en-us+robert", "en-us+Andrea", "en-us+aunty"),
@@ -137,14 +139,14 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
     """The rows of every split (`schema.SPLITS`), in a fixed order.
 
     Splits: "text" has every pair in every template and as a statement, and the facts, without speech; "train" has
-    spoken questions about the train pairs, spoken statements of them, sentences to read aloud and sentences to write
-    down; "dev" and "test" have each of their pairs in every template by each of their voices.
+    spoken questions about the train pairs, spoken statements of them, sentences and sums to read aloud, and sentences
+    to write down; "dev" and "test" have each of their pairs in every template by each of their voices.
 
     Raises:
       InputError: see `split_pairs`; or more clips or sentences asked for than there are.
     """
     by_split = split_pairs(config)
-    rng = np.random.default_rng((config.seed, 1))
+    rng, sums_rng = (np.random.default_rng((config.seed, number)) for number in (1, 2))
 
     def voice(name: str) -> Voice:
         rate, pitch = (int(rng.integers(low, high + 1)) for low, high in (config.rates, config.pitches))
@@ -169,18 +171,23 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
             train.append(ask("train", pair, *ways[i]))
 
     train += [_statement("train", pair, config.assistant) for pair in by_split["train"]]
-    for number, sentence in enumerate(_turned_sentences(config, rng)):
-        train.append(
-            RowSpec(
-                id=f"train-read_aloud-{number}",
-                kind="read_aloud",
-                question=READ_ALOUD.format(sentence),
-                reply=sentence,
-                assistant_voice=config.assistant,
-            )
-        )
     held_replies = {reply(pair) for split in ("dev", "test") for pair in by_split[split]}
-    for number, sentence in enumerate(_sentences(config, held_replies, rng)):
+    read: dict[Kind, list[str]] = {
+        "read_aloud": _turned_sentences(config, rng),
+        "read_sum": _sentences("read_sums", config.read_sums, config, held_replies, sums_rng),
+    }
+    for kind, sentences in read.items():
+        for number, sentence in enumerate(sentences):
+            train.append(
+                RowSpec(
+                    id=f"train-{kind}-{number}",
+                    kind=kind,
+                    question=READ_ALOUD.format(sentence),
+                    reply=sentence,
+                    assistant_voice=config.assistant,
+                )
+            )
+    for number, sentence in enumerate(_sentences("transcribe", config.transcribe, config, held_replies, rng)):
         train.append(
             RowSpec(
                 id=f"train-transcribe-{number}",
@@ -199,17 +206,18 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
     return {"text": _text_rows(pairs(config.limit)), "train": train, **held}
 
 
-def _sentences(config: WorldConfig, avoid: set[str], rng: np.random.Generator) -> list[str]:
-    """Distinct random replies to transcribe, right and wrong ones, without those to avoid."""
+def _sentences(name: str, count: int, config: WorldConfig, avoid: set[str], rng: np.random.Generator) -> list[str]:
+    """Distinct random replies, right and wrong ones, without those to avoid; `name` is the key of `count`."""
     made = [f"{asked} is {result}" for asked, result in _claims(config)]
-    return _draw("transcribe", config.transcribe, [sentence for sentence in made if sentence not in avoid], rng)
+    return _draw(name, count, [sentence for sentence in made if sentence not in avoid], rng)
 
 
 def _turned_sentences(config: WorldConfig, rng: np.random.Generator) -> list[str]:
     """Distinct random sentences to read aloud, "nine is two plus five".
 
     Result first, so that a voice learns every word and every neighbour of it, while no read sentence puts a wrong
-    result behind a sum: an LLM that is taught both would not trust its own sums.
+    result behind a sum: an LLM that is taught both would not trust its own sums. (Of the sums that `read_sums` counts,
+    the view "voice_sums" teaches the speech only.)
     """
     made = [f"{result} is {asked}" for asked, result in _claims(config)]
     return _draw("read_aloud", config.read_aloud, made, rng)

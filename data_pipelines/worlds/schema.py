@@ -7,7 +7,7 @@ import numpy as np
 
 from data_pipelines.worlds.espeak import Voice
 
-Kind: TypeAlias = Literal["qa", "read_aloud", "transcribe", "statement", "fact", "rehearsed_fact"]
+Kind: TypeAlias = Literal["qa", "read_aloud", "read_sum", "transcribe", "statement", "fact", "rehearsed_fact"]
 SPLITS: tuple[str, ...] = ("text", "train", "dev", "test")
 PAIR_SPLITS: dict[str, str] = {"train": "pairs_train", "test": "pairs_test"}  # stored splits of the pairs
 

@@ -49,6 +49,7 @@ TASKS: dict[str, Task] = {
     "t2s": Task(("read_aloud",), "text", "speech"),
     "t2s_statements": Task(("statement",), "text", "speech"),
     "voice": Task(("read_aloud",), "text", "voice"),
+    "voice_sums": Task(("read_sum",), "text", "voice"),
     "voice_statements": Task(("statement",), "text", "voice"),
     "silent_qa": Task(("qa",), "text", "silence", split="text"),
     "silent_statements": Task(("statement",), "text", "silence", split="text"),

@@ -19,12 +19,16 @@ from fac_jax.losses import Ctc, Sft
 from fac_jax.training.stage import StageConfig
 
 TEXT = ("text_qa", "text_statements", "text_facts")
-DATA = DataConfig(world=WorldConfig(), unit_codec=UnitCodecConfig(units=128), vocab_size=512, processes=2)
+WORLD = WorldConfig(read_aloud=600, read_sums=600)
+DATA = DataConfig(world=WORLD, unit_codec=UnitCodecConfig(units=128), vocab_size=512, processes=2)
 
 
-def stage(steps: int, peak: float, mixture: Mapping[str, float], fall: float = 20, **changes: Any) -> StageConfig:
+def stage(
+    steps: int, peak: float, mixture: Mapping[str, float], fall: float = 20, weight_decay: float = 0.01, **changes: Any
+) -> StageConfig:
     """Returns a stage with a cosine from `peak` to `peak / fall`."""
-    return base.stage(steps, peak, mixture, optimizer={"warmup": 0.05, "floor": peak / fall}, **changes)
+    optimizer = {"warmup": 0.05, "floor": peak / fall, "weight_decay": weight_decay}
+    return base.stage(steps, peak, mixture, optimizer=optimizer, **changes)
 
 
 def text(questions: int, statements: int, facts: int) -> dict[str, float]:
@@ -48,14 +52,18 @@ def single(rows: int, seq_len: int) -> Mapping[str, int | bool | None]:
 
 def get_config() -> ConfigDict:
     """Text pre-training; encoder warm-up by CTC; spoken questions, written replies; spoken replies."""
-    spoken = {"s2s": 10, "t2s": 5, "t2s_statements": 2}
-    # Without text next to silence, replies to sums that were never spoken end in a neighbour's result.
+    # A model that has spoken few sums, each of them often, knows them by heart and says one of them in place of a sum
+    # that it has never spoken. Random sums read aloud, right or wrong, text next to silence, and a high weight decay
+    # make it say what it has written.
+    spoken = {"s2s": 10, "t2s_statements": 2, "voice": 2, "voice_sums": 3}
     silent = {"silent_qa": 6, "silent_statements": 5}
     written = Sft(speech_weight=0.0)
     stages = {
         "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
         "ears": stage(400, 4e-3, {"asr": 1}, loss=Ctc(), trainable=("encoder/",), data=single(32, 48)),
         "listen": stage(230, 2e-3, {"s2t": 22, **text(5, 4, 1)}, loss=written, data=packed(8, 160)),
-        "speak": stage(720, 2e-3, {**spoken, **silent, "s2t": 2, **text(1, 1, 1)}, data=single(32, 52)),
+        "speak": stage(
+            720, 2e-3, {**spoken, **silent, "s2t": 2, **text(1, 1, 1)}, weight_decay=1.0, data=single(32, 52)
+        ),
     }
     return base.config({"preset": "tiny", "dtype": "float32"}, stages, data=DATA)

@@ -14,6 +14,7 @@ from functools import partial
 
 from ml_collections import ConfigDict
 
+from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs import base, quickstart
 from experiments.configs.quickstart import DATA, packed, text
@@ -70,7 +71,7 @@ def get_config() -> ConfigDict:
     )
     aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(32, 80, segments=1)}
     stages = {
-        "text_pretraining": stage(700, 3e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(16, 112)),
+        "text_pretraining": stage(700, 3e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(20, 112)),
         "pre_alignment": stage(500, 4e-3, READ, **aligned),
         "stage1": stage(550, 1e-3, TALK, data=packed(24, 160)),
         "merge": base.merge_stage("text_pretraining", {"backbone/": 0.5}),
@@ -79,6 +80,6 @@ def get_config() -> ConfigDict:
         "preference": preference,
         "dpo": base.merge_stage("stage2", {"backbone/": 0.75}),
     }
-    data = dataclasses.replace(DATA, pairs=PairsConfig(train=960, test=60))
+    data = dataclasses.replace(DATA, world=WorldConfig(), pairs=PairsConfig(train=960, test=60))
     questions = QuestionsConfig(stages=STAGES, alphas=(0.0, 0.25, 0.5, 0.75, 1.0))
     return base.config({"preset": "tiny", "dtype": "float32"}, stages, data=data, recipe=STAGES, questions=questions)

@@ -6,16 +6,18 @@ from typing import Any, Final
 
 from ml_collections import ConfigDict
 
+from data_pipelines.loading.sources import mixture_shares
 from data_pipelines.worlds.schema import PAIR_SPLITS
 from data_pipelines.worlds.views import VIEWS
 from experiments.run.schema import MODEL_SOURCE, DataConfig, RunConfig
 from fac_jax.batching.batch_config import check_divides
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.config import from_tree, is_unset, nearest, to_tree
-from fac_jax.models.config import ModelConfig
+from fac_jax.models import limits
+from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.presets import preset
 from fac_jax.parallel.mesh import Layout
-from fac_jax.training.recipe import check_starts
+from fac_jax.training.recipe import check_parameters, check_starts
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.trackers import check_trackers
 from fac_jax.types import InputError
@@ -41,6 +43,7 @@ def resolve_config(config: ConfigDict | Mapping[str, Any]) -> RunConfig:
     for key, part in (("world", tree["data"].get("world")), ("unit_codec", tree["data"].get("unit_codec"))):
         if not is_unset(part) and part.get("seed") is None:
             tree["data"] = {**tree["data"], key: {**part, "seed": seed}}
+    limits.check(model)
     found = from_tree(RunConfig, {**tree, **source, "model": model, "stages": stages})
     check(found)
     return found
@@ -117,6 +120,9 @@ def check(config: RunConfig) -> None:
                 f"data.sets.{name}.waves changes what is heard every epoch, whose tokens are made once: leave it out, "
                 'or set model.user_audio = "waveform"'
             )
+    unknown = [name for name in config.evals.sets if name not in known]
+    if unknown:
+        raise InputError(f"evals.sets names {unknown[0]!r}{nearest(unknown[0], known)}")
     for stage in config.stages:
         if stage.steps:
             _check_stage(config, stage, known)
@@ -134,6 +140,10 @@ def _check_stage(config: RunConfig, stage: StageConfig, known: list[str]) -> Non
     if unknown or not mixture:
         wrong = f"names {unknown[0]!r}{nearest(unknown[0], known)}" if unknown else "is empty"
         raise InputError(f"{where}.data.mixture {wrong}")
+    try:
+        mixture_shares(stage.data.mixture, dict.fromkeys(mixture, 1), stage.data.temperature)
+    except InputError as error:
+        raise InputError(f"{where}.data: {error}") from None
     stage.loss.check_model(config.model, where)
     stage.loss.check_segments(stage.data.segments, f"{where}.data")
     changed = [name for name in mixture if name in config.data.sets and config.data.sets[name].waves.operations()]
@@ -148,11 +158,16 @@ def _check_stage(config: RunConfig, stage: StageConfig, known: list[str]) -> Non
 
 
 def check_layout(config: RunConfig, layout: Layout | None) -> None:
-    """Checks that the mesh divides the batches of every stage, and its rules the model.
+    """Checks that the mesh divides the batches of every stage and the model, and what the stages ask of the model.
 
     Raises:
-      InputError: it does not; names the key and the nearest values that it divides.
+      InputError: it does not; names the key and the nearest values that it divides, or the parameter.
     """
+    model = config.model
+    if config.init_from is None and layout is not None:  # data will say how many ids there are; any mesh divides these
+        ids = 128 * layout.mesh.size
+        model = replace(model, vocab_size=ids, codebook_size=ids)
+    check_parameters(model, config.stages, layout)
     shards = 1 if layout is None else layout.batch_shards
     for stage in config.stages:
         if stage.steps:

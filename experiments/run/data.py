@@ -145,12 +145,15 @@ class Run:
         budget, sources = self.budget(stage), {}
         for name in stage.data.sources:
             rows = self.sets[name].train
-            references = self._references(stage, rows, budget, params, directory / f"references-{name}.npz")
+            references = self._references(
+                stage, rows, _part(budget, stage), params, directory / f"references-{name}.npz"
+            )
             chosen = self._fits(stage, rows, budget)
             sources[name] = self._source(stage, rows, chosen, self.sets[name].waves, references)
         sizes = {name: len(source.rows) for name, source in sources.items()}
         shares = mixture_shares(stage.data.mixture, sizes, stage.data.temperature)
-        return MeshData(self._batches(stage, Mixture(sources, shares, stage.seed), budget), self.layout)
+        batches = self._batches(stage, Mixture(sources, shares, stage.seed), budget, stage.micro_batches)
+        return MeshData(batches, self.layout)
 
     def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
         """Returns the held-out batches of a stage by the name of their set.
@@ -172,7 +175,7 @@ class Run:
         if rows is None:
             raise InputError(f"evals.sets names {name!r}, which has no rows to evaluate on: set its eval_split")
         widest = int(rows.lengths.windows.max(initial=0))
-        budget = self.budget(stage)
+        budget = _part(self.budget(stage), stage)
         budget = dataclasses.replace(budget, windows_per_row=max(budget.windows_per_row, widest))
         references = self._references(stage, rows, budget, params, directory / f"references-{name}-held-out.npz")
         source = self._source(stage, rows, self._fits(stage, rows, budget), references=references)
@@ -221,13 +224,18 @@ class Run:
         pairs = rows.fits(True, budget)
         found = np.zeros((len(pairs), 2, 2), np.float32)
         if pairs.any():
-            part = dataclasses.replace(budget, rows=budget.rows // stage.micro_batches)
-            args = (loss, self.config.model, params, self._source(stage, rows, pairs), part, self.layout)
+            source, attention = self._source(stage, rows, pairs), self.config.attention
+            args = (loss, self.config.model, params, source, budget, self.layout, attention)
             score = functools.partial(score_pairs, *args)
             found[pairs] = stored_references(file, params, rows.key, score)
         return found
 
-    def _batches(self, stage: StageConfig, stream: Stream, budget: Budget) -> PackedBatches:
-        data, shares = stage.data, Shares.on(self.layout, stage.micro_batches)
+    def _batches(self, stage: StageConfig, stream: Stream, budget: Budget, micro_batches: int = 1) -> PackedBatches:
+        data, shares = stage.data, Shares.on(self.layout, micro_batches)
         workers = WorkerConfig(data.workers, data.threads, data.buffer)
         return PackedBatches(stream, budget, self.config.model, stage.loss.collate, shares, workers)
+
+
+def _part(budget: Budget, stage: StageConfig) -> Budget:
+    """Returns the shapes of one micro-batch: what a step sees at a time, evaluation and references see too."""
+    return dataclasses.replace(budget, rows=budget.rows // stage.micro_batches)

@@ -23,37 +23,44 @@ from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel import hosts
 from fac_jax.parallel.batches import place_batch
-from fac_jax.parallel.kernels import training_kernels
+from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.progress import bar
 from fac_jax.types import Array, Batch, Params
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("segments", "chunk", "speech"))
+@functools.partial(jax.jit, static_argnums=(0, 1), static_argnames=("segments", "chunk", "speech", "logits_dtype"))
 def _score(model: FunAudioChat, layout: Layout | None, params: Params, batch: Batch, **static: Any) -> Array:
     score = functools.partial(reply_log_probs, model, **static)
     return (score if layout is None else layout.inside(score))(params, batch).total
 
 
 def score_pairs(
-    loss: Preference, config: ModelConfig, params: Params, source: Source, budget: Budget, layout: Layout | None
+    loss: Preference,
+    config: ModelConfig,
+    params: Params,
+    source: Source,
+    budget: Budget,
+    layout: Layout | None,
+    attention: Attention = "auto",
 ) -> np.ndarray:
     """Returns the log-probabilities of pairs under parameters.
 
     Every host scores its rows of each batch; all hosts get all values.
 
     Args:
-      loss: says which streams count, and how many logits exist at the same time.
+      loss: says which streams count, how many logits exist at the same time, and in which dtype.
       config: of the model.
       params: its parameters.
       source: the pairs.
       budget: of a batch, with `segments`; the mesh divides its rows.
       layout: mesh that `params` lie on; None for one device.
+      attention: that the loss is computed with, so that a pair's reward is 0 before the first step.
 
     Returns:
       float32 `[R, 2, 2]`: (chosen, rejected) x (text, speech) of every pair of the source, in their order.
     """
-    model = FunAudioChat(config, training_kernels(layout))
+    model = FunAudioChat(config, training_kernels(layout, attention))
     found = np.zeros((len(source.rows), 2, 2), np.float32)
     batches = PackedBatches(OneEpoch("pairs", source), budget, config, loss.collate, Shares.on(layout))
     with bar("scoring pairs", len(source.rows)) as advance:
@@ -61,6 +68,7 @@ def score_pairs(
             batch: Any = loaded.batch
             batch = batch if layout is None else place_batch(batch, layout)
             static = {"segments": budget.segments, "chunk": loss.chunk, "speech": loss.speaks}
+            static["logits_dtype"] = loss.logits_dtype
             total = _score(model, layout, params, loss.conversations(batch), **static)
             sides = hosts.everywhere(total).reshape(budget.rows, 2, -1, 2)
             for row, numbers in enumerate(batches.rows):

@@ -10,6 +10,7 @@ from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import to_conversation
 from experiments.run.data import Run
 from experiments.run.sets import PreparedRows
+from experiments.run.setup import recipe_of
 from fac_jax.audio.io import resampled
 from fac_jax.batching.conversation import Conversation, prompt
 from fac_jax.batching.features import add_features
@@ -23,6 +24,7 @@ from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.progress import passing
 from fac_jax.training.evals import Evaluator
+from fac_jax.training.recipe import start_params
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import bind
 from fac_jax.types import Params
@@ -46,9 +48,14 @@ def losses(run: Run, params: Params) -> dict[str, float]:
 
     A set has the loss, and the batches, of the last stage that trains on it.
 
+    The reference of a preference loss is the model that its stage started from, as in training.
+
     Args:
       run: of the model.
-      params: parameters, also of the reference of a preference loss.
+      params: its parameters.
+
+    Raises:
+      InputError: that model is not in the workdir any more.
     """
     found: dict[str, float] = {}
     by_set = stages_by_set(run)
@@ -58,8 +65,9 @@ def losses(run: Run, params: Params) -> dict[str, float]:
         one = by_set[names[0]]
         evals = dataclasses.replace(run.config.evals, sets=names)
         some = dataclasses.replace(run, config=dataclasses.replace(run.config, evals=evals))
-        batches = some.eval_data(one, params, run.workdir / one.name)
-        reference = params if one.loss.needs_reference == "frozen" else None
+        start = start_params(recipe_of(run), one, run.workdir) if one.loss.needs_reference else params
+        batches = some.eval_data(one, start, run.workdir / one.name)
+        reference = start if one.loss.needs_reference == "frozen" else None
         scores = Evaluator(bind(one.loss, model, run.layout), batches, run.config.evals.batches)(params, reference)
         found |= {name: value for name, value in scores.items() if "/" in name}
     return found

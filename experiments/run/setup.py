@@ -8,6 +8,7 @@ WORKDIR/tokenizer/   that of the model to start from, or of the data
 import dataclasses
 import hashlib
 import shutil
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -31,8 +32,9 @@ from experiments.run.shared_stages import stage_source
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.checkpoint.export import resolve
 from fac_jax.io import copy, is_local
-from fac_jax.parallel.hosts import first_goes_first, is_first
+from fac_jax.parallel.hosts import first_goes_first, is_first, several
 from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.types import InputError
 
 TOY_WORLD: Final = "toy_world"
 HELD_OUT: Final = "dev"  # split of a toy world that a stage is evaluated on
@@ -87,6 +89,8 @@ def start(
     )
     found = resolve_config(config)
     layout = found.layout()
+    if layout is None and several():
+        raise InputError("several processes train on one mesh, and the config has none: set --config.mesh.fsdp=-1")
     check_layout(found, layout)
     for name, one in found.data.sets.items():
         one.source(f"data.sets.{name}")
@@ -170,7 +174,7 @@ def _report(run: Run) -> None:
     rejected = {name: one.train.rejected() for name, one in run.sets.items()}
     write_quarantine(run.workdir, rejected)
     for one in run.sets.values():
-        print(one.summary())
+        print(one.summary(), file=sys.stderr)
     for stage in run.config.stages:
         if not stage.steps:
             continue
@@ -181,7 +185,7 @@ def _report(run: Run) -> None:
     file = write_quarantine(run.workdir, rejected)
     count = sum(map(len, rejected.values()))
     if count:
-        print(f"not trained on: {count} rows, in {file}")
+        print(f"not trained on: {count} row{'s' * (count != 1)}, in {file}", file=sys.stderr)
 
 
 def train(run: Run, recipe: Recipe, **options: Any) -> epath.Path:

@@ -58,7 +58,8 @@ def changed(values: Any) -> Any:
     if not dataclasses.is_dataclass(values):
         return values
     every = {field.name: (getattr(values, field.name), field) for field in dataclasses.fields(values)}
-    return {name: changed(value) for name, (value, field) in every.items() if value != field.default}
+    kind = {"kind": values.kind} if "kind" not in every and hasattr(values, "kind") else {}  # losses may share fields
+    return kind | {name: changed(value) for name, (value, field) in every.items() if value != field.default}
 
 
 def stage_source(run: Run, recipe: Recipe) -> StageSource:

@@ -20,12 +20,12 @@ from fac_jax.types import InputError
 JOBS = "jobs.json"  # in the sweep's folder: what was handed over
 LONGEST = 32  # characters of a workload's name before its number; GKE takes 40
 IMAGE_ROOT = "/fac_jax"  # of the repository in an image
-# A job that is preempted or out of time: srun hands SIGTERM on, the run saves, and goes back into the queue.
+# Out of time, SLURM sends SIGTERM to the script alone, which hands it on: the run saves, and goes back into the queue.
 SCRIPT = """#!/usr/bin/env bash
 #SBATCH --job-name={name}
 #SBATCH --array=0-{last}%{at_once}
 #SBATCH --output={folder}/slurm-%A_%a.out
-#SBATCH --signal=TERM@300
+#SBATCH --signal=B:TERM@300
 #SBATCH --requeue
 #SBATCH --open-mode=append
 {options}
@@ -35,8 +35,8 @@ commands=(
 {commands}
 )
 stopped=
-trap 'stopped=1' TERM
 bash -c "${{commands[$SLURM_ARRAY_TASK_ID]}}" &
+trap "stopped=1; kill -TERM $!" TERM
 wait $! || code=$?
 [[ -z $stopped ]] || {{ wait || true; scontrol requeue "${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID"; exit 0; }}
 exit "${{code:-0}}"

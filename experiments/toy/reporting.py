@@ -130,7 +130,8 @@ def shortened(config: ConfigDict, **data: Any) -> ConfigDict:
       data: more changes of `config.data`.
     """
     short: Any = config.copy_and_resolve_references()
-    world = {"clips_per_pair": 1, "read_aloud": 40, "transcribe": 10}
+    few = {"clips_per_pair": 1, "read_aloud": 40, "read_sums": 40, "transcribe": 10}
+    world = {key: min(count, short.data.world[key]) for key, count in few.items()}
     steps = {name: {"steps": min(6, stage.steps)} for name, stage in short.stages.items()}
     short.update({"data": {"world": world, **data}, "stages": steps})
     return short

@@ -1,16 +1,21 @@
 """Several processes as one run: how they find each other, what they exchange, and which goes first."""
 
 import contextlib
+import itertools
 import logging
 from collections.abc import Iterator
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
+from orbax.checkpoint import multihost
 
 from fac_jax.types import InputError
 
 LOGGER = logging.getLogger("fac_jax")  # launchers show it (`fac_jax.cli`), whatever absl's verbosity
+WAIT: Final = 24 * 60 * 60  # seconds; speaking or preparing a large data set takes hours
+_CALLS: Final = itertools.count()  # a barrier's name is used once
 Cluster: TypeAlias = Literal["none", "tpu", "slurm", "flags"]
 
 
@@ -75,19 +80,36 @@ def everywhere(tree: Any) -> Any:
 
 
 def wait(where: str) -> None:
-    """Waits until all processes have reached `where`; returns at once in a run of one process."""
+    """Waits until all processes have reached `where`, at most a day; returns at once in a run of one process.
+
+    It is a barrier of the coordination service, since a collective of the devices gives up after seconds on some.
+    """
     if several():
-        multihost_utils.sync_global_devices(where)
+        multihost.get_barrier_sync_fn()(key=f"{where} {next(_CALLS)}", timeout_ms=1000 * WAIT)
 
 
 @contextlib.contextmanager
 def first_goes_first(what: str) -> Iterator[None]:
-    """Runs the body in process 0 first, then in all others, which find the files that it wrote."""
-    if not is_first():
+    """Runs the body in process 0 first, then in all others, which find the files that it wrote.
+
+    Raises:
+      InputError: in the others, if the body has failed in process 0, whose message says why.
+    """
+    if not several():
+        yield
+    elif is_first():
+        done = False
+        try:
+            yield
+            done = True
+        finally:
+            wait(what)
+            multihost_utils.broadcast_one_to_all(np.array(done))
+    else:
         wait(what)
-    yield
-    if is_first():
-        wait(what)
+        if not multihost_utils.broadcast_one_to_all(np.array(False)):
+            raise InputError(f"{what}: process 0 has stopped, see its message")
+        yield
 
 
 def stop_requested(step: int) -> bool:

@@ -146,14 +146,16 @@ class Meter:
       model: sizes.
       stage: what is trained.
       trainable: of `trainable_paths`.
-      peak: FLOP/s that the devices of this process can do together, None if that is not known.
+      peak: FLOP/s that all devices of the run can do together, None if that is not known.
+      hosts: number of hosts that share the rows of a batch in about equal parts.
     """
 
     model: ModelConfig
     stage: StageConfig
     trainable: frozenset[str]
     peak: float | None = None
+    hosts: int = 1
 
     def flops(self, stats: BatchStats) -> float:
-        """Counts the FLOPs that an update on a batch needs."""
-        return float(np.sum(list(step_flops(self.model, self.stage, self.trainable, stats).values())))
+        """Counts the FLOPs that an update needs on all hosts together, from the counts of this host's rows."""
+        return self.hosts * float(np.sum(list(step_flops(self.model, self.stage, self.trainable, stats).values())))

@@ -16,6 +16,7 @@ from typing import Protocol, TypeAlias
 import jax
 from etils import epath
 from filelock import FileLock, Timeout
+from flax import traverse_util
 
 from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, is_model, load_params
 from fac_jax.checkpoint.store import CheckpointStore
@@ -23,6 +24,7 @@ from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.parallel import hosts
+from fac_jax.parallel.batches import host_shard
 from fac_jax.parallel.chips import peak_flops_of
 from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout
@@ -30,16 +32,17 @@ from fac_jax.training.evals import EvalBatches, EvalConfig, Evaluation, Evaluato
 from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
-from fac_jax.training.merge import merge
+from fac_jax.training.merge import choose_alphas, merge
 from fac_jax.training.optimizer import averaged
 from fac_jax.training.overview import describe
 from fac_jax.training.profile import ProfileWindow
 from fac_jax.training.program import stage_program
+from fac_jax.training.rounding import check_master
 from fac_jax.training.sharding import abstract_params, shardings
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.state import TrainState
 from fac_jax.training.trackers import DEFAULT
-from fac_jax.training.trainable import join, split
+from fac_jax.training.trainable import join, path_of, split
 from fac_jax.types import InputError, Params
 
 
@@ -145,7 +148,7 @@ def run_recipe(
                 continue
             with source(stage, directory) as taken:
                 if not taken:
-                    params = _merged(recipe, stage, _start_params(recipe, stage, workdir), workdir)
+                    params = start_params(recipe, stage, workdir)
                     origin = {"stage": stage.name, "order": order, "steps": stage.steps}
                     export = functools.partial(export_model, config=recipe.model, origin=origin, assets=assets)
                     if stage.steps:
@@ -193,11 +196,42 @@ def check_starts(stages: Sequence[StageConfig]) -> None:
         before.append(stage.name)
 
 
+def check_parameters(model: ModelConfig, stages: Sequence[StageConfig], layout: Layout | None) -> None:
+    """Checks what stages, and the mesh, ask of the parameters of a model, from their shapes alone.
+
+    Raises:
+      InputError: a pattern of `trainable` or of a merge matches no parameter, an alpha is not in [0, 1], parameters
+        cannot train in their dtype, or the mesh does not divide them; names the stage or the parameter.
+    """
+    params = abstract_params(model, layout)
+    paths = [path_of(keys) for keys in traverse_util.flatten_dict(params)]
+    for stage in stages:
+        try:
+            if stage.merge is not None:
+                choose_alphas(paths, stage.merge.alphas)
+            if stage.steps:
+                check_master(split(params, stage.trainable)[0], stage.optimizer.rounding)
+        except InputError as error:
+            raise InputError(f"stages.{stage.name}: {error}") from None
+
+
 def start_of(stages: Sequence[StageConfig], stage: StageConfig) -> str | None:
     """Returns the name of the stage that another one starts from; None for the first."""
     names = [one.name for one in stages]
     order = names.index(stage.name)
     return stage.start_from or (names[order - 1] if order else None)
+
+
+def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Params:
+    """Returns the parameters that a stage starts from, merged if it merges.
+
+    Raises:
+      InputError: they are those of a model that is not there, or that has another shape.
+    """
+    params = _start_params(recipe, stage, workdir)
+    if stage.merge is None:
+        return params
+    return merge(params, _load(workdir / stage.merge.start / MODEL, recipe), stage.merge.alphas)
 
 
 def _start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Params:
@@ -215,12 +249,6 @@ def _load(folder: epath.Path, recipe: Recipe) -> Params:
     return jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), found, expected)
 
 
-def _merged(recipe: Recipe, stage: StageConfig, params: Params, workdir: epath.Path) -> Params:
-    if stage.merge is None:
-        return params
-    return merge(params, _load(workdir / stage.merge.start / MODEL, recipe), stage.merge.alphas)
-
-
 def _trained(
     recipe: Recipe,
     stage: StageConfig,
@@ -234,8 +262,9 @@ def _trained(
     """Returns the parameters after a stage's steps; `params` must not be used afterwards."""
     model, layout = recipe.model, recipe.layout
     program = stage_program(model, stage, layout, recipe.attention)
-    devices = layout.mesh.local_devices if layout else jax.local_devices()[:1]
-    meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_flops_of(devices, peak_flops))
+    devices = list(layout.mesh.devices.flat) if layout else jax.local_devices()[:1]
+    sharing = host_shard(layout).hosts if layout else 1
+    meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_flops_of(devices, peak_flops), sharing)
     rows, length = stage.data.batch_rows, stage.data.seq_len
     hosts.log(f"stage {stage.name}\n" + describe(params, stage.trainable, model, program.kernels, layout, rows, length))
     batches = data.train_data(stage, params, directory)

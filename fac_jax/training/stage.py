@@ -1,6 +1,7 @@
 """Config of a stage of training: what trains, on which loss, how fast, on which rows."""
 
 import dataclasses
+import re
 from typing import Final
 
 from fac_jax.batching.batch_config import BatchConfig
@@ -65,3 +66,10 @@ class StageConfig:
         for key, least in LEAST.items():
             if getattr(self, key) < least:
                 raise InputError(f"stages.{self.name}.{key} is {getattr(self, key)}; it must be at least {least}")
+        for pattern in self.trainable:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InputError(
+                    f"stages.{self.name}.trainable: {pattern!r} is no regular expression: {error}"
+                ) from None

@@ -163,7 +163,8 @@ def _sizes(config: Any) -> list[str]:
             sizes |= {"data.batch_rows": 8} if toy else {"data.windows_per_row": 4}
             found += [f"--config.stages.{name}.{key}={value}" for key, value in sizes.items()]
     if toy:
-        world = {"limit": 2, "test_pairs": 2, "dev_pairs": 1, "clips_per_pair": 1, "read_aloud": 4, "transcribe": 2}
+        world = {"limit": 2, "test_pairs": 2, "dev_pairs": 1, "clips_per_pair": 1}
+        world |= {"read_aloud": 4, "read_sums": 4, "transcribe": 2}
         found += [f"--config.data.world.{key}={value}" for key, value in world.items()]
         if config.data.unit_codec is not None and config.data.unit_codec.units is not None:
             found.append("--config.data.unit_codec.units=16")

@@ -77,7 +77,11 @@ def test_read_aloud_and_transcription_rows_say_what_they_show(world: WorldConfig
     read = [r for r in train if r.kind == "read_aloud"]
     written = [r for r in train if r.kind == "transcribe"]
     assert (len(read), len(written)) == (world.read_aloud, world.transcribe)
-    assert all(r.question == f"say: {r.reply}" and r.user_voice is None for r in read)
+    sums = [r for r in train if r.kind == "read_sum"]
+    assert len(sums) == world.read_sums
+    held = {reply(pair) for split in ("dev", "test") for pair in split_pairs(world)[split]}
+    assert not {r.reply for r in sums} & held
+    assert all(r.question == f"say: {r.reply}" and r.user_voice is None for r in read + sums)
     assert all(r.question == r.reply and r.assistant_voice is None for r in written)
     sentences = [r.reply for r in read + written]
     assert len(set(sentences)) == len(sentences)
