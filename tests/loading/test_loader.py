@@ -119,7 +119,7 @@ def test_a_mixture_goes_by_weights_sizes_and_temperature() -> None:
         ({}, None, "the mixture names no source"),
         ({"spoken": 0.0}, None, "the mixture names no source"),
         ({"spoken": 1.0, "sung": 1.0}, None, "names 'sung', which has no rows; there are spoken, written"),
-        ({"spoken": -1.0}, None, "mixture.spoken is -1.0; a weight is at least 0"),
+        ({"spoken": -1.0}, None, "mixture.spoken is -1.0; a weight is a finite number, at least 0"),
         ({"spoken": 1.0}, 0.0, "temperature is 0.0"),
     ],
 )

@@ -13,7 +13,7 @@ from fac_jax.batching.conversation import Conversation
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 
-WORLD = WorldConfig(limit=2, test_pairs=2, dev_pairs=1, clips_per_pair=2, read_aloud=4, transcribe=2)
+WORLD = WorldConfig(limit=2, test_pairs=2, dev_pairs=1, clips_per_pair=2, read_aloud=4, read_sums=2, transcribe=2)
 PAIRS = PairsConfig(train=4, test=4)
 UNITS = 16
 
