@@ -19,10 +19,6 @@ class Cluster:
         self._process = flags.DEFINE_integer("process", None, "--cluster=flags: number of this one, from 0.", 0)
 
     def join(self) -> None:
-        """Joins the processes of the run, before anything is computed.
-
-        Raises:
-          InputError: see `hosts.join`.
-        """
+        """Joins the processes of the run, before anything is computed; raises as `hosts.join`."""
         cluster = cast(hosts.Cluster, self._cluster.value)
         hosts.join(cluster, self._coordinator.value, self._processes.value, self._process.value)

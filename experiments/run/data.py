@@ -40,15 +40,7 @@ SPARE: Final = 1.05  # windows of a row over those that full rows need on averag
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemMaker:
-    """Makes the items of a set's rows, by their numbers.
-
-    Attributes:
-      records: the rows, each decoded when it is asked for.
-      encode: makes an item of a record.
-      pairs: whether the loss takes pairs; a conversation then becomes a pair that is replayed.
-      references: float32 `[R, 2, 2]`, log-probabilities of the pairs; None where the batch does not hold them.
-      cache: items by number, kept for all epochs and stages; None makes them anew.
-    """
+    """Makes the items of a set's rows by their numbers; with `cache` each once for all epochs and stages."""
 
     records: Sequence[Record]
     encode: Encode
@@ -134,11 +126,6 @@ class Run:
     def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
         """Returns a stage's endless batches: rows decoded, changed, encoded and packed as they are needed.
 
-        Args:
-          stage: what to train.
-          params: what it starts from, the reference of its preferences.
-          directory: folder of the stage; gets the reference's log-probabilities.
-
         Raises:
           InputError: see `budget`.
         """
@@ -153,12 +140,7 @@ class Run:
         return MeshData(self._batches(stage, Mixture(sources, shares, stage.seed), budget), self.layout)
 
     def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
-        """Returns the held-out batches of a stage by the name of their set.
-
-        Args:
-          stage: how rows are laid out, and for which loss.
-          params: see `train_data`.
-          directory: see `train_data`.
+        """Returns the held-out batches of a stage by the name of their set; arguments as of `train_data`.
 
         Raises:
           InputError: `evals.sets` names a set without rows to evaluate on.

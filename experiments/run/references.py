@@ -42,14 +42,6 @@ def score_pairs(
 
     Every host scores its rows of each batch; all hosts get all values.
 
-    Args:
-      loss: says which streams count, and how many logits exist at the same time.
-      config: of the model.
-      params: its parameters.
-      source: the pairs.
-      budget: of a batch, with `segments`; the mesh divides its rows.
-      layout: mesh that `params` lie on; None for one device.
-
     Returns:
       float32 `[R, 2, 2]`: (chosen, rejected) x (text, speech) of every pair of the source, in their order.
     """
@@ -71,14 +63,7 @@ def score_pairs(
 
 
 def stored_references(file: epath.Path, params: Params, rows: str, score: Any) -> np.ndarray:
-    """Returns log-probabilities from a file; where they are not there, or of other parameters, makes and stores them.
-
-    Args:
-      file: of the stage and the set.
-      params: of the reference.
-      rows: key of the rows.
-      score: makes the log-probabilities.
-    """
+    """Returns stored log-probabilities; makes and stores them if there are none of these parameters and rows."""
     key = params_digest(params)
     if file.exists():
         with np.load(io.BytesIO(file.read_bytes())) as stored:

@@ -45,10 +45,6 @@ def losses(run: Run, params: Params) -> dict[str, float]:
     """Returns the loss and its metrics of every set with rows to evaluate on, as "SET/NAME".
 
     A set has the loss, and the batches, of the last stage that trains on it.
-
-    Args:
-      run: of the model.
-      params: parameters, also of the reference of a preference loss.
     """
     found: dict[str, float] = {}
     by_set = stages_by_set(run)
@@ -71,11 +67,6 @@ def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple
     "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies,
     "finished" the share that ended by themselves. Where replies are spoken and the run has all renderings of a closed
     set of replies, "heard" is the share of waveforms that are nearest to the right one.
-
-    Args:
-      run: of the model.
-      params: its parameters.
-      most: rows of a set; None for all.
     """
     model, decoder = prepare_model(run.config.model, params, run.layout)
     for name in stages_by_set(run):

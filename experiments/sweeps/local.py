@@ -74,12 +74,7 @@ class Child:
 
 
 def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Placed]:
-    """Runs all runs that are not finished; returns the runs that failed.
-
-    Args:
-      sweep: config of the sweep.
-      placed: all runs.
-      tell: called with a run and its new state.
+    """Runs all runs that are not finished, and `tell`s every change of state; returns the runs that failed.
 
     Raises:
       KeyboardInterrupt: or Terminated; the runs were signalled to save, and have ended.
