@@ -24,6 +24,7 @@ DESCRIPTION: Final = "Conversations and preference pairs: FLAC of 16 kHz, speech
 ROW_TEXTS: Final = ("id", "system", "file", "original", "task")
 MESSAGE_TEXTS: Final = ("role", "text", "lead", "learns")
 AUDIO_TEXTS: Final = ("path", "named", "transcript")
+RARE: Final = ("rate", "slots", "start", "end")  # fields of audios
 NONE: Final = -1  # stands for None in number columns
 COLUMNS: Final = {*ROW_TEXTS, *AUDIO_TEXTS, "flac", "rest"}  # of every version of the schema
 
@@ -55,7 +56,9 @@ def to_columns(row: Prepared) -> dict[str, Any]:
     rest = {
         "system": record.system is not None,
         "original": record.original is not None,
-        "audios": [_rest(audio) for audio in audios],
+        "audios": [
+            {**{name: getattr(audio, name) for name in RARE}, "path": audio.path is not None} for audio in audios
+        ],
     }
     return {
         "id": _bytes(record.id),
@@ -84,12 +87,9 @@ def to_record(columns: Mapping[str, Any], decode: Callable[[bytes], np.ndarray] 
             path=_text(columns["path"][i]) if kept["path"] else None,
             named=_text(columns["named"][i]),
             wave=decode(columns["flac"][i]) if columns["flac"][i] else None,
-            rate=kept["rate"],
             tokens=None if counts[i] == NONE else columns["tokens"][ends[i] - counts[i] : ends[i]],
-            slots=kept["slots"],
-            start=kept["start"],
-            end=kept["end"],
             transcript=_text(columns["transcript"][i]),
+            **{name: kept[name] for name in RARE},
         )
         for i, kept in enumerate(rest["audios"])
     ]
@@ -120,11 +120,6 @@ def to_record(columns: Mapping[str, Any], decode: Callable[[bytes], np.ndarray] 
         line=int(columns["line"]),
         original=_text(columns["original"]) if rest["original"] else None,
     )
-
-
-def _rest(audio: Audio) -> dict[str, Any]:
-    found = {name: getattr(audio, name) for name in ("rate", "slots", "start", "end")}
-    return {**found, "path": audio.path is not None}
 
 
 def _bytes(text: str) -> bytes:

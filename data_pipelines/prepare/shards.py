@@ -70,7 +70,7 @@ def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -
                 writer.write(example.SerializeToString(deterministic=True))  # else by the process's hash seed
                 written += 1
         writer.close()
-        with part.open("rb") as file:
+        with Path(part).open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
         report = Report(shard, written, file_size(part), checksum, counts, refused)
     _save(out, report)

@@ -166,13 +166,10 @@ def difference(variant: Variant, baseline: Variant, figure: str) -> Estimate | N
         return None
     values = []
     for one, other in pairs:
-        shared = _shared(one.items.get(figure), other.items.get(figure))
+        theirs = other.items.get(figure, {})
+        shared = [item for item in one.items.get(figure, {}) if item in theirs]
         values.append(_values(one, figure, shared) - _values(other, figure, shared))
     return _estimate(values)
-
-
-def _shared(one: Mapping[str, float] | None, other: Mapping[str, float] | None) -> list[str]:
-    return [item for item in one if item in other] if one and other else []
 
 
 def _values(run: Compared, figure: str, chosen: Sequence[str] | None) -> np.ndarray:

@@ -84,6 +84,7 @@ class Run:
     codec: Codec | None
     layout: Layout | None = None
     world: Path | None = None
+    _cache: dict[str, dict[int, Example | PairExample]] = dataclasses.field(default_factory=dict, init=False)
 
     def checksum(self) -> str:
         """Returns a checksum of the rows of all sets."""
@@ -187,10 +188,6 @@ class Run:
         cache = self._cache.setdefault(rows.key, {}) if stage.data.cache else None
         make = ItemMaker(rows.records, encode, stage.loss.pairs, references, cache)
         return Source(numbers.tolist(), make, rows.lengths.length[numbers], rows.lengths.windows[numbers])
-
-    @functools.cached_property
-    def _cache(self) -> dict[str, dict[int, Example | PairExample]]:
-        return {}
 
     def _references(
         self, stage: StageConfig, rows: PreparedRows, budget: Budget, params: Params, file: epath.Path
