@@ -12,12 +12,9 @@ from pathlib import Path
 from absl import flags
 
 from data_pipelines.importers.registry import FORMATS, count, read
-from data_pipelines.outputs import check_output_file
-from data_pipelines.paths import data_path
-from data_pipelines.records.lint import lint
-from data_pipelines.records.quarantine import Account, quarantined
-from data_pipelines.records.reject import Rejected, formatted, one_line
-from data_pipelines.records.validate import S3_UNITS, EstimatedText, Limits, validate
+from data_pipelines.paths import check_output_file, data_path
+from data_pipelines.records.reject import Account, Rejected, formatted, one_line, quarantined
+from data_pipelines.records.validate import S3_UNITS, EstimatedText, Limits, lint, validate
 from fac_jax import cli
 from fac_jax.progress import passing
 from fac_jax.text.tokenizer import Tokenizer

@@ -1,6 +1,8 @@
-"""Paths of data: local ones as `pathlib.Path`, URLs such as gs:// and s3:// as `etils.epath.Path`."""
+"""Paths of data: local ones as `pathlib.Path`, URLs (gs://, s3://) as `etils.epath.Path`; checks of outputs."""
 
+import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -30,11 +32,7 @@ def data_path(path: AnyPath) -> Path:
 
 
 def local_path(path: AnyPath, why: str) -> Path:
-    """The path as `pathlib.Path`.
-
-    Args:
-      path: any path.
-      why: what needs a local file, for the message.
+    """The path as `pathlib.Path`; `why` tells users what needs a local file.
 
     Raises:
       InputError: the path is a URL.
@@ -60,3 +58,39 @@ def file_size(path: AnyPath) -> int:
     """Bytes of a file; raises OSError if it does not exist."""
     found: Any = (epath.Path(path) if is_remote(path) else Path(path)).stat()
     return found.length if is_remote(path) else found.st_size
+
+
+def check_output(option: str, path: str | os.PathLike[str]) -> None:
+    """Raises InputError if no file or folder can be written at `path`.
+
+    The nearest folder that exists is tried with a temporary file; nothing is created.
+    """
+    if not os.fspath(path):
+        raise InputError(f"{option} is empty: name what to write")
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    if place.is_file() and place != Path(path).absolute():
+        raise InputError(f"{option}={path}: {place} is a file, not a folder")
+    try:
+        tempfile.TemporaryFile(dir=place if place.is_dir() else place.parent).close()
+    except OSError as error:
+        raise InputError(f"{option}={path}: cannot be written: {error.strerror}") from None
+
+
+def check_output_file(option: str, path: str | os.PathLike[str], ending: str = "") -> None:
+    """As `check_output` for one file: also refuses a folder, and a name without `ending`."""
+    check_output(option, path)
+    if Path(path).is_dir():
+        raise InputError(f"{option}={path}: is a folder; name a file")
+    if not str(path).endswith(ending):
+        raise InputError(f"{option}={path}: the file is written as {ending}; name one that ends so")
+
+
+def stored_columns(folder: Path) -> set[str]:
+    """Names of the columns of a data set that tensorflow-datasets stored in a folder; none if there is none."""
+    try:
+        described = json.loads((folder / "features.json").read_text(encoding="utf-8"))
+        return set(described["featuresDict"]["features"]) if (folder / "dataset_info.json").is_file() else set()
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()

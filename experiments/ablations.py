@@ -15,14 +15,13 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.comparing.intervals import difference
 from experiments.comparing.page import make_comparison, rows
 from experiments.comparing.table import between, markdown
-from experiments.comparing.variants import Variant, find_runs, read_runs, variants
+from experiments.comparing.variants import Variant, difference, find_runs, read_runs, variants
 from fac_jax import cli
 from fac_jax.evaluation.reports.comparison import Comparison, write_comparison
 from fac_jax.io import write_text
-from fac_jax.types import InputError
+from fac_jax.types import PREFERENCE_TASKS, InputError
 
 WORKDIR = flags.DEFINE_string("workdir", "runs/ablations", "Folder of the sweeps.")
 PAGE_ONLY = flags.DEFINE_bool("page_only", False, "Run nothing; write the sections of what is finished.")
@@ -44,15 +43,7 @@ class Expectation:
 
 @dataclasses.dataclass(frozen=True)
 class Ablation:
-    """One of the shipped ablations.
-
-    Attributes:
-      name: name of its config and of its folder.
-      title: title on the page.
-      figures: names of the figures on the page.
-      baseline: variant that the others are compared with.
-      expects: expectations that follow from the paper.
-    """
+    """One of the shipped ablations."""
 
     name: str
     title: str
@@ -62,7 +53,6 @@ class Ablation:
 
 
 STAGE2 = tuple(f"stages.stage2.{name}_accuracy" for name in ("text", "text_qa", "spoken", "s2s_text", "heard"))
-TASKS = ("robustness", "instruction", "understanding", "empathy")
 ALPHA = "backbone={:g}"
 
 ABLATIONS = (
@@ -106,9 +96,9 @@ ABLATIONS = (
     Ablation(
         "dpo_tasks",
         "Tasks of DPO",
-        tuple(f"preference.{task}.after" for task in TASKS),
+        tuple(f"preference.{task}.after" for task in PREFERENCE_TASKS),
         "tasks=all",
-        tuple(Expectation(f"preference.{task}.after", "tasks=all", f"tasks=no-{task}") for task in TASKS),
+        tuple(Expectation(f"preference.{task}.after", "tasks=all", f"tasks=no-{task}") for task in PREFERENCE_TASKS),
     ),
     Ablation(
         "mode_mixing",

@@ -10,7 +10,7 @@ training step; codec, the released voice at full size. docs/benchmark.md explain
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +20,7 @@ from absl import flags
 from experiments.benchmarks.codec import KINDS, Speaking, codec_figures
 from experiments.benchmarks.data import Loading, data_figures
 from experiments.benchmarks.decode import decode_figures, endless
-from experiments.benchmarks.step_program import random_params
-from experiments.benchmarks.table import table
-from experiments.benchmarks.train import grouping_figures, train_figures
-from experiments.benchmarks.utilisation import utilisation_figures
+from experiments.benchmarks.train import grouping_figures, random_params, train_figures, utilisation_figures
 from experiments.benchmarks.workloads import WORKLOADS
 from fac_jax import cli
 from fac_jax.evaluation.reports.machine import machine
@@ -60,14 +57,32 @@ TITLES = {
 }
 
 
-def benchmark(presets: Sequence[str], measure: Sequence[str], loading: Loading, speaking: Speaking) -> dict[str, Any]:
-    """Measures every preset, and the voice.
+def table(first: str, rows: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Yields the lines of a Markdown table with one row for each measurement and one column for each figure.
 
     Args:
-      presets: names of presets that have a workload.
-      measure: some of `TITLES`.
-      loading: what "data" measures.
-      speaking: what "codec" measures.
+      first: head of the first column.
+      rows: figures by measurement; all rows have the figures of the first one. "bytes" are shown as MiB.
+    """
+    names = list(next(iter(rows.values())))
+    heads = ["MiB" if name == "bytes" else name for name in names]
+    yield f"| {first} | {' | '.join(heads)} |"
+    yield "|---|" + "---:|" * len(heads)
+    for label, values in rows.items():
+        yield f"| {label} | {' | '.join(formatted(name, values[name]) for name in names)} |"
+
+
+def formatted(name: str, value: float) -> str:
+    """Formats a figure: three digits, a percentage for shares, or MiB for bytes."""
+    if name == "bytes":
+        return f"{value / 2**20:.0f}"
+    if name.startswith("share") or name.endswith("fill"):
+        return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def benchmark(presets: Sequence[str], measure: Sequence[str], loading: Loading, speaking: Speaking) -> dict[str, Any]:
+    """Measures every preset, and the voice.
 
     Returns:
       "machine", and for each of `TITLES` the figures by measurement.

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from absl import flags
 
-from data_pipelines.outputs import check_output, check_output_file
+from data_pipelines.paths import check_output, check_output_file
 from fac_jax import cli
 from fac_jax.audio import io
 from fac_jax.codec.base import check_ids, load_codec

@@ -20,7 +20,6 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from absl import flags
@@ -35,7 +34,7 @@ from fac_jax.checkpoint.release.config import load_release_config
 from fac_jax.checkpoint.release.convert import FLOATS, export_release, import_release
 from fac_jax.checkpoint.release.params import from_release, param_shapes
 from fac_jax.checkpoint.release.parts import PARTS
-from fac_jax.checkpoint.release.survey import UNMAPPED, Row, survey_params, survey_tensors
+from fac_jax.checkpoint.release.survey import UNMAPPED, survey_params, survey_tensors
 from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.checkpoint.voice.convert import TOKENIZER as SPEECH_TOKENIZER
 from fac_jax.checkpoint.voice.convert import convert_codec
@@ -68,7 +67,8 @@ FAILED = 1
 def hf_to_jax(src: str, dst: str) -> None:
     """Converts the released checkpoint SRC into a model of ours, DST."""
     config = import_release(Path(src), Path(dst), shown("tensors"))
-    print(f"{dst}: {_count(config):,} parameters, {config.param_dtype}")
+    count = sum(math.prod(shape) for shape in param_shapes(config).values())
+    print(f"{dst}: {count:,} parameters, {config.param_dtype}")
     if not (Path(dst) / TOKENIZER).exists():
         print(f"no tokenizer in {src}: put {TOKENIZER} into {dst} before text goes in or out")
 
@@ -179,17 +179,15 @@ def inspect(src: str) -> None:
     folder = Path(src)
     rows = list(survey_tensors(folder) if is_release(folder) else survey_params(folder))
     if JSON.value:
-        print(json.dumps([_shown(row) for row in rows], indent=2))
+        fields = {"name": "name", "shape": "shape", "dtype": "dtype", "bytes": "bytes", "maps to": "target"}
+        found = [{name: getattr(row, field) for name, field in fields.items()} for row in rows]
+        print(json.dumps(found, indent=2))
         return
     for row in rows:
         print(f"{row.name}  {row.dtype}{list(row.shape)}  {row.bytes:,} B  ->  {row.target}")
     wrong = sum(not row.maps for row in rows)
     more = f"; {wrong} do not map (look for {UNMAPPED.strip()})" if wrong else ""
     print(f"{len(rows)} names, {sum(row.bytes for row in rows):,} bytes{more}")
-
-
-def _shown(row: Row) -> dict[str, Any]:
-    return {"name": row.name, "shape": row.shape, "dtype": row.dtype, "bytes": row.bytes, "maps to": row.target}
 
 
 def load(folder: Path) -> tuple[Params, ModelConfig]:
@@ -208,10 +206,6 @@ def _arrays(file: Path) -> Mapping[str, np.ndarray]:
             return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: no recorded arrays (.npz), or truncated: {error}") from None
-
-
-def _count(config: ModelConfig) -> int:
-    return sum(math.prod(shape) for shape in param_shapes(config).values())
 
 
 COMMANDS = {

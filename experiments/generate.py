@@ -16,9 +16,9 @@ from typing import cast
 from absl import flags
 
 from data_pipelines.importers.rows import json_rows
-from data_pipelines.outputs import check_output, check_output_file
-from data_pipelines.records.lint import lint_wave
+from data_pipelines.paths import check_output, check_output_file
 from data_pipelines.records.reject import Rejected, formatted
+from data_pipelines.records.validate import lint_wave
 from fac_jax import cli
 from fac_jax.api import MODES, Mode, Model, sampling, single_turn
 from fac_jax.audio import io
@@ -45,14 +45,7 @@ SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
 
 
 def question(mode: Mode, audio: str | None, text: str, system: str | None = None, name: str = "") -> Conversation:
-    """Returns the conversation of a system prompt and one user's turn.
-
-    Args:
-      mode: "s2s", "s2t", "t2s" or "t2t".
-      audio: path of the spoken question; None in modes that read.
-      text: the question, or what the user adds in text to the audio.
-      system: system prompt; None for the mode's own.
-      name: id of the conversation; "" for the audio's path.
+    """Returns the conversation of a system prompt (None: the mode's own) and one user's turn.
 
     Raises:
       InputError: the mode's input is missing, or the audio cannot be read or is shorter than one speech token.

@@ -87,11 +87,7 @@ class Abilities:
         return self._found[name]
 
     def items(self, where: Mapping[str, str]) -> Items:
-        """Returns the value of each question, by the names of the figures in the report.
-
-        Args:
-          where: beginning of these names by name of the model.
-        """
+        """Returns the value of each question by the name of its figure, which begins as `where` says for a model."""
         return {
             f"{begin}.{metric}": values
             for name, begin in where.items()
@@ -102,13 +98,7 @@ class Abilities:
 def post_training(
     config: ConfigDict, workdir: epath.Path, data_dir: epath.PathLike, questions: int | None
 ) -> PostTrainingReport:
-    """Runs the whole way and writes `report.html` and `report.json` into the workdir.
-
-    Args:
-      config: as `configs/recipe_toy.py` gives.
-      workdir: of the run; a run that was stopped resumes.
-      data_dir: folder of data sets.
-      questions: how many held-out questions and facts are asked; None for all.
+    """Runs or resumes the whole way, with so many questions (None: all), and writes `report.html` and `report.json`.
 
     Raises:
       InputError: bad config, or see `run_recipe`.
@@ -233,14 +223,12 @@ def exchanges(run: Run, world: ToyWorld, before: Judged, after: Judged) -> Itera
 def show(report: PostTrainingReport, workdir: epath.Path) -> None:
     """Prints the results."""
     console = Console(width=120)
-    stages = Table("model after", *SHOWN.values())
-    for name, values in report.abilities.items():
-        stages.add_row(name, *(f"{values[key]:.3f}" for key in SHOWN))
-    console.print(stages)
-    trade = Table("alpha", *SHOWN.values())
-    for alpha, values in report.sweep.items():
-        trade.add_row(f"{alpha:g}", *(f"{values[key]:.3f}" for key in SHOWN))
-    console.print(trade)
+    sweep = {f"{alpha:g}": values for alpha, values in report.sweep.items()}
+    for head, found in (("model after", report.abilities), ("alpha", sweep)):
+        table = Table(head, *SHOWN.values())
+        for name, values in found.items():
+            table.add_row(name, *(f"{values[key]:.3f}" for key in SHOWN))
+        console.print(table)
     names = [field.name for field in dataclasses.fields(PreferenceScores)]
     tasks = Table("held-out pairs", *(name.replace("_", " ") for name in names))
     for task, value in report.preference.items():

@@ -9,6 +9,7 @@ are run again. See docs/sweeps.md. Exit code 1 if a run fails.
 """
 
 import importlib.util
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,10 +20,9 @@ from ml_collections import config_flags
 from experiments.run.config import resolve_config
 from experiments.sweeps.cluster import submit_slurm, submit_xpk
 from experiments.sweeps.config import SweepConfig, read_sweep
-from experiments.sweeps.folder import check_folder, check_room, claim_folder
 from experiments.sweeps.local import ROOT, run_all
 from experiments.sweeps.runs import make_runs
-from experiments.sweeps.state import Placed, locked, place, shown
+from experiments.sweeps.state import Placed, check_folder, check_room, claim_folder, locked, place
 from fac_jax import cli
 from fac_jax.types import InputError
 
@@ -75,7 +75,7 @@ def _handed(sweep: SweepConfig, folder: Path, placed: list[Placed]) -> list[Plac
     if sweep.backend == "dry":
         for one in placed:
             if not one.finished():
-                print(shown(one.command))
+                print(shlex.join(one.command))
         return []
     submit = submit_xpk(sweep, folder, placed) if sweep.backend == "xpk" else submit_slurm(sweep, folder, placed, ROOT)
     print(f"submitted {len(submit)} of {len(placed)} runs")

@@ -1,9 +1,12 @@
-"""Acoustic effects as pure functions of a wave float32 `[N]` at 16 kHz.
+"""Acoustic effects and noise as pure functions of a wave float32 `[N]` at 16 kHz.
 
 Every result is float32 within [-1, 1]: a louder wave is scaled down as a whole, never clipped.
 """
 
-import io
+import functools
+import os
+from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import Final
 
@@ -12,17 +15,94 @@ import soundfile
 import soxr
 from scipy import signal
 
-from data_pipelines.augment.noise import recording, within_range
-from fac_jax.audio.io import RATE
+from fac_jax.audio import io
+from fac_jax.types import InputError
 
+# Power falls with frequency as f^-exponent.
+COLOURS: Final[Mapping[str, float]] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+KEPT: Final = 64  # decoded files held in memory
 FIRST_REFLECTION: Final = 0.003  # seconds after the direct sound: a wall half a metre away
 TELEPHONE_RATE: Final = 8000  # Hz
 CODECS: Final = ("ULAW", "ALAW", "GSM610")  # soundfile's names: G.711 in its two laws, GSM full rate
 
 
+def coloured_noise(samples: int, colour: str, rng: np.random.Generator) -> np.ndarray:
+    """Gaussian noise float32 `[samples]` of unit power, its spectrum that of a colour (`COLOURS`)."""
+    spectrum = np.fft.rfft(rng.standard_normal(samples))
+    frequencies = np.maximum(np.arange(len(spectrum)), 1)
+    wave = np.fft.irfft(spectrum * frequencies ** (-COLOURS[colour] / 2), samples)
+    wave -= wave.mean()
+    return (wave / np.sqrt(np.mean(wave**2))).astype(np.float32)
+
+
+def recorded_noise(samples: int, file: Path, rng: np.random.Generator) -> np.ndarray:
+    """A random stretch of a recording, float32 `[samples]` of unit power; a short recording is repeated.
+
+    Raises:
+      InputError: the file cannot be read (`io.load`), or is silent.
+    """
+    noise = recording(file)
+    sounding = np.flatnonzero(noise)
+    start = sounding[rng.integers(len(sounding))]  # a recording may hold stretches of digital silence
+    stretch = np.resize(np.roll(noise, -start), samples)
+    return stretch / np.sqrt(np.mean(np.square(stretch)))
+
+
+def mix(wave: np.ndarray, noise: np.ndarray, snr_db: float) -> np.ndarray:
+    """Adds noise to speech, and scales the sum down if it would leave [-1, 1].
+
+    Args:
+      wave: speech float32 `[N]`.
+      noise: float32 `[N]` of unit power.
+      snr_db: power of the speech over that of the noise, both over the whole of `wave`, in decibels.
+    """
+    level = np.sqrt(np.mean(np.square(wave)) * 10 ** (-snr_db / 10))
+    return within_range(wave + level * noise)
+
+
+def add_noise(wave: np.ndarray, snr_db: float, colour: str, rng: np.random.Generator) -> np.ndarray:
+    """`mix` of speech float32 `[N]` and noise of a colour."""
+    return mix(wave, coloured_noise(len(wave), colour, rng), snr_db)
+
+
+def within_range(wave: np.ndarray) -> np.ndarray:
+    """A wave `[N]` as float32, scaled down as a whole if it would leave [-1, 1]."""
+    return (wave / max(1.0, float(np.abs(wave).max()))).astype(np.float32)
+
+
+@functools.cache
+def recordings(folder: str | os.PathLike[str]) -> tuple[Path, ...]:
+    """`io.recordings` of a folder, listed once.
+
+    Raises:
+      InputError: the folder does not exist, or holds no sound file.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"no folder of sounds {root}")
+    found = io.recordings(root)
+    if not found:
+        raise InputError(f"no sound file ({', '.join(io.ENDINGS)}) in {root}")
+    return tuple(found)
+
+
+@functools.lru_cache(KEPT)
+def recording(file: Path) -> np.ndarray:
+    """Loads a recording, float32 `[N]` at 16 kHz, read-only.
+
+    Raises:
+      InputError: the file cannot be read (`io.load`), or is silent.
+    """
+    wave = io.load(file)
+    if not wave.any():
+        raise InputError(f"sound file is silent: {file}; remove it from the folder")
+    wave.flags.writeable = False  # callers share it
+    return wave
+
+
 def change_speed(wave: np.ndarray, factor: float) -> np.ndarray:
     """Plays a wave faster (`factor` > 1) or slower: `[N / factor]`, with its pitch higher by the same factor."""
-    return within_range(soxr.resample(wave, RATE * factor, RATE))
+    return within_range(soxr.resample(wave, io.RATE * factor, io.RATE))
 
 
 def amplify(wave: np.ndarray, gain_db: float) -> np.ndarray:
@@ -40,7 +120,7 @@ def simulated_room(rt60: float, direct_db: float, rng: np.random.Generator) -> n
       direct_db: energy of the direct sound over that of the reverberation, in decibels.
       rng: generator of the noise.
     """
-    time = np.arange(round(rt60 * RATE)) / RATE
+    time = np.arange(round(rt60 * io.RATE)) / io.RATE
     response = rng.standard_normal(len(time)) * 10 ** (-3 * time / rt60)
     response[time < FIRST_REFLECTION] = 0
     response *= np.sqrt(10 ** (-direct_db / 10) / np.sum(np.square(response)))
@@ -76,12 +156,12 @@ def telephone(wave: np.ndarray, band: tuple[float, float], codec: str) -> np.nda
 
     The band is filtered forwards and backwards, which adds no delay.
     """
-    narrow = soxr.resample(wave, RATE, TELEPHONE_RATE)
+    narrow = soxr.resample(wave, io.RATE, TELEPHONE_RATE)
     filters = signal.butter(3, band, "bandpass", fs=TELEPHONE_RATE, output="sos")
     narrow = within_range(signal.sosfiltfilt(filters, narrow, padlen=min(200, len(narrow) - 1)))
-    line = io.BytesIO()
+    line = BytesIO()
     soundfile.write(line, narrow, TELEPHONE_RATE, format="WAV", subtype=codec)
     line.seek(0)
     received, _ = soundfile.read(line, dtype="float32")
-    wide = soxr.resample(received, TELEPHONE_RATE, RATE)
+    wide = soxr.resample(received, TELEPHONE_RATE, io.RATE)
     return within_range(np.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)])

@@ -7,31 +7,18 @@ in which sound travels: the speaker's pace, the room, its noise, the microphone,
 import dataclasses
 import zlib
 from collections.abc import Sequence
-from typing import Final, Protocol, TypeVar
+from typing import Final, TypeAlias, TypeVar
 
 import numpy as np
 
 from data_pipelines.augment import effects
-from data_pipelines.augment.noise import COLOURS, coloured_noise, mix, recorded_noise, recordings
+from data_pipelines.augment.effects import COLOURS, coloured_noise, mix, recorded_noise, recordings
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.types import InputError
 
 T = TypeVar("T")
 
 SIMULATED: Final = "simulated"  # a room without a recorded impulse response
-
-
-class Operation(Protocol):
-    """One operation on a wave."""
-
-    @property
-    def probability(self) -> float:
-        """Share of waves that are changed."""
-        ...
-
-    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Changes a wave float32 `[N]` at 16 kHz; returns a new one within [-1, 1], `[N]` except for `Speed`."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +76,7 @@ class Noise:
     Attributes:
       probability: share of waves that are changed.
       snr_db: range of the power of the speech over that of the noise, both over the whole wave, in decibels.
-      sources: colours (`noise.COLOURS`) or folders of recordings, one of which is drawn.
+      sources: colours (`effects.COLOURS`) or folders of recordings, one of which is drawn.
     """
 
     probability: float = 0.5
@@ -151,6 +138,10 @@ class Telephone:
         return effects.telephone(wave, self.band, _one_of(self.codecs, rng))
 
 
+# Called with a wave float32 `[N]` at 16 kHz, each returns a new one within [-1, 1], `[N]` except for `Speed`.
+Operation: TypeAlias = Speed | Room | Noise | Gain | Telephone
+
+
 @dataclasses.dataclass(frozen=True)
 class WaveAugmentConfig:
     """The operations that act, in the order of the fields; None leaves one out."""
@@ -196,14 +187,8 @@ def augment_waves(
 ) -> Conversation:
     """Returns the conversation with changed user waves; the assistant's turns are not changed.
 
-    A changed turn loses its log-mel and its speech ids, which belong to the wave before.
-
-    Args:
-      conversation: the conversation, which is not modified.
-      config: the operations.
-      seed: seed of the run.
-      epoch: epoch of the row.
-      row: id that decides the draws, so that both sides of a pair hear the same; the conversation's id if absent.
+    A changed turn loses its log-mel and its speech ids, which belong to the wave before. `row` decides draws, so that
+    both sides of a pair hear the same; it is the conversation's id if None.
     """
     name = conversation.id if row is None else row
 

@@ -5,6 +5,7 @@ file, so the data set is opened with a description that has a plain tensor in pl
 """
 
 import json
+import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -13,14 +14,15 @@ from typing import Any, Final
 import numpy as np
 import tensorflow_datasets as tfds
 
-from data_pipelines.importers import tfrecord
 from data_pipelines.importers.manifest import TEXT_KEYS
-from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.importers.rows import View, transcribed
 from data_pipelines.records.record import Audio, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError, unnamed
 from fac_jax.audio.io import resampled
 from fac_jax.types import InputError
 
+HEAD: Final = struct.Struct("<QI")  # length of what follows, checksum of the length
+FOOT: Final = 4  # bytes of a checksum
 FEATURES, INFO = "features.json", "dataset_info.json"
 AUDIO: Final = "tensorflow_datasets.core.features.audio_feature.Audio"
 TENSOR: Final = "tensorflow_datasets.core.features.tensor_feature.Tensor"
@@ -29,14 +31,26 @@ FULL_SCALE: Final = 32768.0  # tfds stores 16-bit samples, whatever integers hol
 USUAL_RATE: Final = 16_000
 
 
-def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -> Iterator[Record | Rejected]:
-    """Yields the rows of a split, or of all splits, of a prepared data set, a folder with `dataset_info.json`.
+def tfrecords(file: Path) -> Iterator[bytes]:
+    """Yields the tfrecords of a file. Checksums are ignored: a damaged record fails to parse as `tf.train.Example`.
 
-    Args:
-      path: the folder.
-      root: not used.
-      view: see `transcripts.transcribed`.
-      split: name of the split; None for all.
+    Raises:
+      InputError: the file cannot be read, or ends within a record.
+    """
+    try:
+        with file.open("rb") as opened:
+            while head := opened.read(HEAD.size):
+                size = HEAD.unpack(head)[0] if len(head) == HEAD.size else 0
+                data = opened.read(size + FOOT)
+                if len(head) < HEAD.size or len(data) < size + FOOT:
+                    raise InputError(f"{file}: ends within a record; copy it again")
+                yield data[:size]
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -> Iterator[Record | Rejected]:
+    """Yields the rows of a split, or of all splits, of a prepared data set; `root` is not used.
 
     Raises:
       InputError: the folder is no such data set, or it has no such split, no audio with a transcript, or an
@@ -113,7 +127,7 @@ def _array_record(builder: tfds.core.DatasetBuilder, split: str) -> Iterable[Map
 def _tfrecord(builder: tfds.core.DatasetBuilder, split: str) -> Iterable[Mapping[str, Any]]:
     features: Any = builder.info.features
     for file in builder.info.splits[split].filepaths:
-        for data in tfrecord.records(Path(file)):
+        for data in tfrecords(Path(file)):
             try:
                 row = features.deserialize_example_np(data)
             except Exception as error:  # protobuf's and tfds's own, of whatever a damaged record makes of it

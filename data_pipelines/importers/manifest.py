@@ -6,8 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from data_pipelines.importers.rows import JsonRow, Numbered, first_key, hertz, json_rows, number, parsed, row_id, string
-from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.importers.rows import (
+    JsonRow,
+    Numbered,
+    View,
+    first_key,
+    hertz,
+    json_rows,
+    number,
+    parsed,
+    row_id,
+    string,
+    transcribed,
+)
 from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Record
 from data_pipelines.records.reject import Reason, Rejected, is_utf8, one_line

@@ -8,8 +8,7 @@ import pyarrow
 import pyarrow.parquet
 
 from data_pipelines.importers.manifest import TEXT_KEYS
-from data_pipelines.importers.rows import JsonRow, Numbered, first_key, parsed, row_id, string
-from data_pipelines.importers.transcripts import View, transcribed
+from data_pipelines.importers.rows import JsonRow, Numbered, View, first_key, parsed, row_id, string, transcribed
 from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Message, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError

@@ -6,50 +6,36 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from data_pipelines.importers import (
-    catalogue,
-    common_voice,
-    folder,
-    kaldi,
-    librispeech,
-    llama_factory,
-    manifest,
-    parquet,
-    preference,
-    prepared,
-    release,
-    toy_world,
-    trl,
-)
+from data_pipelines.importers import catalogue, corpora, llama_factory, manifest, parquet, release
+from data_pipelines.importers.rows import VIEWS as HEARD_OR_SPOKEN
 from data_pipelines.importers.rows import JsonRow, json_rows
-from data_pipelines.importers.transcripts import VIEWS as HEARD_OR_SPOKEN
 from data_pipelines.paths import data_path, is_remote, local_path
+from data_pipelines.prepare import reading
 from data_pipelines.records.record import Record
 from data_pipelines.records.reject import Rejected
+from data_pipelines.worlds import views
 from data_pipelines.worlds.storage import is_toy_world
-from data_pipelines.worlds.views import VIEWS as TOY_VIEWS
 from fac_jax.audio.io import recordings
 from fac_jax.types import InputError
 
-Reader: TypeAlias = Callable[
-    ..., Iterator[Record | Rejected]
-]  # (path, root); also `view` of TRANSCRIBED, `split` of SPLIT
+# (path, root); also `view` of TRANSCRIBED, `split` of SPLIT
+Reader: TypeAlias = Callable[..., Iterator[Record | Rejected]]
 FORMATS: Final[Mapping[str, Reader]] = {
     "release": release.read,
-    "preference": preference.read,
+    "preference": release.read_pairs,
     "llama-factory": llama_factory.read,
-    "trl": trl.read,
+    "trl": llama_factory.read_trl,
     "manifest-jsonl": manifest.read_jsonl,
     "manifest-csv": manifest.read_table,
-    "audio-folder": folder.read,
-    "kaldi": kaldi.read,
+    "audio-folder": corpora.read_folder,
+    "kaldi": corpora.read_kaldi,
     "spoken-alpaca": parquet.read_spoken,
     "audio-parquet": parquet.read_audio,
-    "librispeech": librispeech.read,
-    "common-voice": common_voice.read,
+    "librispeech": corpora.read_librispeech,
+    "common-voice": corpora.read_common_voice,
     "tfds": catalogue.read,
-    "prepared": prepared.read,
-    "toy_world": toy_world.read,
+    "prepared": reading.read_split,
+    "toy_world": views.read,
 }
 # Recordings with transcripts, which can be heard or spoken.
 TRANSCRIBED: Final = (
@@ -59,7 +45,7 @@ TRANSCRIBED: Final = (
 # The views of every format that has several; the others have none to choose.
 VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
     **dict.fromkeys(TRANSCRIBED, HEARD_OR_SPOKEN),
-    "toy_world": tuple(TOY_VIEWS),
+    "toy_world": tuple(views.VIEWS),
 }
 NO_VIEW: Final = "asr"  # what a format without views is given
 SPLIT: Final = ("tfds", "prepared", "toy_world")  # folders of several splits
@@ -160,18 +146,18 @@ def guess(path: Path) -> str:
 
 def _folder(path: Path) -> set[str]:
     tests = {
-        "kaldi": (path / kaldi.SCP).is_file(),
-        "prepared": prepared.is_prepared(path),
+        "kaldi": (path / corpora.SCP).is_file(),
+        "prepared": reading.is_prepared(path),
         "toy_world": is_toy_world(path),
-        "tfds": (path / catalogue.INFO).is_file() and not prepared.is_prepared(path) and not is_toy_world(path),
-        "common-voice": (path / common_voice.CLIPS).is_dir() and any(path.glob("*.tsv")),
-        "librispeech": next(path.rglob(librispeech.TRANSCRIPTS), None) is not None,
+        "tfds": (path / catalogue.INFO).is_file() and not reading.is_prepared(path) and not is_toy_world(path),
+        "common-voice": (path / corpora.CLIPS).is_dir() and any(path.glob("*.tsv")),
+        "librispeech": next(path.rglob(corpora.TRANSCRIPTS), None) is not None,
     }
     tables = sorted(path.glob("*.parquet"))
     found = {name for name, fits in tests.items() if fits} | (_parquet(tables[0]) if tables else set())
     if found:
         return found
-    transcribed = (file.with_suffix(folder.TRANSCRIPT).is_file() for file in recordings(path))
+    transcribed = (file.with_suffix(corpora.TRANSCRIPT).is_file() for file in recordings(path))
     return {"audio-folder"} if any(transcribed) else set()
 
 
@@ -181,7 +167,7 @@ def _file(path: Path) -> set[str]:
     if path.suffix == ".csv":
         return {"manifest-csv"}
     if path.suffix == ".tsv":
-        return {"common-voice" if (path.parent / common_voice.CLIPS).is_dir() else "manifest-csv"}
+        return {"common-voice" if (path.parent / corpora.CLIPS).is_dir() else "manifest-csv"}
     if path.suffix in (".jsonl", ".json"):
         rows = (found[1] for found in json_rows(path) if not isinstance(found, Rejected))
         return set(filter(None, map(_row, itertools.islice(rows, GUESSED_FROM))))

@@ -1,5 +1,10 @@
-"""The release's SFT rows, in and out without loss: JSONL with `system`, `messages` and `audio`."""
+"""The release's SFT rows, in and out without loss: JSONL with `system`, `messages` and `audio`; spoken preference rows.
 
+The latter end with the user. `chosen` and `rejected` are messages of the assistant, `chosen_audio` and `rejected_audio`
+the audio entry of each (or a list that holds it; left out for a text reply), `task` is one of `PREFERENCE_TASKS`.
+"""
+
+import dataclasses
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,8 +13,18 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_pipelines.importers.messages import Entries, split
-from data_pipelines.importers.rows import JsonRow, items, json_rows, parsed, row_id, section, string
+from data_pipelines.importers import release
+from data_pipelines.importers.rows import (
+    JsonRow,
+    audio_entries,
+    items,
+    json_rows,
+    parsed,
+    row_id,
+    section,
+    split,
+    string,
+)
 from data_pipelines.paths import joined
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError, unnamed
@@ -39,7 +54,7 @@ def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
 
 
 def record_of(row: JsonRow, path: Path, number: int, root: Path) -> Record:
-    """The record of a row; with `chosen` and `rejected` replies it is a preference pair (`importers.preference`).
+    """The record of a row; with `chosen` and `rejected` replies it is a preference pair (`read_pairs`).
 
     Raises:
       RejectedError: the row is malformed.
@@ -54,7 +69,9 @@ def record_of(row: JsonRow, path: Path, number: int, root: Path) -> Record:
         chosen, rejected = (_reply(row, side, root) for side in ("chosen", "rejected"))
         preference = Preference(string(row, "task"), chosen, rejected)
     record = Record(row_id(row, path, number), system, messages, preference, str(path), number)
-    return record if _row(record) == row and _lacks(record) is None else _with_original(record, row)
+    if _row(record) == row and _lacks(record) is None:
+        return record
+    return dataclasses.replace(record, original=json.dumps(row, ensure_ascii=False))
 
 
 def export(record: Record) -> JsonRow:
@@ -84,27 +101,22 @@ def _lacks(record: Record) -> str | None:
     return None
 
 
-def _with_original(record: Record, row: JsonRow) -> Record:
-    values = {**vars(record), "original": json.dumps(row, ensure_ascii=False)}
-    return Record(**values)
-
-
 def _messages(raw: Sequence[Mapping[str, Any]], entries: Sequence[Any], root: Path) -> tuple[Message, ...]:
     contents = [string(message, "content") for message in raw]
     loose = sum(content.count(AUDIO) - content.count(PLACEHOLDER) for content in contents)
     if loose:
         raise RejectedError(Reason.PLACEHOLDERS, f"{loose} of {AUDIO} outside {PLACEHOLDER}")
-    audios = Entries(entries, contents, PLACEHOLDER)
+    audios = audio_entries(entries, contents, PLACEHOLDER)
     return tuple(
         _message(string(message, "role"), content, audios, root) for message, content in zip(raw, contents, strict=True)
     )
 
 
-def _message(role: str, content: str, audios: Entries, root: Path) -> Message:
+def _message(role: str, content: str, audios: Iterator[Any], root: Path) -> Message:
     lead, text = split(content, PLACEHOLDER)
     if text is None:
         return Message(role, content)
-    entry = _entry(audios.take())
+    entry = _entry(next(audios))
     if role != "assistant":
         return Message(role, text, _heard(entry, root), lead)
     if lead or text:
@@ -206,3 +218,19 @@ def _entry_of(message: Message, audio: Audio) -> dict[str, str]:
         token = PAD * (_slots(audio) or 0) if audio.named else units
         heard, said, ref_path = audio.named, "", ""
     return {"path": heard, "text": said, "token": token, "ref_path": ref_path, "ref_text": audio.transcript}
+
+
+def read_pairs(path: Path, root: Path) -> Iterator[Record | Rejected]:
+    """Yields the pairs of a file; `root` is the folder of relative audio paths. `release.export` writes them again.
+
+    Raises:
+      InputError: the file cannot be read_pairs.
+    """
+
+    def parse(row: JsonRow, number: int) -> Record:
+        missing = [key for key in ("chosen", "rejected", "task") if row.get(key) is None]
+        if missing:
+            raise RejectedError(Reason.MISSING_KEY, f"key {missing[0]!r} is missing")
+        return release.record_of(row, path, number, root)
+
+    return parsed(path, json_rows(path), parse)

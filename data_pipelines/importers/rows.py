@@ -4,16 +4,19 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
 
-from data_pipelines.records.record import Record
+from data_pipelines.records.record import Audio, Message, Record
 from data_pipelines.records.reject import Reason, Rejected, RejectedError, one_line, unnamed
+from fac_jax.text.prompts import TRANSCRIBE
 from fac_jax.types import InputError
 
 T = TypeVar("T")
 Numbered: TypeAlias = tuple[int, T]
 JsonRow: TypeAlias = dict[str, Any]
 BOM = b"\xef\xbb\xbf"
+View: TypeAlias = Literal["asr", "tts"]
+VIEWS: tuple[View, ...] = get_args(View)
 
 
 def lines(path: Path) -> Iterator[Numbered[str] | Rejected]:
@@ -86,9 +89,12 @@ def _object(value: Any) -> JsonRow:
 
 
 def parsed(
-    path: Path, rows: Iterable[Numbered[JsonRow] | Rejected], parse: Callable[[JsonRow, int], Record]
+    path: Path, rows: Iterable[Numbered[T] | Rejected], parse: Callable[[T, int], Record]
 ) -> Iterator[Record | Rejected]:
-    """Yields `parse(row, number)` of every row; a `RejectedError` becomes a `Rejected` of `path`."""
+    """Yields `parse(row, number)` of every row; a `RejectedError` becomes a `Rejected` of `path`.
+
+    That has the id of an object, or the first word of a line.
+    """
     for found in rows:
         if isinstance(found, Rejected):
             yield found
@@ -97,10 +103,10 @@ def parsed(
         try:
             yield parse(row, number)
         except RejectedError as refused:
-            name = row.get("id")
-            yield Rejected(
-                refused.reason, refused.detail, str(path), number, one_line(name) if isinstance(name, str) else None
-            )
+            name = first_word(row)[0] if isinstance(row, str) else None
+            if isinstance(row, dict) and isinstance(row.get("id"), str):
+                name = one_line(row["id"])
+            yield Rejected(refused.reason, refused.detail, str(path), number, name)
 
 
 def row_id(row: Mapping[str, Any], path: Path, number: int) -> str:
@@ -207,3 +213,47 @@ def first_key(row: Mapping[str, Any], keys: Iterable[str]) -> str:
 
 def _shown(value: Any) -> str:
     return one_line(repr(value))[:50]
+
+
+def transcribed(name: str, audio: Audio, text: str, file: str, line: int, view: View = "asr") -> Record:
+    """The record of a recording and its transcript: "asr" asks for the transcript, "tts" has it spoken.
+
+    Raises:
+      RejectedError: the transcript is empty.
+    """
+    if not text.strip():
+        raise RejectedError(Reason.EMPTY_TEXT, "the transcript is empty")
+    if view == "asr":
+        messages = (Message("user", TRANSCRIBE, audio), Message("assistant", text))
+    else:
+        messages = (Message("user", text), Message("assistant", text, audio))
+    return Record(name, None, messages, None, file, line)
+
+
+def split(content: str, placeholder: str) -> tuple[str, str | None]:
+    """The words before a placeholder and those after it, without the line break between; None without a placeholder.
+
+    Raises:
+      RejectedError: there are several: the chat template allows one audio in a message.
+    """
+    parts = content.split(placeholder)
+    if len(parts) == 1:
+        return content, None
+    if len(parts) > 2:
+        raise RejectedError(
+            Reason.LAYOUT, f"a message holds {len(parts) - 1} audios; the chat template has room for one"
+        )
+    return parts[0], parts[1].removeprefix("\n")
+
+
+def audio_entries(entries: Iterable[Any], contents: Iterable[str], placeholder: str) -> Iterator[Any]:
+    """The audio entries of a row, one for every placeholder in its messages.
+
+    Raises:
+      RejectedError: the numbers of placeholders and of entries differ.
+    """
+    found = list(entries)
+    placeholders = sum(content.count(placeholder) for content in contents)
+    if placeholders != len(found):
+        raise RejectedError(Reason.PLACEHOLDERS, f"{placeholders} audio placeholders but {len(found)} audio entries")
+    return iter(found)

@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 import grain
 import numpy as np
 
-from data_pipelines.loading.plan import Plan
-from data_pipelines.loading.sources import Stream
+from data_pipelines.loading.sources import Plan, Stream
 from data_pipelines.loading.workers import in_workers
 from fac_jax.batching.loaded import Loaded, joined, loaded, stacked
 from fac_jax.batching.model_grid import ModelGrid
@@ -131,16 +130,7 @@ class PackedBatches(grain.DatasetIterator[Loaded]):
         shares: Shares = Shares(),
         config: WorkerConfig = WorkerConfig(),
     ) -> None:
-        """Takes what is loaded.
-
-        Args:
-          stream: numbers of all items.
-          budget: shapes of the batch of one update, all hosts and micro-batches together.
-          model: grid and special ids.
-          collate: lays the items of every row out.
-          shares: how rows are divided.
-          config: who makes items.
-        """
+        """Takes the shapes of the batch of one update, of all hosts and micro-batches together, as `budget`."""
         super().__init__()
         self._stream, self._budget, self._model, self._collate = stream, budget, model, collate
         self._shares, self._config = shares, config

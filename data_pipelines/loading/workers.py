@@ -15,12 +15,7 @@ from absl import flags
 
 
 def start_worker(index: int, count: int) -> None:
-    """A worker takes one core and no accelerator, which belongs to the process that trains, and ends with that.
-
-    Args:
-      index: number of the worker.
-      count: of all workers.
-    """
+    """A worker takes one core and no accelerator, which belongs to the process that trains, and ends with that."""
     os.environ["JAX_PLATFORMS"] = "cpu"
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_multi_thread_eigen=false"
     jax.config.update("jax_platforms", "cpu")

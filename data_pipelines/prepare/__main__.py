@@ -13,11 +13,9 @@ from typing import cast, get_args
 from absl import flags
 
 from data_pipelines.importers.registry import FORMATS, check_options, format_of
-from data_pipelines.outputs import check_output
-from data_pipelines.paths import data_path, local_path
+from data_pipelines.paths import check_output, data_path, local_path
 from data_pipelines.prepare import cluster, local
-from data_pipelines.prepare.settings import ROWS_PER_SHARD, Settings, Source, splits
-from data_pipelines.prepare.word_errors import SCORINGS, WordFilter
+from data_pipelines.prepare.settings import ROWS_PER_SHARD, SCORINGS, Settings, Source, WordFilter, splits
 from data_pipelines.records.validate import ROLES, S3_UNITS
 from fac_jax import cli
 from fac_jax.types import InputError, UserAudio

@@ -1,36 +1,84 @@
-"""The files that finish a preparation: the quarantine and the data card."""
+"""Counts of prepared rows, and the files that finish a preparation: the quarantine and the data card."""
 
+import bisect
 import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import platform
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 import soundfile
 
+from data_pipelines.prepare.rows import Prepared, judged_text, spoken
 from data_pipelines.prepare.settings import Tools
-from data_pipelines.prepare.tally import LENGTHS, SECONDS, Tally, part
-from data_pipelines.records.quarantine import account_line
-from data_pipelines.records.record import SCHEMA_VERSION
+from data_pipelines.records.record import SCHEMA_VERSION, to_example
+from data_pipelines.records.reject import Rejected, account_line
 from data_pipelines.records.validate import EstimatedText
 from fac_jax.audio.io import RATE
+from fac_jax.batching.conversation import Conversation
+from fac_jax.batching.grid import positions
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.io import write_text
 
+Tally: TypeAlias = Counter[str]  # part and name, with a dot between them
+LENGTHS: Final = (32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)  # LLM positions, upper ends
+SECONDS: Final = (1, 2, 5, 10, 20, 30, 60, 120, 300)  # of audio, upper ends
+SAMPLES: Final = RATE // TOKEN_RATE  # of a speech token
 QUARANTINE: Final = "quarantine.jsonl"
 LIBRARIES: Final = ("array_record", "numpy", "soundfile", "soxr", "tensorflow-datasets")
 
 
+def tally(row: Prepared | Rejected, split: str, tools: Tools) -> Tally:
+    """Counts one row."""
+    if isinstance(row, Rejected):
+        return Counter({f"dropped.{row.reason}": 1})
+    limits, record = tools.limits, row.record
+    found: Tally = Counter({f"rows.{split}": 1, f"kinds.{_kind(row)}": 1, f"turns.{len(record.messages)}": 1})
+    for message, audio in spoken(record):
+        ids = 0 if audio.tokens is None else len(audio.tokens)
+        samples = ids * SAMPLES if audio.wave is None else len(audio.wave)
+        found[f"samples.{message.role}"] += samples
+        found[f"samples.{split}"] += samples
+        if message.role == "assistant":
+            found["replies.speech_tokens"] += ids
+            found["replies.text_tokens"] += len(limits.tokenizer.encode(message.text))
+        if tools.judge is not None:
+            heard = judged_text(message, audio, tools.judge) is not None
+            found["words.heard" if heard else "words.not_heard"] += 1
+    example = to_example(record)
+    sides = [example] if isinstance(example, Conversation) else [example.chosen, example.rejected]
+    longest = max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
+    found[f"positions.{bin_of(longest, LENGTHS)}"] += 1
+    found[f"seconds.{bin_of(found[f'samples.{split}'] / RATE, SECONDS)}"] += 1
+    return found
+
+
+def bin_of(value: float, ends: tuple[int, ...]) -> str:
+    """The upper end of the bin of a value, inclusive; "more" above the last bin."""
+    place = bisect.bisect_left(ends, value)
+    return str(ends[place]) if place < len(ends) else "more"
+
+
+def part(counts: Tally, name: str) -> dict[str, int]:
+    """The counts of one part by their names."""
+    return {key.partition(".")[2]: value for key, value in counts.items() if key.startswith(f"{name}.")}
+
+
+def _kind(row: Prepared) -> str:
+    """The kind of a row: text or speech of the last question, and of its reply."""
+    record = row.record
+    messages = (*record.messages, *record.replies[:1])
+    asked, answered = ("text" if message.audio is None else "speech" for message in messages[-2:])
+    return f"{asked} to {answered}" + ("" if record.preference is None else ", pair")
+
+
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """Totals of the shards.
-
-    Attributes:
-      values: contents of card.json.
-    """
+    """Totals of the shards: the contents of card.json."""
 
     values: Mapping[str, Any]
 
@@ -48,16 +96,7 @@ def finish(
     size: int,
     tools: Tools,
 ) -> Card:
-    """Writes quarantine.jsonl, card.json and card.md; each appears complete.
-
-    Args:
-      out: folder of the shards.
-      counts: counts of all rows.
-      refused: lines of the quarantine with the places of their rows, in any order.
-      shards: SHA-256 of every shard by name.
-      size: bytes of all shards.
-      tools: tools that prepared the rows.
-    """
+    """Writes quarantine.jsonl, card.json and card.md; each appears complete."""
     lines = sorted(refused, key=lambda found: found[0])
     write_text(out / QUARANTINE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for _, line in lines))
     card = Card(_values(counts, shards, size, tools))

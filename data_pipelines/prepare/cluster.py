@@ -18,7 +18,7 @@ from typing import Any, Final, TypeAlias
 import tensorflow_datasets as tfds
 from threadpoolctl import threadpool_limits
 
-from data_pipelines.prepare.card import Card, finish
+from data_pipelines.prepare.card import Card, Tally, finish, tally
 from data_pipelines.prepare.plan import (
     Place,
     Placed,
@@ -30,13 +30,11 @@ from data_pipelines.prepare.plan import (
     refuse_unnamed,
     split_of,
 )
+from data_pipelines.prepare.reading import DESCRIPTION, INFO, VERSION, features, to_columns
 from data_pipelines.prepare.rows import TOGETHER
 from data_pipelines.prepare.rows import prepare as prepare_rows
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
-from data_pipelines.prepare.storage import DESCRIPTION, INFO, VERSION, features, to_columns
-from data_pipelines.prepare.tally import Tally, tally
-from data_pipelines.records.quarantine import entry
-from data_pipelines.records.reject import Rejected
+from data_pipelines.records.reject import Rejected, entry
 from fac_jax.types import InputError
 
 WAY: Final = "beam"
@@ -83,13 +81,7 @@ class PreparedRows(tfds.core.GeneratorBasedBuilder):
 
 
 def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: Sequence[str]) -> Card:
-    """Writes the rows of all sources into a folder, unless it is finished already.
-
-    Args:
-      sources: files and folders; each is read by one worker.
-      out: folder of shards, manifest, quarantine and card.
-      settings: everything that the result depends on besides the rows; tfds chooses `rows_per_shard`.
-      options: options of Beam, as `--runner=DirectRunner`.
+    """Writes the rows of all sources into a folder, unless it is finished already; `options` are Beam's.
 
     Raises:
       InputError: Beam is not installed, or the folder holds something different.

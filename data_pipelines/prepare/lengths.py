@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ import numpy as np
 
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.reading import read_prepared
-from data_pipelines.records.quarantine import entry
 from data_pipelines.records.record import Record, to_example
-from data_pipelines.records.reject import Rejected, RejectedError
+from data_pipelines.records.reject import Rejected, RejectedError, entry
 from data_pipelines.records.validate import Limits, checked
 from fac_jax.audio.mel import RATE, mel_frames
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.grid import positions
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.io import replacing
 from fac_jax.progress import shown
 from fac_jax.types import InputError
 
@@ -45,11 +44,8 @@ class Lengths:
 
     def save(self, file: Path) -> None:
         """Writes a file that `load` reads; the file appears complete."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
-        with temporary.open("wb") as out:
+        with replacing(file) as part, part.open("wb") as out:
             np.savez(out, **{name: getattr(self, name) for name in ARRAYS}, refused=json.dumps(self.refused))
-        temporary.replace(file)
 
     @classmethod
     def load(cls, file: Path) -> "Lengths":
@@ -59,14 +55,9 @@ class Lengths:
 
 
 def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: float = 1.0) -> Lengths:
-    """Measures all rows of a split without decoding their audio.
+    """Measures all rows of a split, which are not decoded, for a model; the context of its limits is ignored.
 
-    Args:
-      folder: folder that `data_pipelines.prepare` has written.
-      split: name of the split.
-      limits: limits of the model; its context is ignored.
-      model: grid of the model, which has the size of its encoder windows.
-      stretch: factor by which augmentation may lengthen user audio (`WaveAugmentConfig.stretch`).
+    `stretch` is the factor by which augmentation may lengthen user audio (`WaveAugmentConfig.stretch`).
 
     Raises:
       InputError: as `read_prepared`; or the model hears tokens and a user's audio has none.

@@ -16,13 +16,12 @@ from threadpoolctl import threadpool_limits
 from data_pipelines.importers.registry import count
 from data_pipelines.loading.workers import end_with_parent
 from data_pipelines.paths import data_path
-from data_pipelines.prepare.card import Card, finish
+from data_pipelines.prepare.card import Card, Tally, finish
 from data_pipelines.prepare.plan import Placed, Plan, Repeats, lock_config, manifest, placed, split_of, survey
 from data_pipelines.prepare.rows import TOGETHER
 from data_pipelines.prepare.rows import prepare as prepare_rows
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
-from data_pipelines.prepare.tally import Tally
 from fac_jax.progress import Advance, bar, passing
 from fac_jax.types import InputError
 
@@ -37,7 +36,9 @@ def planned(sources: Sequence[Source], settings: Settings) -> Plan:
     Raises:
       InputError: a source cannot be read, or no source has a row.
     """
-    plan = survey(sources, settings, passing("reading", known_rows(sources)))
+    counts = [count(data_path(source.path)) for source in sources]
+    known = [found for found in counts if found is not None]
+    plan = survey(sources, settings, passing("reading", sum(known) if len(known) == len(counts) else None))
     if not any(plan.rows.values()):
         raise InputError(f"{', '.join(source.path for source in sources)}: no row there")
     return plan
@@ -45,13 +46,6 @@ def planned(sources: Sequence[Source], settings: Settings) -> Plan:
 
 def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes: int, plan: Plan | None = None) -> Card:
     """Writes the rows of all sources into a folder; shards that an earlier run finished are kept.
-
-    Args:
-      sources: files and folders.
-      out: folder of shards, manifest, quarantine and card.
-      settings: everything that the result depends on besides the rows.
-      processes: that work at a time; the result does not depend on it.
-      plan: result of `planned`; None computes it.
 
     Raises:
       InputError: a source cannot be read, the folder holds something different, or a row needs a codec.
@@ -75,12 +69,6 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes:
     sweep(out)
     describe(out, reports)
     return card
-
-
-def known_rows(sources: Sequence[Source]) -> int | None:
-    """Rows of all sources; None if only reading can tell."""
-    counts = [count(data_path(source.path)) for source in sources]
-    return None if None in counts else sum(found for found in counts if found is not None)
 
 
 def _read(report: Report) -> int:

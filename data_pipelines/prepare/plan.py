@@ -28,13 +28,7 @@ Watch: TypeAlias = Callable[[Iterator[Placed]], Iterable[Placed]]
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Totals of the sources.
-
-    Attributes:
-      checksums: checksum of the rows of every source, with the sizes of their audio files.
-      rows: number of rows by split.
-      repeated: ids that several rows have.
-    """
+    """Totals of the sources: a checksum of the rows of each, rows by split, and the ids that several rows have."""
 
     checksums: tuple[str, ...]
     rows: Mapping[str, int]
@@ -103,12 +97,7 @@ def split_of(row: Record | Rejected, splits: Sequence[tuple[str, int]]) -> str:
 
 
 def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
-    """Reads all rows once, without their audio files.
-
-    Args:
-      sources: files and folders.
-      settings: settings with the splits.
-      watch: passes rows through and shows progress.
+    """Reads all rows once, without their audio files; `watch` passes them through and shows progress.
 
     Raises:
       InputError: a source cannot be read, or rows without ids in files of one name would get the same ids.

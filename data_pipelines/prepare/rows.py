@@ -8,8 +8,7 @@ from typing import Final, TypeAlias
 import numpy as np
 
 from data_pipelines.prepare import flac
-from data_pipelines.prepare.settings import Tools
-from data_pipelines.prepare.word_errors import Judge
+from data_pipelines.prepare.settings import Judge, Tools
 from data_pipelines.records.record import Audio, Message, Record, with_messages
 from data_pipelines.records.reject import Reason, Rejected
 from data_pipelines.records.validate import validate

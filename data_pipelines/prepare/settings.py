@@ -1,20 +1,105 @@
-"""Settings of a preparation, which are sent to every process, and the tools that a process loads from them."""
+"""Settings of a preparation, which are sent to every process, and the tools that a process loads from them.
+
+One of these judges synthesised speech by the word error rate of a recogniser.
+"""
 
 import dataclasses
+import functools
 import hashlib
+import importlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
-from data_pipelines.prepare.word_errors import Judge, WordFilter
+import jiwer
+import numpy as np
+from whisper_normalizer.basic import BasicTextNormalizer
+from whisper_normalizer.english import EnglishTextNormalizer
+
 from data_pipelines.records.validate import S3_UNITS, EstimatedText, Limits
 from fac_jax.codec.base import Codec, load_codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError, UserAudio
 
+# Returns the text of each wave, float32 `[N]` at 16 kHz.
+Recogniser: TypeAlias = Callable[[Sequence[np.ndarray]], Sequence[str]]
+SCORINGS: Final[Mapping[str, Callable[[], Callable[[str], str]]]] = {
+    "english": EnglishTextNormalizer,
+    "words": BasicTextNormalizer,
+    "letters": lambda: BasicTextNormalizer(split_letters=True),  # languages without blanks
+}
 SPLIT: Final = re.compile(r"([a-z][a-z0-9_]*)(?:=([0-9]{1,9}))?")
 ROWS_PER_SHARD: Final = 512  # of 15 s each about 130 MB
+
+
+@dataclasses.dataclass(frozen=True)
+class WordFilter:
+    """Settings of the filter.
+
+    Attributes:
+      recogniser: `module:function`, a `Recogniser`.
+      most: word error rate above which a row is rejected.
+      speakers: roles whose speech was synthesised.
+      scoring: key of `SCORINGS`: how texts are normalised and cut into words.
+    """
+
+    recogniser: str
+    most: float
+    speakers: tuple[str, ...] = ("user", "assistant")
+    scoring: str = "english"
+
+
+class Judge:
+    """A filter with its recogniser loaded."""
+
+    def __init__(self, words: WordFilter) -> None:
+        """Imports the recogniser.
+
+        Raises:
+          InputError: the recogniser cannot be imported, or the scoring is unknown.
+        """
+        if words.scoring not in SCORINGS:
+            raise InputError(f"unknown scoring {words.scoring!r}; known: {', '.join(SCORINGS)}")
+        self.words = words
+        self._hear = recogniser(words.recogniser)
+
+    def rates(self, waves: Sequence[np.ndarray], texts: Sequence[str]) -> list[float]:
+        """Word error rate of every wave against its text; `can_judge` must hold for the texts.
+
+        Raises:
+          InputError: the recogniser gives another number of texts.
+        """
+        order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
+        heard = list(self._hear([waves[i] for i in order]))
+        if len(heard) != len(waves):
+            name = self.words.recogniser
+            raise InputError(f"recogniser {name} heard {len(heard)} texts in {len(waves)} waves; it must give one each")
+        by_wave = dict(zip(order, heard, strict=True))
+        clean = _normalizer(self.words.scoring)
+        return [jiwer.wer(clean(text), clean(by_wave[i])) for i, text in enumerate(texts)]
+
+    def can_judge(self, text: str) -> bool:
+        """Whether a text has words after normalisation."""
+        return bool(_normalizer(self.words.scoring)(text).strip())
+
+
+def recogniser(name: str) -> Recogniser:
+    """Imports the function that `module:function` names.
+
+    Raises:
+      InputError: it cannot be imported.
+    """
+    module, _, function = name.partition(":")
+    try:
+        return getattr(importlib.import_module(module), function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"recogniser {name!r} cannot be imported ({error}); write module:function") from None
+
+
+@functools.cache
+def _normalizer(scoring: str) -> Callable[[str], str]:
+    return SCORINGS[scoring]()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,14 +150,7 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Tools:
-    """The tools that settings name, loaded.
-
-    Attributes:
-      limits: limits that rows must keep.
-      codec: encodes speech; None if the settings have none.
-      judge: judges synthesised speech; None keeps all rows.
-      user_audio: what the model hears, as in the settings.
-    """
+    """The tools that settings name, loaded."""
 
     limits: Limits
     codec: Codec | None

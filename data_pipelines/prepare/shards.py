@@ -14,14 +14,14 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordWriter
 from tensorflow_datasets.core.example_serializer import ExampleSerializer
 
+from data_pipelines.paths import file_size
+from data_pipelines.prepare.card import Tally, tally
 from data_pipelines.prepare.plan import Placed
+from data_pipelines.prepare.reading import DESCRIPTION, INFO, NAME, VERSION, features, to_columns
 from data_pipelines.prepare.rows import TOGETHER, prepare
 from data_pipelines.prepare.settings import Tools
-from data_pipelines.prepare.storage import DESCRIPTION, INFO, NAME, VERSION, features, to_columns
-from data_pipelines.prepare.tally import Tally, tally
-from data_pipelines.records.quarantine import entry
-from data_pipelines.records.reject import Rejected
-from fac_jax.io import write_text
+from data_pipelines.records.reject import Rejected, entry
+from fac_jax.io import replacing, write_text
 
 REPORTS: Final = "shards"  # folder of the reports
 
@@ -42,16 +42,7 @@ class Shard:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The result of writing a shard.
-
-    Attributes:
-      shard: the shard.
-      rows: rows in its file.
-      bytes: size of its file.
-      checksum: SHA-256 of its file.
-      counts: counts of its rows, rejected ones included.
-      refused: lines of the quarantine, each with the place of its row.
-    """
+    """The result of writing a shard; `refused` has the quarantine lines of rejected rows and their places."""
 
     shard: Shard
     rows: int
@@ -62,18 +53,14 @@ class Report:
 
 
 def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -> Report:
-    """Prepares rows, writes the good ones into a shard, and then writes its report.
-
-    Raises:
-      InputError: see `rows.prepare`.
-    """
+    """Prepares rows, writes the good ones into a shard, and then writes its report; raises as `rows.prepare`."""
     columns = features()
     serializer = ExampleSerializer(columns.get_serialized_info())  # pyright: ignore[reportArgumentType]
-    temporary = out / f".{shard.name}.{os.getpid()}.part"
     counts: Tally = Counter()
     refused: list[tuple[list[int], dict[str, Any]]] = []
-    writer, written = ArrayRecordWriter(str(temporary), "group_size:1"), 0  # group_size as tfds writes it
-    try:
+    written = 0
+    with replacing(out / shard.name) as part:
+        writer = ArrayRecordWriter(str(part), "group_size:1")  # group_size as tfds writes it
         for (place, _), row in _prepared(rows, tools):
             counts += tally(row, shard.split, tools)
             if isinstance(row, Rejected):
@@ -83,12 +70,9 @@ def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -
                 writer.write(example.SerializeToString(deterministic=True))  # else by the process's hash seed
                 written += 1
         writer.close()
-        with temporary.open("rb") as file:
+        with Path(part).open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
-        report = Report(shard, written, temporary.stat().st_size, checksum, counts, refused)
-        temporary.replace(out / shard.name)
-    finally:
-        temporary.unlink(missing_ok=True)
+        report = Report(shard, written, file_size(part), checksum, counts, refused)
     _save(out, report)
     return report
 

@@ -64,13 +64,7 @@ class Message:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Preference:
-    """A better and a worse reply to a record's messages.
-
-    Attributes:
-      task: one of `fac_jax.types.PREFERENCE_TASKS`.
-      chosen: the better reply.
-      rejected: the worse reply.
-    """
+    """A better and a worse reply to a record's messages, for one of `fac_jax.types.PREFERENCE_TASKS`."""
 
     task: str
     chosen: Message
@@ -131,12 +125,7 @@ def prompt_of(record: Record, spoken: bool) -> str:
 
 
 def to_conversation(record: Record, reply: Message | None = None) -> Conversation:
-    """Converts a checked record with decoded audio (`audio.with_waves`) to the conversation that training encodes.
-
-    Args:
-      record: record with valid roles.
-      reply: message added after its messages; None for none.
-    """
+    """Converts a checked record with decoded audio (`audio.with_waves`), and a reply to it, to a conversation."""
     messages = record.messages if reply is None else (*record.messages, reply)
     spoken = any(m.role == "assistant" and (m.audio is not None or m.learns == "text") for m in messages)
     return Conversation(record.id, prompt_of(record, spoken), tuple(map(_turn, messages)))

@@ -1,4 +1,4 @@
-"""Validation of rows: a row that cannot be trained on is rejected with its reason before training."""
+"""Validation of rows: what cannot be trained on is rejected with its reason, what looks wrong gets a warning."""
 
 import dataclasses
 import math
@@ -23,6 +23,12 @@ TOLERANCE: Final = 2  # tokens by which an audio and its tokens may differ: code
 S3_UNITS: Final = 6561  # ids of the release's codec
 
 
+SILENT_PEAK: Final = 1e-3  # of full scale, -60 dB
+CLIPPED_AT: Final = 0.999  # of full scale
+CLIPPED_SHARE: Final = 0.001  # of the samples
+CHARACTERS_A_SECOND: Final = (1.0, 40.0)  # slow and fast speech of any script
+
+
 class EstimatedText:
     """An estimate in place of a tokenizer: one token for four bytes of UTF-8, about the rate of Qwen's."""
 
@@ -37,15 +43,7 @@ class EstimatedText:
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """The limits of the model that will be trained.
-
-    Attributes:
-      context: most LLM positions of a conversation.
-      units: ids of the codec.
-      group_size: G.
-      delay_groups: groups before a spoken reply.
-      tokenizer: tokenizer of the model, or an estimate.
-    """
+    """Limits of the model to train: LLM positions of a conversation, ids of the codec, grid and tokenizer."""
 
     context: int = 2048
     units: int = S3_UNITS
@@ -93,13 +91,6 @@ def checked(record: Record, limits: Limits) -> Record:
         _check_length(audio)
     _check_fit(decoded, limits)
     return decoded
-
-
-def seconds(record: Record) -> float:
-    """Seconds of all audio, counted by waves, or by tokens without a wave."""
-    waves = sum(len(audio.wave) for audio in record.audios if audio.wave is not None)
-    tokens = sum(len(audio.tokens) for audio in record.audios if audio.tokens is not None and audio.wave is None)
-    return waves / RATE + tokens / TOKEN_RATE
 
 
 def _check_texts(record: Record) -> None:
@@ -178,3 +169,41 @@ def _check_fit(record: Record, limits: Limits) -> None:
     longest = max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
     if longest > limits.context:
         raise RejectedError(Reason.TOO_LONG, f"{longest} LLM positions, the context has {limits.context}")
+
+
+def lint(record: Record) -> list[tuple[str, str]]:
+    """Names and details of what looks wrong in a checked record, whose audio is decoded.
+
+    The names are "silent", "clipped" and "text_rate"; the details name the audio.
+    """
+    found = []
+    for message in (*record.messages, *record.replies):
+        audio = message.audio
+        if audio is None or audio.wave is None:
+            continue
+        name = f"the {message.role}'s audio{f' {audio.named}' if audio.named else ''}"
+        found += [(kind, f"{name} {detail}") for kind, detail in lint_wave(audio.wave)]
+        found += [("text_rate", f"{name} {detail}") for detail in _text_rate(message, audio)]
+    return found
+
+
+def lint_wave(wave: np.ndarray) -> list[tuple[str, str]]:
+    """Names and details of what looks wrong in a wave float32 `[N]` at 16 kHz: "silent" or "clipped"."""
+    peak = float(np.abs(wave).max())
+    if peak < SILENT_PEAK:
+        return [("silent", f"is silent: its greatest sample is {peak:.1e} of full scale")]
+    share = float(np.mean(np.abs(wave) >= CLIPPED_AT))
+    if share >= CLIPPED_SHARE:
+        return [("clipped", f"is clipped: {share:.1%} of its samples are at full scale")]
+    return []
+
+
+def _text_rate(message: Message, audio: Audio) -> list[str]:
+    assert audio.wave is not None
+    text = message.text if message.role == "assistant" else audio.transcript
+    seconds = len(audio.wave) / RATE
+    rate = len(text.strip()) / seconds
+    least, most = CHARACTERS_A_SECOND
+    if not text.strip() or least <= rate <= most:
+        return []
+    return [f"has {rate:.1f} characters a second of text ({len(text.strip())} in {seconds:.2f} s)"]

@@ -15,12 +15,10 @@ from absl import flags
 
 from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.importers.registry import FORMATS
-from data_pipelines.outputs import check_output_file
-from data_pipelines.paths import data_path
+from data_pipelines.paths import check_output_file, data_path
 from data_pipelines.records.reject import formatted
-from data_pipelines.view.page import laid_out, render, totals
-from data_pipelines.view.records import record_samples
-from data_pipelines.view.samples import Sample, reader_of, stand_ins
+from data_pipelines.view.blocks import laid_out, render, totals
+from data_pipelines.view.samples import reader_of, record_samples, stand_ins
 from fac_jax import cli
 from fac_jax.config import from_tree
 from fac_jax.io import write_text
@@ -49,11 +47,6 @@ def _changes(text: str) -> WaveAugmentConfig:
     return from_tree(WaveAugmentConfig, values, "augment")
 
 
-def _changed(sample: Sample, changes: WaveAugmentConfig) -> Sample:
-    heard = augment_waves(sample.conversation, changes, SEED.value, EPOCH.value, sample.row)
-    return dataclasses.replace(sample, conversation=heard)
-
-
 def _title(path: str, rows: int) -> str:
     """Title of the page: the name of the data without its parent folders, the split, the number of rows."""
     split = f", split {SPLIT.value}" if SPLIT.value else ""
@@ -61,17 +54,14 @@ def _title(path: str, rows: int) -> str:
 
 
 def main(path: str) -> None:
-    """Writes the page and prints its totals.
-
-    Args:
-      path: file or folder of rows.
-    """
+    """Writes the page of the rows of PATH and prints its totals."""
     check_output_file("--out", OUT.value)
     changes = _changes(AUGMENT.value)
     given = reader_of(Path(MODEL.value)) if MODEL.value else None
     options = (FORMAT.value, ROOT.value, VIEW.value, SPLIT.value)
     plain, refused = record_samples(data_path(path), ROWS.value, TASK.value, *options, given)
-    chosen = [_changed(sample, changes) for sample in plain]
+    heard = [augment_waves(one.conversation, changes, SEED.value, EPOCH.value, one.row) for one in plain]
+    chosen = [dataclasses.replace(one, conversation=changed) for one, changed in zip(plain, heard, strict=True)]
     reader = given or stand_ins(chosen)
     found = laid_out(chosen, reader)
     write_text(OUT.value, render(_title(path, len(found)), found, reader))

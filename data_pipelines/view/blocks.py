@@ -1,4 +1,4 @@
-"""A `Batch` split into blocks for display: the stretches of text, user audio and spoken replies of a conversation."""
+"""The page of the viewer: a `Batch` as blocks, stretches of text, user audio and spoken replies of conversations."""
 
 import dataclasses
 import itertools
@@ -10,11 +10,13 @@ import numpy as np
 
 from data_pipelines.view.samples import Reader, Sample
 from fac_jax.audio.mel import BINS, HOP, RATE
+from fac_jax.batching.collate import collate, least_shapes
 from fac_jax.batching.conversation import Turn
-from fac_jax.batching.features import mels
+from fac_jax.batching.features import add_features, mels
+from fac_jax.batching.grid import encode
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.codec.base import TOKEN_RATE
-from fac_jax.evaluation.reports.pages.page import Sound
+from fac_jax.evaluation.reports.pages.page import Sound, render_page
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_FRAME, Batch, Kind
 
@@ -28,14 +30,7 @@ SILENT: Final = -9.0  # log-mel value of frames without audio
 
 @dataclasses.dataclass(frozen=True)
 class Token:
-    """One id of a stream.
-
-    Attributes:
-      name: text on the page; "" for speech padding.
-      id: number in the vocabulary or the codebook.
-      learned: true if the id has a label.
-      special: true if the id is neither text nor a codec id.
-    """
+    """One id of a stream; its name is "" for speech padding, and it is special if neither text nor a codec id."""
 
     name: str
     id: int
@@ -45,13 +40,7 @@ class Token:
 
 @dataclasses.dataclass(frozen=True)
 class Position:
-    """One LLM position.
-
-    Attributes:
-      number: number in its conversation.
-      text: id of the text stream.
-      speech: G ids of the speech stream; at a text position only those with labels.
-    """
+    """One LLM position: its number in the conversation, text, and speech ids; in text only those with labels."""
 
     number: int
     text: Token
@@ -94,19 +83,7 @@ class Stretch:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Block:
-    """One conversation.
-
-    Attributes:
-      id: id of the conversation.
-      note: note of the sample.
-      stretches: stretches in order.
-      positions: LLM positions.
-      text_labels: number of text labels.
-      said: speech tokens of its replies, without padding.
-      speech_labels: number of speech labels.
-      heard_seconds: seconds of user audio.
-      said_seconds: seconds of spoken replies.
-    """
+    """One conversation, with totals; `said` counts the speech tokens of its replies without padding."""
 
     id: str
     note: str
@@ -120,13 +97,7 @@ class Block:
 
 
 def blocks(batch: Batch, samples: Sequence[Sample], reader: Reader) -> list[Block]:
-    """Splits a batch into its conversations, row by row and segment by segment.
-
-    Args:
-      batch: batch of numpy arrays.
-      samples: the same conversations in the same order, whose waves are played.
-      reader: the reader that the batch was encoded with.
-    """
+    """Splits a batch into its conversations, row by row, segment by segment; `samples` are these in this order."""
     segments = np.asarray(batch.segment_ids)
     places = [(row, segment) for row in range(len(segments)) for segment in range(1, segments[row].max() + 1)]
     return [
@@ -226,3 +197,38 @@ def _wave_mel(turn: Turn, delay: int, groups: int, grid: ModelGrid) -> np.ndarra
         mel = mels([turn.wave])[0][: len(room)]
         room[: len(mel)] = mel
     return out
+
+
+def laid_out(samples: Sequence[Sample], reader: Reader) -> list[Block]:
+    """Passes samples through features, grid and collation as in training, and splits the batch into blocks.
+
+    Raises:
+      InputError: training would refuse a row; names it.
+    """
+    found = {"": [sample.conversation for sample in samples]}
+    filled = add_features(found, reader.codec, reader.grid.user_audio)[""]
+    examples = [encode(conversation, reader.tokenizer, reader.grid) for conversation in filled]
+    seq_len, windows = least_shapes(examples, reader.grid)
+    batch = collate(examples, len(examples), seq_len, windows, reader.grid)
+    return blocks(batch, samples, reader)
+
+
+def totals(found: Sequence[Block]) -> dict[str, str]:
+    """Totals of the rows, by the names that the page and the command print."""
+    said, speech_labels = sum(b.said for b in found), sum(b.speech_labels for b in found)
+    positions, text = sum(b.positions for b in found), sum(b.text_labels for b in found)
+    heard_seconds, said_seconds = sum(b.heard_seconds for b in found), sum(b.said_seconds for b in found)
+    return {
+        "rows": f"{len(found)}",
+        "audio": f"{heard_seconds:.1f} s heard, {said_seconds:.1f} s said",
+        "positions": f"{positions} of the LLM, {text} with a text label",
+        "speech": f"{said} tokens said, {speech_labels} speech labels",
+    }
+
+
+def render(title: str, found: Sequence[Block], reader: Reader) -> str:
+    """Renders blocks as one self-contained HTML page."""
+    group = reader.grid.group_size
+    rates = {"fine": TOKEN_RATE, "coarse": TOKEN_RATE / group, "group": group, "line": LINE}
+    values = {"found": found, "totals": totals(found), **rates}
+    return render_page("data_pipelines.view", "view.html.jinja", title=title, summary=reader.words, **values)

@@ -3,12 +3,16 @@
 import dataclasses
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from data_pipelines.importers.registry import SPLIT, format_of, read
+from data_pipelines.records.record import Record, to_example
+from data_pipelines.records.reject import Rejected
+from data_pipelines.records.validate import Limits, validate
 from fac_jax.audio.io import RATE
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import speech_tokens
@@ -19,21 +23,16 @@ from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.text.tokenizer import FILE as TOKENIZER_FILE
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
-from fac_jax.types import InputError
+from fac_jax.types import PREFERENCE_TASKS, InputError
 
 VOCABULARY, UNITS = 512, 128  # of stand-ins, at most
 TOKENS_A_UNIT: Final = 4  # at least, so that units are not the tokens themselves
+ENDLESS = int(np.iinfo(np.int32).max)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sample:
-    """A row to show.
-
-    Attributes:
-      conversation: conversation without features.
-      note: description of the row for the page.
-      row: id that decides the draws of augmentation; None for the conversation's id.
-    """
+    """A row to show, a note on it, and the id that decides the draws of augmentation (None: the conversation's)."""
 
     conversation: Conversation
     note: str = ""
@@ -42,14 +41,7 @@ class Sample:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Reader:
-    """What conversations are encoded with.
-
-    Attributes:
-      tokenizer: tokenizer of texts.
-      codec: codec of spoken replies; None for no codec.
-      grid: grid of the model.
-      words: description of these for the page.
-    """
+    """What conversations are encoded with, and words for it on the page."""
 
     tokenizer: Tokenizer
     codec: Codec | None
@@ -111,3 +103,51 @@ def stand_ins(chosen: Sequence[Sample]) -> Reader:
     grid = Grid(tokenizer.vocab_size, units, tokenizer.special_ids(units))
     words = "Tokenizer and codec are stand-ins fitted on these rows; --model names real ones."
     return Reader(tokenizer, codec, grid, words)
+
+
+def record_samples(
+    path: Path,
+    rows: int,
+    task: str = "",
+    format: str | None = None,
+    root: str | None = None,
+    view: str = "asr",
+    split: str | None = None,
+    reader: Reader | None = None,
+) -> tuple[list[Sample], list[Rejected]]:
+    """The first good rows of a path in order, a pair as two samples, and the rejected rows before the last of them.
+
+    Raises:
+      InputError: the path cannot be read, or holds no such rows.
+    """
+    if task not in ("", *PREFERENCE_TASKS):
+        raise InputError(f"unknown task {task!r} of {path}; known: {', '.join(PREFERENCE_TASKS)}")
+    name = format_of(path, format)
+    of = "train" if name == "prepared" and split is None else split
+    units = ENDLESS if reader is None else reader.grid.units
+    chosen: list[Sample] = []
+    refused: list[Rejected] = []
+    for row in validate(read(path, name, root, view, of), Limits(context=ENDLESS, units=units)):
+        if isinstance(row, Rejected):
+            refused.append(row)
+            continue
+        chosen += _samples(row, task)
+        if len(chosen) >= rows:
+            break
+    if not chosen:
+        where = f" of the split {of!r}" if name in SPLIT and of else ""
+        bad = f"; {len(refused)} cannot be trained on, the first: {refused[0].detail}" if refused else ""
+        raise InputError(f"{path}: no row{where} to look at" + (f" has the task {task!r}" if task else "") + bad)
+    return chosen[:rows], refused
+
+
+def _samples(record: Record, task: str) -> Iterator[Sample]:
+    where = f"{Path(record.file).name}:{record.line}"
+    heard = [f'"{audio.transcript}"' for audio in record.audios if audio.transcript]
+    example = to_example(record)
+    if isinstance(example, Conversation):
+        if not task:
+            yield Sample(example, ", ".join([where, *heard]), record.id)
+    elif task in ("", example.task):
+        for side in (example.chosen, example.rejected):
+            yield Sample(side, ", ".join([example.task, where, *heard]), record.id)

@@ -15,7 +15,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from filelock import FileLock
 
-from data_pipelines.augment.noise import add_noise
+from data_pipelines.augment.effects import add_noise
 from data_pipelines.worlds import arithmetic
 from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig, PairSpec, pair_specs
@@ -111,17 +111,10 @@ def build(
     processes: int = 2,
     builder: Callable[..., tfds.core.GeneratorBasedBuilder] = ToyWorld,
 ) -> Path:
-    """Makes the data set of a world once, and returns its folder, which `importers.toy_world` reads.
+    """Makes the data set of a world once, and returns its folder, which `worlds.views.read` reads.
 
     The folder lies in `data_dir`, in a folder named by the hash of `world` and `pairs`. It appears when it is complete;
     of runs that start together one makes it and the others wait.
-
-    Args:
-      world: the rows.
-      pairs: preference pairs about the same sums; None for none.
-      data_dir: folder of all data sets.
-      processes: how many of them speak at a time; they do not change the result.
-      builder: class that writes the data set.
 
     Raises:
       InputError: the rows cannot be made (`arithmetic.rows`, `preferences.pair_specs`), or a voice does not exist.

@@ -1,15 +1,38 @@
-"""The preference pairs of the toy world as records."""
+"""The preference pairs of the toy world as records, and those of what a model must be able to do before DPO.
 
-from collections.abc import Iterable, Iterator, Sequence
+The latter are for "sft", from the sounds of training pairs. They ask in words of their own, so that DPO's own questions
+are met only in DPO, except for "who is speaking":
+
+openings_spoken   both openings of replies to sad and to happy questions: the model can say either and prefers neither
+paces_spoken      a reply read aloud "slowly" or "quickly"
+speakers          whether a man or a woman spoke
+word_counts       how many words were said
+noisy_asr         questions written down through noise
+moods_asr         questions asked in a sad or a happy voice, written down
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Final
 
 from data_pipelines.records.record import Message, Preference, Record, to_pair
+from data_pipelines.worlds.preferences import HOW_MANY, PACES, WHO
 from data_pipelines.worlds.schema import PairRow
-from data_pipelines.worlds.tasks import recording
+from data_pipelines.worlds.tasks import record, recording
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.pairs import PairExample, encode_conversation_pairs
 from fac_jax.codec.base import Codec
+from fac_jax.text.prompts import TRANSCRIBE
 from fac_jax.text.tokenizer import Tokenizer
+
+READ: Final = "say {}: {}"
+PHRASES: Final = {
+    # A model that never met the question prefers one of its two answers whatever it hears, so strongly that an anchor
+    # on the right ones moves this bias first: half of the pairs then count as lost.
+    WHO: (WHO, "describe the voice"),
+    HOW_MANY: ("count the words",),
+}
 
 
 def asked(row: PairRow, instruction: str | None = None) -> Message:
@@ -49,3 +72,44 @@ def encode_pairs(rows: Sequence[PairRow], tokenizer: Tokenizer, model: ModelGrid
       InputError: a task that does not exist, or a row that does not fit (`grid.encode`); names it.
     """
     return encode_conversation_pairs([to_pair(pair_record(row)) for row in rows], tokenizer, model, codec)
+
+
+def _openings(rows: Iterable[PairRow]) -> Iterator[Record]:
+    for row in _of(rows, "empathy"):
+        for side, reply in zip(("chosen", "rejected"), replies(row), strict=True):
+            yield record(f"{row.id}:{side}", asked(row), reply)
+
+
+def _paces(rows: Iterable[PairRow]) -> Iterator[Record]:
+    for row in _of(rows, "instruction"):
+        paces = sorted(PACES, key=lambda pace: PACES[pace] != row.instruction)  # the pace that was asked for first
+        for pace, reply in zip(paces, replies(row), strict=True):
+            yield record(f"{row.id}:{pace}", Message("user", READ.format(pace, reply.text)), reply)
+
+
+def _understood(instruction: str, rows: Iterable[PairRow]) -> Iterator[Record]:
+    phrases = PHRASES[instruction]
+    found = (row for row in _of(rows, "understanding") if row.instruction == instruction)
+    return (_written(row, phrases[i // 2 % len(phrases)], row.chosen) for i, row in enumerate(found))
+
+
+def _transcribed(task: str, rows: Iterable[PairRow]) -> Iterator[Record]:
+    return (_written(row, TRANSCRIBE, row.question) for row in _of(rows, task))
+
+
+def _of(rows: Iterable[PairRow], task: str) -> Iterator[PairRow]:
+    return (row for row in rows if row.task == task)
+
+
+def _written(row: PairRow, instruction: str, reply: str) -> Record:
+    return record(f"{row.id}:{instruction}", asked(row, instruction), Message("assistant", reply))
+
+
+CAPABILITIES: Final[Mapping[str, Callable[[Iterable[PairRow]], Iterator[Record]]]] = {
+    "openings_spoken": _openings,
+    "paces_spoken": _paces,
+    "speakers": partial(_understood, WHO),
+    "word_counts": partial(_understood, HOW_MANY),
+    "noisy_asr": partial(_transcribed, "robustness"),
+    "moods_asr": partial(_transcribed, "empathy"),
+}

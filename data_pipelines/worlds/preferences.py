@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 
-from data_pipelines.augment.noise import COLOURS
+from data_pipelines.augment.effects import COLOURS
 from data_pipelines.worlds.arithmetic import TEMPLATES, Pair, WorldConfig, operate, reply, say, split_pairs
 from data_pipelines.worlds.espeak import Voice
 from fac_jax.types import PREFERENCE_TASKS, InputError

@@ -35,17 +35,7 @@ class RowSpec:
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A row as it is read back. Audio is float32 `[N]` at 16 kHz, None when absent.
-
-    Attributes:
-      id: unique in the data set.
-      kind: kind of content.
-      question: the user's words, also where they are spoken.
-      reply: the assistant's words, also where they are spoken.
-      user_audio: the spoken question.
-      assistant_audio: the spoken reply.
-      voice: name of the user's voice, "" for a question that is only text.
-    """
+    """A row as it is read back, a `RowSpec` with audio float32 `[N]` at 16 kHz, None where nothing is spoken."""
 
     id: str
     kind: Kind
@@ -58,21 +48,7 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class PairRow:
-    """A spoken question with a better and a worse reply. Audio is float32 `[N]` at 16 kHz, None when absent.
-
-    Attributes:
-      id: unique in the data set.
-      task: which of `fac_jax.types.PREFERENCE_TASKS`.
-      question: the user's words, which are spoken.
-      instruction: text after the spoken question, "" for none.
-      chosen: the better reply.
-      rejected: the worse reply.
-      user_audio: the spoken question, with its noise.
-      chosen_audio: the better reply; None for a text reply.
-      rejected_audio: the worse reply; None for a text reply.
-      voice: name of the user's voice.
-      snr_db: of the question in decibels; None without noise.
-    """
+    """A `PairSpec` as it is read back, with audio float32 `[N]` at 16 kHz, None for a text reply."""
 
     id: str
     task: str

@@ -1,7 +1,6 @@
 """The columns of the toy world's data set, and its rows read back."""
 
 import functools
-import json
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -10,12 +9,12 @@ from typing import Any, Final
 import numpy as np
 import tensorflow_datasets as tfds
 
+from data_pipelines.paths import stored_columns
 from data_pipelines.worlds.schema import PairRow, Row
 from fac_jax.types import PREFERENCE_TASKS, InputError
 
 TEXTS: Final = ("id", "kind", "question", "instruction", "reply", "rejected", "voice")
 AUDIOS: Final = ("user_audio", "reply_audio", "rejected_audio")
-INFO: Final = "dataset_info.json"  # tensorflow-datasets writes it last
 QUIET: Final = 1000.0  # dB, the signal-to-noise ratio that stands for no noise
 FULL_SCALE: Final = np.float32(32768)
 
@@ -32,19 +31,11 @@ def features() -> tfds.features.FeaturesDict:
 
 def is_toy_world(folder: Path) -> bool:
     """Returns whether a folder holds a data set of `build.build`."""
-    try:
-        described = json.loads((folder / "features.json").read_text(encoding="utf-8"))
-        return (folder / INFO).is_file() and set(described["featuresDict"]["features"]) == {*TEXTS, *AUDIOS, "snr_db"}
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
+    return stored_columns(folder) == {*TEXTS, *AUDIOS, "snr_db"}
 
 
 def read_rows(folder: str | os.PathLike[str], split: str) -> Iterator[Row | PairRow]:
-    """Reads the rows of a stored split in the order in which they were made.
-
-    Args:
-      folder: what `build.build` returned.
-      split: one of `schema.SPLITS` or `schema.PAIR_SPLITS`.
+    """Reads the rows of a stored split (`schema.SPLITS`, `schema.PAIR_SPLITS`) in the order in which they were made.
 
     Raises:
       InputError: the folder holds no toy world, or it has no such split.

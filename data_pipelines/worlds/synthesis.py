@@ -43,12 +43,8 @@ def speak_all(jobs: Sequence[Job], processes: int = 2, chunk: int = CHUNK) -> li
     """Speaks every job, with a progress bar: int16 `[N]` at 16 kHz each, in the order of `jobs`.
 
     The same jobs in any order give the same waveforms if they are distinct: they are spoken sorted by voice, since a
-    change of voice costs more than a sentence.
-
-    Args:
-      jobs: (text, voice) pairs.
-      processes: how many speak at a time; does not change the result.
-      chunk: jobs a process speaks; part of what defines the result.
+    change of voice costs more than a sentence. `processes` does not change the result, but `chunk`, the jobs that a
+    process speaks, does.
 
     Raises:
       InputError: a voice that espeak-ng does not have, or a text with nothing to say.

@@ -3,12 +3,13 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Final
 
 from data_pipelines.records.record import Record, to_conversation
-from data_pipelines.worlds.capabilities import CAPABILITIES
-from data_pipelines.worlds.pairs import pair_records
+from data_pipelines.worlds.pairs import CAPABILITIES, pair_records
 from data_pipelines.worlds.schema import PAIR_SPLITS
+from data_pipelines.worlds.storage import read_rows
 from data_pipelines.worlds.tasks import TASKS, task_records
 from fac_jax.batching.conversation import Conversation
 from fac_jax.types import InputError
@@ -60,3 +61,19 @@ def conversations(rows: Iterable[Any], view: str) -> list[Conversation]:
     if not found:
         raise InputError(f"no row has the task {view!r}")
     return found
+
+
+def read(path: Path, root: Path, view: str = "asr", split: str | None = None) -> Iterator[Record]:
+    """Reads the records of a view in a fixed order, those of "train" if no split is named; `root` is not needed.
+
+    Raises:
+      InputError: the folder holds no toy world, the view has no such split, or the split has no row of the view.
+    """
+    name, chosen = split or "train", VIEWS[view]
+    if name not in chosen.splits:
+        raise InputError(f"{path}: the view {view!r} has no split {name!r}; it has {', '.join(chosen.splits)}")
+    number = 0
+    for number, record in enumerate(chosen.records(read_rows(path, chosen.splits[name])), 1):
+        yield dataclasses.replace(record, file=str(path), line=number)
+    if not number:
+        raise InputError(f"{path}: the split {name!r} has no row of the view {view!r}")

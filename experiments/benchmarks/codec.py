@@ -28,16 +28,7 @@ KINDS = ("tokenizer", "offline", "stream")
 
 @dataclasses.dataclass(frozen=True)
 class Speaking:
-    """How the voice is measured.
-
-    Attributes:
-      parts: some of `KINDS`.
-      seconds: seconds of audio.
-      minutes: minutes of audio that runs once, in ascending order.
-      hop: tokens of a chunk of a stream.
-      left: number of earlier chunks that a chunk of a stream attends to.
-      steps: Euler steps of the flow.
-    """
+    """How the voice is measured; the options of `experiments.benchmark` describe the fields."""
 
     parts: Sequence[str] = KINDS
     seconds: float = 10.0

@@ -1,33 +1,149 @@
 """Speed of loading: recordings of noise become packed batches, alone and next to a training step."""
 
 import dataclasses
+import math
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
+from data_pipelines.augment.effects import coloured_noise
+from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches, WorkerConfig
-from experiments.benchmarks import synthetic
-from experiments.benchmarks.step_program import OPTIMIZER, training_step
-from experiments.benchmarks.throughput import budget, measure, synthetic_stream
+from data_pipelines.loading.sources import Mixture, Source
+from data_pipelines.prepare import flac
+from data_pipelines.records.record import Audio, Message, Record
+from experiments.benchmarks.train import OPTIMIZER, training_step
 from fac_jax.audio.mel import HOP, RATE
 from fac_jax.batching.collate import collate_examples
+from fac_jax.batching.grid import windows_of
+from fac_jax.batching.loaded import Loaded
+from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.packing import Budget
+from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.models.config import ModelConfig, replace
+from fac_jax.progress import shown
+from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.training.stage import StageConfig
+
+SKIPPED = 2  # batches before the first one that counts: they fill buffers
+SPARE = 1.1  # room for encoder windows, times what full rows need on average
+WORDS = "what is heard and said here means nothing but it has the length of words that people speak to each other"
+VOCABULARY = 400
+SECONDS = (2.0, 30.0)  # of a turn
+WORDS_A_SECOND = 2.5
+
+
+@dataclasses.dataclass
+class Measured:
+    """Totals of some batches.
+
+    Attributes:
+      seconds: wall time.
+      cpu_seconds: processor time of this process, all threads.
+      waited: seconds spent waiting for the next batch.
+      rows: records in the batches.
+      heard: seconds of audio that were decoded and transformed.
+      audio: seconds of audio, heard and spoken.
+      tokens: LLM positions that are not padding.
+      positions: LLM positions.
+      window_frames: mel frames that the encoder windows have room for.
+    """
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    waited: float = 0.0
+    rows: int = 0
+    heard: float = 0.0
+    audio: float = 0.0
+    tokens: int = 0
+    positions: int = 0
+    window_frames: int = 0
+
+    def add(self, loaded: Loaded) -> None:
+        """Adds a batch to the totals."""
+        batch: Any = loaded.batch
+        self.rows += len(loaded.row_ids)
+        self.heard += float(np.sum(batch.mel_lengths)) * HOP / RATE
+        self.audio += loaded.audio_seconds
+        self.tokens += loaded.tokens
+        self.positions += batch.segment_ids.size
+        self.window_frames += batch.mel_windows.shape[0] * batch.mel_windows.shape[1]
+
+
+def synthetic_stream(tokenizer: Tokenizer, model: ModelGrid, rows: int = 96) -> Mixture:
+    """Returns an endless stream of synthetic conversations, which are decoded and encoded when they are needed."""
+    found = records(rows, model.units)
+    make = Encode(tokenizer, model)
+    items = [make(record, 0) for record in found]
+    length = np.array([len(item) for item in items], np.int32)
+    windows = np.array([sum(windows_of(mel, model.audio.n_window) for mel in item.mels) for item in items], np.int32)
+    return Mixture({"noise": Source(found, make, length, windows)}, {"noise": 1.0}, seed=0)
+
+
+def budget(stream: Mixture, rows: int, seq_len: int) -> Budget:
+    """Returns the shapes of batches of a stream, with as many encoder windows as its full rows need."""
+    (source,) = stream.sources.values()
+    filled = math.ceil(SPARE * seq_len * source.windows.sum() / source.length.sum())
+    return Budget(rows, seq_len, max(int(source.windows.max()), filled))
+
+
+def measure(batches: Any, count: int, step: Callable[[Loaded], Any]) -> Measured:
+    """Runs `step` on `count` batches and adds them up, after `SKIPPED` batches that do not count."""
+    for _ in range(SKIPPED):
+        step(next(batches))
+    measured = Measured()
+    start, start_cpu = time.perf_counter(), time.process_time()
+    for _ in shown("batches")(range(count)):
+        asked = time.perf_counter()
+        loaded = next(batches)
+        measured.waited += time.perf_counter() - asked
+        step(loaded)
+        measured.add(loaded)
+    measured.seconds, measured.cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
+    return measured
+
+
+def records(count: int, units: int, seed: int = 0) -> list[Record]:
+    """Returns records of one question, pink noise as FLAC bytes, and one spoken reply of random tokens.
+
+    The lengths of both are log-normal around 7 s, within `SECONDS`.
+    """
+    rng = np.random.default_rng(seed)
+    words = WORDS.split()
+
+    def speech() -> tuple[float, str]:
+        seconds = float(np.clip(rng.lognormal(np.log(7.0), 0.6), *SECONDS))
+        return seconds, " ".join(rng.choice(words, max(1, round(seconds * WORDS_A_SECOND))))
+
+    found: list[Record] = []
+    for number in range(count):
+        (heard, _), (spoken, reply) = speech(), speech()
+        wave = 0.1 * coloured_noise(round(heard * RATE), "pink", rng)
+        tokens = rng.integers(0, units, int(spoken * TOKEN_RATE)).astype(np.int32)
+        messages = (
+            Message("user", audio=Audio(data=flac.encode(wave))),
+            Message("assistant", reply, Audio(tokens=tokens)),
+        )
+        found.append(Record(f"noise{number}", None, messages, None, "synthetic", number + 1))
+    return found
+
+
+def make_tokenizer() -> Tokenizer:
+    """Returns a tokenizer of at most `VOCABULARY` ids, trained on the words of the replies."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "tokenizer.json"
+        train_tokenizer([WORDS], VOCABULARY, file)
+        return Tokenizer.load(file)
 
 
 @dataclasses.dataclass(frozen=True)
 class Loading:
-    """How batches are loaded and what consumes them.
-
-    Attributes:
-      rows: rows of a batch.
-      seq_len: LLM positions of a row.
-      batches: batches that are measured.
-      workers: processes that make items.
-      step_seconds: seconds of a training step that is imitated by sleeping; None trains the model.
-    """
+    """How batches are loaded and what consumes them; the options of `experiments.benchmark` describe the fields."""
 
     rows: int = 1
     seq_len: int = 512
@@ -40,12 +156,8 @@ def data_figures(config: ModelConfig, loading: Loading) -> dict[str, float]:
     """Measures how fast batches are made when nothing waits, then the share of a step's time that waits for them.
 
     "per core" divides by the processor time of this process, or, with workers, by the wall time of all processes.
-
-    Args:
-      config: model config; its vocabulary must hold the synthetic tokenizer's.
-      loading: sizes, workers and the step.
     """
-    tokenizer = synthetic.tokenizer()
+    tokenizer = make_tokenizer()
     config = replace(config, special=dataclasses.asdict(tokenizer.special_ids(config.units)))
     stream = synthetic_stream(tokenizer, config)
     shapes, workers = budget(stream, loading.rows, loading.seq_len), WorkerConfig(loading.workers)

@@ -22,10 +22,6 @@ def step_bytes(model: FunAudioChat, params: Params) -> int:
     """Returns the bytes of weights that one LLM step of joint decoding reads: the Shared LLM once, the head G times.
 
     Rows that are looked up in embedding tables do not count; in a mixture of experts all experts count.
-
-    Args:
-      model: the model that `prepare` returns.
-      params: the parameters that `prepare` returns.
     """
 
     def size(*trees: Any) -> int:
@@ -39,17 +35,11 @@ def step_bytes(model: FunAudioChat, params: Params) -> int:
 
 
 def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: int) -> dict[str, float]:
-    """Measures joint greedy responses to `rows` questions, all of them `work.steps` LLM steps long.
+    """Measures joint greedy responses to `rows` questions together, all of them `work.steps` LLM steps long.
 
     Every response is compared with copies of memory made just before and just after it, because the bandwidth of a
     shared machine changes within seconds. The figures are those of the response with the median share of the bound; the
     least and the greatest share are given too.
-
-    Args:
-      config: model config with end tokens from `endless`.
-      params: parameters with scanned layers.
-      work: number of steps and of responses.
-      rows: B, questions answered together.
     """
     model, params = prepare(config, params)
     prompt = jax.device_put(packed_batch(config, rows, 1, QUESTION))

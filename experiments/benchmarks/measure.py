@@ -8,19 +8,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from fac_jax.training.overview import compiled_memory
+
 COPIED = 256 * 2**20  # bytes, much more than any cache holds
 PRODUCT = {"cpu": 2048, "accelerator": 8192}  # rows and columns of a matrix
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """A compiled program.
-
-    Attributes:
-      run: the compiled function, which takes only arrays.
-      compile_seconds: seconds of tracing and compilation.
-      bytes: arguments, results and temporaries that are in memory at once.
-    """
+    """A compiled function of arrays, the seconds of its compilation, and the bytes that it has in memory at once."""
 
     run: Callable[..., Any]
     compile_seconds: float
@@ -32,9 +28,7 @@ def compiled(function: Any, *arguments: Any) -> Program:
     start = time.perf_counter()
     program = function.lower(*arguments).compile()
     seconds = time.perf_counter() - start
-    memory = program.memory_analysis()
-    held = memory.argument_size_in_bytes + memory.output_size_in_bytes - memory.alias_size_in_bytes
-    return Program(program, seconds, held + memory.temp_size_in_bytes)
+    return Program(program, seconds, compiled_memory(program)["total"])
 
 
 def best(run: Callable[[], Any], repeats: int) -> float:

@@ -1,19 +1,83 @@
-"""Speed of training steps: plain, of preferences, and with against without grouping."""
+"""Speed of training steps: plain, of preferences, with against without grouping, and their utilisation (MFU)."""
+
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import numpy as np
 
-from experiments.benchmarks.measure import once
-from experiments.benchmarks.step_program import step_parts, step_program
+from experiments.benchmarks.measure import Program, compiled, once, product_rate
 from experiments.benchmarks.workloads import (
     Conversation,
+    Utilisation,
     Workload,
     packed_batch,
     preference_batch,
     seconds_of_audio,
 )
+from fac_jax.batching.batch_stats import batch_stats
 from fac_jax.losses import Preference
 from fac_jax.models.config import ModelConfig, replace
+from fac_jax.models.flops import Part
+from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.parallel.chips import peak_flops_of
+from fac_jax.parallel.kernels import Attention, training_kernels
+from fac_jax.training.flops import step_flops, trainable_paths
+from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from fac_jax.training.stage import StageConfig
+from fac_jax.training.state import TrainState, init_state
+from fac_jax.training.step import Step, bind, make_step
+from fac_jax.types import Batch, Params
+
+OPTIMIZER = OptimizerConfig(peak=1e-3)
+DTYPE = "bfloat16"  # dtype of the products
+
+
+def random_params(config: ModelConfig) -> Params:
+    """Returns the parameters of seed 0."""
+    return init_params(config, jax.random.key(0))
+
+
+def training_step(
+    config: ModelConfig, stage: StageConfig, attention: Attention
+) -> tuple[Step, Callable[[], TrainState]]:
+    """Returns the training step of a stage, which is compiled when it is called, and what makes its first state."""
+    schedule = make_schedule(stage.optimizer, stage.steps)
+    transform = make_optimizer(stage.optimizer, schedule)
+    objective = bind(stage.loss, FunAudioChat(config, training_kernels(attention=attention)))
+    step = make_step(objective, transform, schedule, stage.trainable)
+    return step, lambda: init_state(random_params(config), transform, stage.trainable)
+
+
+def step_program(
+    config: ModelConfig,
+    batch: Any,
+    attention: Attention = "einsum",
+    optimizer: OptimizerConfig = OPTIMIZER,
+    **values: Any,
+) -> tuple[Program, Callable[[], dict[str, jax.Array]]]:
+    """Compiles a training step on a batch; returns it with a function that runs it and returns its metrics.
+
+    The state is created on the device and donated, so that it is in memory only once.
+    """
+    stage = StageConfig("benchmark", steps=1000, optimizer=optimizer, **values)
+    step, fresh = training_step(config, stage, attention)
+    state, batch = jax.jit(fresh)(), jax.device_put(batch)
+    program = compiled(step, state, batch)
+
+    def run() -> dict[str, jax.Array]:
+        nonlocal state
+        state, metrics = program.run(state, batch)
+        return metrics
+
+    return program, run
+
+
+def step_parts(config: ModelConfig, batch: Batch) -> dict[Part, float]:
+    """Counts the FLOPs of the step by part of the model, without recomputation."""
+    stage = StageConfig("benchmark", steps=1)
+    shapes = jax.eval_shape(lambda: random_params(config))
+    return step_flops(config, stage, trainable_paths(shapes, stage.trainable), batch_stats(batch))
 
 
 def train_figures(config: ModelConfig, work: Workload) -> dict[str, float]:
@@ -58,4 +122,39 @@ def grouping_figures(config: ModelConfig, one: Conversation, updates: int) -> di
         "time / k=1": float(np.median([grouped / single for grouped, single in times])),
         "FLOPs / k=1": sum(cost.values()) / sum(cost_fine.values()),
         "backbone FLOPs / k=1": cost["backbone"] / cost_fine["backbone"],
+    }
+
+
+def utilisation_figures(config: ModelConfig, work: Utilisation, updates: int) -> dict[Attention, dict[str, float]]:
+    """Measures a training step with products in bfloat16, with every attention kernel of the default device.
+
+    "needed TFLOP/s" does not count recomputation. It is compared with a large matrix product in the same process, and,
+    as MFU, with the manufacturer's peak if `parallel.chips` knows the device.
+    """
+    config = replace(config, dtype=DTYPE)
+    batch = packed_batch(config, work.rows, work.packed, work.conversation)
+    attentions = ("einsum",) if jax.default_backend() == "cpu" else ("einsum", "flash")
+    rate = product_rate(DTYPE)
+    return {attention: _figures(config, batch, work, attention, updates, rate) for attention in attentions}
+
+
+def _figures(
+    config: ModelConfig, batch: Batch, work: Utilisation, attention: Attention, updates: int, rate: float
+) -> dict[str, float]:
+    """Measures one attention kernel; its train state is freed on return."""
+    program, run = step_program(config, batch, attention, OptimizerConfig(peak=1e-5, moments=work.moments))
+    loss = float(run()["loss"])
+    seconds = float(np.median([once(run) for _ in range(updates)]))
+    needed, peak = sum(step_parts(config, batch).values()) / seconds, peak_flops_of(jax.devices()[:1])
+    return {
+        "seconds a step": seconds,
+        "LLM positions/s": batch.kind.size / seconds,
+        "audio seconds/s": seconds_of_audio(config, batch) / seconds,
+        "needed TFLOP/s": needed / 1e12,
+        "products TFLOP/s": rate / 1e12,
+        "share of products": needed / rate,
+        **({"share of peak (MFU)": needed / peak} if peak else {}),
+        "first loss": loss,
+        "compile seconds": program.compile_seconds,
+        "bytes": program.bytes,
     }

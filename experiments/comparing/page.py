@@ -7,8 +7,7 @@ from pathlib import Path
 
 import soundfile
 
-from experiments.comparing.intervals import difference, estimate
-from experiments.comparing.variants import Compared, Variant, differing
+from experiments.comparing.variants import Compared, Variant, difference, differing, estimate
 from fac_jax.evaluation.reports.comparison import Comparison, Figure, PromptReplies, Trade, pareto_front, to_json
 from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
@@ -110,16 +109,12 @@ def _heard(variants: Sequence[Variant]) -> list[PromptReplies]:
             prompt=prompt[0],
             asked=_sound(variants[0].runs[0], first[prompt]["asked"]),
             replies={
-                name: (replies[prompt]["written"], _maybe(runs[name], replies[prompt]["spoken"]))
-                for name, replies in said.items()
+                name: (one["written"], _sound(runs[name], one["spoken"]) if one["spoken"] is not None else None)
+                for name, one in ((name, replies[prompt]) for name, replies in said.items())
             },
         )
         for prompt in shared[:PROMPTS]
     ]
-
-
-def _maybe(run: Compared, file: str | None) -> Sound | None:
-    return None if file is None else _sound(run, file)
 
 
 def _sound(run: Compared, file: str) -> Sound:

@@ -27,11 +27,7 @@ def read_figures(run: Path) -> dict[str, float]:
 
 
 def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
-    """Reads the figures of every run whose names start with `under`.
-
-    Raises:
-      InputError: see `compare`.
-    """
+    """Reads the figures of every run whose names start with `under`; raises as `compare`."""
     found: list[dict[str, float]] = []
     for run in runs:
         figures = read_figures(run)

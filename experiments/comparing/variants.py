@@ -1,20 +1,35 @@
-"""Variants: runs whose configs are the same except for the seed."""
+"""Variants, runs whose configs are the same except for the seed, and confidence intervals of their means.
+
+Intervals are percentiles of `scipy.stats.bootstrap`. Seeds are drawn with replacement, and of a figure that is a mean
+over questions those of every drawn seed too. Two variants are compared pair by pair: the same seed and question. Three
+seeds have only ten different draws, so their intervals are rather too narrow.
+"""
 
 import dataclasses
 import json
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from flax.traverse_util import flatten_dict
+from scipy.stats import bootstrap
+
 from experiments.comparing.table import same_figures
 from experiments.run.lock import FREE
 from experiments.sweeps.axes import short_keys
+from fac_jax.evaluation.reports.comparison import Estimate
 from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
 
 SEED = "seed"
 ITEMS, SOUNDS = "items.json", "sounds.json"
+
+
+LEVEL = 0.95
+RESAMPLES = 2000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,11 +97,7 @@ def find_runs(words: Sequence[Path]) -> list[Path]:
 
 
 def read_runs(paths: Sequence[Path], under: str = "") -> list[Compared]:
-    """Reads runs, with the figures whose names start with `under`.
-
-    Raises:
-      InputError: see `compare`.
-    """
+    """Reads runs, with the figures whose names start with `under`; raises as `compare`."""
     return [_read(path, found) for path, found in zip(paths, same_figures(paths, under), strict=True)]
 
 
@@ -105,15 +116,10 @@ def _json(file: Path, absent: Any) -> Any:
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else absent
 
 
-def _leaves(tree: Any, where: str = "") -> dict[str, str]:
+def _leaves(tree: dict[str, Any]) -> dict[str, str]:
     """Returns the JSON values of a config by key, without seeds and keys that say only where and how a run executes."""
-    if not isinstance(tree, dict):
-        return {where: json.dumps(tree)}
-    found: dict[str, str] = {}
-    for key, value in tree.items():
-        if key != SEED and (where or key not in FREE):
-            found |= _leaves(value, f"{where}.{key}" if where else key)
-    return found
+    kept = {path: value for path, value in flatten_dict(tree).items() if path[-1] != SEED and path[0] not in FREE}
+    return {".".join(path): json.dumps(value) for path, value in kept.items()}
 
 
 def variants(runs: Sequence[Compared]) -> list[Variant]:
@@ -145,3 +151,66 @@ def differing(configs: Sequence[Mapping[str, str]]) -> list[str]:
     """Returns the keys whose values differ between configs."""
     keys = dict.fromkeys(key for config in configs for key in config)
     return [key for key in keys if len({config.get(key) for config in configs}) > 1]
+
+
+def estimate(variant: Variant, figure: str) -> Estimate:
+    """Estimates a figure of a variant."""
+    return _estimate([_values(run, figure, None) for run in variant.runs])
+
+
+def difference(variant: Variant, baseline: Variant, figure: str) -> Estimate | None:
+    """Estimates a figure or cost of a variant minus that of another, over their common seeds; None without any."""
+    others = {run.seed: run for run in baseline.runs}
+    pairs = [(run, others[run.seed]) for run in variant.runs if run.seed in others]
+    if not pairs:
+        return None
+    values = []
+    for one, other in pairs:
+        theirs = other.items.get(figure, {})
+        shared = [item for item in one.items.get(figure, {}) if item in theirs]
+        values.append(_values(one, figure, shared) - _values(other, figure, shared))
+    return _estimate(values)
+
+
+def _values(run: Compared, figure: str, chosen: Sequence[str] | None) -> np.ndarray:
+    """Returns the values of all questions `[N]`, or the figure itself `[1]`.
+
+    Args:
+      run: the run.
+      figure: name of the figure.
+      chosen: ids of the questions; an empty list for the figure itself, None for all questions.
+    """
+    items = run.items.get(figure, {})
+    names = list(items) if chosen is None else chosen
+    return np.array([items[name] for name in names] if names else [{**run.cost, **run.figures}[figure]])
+
+
+def _estimate(by_seed: Sequence[np.ndarray]) -> Estimate:
+    means = [float(values.mean()) for values in by_seed]
+    low, high = _interval(by_seed)
+    spread = statistics.stdev(means) if len(means) > 1 else None
+    return Estimate(statistics.fmean(means), spread, low, high, len(means), min(map(len, by_seed)))
+
+
+def _interval(by_seed: Sequence[np.ndarray]) -> tuple[float, float] | tuple[None, None]:
+    rng = np.random.default_rng(0)  # a comparison gives the same intervals every time
+    ways = {"confidence_level": LEVEL, "n_resamples": RESAMPLES, "method": "percentile", "vectorized": True, "rng": rng}
+
+    def means(drawn: np.ndarray, axis: int) -> np.ndarray:
+        """Computes the means of drawn seeds `[.., S]`, each over newly drawn questions."""
+        found = np.empty(drawn.shape)
+        for seed, values in enumerate(by_seed):
+            here = drawn == seed
+            found[here] = values[rng.integers(len(values), size=(int(here.sum()), len(values)))].mean(axis=1)
+        return found.mean(axis=axis)
+
+    if all(np.ptp(np.concatenate([values, by_seed[0]])) == 0 for values in by_seed):
+        value = float(by_seed[0][0])
+        return (value, value) if sum(map(len, by_seed)) > 1 else (None, None)
+    if len(by_seed) > 1:
+        found = bootstrap((np.arange(len(by_seed)),), means, **ways).confidence_interval
+    elif len(by_seed[0]) > 1:
+        found = bootstrap((by_seed[0],), np.mean, **ways).confidence_interval
+    else:
+        return None, None
+    return float(found.low), float(found.high)

@@ -64,16 +64,7 @@ def config(
     evals: EvalConfig | None = None,
     questions: QuestionsConfig | None = None,
 ) -> ConfigDict:
-    """Returns the whole config.
-
-    Args:
-      model: `preset` or `init_from`, and changes of `ModelConfig`, nested.
-      stages: by name.
-      data: rows.
-      recipe: names of the stages that run, in order; None for all.
-      evals: evaluation while a stage trains.
-      questions: of the toy recipe's report.
-    """
+    """Returns the whole config."""
     found: Any = ConfigDict({SEED: 0, "recipe": tuple(stages) if recipe is None else recipe})
     found.model = to_config_dict(ModelConfig, unset=True)
     for key in MODEL_SOURCE:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ml_collections import ConfigDict
 
-from data_pipelines.importers.common_voice import TRAIN
+from data_pipelines.importers.corpora import TRAIN
 from experiments.configs import base
 from experiments.configs.finetune import WAVES
 from experiments.configs.librispeech import pre_alignment

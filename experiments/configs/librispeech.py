@@ -22,12 +22,7 @@ HELD_OUT = "dev-clean"
 
 
 def pre_alignment(sets: dict[str, SetConfig], temperature: float) -> ConfigDict:
-    """Returns one stage on all sets, in which encoder and adapter learn to write down what is heard.
-
-    Args:
-      sets: recordings with transcripts, by name.
-      temperature: of the mixture (`BatchConfig.temperature`).
-    """
+    """Returns one stage on all sets, in which encoder and adapter learn to write down what is heard."""
     stage = base.stage(
         20_000,
         1e-4,

@@ -5,19 +5,15 @@ python -m experiments.post_training --config experiments/configs/recipe_small.py
 
 import dataclasses
 from collections.abc import Mapping
-from functools import partial
 
 from ml_collections import ConfigDict
 
 from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig
-from experiments.configs import base, quickstart
 from experiments.configs.quickstart import DATA, packed, text
-from experiments.configs.recipe_toy import ATTENTIVE, LOSS, PRE_ALIGNED, STAGES
-from experiments.run.schema import QuestionsConfig
+from experiments.configs.recipe_toy import LOSS, PRE_ALIGNED, recipe, stage
 from fac_jax.losses import Sft
 
-stage = partial(quickstart.stage, fall=10)
 VOICES = (
     *("en-us", "en-us+m1", "en-us+f1", "en-us+belinda", "en-us+robert", "en-us-nyc+m2", "en-us-nyc+Andrea"),
     *("en-gb-x-rp", "en-gb-x-rp+m3", "en-gb-x-rp+f1", "en-gb-x-rp+Alicia", "en-gb-scotland+m4", "en-gb-scotland+f3"),
@@ -37,29 +33,13 @@ REPLAYED = {"s2s": 2, "s2t": 2, "text_rehearsed": 2}
 
 def get_config() -> ConfigDict:
     """Returns the toy recipe with shortened stages."""
-    second = stage(80, 1.5e-4, TALK, data=packed(12, 160))
     aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(24, 80, segments=1)}
-    preference = stage(
-        120,
-        3e-4,
-        PAIRS | REPLAYED,
-        loss=LOSS,
-        data=packed(8, 128, segments=4),
-        start_from="stage2",
-        trainable=ATTENTIVE,
+    return recipe(
+        {"context": 1024},  # groups of one speech token take many positions
+        dataclasses.replace(DATA, world=WORLD, pairs=PairsConfig(train=320, test=60)),
+        text_pretraining=stage(300, 4e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(10, 112)),
+        pre_alignment=stage(400, 5e-3, READ, **aligned),
+        stage1=stage(240, 1.5e-3, TALK, data=packed(12, 160)),
+        stage2=stage(80, 1.5e-4, TALK, data=packed(12, 160)),
+        preference=stage(120, 3e-4, PAIRS | REPLAYED, loss=LOSS, data=packed(8, 128, segments=4)),
     )
-    stages = {
-        "text_pretraining": stage(300, 4e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(10, 112)),
-        "pre_alignment": stage(400, 5e-3, READ, **aligned),
-        "stage1": stage(240, 1.5e-3, TALK, data=packed(12, 160)),
-        "merge": base.merge_stage("text_pretraining", {"backbone/": 0.5}),
-        "stage2": second,
-        "control": dataclasses.replace(second, start_from="stage1"),
-        "preference": preference,
-        "dpo": base.merge_stage("stage2", {"backbone/": 0.75}),
-    }
-    data = dataclasses.replace(DATA, world=WORLD, pairs=PairsConfig(train=320, test=60))
-    # Groups of one speech token take many positions.
-    model = {"preset": "tiny", "dtype": "float32", "context": 1024}
-    questions = QuestionsConfig(stages=STAGES, alphas=(0.0, 0.25, 0.5, 0.75, 1.0))
-    return base.config(model, stages, data=data, recipe=STAGES, questions=questions)

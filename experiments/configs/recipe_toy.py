@@ -6,11 +6,13 @@ python -m experiments.train --config experiments/configs/recipe_toy.py --workdir
 Two thirds of the facts (capitals, colours, ..) are text pre-training's alone: no later stage has a row of them, and
 text-only knowledge is measured on them. Learning rates keep the published ratios: a cosine to a tenth, and stage 2 at
 a tenth of stage 1. Both stages learn from the training pairs' sounds what DPO will ask for in other words
-(`data_pipelines/worlds/capabilities.py`).
+(`data_pipelines/worlds/pairs.py`).
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -18,8 +20,9 @@ from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs import base, quickstart
 from experiments.configs.quickstart import DATA, packed, text
-from experiments.run.schema import QuestionsConfig
+from experiments.run.schema import DataConfig, QuestionsConfig
 from fac_jax.losses import Preference, Sft
+from fac_jax.training.stage import StageConfig
 
 stage = partial(quickstart.stage, fall=10)
 STAGES = ("text_pretraining", "pre_alignment", "stage1", "merge", "stage2", "control", "preference", "dpo")
@@ -57,29 +60,32 @@ LOSS = Preference(
 )
 
 
-def get_config() -> ConfigDict:
-    """Returns eight stages; `control` is stage 2 without the merge before it, `dpo` merges `preference` and stage 2."""
-    second = stage(200, 1e-4, TALK_AGAIN, data=packed(24, 160))
-    preference = stage(
-        300,
-        2e-4,
-        PAIRS | REPLAYED,
-        loss=LOSS,
-        data=packed(16, 128, segments=4),
-        start_from="stage2",
-        trainable=ATTENTIVE,
-    )
-    aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(32, 80, segments=1)}
-    stages = {
-        "text_pretraining": stage(700, 3e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(20, 112)),
-        "pre_alignment": stage(500, 4e-3, READ, **aligned),
-        "stage1": stage(550, 1e-3, TALK, data=packed(24, 160)),
+def recipe(model: Mapping[str, Any], data: DataConfig, **trained: StageConfig) -> ConfigDict:
+    """Returns eight stages of which five are given, and the questions of the report.
+
+    `control` is stage 2 without the merge before it, `dpo` merges `preference` and stage 2.
+    """
+    merged = {
         "merge": base.merge_stage("text_pretraining", {"backbone/": 0.5}),
-        "stage2": second,
-        "control": dataclasses.replace(second, start_from="stage1"),
-        "preference": preference,
+        "control": dataclasses.replace(trained["stage2"], start_from="stage1"),
+        "preference": dataclasses.replace(trained["preference"], start_from="stage2", trainable=ATTENTIVE),
         "dpo": base.merge_stage("stage2", {"backbone/": 0.75}),
     }
-    data = dataclasses.replace(DATA, world=WorldConfig(), pairs=PairsConfig(train=960, test=60))
+    stages = {name: {**trained, **merged}[name] for name in STAGES}
     questions = QuestionsConfig(stages=STAGES, alphas=(0.0, 0.25, 0.5, 0.75, 1.0))
-    return base.config({"preset": "tiny", "dtype": "float32"}, stages, data=data, recipe=STAGES, questions=questions)
+    whole = {"preset": "tiny", "dtype": "float32", **model}
+    return base.config(whole, stages, data=data, recipe=STAGES, questions=questions)
+
+
+def get_config() -> ConfigDict:
+    """Returns the eight stages at full size."""
+    aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(32, 80, segments=1)}
+    return recipe(
+        {},
+        dataclasses.replace(DATA, world=WorldConfig(), pairs=PairsConfig(train=960, test=60)),
+        text_pretraining=stage(700, 3e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(20, 112)),
+        pre_alignment=stage(500, 4e-3, READ, **aligned),
+        stage1=stage(550, 1e-3, TALK, data=packed(24, 160)),
+        stage2=stage(200, 1e-4, TALK_AGAIN, data=packed(24, 160)),
+        preference=stage(300, 2e-4, PAIRS | REPLAYED, loss=LOSS, data=packed(16, 128, segments=4)),
+    )

@@ -1,12 +1,17 @@
-"""FLOPs of a stage's training step by analysis, and the least time that it can take."""
+"""FLOPs of a stage's training step by analysis, and its least time: a roofline (Williams et al. 2009)."""
 
 import dataclasses
+import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import psutil
+
 from experiments.planning.hlo import Collective
-from experiments.planning.roofline import held_bytes, least_seconds, weight_traffic
 from experiments.planning.topologies import Topology
+from fac_jax import axes
 from fac_jax.batching.batch_stats import causal_stats, dense_stats, full_stats
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
@@ -19,15 +24,71 @@ from fac_jax.training.state import TrainState
 from fac_jax.types import Batch
 
 
+def local_bytes(tree: Any) -> int:
+    """Bytes that one device holds of abstract arrays with shardings."""
+    leaves = jax.tree.leaves(tree)
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves)
+
+
+def held_bytes(state: TrainState) -> dict[str, int]:
+    """Bytes that one device holds of a state, by what they are for."""
+    parts = {"parameters": state.params, "reference": state.reference, "optimizer": state.opt_state}
+    return {name: local_bytes(tree) for name, tree in parts.items()}
+
+
+def capacity_of(topology: Topology) -> float:
+    """Bytes that a program can have of a device's memory; of a CPU's, its share."""
+    if topology.chip is not None:
+        return topology.chip.hbm_bytes
+    return psutil.virtual_memory().total / len(topology.devices)
+
+
+def weight_traffic(config: ModelConfig, layout: Layout, held: dict[str, int]) -> float:
+    """Bytes of memory traffic of one chip that come with weights, not with positions.
+
+    Weights are gathered over `fsdp` in the dtype of the products, which writes them, and read: forward, again if layers
+    are computed again, and twice backward; a reference's forward alone. The optimizer reads and writes parameters and
+    moments. Activations are left out: they are read by products that do hundreds of operations for each of their bytes.
+    """
+    passes = 2 if config.remat == "full" else 1
+    whole = layout.shards(axes.EMBED) * jnp.dtype(config.dtype).itemsize / jnp.dtype(config.param_dtype).itemsize
+    gathered = whole * (held["parameters"] * (passes + 1) + held["reference"])
+    return 2 * (gathered + held["parameters"] + held["optimizer"])
+
+
+def least_seconds(topology: Topology, executed: float, traffic: float, found: Sequence[Collective]) -> dict[str, float]:
+    """Seconds of a step by what bounds it, FLOPs on all devices, bytes of a chip; none for an unknown chip."""
+    chip, chips = topology.chip, len(topology.devices)
+    if chip is None:
+        return {}
+    network = sum(one.sent / (chip.link_bandwidth * links(topology, one.group)) for one in found)
+    return {
+        "arithmetic": executed / (chips * chip.peak_flops),
+        "memory": traffic / chip.hbm_bandwidth,
+        "network": network,
+    }
+
+
+def links(topology: Topology, group: int) -> float:
+    """Share of a chip's links that a collective among `group` of them can use.
+
+    A TPU's links go along the sides of a torus: a group takes as many sides as it needs, and both directions of each
+    only where a side closes to a ring (16 chips of v5e and v6e, multiples of 4 of v4 and v5p).
+    """
+    sides = sorted(topology.sides)
+    if len(sides) == 1:
+        return 1.0
+    needed, size = 0, 1
+    while size < group and needed < len(sides):
+        size *= sides[-1 - needed]
+        needed += 1
+    rings = all(side % 4 == 0 for side in sides) if len(sides) == 3 else all(side == 16 for side in sides)
+    return max(needed, 1) / len(sides) * (1.0 if rings else 0.5)
+
+
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """What analysis says of a step; the fields are those of `step.Plan`.
-
-    Attributes:
-      needed: FLOPs of full rows of one conversation each, by part.
-      executed: FLOPs of the program, with what it computes again, by part.
-      bounds: seconds by what bounds a step; empty for devices that the table does not have.
-    """
+    """What analysis says of a step; the fields are those of `step.Plan`."""
 
     needed: dict[Part, float]
     executed: dict[Part, float]
@@ -55,18 +116,7 @@ def estimate(
     attention: Attention,
     found: Sequence[Collective],
 ) -> Estimate:
-    """Estimates the step of a stage.
-
-    Args:
-      config: of the model.
-      stage: of the recipe.
-      state: abstract, of `stage_program`.
-      batch: abstract, of `stage_batch`.
-      topology: the devices.
-      layout: a mesh of them.
-      attention: of the decoders.
-      found: collectives of the step, read or guessed.
-    """
+    """Estimates the step of a stage from its abstract state and batch; `found` are its collectives, read or guessed."""
     rows, paths = stage.loss.conversations(batch), trainable_paths(state.params, stage.trainable)
     executed = executed_flops(config, stage, paths, rows, layout, attention)
     traffic = weight_traffic(config, layout, held_bytes(state))
@@ -77,16 +127,7 @@ def estimate(
 def executed_flops(
     config: ModelConfig, stage: StageConfig, paths: Collection[str], batch: Batch, layout: Layout, attention: Attention
 ) -> dict[Part, float]:
-    """FLOPs of a step by part, as its program goes about it on these devices.
-
-    Args:
-      config: of the model.
-      stage: of the recipe.
-      paths: of the parameters that train.
-      batch: abstract.
-      layout: the devices.
-      attention: of the decoders.
-    """
+    """FLOPs of a step by part, as its program goes about it on these devices."""
     kernels = training_kernels(layout, attention)
     length, text, audio = batch.kind.shape[-1], config.text, config.audio
     heads = (text.num_heads, text.num_kv_heads, text.head_dim)

@@ -58,10 +58,7 @@ def collectives(text: str) -> list[Collective]:
     """The collectives of a program by kind and size of their groups, largest first.
 
     An asynchronous collective of a TPU stands in the text in several parts, which share a chain, and a reduce-scatter
-    as an all-reduce in a fusion that is named so.
-
-    Args:
-      text: of `jax.stages.Compiled.as_text()`. A loop counts as often as it is known to run, once where it is not.
+    as an all-reduce in a fusion that is named so. A loop counts as often as it is known to run, once where it is not.
     """
     bodies = dict(_computations(text))
     runs = _runs(bodies, _entry(text))

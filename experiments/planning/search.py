@@ -5,9 +5,8 @@ import itertools
 from collections.abc import Iterator
 from typing import Final
 
-from experiments.planning.estimate import estimate
+from experiments.planning.estimate import capacity_of, estimate, held_bytes
 from experiments.planning.hlo import Collective
-from experiments.planning.roofline import capacity_of, held_bytes
 from experiments.planning.step import Plan, make_plan, stage_batch
 from experiments.planning.topologies import Topology
 from fac_jax import axes

@@ -8,9 +8,8 @@ from typing import Any, Final
 
 import jax
 
-from experiments.planning.estimate import estimate
+from experiments.planning.estimate import capacity_of, estimate, held_bytes, local_bytes
 from experiments.planning.hlo import Collective, collectives
-from experiments.planning.roofline import capacity_of, held_bytes, local_bytes
 from experiments.planning.topologies import Topology
 from fac_jax import axes
 from fac_jax.batching.batch_config import check_divides
@@ -106,15 +105,7 @@ def make_plan(
     attention: Attention,
     hbm: float | None = None,
 ) -> Plan:
-    """Compiles the step of a stage for devices that need not be there.
-
-    Args:
-      config: of the model.
-      stage: of the recipe.
-      topology: the devices.
-      layout: a mesh of them.
-      attention: of the decoders.
-      hbm: bytes that a chip has; those of the table, or of this machine, if None.
+    """Compiles the step of a stage for devices that need not be there; `hbm` are bytes of a chip, if not the table's.
 
     Raises:
       InputError: the mesh does not divide a parameter or the batch.

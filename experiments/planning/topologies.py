@@ -56,7 +56,8 @@ def topology_of(name: str) -> Topology:
 def _slice(name: str, kind: str, shape: str) -> Topology:
     sides = tuple(int(side) for side in shape.split("x")) if re.fullmatch(r"\d+(x\d+)*", shape) else ()
     if len(sides) != DIMENSIONS[kind]:
-        raise InputError(f"--topology={name}: a slice of {kind} has {DIMENSIONS[kind]} sides, {kind}:{_example(kind)}")
+        example = "x".join(["4"] * DIMENSIONS[kind])
+        raise InputError(f"--topology={name}: a slice of {kind} has {DIMENSIONS[kind]} sides, {kind}:{example}")
     try:
         found = topologies.get_topology_desc(platform="tpu", topology_name=name)
     except (RuntimeError, ValueError) as error:
@@ -65,10 +66,6 @@ def _slice(name: str, kind: str, shape: str) -> Topology:
             told = f"compiling for a TPU that is not here needs libtpu: pip install 'fac_jax[tpu]' ({told})"
         raise InputError(f"--topology={name}: {told}") from error
     return Topology(name, found.devices, CHIPS[kind], sides)
-
-
-def _example(kind: str) -> str:
-    return "x".join(["4"] * DIMENSIONS[kind])
 
 
 def fake_devices(name: str) -> str | None:

@@ -22,10 +22,6 @@ class Cluster:
             flags.FLAGS.register_key_flag_for_module(sys.argv[0], flags.FLAGS[flag.name])
 
     def join(self) -> None:
-        """Joins the processes of the run, before anything is computed.
-
-        Raises:
-          InputError: see `hosts.join`.
-        """
+        """Joins the processes of the run, before anything is computed; raises as `hosts.join`."""
         cluster = cast(hosts.Cluster, self._cluster.value)
         hosts.join(cluster, self._coordinator.value, self._processes.value, self._process.value)

@@ -40,15 +40,7 @@ SPARE: Final = 1.05  # windows of a row over those that full rows need on averag
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemMaker:
-    """Makes the items of a set's rows, by their numbers.
-
-    Attributes:
-      records: the rows, each decoded when it is asked for.
-      encode: makes an item of a record.
-      pairs: whether the loss takes pairs; a conversation then becomes a pair that is replayed.
-      references: float32 `[R, 2, 2]`, log-probabilities of the pairs; None where the batch does not hold them.
-      cache: items by number, kept for all epochs and stages; None makes them anew.
-    """
+    """Makes the items of a set's rows by their numbers; with `cache` each once for all epochs and stages."""
 
     records: Sequence[Record]
     encode: Encode
@@ -92,6 +84,7 @@ class Run:
     codec: Codec | None
     layout: Layout | None = None
     world: Path | None = None
+    _cache: dict[str, dict[int, Example | PairExample]] = dataclasses.field(default_factory=dict, init=False)
 
     def checksum(self) -> str:
         """Returns a checksum of the rows of all sets."""
@@ -134,11 +127,6 @@ class Run:
     def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
         """Returns a stage's endless batches: rows decoded, changed, encoded and packed as they are needed.
 
-        Args:
-          stage: what to train.
-          params: what it starts from, the reference of its preferences.
-          directory: folder of the stage; gets the reference's log-probabilities.
-
         Raises:
           InputError: see `budget`.
         """
@@ -156,12 +144,7 @@ class Run:
         return MeshData(batches, self.layout)
 
     def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
-        """Returns the held-out batches of a stage by the name of their set.
-
-        Args:
-          stage: how rows are laid out, and for which loss.
-          params: see `train_data`.
-          directory: see `train_data`.
+        """Returns the held-out batches of a stage by the name of their set; arguments as of `train_data`.
 
         Raises:
           InputError: `evals.sets` names a set without rows to evaluate on.
@@ -208,10 +191,6 @@ class Run:
         cache = self._cache.setdefault(rows.key, {}) if stage.data.cache else None
         make = ItemMaker(rows.records, encode, stage.loss.pairs, references, cache)
         return Source(numbers.tolist(), make, rows.lengths.length[numbers], rows.lengths.windows[numbers])
-
-    @functools.cached_property
-    def _cache(self) -> dict[str, dict[int, Example | PairExample]]:
-        return {}
 
     def _references(
         self, stage: StageConfig, rows: PreparedRows, budget: Budget, params: Params, file: epath.Path

@@ -33,15 +33,12 @@ def lock_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
 
 def different(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
     """Says by which keys two configs differ, but for how and where they run; "" if by none."""
-    there, here = (_leaves(json.loads(json.dumps(_what(config)))) for config in (theirs, ours))
-    binding = [key for key in there | here if key.rpartition(".")[2] not in FREE_LEAVES]
-    wrong = [key for key in binding if there.get(key) != here.get(key)]
+    binding = ({key: value for key, value in config.items() if key not in FREE} for config in (theirs, ours))
+    there, here = (_leaves(json.loads(json.dumps(config))) for config in binding)
+    keys = [key for key in there | here if key.rpartition(".")[2] not in FREE_LEAVES]
+    wrong = [key for key in keys if there.get(key) != here.get(key)]
     shown = [f"{key} is {there.get(key, 'absent')} there, {here.get(key, 'absent')} here" for key in wrong[:SHOWN]]
     return "; ".join(shown) + (f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else "")
-
-
-def _what(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in config.items() if key not in FREE}
 
 
 def _leaves(tree: Any, where: str = "") -> dict[str, str]:

@@ -22,6 +22,7 @@ import jax
 import psutil
 from absl import flags
 from etils import epath
+from flax.traverse_util import flatten_dict
 
 from experiments.run.data import Run
 from fac_jax.io import write_text
@@ -92,7 +93,7 @@ def how(values: Mapping[str, Any]) -> dict[str, Any]:
         "command": sys.argv[1:],
         "flags": own_flags(),
         "config": dict(values),
-        "seeds": dict(seeds(values)),
+        "seeds": {".".join(path): one for path, one in flatten_dict(dict(values)).items() if path[-1] == "seed"},
     }
 
 
@@ -102,15 +103,6 @@ def own_flags() -> list[str]:
         return []
     mine = flags.FLAGS.get_key_flags_for_module(sys.argv[0])
     return [flag.serialize() for flag in mine if flag.present and flag.name.split(".")[0] not in OWN_FLAGS]
-
-
-def seeds(tree: Mapping[str, Any], where: str = "") -> Iterator[tuple[str, int]]:
-    """Yields every key named "seed" below the root of a config, with its value."""
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from seeds(value, f"{where}{key}.")
-        elif key == "seed":
-            yield where + key, value
 
 
 def git_state() -> dict[str, str] | None:

@@ -48,14 +48,8 @@ def score_pairs(
 
     Every host scores its rows of each batch; all hosts get all values.
 
-    Args:
-      loss: says which streams count, how many logits exist at the same time, and in which dtype.
-      config: of the model.
-      params: its parameters.
-      source: the pairs.
-      budget: of a batch, with `segments`; the mesh divides its rows.
-      layout: mesh that `params` lie on; None for one device.
-      attention: that the loss is computed with, so that a pair's reward is 0 before the first step.
+    `loss` says which streams count, how many logits exist at the same time, and in which dtype. With its `attention`
+    a pair's reward is 0 before the first step.
 
     Returns:
       float32 `[R, 2, 2]`: (chosen, rejected) x (text, speech) of every pair of the source, in their order.
@@ -79,14 +73,7 @@ def score_pairs(
 
 
 def stored_references(file: epath.Path, params: Params, rows: str, score: Any) -> np.ndarray:
-    """Returns log-probabilities from a file; where they are not there, or of other parameters, makes and stores them.
-
-    Args:
-      file: of the stage and the set.
-      params: of the reference.
-      rows: key of the rows.
-      score: makes the log-probabilities.
-    """
+    """Returns stored log-probabilities; makes and stores them if there are none of these parameters and rows."""
     key = params_digest(params)
     if file.exists():
         with np.load(io.BytesIO(file.read_bytes())) as stored:

@@ -81,11 +81,7 @@ class SetConfig:
         return self._source(where, "path", self.path, self.split, "train")
 
     def eval_source(self, where: str) -> Source | None:
-        """Returns what is read for evaluation; None for a set without.
-
-        Raises:
-          InputError: see `source`.
-        """
+        """Returns what is read for evaluation; None for a set without; raises as `source`."""
         if self.eval_path is None and self.eval_split is None:
             return None
         key = "path" if self.eval_path is None else "eval_path"

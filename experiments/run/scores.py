@@ -47,12 +47,7 @@ def losses(run: Run, params: Params) -> dict[str, float]:
     """Returns the loss and its metrics of every set with rows to evaluate on, as "SET/NAME".
 
     A set has the loss, and the batches, of the last stage that trains on it.
-
     The reference of a preference loss is the model that its stage started from, as in training.
-
-    Args:
-      run: of the model.
-      params: its parameters.
 
     Raises:
       InputError: that model is not in the workdir any more.
@@ -79,11 +74,6 @@ def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple
     "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies,
     "finished" the share that ended by themselves. Where replies are spoken and the run has all renderings of a closed
     set of replies, "heard" is the share of waveforms that are nearest to the right one.
-
-    Args:
-      run: of the model.
-      params: its parameters.
-      most: rows of a set; None for all.
     """
     model, decoder = prepare_model(run.config.model, params, run.layout)
     for name in stages_by_set(run):

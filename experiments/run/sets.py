@@ -23,12 +23,10 @@ from data_pipelines.prepare import flac, local
 from data_pipelines.prepare.card import QUARANTINE
 from data_pipelines.prepare.lengths import Lengths, survey
 from data_pipelines.prepare.plan import MANIFEST, manifest
-from data_pipelines.prepare.reading import read_prepared
+from data_pipelines.prepare.reading import INFO, read_prepared
 from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.prepare.settings import load as load_tools
-from data_pipelines.prepare.storage import INFO
-from data_pipelines.records.quarantine import entry, rows_line
-from data_pipelines.records.reject import Reason, Rejected
+from data_pipelines.records.reject import Reason, Rejected, entry, rows_line
 from data_pipelines.records.validate import Limits
 from experiments.run.schema import PREPARED, SetConfig
 from fac_jax.batching.model_grid import ModelGrid
@@ -41,13 +39,7 @@ DEPTH: Final = 16  # hexadecimal digits of a key
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class PreparedRows:
-    """Rows of one split of a prepared folder.
-
-    Attributes:
-      folder: of the shards.
-      split: name of the split.
-      lengths: what the rows take of a batch.
-    """
+    """Rows of one split of a prepared folder, and what they take of a batch."""
 
     folder: Path
     split: str
@@ -93,14 +85,7 @@ class PreparedRows:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class RecordSet:
-    """The rows of a set.
-
-    Attributes:
-      name: in the config.
-      train: rows to train on.
-      held_out: rows to evaluate on; None for none.
-      waves: changes of what users say in training.
-    """
+    """The rows of a set to train and to evaluate on, and the changes of what users say in training."""
 
     name: str
     train: PreparedRows
@@ -119,14 +104,6 @@ def make_set(
     name: str, config: SetConfig, settings: Settings, model: ModelGrid, data_dir: Path, processes: int
 ) -> RecordSet:
     """Prepares and measures the rows of a set, unless that was done before.
-
-    Args:
-      name: in the config.
-      config: of the set.
-      settings: of preparation, for the model.
-      model: its grid.
-      data_dir: folder that prepared rows go to.
-      processes: that prepare.
 
     Raises:
       InputError: the rows cannot be read, speech needs a codec that is not given, or has tokens of another one.

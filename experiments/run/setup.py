@@ -21,11 +21,10 @@ from data_pipelines.prepare.settings import Settings
 from data_pipelines.worlds.build import build
 from data_pipelines.worlds.storage import read_rows
 from data_pipelines.worlds.views import VIEWS
-from experiments.run.assets import make_codec, make_tokenizer
+from experiments.run.assets import check_fits, copy_initial_assets, fitted, make_codec, make_tokenizer
 from experiments.run.config import check_layout, resolve_config
 from experiments.run.data import Run
 from experiments.run.lock import lock_config
-from experiments.run.model import check_fits, copy_initial_assets, fitted
 from experiments.run.schema import RunConfig, SetConfig
 from experiments.run.sets import RecordSet, lock_rows, make_set, write_quarantine
 from experiments.run.shared_stages import stage_source
@@ -73,11 +72,7 @@ def start(
 ) -> Run:
     """Checks a config, locks the workdir for it, and makes everything that comes before training.
 
-    Args:
-      config: as `experiments/configs/base.py` builds it.
-      workdir: folder of the run.
-      data_dir: folder of data sets, on a disk; of several hosts all see it under one name.
-      eval_split: split to evaluate on, of the sets that have several; None for that of the config.
+    Of several hosts all see `data_dir`, on a disk, under one name. `eval_split` takes the place of the config's splits.
 
     Raises:
       InputError: a bad config; a workdir that cannot be reached or holds another config; a `data_dir` in a cloud
@@ -126,7 +121,8 @@ def _task(world: Path, name: str, eval_split: str) -> SetConfig:
 def _made(config: RunConfig, workdir: epath.Path, data_dir: Path, eval_split: str | None) -> Run:
     """Speaks, prepares and measures the rows, or finds them, and fits a preset to them."""
     data, initial = config.data, None if config.init_from is None else resolve(config.init_from)
-    local = Path(workdir) if is_local(workdir) else data_dir / "assets" / _name(workdir)
+    name = hashlib.sha256(str(workdir).encode()).hexdigest()[:16]
+    local = Path(workdir) if is_local(workdir) else data_dir / "assets" / name
     if not is_local(workdir) and is_first():
         _download(workdir, local)
     if initial:
@@ -155,10 +151,6 @@ def _made(config: RunConfig, workdir: epath.Path, data_dir: Path, eval_split: st
     if not is_local(workdir) and is_first():
         copy(local, workdir)
     return Run(dataclasses.replace(config, model=model), workdir, made, tokenizer, codec, None, world)
-
-
-def _name(workdir: epath.Path) -> str:
-    return hashlib.sha256(str(workdir).encode()).hexdigest()[:16]
 
 
 def _download(workdir: epath.Path, local: Path) -> None:
@@ -190,11 +182,6 @@ def _report(run: Run) -> None:
 
 def train(run: Run, recipe: Recipe, **options: Any) -> epath.Path:
     """Trains the stages of a run that are not finished, or takes them from other runs; returns the last model.
-
-    Args:
-      run: what `start` returned.
-      recipe: of the run (`recipe_of`).
-      options: others of `run_recipe`.
 
     Raises:
       InputError: see `run_recipe` and `stage_source`.

@@ -32,12 +32,7 @@ from fac_jax.types import InputError
 
 
 def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
-    """Returns the key of every stage by its name.
-
-    Args:
-      recipe: its stages follow from each other (`fac_jax.training.recipe.check_starts`).
-      data: checksum of the rows, with all else that batches depend on.
-    """
+    """Returns the key of every stage by its name; `data` is a checksum of all that batches depend on."""
     keys: dict[str, str] = {}
     for stage in recipe.stages:
         starts = [start_of(recipe.stages, stage), stage.merge and stage.merge.start]
@@ -63,11 +58,7 @@ def changed(values: Any) -> Any:
 
 
 def stage_source(run: Run, recipe: Recipe) -> StageSource:
-    """Returns how a run comes by its stages.
-
-    Args:
-      run: `stages_dir` of its config names the folder, if any.
-      recipe: of the run.
+    """Returns how a run comes by its stages: with a `stages_dir` from other runs.
 
     Raises:
       InputError: a `stages_dir` for a run of several processes, or in a cloud store.
@@ -86,12 +77,7 @@ def stage_source(run: Run, recipe: Recipe) -> StageSource:
 
 @dataclasses.dataclass(frozen=True)
 class SharedStages:
-    """Finished stages of many runs.
-
-    Attributes:
-      folder: that holds them, on the file system of the runs.
-      keys: of a run's stages by their names.
-    """
+    """Finished stages of many runs, in one folder, by the keys of a run's stages."""
 
     folder: Path
     keys: dict[str, str]

@@ -72,35 +72,24 @@ def axis_points(name: str, axis: Axis) -> list[Point]:
     where = f"axes.{name}"
     if axis.kind != "list" and (len(axis.keys) != len(axis.values) or not axis.keys):
         raise InputError(f"{where} has {len(axis.keys)} keys and {len(axis.values)} lists of values: give one for each")
-    found = _POINTS[axis.kind](where, axis)
+    if axis.kind == "zip" and len({len(values) for values in axis.values}) > 1:
+        raise InputError(f"{where}: a zip needs as many values of one key as of another")
+    if axis.kind == "random" and axis.draws < 1:
+        raise InputError(f"{where}.draws is {axis.draws}: random axes need at least one")
+    found: list[Point]
+    if axis.kind == "list":
+        found = [(name, dict(values)) for name, values in axis.values]
+    elif axis.kind == "random":
+        rng, ranges = np.random.default_rng(axis.seed), dict(zip(axis.keys, axis.values, strict=True))
+        found = [
+            ("", {key: _drawn(f"{where} ({key})", rng, way) for key, way in ranges.items()}) for _ in range(axis.draws)
+        ]
+    else:
+        together = itertools.product(*axis.values) if axis.kind == "grid" else zip(*axis.values, strict=True)
+        found = [("", dict(zip(axis.keys, values, strict=True))) for values in together]
     if not found:
         raise InputError(f"{where} has no point")
     return found
-
-
-def _grid(where: str, axis: Axis) -> list[Point]:
-    return [("", dict(zip(axis.keys, values, strict=True))) for values in itertools.product(*axis.values)]
-
-
-def _zip(where: str, axis: Axis) -> list[Point]:
-    if len({len(values) for values in axis.values}) > 1:
-        raise InputError(f"{where}: a zip needs as many values of one key as of another")
-    return [("", dict(zip(axis.keys, values, strict=True))) for values in zip(*axis.values, strict=True)]
-
-
-def _list(where: str, axis: Axis) -> list[Point]:
-    return [(name, dict(values)) for name, values in axis.values]
-
-
-def _random(where: str, axis: Axis) -> list[Point]:
-    if axis.draws < 1:
-        raise InputError(f"{where}.draws is {axis.draws}: random axes need at least one")
-    rng = np.random.default_rng(axis.seed)
-    ranges = dict(zip(axis.keys, axis.values, strict=True))
-    return [("", {key: _drawn(f"{where} ({key})", rng, way) for key, way in ranges.items()}) for _ in range(axis.draws)]
-
-
-_POINTS = {"grid": _grid, "zip": _zip, "list": _list, "random": _random}
 
 
 def _drawn(where: str, rng: np.random.Generator, way: Sequence[Any]) -> Any:

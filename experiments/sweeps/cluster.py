@@ -45,12 +45,7 @@ exit "${{code:-0}}"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A job that was submitted.
-
-    Attributes:
-      id: id of the job on the cluster.
-      runs: names of its runs, in order.
-    """
+    """A job that was submitted: its id on the cluster, and the names of its runs in order."""
 
     id: str
     runs: list[str]

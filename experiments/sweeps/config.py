@@ -110,17 +110,7 @@ def sweep(
     flags: Sequence[str] = (),
     **others: Any,
 ) -> ConfigDict:
-    """Returns the config of a sweep (`SweepConfig`), whose keys a command line can change.
-
-    Args:
-      launcher: see `SweepConfig`.
-      config: likewise.
-      axes: of the functions in `experiments.sweeps.axes`, by name.
-      seeds: likewise.
-      fixed: value by key.
-      flags: likewise.
-      **others: further keys of `SweepConfig`.
-    """
+    """Returns the config of a sweep (`SweepConfig`); its axes are made by the functions of `sweeps.axes`."""
     changes = tuple((fixed or {}).items())
     made = to_config_dict(SweepConfig(launcher, config, seeds=tuple(seeds), fixed=changes, flags=tuple(flags)))
     made.update({"axes": ConfigDict(dict(axes)), **others})

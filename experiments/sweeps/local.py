@@ -74,12 +74,7 @@ class Child:
 
 
 def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Placed]:
-    """Runs all runs that are not finished; returns the runs that failed.
-
-    Args:
-      sweep: config of the sweep.
-      placed: all runs.
-      tell: called with a run and its new state.
+    """Runs all runs that are not finished, and `tell`s every change of state; returns the runs that failed.
 
     Raises:
       KeyboardInterrupt: or Terminated; the runs were signalled to save, and have ended.
@@ -119,7 +114,10 @@ def run_all(sweep: SweepConfig, placed: Sequence[Placed], tell: Tell) -> list[Pl
                 others.remove(one)
                 settle(one, None)
             free = [n for n in range(len(shares)) if all(child.share != n for child in children)]
-            while waiting and len(free) > len(others) and _memory(sweep, bool(children)):
+            while waiting and len(free) > len(others):
+                # `check_room` has checked the memory for the first.
+                if children and psutil.virtual_memory().available < sweep.local.memory_gib * GIB:
+                    break
                 one = waiting.pop(0)
                 child = _started(one, free[0], shares[free[0]], sweep.local.hosts)
                 if child is None:
@@ -140,11 +138,6 @@ def core_shares(cores: Sequence[int], count: int) -> list[list[int]]:
         return [[cores[n % len(cores)]] for n in range(count)]
     bounds = [n * len(cores) // count for n in range(count + 1)]
     return [list(cores[a:b]) for a, b in zip(bounds, bounds[1:], strict=False)]
-
-
-def _memory(sweep: SweepConfig, waits: bool) -> bool:
-    """Returns whether there is memory for one more process; `check_room` has checked it for the first."""
-    return not waits or psutil.virtual_memory().available >= sweep.local.memory_gib * GIB
 
 
 def _started(one: Placed, share: int, cores: Sequence[int], hosts: int) -> Child | None:

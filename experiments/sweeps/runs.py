@@ -20,13 +20,7 @@ NAMED = ("mixture", "alphas", "task_weights", "sets")  # their keys are names, o
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run.
-
-    Attributes:
-      name: "group_size=3,seed=1".
-      changes: changes of the base config, values by key.
-      config: whole config in plain values.
-    """
+    """One run: its name ("group_size=3,seed=1"), changes of the base config by key, and its whole config."""
 
     name: str
     changes: Mapping[str, Any]
@@ -49,11 +43,7 @@ def load_config(file: str) -> ConfigDict:
 
 
 def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], object]) -> list[Run]:
-    """Returns all runs, in order: seeds change fastest, then the last axis.
-
-    Args:
-      sweep: config of the sweep.
-      check: checks the config of a run; raises InputError.
+    """Returns all runs, checked by `check`, in order: seeds change fastest, then the last axis.
 
     Raises:
       InputError: an axis without points, two axes that share a key, a key that changes nothing or that the base config

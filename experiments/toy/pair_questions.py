@@ -45,14 +45,7 @@ class Judged:
 
 
 def judge(params: Params, run: Run, rows: Sequence[PairRow], loss: Preference) -> Judged:
-    """Scores and asks a model on held-out pairs.
-
-    Args:
-      params: parameters of the run's model (scanned layers).
-      run: codec, tokenizer and model.
-      rows: the pairs.
-      loss: gives the streams their weights.
-    """
+    """Scores and asks a model (scanned layers) on held-out pairs; the loss gives the streams their weights."""
     assert run.codec is not None
     pairs = encode_pairs(rows, run.tokenizer, run.config.model, run.codec)
     source = items_as_source(pairs, run.config.model.audio.n_window)
@@ -100,16 +93,10 @@ def ask(params: Params, run: Run, rows: Sequence[PairRow]) -> dict[str, Response
 
 
 def obeys(row: PairRow, pair: PairExample, answer: Response, units: int) -> bool:
-    """Returns whether a reply is right for its task.
+    """Returns whether a reply is right for its task; of its ids those below `units` are the codec's.
 
     A right reply has the text of the better reply and, if both replies have the same text, is nearer to its length; for
     empathy it has the opening of the better reply, with any result.
-
-    Args:
-      row: the pair.
-      pair: its encoded replies.
-      answer: reply of the model.
-      units: number of codec ids; higher ids are special.
     """
     if row.task == "empathy":
         return normalize(answer.text).startswith(next(o for o in OPENINGS.values() if row.chosen.startswith(o)))

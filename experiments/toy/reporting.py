@@ -29,15 +29,7 @@ PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "librosa", "numpy")
 
 @dataclasses.dataclass(frozen=True)
 class Reply:
-    """The reply of a run to a prompt.
-
-    Attributes:
-      prompt: the user's words.
-      voice: name of the user's voice, which distinguishes prompts of the same words.
-      written: text of the reply.
-      asked: sound of the prompt; None for a reply without a player.
-      spoken: sound of the reply.
-    """
+    """The reply of a run to a prompt; `voice`, the user's, distinguishes prompts of the same words."""
 
     prompt: str
     voice: str
@@ -123,12 +115,7 @@ def environment(seed: int) -> dict[str, str]:
 
 
 def shortened(config: ConfigDict, **data: Any) -> ConfigDict:
-    """Returns the config with few rows, and few steps in every stage that has any.
-
-    Args:
-      config: whole config of a toy run.
-      data: more changes of `config.data`.
-    """
+    """Returns the config of a toy run with few rows, few steps in every stage, and changes of `config.data`."""
     short: Any = config.copy_and_resolve_references()
     few = {"clips_per_pair": 1, "read_aloud": 40, "read_sums": 40, "transcribe": 10}
     world = {key: min(count, short.data.world[key]) for key, count in few.items()}

@@ -8,14 +8,17 @@ import soundfile
 
 from data_pipelines.augment.effects import (
     CODECS,
+    COLOURS,
+    add_noise,
     amplify,
     change_speed,
+    recorded_noise,
     recorded_room,
+    recordings,
     reverberate,
     simulated_room,
     telephone,
 )
-from data_pipelines.augment.noise import COLOURS, add_noise, recorded_noise, recordings
 from fac_jax.audio.io import save_wav
 from fac_jax.types import InputError
 

@@ -11,11 +11,10 @@ import pytest
 from etils import epath
 from toy_world import PAIRS, WORLD, LoudnessCodec, make_model, make_tokenizer
 
-from data_pipelines.augment.noise import COLOURS, add_noise, coloured_noise
+from data_pipelines.augment.effects import COLOURS, add_noise, coloured_noise
 from data_pipelines.loading.sources import items_as_source
 from data_pipelines.worlds.arithmetic import WorldConfig, split_pairs
-from data_pipelines.worlds.capabilities import CAPABILITIES
-from data_pipelines.worlds.pairs import encode_pairs
+from data_pipelines.worlds.pairs import CAPABILITIES, encode_pairs
 from data_pipelines.worlds.preferences import SPEAKERS, PairsConfig, PairSpec, is_woman, neighbours, pair_specs
 from data_pipelines.worlds.schema import PairRow
 from data_pipelines.worlds.views import conversations

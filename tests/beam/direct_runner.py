@@ -11,8 +11,7 @@ from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spo
 from data_pipelines.importers import release
 from data_pipelines.prepare import cluster, local
 from data_pipelines.prepare.reading import read_prepared
-from data_pipelines.prepare.settings import Settings, Source
-from data_pipelines.prepare.word_errors import WordFilter
+from data_pipelines.prepare.settings import Settings, Source, WordFilter
 from fac_jax.types import InputError
 
 SETTINGS = Settings((("train", 3), ("dev", 1)), units=UNITS, words=WordFilter("recognisers:by_pitch", 0.5))

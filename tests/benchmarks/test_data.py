@@ -4,19 +4,19 @@ import json
 
 import numpy as np
 
-from experiments.benchmarks import synthetic
+from experiments.benchmarks import data
 from experiments.benchmarks.data import Loading, data_figures
 from fac_jax.audio.io import decode
 from fac_jax.models.presets import preset
 
 
 def test_synthetic_records_have_the_lengths_of_conversations() -> None:
-    rows = synthetic.records(40, units=6561)
+    rows = data.records(40, units=6561)
     heard = [len(decode(row.messages[0].audio.data, row.id).wave) / 16_000 for row in rows]
     spoken = [len(row.messages[1].audio.tokens) / 25 for row in rows]
     for seconds in (heard, spoken):
         assert min(seconds) >= 2 and max(seconds) <= 30 and 5 < np.median(seconds) < 10
-    assert [row.messages[1].text for row in rows] == [row.messages[1].text for row in synthetic.records(40, 6561)]
+    assert [row.messages[1].text for row in rows] == [row.messages[1].text for row in data.records(40, 6561)]
 
 
 def test_figures_of_loading(figures) -> None:

@@ -11,7 +11,7 @@ import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
 from user_rows import encoded, told, tone
 
-from data_pipelines.importers import catalogue, tfrecord
+from data_pipelines.importers import catalogue
 from data_pipelines.importers.registry import read
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Record
@@ -109,8 +109,8 @@ def test_truncated_tfrecord_is_named(tmp_path: Path) -> None:
     for cut in (5, 14, 18):
         (tmp_path / "cut").write_bytes(whole + whole[:cut])
         with pytest.raises(InputError, match="cut: ends within a record"):
-            list(tfrecord.records(tmp_path / "cut"))
+            list(catalogue.tfrecords(tmp_path / "cut"))
     (tmp_path / "two").write_bytes(whole * 2)
-    assert list(tfrecord.records(tmp_path / "two")) == [b"abc", b"abc"]
+    assert list(catalogue.tfrecords(tmp_path / "two")) == [b"abc", b"abc"]
     with pytest.raises(InputError, match="gone: cannot be read"):
-        list(tfrecord.records(tmp_path / "gone"))
+        list(catalogue.tfrecords(tmp_path / "gone"))

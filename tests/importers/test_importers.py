@@ -9,7 +9,7 @@ import pyarrow.parquet
 import pytest
 from user_rows import encoded, preference_row, release_row, save, told, tone, write_jsonl
 
-from data_pipelines.importers import common_voice, kaldi, librispeech, manifest
+from data_pipelines.importers import corpora, manifest
 from data_pipelines.importers.registry import FORMATS, guess, read
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Record
@@ -145,7 +145,7 @@ def test_kaldi_with_and_without_segments(tmp_path: Path) -> None:
         with_waves(good[2])
     (tmp_path / "text").unlink()
     with pytest.raises(InputError, match="no text there; a Kaldi folder has"):
-        list(kaldi.read(tmp_path, tmp_path))
+        list(corpora.read_kaldi(tmp_path, tmp_path))
 
 
 def test_audio_folder(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_librispeech(tmp_path: Path) -> None:
         ]
         assert all(len(with_waves(row).audios[0].wave) == 8000 for row in found if isinstance(row, Record))
     with pytest.raises(InputError, match=r"no \*\.trans\.txt below it"):
-        list(librispeech.read(tmp_path / "LibriSpeech" / "dev-clean" / "85", tmp_path))
+        list(corpora.read_librispeech(tmp_path / "LibriSpeech" / "dev-clean" / "85", tmp_path))
 
 
 def test_common_voice(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_common_voice(tmp_path: Path) -> None:
     assert second.audios[0].path == str(tmp_path / "clips" / "common_voice_en_2.mp3")
     assert list(read(tmp_path / "dev.tsv")) == []
     with pytest.raises(InputError, match=r"no train\.tsv there"):
-        list(common_voice.read(tmp_path / "clips", tmp_path))
+        list(corpora.read_common_voice(tmp_path / "clips", tmp_path))
 
 
 @pytest.mark.parametrize(

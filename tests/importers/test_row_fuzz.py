@@ -12,9 +12,8 @@ from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 
 from data_pipelines.importers import release
 from data_pipelines.importers.registry import read
-from data_pipelines.records.quarantine import entry
 from data_pipelines.records.record import Record, to_example
-from data_pipelines.records.reject import Rejected
+from data_pipelines.records.reject import Rejected, entry
 from data_pipelines.records.validate import Limits, validate
 
 ROWS = 400

@@ -11,8 +11,8 @@ import jax
 import pytest
 
 from experiments.planning import table
+from experiments.planning.estimate import least_seconds, links
 from experiments.planning.hlo import Collective
-from experiments.planning.roofline import least_seconds, links
 from experiments.planning.search import Candidate, guessed_collectives, with_rows
 from experiments.planning.step import _refused, budget_of, stage_batch
 from experiments.planning.topologies import Topology, fake_devices, topology_of

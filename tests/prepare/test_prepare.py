@@ -21,12 +21,10 @@ from data_pipelines.importers.rows import json_rows
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.plan import split_of
-from data_pipelines.prepare.reading import read_prepared
+from data_pipelines.prepare.reading import VERSION, read_prepared, to_columns, to_record
 from data_pipelines.prepare.rows import Prepared
 from data_pipelines.prepare.rows import prepare as prepare_rows
-from data_pipelines.prepare.settings import Settings, Source, Tools
-from data_pipelines.prepare.storage import VERSION, to_columns, to_record
-from data_pipelines.prepare.word_errors import Judge, WordFilter
+from data_pipelines.prepare.settings import Judge, Settings, Source, Tools, WordFilter
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.records.reject import Rejected
 from data_pipelines.records.validate import Limits, validate

@@ -19,8 +19,7 @@ from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 from data_pipelines.prepare import local
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
-from data_pipelines.prepare.settings import Settings, Source, splits
-from data_pipelines.prepare.word_errors import WordFilter
+from data_pipelines.prepare.settings import Settings, Source, WordFilter, splits
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.types import InputError
 

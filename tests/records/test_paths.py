@@ -10,8 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from user_rows import encoded
 
 from data_pipelines.importers.registry import read
-from data_pipelines.outputs import check_output, check_output_file
-from data_pipelines.paths import data_path, joined
+from data_pipelines.paths import check_output, check_output_file, data_path, joined
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source

@@ -16,10 +16,9 @@ from toy_world import UNITS, make_model, make_tokenizer
 from user_rows import encoded, save, write_jsonl
 
 from data_pipelines.importers.registry import read
-from data_pipelines.records.quarantine import Account, quarantined
 from data_pipelines.records.record import Audio, Message, Preference, Record, to_conversation, to_pair
-from data_pipelines.records.reject import Reason, Rejected, one_line
-from data_pipelines.records.validate import EstimatedText, Limits, seconds, validate
+from data_pipelines.records.reject import Account, Reason, Rejected, one_line, quarantined, seconds
+from data_pipelines.records.validate import EstimatedText, Limits, validate
 from fac_jax.audio.io import save_wav
 from fac_jax.batching.collate import collate, least_shapes
 from fac_jax.batching.features import add_features

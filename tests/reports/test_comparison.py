@@ -11,9 +11,8 @@ from comparison_example import QUESTIONS, make_run, make_runs
 from html_page import Page
 from launchers import imported
 
-from experiments.comparing.intervals import difference, estimate
 from experiments.comparing.page import long_rows, make_comparison, rows
-from experiments.comparing.variants import Variant, find_runs, read_runs, variants
+from experiments.comparing.variants import Variant, difference, estimate, find_runs, read_runs, variants
 from fac_jax.evaluation.reports.comparison import Estimate, Figure, constant_metrics, pareto_front, write_comparison
 from fac_jax.evaluation.reports.pages.figures import curves_svg, styles, trade_svg
 from fac_jax.types import InputError

@@ -15,8 +15,8 @@ from experiments.configs import resolved
 from experiments.run.config import resolve_config
 from experiments.sweeps.axes import Axis, axis_points, grid, points, random, short_keys, written, zipped
 from experiments.sweeps.config import read_sweep, sweep
-from experiments.sweeps.folder import check_room
 from experiments.sweeps.runs import load_config, make_runs
+from experiments.sweeps.state import check_room
 from fac_jax.config import from_tree
 from fac_jax.types import InputError
 

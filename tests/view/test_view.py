@@ -13,10 +13,8 @@ from html_page import Page
 from launchers import called
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
-from data_pipelines.view.blocks import LINE, SILENT, Block, Position, blocks
-from data_pipelines.view.page import laid_out, render, totals
-from data_pipelines.view.records import record_samples
-from data_pipelines.view.samples import Grid, Reader, Sample, Windows, reader_of, stand_ins
+from data_pipelines.view.blocks import LINE, SILENT, Block, Position, blocks, laid_out, render, totals
+from data_pipelines.view.samples import Grid, Reader, Sample, Windows, reader_of, record_samples, stand_ins
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
-from data_pipelines.view.page import laid_out, render
+from data_pipelines.view.blocks import laid_out, render
 from data_pipelines.view.samples import Grid, Reader, Sample
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.io import write_text

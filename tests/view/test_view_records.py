@@ -10,9 +10,8 @@ from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spo
 
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.settings import Settings, Source
-from data_pipelines.view.page import laid_out, render
-from data_pipelines.view.records import record_samples
-from data_pipelines.view.samples import stand_ins
+from data_pipelines.view.blocks import laid_out, render
+from data_pipelines.view.samples import record_samples, stand_ins
 from fac_jax.types import InputError
 
 

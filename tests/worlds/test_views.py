@@ -10,13 +10,12 @@ import pytest
 from toy_world import LoudnessCodec
 
 from data_pipelines.importers.registry import check_options, guess, read
-from data_pipelines.prepare.reading import read_prepared
+from data_pipelines.prepare.reading import read_prepared, to_columns, to_record
 from data_pipelines.prepare.rows import prepare
 from data_pipelines.prepare.settings import Tools
-from data_pipelines.prepare.storage import to_columns, to_record
 from data_pipelines.records.record import Record, to_conversation, to_example, to_pair
 from data_pipelines.records.validate import Limits
-from data_pipelines.worlds.capabilities import CAPABILITIES
+from data_pipelines.worlds.pairs import CAPABILITIES
 from data_pipelines.worlds.schema import PairRow, Row
 from data_pipelines.worlds.tasks import SPOKEN, TASKS
 from data_pipelines.worlds.views import PREFERENCES, VIEWS, conversations
