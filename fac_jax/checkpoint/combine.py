@@ -1,6 +1,6 @@
 """Combines two models on disk into one, piece by piece."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,10 @@ from etils import epath
 
 from fac_jax.checkpoint.arrays import StoredArray
 from fac_jax.checkpoint.assets import trained_assets
-from fac_jax.checkpoint.export import load_config, resolve
-from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint, finish
+from fac_jax.checkpoint.export import finish, load_config, resolve
+from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint
 from fac_jax.checkpoint.release.names import Entry, release_entries
+from fac_jax.checkpoint.release.params import Read
 from fac_jax.checkpoint.store import folder_of
 
 Mix = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
@@ -25,13 +26,11 @@ def combine_models(
     origin: dict[str, Any],
     wrap: Wrap = iter,
 ) -> None:
-    """Writes a model folder whose every parameter is made from those of two others.
+    """Writes a model folder whose every parameter is made from those of two others, which have the same shapes.
 
-    Configuration, tokenizer, codec and dtype are those of `first`.
+    Configuration, tokenizer, codec and dtype are those of `first`; `export.resolve` finds both.
 
     Args:
-      first: what `export.resolve` finds.
-      second: of the same shapes.
       destination: must not exist.
       mix: gives a piece of a parameter from its path ("backbone/decoder/norm/scale") and both models' pieces.
       origin: what made it; two different mixes of the same models have different origins.
@@ -49,27 +48,13 @@ def combine_models(
         finish(unfinished, config, origin, trained_assets(folders[0]))
 
 
-class _Pieces(Mapping[str, np.ndarray]):
-    """The mixed pieces of one parameter by their number, made when asked for."""
+def _combined(entry: Entry, folders: list[epath.Path], mix: Mix) -> tuple[Entry, Read]:
+    """Returns a parameter whose pieces are named by their places ("3", "3 1"), and what mixes the pieces of a place."""
+    stored = [StoredArray(Path(folder_of(folder, entry.path)), entry.path) for folder in folders]
 
-    def __init__(self, path: tuple[str, ...], lead: tuple[int, ...], folders: list[epath.Path], mix: Mix) -> None:
-        self._path, self._lead, self._folders, self._mix = path, lead, folders, mix
+    def read(place: str) -> np.ndarray:
+        first, second = (array.read(tuple(map(int, place.split()))) for array in stored)
+        return mix("/".join(entry.path), first, second)
 
-    def __getitem__(self, number: str) -> np.ndarray:
-        index = tuple(map(int, np.unravel_index(int(number), self._lead))) if self._lead else ()
-        first, second = (
-            StoredArray(Path(folder_of(folder, self._path)), self._path).read(index) for folder in self._folders
-        )
-        return self._mix("/".join(self._path), first, second)
-
-    def __iter__(self) -> Iterator[str]:
-        return map(str, range(len(self)))
-
-    def __len__(self) -> int:
-        return int(np.prod(self._lead))
-
-
-def _combined(entry: Entry, folders: list[epath.Path], mix: Mix) -> tuple[Entry, Mapping[str, np.ndarray]]:
-    lead = entry.names.shape
-    numbers = np.arange(entry.names.size).astype(str).reshape(lead)
-    return Entry(entry.path, numbers, "same"), _Pieces(entry.path, lead, folders, mix)
+    places = [" ".join(map(str, index)) for index in np.ndindex(entry.names.shape)]
+    return Entry(entry.path, np.array(places).reshape(entry.names.shape), "same"), read

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from fac_jax.codec.base import check_codebook
-from fac_jax.codec.cosyvoice.chunks import pieces
+from fac_jax.codec.cosyvoice.config import pieces
 from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, Speaker, Token2Wav
 from fac_jax.codec.cosyvoice.vocoder_windows import RELEASE_HELD
 
@@ -84,13 +84,10 @@ class ReleaseStream:
 
 
 def release_offline(voice: Token2Wav, ids: np.ndarray, speaker: Speaker, hop: int = PIECE) -> np.ndarray:
-    """Speaks ids `[T]` by the release's offline loop: pieces of 30 s, each in steps of `hop` tokens.
+    """Speaks ids `[T]` by the release's offline loop, float32 `[N]`: pieces of 30 s, each in steps of `hop` tokens.
 
     If the last hop has no more tokens than the look-ahead, the release speaks the end twice; this function speaks it
     once.
-
-    Returns:
-      float32 `[N]`.
     """
     waves = []
     for piece in pieces(ids, PIECE, SHORT):

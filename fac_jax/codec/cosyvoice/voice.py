@@ -21,48 +21,39 @@ class Part:
 
     Attributes:
       config: class of its sizes; its defaults are those of the release.
-      boxed: initialises the parameters of a configuration; every leaf is boxed with its logical axis names.
+      model: class of the model.
+      inputs: small inputs of the model for a configuration.
     """
 
     config: type
-    boxed: Callable[[Any, jax.Array], Params]
+    model: Callable[[Any], nn.Module]
+    inputs: Callable[[Any], tuple[jax.Array, ...]]
+
+    def boxed(self, config: Any, rng: jax.Array) -> Params:
+        """Initialises the parameters of a configuration; every leaf is boxed with its logical axis names."""
+        return cast(Params, self.model(config).init(rng, *self.inputs(config))["params"])
 
     def init(self, config: Any, rng: jax.Array) -> Params:
         """Initialises parameters as a plain nested dict. `jax.eval_shape` of it gives their shapes."""
         return nn.unbox(self.boxed(config, rng))
 
 
-def _params(variables: Any) -> Params:
-    """Returns the parameters of initialised variables, which Linen annotates as one of two mappings."""
-    return cast(Params, variables["params"])
+def _tokenizer(c: TokenizerConfig) -> tuple[jax.Array, ...]:
+    return jnp.zeros((1, 8, c.mel_bins)), jnp.array([8])
 
 
-def _tokenizer(config: TokenizerConfig, rng: jax.Array) -> Params:
-    mel = jnp.zeros((1, 8, config.mel_bins))
-    return _params(S3Tokenizer(config).init(rng, mel, jnp.array([8])))
+def _flow(c: FlowConfig) -> tuple[jax.Array, ...]:
+    return jnp.zeros((1, BEFORE + 1 + c.lookahead), jnp.int32), jnp.ones((1, c.speaker_width))
 
 
-def _flow(config: FlowConfig, rng: jax.Array) -> Params:
-    ids = jnp.zeros((1, BEFORE + 1 + config.lookahead), jnp.int32)
-    return _params(Flow(config).init(rng, ids, jnp.ones((1, config.speaker_width)), config.token_frames))
-
-
-def _vocoder(config: VocoderConfig, rng: jax.Array) -> Params:
-    frames, model = 2, Vocoder(config)
-    mel, noise = (
-        jnp.zeros((1, frames, config.mel_bins)),
-        jnp.zeros((1, frames * config.frame_samples, config.harmonics)),
-    )
-
-    def touch_all(model: Vocoder) -> None:
-        model.f0(mel)
-        model(mel, jnp.zeros((1, frames, config.harmonics)), jnp.zeros((1, frames)), noise, jnp.int32(frames))
-
-    return _params(model.init(rng, method=touch_all))
+def _vocoder(c: VocoderConfig) -> tuple[jax.Array, ...]:
+    frames, noise = 2, jnp.zeros((1, 2 * c.frame_samples, c.harmonics))
+    mel, sines = jnp.zeros((1, frames, c.mel_bins)), jnp.zeros((1, frames, c.harmonics))
+    return mel, sines, jnp.zeros((1, frames)), noise, jnp.int32(frames)
 
 
 PARTS: Final[Mapping[str, Part]] = {
-    "tokenizer": Part(TokenizerConfig, _tokenizer),
-    "flow": Part(FlowConfig, _flow),
-    "vocoder": Part(VocoderConfig, _vocoder),
+    "tokenizer": Part(TokenizerConfig, S3Tokenizer, _tokenizer),
+    "flow": Part(FlowConfig, Flow, _flow),
+    "vocoder": Part(VocoderConfig, Vocoder, _vocoder),
 }

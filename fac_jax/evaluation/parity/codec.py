@@ -11,19 +11,16 @@ from typing import Final
 
 import jax
 
-from fac_jax.evaluation.parity import flow as recorded_flow
-from fac_jax.evaluation.parity import token2wav as recorded_token2wav
-from fac_jax.evaluation.parity import tokenizer as recorded_tokenizer
-from fac_jax.evaluation.parity import vocoder as recorded_vocoder
+from fac_jax.evaluation.parity import flow, token2wav, tokenizer, vocoder
 from fac_jax.evaluation.parity.model import Figure
 from fac_jax.evaluation.parity.recording import Recording, read_recording
 from fac_jax.types import InputError
 
 PARTS: Final[Mapping[str, Callable[[Recording], Iterator[Figure]]]] = {
-    "s3tokenizer": recorded_tokenizer.compare,
-    "flow": recorded_flow.compare,
-    "hift": recorded_vocoder.compare,
-    "token2wav": recorded_token2wav.compare,
+    "s3tokenizer": tokenizer.compare,
+    "flow": flow.compare,
+    "hift": vocoder.compare,
+    "token2wav": token2wav.compare,
 }
 
 

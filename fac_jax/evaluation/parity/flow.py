@@ -6,20 +6,18 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fac_jax.checkpoint.json_files import Section
-from fac_jax.checkpoint.voice.config import flow_config, recorded_config
+from fac_jax.checkpoint.voice.config import flow_config
 from fac_jax.codec.cosyvoice.config import FlowConfig
 from fac_jax.codec.cosyvoice.dit import Conditions
 from fac_jax.codec.cosyvoice.flow import ABSENT, ALL, BEFORE, Flow, mask_of, sample, times, with_and_without
 from fac_jax.evaluation.parity.model import Figure
-from fac_jax.evaluation.parity.recording import Inside, Recording, channels_last, difference, layer
+from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, inside, layer
 from fac_jax.types import Params
 
 
 def recorded_flow(recording: Recording) -> tuple[FlowConfig, Params]:
     """Reads the sizes and parameters of a recorded flow."""
-    steps = Section(recording.values, str(recording.folder / "config.json")).size("n_timesteps")
-    config = flow_config(recorded_config(recording.folder / "config.json"), steps)
+    config = flow_config(recording.values.section("config"), recording.values.size("n_timesteps"))
     return config, recording.params("flow", config)
 
 
@@ -54,18 +52,18 @@ def _estimate(config: FlowConfig, params: Params, recording: Recording) -> Itera
     frames = x.shape[1]
     inputs = [{"params": params}, x, arrays["e_t"], conditions, jnp.arange(frames)]
     whole, chunks = (mask_of(frames, frames, chunk, ALL) for chunk in (None, config.dit.chunk))
-    inside = Inside(Flow(config).apply, *inputs, whole, method="direction")
+    found = inside(Flow(config).apply, *inputs, whole, method="direction")
     recorded = {
-        "e_time_embed": inside["dit.time"],
-        "e_input_proj": inside["dit.input"],
-        "e_input_embed": np.asarray(inside["dit.input"]) + np.asarray(inside["dit.position"]),
+        "e_time_embed": found["dit.time"],
+        "e_input_proj": found["dit.input"],
+        "e_input_embed": np.asarray(found["dit.input"]) + np.asarray(found["dit.position"]),
     }
     for i in range(config.dit.depth):
-        recorded |= {f"e_block{i}_attn": inside["dit.layers.attention"][i], f"e_block{i}": inside["dit.layers"][i]}
+        recorded |= {f"e_block{i}_attn": found["dit.layers.attention"][i], f"e_block{i}": found["dit.layers"][i]}
     for name, ours in recorded.items():
         if name in arrays:
             yield layer(name, ours, arrays[name])
-    yield difference("e_out", channels_last(np.asarray(inside["dit"])), arrays["e_out"])
+    yield difference("e_out", channels_last(np.asarray(found["dit"])), arrays["e_out"])
     ours, _ = jax.jit(Flow(config).apply, static_argnames="method")(*inputs, chunks, method="direction")
     yield difference("e_out_stream", channels_last(np.asarray(ours)), arrays["e_out_stream"])
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fac_jax.codec.cosyvoice.chunks import pieces
+from fac_jax.codec.cosyvoice.config import pieces
 from fac_jax.codec.cosyvoice.release_stream import HOP, ReleaseStream, release_offline
 from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, Speaker, SpeechConfig, Token2Wav
 from fac_jax.evaluation.parity.flow import recorded_flow

@@ -6,10 +6,10 @@ import jax
 import numpy as np
 
 from fac_jax.audio.mel import log_mel
-from fac_jax.checkpoint.voice.config import recorded_config, tokenizer_config
+from fac_jax.checkpoint.voice.config import tokenizer_config
 from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, token_lengths
 from fac_jax.evaluation.parity.model import Figure
-from fac_jax.evaluation.parity.recording import Inside, Recording, channels_last, difference, layer, unequal
+from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, inside, layer, unequal
 
 # The rule of the s3tokenizer package for a long log-mel (docs/codec_model.md, section 1.5): windows overlap, and each
 # side of a seam drops half of the overlap. Fun-Audio-Chat cuts waves instead.
@@ -19,7 +19,7 @@ FRAMES, STRIDE, SEAM = 3000, 2600, 50
 def compare(recording: Recording) -> Iterator[Figure]:
     """Yields figures of log-mels, layers and ids of short audio, and of the ids of long log-mels."""
     arrays = recording.arrays
-    config = tokenizer_config(recorded_config(recording.folder / "config.json"))
+    config = tokenizer_config(recording.values.section("config"))
     model, variables = S3Tokenizer(config), {"params": recording.params("tokenizer", config)}
     run = jax.jit(model.apply)
 
@@ -33,14 +33,14 @@ def compare(recording: Recording) -> Iterator[Figure]:
         yield unequal(f"ids of audio {i} alone", alone, arrays[f"codes_single{i}"])
 
     mel, lengths = channels_last(arrays["mel_batch"]), arrays["mel_len"]
-    inside = Inside(model.apply, variables, mel, lengths)
+    found = inside(model.apply, variables, mel, lengths)
     recorded: Mapping[str, np.ndarray] = {
-        "act_conv1_pre_gelu": channels_last(np.asarray(inside["conv1"])),
-        "act_conv2_pre_gelu": channels_last(np.asarray(inside["conv2"])),
-        "act_block0_fsmn_conv": channels_last(np.asarray(inside["layers.attention.fsmn"][0])),
-        "act_block0_attn_out": np.asarray(inside["layers.attention"][0]),
-        "act_project_down": np.asarray(inside["project_down"]).reshape(-1, inside["project_down"].shape[-1]),
-    } | {f"act_block{i}_out": np.asarray(inside["layers"][i]) for i in range(config.depth)}
+        "act_conv1_pre_gelu": channels_last(np.asarray(found["conv1"])),
+        "act_conv2_pre_gelu": channels_last(np.asarray(found["conv2"])),
+        "act_block0_fsmn_conv": channels_last(np.asarray(found["layers.attention.fsmn"][0])),
+        "act_block0_attn_out": np.asarray(found["layers.attention"][0]),
+        "act_project_down": np.asarray(found["project_down"]).reshape(-1, found["project_down"].shape[-1]),
+    } | {f"act_block{i}_out": np.asarray(found["layers"][i]) for i in range(config.depth)}
     for name, ours in recorded.items():
         if name in arrays:
             yield layer(name.removeprefix("act_"), ours, arrays[name])

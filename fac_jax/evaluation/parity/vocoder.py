@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fac_jax.checkpoint.voice.config import recorded_config, vocoder_config
+from fac_jax.checkpoint.voice.config import vocoder_config
 from fac_jax.codec.cosyvoice.config import VocoderConfig
 from fac_jax.codec.cosyvoice.source import F0_LOOKAHEAD, tones
 from fac_jax.codec.cosyvoice.stft import reflected, spectrum
 from fac_jax.codec.cosyvoice.vocoder import Vocoder
 from fac_jax.codec.cosyvoice.vocoder_windows import RELEASE_HELD, WindowedVocoder
 from fac_jax.evaluation.parity.model import Figure
-from fac_jax.evaluation.parity.recording import Inside, Recording, channels_last, difference, layer
+from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, inside, layer
 from fac_jax.types import Params
 
 F0_LIMIT = 1e-3  # Hz
@@ -19,7 +19,7 @@ F0_LIMIT = 1e-3  # Hz
 
 def recorded_vocoder(recording: Recording) -> tuple[VocoderConfig, Params]:
     """Reads the sizes and parameters of a recorded vocoder."""
-    config = vocoder_config(recorded_config(recording.folder / "config.json"))
+    config = vocoder_config(recording.values.section("config"))
     return config, recording.params("vocoder", config)
 
 
@@ -39,12 +39,12 @@ def compare(recording: Recording) -> Iterator[Figure]:
     sines = np.repeat(played.sines, config.frame_samples, axis=0) + loud
 
     decoded = mel[None], arrays["final_source"][:, 0], np.int32(len(mel))
-    inside = Inside(model.apply, variables, *decoded, method="decode")
-    recorded = {"conv_pre": inside["conv_pre"], "conv_post": inside["conv_post"]}
+    found = inside(model.apply, variables, *decoded, method="decode")
+    recorded = {"conv_pre": found["conv_pre"], "conv_post": found["conv_post"]}
     for i in range(len(config.upsample_rates)):
-        recorded |= {f"up{i}": inside[f"ups_{i}"], f"source_down{i}": inside[f"source_downs_{i}"]}
-        recorded |= {f"source_res{i}": inside[f"source_blocks_{i}"]}
-    recorded |= {f"res{i}": inside[f"blocks_{i}"] for i in range(len(config.upsample_rates) * len(config.block_widths))}
+        recorded |= {f"up{i}": found[f"ups_{i}"], f"source_down{i}": found[f"source_downs_{i}"]}
+        recorded |= {f"source_res{i}": found[f"source_blocks_{i}"]}
+    recorded |= {f"res{i}": found[f"blocks_{i}"] for i in range(len(config.upsample_rates) * len(config.block_widths))}
 
     for case, ahead, held in (("final", 0, 0), ("nofinal", F0_LOOKAHEAD, RELEASE_HELD)):
         frames = len(mel) - ahead
@@ -62,14 +62,10 @@ def compare(recording: Recording) -> Iterator[Figure]:
         for name, ours in recorded.items():
             if f"{case}_{name}" in arrays:
                 theirs = arrays[f"{case}_{name}"]
-                known = theirs.shape[-1] if not held else _known(config, theirs.shape[-1], held, len(mel))
+                known = theirs.shape[-1]
+                if held:  # only frames that are not held back do not depend on later ones
+                    known = (len(mel) - held) * (known // (frames - config.lookahead))
                 cut = channels_last(np.asarray(ours))[..., :known]
                 yield layer(f"{case}_{name}", cut, theirs[..., :known])
         speech = vocoder.speech(len(mel), "release", held)
         yield difference(f"{case}_wav", speech.push(mel, final=not held)[None], arrays[f"{case}_wav"])
-
-
-def _known(config: VocoderConfig, steps: int, held: int, frames: int) -> int:
-    """Returns how many steps of a layer do not depend on later frames: those of frames that are not held back."""
-    scale = steps // (frames - F0_LOOKAHEAD - config.lookahead)
-    return (frames - held) * scale
