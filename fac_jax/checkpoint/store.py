@@ -133,7 +133,8 @@ def check_shapes(found: Params, expected: Params, where: epath.PathLike) -> None
 
 
 def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
-    return {path: tuple(leaf.shape) for path, leaf in traverse_util.flatten_dict(tree, sep="/").items()}
+    leaves: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")
+    return {path: tuple(leaf.shape) for path, leaf in leaves.items()}
 
 
 def _abstract(tree: Any) -> Any:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -98,7 +99,7 @@ def _fresh(config: ModelConfig, paths: list[tuple[str, ...]], seed: int) -> list
     """Returns entries of freshly initialised parameters; only these are computed."""
 
     def init() -> dict[str, jax.Array]:
-        leaves = traverse_util.flatten_dict(init_params(config, jax.random.key(seed)), sep=".")
+        leaves: Any = traverse_util.flatten_dict(init_params(config, jax.random.key(seed)), sep=".")
         return {name: leaves[name] for name in map(".".join, paths)}
 
     made = {name: np.asarray(leaf) for name, leaf in jax.jit(init)().items()}

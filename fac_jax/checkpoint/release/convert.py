@@ -1,7 +1,7 @@
-"""Checkpoints between the release's layout and ours, tensor by tensor: no model is ever whole in memory.
+"""Checkpoints between the release's layout and ours, and two of ours mixed into one, tensor by tensor.
 
-Everything is written into `DESTINATION.unfinished` and renamed at the end, so a folder that exists is whole. A
-conversion that was interrupted resumes there; one that fails removes it.
+No model is ever whole in memory. Everything is written into `DESTINATION.unfinished` and renamed at the end, so a
+folder that exists is whole. A conversion that was interrupted resumes there; one that fails removes it.
 """
 
 import contextlib
@@ -15,10 +15,11 @@ from typing import Any, Final, TypeVar
 
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from fac_jax.checkpoint.arrays import Spec, StoredArray, create_params
 from fac_jax.checkpoint.assets import RELEASE as RELEASE_FILE
-from fac_jax.checkpoint.assets import SPEECH_TOKENIZER, TOKENIZER, assets, check_tokenizer, copy_assets
+from fac_jax.checkpoint.assets import SPEECH_TOKENIZER, TOKENIZER, assets, check_tokenizer, copy_assets, trained_assets
 from fac_jax.checkpoint.export import finish, load_config, resolve
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.config import load_release_config
@@ -34,6 +35,7 @@ from fac_jax.types import InputError
 
 T = TypeVar("T")
 Wrap = Callable[[Iterable[T]], Iterable[T]]
+Mix = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 
 FLOATS: Final = ("bfloat16", "float16", "float32")
 NOTE: Final = "job.json"  # in a folder that is being made: what it will be
@@ -151,6 +153,48 @@ def _places(config: ModelConfig, layout: Source, tied_names: Iterable[str]) -> d
     places |= {name: places[originals[name]] for name in tied_names if name in originals}
     named = {layout.own_name(name): place for name, place in places.items()}
     return {name: place for name, place in named.items() if name is not None}
+
+
+def combine_models(
+    first: epath.PathLike,
+    second: epath.PathLike,
+    destination: Path,
+    mix: Mix,
+    origin: dict[str, Any],
+    wrap: Wrap = iter,
+) -> None:
+    """Writes a model folder whose every parameter is made from those of two others, which have the same shapes.
+
+    Configuration, tokenizer, codec and dtype are those of `first`; `export.resolve` finds both.
+
+    Args:
+      destination: must not exist.
+      mix: gives a piece of a parameter from its path ("backbone/decoder/norm/scale") and both models' pieces.
+      origin: what made it; two different mixes of the same models have different origins.
+      wrap: of the pieces while they are written, for a progress bar.
+
+    Raises:
+      InputError: a model is missing, or the disk is full.
+    """
+    folders = [resolve(first), resolve(second)]
+    config = load_config(folders[0])
+    job = {"combine": [fingerprint(Path(folder)) for folder in folders], "origin": origin}
+    with at_destination(destination, job) as unfinished:
+        entries = [_combined(entry, folders, mix) for entry in release_entries(config)]
+        fill_params(unfinished, config, entries, wrap)
+        finish(unfinished, config, origin, trained_assets(folders[0]))
+
+
+def _combined(entry: Entry, folders: list[epath.Path], mix: Mix) -> tuple[Entry, Read]:
+    """Returns a parameter whose pieces are named by their places ("3", "3 1"), and what mixes the pieces of a place."""
+    stored = [StoredArray(Path(folder_of(folder, entry.path)), entry.path) for folder in folders]
+
+    def read(place: str) -> np.ndarray:
+        first, second = (array.read(tuple(map(int, place.split()))) for array in stored)
+        return mix("/".join(entry.path), first, second)
+
+    places = [" ".join(map(str, index)) for index in np.ndindex(entry.names.shape)]
+    return Entry(entry.path, np.array(places).reshape(entry.names.shape), "same"), read
 
 
 def fill_params(unfinished: Path, config: ModelConfig, entries: Iterable[tuple[Entry, Read]], wrap: Wrap) -> None:

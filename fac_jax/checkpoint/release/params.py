@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -94,7 +95,8 @@ def param_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
 
 def shapes_of(params: Params) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every leaf of a nested dict by its path."""
-    return {path: leaf.shape for path, leaf in traverse_util.flatten_dict(params).items()}
+    leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(params)
+    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def torch_shape(entry: Entry, ours: Sequence[int]) -> tuple[int, ...]:

@@ -133,8 +133,8 @@ def _solve(
     config: FlowConfig,
     params: Params,
     conditions: Conditions,
-    positions: jax.Array,
-    mask: jax.Array,
+    positions: Array,
+    mask: Array,
     noise: Array,
     past: Past | None = None,
 ) -> tuple[jax.Array, Past | None]:

@@ -84,9 +84,9 @@ class Vocoder(nn.Module):
         ]
         self.conv_post = Conv1d(c.fft + 2, POST_WIDTH, HIDDEN_AXES, padding=causal_padding(POST_WIDTH))
 
-    def f0(self, mel: Float[jax.Array, "B M mel_bins"]) -> Float[jax.Array, "B M"]:
+    def f0(self, mel: Float[Array, "B M mel_bins"]) -> Float[jax.Array, "B M"]:
         """Predicts the pitch of every frame in Hz, in float32."""
-        return self.f0_predictor(mel)
+        return self.f0_predictor(jnp.asarray(mel))
 
     def source(
         self, sines: Float[Array, "B M harmonics"], level: Float[Array, "B M"], noise: Float[Array, "B N harmonics"]
