@@ -11,8 +11,8 @@ from golden_codec import FOLDER
 from fac_jax import axes
 from fac_jax.checkpoint.release.params import unfit
 from fac_jax.checkpoint.voice.release import LAYOUTS, WEIGHT_NORMS, fold, from_torch, part_shapes
+from fac_jax.codec.cosyvoice.codec import PARTS
 from fac_jax.codec.cosyvoice.config import VocoderConfig
-from fac_jax.codec.cosyvoice.voice import PARTS
 from fac_jax.types import InputError
 
 TABLES = {

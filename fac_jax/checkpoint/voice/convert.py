@@ -13,9 +13,8 @@ import numpy as np
 from fac_jax.checkpoint.voice.onnx_tokenizer import is_published, read_tokenizer
 from fac_jax.checkpoint.voice.release import from_torch
 from fac_jax.checkpoint.voice.torch_file import read_torch
-from fac_jax.codec.cosyvoice.codec import ORIGINS, Description, write_codec
+from fac_jax.codec.cosyvoice.codec import ORIGINS, PARTS, Description, write_codec
 from fac_jax.codec.cosyvoice.token2wav import SpeechConfig
-from fac_jax.codec.cosyvoice.voice import PARTS
 from fac_jax.types import InputError, Params
 
 TOKENIZER: Final = "speech_tokenizer_v3.onnx"

@@ -13,8 +13,8 @@ import numpy as np
 
 from fac_jax.checkpoint.release.names import Entry, Row, affine, norm, single, stacked
 from fac_jax.checkpoint.release.params import filled, refuse_unfit, shapes_of, unfit
+from fac_jax.codec.cosyvoice.codec import PARTS
 from fac_jax.codec.cosyvoice.config import FlowConfig, TokenizerConfig, VocoderConfig
-from fac_jax.codec.cosyvoice.voice import PARTS
 from fac_jax.types import InputError, Params
 
 TOKENIZER: Final[tuple[Row, ...]] = (
@@ -129,7 +129,7 @@ def from_torch(part: str, tensors: Mapping[str, np.ndarray], config: Any) -> Par
     """Returns our parameters of a part of the voice: float32, those of the pitch float64 (`codec.source`).
 
     Args:
-      part: name in `voice.PARTS`.
+      part: name in `codec.PARTS`.
       tensors: all tensors of the part by torch names; weight norms may be folded.
 
     Raises:
