@@ -79,7 +79,7 @@ def export_release(
     shard_bytes: int = SHARD_BYTES,
     wrap: Wrap = iter,
     part: str = "all",
-) -> ModelConfig:
+) -> None:
     """Converts a model of ours (a folder, stage or workdir, `export.resolve`) into a published layout.
 
     Args:
@@ -126,7 +126,6 @@ def export_release(
         for name, content in files.items():
             (unfinished / name).parent.mkdir(exist_ok=True)
             (unfinished / name).write_text(content, encoding="utf-8")
-    return config
 
 
 def _release_of(folder: Path) -> tuple[dict[str, Any], list[str]]:

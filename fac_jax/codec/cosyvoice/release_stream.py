@@ -83,8 +83,8 @@ class ReleaseStream:
         return wave
 
 
-def release_offline(voice: Token2Wav, ids: np.ndarray, speaker: Speaker, hop: int = PIECE) -> np.ndarray:
-    """Speaks ids `[T]` by the release's offline loop, float32 `[N]`: pieces of 30 s, each in steps of `hop` tokens.
+def release_offline(voice: Token2Wav, ids: np.ndarray, speaker: Speaker) -> np.ndarray:
+    """Speaks ids `[T]` by the release's offline loop, float32 `[N]`: pieces of 30 s, each in steps of `HOP` tokens.
 
     If the last hop has no more tokens than the look-ahead, the release speaks the end twice; this function speaks it
     once.
@@ -93,8 +93,8 @@ def release_offline(voice: Token2Wav, ids: np.ndarray, speaker: Speaker, hop: in
     for piece in pieces(ids, PIECE, SHORT):
         steps, offset, final = Steps(voice, speaker), 0, False
         while not final:
-            context = piece[: offset + hop + voice.flow.lookahead]
+            context = piece[: offset + HOP + voice.flow.lookahead]
             final = len(context) == len(piece)
             waves.append(steps.step(context, offset, final))
-            offset += hop
+            offset += HOP
     return np.concatenate(waves)

@@ -13,27 +13,15 @@ import jax
 import numpy as np
 
 from fac_jax.codec.cosyvoice.config import pieces
-from fac_jax.codec.cosyvoice.release_stream import HOP, ReleaseStream, release_offline
+from fac_jax.codec.cosyvoice.release_stream import ReleaseStream, release_offline
 from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, Speaker, SpeechConfig, Token2Wav
+from fac_jax.evaluation.parity import networks
 from fac_jax.evaluation.parity.model import Figure
-from fac_jax.evaluation.parity.networks import (
-    compare_flow,
-    compare_tokenizer,
-    compare_vocoder,
-    recorded_flow,
-    recorded_vocoder,
-)
-from fac_jax.evaluation.parity.recording import (
-    SPOKEN_LIMIT,
-    Recording,
-    channels_last,
-    difference,
-    read_recording,
-    unequal,
-)
+from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, read_recording, unequal
 from fac_jax.types import InputError
 
-DRAWN = r"RandomState\((\d+)\)\.(standard_normal|random_sample)\(\(([\d,]+)\)\)"
+SPOKEN_LIMIT: Final = 1e-3  # limit of waves from tokens, where the errors of all parts add up
+DRAWN: Final = r"RandomState\((\d+)\)\.(standard_normal|random_sample)\(\(([\d,]+)\)\)"
 
 
 def compare_speech(recording: Recording) -> Iterator[Figure]:
@@ -45,15 +33,15 @@ def compare_speech(recording: Recording) -> Iterator[Figure]:
         yield difference(name, ours[tuple(map(slice, theirs.shape))], theirs, 0.0)
     flow, vocoder = (read_recording(recording.folder.parent / name) for name in ("flow", "hift"))
     voice = Token2Wav(
-        recorded_flow(flow),
-        recorded_vocoder(vocoder),
+        networks.recorded_flow(flow),
+        networks.recorded_vocoder(vocoder),
         (channels_last(flow_noise)[0], source_noise[0]),
         SpeechConfig(phase="release"),
     )
     speaker = Speaker(arrays["embedding"][0])
     ids = arrays["tokens"].astype(np.int32)
     yield _spoken("offline_wav", voice.offline(ids, speaker), arrays["offline_wav"])
-    yield _spoken("offline_hop15_wav", release_offline(voice, ids, speaker, HOP), arrays["offline_hop15_wav"])
+    yield _spoken("offline_hop15_wav", release_offline(voice, ids, speaker), arrays["offline_hop15_wav"])
 
     demo = ReleaseStream(voice, speaker)
     wave = np.concatenate([demo.push(ids), demo.finish()])
@@ -82,9 +70,9 @@ def _drawn(recording: Recording, key: str) -> np.ndarray:
 
 
 PARTS: Final[Mapping[str, Callable[[Recording], Iterator[Figure]]]] = {
-    "s3tokenizer": compare_tokenizer,
-    "flow": compare_flow,
-    "hift": compare_vocoder,
+    "s3tokenizer": networks.compare_tokenizer,
+    "flow": networks.compare_flow,
+    "hift": networks.compare_vocoder,
     "token2wav": compare_speech,
 }
 

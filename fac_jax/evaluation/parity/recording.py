@@ -19,7 +19,6 @@ from fac_jax.evaluation.parity.model import Figure, Recorded, check_shape
 from fac_jax.types import Array, InputError, Params
 
 LIMIT: Final = 1e-4  # limit of quantities with a scale of about 1
-SPOKEN_LIMIT: Final = 1e-3  # limit of waves from tokens, where the errors of all parts add up
 
 
 @dataclasses.dataclass(frozen=True)
