@@ -77,9 +77,8 @@ def is_model(folder: epath.PathLike) -> bool:
 def resolve(path: epath.PathLike) -> epath.Path:
     """Folder whose `params/` and config a path names.
 
-    Args:
-      path: a finished model; a stage directory (its model, else its newest checkpoint); a single checkpoint; or a
-        workdir (the model of its last finished stage).
+    A path names a finished model; a stage directory (its model, else its newest checkpoint); a single checkpoint; or a
+    workdir (the model of its last finished stage).
 
     Raises:
       InputError: nothing is there.

@@ -44,13 +44,12 @@ NOTE: Final = "job.json"  # in a folder that is being made: what it will be
 def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelConfig:
     """Converts a released checkpoint (safetensors, config.json, tokenizer files) into a model folder of ours.
 
+    Returns the configuration of the model, whose dtype is that of the tensors.
+
     Args:
       source: folder of the release's layout; one without any tokenizer makes a model without.
       destination: must not exist; a folder as `export.export_model` writes it.
       wrap: of the tensors while they are copied, for a progress bar.
-
-    Returns:
-      configuration of the model; its dtype is that of the tensors.
 
     Raises:
       InputError: a file is missing or damaged, the tensors are not those of config.json, or the disk is full.

@@ -129,10 +129,9 @@ class DiTAttention(nn.Module):
 
 
 class DiTLayer(nn.Module):
-    """A transformer block whose norms and gates depend on the time; it returns its keys and values if `keep`."""
+    """A transformer block whose norms and gates depend on the time."""
 
     config: DiTConfig
-    keep: bool
 
     @nn.compact
     def __call__(
@@ -143,7 +142,7 @@ class DiTLayer(nn.Module):
         table: Rope,
         mask: Bool[jax.Array, "M KV"],
     ) -> tuple[Float[jax.Array, "B M D"], KeysValues | None]:
-        """Returns the block's output, and its keys and values or None.
+        """Returns the block's output, and with `past` its keys and values.
 
         The embedded time comes after a SiLU; the other arguments are those of `DiTAttention`.
         """
@@ -155,7 +154,7 @@ class DiTLayer(nn.Module):
         hidden = Linear(c.mlp_ratio * c.width, (axes.EMBED, axes.MLP), True, name="fc1")(modulated(x, shift2, scale2))
         hidden = jax.nn.gelu(hidden, approximate=True)
         x = x + gate2 * Linear(c.width, (axes.MLP, axes.EMBED), True, name="fc2")(hidden)
-        return x, own if self.keep else None
+        return x, None if past is None else own
 
 
 class DiT(nn.Module):
@@ -203,7 +202,7 @@ class DiT(nn.Module):
         )
         before = None if past is None else (past.k, past.v)
         table = rope(positions[None], c.head_dim, THETA)
-        h, kept = stack(c, past is not None, name="layers")(h + position, before, time, table, mask)
+        h, kept = stack(c, name="layers")(h + position, before, time, table, mask)
         scale, shift = jnp.split(Linear(2 * c.width, (axes.EMBED, axes.MLP), True, name="final")(time)[:, None], 2, -1)
         out = Linear(self.mel_bins, (axes.EMBED, axes.MEL), True, name="output")(modulated(h, shift, scale))
         return out, None if kept is None else Past(*kept, tails=tails)
