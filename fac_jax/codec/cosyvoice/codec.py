@@ -94,7 +94,7 @@ PARTS: Final[Mapping[str, Part]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Description:
-    """The content of codec.json: the config of each part (`PARTS`), and the speaker that `decode` uses."""
+    """The content of codec.json: the config of each part (`PARTS`), how it speaks, and the speaker of `decode`."""
 
     sizes: Mapping[str, Any]
     speech: SpeechConfig
