@@ -39,7 +39,7 @@ from experiments.toy.reporting import (
 )
 from fac_jax import cli
 from fac_jax.checkpoint.export import MODEL, load_params
-from fac_jax.evaluation.reports.pages.page import Sound
+from fac_jax.evaluation.reports.pages.page import Sound, Stage
 from fac_jax.evaluation.reports.post_training import (
     SHOWN,
     Exchange,
@@ -48,7 +48,6 @@ from fac_jax.evaluation.reports.post_training import (
     write_post_training,
 )
 from fac_jax.evaluation.reports.post_training import Preference as PreferenceScores
-from fac_jax.evaluation.reports.stages import Stage
 from fac_jax.io import write_text
 from fac_jax.losses import Preference
 from fac_jax.parallel.hosts import is_first

@@ -6,7 +6,7 @@ from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Record, to_example
 from data_pipelines.records.reject import RejectedError
-from fac_jax.audio.host_mel import host_log_mel
+from fac_jax.audio.mel import host_log_mel
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features, speech_tokens
 from fac_jax.batching.grid import Example, encode

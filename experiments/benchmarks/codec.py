@@ -15,12 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 
+from fac_jax.audio.mel import RATE
 from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.codec.cosyvoice.codec import PARTS
 from fac_jax.codec.cosyvoice.config import FlowConfig
 from fac_jax.codec.cosyvoice.noise import release_noise
 from fac_jax.codec.cosyvoice.token2wav import Speaker, SpeechConfig, Token2Wav
-from fac_jax.codec.cosyvoice.tokenize import RATE, WaveTokenizer
-from fac_jax.codec.cosyvoice.voice import PARTS
+from fac_jax.codec.cosyvoice.tokenize import WaveTokenizer
 from fac_jax.types import Params
 
 KINDS = ("tokenizer", "offline", "stream")

@@ -15,7 +15,7 @@ from etils import epath
 from data_pipelines.loading.loader import PackedBatches, Shares
 from data_pipelines.loading.sources import OneEpoch, Source
 from fac_jax.batching.packing import Budget
-from fac_jax.checkpoint.digest import params_digest
+from fac_jax.checkpoint.store import params_digest
 from fac_jax.io import replacing
 from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.losses.preference import Preference

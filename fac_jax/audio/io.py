@@ -13,6 +13,7 @@ import soundfile
 import soxr
 from jaxtyping import Float, Float32
 
+from fac_jax.io import replacing
 from fac_jax.types import InputError
 
 RATE: int = 16000  # sampling rate in Hz of every wave that the model reads
@@ -24,11 +25,7 @@ Fault: TypeAlias = Literal["missing", "undecodable", "rate", "not finite", "empt
 
 
 class AudioError(InputError):
-    """Audio that cannot be read.
-
-    Attributes:
-      fault: kind of the fault.
-    """
+    """Audio that cannot be read; `fault` is the kind of the fault."""
 
     def __init__(self, fault: Fault, message: str) -> None:
         super().__init__(message)
@@ -37,12 +34,9 @@ class AudioError(InputError):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Sound:
-    """Audio that was read from a file.
+    """Audio that was read from a file, with its sampling rate in Hz and its length in seconds there.
 
-    Attributes:
-      wave: the mean of the channels, resampled by soxr.
-      stored_rate: sampling rate in Hz in the file.
-      seconds: length in the file.
+    `wave` is the mean of the channels, resampled by soxr.
     """
 
     wave: Float32[np.ndarray, " N"]
@@ -91,11 +85,7 @@ def resampled(wave: Float[np.ndarray, " N"], stored_rate: int, rate: int = RATE)
 
 
 def read(path: str | os.PathLike[str], rate: int = RATE) -> Sound:
-    """Reads an audio file.
-
-    Args:
-      path: any format that soundfile reads, or librosa through audioread.
-      rate: wanted sampling rate in Hz.
+    """Reads an audio file of any format that soundfile reads, or librosa through audioread, at `rate` Hz.
 
     Raises:
       AudioError: the file is missing, empty or corrupt, has an impossible rate, no sample, or a sample that is not
@@ -126,16 +116,7 @@ def load(path: str | os.PathLike[str], rate: int = RATE) -> Float32[np.ndarray, 
     return read(path, rate).wave
 
 
-def duration(path: str | os.PathLike[str]) -> float:
-    """Returns the seconds of audio in a file. It decodes the file, and raises like `load` if the file is broken."""
-    samples, rate = _read(Path(path))
-    return len(samples) / rate
-
-
 def save_wav(path: str | os.PathLike[str], wave: Float[np.ndarray, " N"], rate: int = RATE) -> None:
     """Writes a wave, clipped to [-1, 1], as 16-bit mono WAV at `rate` Hz; the file appears complete."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    soundfile.write(partial, np.clip(np.asarray(wave, np.float32), -1.0, 1.0), rate, subtype="PCM_16", format="WAV")
-    partial.replace(path)
+    with replacing(path) as part:
+        soundfile.write(part, np.clip(np.asarray(wave, np.float32), -1.0, 1.0), rate, subtype="PCM_16", format="WAV")

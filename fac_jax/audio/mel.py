@@ -1,12 +1,14 @@
 """Whisper's log-mel with 128 bins at 100 Hz (docs/model.md, sections 1 and 2)."""
 
 import functools
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import librosa
 import numpy as np
+import scipy.fft
+import scipy.sparse
 from jaxtyping import Float, Float32, Int
 
 from fac_jax.types import Array
@@ -16,18 +18,19 @@ WINDOW: int = 400  # samples of one Hann window, and size of the transform
 HOP: int = 160  # samples between frames: 100 Hz
 BINS: int = 128
 CHUNK_FRAMES: int = 3000  # mel frames of Whisper's 30 s
+HOST_CHUNK: int = 256  # frames that the host transforms at a time, few enough for the processor's cache
 
 Padding = Literal["longest", "max_length"]
 
 
 @functools.cache
-def filterbank() -> Float32[np.ndarray, "frequencies bins"]:
-    """Returns Slaney mel filters for `WINDOW // 2 + 1` frequencies."""
-    return librosa.filters.mel(sr=RATE, n_fft=WINDOW, n_mels=BINS).T.astype(np.float32)
+def filterbank(window: int = WINDOW, bins: int = BINS) -> Float32[np.ndarray, "frequencies bins"]:
+    """Returns Slaney mel filters at 16 kHz for `window // 2 + 1` frequencies."""
+    return librosa.filters.mel(sr=RATE, n_fft=window, n_mels=bins).T.astype(np.float32)
 
 
-def mel_frames(samples: int, padding: Padding = "longest") -> int:
-    """Returns the number of mel frames of `samples` samples: `N // 160`, or `ceil(N / 160)` under "max_length"."""
+def mel_frames(samples: Any, padding: Padding = "longest") -> Any:
+    """Returns the mel frames of N samples, integers or arrays: `N // 160`, or `ceil(N / 160)` under "max_length"."""
     return samples // HOP if padding == "longest" else -(-samples // HOP)
 
 
@@ -46,25 +49,9 @@ def _extend(wave: jax.Array, lengths: jax.Array, size: int, padding: Padding) ->
     return jnp.where(inside, taken, 0.0)
 
 
-def hann() -> Float32[np.ndarray, " window"]:
-    """Returns the periodic Hann window of `WINDOW` samples."""
-    return np.hanning(WINDOW + 1)[:-1].astype(np.float32)
-
-
-def log10_power(hops: Float[jax.Array, "*batch hops hop"]) -> Float[jax.Array, "*batch M bins"]:
-    """Computes log10 of the mel power of the frame that starts at each hop, at least -10.
-
-    Args:
-      hops: M + 2 consecutive pieces of `HOP` samples, float32; half of the last piece is used.
-
-    Returns:
-      float32, M frames.
-    """
-    framed = jnp.concatenate([hops[..., :-2, :], hops[..., 1:-1, :], hops[..., 2:, : WINDOW - 2 * HOP]], axis=-1)
-    spectrum = jnp.fft.rfft(framed * hann())
-    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    mel = jnp.matmul(power, filterbank(), precision=jax.lax.Precision.HIGHEST)
-    return jnp.log10(jnp.maximum(mel, 1e-10))
+def hann(size: int) -> Float32[np.ndarray, " {size}"]:
+    """Returns the periodic Hann window of `size` samples."""
+    return np.hanning(size + 1)[:-1].astype(np.float32)
 
 
 @functools.partial(jax.jit, static_argnames="padding")
@@ -92,13 +79,44 @@ def log_mel(
     if lengths is None:
         lengths = jnp.full(wave.shape[:-1], wave.shape[-1], jnp.int32)
     frames = mel_frames(wave.shape[-1], padding)
-    own = lengths // HOP if padding == "longest" else -(-lengths // HOP)
+    own = mel_frames(lengths, padding)
     counted = own if padding == "longest" else jnp.minimum(own + 2, jnp.maximum(own, CHUNK_FRAMES))
     computed = frames if padding == "longest" else frames + 2
 
     extended = _extend(wave, jnp.asarray(lengths), (computed + 2) * HOP, padding)
-    log = log10_power(extended.reshape(*wave.shape[:-1], computed + 2, HOP))
+    hops = extended.reshape(*wave.shape[:-1], computed + 2, HOP)
+    framed = jnp.concatenate([hops[..., :-2, :], hops[..., 1:-1, :], hops[..., 2:, : WINDOW - 2 * HOP]], axis=-1)
+    spectrum = jnp.fft.rfft(framed * hann(WINDOW))
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    mel = jnp.matmul(power, filterbank(), precision=jax.lax.Precision.HIGHEST)
+    log = jnp.log10(jnp.maximum(mel, 1e-10))
     index = jnp.arange(computed)[:, None]
     loudest = jnp.max(log, axis=(-2, -1), keepdims=True, initial=-10.0, where=index < counted[..., None, None])
     scaled = (jnp.maximum(log, loudest - 8.0) + 4.0) / 4.0
     return jnp.where(index < own[..., None, None], scaled, 0.0)[..., :frames, :]
+
+
+@functools.cache
+def _sparse_filters() -> scipy.sparse.csr_array:
+    """Returns mel filters `[BINS, 201]`, of which a sixtieth is not zero.
+
+    A dense product would start BLAS threads, which compete with training.
+    """
+    return scipy.sparse.csr_array(filterbank().T)
+
+
+def host_log_mel(wave: Float[np.ndarray, " N"]) -> Float[np.ndarray, "M bins"]:
+    """Computes `log_mel(wave)` with "longest" padding in numpy on one core, without compilation for a new length.
+
+    The wave is float32 at 16 kHz, N > 1; the result is float32, M = `N // 160`.
+    """
+    mirrored = np.pad(wave, WINDOW // 2, mode="reflect")
+    framed = np.lib.stride_tricks.sliding_window_view(mirrored, WINDOW)[: mel_frames(len(wave)) * HOP : HOP]
+    window, filters = hann(WINDOW), _sparse_filters()
+    mel = np.empty((len(framed), BINS), np.float32)
+    for start in range(0, len(framed), HOST_CHUNK):
+        # numpy's rfft takes seven times as long
+        spectrum = np.asarray(scipy.fft.rfft(framed[start : start + HOST_CHUNK] * window))
+        mel[start : start + HOST_CHUNK] = (filters @ (np.square(np.real(spectrum)) + np.square(np.imag(spectrum))).T).T
+    log = np.log10(np.maximum(mel, 1e-10, out=mel), out=mel)
+    return (np.maximum(log, log.max(initial=-10.0) - 8.0, out=log) + 4.0) / 4.0

@@ -16,10 +16,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorstore as ts
 from etils import epath
+from flax import traverse_util
 
-from fac_jax.checkpoint.release.params import insert
 from fac_jax.io import absolute
-from fac_jax.types import InputError, Params
+from fac_jax.types import InputError
 
 SMALL = 2**20  # bytes; pieces below it share a chunk
 LARGE = 2**26  # bytes; pieces above it are cut into chunks, written one after the other
@@ -27,30 +27,17 @@ LARGE = 2**26  # bytes; pieces above it are cut into chunks, written one after t
 
 @dataclasses.dataclass(frozen=True)
 class Spec:
-    """A parameter to be written.
-
-    Attributes:
-      shape: of the whole.
-      dtype: of the whole.
-      lead: number of leading axes that count its pieces.
-    """
+    """A parameter to be written: its shape, its dtype, and how many leading axes count its pieces."""
 
     shape: tuple[int, ...]
     dtype: str
     lead: int
 
-    @property
-    def piece_bytes(self) -> int:
-        """Bytes of one piece."""
-        return math.prod(self.shape[self.lead :]) * jnp.dtype(self.dtype).itemsize
-
 
 def create_params(folder: epath.PathLike, specs: Mapping[tuple[str, ...], Spec]) -> None:
     """Writes a `params` folder full of zeros, without ever holding them, to be filled by `StoredArray.write`.
 
-    Args:
-      folder: must not exist.
-      specs: of every parameter by its path.
+    The folder must not exist; `specs` gives every parameter by its path.
 
     Raises:
       OSError: the folder cannot be written.
@@ -59,17 +46,17 @@ def create_params(folder: epath.PathLike, specs: Mapping[tuple[str, ...], Spec])
     # orbax warns of a registry that does not know jax.Array, though there is none here.
     known = ((np.ndarray, handler), (jax.Array, ocp.type_handlers.ArrayHandler()))
     registry = ocp.type_handlers.create_type_handler_registry(*known)
-    zeros: Params = {}
-    options: Params = {}
+    zeros, options = {}, {}
     for path, spec in specs.items():
-        insert(zeros, path, np.broadcast_to(np.zeros((), jnp.dtype(spec.dtype)), spec.shape))
-        chunks = ocp.SaveArgs(
-            chunk_byte_size=min(max(spec.piece_bytes, SMALL), LARGE), shard_axes=tuple(range(spec.lead))
-        )
-        insert(options, path, chunks)
+        dtype = jnp.dtype(spec.dtype)
+        zeros[path] = np.broadcast_to(np.zeros((), dtype), spec.shape)
+        piece_bytes = math.prod(spec.shape[spec.lead :]) * dtype.itemsize
+        size = min(max(piece_bytes, SMALL), LARGE)
+        options[path] = ocp.SaveArgs(chunk_byte_size=size, shard_axes=tuple(range(spec.lead)))
     saver = ocp.Checkpointer(ocp.PyTreeCheckpointHandler(type_handler_registry=registry))
+    args = ocp.args.PyTreeSave(traverse_util.unflatten_dict(zeros), save_args=traverse_util.unflatten_dict(options))
     with _as_os_error(), saver as checkpointer:
-        checkpointer.save(absolute(folder), ocp.args.PyTreeSave(zeros, save_args=options))
+        checkpointer.save(absolute(folder), args)
 
 
 class StoredArray:

@@ -38,13 +38,10 @@ def export_model(
 ) -> None:
     """Writes a finished model, which is whole as soon as `is_model` finds it.
 
-    On a local disk it is written next to `directory` and renamed. A cloud store cannot rename folders: there it is
-    written in place, over what an earlier start left, its two small files last.
+    On a local disk it is written next to `directory`, which must not exist, and renamed. A cloud store cannot rename
+    folders: there it is written in place, over what an earlier start left, its two small files last.
 
     Args:
-      directory: must not exist on a local disk.
-      params: parameters.
-      config: their model.
       origin: what made them; `{"stage": name, "order": its number in the recipe, "steps": ..}`.
       assets: files and folders to copy in, by the name they get.
     """
@@ -58,11 +55,18 @@ def export_model(
     with ocp.StandardCheckpointer() as checkpointer:
         checkpointer.save(unfinished / "params", params)
     if first:
-        copy_assets(assets, unfinished)
-        write_json(unfinished / "config.json", model_config.to_dict(config))
-        write_json(unfinished / "origin.json", origin)
+        finish(unfinished, config, origin, assets)
         if unfinished != directory:
             unfinished.rename(directory)
+
+
+def finish(
+    folder: epath.PathLike, config: ModelConfig, origin: dict[str, Any], assets: Mapping[str, epath.PathLike]
+) -> None:
+    """Writes the files of a model folder other than its parameters."""
+    copy_assets(assets, folder)
+    write_json(epath.Path(folder) / "config.json", model_config.to_dict(config))
+    write_json(epath.Path(folder) / "origin.json", origin)
 
 
 def is_model(folder: epath.PathLike) -> bool:
@@ -73,9 +77,8 @@ def is_model(folder: epath.PathLike) -> bool:
 def resolve(path: epath.PathLike) -> epath.Path:
     """Folder whose `params/` and config a path names.
 
-    Args:
-      path: a finished model; a stage directory (its model, else its newest checkpoint); a single checkpoint; or a
-        workdir (the model of its last finished stage).
+    A path names a finished model; a stage directory (its model, else its newest checkpoint); a single checkpoint; or a
+    workdir (the model of its last finished stage).
 
     Raises:
       InputError: nothing is there.
@@ -103,13 +106,11 @@ def load_params(path: epath.PathLike, expected: Params | None = None) -> tuple[P
     """Parameters and configuration of what `path` names (see `resolve`).
 
     Args:
-      path: model, stage, checkpoint or workdir.
       expected: tree of the parameters of a model (abstract or real), compared with those found. Leaves that have
         a sharding are read into it, all others go to the default device.
 
     Raises:
-      InputError: nothing is there, a file is damaged, or there are parameters of other names or shapes than
-        `expected`.
+      InputError: nothing is there, a file is damaged, or the parameters have other names or shapes than `expected`.
     """
     found = resolve(path)
     folders = parameter_folders(found)

@@ -1,9 +1,12 @@
-"""Checkpoints of a running stage, by orbax: written in the background and committed whole."""
+"""Checkpoints of a running stage, by orbax: written in the background and committed whole; a digest of parameters."""
 
 import functools
+import hashlib
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import traverse_util
@@ -14,8 +17,6 @@ from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params
 
 SHOWN = 3  # differing parameters that an error names
-
-
 FROZEN = "frozen"  # folder of the parameters that no checkpoint of a stage changes
 
 
@@ -45,14 +46,9 @@ class CheckpointStore:
     def save(
         self, step: int, params: Params, opt_state: Any, data_state: dict[str, Any], frozen: Params | None = None
     ) -> None:
-        """Copies the arrays, so that they may be donated, and writes them in the background.
+        """Copies what trains, so that it may be donated, and writes it in the background; `data_state` is JSON-able.
 
-        Args:
-          step: updates made.
-          params: trainable parameters.
-          opt_state: optimizer state.
-          data_state: JSON-able state of the data.
-          frozen: all other parameters. The first save of a stage writes them, before its checkpoint.
+        The first save of a stage writes all other parameters, `frozen`, before its checkpoint.
         """
         if frozen and not self._frozen_written:
             with ocp.StandardCheckpointer() as checkpointer:
@@ -69,9 +65,7 @@ class CheckpointStore:
         )
 
     def restore(self, step: int, params: Params, opt_state: Any) -> tuple[Params, Any, dict[str, Any]]:
-        """Trainable parameters, optimizer state and data state of a checkpoint.
-
-        Parameters and optimizer state get the shapes and shardings of those given.
+        """Trainable parameters, optimizer state (both with the shapes and shardings of those given) and data state.
 
         Raises:
           InputError: the checkpoint holds parameters of other names or shapes.
@@ -121,9 +115,7 @@ def united(trees: list[Params]) -> Params:
 
 def stored(params: epath.PathLike) -> Params:
     """Tree of the parameters in an orbax folder: leaves with `shape` and `dtype`; no array is read."""
-    handler = ocp.StandardCheckpointHandler()
-    found = handler.metadata(absolute(params))
-    return cast(Params, found.tree)
+    return cast(Params, ocp.StandardCheckpointHandler().metadata(absolute(params)).tree)
 
 
 def check_shapes(found: Params, expected: Params, where: epath.PathLike) -> None:
@@ -140,10 +132,34 @@ def check_shapes(found: Params, expected: Params, where: epath.PathLike) -> None
         raise InputError(f"{where}: checkpoint of another shape: {'; '.join(told)}{more}")
 
 
-def _shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): tuple(leaf.shape) for path, leaf in leaves}
+def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
+    leaves: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")
+    return {path: tuple(leaf.shape) for path, leaf in leaves.items()}
 
 
 def _abstract(tree: Any) -> Any:
     return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+
+
+def params_digest(params: Params) -> str:
+    """Returns 16 hexadecimal digits that change when a parameter, its name, shape or dtype does.
+
+    They do not depend on how the parameters lie on devices and hosts.
+    """
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    sums = jax.device_get(jax.jit(lambda tree: [_mixed(leaf) for leaf in jax.tree.leaves(tree)])(params))
+    found = hashlib.sha256()
+    for (path, leaf), number in zip(leaves, sums, strict=True):
+        found.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype} {int(number)}\n".encode())
+    return found.hexdigest()[:16]
+
+
+def _mixed(leaf: jax.Array) -> jax.Array:
+    """Sum of a leaf's bits, each times an odd number of its place, modulo 2^32: exact in any order."""
+    unsigned = {1: np.uint8, 2: np.uint16, 4: np.uint32}[leaf.dtype.itemsize]
+    bits = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32)
+    place = jnp.zeros(leaf.shape, jnp.uint32)
+    for axis, size in enumerate(leaf.shape):
+        place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis)
+    mixed = (place * jnp.uint32(2654435761)) ^ (place >> 7)
+    return jnp.sum(bits * (mixed | jnp.uint32(1)), dtype=jnp.uint32)

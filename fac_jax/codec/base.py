@@ -37,13 +37,7 @@ class Codec(Protocol):
     units: int
 
     def encode(self, wave: np.ndarray) -> np.ndarray:
-        """Encodes one wave.
-
-        Args:
-          wave: float `[N]` at `heard_rate`.
-
-        Returns:
-          int32 `[T]`, 25 ids a second.
+        """Encodes one wave, float `[N]` at `heard_rate`, as int32 `[T]`, 25 ids a second.
 
         Raises:
           InputError: the wave is shorter than one id.
@@ -59,13 +53,7 @@ class Codec(Protocol):
         ...
 
     def decode(self, ids: np.ndarray) -> np.ndarray:
-        """Speaks ids.
-
-        Args:
-          ids: integers `[T]` below `units`.
-
-        Returns:
-          float32 `[N]` at `rate`, N = `T * rate / 25`.
+        """Speaks ids, integers `[T]` below `units`, as float32 `[N]` at `rate`, N = `T * rate / 25`.
 
         Raises:
           InputError: there is no id, or an id is outside the codebook.

@@ -17,11 +17,11 @@ import numpy as np
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from fac_jax.audio.mel import HOP, RATE, filterbank, hann
 from fac_jax.codec.base import FILE, TOKEN_RATE, check_ids
+from fac_jax.io import replacing, write_text
 from fac_jax.types import InputError
 
-RATE: int = 16000  # Hz
-HOP: int = 160  # samples between mel frames: 100 Hz
 WINDOW: int = 512  # samples of one Hann window
 BINS: int = 80
 STACK: int = RATE // TOKEN_RATE // HOP  # mel frames of one unit
@@ -97,14 +97,10 @@ class UnitCodec:
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the centroids, then codec.json, so that an unfinished folder is no codec."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        partial = folder / f".{os.getpid()}.part"
-        with partial.open("wb") as file:
+        with replacing(Path(folder) / CENTROIDS_FILE) as part, part.open("wb") as file:
             np.save(file, self._centroids)
-        partial.replace(folder / CENTROIDS_FILE)
-        partial.write_text(json.dumps({"name": "unit", "config": dataclasses.asdict(self.config)}, indent=1))
-        partial.replace(folder / FILE)
+        values = {"name": "unit", "config": dataclasses.asdict(self.config)}
+        write_text(Path(folder) / FILE, json.dumps(values, indent=1))
 
     def encode(self, wave: np.ndarray) -> np.ndarray:
         """Encodes one wave: float `[N]` at 16 kHz becomes int32 `[T]`, T = `N // 640`.
@@ -150,20 +146,14 @@ class UnitCodec:
 
 
 @functools.cache
-def _filterbank() -> np.ndarray:
-    """Returns mel filters `[WINDOW // 2 + 1, BINS]` float32."""
-    return librosa.filters.mel(sr=RATE, n_fft=WINDOW, n_mels=BINS).T.astype(np.float32)
-
-
-@functools.cache
 def _inverse_filterbank() -> np.ndarray:
     """Returns the pseudo-inverse of the filters, `[BINS, WINDOW // 2 + 1]`."""
-    return np.linalg.pinv(_filterbank())
+    return np.linalg.pinv(filterbank(WINDOW, BINS))
 
 
 def _stacked_mel(waves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     """Yields the natural logarithm of the mel power of all waves in order: float32 `[.., STACK * BINS]`."""
-    window = np.hanning(WINDOW + 1)[:-1].astype(np.float32)
+    window = hann(WINDOW)
     framed: list[np.ndarray] = []
     for number, wave in enumerate(waves):
         frames = len(wave) // SAMPLES * STACK
@@ -175,4 +165,4 @@ def _stacked_mel(waves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
     for _, group in itertools.groupby(zip(chunk_of, framed, strict=True), key=lambda pair: pair[0]):
         spectrum = np.fft.rfft(np.concatenate([f for _, f in group]) * window)
         power = np.square(spectrum.real) + np.square(spectrum.imag)
-        yield np.log(np.maximum(power @ _filterbank(), FLOOR)).reshape(-1, STACK * BINS)
+        yield np.log(np.maximum(power @ filterbank(WINDOW, BINS), FLOOR)).reshape(-1, STACK * BINS)

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from fac_jax.audio.host_mel import host_log_mel
-from fac_jax.audio.mel import log_mel
+from fac_jax.audio.mel import host_log_mel, log_mel
 
 
 @pytest.fixture(scope="module")

@@ -10,6 +10,7 @@ import zipfile
 
 import numpy as np
 import pytest
+from flax.traverse_util import flatten_dict
 from golden_codec import FOLDER, models, speaker
 from released_voice import TINY, Storage, Tensor, save_torch, sizes, tensors
 from safetensors.numpy import load_file
@@ -19,7 +20,7 @@ from fac_jax.checkpoint.voice.onnx_tokenizer import read_tokenizer
 from fac_jax.checkpoint.voice.release import from_torch
 from fac_jax.checkpoint.voice.torch_file import read_torch
 from fac_jax.codec.base import load_codec, refer
-from fac_jax.codec.cosyvoice.codec import CosyVoice3, flattened
+from fac_jax.codec.cosyvoice.codec import CosyVoice3
 from fac_jax.types import InputError
 
 
@@ -36,7 +37,7 @@ def test_conversion_loses_nothing(released, codec, tmp_path):
     assert made.speaker == "中文女" and made.speakers == ("中文女", "other") and not made.published
     assert made.counts["flow"] == sum(tensor.size for tensor in tensors("flow").values()) - 32
     for part, recorded in (("tokenizer", "s3tokenizer"), ("flow", "flow"), ("vocoder", "hift")):
-        expected = flattened(from_torch(part, tensors(recorded), sizes()[part]))
+        expected = flatten_dict(from_torch(part, tensors(recorded), sizes()[part]), sep=".")
         found = load_file(folder / f"{part}.safetensors")
         assert set(found) == set(expected)
         for name, leaf in expected.items():

@@ -10,10 +10,9 @@ from golden_codec import FOLDER
 
 from fac_jax import axes
 from fac_jax.checkpoint.release.params import unfit
-from fac_jax.checkpoint.voice.release import LAYOUTS, from_torch, part_shapes
-from fac_jax.checkpoint.voice.weight_norm import fold, folded_names
+from fac_jax.checkpoint.voice.release import LAYOUTS, WEIGHT_NORMS, fold, from_torch, part_shapes
+from fac_jax.codec.cosyvoice.codec import PARTS
 from fac_jax.codec.cosyvoice.config import VocoderConfig
-from fac_jax.codec.cosyvoice.voice import PARTS
 from fac_jax.types import InputError
 
 TABLES = {
@@ -32,13 +31,15 @@ def table(part):
 @pytest.mark.parametrize("part", TABLES)
 def test_every_name_of_the_release_maps(part, figures):
     shapes, ours = table(part), part_shapes(part, PARTS[part].config())
-    kernels = {folded_names(name): shape for name, shape in shapes.items() if folded_names(name)}
+    folded = fold({name: np.broadcast_to(np.float32(1), shape) for name, shape in shapes.items()})
+    kernels = {name: array.shape for name, array in folded.items()}
     used, problems = unfit(LAYOUTS[part].entries(PARTS[part].config()), ours, kernels)
     assert not problems
     assert set(kernels) - used == LAYOUTS[part].ignored
     assert {path for entry in LAYOUTS[part].entries(PARTS[part].config()) for path in [entry.path]} == set(ours)
     # A kernel with weight norm has one number more for each output channel in the release.
-    norms = sum(int(np.prod(shape)) for name, shape in shapes.items() if folded_names(name) is None)
+    endings = tuple(norm for norm, _ in WEIGHT_NORMS)
+    norms = sum(int(np.prod(shape)) for name, shape in shapes.items() if name.endswith(endings))
     _, names, total = TABLES[part]
     assert len(shapes) == names
     count = sum(int(np.prod(shape)) for shape in ours.values()) + norms

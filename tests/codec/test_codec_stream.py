@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from golden_codec import FOLDER, ids, models, speaker, voice
 
-from fac_jax.codec.cosyvoice import flow_stream, token2wav, vocoder_windows
+from fac_jax.codec.cosyvoice import flow, token2wav, vocoder_windows
 from fac_jax.codec.cosyvoice.release_stream import ReleaseStream, Steps
 from fac_jax.codec.cosyvoice.source import tones
 from fac_jax.codec.cosyvoice.token2wav import Speaker, Stream, Token2Wav, bucket
@@ -67,7 +67,7 @@ def test_a_chunk_costs_the_same_however_much_came_before():
     whole, tokens = voice(hop=5, left=3), ids(120)
     stream = whole.stream(speaker())
     stream.push(tokens[:30])
-    programs = [flow_stream.sample_chunk, vocoder_windows._decode]
+    programs = [flow.sample_chunk, vocoder_windows._apply]
     before = [program._cache_size() for program in programs]
     kept = [leaf.shape for leaf in jax.tree.leaves(stream._past)]
     frames = len(stream._wave._mel)

@@ -16,7 +16,7 @@ from data_pipelines.loading.sources import Mixture, OneEpoch, Source, items_as_s
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.worlds.views import conversations
-from fac_jax.audio.host_mel import host_log_mel
+from fac_jax.audio.mel import host_log_mel
 from fac_jax.batching.collate import collate_examples
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode

@@ -13,11 +13,10 @@ import jax
 import numpy as np
 import torch
 
-from fac_jax.audio.mel import HOP, log_mel
+from fac_jax.audio.mel import HOP, RATE, log_mel
 from fac_jax.checkpoint.voice.release import from_torch
 from fac_jax.codec.cosyvoice.config import TokenizerConfig
 from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer
-from fac_jax.codec.cosyvoice.tokenize import RATE
 
 sys.modules.setdefault("torchaudio", types.ModuleType("torchaudio"))  # which s3tokenizer reads files with; we read none
 from s3tokenizer.model_v3 import S3TokenizerV3  # noqa: E402

@@ -6,9 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from fac_jax.codec.cosyvoice.token2wav import Speaker, SpeechConfig, Token2Wav
-from fac_jax.evaluation.parity.flow import recorded_flow
+from fac_jax.evaluation.parity.networks import recorded_flow, recorded_vocoder
 from fac_jax.evaluation.parity.recording import read_recording
-from fac_jax.evaluation.parity.vocoder import recorded_vocoder
 
 FOLDER = Path(__file__).parents[1] / "golden" / "codec"
 FRAMES = 640  # of the flow's noise

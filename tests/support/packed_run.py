@@ -18,8 +18,7 @@ import numpy as np
 
 from data_pipelines.loading.loader import PackedBatches, Shares, WorkerConfig
 from data_pipelines.loading.sources import Mixture, Source, mixture_shares
-from fac_jax.audio.host_mel import host_log_mel
-from fac_jax.audio.mel import mel_frames
+from fac_jax.audio.mel import host_log_mel, mel_frames
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Turn
 from fac_jax.batching.grid import Example, lay_out

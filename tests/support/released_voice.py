@@ -16,7 +16,8 @@ from golden_codec import FOLDER, models, speaker
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
-from fac_jax.checkpoint.voice.config import recorded_config, tokenizer_config
+from fac_jax.checkpoint.voice.config import tokenizer_config
+from fac_jax.evaluation.parity.recording import read_recording
 
 KINDS = {np.dtype(np.float32): "FloatStorage", np.dtype(np.int64): "LongStorage", np.dtype(np.float16): "HalfStorage"}
 
@@ -132,7 +133,7 @@ def save_onnx(file: Path, tensors: Mapping[str, np.ndarray], depth: int, epsilon
     onnx.save(helper.make_model(graph), str(file))
 
 
-TINY = tokenizer_config(recorded_config(FOLDER / "s3tokenizer" / "config.json"))
+TINY = tokenizer_config(read_recording(FOLDER / "s3tokenizer").values.section("config"))
 
 
 def tensors(part: str) -> dict[str, np.ndarray]:

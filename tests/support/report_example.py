@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from fac_jax.evaluation.reports.pages.page import Sound
+from fac_jax.evaluation.reports.pages.page import Sound, Stage
 from fac_jax.evaluation.reports.post_training import SHOWN, Exchange, PostTrainingReport, Preference
 from fac_jax.evaluation.reports.report import Report, ScoredResponse
-from fac_jax.evaluation.reports.stages import Stage
 from fac_jax.types import PREFERENCE_TASKS
 
 RATE = 16_000

@@ -3,11 +3,14 @@
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
 from fac_jax.checkpoint.assets import TOKENIZER
+from fac_jax.checkpoint.export import finish
 from fac_jax.checkpoint.json_files import Section, read_json
 from fac_jax.checkpoint.release.config import (
     decoder_config,
@@ -16,10 +19,10 @@ from fac_jax.checkpoint.release.config import (
     encoder_problems,
     refuse,
 )
-from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint, finish, one_dtype
+from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint, one_dtype
 from fac_jax.checkpoint.release.names import Entry
-from fac_jax.checkpoint.release.params import check_tied, match, param_shapes
-from fac_jax.checkpoint.release.sources import QWEN3_HEAD, TEXT_SOURCES, WHISPER, Source
+from fac_jax.checkpoint.release.params import Read, check_tied, match, param_shapes
+from fac_jax.checkpoint.release.sources import QWEN3_HEAD, TEXT_SOURCES, WHISPER
 from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
@@ -66,16 +69,20 @@ def assemble(
     job = {"assemble": sources, "units": units, "dtype": dtype, "seed": seed}
     with at_destination(destination, job) as unfinished:
         values = {name: Section(read_json(f), str(f)) for name, f in configs.items()}
-        layouts = {"text": _text_source(values["text"]), "audio": WHISPER, "head": QWEN3_HEAD}
+        kind = values["text"].word("model_type")
+        if kind not in TEXT_SOURCES:
+            known = ", ".join(TEXT_SOURCES)
+            raise InputError(f"{configs['text']}: model_type {kind!r} is no text model; known: {known}")
+        layouts = {"text": TEXT_SOURCES[kind], "audio": WHISPER, "head": QWEN3_HEAD}
         if not (text / TOKENIZER).exists():
             raise InputError(f"{text / TOKENIZER}: no such file; the text model's tokenizer is needed")
         tokenizer = Tokenizer.load(text).with_specials()
         config = _config(values, tokenizer, units, dtype, text)
-        entries: list[tuple[Entry, Mapping[str, np.ndarray]]] = []
+        entries: list[tuple[Entry, Read]] = []
         dtypes: dict[str, str] = {}
         for name, folder in folders.items():
             tensors = TensorFolder(folder)
-            entries += [(entry, tensors) for entry in match(tensors.shapes, layouts[name], config)]
+            entries += [(entry, tensors.__getitem__) for entry in match(tensors.shapes, layouts[name], config)]
             check_tied(tensors, layouts[name], config)
             dtypes[name] = one_dtype(tensors, layouts[name])
         given = {entry.path for entry, _ in entries}
@@ -88,18 +95,15 @@ def assemble(
     return Assembled([".".join(path) for path in fresh], dtypes)
 
 
-def _fresh(
-    config: ModelConfig, paths: list[tuple[str, ...]], seed: int
-) -> list[tuple[Entry, Mapping[str, np.ndarray]]]:
+def _fresh(config: ModelConfig, paths: list[tuple[str, ...]], seed: int) -> list[tuple[Entry, Read]]:
     """Returns entries of freshly initialised parameters; only these are computed."""
 
     def init() -> dict[str, jax.Array]:
-        tree = init_params(config, jax.random.key(seed))
-        leaves = {tuple(key.key for key in path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-        return {".".join(path): leaves[path] for path in paths}
+        leaves: Any = traverse_util.flatten_dict(init_params(config, jax.random.key(seed)), sep=".")
+        return {name: leaves[name] for name in map(".".join, paths)}
 
     made = {name: np.asarray(leaf) for name, leaf in jax.jit(init)().items()}
-    return [(Entry(path, np.array(".".join(path)), "same"), made) for path in paths]
+    return [(Entry(path, np.array(".".join(path)), "same"), made.__getitem__) for path in paths]
 
 
 def _config(values: Mapping[str, Section], tokenizer: Tokenizer, units: int, dtype: str, text: Path) -> ModelConfig:
@@ -123,10 +127,3 @@ def _config(values: Mapping[str, Section], tokenizer: Tokenizer, units: int, dty
         dtype=dtype,
         param_dtype=dtype,
     )
-
-
-def _text_source(values: Section) -> Source:
-    kind = values.word("model_type")
-    if kind not in TEXT_SOURCES:
-        raise InputError(f"{values.where}: model_type {kind!r} is no text model; known: {', '.join(TEXT_SOURCES)}")
-    return TEXT_SOURCES[kind]

@@ -17,7 +17,6 @@ def release_batch(arrays: Mapping[str, np.ndarray], config: ModelConfig) -> Batc
       arrays: `input_ids`, `attention_mask` `[B, S]`; if there is audio, `speech_ids`, `speech_attention_mask` `[A, T]`,
         and, if any has a waveform, `input_features` `[A', 128, M]`, `feature_attention_mask` `[A', M]`,
         `feature_exist_mask` `[A]`; in training `labels` `[B, S]`, `text_ids` `[A, T / G]`, `text_attention_mask` `[A]`.
-      config: the model.
 
     Raises:
       InputError: an array is missing or has another shape than those it belongs to, or audio positions and groups

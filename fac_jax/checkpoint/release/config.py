@@ -42,11 +42,7 @@ def load_release_config(path: Path) -> ModelConfig:
 
 
 def release_config(values: dict[str, Any], where: str = "config.json") -> ModelConfig:
-    """`ModelConfig` of a parsed config.json; special ids and sizes are the file's own.
-
-    Args:
-      values: what the file holds.
-      where: its name, for messages.
+    """`ModelConfig` of a parsed config.json, named `where` in messages; special ids and sizes are the file's own.
 
     Raises:
       InputError: a key is missing or of another kind, or asks for something that the model does not do.
@@ -61,10 +57,6 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
     if mode not in MODES:
         problems.append(f"{audio.where}: continuous_features_mode is {mode!r}")
     refuse(problems)
-    try:
-        extra = from_tree(Extra, whole.section(OURS, {}).values, OURS)
-    except InputError as error:
-        raise InputError(f"{where}: {error}") from error
     config = ModelConfig(
         text=decoder_config(text),
         audio=dataclasses.replace(encoder_config(audio), n_window=window),
@@ -85,9 +77,10 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
         tie_embeddings=text.flag("tie_word_embeddings", False),
         group_size=audio.size("group_size"),
         continuous_mode=cast(Any, mode),
-        **vars(extra),
     )
+    extra = whole.section(OURS, {}).values
     try:
+        config = dataclasses.replace(config, **vars(from_tree(Extra, extra, OURS)))
         check(config)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
@@ -95,11 +88,7 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
 
 
 def encoder_config(values: Section) -> EncoderConfig:
-    """Sizes of a Whisper encoder from the config.json of one.
-
-    Raises:
-      InputError: a key is missing or of another kind.
-    """
+    """Sizes of a Whisper encoder from the config.json of one; raises InputError as `Section` does."""
     return EncoderConfig(
         width=values.size("d_model"),
         depth=values.size("encoder_layers"),
@@ -110,10 +99,9 @@ def encoder_config(values: Section) -> EncoderConfig:
 
 
 def decoder_config(values: Section) -> DecoderConfig:
-    """Sizes of a Qwen3 stack from the config.json of one; what it leaves out is what transformers takes for it.
+    """Sizes of a Qwen3 stack from the config.json of one; raises InputError as `Section` does.
 
-    Raises:
-      InputError: a key is missing or of another kind.
+    What the file leaves out is what transformers takes for it.
     """
     width, heads = values.size("hidden_size"), values.size("num_attention_heads")
     moe = None
@@ -181,11 +169,7 @@ def _others(values: Section, expected: Mapping[str, Any]) -> list[str]:
 
 
 def to_release_config(config: ModelConfig, base: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The release's config.json of a model.
-
-    Args:
-      config: the model. Eq. 1 grouping and Eq. 5 fusion have no place there.
-      base: a config.json whose other keys are kept, that of the checkpoint from which the model came.
+    """The release's config.json of a model; other keys of `base`, the config.json that the model came with, are kept.
 
     Raises:
       InputError: the release has no such model (`grouping` "concat", `fusion` "sum").

@@ -1,7 +1,7 @@
-"""Checkpoints between the release's layout and ours, tensor by tensor: no model is ever whole in memory.
+"""Checkpoints between the release's layout and ours, and two of ours mixed into one, tensor by tensor.
 
-Everything is written into `DESTINATION.unfinished` and renamed at the end, so a folder that exists is whole. A
-conversion that was interrupted resumes there; one that fails removes it.
+No model is ever whole in memory. Everything is written into `DESTINATION.unfinished` and renamed at the end, so a
+folder that exists is whole. A conversion that was interrupted resumes there; one that fails removes it.
 """
 
 import contextlib
@@ -19,23 +19,23 @@ from etils import epath
 
 from fac_jax.checkpoint.arrays import Spec, StoredArray, create_params
 from fac_jax.checkpoint.assets import RELEASE as RELEASE_FILE
-from fac_jax.checkpoint.assets import SPEECH_TOKENIZER, TOKENIZER, assets, check_tokenizer, copy_assets
-from fac_jax.checkpoint.export import load_config, resolve
+from fac_jax.checkpoint.assets import SPEECH_TOKENIZER, TOKENIZER, assets, check_tokenizer, copy_assets, trained_assets
+from fac_jax.checkpoint.export import finish, load_config, resolve
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.config import load_release_config
-from fac_jax.checkpoint.release.names import TO_TORCH, Entry, release_entries
-from fac_jax.checkpoint.release.params import check_tied, match, param_shapes, pieces, tied_heads, torch_shape
+from fac_jax.checkpoint.release.names import Entry, relaid, release_entries
+from fac_jax.checkpoint.release.params import Read, check_tied, match, param_shapes, pieces, tied_heads, torch_shape
 from fac_jax.checkpoint.release.parts import PARTS
 from fac_jax.checkpoint.release.sources import RELEASE, Source
 from fac_jax.checkpoint.release.tensors import SHARD_BYTES, TensorFolder, write_tensors
 from fac_jax.checkpoint.store import folder_of
-from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
 
 T = TypeVar("T")
 Wrap = Callable[[Iterable[T]], Iterable[T]]
+Mix = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 
 FLOATS: Final = ("bfloat16", "float16", "float32")
 NOTE: Final = "job.json"  # in a folder that is being made: what it will be
@@ -44,13 +44,12 @@ NOTE: Final = "job.json"  # in a folder that is being made: what it will be
 def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelConfig:
     """Converts a released checkpoint (safetensors, config.json, tokenizer files) into a model folder of ours.
 
+    Returns the configuration of the model, whose dtype is that of the tensors.
+
     Args:
       source: folder of the release's layout; one without any tokenizer makes a model without.
       destination: must not exist; a folder as `export.export_model` writes it.
       wrap: of the tensors while they are copied, for a progress bar.
-
-    Returns:
-      configuration of the model; its dtype is that of the tensors.
 
     Raises:
       InputError: a file is missing or damaged, the tensors are not those of config.json, or the disk is full.
@@ -65,7 +64,7 @@ def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelC
         carried = assets(source)
         if TOKENIZER in carried:
             check_tokenizer(source, config)
-        fill_params(unfinished, config, [(entry, tensors) for entry in entries], wrap)
+        fill_params(unfinished, config, [(entry, tensors.__getitem__) for entry in entries], wrap)
         tied = [name for name, _ in tied_heads(config) if name in tensors]
         write_json(unfinished / RELEASE_FILE, {"config": read_json(source / "config.json"), "tied_names": tied})
         finish(unfinished, config, {"from": "released checkpoint", "order": 0}, carried)
@@ -79,7 +78,7 @@ def export_release(
     shard_bytes: int = SHARD_BYTES,
     wrap: Wrap = iter,
     part: str = "all",
-) -> ModelConfig:
+) -> None:
     """Converts a model of ours (a folder, stage or workdir, `export.resolve`) into a published layout.
 
     Args:
@@ -114,7 +113,7 @@ def export_release(
             entry, index = places[name]
             if entry.path not in arrays:
                 arrays[entry.path] = StoredArray(Path(folder_of(folder, entry.path)), entry.path)
-            return TO_TORCH[entry.layout](arrays[entry.path].read(index)).astype(jnp.dtype(dtype), copy=False)
+            return relaid(arrays[entry.path].read(index), entry.layout).astype(jnp.dtype(dtype), copy=False)
 
         sizes = {name: math.prod(torch_shape(entry, shapes[entry.path])) for name, (entry, _) in places.items()}
         sizes |= {name: value.size for name, value in computed.items()}
@@ -126,7 +125,6 @@ def export_release(
         for name, content in files.items():
             (unfinished / name).parent.mkdir(exist_ok=True)
             (unfinished / name).write_text(content, encoding="utf-8")
-    return config
 
 
 def _release_of(folder: Path) -> tuple[dict[str, Any], list[str]]:
@@ -155,16 +153,53 @@ def _places(config: ModelConfig, layout: Source, tied_names: Iterable[str]) -> d
     return {name: place for name, place in named.items() if name is not None}
 
 
-def fill_params(
-    unfinished: Path, config: ModelConfig, entries: Iterable[tuple[Entry, Mapping[str, np.ndarray]]], wrap: Wrap
+def combine_models(
+    first: epath.PathLike,
+    second: epath.PathLike,
+    destination: Path,
+    mix: Mix,
+    origin: dict[str, Any],
+    wrap: Wrap = iter,
 ) -> None:
-    """Writes `unfinished/params` from the tensors of entries; parameters that are already written are skipped.
+    """Writes a model folder whose every parameter is made from those of two others, which have the same shapes.
+
+    Configuration, tokenizer, codec and dtype are those of `first`; `export.resolve` finds both.
 
     Args:
-      unfinished: folder being made; `unfinished/filled` lists what is written.
-      config: its `param_dtype` is what is stored.
-      entries: every parameter once, each with the tensors that hold it.
-      wrap: of the tensors' names while they are copied.
+      destination: must not exist.
+      mix: gives a piece of a parameter from its path ("backbone/decoder/norm/scale") and both models' pieces.
+      origin: what made it; two different mixes of the same models have different origins.
+      wrap: of the pieces while they are written, for a progress bar.
+
+    Raises:
+      InputError: a model is missing, or the disk is full.
+    """
+    folders = [resolve(first), resolve(second)]
+    config = load_config(folders[0])
+    job = {"combine": [fingerprint(Path(folder)) for folder in folders], "origin": origin}
+    with at_destination(destination, job) as unfinished:
+        entries = [_combined(entry, folders, mix) for entry in release_entries(config)]
+        fill_params(unfinished, config, entries, wrap)
+        finish(unfinished, config, origin, trained_assets(folders[0]))
+
+
+def _combined(entry: Entry, folders: list[epath.Path], mix: Mix) -> tuple[Entry, Read]:
+    """Returns a parameter whose pieces are named by their places ("3", "3 1"), and what mixes the pieces of a place."""
+    stored = [StoredArray(Path(folder_of(folder, entry.path)), entry.path) for folder in folders]
+
+    def read(place: str) -> np.ndarray:
+        first, second = (array.read(tuple(map(int, place.split()))) for array in stored)
+        return mix("/".join(entry.path), first, second)
+
+    places = [" ".join(map(str, index)) for index in np.ndindex(entry.names.shape)]
+    return Entry(entry.path, np.array(places).reshape(entry.names.shape), "same"), read
+
+
+def fill_params(unfinished: Path, config: ModelConfig, entries: Iterable[tuple[Entry, Read]], wrap: Wrap) -> None:
+    """Writes `unfinished/params` from the tensors of entries; parameters that are already written are skipped.
+
+    Every parameter is given once, with what reads its tensors. `config.param_dtype` is stored, and `unfinished/filled`
+    lists what is written. `wrap` is of the tensors' names while they are copied.
     """
     shapes, dtype = param_shapes(config), config.param_dtype
     entries = list(entries)
@@ -176,12 +211,12 @@ def fill_params(
     done = set(filled.read_text().split()) if filled.exists() else set()
 
     def work() -> Iterator[tuple[StoredArray, tuple[int, ...], np.ndarray]]:
-        for entry, tensors in entries:
+        for entry, read in entries:
             path = ".".join(entry.path)
             if path in done:
                 continue
             array = StoredArray(params, entry.path)
-            for index, piece in pieces(entry, tensors):
+            for index, piece in pieces(entry, read):
                 yield array, index, piece
             with filled.open("a") as log:
                 log.write(path + "\n")
@@ -190,15 +225,6 @@ def fill_params(
     for _, (array, index, piece) in zip(wrap(range(count)), work(), strict=False):
         array.write(index, piece.astype(jnp.dtype(dtype), copy=False))
     filled.unlink(missing_ok=True)
-
-
-def finish(
-    unfinished: Path, config: ModelConfig, origin: dict[str, Any], carried: Mapping[str, epath.PathLike]
-) -> None:
-    """Writes the files of a model folder other than its parameters."""
-    write_json(unfinished / "config.json", model_config.to_dict(config))
-    write_json(unfinished / "origin.json", origin)
-    copy_assets(carried, unfinished)
 
 
 def one_dtype(tensors: TensorFolder, source: Source) -> str:
@@ -240,7 +266,10 @@ def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
             f"{unfinished}: is no unfinished conversion (it has no {NOTE}); move it away or give another DST"
         )
     try:
-        if _noted(note) != job:
+        noted = None
+        with contextlib.suppress(InputError):  # a note that is absent or not whole
+            noted = read_json(note)
+        if noted != job:
             shutil.rmtree(unfinished, ignore_errors=True)
             unfinished.mkdir()
             write_json(note, job)
@@ -249,25 +278,13 @@ def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
         (destination / NOTE).unlink()
     except Exception as error:
         shutil.rmtree(unfinished, ignore_errors=True)
-        if _is_full(error):
+        # tensorstore and safetensors only say in words that the disk or the user's share of it is full.
+        numbers = (errno.ENOSPC, errno.EDQUOT)
+        if getattr(error, "errno", None) in numbers or any(os.strerror(n) in str(error) for n in numbers):
             raise InputError(f"{destination}: the disk is full; free some space and run the command again") from error
         if isinstance(error, OSError):
             raise InputError(f"{destination}: cannot be made: {error}") from error
         raise
-
-
-def _noted(note: Path) -> dict[str, Any] | None:
-    """Returns the job of an interrupted conversion; None without one, or if its note is not whole."""
-    try:
-        return read_json(note)
-    except InputError:
-        return None
-
-
-def _is_full(error: Exception) -> bool:
-    """Whether the disk or the user's share of it is full; tensorstore and safetensors only say so in words."""
-    numbers = (errno.ENOSPC, errno.EDQUOT)
-    return (isinstance(error, OSError) and error.errno in numbers) or any(os.strerror(n) in str(error) for n in numbers)
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:

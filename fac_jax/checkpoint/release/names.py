@@ -5,22 +5,20 @@ becomes ours. Stacked layers and experts are leading axes of ours, in the order 
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, Literal
 
 import numpy as np
 
 from fac_jax.models.config import DecoderConfig, ModelConfig
 
 Layout = Literal["same", "transpose", "conv"]
+Row = tuple[str, str, Layout]  # our dotted path, torch name, what happens to the tensor
 
-TO_OURS: dict[Layout, Callable[[np.ndarray], np.ndarray]] = {
-    "same": lambda a: a,
-    "transpose": lambda a: a.T,
-    "conv": lambda a: a.transpose(2, 1, 0),
-}
-# Each of the three layouts is its own inverse: reversing the axes twice gives the tensor back.
-TO_TORCH = TO_OURS
+
+def relaid(array: np.ndarray, layout: Layout) -> np.ndarray:
+    """Returns a torch tensor in our layout, or ours in torch's: both others than "same" reverse the axes."""
+    return array if layout == "same" else array.T
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +36,17 @@ class Entry:
     layout: Layout
 
 
-ATTENTION: tuple[tuple[str, str, Layout], ...] = (
+def affine(ours: str, torch: str, layout: Layout) -> tuple[Row, Row]:
+    """Returns the rows of a kernel and its bias."""
+    return (f"{ours}.kernel", f"{torch}.weight", layout), (f"{ours}.bias", f"{torch}.bias", "same")
+
+
+def norm(ours: str, torch: str) -> tuple[Row, Row]:
+    """Returns the rows of a norm's scale and bias."""
+    return (f"{ours}.scale", f"{torch}.weight", "same"), (f"{ours}.bias", f"{torch}.bias", "same")
+
+
+ATTENTION: Final[tuple[Row, ...]] = (
     ("attention_norm.scale", "input_layernorm.weight", "same"),
     ("attention.q.kernel", "self_attn.q_proj.weight", "transpose"),
     ("attention.k.kernel", "self_attn.k_proj.weight", "transpose"),
@@ -48,56 +56,44 @@ ATTENTION: tuple[tuple[str, str, Layout], ...] = (
     ("attention.k_norm.scale", "self_attn.k_norm.weight", "same"),
     ("mlp_norm.scale", "post_attention_layernorm.weight", "same"),
 )
-DENSE: tuple[tuple[str, str, Layout], ...] = (
+DENSE: Final[tuple[Row, ...]] = (
     ("mlp.gate.kernel", "mlp.gate_proj.weight", "transpose"),
     ("mlp.up.kernel", "mlp.up_proj.weight", "transpose"),
     ("mlp.down.kernel", "mlp.down_proj.weight", "transpose"),
 )
-SPARSE: tuple[tuple[str, str, Layout], ...] = (
+SPARSE: Final[tuple[Row, ...]] = (
     ("moe.router.kernel", "mlp.gate.weight", "transpose"),
     ("moe.gate", "mlp.experts.{e}.gate_proj.weight", "transpose"),
     ("moe.up", "mlp.experts.{e}.up_proj.weight", "transpose"),
     ("moe.down", "mlp.experts.{e}.down_proj.weight", "transpose"),
 )
-ENCODER: tuple[tuple[str, str, Layout], ...] = (
-    ("attention_norm.scale", "self_attn_layer_norm.weight", "same"),
-    ("attention_norm.bias", "self_attn_layer_norm.bias", "same"),
-    ("attention.q.kernel", "self_attn.q_proj.weight", "transpose"),
-    ("attention.q.bias", "self_attn.q_proj.bias", "same"),
+ENCODER: Final[tuple[Row, ...]] = (
+    *norm("attention_norm", "self_attn_layer_norm"),
+    *affine("attention.q", "self_attn.q_proj", "transpose"),
     ("attention.k.kernel", "self_attn.k_proj.weight", "transpose"),
-    ("attention.v.kernel", "self_attn.v_proj.weight", "transpose"),
-    ("attention.v.bias", "self_attn.v_proj.bias", "same"),
-    ("attention.o.kernel", "self_attn.out_proj.weight", "transpose"),
-    ("attention.o.bias", "self_attn.out_proj.bias", "same"),
-    ("mlp_norm.scale", "final_layer_norm.weight", "same"),
-    ("mlp_norm.bias", "final_layer_norm.bias", "same"),
-    ("mlp.fc1.kernel", "fc1.weight", "transpose"),
-    ("mlp.fc1.bias", "fc1.bias", "same"),
-    ("mlp.fc2.kernel", "fc2.weight", "transpose"),
-    ("mlp.fc2.bias", "fc2.bias", "same"),
+    *affine("attention.v", "self_attn.v_proj", "transpose"),
+    *affine("attention.o", "self_attn.out_proj", "transpose"),
+    *norm("mlp_norm", "final_layer_norm"),
+    *affine("mlp.fc1", "fc1", "transpose"),
+    *affine("mlp.fc2", "fc2", "transpose"),
 )
-SINGLE: tuple[tuple[str, str, Layout], ...] = (
-    ("encoder.conv1.kernel", "continuous_audio_tower.conv1.weight", "conv"),
-    ("encoder.conv1.bias", "continuous_audio_tower.conv1.bias", "same"),
-    ("encoder.conv2.kernel", "continuous_audio_tower.conv2.weight", "conv"),
-    ("encoder.conv2.bias", "continuous_audio_tower.conv2.bias", "same"),
-    ("encoder.norm.scale", "continuous_audio_tower.ln_post.weight", "same"),
-    ("encoder.norm.bias", "continuous_audio_tower.ln_post.bias", "same"),
-    ("encoder.proj.kernel", "continuous_audio_tower.proj.weight", "transpose"),
-    ("encoder.proj.bias", "continuous_audio_tower.proj.bias", "same"),
+SINGLE: Final[tuple[Row, ...]] = (
+    *affine("encoder.conv1", "continuous_audio_tower.conv1", "conv"),
+    *affine("encoder.conv2", "continuous_audio_tower.conv2", "conv"),
+    *norm("encoder.norm", "continuous_audio_tower.ln_post"),
+    *affine("encoder.proj", "continuous_audio_tower.proj", "transpose"),
     ("encoder.bos_eos", "continuous_audio_tower.audio_bos_eos_token.weight", "same"),
     ("speech_embedder.embed.embedding", "audio_tower.embed_tokens.weight", "same"),
     ("speech_embedder.discrete.kernel", "audio_tower.output_matching.weight", "transpose"),
     ("speech_embedder.continuous.kernel", "audio_tower.continual_output_matching.weight", "transpose"),
     ("backbone.embed.embedding", "language_model.model.embed_tokens.weight", "same"),
     ("backbone.decoder.norm.scale", "language_model.model.norm.weight", "same"),
-    ("refined_head.pre.kernel", "audio_invert_tower.pre_matching.weight", "transpose"),
-    ("refined_head.pre.bias", "audio_invert_tower.pre_matching.bias", "same"),
+    *affine("refined_head.pre", "audio_invert_tower.pre_matching", "transpose"),
     ("refined_head.input.kernel", "audio_invert_tower.input_matching.weight", "transpose"),
     ("refined_head.output.kernel", "audio_invert_tower.output_matching.weight", "transpose"),
     ("refined_head.decoder.norm.scale", "audio_invert_tower.crq_transformer.norm.weight", "same"),
 )
-UNEMBED: tuple[str, str, Layout] = ("backbone.unembed.embedding", "language_model.lm_head.weight", "same")
+UNEMBED: Final[Row] = ("backbone.unembed.embedding", "language_model.lm_head.weight", "same")
 # Torch names that repeat a tensor that another name holds: (name, the name that is read).
 TIED_SPEECH_HEAD = ("audio_invert_tower.lm_head.weight", "audio_tower.embed_tokens.weight")
 TIED_TEXT_HEAD = ("language_model.lm_head.weight", "language_model.model.embed_tokens.weight")
@@ -105,24 +101,30 @@ TIED_TEXT_HEAD = ("language_model.lm_head.weight", "language_model.model.embed_t
 
 def release_entries(config: ModelConfig) -> Iterator[Entry]:
     """The whole table for one configuration (scanned layers)."""
-    for ours, torch, layout in SINGLE if config.tie_embeddings else (*SINGLE, UNEMBED):
-        yield Entry(tuple(ours.split(".")), np.array(torch), layout)
+    yield from single(SINGLE if config.tie_embeddings else (*SINGLE, UNEMBED))
     layers = [f"continuous_audio_tower.layers.{i}." for i in range(config.audio.depth)]
-    yield from _stack("encoder.layers", layers, ENCODER, 0)
-    yield from decoder_entries("backbone.decoder", "language_model.model.layers", config.text)
-    yield from decoder_entries("refined_head.decoder", "audio_invert_tower.crq_transformer.layers", config.head)
+    yield from stacked("encoder.layers", layers, ENCODER)
+    yield from _decoder("backbone.decoder", "language_model.model.layers", config.text)
+    yield from _decoder("refined_head.decoder", "audio_invert_tower.crq_transformer.layers", config.head)
 
 
-def decoder_entries(ours: str, torch: str, config: DecoderConfig) -> Iterator[Entry]:
+def _decoder(ours: str, torch: str, config: DecoderConfig) -> Iterator[Entry]:
     """The rows of one Qwen3 stack; `ours` and `torch` are its prefixes."""
     for start, length in config.runs():
         layers = [f"{torch}.{i}." for i in range(start, start + length)]
         sparse = config.moe if config.is_sparse(start) else None
         block, experts = (SPARSE, sparse.num_experts) if sparse else (DENSE, 0)
-        yield from _stack(f"{ours}.layers_{start}", layers, (*ATTENTION, *block), experts)
+        yield from stacked(f"{ours}.layers_{start}", layers, (*ATTENTION, *block), experts)
 
 
-def _stack(ours: str, layers: list[str], rows: tuple[tuple[str, str, Layout], ...], experts: int) -> Iterator[Entry]:
+def single(rows: Iterable[Row]) -> Iterator[Entry]:
+    """The entries of rows that are not stacked."""
+    for ours, torch, layout in rows:
+        yield Entry(tuple(ours.split(".")), np.array(torch), layout)
+
+
+def stacked(ours: str, layers: Sequence[str], rows: Iterable[Row], experts: int = 0) -> Iterator[Entry]:
+    """The entries of rows that every layer has; `ours` and `layers` are the beginnings of their names."""
     for path, torch, layout in rows:
         if "{e}" in torch:
             names = [[layer + torch.format(e=e) for e in range(experts)] for layer in layers]

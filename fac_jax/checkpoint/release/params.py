@@ -1,36 +1,39 @@
 """Parameters from and to torch names and shapes, by the table of `names.py`."""
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from flax import traverse_util
 
-from fac_jax.checkpoint.release.names import TIED_SPEECH_HEAD, TIED_TEXT_HEAD, TO_OURS, TO_TORCH, Entry, release_entries
+from fac_jax.checkpoint.release.names import TIED_SPEECH_HEAD, TIED_TEXT_HEAD, Entry, relaid, release_entries
 from fac_jax.checkpoint.release.sources import RELEASE, Source
 from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.types import Array, InputError, Params
 
+Read = Callable[[str], np.ndarray]  # gives a tensor by its name
+
 
 def match(shapes: Mapping[str, tuple[int, ...]], source: Source, config: ModelConfig) -> list[Entry]:
-    """The parameters that a checkpoint fills, with the checkpoint's own names.
-
-    Args:
-      shapes: of every tensor that the checkpoint holds.
-      source: its layout.
-      config: the model.
+    """The parameters that a checkpoint fills, with its own names; `shapes` are those of all of its tensors.
 
     Raises:
       InputError: names that are missing or unknown, shapes that are not the model's; all of them in one message.
     """
     entries, problems = place(shapes, source, config)
+    refuse_unfit(problems, source.title)
+    return entries
+
+
+def refuse_unfit(problems: Mapping[str, str], title: str) -> None:
+    """Raises an InputError with what is wrong with tensors by their names, if anything is."""
     if problems:
         reported = "; ".join(f"{name} {problem}" for name, problem in problems.items())
-        raise InputError(f"{len(problems)} problems in the tensors of {source.title}: {reported}")
-    return entries
+        raise InputError(f"{len(problems)} problems in the tensors of {title}: {reported}")
 
 
 def place(
@@ -56,10 +59,7 @@ def unfit(
 ) -> tuple[set[str], dict[str, str]]:
     """Names of tensors that entries use, and what is wrong with those that are missing or of another shape.
 
-    Args:
-      entries: rows of a table.
-      ours: shape of every parameter by its path.
-      shapes: of every tensor that there is.
+    `ours` has the shape of every parameter by its path, `shapes` that of every tensor that there is.
     """
     problems: dict[str, str] = {}
     used: set[str] = set()
@@ -95,8 +95,8 @@ def param_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
 
 def shapes_of(params: Params) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every leaf of a nested dict by its path."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return {tuple(key.key for key in path): leaf.shape for path, leaf in leaves}
+    leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(params)
+    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def torch_shape(entry: Entry, ours: Sequence[int]) -> tuple[int, ...]:
@@ -105,54 +105,44 @@ def torch_shape(entry: Entry, ours: Sequence[int]) -> tuple[int, ...]:
     return one if entry.layout == "same" else one[::-1]
 
 
-def pieces(entry: Entry, tensors: Mapping[str, np.ndarray]) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+def pieces(entry: Entry, read: Read) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
     """The tensors of an entry one by one, in our layout, each with its place in the leading axes of the parameter."""
     for index in np.ndindex(entry.names.shape):
-        yield index, TO_OURS[entry.layout](tensors[str(entry.names[index])])
+        yield index, relaid(read(str(entry.names[index])), entry.layout)
 
 
-def from_release(tensors: Mapping[str, np.ndarray], config: ModelConfig, source: Source = RELEASE) -> Params:
-    """Our parameters (scanned layers), those that a layout has, from all tensors of a checkpoint.
+def from_release(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> Params:
+    """Our parameters (scanned layers) from all tensors of a released checkpoint.
 
     Raises:
       InputError: see `match` and `check_tied`.
     """
     known = tensors.shapes if isinstance(tensors, TensorFolder) else {name: tensors[name].shape for name in tensors}
-    entries = match(known, source, config)
-    check_tied(tensors, source, config)
+    entries = match(known, RELEASE, config)
+    check_tied(tensors, RELEASE, config)
     return filled(entries, tensors)
 
 
 def filled(entries: Iterable[Entry], tensors: Mapping[str, np.ndarray]) -> Params:
     """The parameters of entries from their tensors, all of which are there."""
-    params: Params = {}
+    params = {}
     for entry in entries:
-        stacked = np.stack([piece for _, piece in pieces(entry, tensors)])
-        insert(params, entry.path, stacked.reshape(*entry.names.shape, *stacked.shape[1:]))
-    return params
+        stacked = np.stack([piece for _, piece in pieces(entry, tensors.__getitem__)])
+        params[entry.path] = stacked.reshape(*entry.names.shape, *stacked.shape[1:])
+    return traverse_util.unflatten_dict(params)
 
 
 def to_release(params: Params, config: ModelConfig) -> dict[str, Array]:
     """Inverse of `from_release`; also carries gradients or any tree of that structure. Tied heads are not repeated."""
-    out = {}
+    out, leaves = {}, traverse_util.flatten_dict(params)
     for entry in release_entries(config):
-        value: Any = params
-        for key in entry.path:
-            value = value[key]
-        value = np.asarray(value)
+        value = np.asarray(leaves[entry.path])
         flat = value.reshape(-1, *value.shape[entry.names.ndim :])
         for name, tensor in zip(entry.names.ravel().tolist(), flat, strict=True):
-            out[name] = TO_TORCH[entry.layout](tensor)
+            out[name] = relaid(tensor, entry.layout)
     return out
 
 
 def tied_heads(config: ModelConfig) -> list[tuple[str, str]]:
     """(torch name that repeats a tensor, torch name of that tensor)."""
     return [TIED_SPEECH_HEAD, TIED_TEXT_HEAD] if config.tie_embeddings else [TIED_SPEECH_HEAD]
-
-
-def insert(tree: Params, path: Sequence[str], value: Any) -> None:
-    """Puts a leaf into a nested dict."""
-    for key in path[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[path[-1]] = value

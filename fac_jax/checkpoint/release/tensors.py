@@ -21,10 +21,7 @@ SHARD_BYTES: Final = 2**30  # so that writing a shard holds about 1 GB, whatever
 class TensorFolder(Mapping[str, np.ndarray]):
     """The tensors of a folder by name; a tensor is read when it is asked for, its shape and dtype are known at once.
 
-    Attributes:
-      folder: where they lie.
-      shapes: of every tensor.
-      dtypes: of every tensor, as numpy names ("bfloat16" is that of ml_dtypes).
+    Dtypes are as numpy names them ("bfloat16" is that of ml_dtypes).
     """
 
     def __init__(self, folder: Path) -> None:

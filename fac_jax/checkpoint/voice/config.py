@@ -1,19 +1,8 @@
 """Sizes of the voice from the constructor values that recorded runs keep (`config.json`)."""
 
-from pathlib import Path
-
-from fac_jax.checkpoint.json_files import Section, read_json
+from fac_jax.checkpoint.json_files import Section
 from fac_jax.codec.cosyvoice.config import DiTConfig, FlowConfig, TokenizerConfig, VocoderConfig
 from fac_jax.types import InputError
-
-
-def recorded_config(file: Path) -> Section:
-    """Returns the constructor values in a recorded config.json.
-
-    Raises:
-      InputError: the file is missing, is not JSON or holds no such values.
-    """
-    return Section(read_json(file), str(file)).section("config")
 
 
 def tokenizer_config(values: Section) -> TokenizerConfig:
@@ -30,7 +19,10 @@ def flow_config(values: Section, steps: int) -> FlowConfig:
     """Returns the sizes of a CausalMaskedDiffWithDiT, with `steps` Euler steps of its solver."""
     decoder = values.section("decoder")
     estimator = decoder.section("estimator")
-    _only(decoder.section("cfm_params"), {"solver": "euler", "t_scheduler": "cosine"})
+    solver = decoder.section("cfm_params")
+    for key, word in {"solver": "euler", "t_scheduler": "cosine"}.items():
+        if solver.word(key, word) != word:
+            raise InputError(f"{solver.where}: {key} is {solver.word(key)!r}, only {word!r} is known")
     return FlowConfig(
         vocab_size=values.size("vocab_size"),
         mel_bins=values.size("output_size"),
@@ -39,7 +31,7 @@ def flow_config(values: Section, steps: int) -> FlowConfig:
         lookahead=values.size("pre_lookahead_len"),
         lookahead_width=values.section("pre_lookahead_layer").size("channels"),
         steps=steps,
-        guidance=decoder.section("cfm_params").number("inference_cfg_rate"),
+        guidance=solver.number("inference_cfg_rate"),
         dit=DiTConfig(
             width=estimator.size("dim"),
             depth=estimator.size("depth"),
@@ -83,9 +75,3 @@ def _dilations(values: Section, key: str) -> tuple[tuple[int, ...], ...]:
         raise InputError(f"{values.where}: {key} must be a list of lists of whole numbers")
     rows_by_number = Section({str(i): row for i, row in enumerate(rows)}, f"{values.where}: {key}")
     return tuple(rows_by_number.numbers(str(i)) for i in range(len(rows)))
-
-
-def _only(values: Section, known: dict[str, str]) -> None:
-    for key, word in known.items():
-        if values.word(key, word) != word:
-            raise InputError(f"{values.where}: {key} is {values.word(key)!r}, only {word!r} is known")

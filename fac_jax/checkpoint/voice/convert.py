@@ -13,9 +13,8 @@ import numpy as np
 from fac_jax.checkpoint.voice.onnx_tokenizer import is_published, read_tokenizer
 from fac_jax.checkpoint.voice.release import from_torch
 from fac_jax.checkpoint.voice.torch_file import read_torch
-from fac_jax.codec.cosyvoice.codec import ORIGINS, Description, write_codec
+from fac_jax.codec.cosyvoice.codec import ORIGINS, PARTS, Description, write_codec
 from fac_jax.codec.cosyvoice.token2wav import SpeechConfig
-from fac_jax.codec.cosyvoice.voice import PARTS
 from fac_jax.types import InputError, Params
 
 TOKENIZER: Final = "speech_tokenizer_v3.onnx"
@@ -69,11 +68,14 @@ def convert_codec(
     for part, file in FILES.items():
         if not (src / file).is_file():
             raise InputError(f"{src / file}: no such file; it is {ORIGINS[part]}")
-    speakers = speakers or _speakers_in(src)
+    speakers = speakers or next((src / name for name in SPEAKERS if (src / name).is_file()), None)
+    if speakers is None:
+        known = ", ".join(SPEAKERS)
+        raise InputError(f"{src} holds no speakers ({known}); give {ORIGINS['speakers']} with --speakers")
     embeddings = read_speakers(speakers)
+    width = sizes["flow"].speaker_width
     for name, embedding in embeddings.items():
-        if len(embedding) != sizes["flow"].speaker_width:
-            width = sizes["flow"].speaker_width
+        if len(embedding) != width:
             raise InputError(f"{speakers}: speaker {name} is [{len(embedding)}], the flow takes [{width}]")
     speaker = speaker or next(iter(embeddings))
     if speaker not in embeddings:
@@ -85,7 +87,7 @@ def convert_codec(
         read: dict[str, Params] = {}
         found = dict(sizes)
         for part in wrap(FILES):
-            read[part], found[part] = read_part(part, src / FILES[part], sizes[part])
+            read[part], found[part] = _read_part(part, src / FILES[part], sizes[part])
         write_codec(beside, read, Description(found, SpeechConfig(), speaker), embeddings)
         os.replace(beside, dst)
     finally:
@@ -94,15 +96,8 @@ def convert_codec(
     return Converted(counts, is_published(src / TOKENIZER), tuple(embeddings), speaker)
 
 
-def read_part(part: str, file: Path, config: Any) -> tuple[Params, Any]:
-    """Reads the parameters of a part from its released file.
-
-    Returns:
-      parameters, and the config of the part with the values that the file adds.
-
-    Raises:
-      InputError: the file is damaged, or of another model; names it.
-    """
+def _read_part(part: str, file: Path, config: Any) -> tuple[Params, Any]:
+    """Returns the parameters of a part, and its config with the values that the file adds; errors name the file."""
     if part == "tokenizer":
         tensors, config = read_tokenizer(file, config)
     else:
@@ -118,9 +113,8 @@ def read_part(part: str, file: Path, config: Any) -> tuple[Params, Any]:
 def read_speakers(file: Path) -> dict[str, np.ndarray]:
     """Reads the embeddings of speakers, float32 `[192]` by name.
 
-    Args:
-      file: a `.npz` of arrays by name, or a `.pt` of `{name: {"embedding": tensor}}` or `{name: tensor}`; `[192]` or
-        `[1, 192]` each.
+    The file is a `.npz` of arrays by name, or a `.pt` of `{name: {"embedding": tensor}}` or `{name: tensor}`; each is
+    `[192]` or `[1, 192]`.
 
     Raises:
       InputError: the file is missing, damaged, or holds something else.
@@ -142,10 +136,3 @@ def read_speakers(file: Path) -> dict[str, np.ndarray]:
     if not embeddings:
         raise InputError(f"{file} holds no speakers")
     return embeddings
-
-
-def _speakers_in(src: Path) -> Path:
-    for name in SPEAKERS:
-        if (src / name).is_file():
-            return src / name
-    raise InputError(f"{src} holds no speakers ({', '.join(SPEAKERS)}); give {ORIGINS['speakers']} with --speakers")

@@ -20,7 +20,7 @@ NORMS: Final = {"attn_ln": "attention_norm_eps", "mlp_ln": "mlp_norm_eps"}
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """The parts of an ONNX graph that hold weights.
+    """The weights of an ONNX graph.
 
     Attributes:
       nodes: inputs of every node by its name.
@@ -39,10 +39,10 @@ class Graph:
             raise KeyError(f"{node} input {number}")
         return self.constants[name]
 
-    def only(self, node: str, single: bool = False) -> np.ndarray:
-        """Returns the only constant input of a node that has one element, or that has more if `single` is False."""
-        found = [self.constants[name] for name in self.nodes[node] if name in self.constants]
-        found = [constant for constant in found if (constant.size == 1) == single]
+    def only(self, node: str) -> np.ndarray:
+        """Returns the only constant input of a node that has more than one element."""
+        constants = [self.constants[name] for name in self.nodes[node] if name in self.constants]
+        found = [constant for constant in constants if constant.size != 1]
         if len(found) != 1:
             raise KeyError(f"the constant of {node}")
         return found[0]

@@ -11,20 +11,28 @@ import dataclasses
 import functools
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 from jaxtyping import Float, Float32, Int, Int32
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from fac_jax.audio.mel import RATE
 from fac_jax.codec.base import FILE, refer
+from fac_jax.codec.cosyvoice.config import FlowConfig, TokenizerConfig, VocoderConfig
+from fac_jax.codec.cosyvoice.flow import BEFORE, Flow
 from fac_jax.codec.cosyvoice.noise import release_noise
+from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer
 from fac_jax.codec.cosyvoice.token2wav import Speaker, SpeechConfig, Token2Wav
-from fac_jax.codec.cosyvoice.tokenize import RATE, WaveTokenizer
-from fac_jax.codec.cosyvoice.voice import PARTS
+from fac_jax.codec.cosyvoice.tokenize import WaveTokenizer
+from fac_jax.codec.cosyvoice.vocoder import Vocoder
 from fac_jax.config import from_tree
 from fac_jax.io import write_text
 from fac_jax.types import InputError, Params
@@ -41,14 +49,52 @@ ORIGINS: Final[Mapping[str, str]] = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Description:
-    """The content of codec.json.
+class Part:
+    """One of the three models.
 
     Attributes:
-      sizes: configuration of each part, by its name in `voice.PARTS`.
-      speech: settings of speech.
-      speaker: name of the speaker whose voice `decode` uses.
+      config: class of its sizes; its defaults are those of the release.
+      model: class of the model.
+      inputs: small inputs of the model for a configuration.
     """
+
+    config: type
+    model: Callable[[Any], nn.Module]
+    inputs: Callable[[Any], tuple[jax.Array, ...]]
+
+    def boxed(self, config: Any, rng: jax.Array) -> Params:
+        """Initialises the parameters of a configuration; every leaf is boxed with its logical axis names."""
+        return cast(Params, self.model(config).init(rng, *self.inputs(config))["params"])
+
+    def init(self, config: Any, rng: jax.Array) -> Params:
+        """Initialises parameters as a plain nested dict. `jax.eval_shape` of it gives their shapes."""
+        return nn.unbox(self.boxed(config, rng))
+
+
+def _tokenizer(c: TokenizerConfig) -> tuple[jax.Array, ...]:
+    return jnp.zeros((1, 8, c.mel_bins)), jnp.array([8])
+
+
+def _flow(c: FlowConfig) -> tuple[jax.Array, ...]:
+    return jnp.zeros((1, BEFORE + 1 + c.lookahead), jnp.int32), jnp.ones((1, c.speaker_width))
+
+
+def _vocoder(c: VocoderConfig) -> tuple[jax.Array, ...]:
+    frames, noise = 2, jnp.zeros((1, 2 * c.frame_samples, c.harmonics))
+    mel, sines = jnp.zeros((1, frames, c.mel_bins)), jnp.zeros((1, frames, c.harmonics))
+    return mel, sines, jnp.zeros((1, frames)), noise, jnp.int32(frames)
+
+
+PARTS: Final[Mapping[str, Part]] = {
+    "tokenizer": Part(TokenizerConfig, S3Tokenizer, _tokenizer),
+    "flow": Part(FlowConfig, Flow, _flow),
+    "vocoder": Part(VocoderConfig, Vocoder, _vocoder),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Description:
+    """The content of codec.json: the config of each part (`PARTS`), how it speaks, and the speaker of `decode`."""
 
     sizes: Mapping[str, Any]
     speech: SpeechConfig
@@ -56,14 +102,7 @@ class Description:
 
 
 class CosyVoice3:
-    """The released voice as a `Codec`. It reads each part from its folder at the first use.
-
-    Attributes:
-      heard_rate: 16 kHz.
-      description: the content of its codec.json.
-      rate: sampling rate of the vocoder in Hz.
-      units: number of ids.
-    """
+    """The released voice as a `Codec`. It reads each part from its folder at the first use."""
 
     heard_rate: int = RATE
 
@@ -86,7 +125,7 @@ class CosyVoice3:
         for key in (*PARTS, "speech", "speaker"):
             if key not in values:
                 raise InputError(f"{where} does not say {key!r}; convert the codec again")
-        sizes = {name: from_tree(part.config, _tuples(values[name]), where) for name, part in PARTS.items()}
+        sizes = {name: from_tree(part.config, values[name], where) for name, part in PARTS.items()}
         description = Description(sizes, from_tree(SpeechConfig, values["speech"], where), values["speaker"])
         for name in ("flow", "vocoder", "speakers"):
             _existing(folder, name)
@@ -113,21 +152,17 @@ class CosyVoice3:
     def voice(self) -> Token2Wav:
         """Flow and vocoder; `voice.stream(speaker)` speaks ids as they arrive."""
         sizes = self.description.sizes
-        flow, vocoder = ((sizes[name], read_params(self._folder, name)) for name in ("flow", "vocoder"))
+        flow, vocoder = ((sizes[name], _params(self._folder, name)) for name in ("flow", "vocoder"))
         return Token2Wav(flow, vocoder, release_noise(), self.description.speech)
 
     @functools.cached_property
     def _tokenizer(self) -> WaveTokenizer:
-        return WaveTokenizer(self.description.sizes["tokenizer"], read_params(self._folder, "tokenizer"))
+        return WaveTokenizer(self.description.sizes["tokenizer"], _params(self._folder, "tokenizer"))
 
     def encode(self, wave: Float[np.ndarray, " N"]) -> Int32[np.ndarray, " T"]:
-        """Encodes one wave.
+        """Encodes one wave at 16 kHz: T = `ceil(N // 160 / 4)` up to 30 s.
 
-        Args:
-          wave: samples at 16 kHz.
-
-        Returns:
-          T = `ceil(N // 160 / 4)` up to 30 s. Longer waves are cut (docs/codec_model.md, section 1.5).
+        Longer waves are cut (docs/codec_model.md, section 1.5).
         """
         return self.encode_batch([wave])[0]
 
@@ -136,13 +171,7 @@ class CosyVoice3:
         return self._tokenizer(waves)
 
     def decode(self, ids: Int[np.ndarray, " T"]) -> Float32[np.ndarray, " N"]:
-        """Speaks ids in the voice of the codec's speaker.
-
-        Args:
-          ids: integers below `units`.
-
-        Returns:
-          samples at `rate`, 40 ms for each id.
+        """Speaks ids below `units` in the voice of the codec's speaker, 40 ms for each id.
 
         Raises:
           InputError: there is no id, an id is outside the codebook, or a file is missing or damaged.
@@ -159,32 +188,24 @@ def write_codec(
 ) -> None:
     """Writes a codec into a folder that exists. codec.json comes last, so that an unfinished folder is no codec.
 
-    Args:
-      folder: folder for the files.
-      params: parameters of each part.
-      description: content of codec.json.
-      speakers: speaker embeddings float32 `[192]`, by name.
+    Takes the parameters of each part, and speaker embeddings float32 `[192]` by name.
     """
     embeddings = {name: np.asarray(embedding, np.float32) for name, embedding in speakers.items()}
-    leaves = {name: flattened(tree) for name, tree in params.items()}
+    leaves = {name: traverse_util.flatten_dict(tree, sep=".") for name, tree in params.items()}
     for name, arrays in {**leaves, "speakers": embeddings}.items():
-        save_file(arrays, folder / f"{name}.safetensors")
+        contiguous = {path: np.ascontiguousarray(array) for path, array in arrays.items()}
+        save_file(contiguous, folder / f"{name}.safetensors")
     values = {name: dataclasses.asdict(config) for name, config in description.sizes.items()}
     values |= {"speech": dataclasses.asdict(description.speech), "speaker": description.speaker}
     write_text(folder / FILE, json.dumps({"name": NAME} | values, indent=1))
 
 
-def read_params(folder: Path, part: str) -> Params:
-    """Reads the parameters of a part of a saved codec.
+def _leaves(folder: Path, part: str) -> dict[str, np.ndarray]:
+    """Reads the arrays of a part by their dotted names.
 
     Raises:
       InputError: the file is missing (the message names its origin) or damaged.
     """
-    return nested(_leaves(folder, part))
-
-
-def _leaves(folder: Path, part: str) -> dict[str, np.ndarray]:
-    """Reads the arrays of a part by their dotted names."""
     file = _existing(folder, part)
     try:
         return load_file(file)
@@ -192,25 +213,8 @@ def _leaves(folder: Path, part: str) -> dict[str, np.ndarray]:
         raise InputError(f"{file} is truncated or no safetensors file ({error}); convert it again") from error
 
 
-def flattened(params: Params, prefix: str = "") -> dict[str, np.ndarray]:
-    """Returns the leaves of a nested dict by their dotted paths."""
-    out: dict[str, np.ndarray] = {}
-    for key, value in params.items():
-        path = f"{prefix}{key}"
-        out |= flattened(value, f"{path}.") if isinstance(value, dict) else {path: np.ascontiguousarray(value)}
-    return out
-
-
-def nested(leaves: Mapping[str, np.ndarray]) -> Params:
-    """Builds a nested dict from leaves by their dotted paths; the inverse of `flattened`."""
-    out: Params = {}
-    for path, leaf in leaves.items():
-        *folders, name = path.split(".")
-        tree = out
-        for key in folders:
-            tree = tree.setdefault(key, {})
-        tree[name] = leaf
-    return out
+def _params(folder: Path, part: str) -> Params:
+    return traverse_util.unflatten_dict(_leaves(folder, part), sep=".")
 
 
 def _existing(folder: Path, part: str) -> Path:
@@ -222,10 +226,3 @@ def _existing(folder: Path, part: str) -> Path:
             "python -m experiments.convert codec SRC DST"
         )
     return file
-
-
-def _tuples(value: Any) -> Any:
-    """Turns the lists of a JSON value back into tuples."""
-    if isinstance(value, dict):
-        return {key: _tuples(one) for key, one in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value

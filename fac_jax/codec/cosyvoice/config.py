@@ -1,7 +1,15 @@
-"""Sizes of the released voice; the defaults are those of Fun-CosyVoice3-0.5B-2512 (docs/codec_model.md)."""
+"""Sizes of the released voice, and how it cuts long audio (docs/codec_model.md).
+
+The defaults are those of Fun-CosyVoice3-0.5B-2512.
+"""
 
 import dataclasses
+import math
+from collections.abc import Iterator
 from typing import Final
+
+import numpy as np
+from jaxtyping import Shaped
 
 TOKENS: Final = 6561  # ids of the codebook, 3^8
 DIGITS: Final = 8  # base-3 digits of an id
@@ -133,12 +141,21 @@ class VocoderConfig:
     @property
     def frame_steps(self) -> int:
         """Number of steps of the inverse transform in a mel frame."""
-        steps = 1
-        for rate in self.upsample_rates:
-            steps *= rate
-        return steps
+        return math.prod(self.upsample_rates)
 
     @property
     def frame_samples(self) -> int:
         """Number of samples in a mel frame."""
         return self.frame_steps * self.hop
+
+
+def pieces(whole: Shaped[np.ndarray, " N"], size: int, short: int) -> Iterator[Shaped[np.ndarray, " _n"]]:
+    """Yields pieces of `size` of samples or tokens in order, as views, by the release's rule (sections 1.5 and 4).
+
+    If the last piece is shorter than `short`, the last two are joined and cut in the middle.
+    """
+    starts = list(range(0, len(whole), size))
+    if len(starts) > 1 and len(whole) - starts[-1] < short:
+        starts[-1] = starts[-2] + (len(whole) - starts[-2]) // 2
+    for start, end in zip(starts, [*starts[1:], len(whole)], strict=True):
+        yield whole[start:end]

@@ -28,13 +28,12 @@ NORM_EPS: float = 1e-6
 
 @struct.dataclass
 class Past:
-    """What the estimate of a chunk needs from the chunks before it.
+    """What the estimate of a chunk needs from the chunks before it, float32.
 
     Attributes:
-      k: rotated keys, float32.
-      v: values, float32.
-      tails: last inputs of the two positional convolutions, float32, tail = `conv_width - 1`; zeros at the
-        start.
+      k: rotated keys.
+      v: values.
+      tails: last inputs of the two positional convolutions, tail = `conv_width - 1`; zeros at the start.
     """
 
     k: Float[jax.Array, "L B W D"]
@@ -44,12 +43,12 @@ class Past:
 
 @struct.dataclass
 class Conditions:
-    """What an estimate is conditioned on.
+    """What an estimate is conditioned on, float32.
 
     Attributes:
-      mu: the tokens, embedded and repeated to frames, float32.
-      cond: log-mel of the prompt, zero after it, float32.
-      speaker: the projected speaker embedding, float32.
+      mu: the tokens, embedded and repeated to frames.
+      cond: log-mel of the prompt, zero after it.
+      speaker: the projected speaker embedding.
     """
 
     mu: Float[Array, "B M mel_bins"]
@@ -82,14 +81,10 @@ class PositionalConvolution(nn.Module):
     def __call__(
         self, x: Float[jax.Array, "B M D"], tails: Float[jax.Array, "2 B W D"]
     ) -> tuple[Float[jax.Array, "B M D"], Float[jax.Array, "2 B W D"]]:
-        """Convolves `x`.
+        """Returns the convolved frames, and the tails for the frames that follow.
 
         Args:
-          x: frames.
           tails: the last `W = conv_width - 1` inputs of both convolutions before `x`.
-
-        Returns:
-          the convolved frames, and the tails for the frames that follow.
         """
         c, kept = self.config, []
         for i in range(2):
@@ -113,16 +108,12 @@ class DiTAttention(nn.Module):
     def __call__(
         self, x: Float[jax.Array, "B M D"], table: Rope, mask: Bool[jax.Array, "M KV"], past: KeysValues | None
     ) -> tuple[Float[jax.Array, "B M D"], KeysValues]:
-        """Attends over the past frames and these.
+        """Returns the mixed frames, and the keys and values of these frames, `[B, M, D]` each.
 
         Args:
-          x: frames.
           table: rotations at their positions.
           mask: which keys a frame sees: W of the past, then M of these frames (KV = W + M).
           past: keys and values `[B, W, D]` of earlier frames; None for none.
-
-        Returns:
-          the mixed frames, and the keys and values of these frames, `[B, M, D]` each.
         """
         c, width = self.config, self.config.num_heads * self.config.head_dim
         q, k, v = (Linear(width, (axes.EMBED, axes.HEADS), True, name=name)(x) for name in "qkv")
@@ -138,15 +129,9 @@ class DiTAttention(nn.Module):
 
 
 class DiTLayer(nn.Module):
-    """A transformer block whose norms and gates depend on the time.
-
-    Attributes:
-      config: sizes.
-      keep: whether the block returns its keys and values.
-    """
+    """A transformer block whose norms and gates depend on the time."""
 
     config: DiTConfig
-    keep: bool
 
     @nn.compact
     def __call__(
@@ -157,14 +142,9 @@ class DiTLayer(nn.Module):
         table: Rope,
         mask: Bool[jax.Array, "M KV"],
     ) -> tuple[Float[jax.Array, "B M D"], KeysValues | None]:
-        """Returns the block's output, and its keys and values if they are kept.
+        """Returns the block's output, and with `past` its keys and values.
 
-        Args:
-          x: frames.
-          past: as in `DiTAttention`.
-          time: the embedded time after a SiLU.
-          table: as in `DiTAttention`.
-          mask: as in `DiTAttention`.
+        The embedded time comes after a SiLU; the other arguments are those of `DiTAttention`.
         """
         c = self.config
         modulation = Linear(6 * c.width, (axes.EMBED, axes.MLP), True, name="modulation")(time)[:, None]
@@ -174,16 +154,11 @@ class DiTLayer(nn.Module):
         hidden = Linear(c.mlp_ratio * c.width, (axes.EMBED, axes.MLP), True, name="fc1")(modulated(x, shift2, scale2))
         hidden = jax.nn.gelu(hidden, approximate=True)
         x = x + gate2 * Linear(c.width, (axes.MLP, axes.EMBED), True, name="fc2")(hidden)
-        return x, own if self.keep else None
+        return x, None if past is None else own
 
 
 class DiT(nn.Module):
-    """Estimates the direction of the flow at a time.
-
-    Attributes:
-      config: sizes.
-      mel_bins: bins of the log-mel.
-    """
+    """Estimates the direction of the flow at a time."""
 
     config: DiTConfig
     mel_bins: int
@@ -198,18 +173,15 @@ class DiT(nn.Module):
         mask: Bool[jax.Array, "M KV"],
         past: Past | None = None,
     ) -> tuple[Float[jax.Array, "B M mel_bins"], Past | None]:
-        """Estimates the direction at `x`.
+        """Estimates the direction at `x`, float32.
+
+        With `past` it also returns the keys and values of these frames (W = M), and their tails.
 
         Args:
           x: frames between noise and log-mel, float32.
-          t: time of every row.
-          conditions: conditions of these frames.
           positions: positions of the frames, for the rotation.
           mask: which frames a frame sees: W of `past`, then M of these (KV = W + M).
           past: keys, values and tails of earlier frames; None for none.
-
-        Returns:
-          directions float32; and with `past` the keys and values of these frames (W = M) with their tails.
         """
         c = self.config
         x, t = jnp.asarray(x), jnp.asarray(t)
@@ -219,8 +191,7 @@ class DiT(nn.Module):
         tails = jnp.zeros((2, x.shape[0], c.conv_width - 1, c.width), h.dtype) if past is None else past.tails
         position, tails = PositionalConvolution(c, name="position")(h, tails)
         time = jax.nn.silu(TimeEmbedding(c, name="time")(t))
-        shared: Any = nn.broadcast  # Linen annotates `in_axes` as an int
-        in_axes: Any = (0, shared, shared, shared)
+        in_axes: Any = (0, nn.broadcast, nn.broadcast, nn.broadcast)  # Linen annotates it as an int
         stack = nn.scan(
             DiTLayer,
             variable_axes={"params": 0, "intermediates": 0},
@@ -231,7 +202,7 @@ class DiT(nn.Module):
         )
         before = None if past is None else (past.k, past.v)
         table = rope(positions[None], c.head_dim, THETA)
-        h, kept = stack(c, past is not None, name="layers")(h + position, before, time, table, mask)
+        h, kept = stack(c, name="layers")(h + position, before, time, table, mask)
         scale, shift = jnp.split(Linear(2 * c.width, (axes.EMBED, axes.MLP), True, name="final")(time)[:, None], 2, -1)
         out = Linear(self.mel_bins, (axes.EMBED, axes.MEL), True, name="output")(modulated(h, shift, scale))
         return out, None if kept is None else Past(*kept, tails=tails)

@@ -1,11 +1,11 @@
 """Flow matching: speech ids and a speaker become a log-mel at 50 frames a second (docs/codec_model.md, section 2).
 
 There are two masks. Without chunks every frame sees every other, as the release always calls it. With chunks a frame
-sees its own chunk and some earlier ones, so that `flow_stream.py` can compute chunk by chunk as tokens arrive.
+sees its own chunk and some earlier ones, so that `sample_chunk` can compute chunk by chunk as tokens arrive.
 """
 
 import functools
-from typing import Any
+from typing import Any, cast
 
 import flax.linen as nn
 import jax
@@ -34,11 +34,10 @@ class Lookahead(nn.Module):
     def __call__(
         self, embedded: Float[Array, "B padded mel_bins"], present: Bool[Array, "B padded"]
     ) -> Float[jax.Array, "B T mel_bins"]:
-        """Returns T tokens.
+        """Returns T tokens from `padded = 2 + T + lookahead`: two before the first, T, and those ahead.
 
         Args:
-          embedded: embeddings of `padded = 2 + T + lookahead` tokens: two before the first, T, and those ahead;
-            zero where a token is absent.
+          embedded: embeddings, zero where a token is absent.
           present: which tokens there are.
         """
         embedded = jnp.asarray(embedded)
@@ -62,11 +61,7 @@ class Flow(nn.Module):
         self.dit = DiT(c.dit, c.mel_bins)
 
     def mu(self, ids: Int[Array, "B padded"]) -> Float[jax.Array, "B M mel_bins"]:
-        """Embeds ids and repeats each for its frames, M = `T * token_frames`.
-
-        Args:
-          ids: `padded = 2 + T + lookahead` ids as for `Lookahead`, ABSENT where there is no token.
-        """
+        """Embeds the ids of `Lookahead`, ABSENT for none, and repeats each for its frames: M = `T * token_frames`."""
         present = ids != ABSENT
         embedded = jnp.where(present[..., None], self.embed(jnp.maximum(jnp.asarray(ids), 0)), 0)
         return jnp.repeat(self.lookahead(embedded, present), self.config.token_frames, axis=1)
@@ -89,13 +84,14 @@ class Flow(nn.Module):
         return self.dit(*inputs)
 
     def __call__(
-        self, ids: Int[Array, "B padded"], embedding: Float[Array, "B speaker_width"], frames: int
+        self, ids: Int[Array, "B padded"], embedding: Float[Array, "B speaker_width"]
     ) -> Float[jax.Array, "B M mel_bins"]:
         """Uses every parameter, for initialisation."""
-        mu, speaker = self.mu(ids), self.speaker(embedding)
-        zeros, positions = jnp.zeros_like(mu), jnp.arange(frames)
+        mu = self.mu(ids)
+        frames = mu.shape[1]
+        conditions = Conditions(mu, jnp.zeros_like(mu), self.speaker(embedding))
         mask = jnp.ones((frames, frames), bool)
-        return self.direction(zeros, jnp.zeros(len(mu)), Conditions(mu, zeros, speaker), positions, mask)[0]
+        return self.dit(jnp.zeros_like(mu), jnp.zeros(len(mu)), conditions, jnp.arange(frames), mask)[0]
 
 
 def times(steps: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,11 +104,6 @@ def times(steps: int) -> tuple[np.ndarray, np.ndarray]:
     return np.array(t, np.float32), np.array(dt, np.float32)
 
 
-def guided(direction: Float[jax.Array, "2 M mel_bins"], guidance: float) -> Float[jax.Array, "M mel_bins"]:
-    """Combines the directions with and without conditions (classifier-free guidance)."""
-    return (1 + guidance) * direction[0] - guidance * direction[1]
-
-
 def with_and_without(conditions: Conditions) -> Conditions:
     """Appends a row of zeros to the conditions of one row: B = 2."""
     return jax.tree.map(lambda a: jnp.concatenate([a, jnp.zeros_like(a)]), conditions)
@@ -121,10 +112,9 @@ def with_and_without(conditions: Conditions) -> Conditions:
 def mask_of(
     frames: int, length: Int[Array, ""] | int, chunk: int | None, left: int
 ) -> Bool[jax.Array, "{frames} {frames}"]:
-    """Returns which frames (rows) see which (columns).
+    """Returns which of M frames (rows) see which (columns).
 
     Args:
-      frames: M.
       length: number of valid frames; no frame sees a later one.
       chunk: frames of a chunk; None if every frame sees every valid frame.
       left: earlier chunks that a frame sees besides its own, or ALL.
@@ -139,6 +129,32 @@ def mask_of(
     return seen
 
 
+def _solve(
+    config: FlowConfig,
+    params: Params,
+    conditions: Conditions,
+    positions: Array,
+    mask: Array,
+    noise: Array,
+    past: Past | None = None,
+) -> tuple[jax.Array, Past | None]:
+    """Solves the flow by Euler steps under classifier-free guidance.
+
+    The leaves of `past` and of the keys and values that it returns have a leading axis of steps.
+    """
+    t, dt = (jnp.asarray(a) for a in times(config.steps))
+
+    def step(x: jax.Array, at: tuple[jax.Array, jax.Array, Past | None]) -> tuple[jax.Array, Past | None]:
+        t, dt, before = at
+        both = jnp.broadcast_to(x, (2, *x.shape)), jnp.broadcast_to(t, (2,))
+        inputs = (*both, conditions, positions, mask, before)
+        direction, kept = cast(Any, Flow(config).apply({"params": params}, *inputs, method="direction"))
+        guided = (1 + config.guidance) * direction[0] - config.guidance * direction[1]
+        return x + dt * guided, kept
+
+    return jax.lax.scan(step, jnp.asarray(noise), (t, dt, past))
+
+
 @functools.partial(jax.jit, static_argnames=("config", "chunk", "left"))
 def sample(
     config: FlowConfig,
@@ -151,34 +167,58 @@ def sample(
     chunk: int | None = None,
     left: int = ALL,
 ) -> Float[jax.Array, "M mel_bins"]:
-    """Solves the flow from noise to log-mel, M = `T * token_frames` frames.
+    """Solves the flow of a speaker from noise to log-mel float32, M = `T * token_frames` frames.
 
     Args:
-      config: sizes.
-      params: parameters of `Flow`.
       ids: `padded = 2 + T + lookahead` ids: two ABSENT, the tokens (the prompt's first), then the tokens that follow,
         or ABSENT where the speech ends. ABSENT also fills a bucket.
       length: number of frames to speak; frames after it are meaningless.
-      embedding: speaker embedding.
       cond: log-mel of the prompt, zero after it.
-      noise: start of the solver.
       chunk: frames of a chunk; None for the whole.
       left: earlier chunks that a frame sees.
+    """
+    conditions: Any = Flow(config).apply({"params": params}, ids, embedding, cond, method="conditions")
+    frames = len(noise)
+    return _solve(config, params, conditions, jnp.arange(frames), mask_of(frames, length, chunk, left), noise)[0]
+
+
+def empty_past(config: FlowConfig, chunk: int, left: int) -> Past:
+    """Returns the past of a new stream, one for each Euler step; keys are a ring of W = `chunk * left` frames."""
+    c = config.dit
+    keys = jnp.zeros((config.steps, c.depth, 2, chunk * left, c.num_heads * c.head_dim))
+    return Past(keys, keys.copy(), jnp.zeros((config.steps, 2, 2, c.conv_width - 1, c.width)))
+
+
+@functools.partial(jax.jit, static_argnames="config", donate_argnames="past")
+def sample_chunk(
+    config: FlowConfig,
+    params: Params,
+    past: Past,
+    number: Int[Array, ""],
+    ids: Int[Array, " padded"],
+    length: Int[Array, ""],
+    embedding: Float[Array, " speaker_width"],
+    cond: Float[Array, "M mel_bins"],
+    noise: Float[Array, "M mel_bins"],
+) -> tuple[Float[jax.Array, "M mel_bins"], Past]:
+    """Solves the next chunk of a stream as `sample` under the chunk mask solves the whole, at a constant cost.
+
+    Args:
+      past: past of the earlier chunks (`empty_past` at first); its buffers are donated.
+      number: number of this chunk, from 0.
+      ids: `padded = 2 + T + lookahead` ids: two tokens before the chunk, its own, those that follow; ABSENT for none.
+      length: number of frames to speak; fewer than M only at the end.
+      cond: log-mel of the prompt in this chunk.
 
     Returns:
-      log-mel float32.
+      log-mel float32, and the past of the next chunk.
     """
-    model, variables = Flow(config), {"params": params}
-    conditions = model.apply(variables, ids, embedding, cond, method="conditions")
-    frames = len(noise)
-    positions, mask = jnp.arange(frames), mask_of(frames, length, chunk, left)
-
-    def step(x: jax.Array, at: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        t, dt = at
-        both = jnp.broadcast_to(x, (2, *x.shape)), jnp.broadcast_to(t, (2,))
-        direction, _ = model.apply(variables, *both, conditions, positions, mask, method="direction")
-        return x + dt * guided(direction, config.guidance), None
-
-    t, dt = times(config.steps)
-    mel, _ = jax.lax.scan(step, jnp.asarray(noise), (jnp.asarray(t), jnp.asarray(dt)))
-    return mel
+    conditions: Any = Flow(config).apply({"params": params}, ids, embedding, cond, method="conditions")
+    chunk, window = len(noise), past.k.shape[3]
+    positions = number * chunk + jnp.arange(chunk)
+    filled, own = jnp.arange(window) < number * chunk, jnp.arange(chunk) < length
+    mask = jnp.broadcast_to(jnp.concatenate([filled, own]), (chunk, window + chunk))
+    mel, kept = cast(tuple[jax.Array, Past], _solve(config, params, conditions, positions, mask, noise, past))
+    place = (0, 0, 0, number * chunk % window, 0)
+    k, v = (jax.lax.dynamic_update_slice(old, new, place) for old, new in ((past.k, kept.k), (past.v, kept.v)))
+    return mel, Past(k, v, kept.tails)

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from fac_jax.codec.base import check_codebook
-from fac_jax.codec.cosyvoice.chunks import pieces
+from fac_jax.codec.cosyvoice.config import pieces
 from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, Speaker, Token2Wav
 from fac_jax.codec.cosyvoice.vocoder_windows import RELEASE_HELD
 
@@ -83,21 +83,18 @@ class ReleaseStream:
         return wave
 
 
-def release_offline(voice: Token2Wav, ids: np.ndarray, speaker: Speaker, hop: int = PIECE) -> np.ndarray:
-    """Speaks ids `[T]` by the release's offline loop: pieces of 30 s, each in steps of `hop` tokens.
+def release_offline(voice: Token2Wav, ids: np.ndarray, speaker: Speaker) -> np.ndarray:
+    """Speaks ids `[T]` by the release's offline loop, float32 `[N]`: pieces of 30 s, each in steps of `HOP` tokens.
 
     If the last hop has no more tokens than the look-ahead, the release speaks the end twice; this function speaks it
     once.
-
-    Returns:
-      float32 `[N]`.
     """
     waves = []
     for piece in pieces(ids, PIECE, SHORT):
         steps, offset, final = Steps(voice, speaker), 0, False
         while not final:
-            context = piece[: offset + hop + voice.flow.lookahead]
+            context = piece[: offset + HOP + voice.flow.lookahead]
             final = len(context) == len(piece)
             waves.append(steps.step(context, offset, final))
-            offset += hop
+            offset += HOP
     return np.concatenate(waves)

@@ -38,11 +38,7 @@ class MemoryAttention(nn.Module):
     ) -> Float[jax.Array, "B T D"]:
         """Mixes the steps of every row. The memory reads and writes only the steps that are `valid`."""
         c, width = self.config, x.shape[-1]
-
-        def project(name: str, use_bias: bool) -> jax.Array:
-            return Linear(width, (axes.EMBED, axes.HEADS), use_bias, name=name)(x)
-
-        q, k, v = project("q", True), project("k", False), project("v", True)
+        q, k, v = (Linear(width, (axes.EMBED, axes.HEADS), name != "k", name=name)(x) for name in "qkv")
         heads = [rearrange(a, "b t (n h) -> b t n h", n=c.num_heads) for a in (q, k, v)]
         out = einsum_attend(rotate(heads[0], table), rotate(heads[1], table), heads[2], visibility)
         out = Linear(width, (axes.HEADS, axes.EMBED), True, name="o")(rearrange(out, "b t n h -> b t (n h)"))

@@ -76,14 +76,10 @@ class Tones:
 def tones(
     f0: Float[np.ndarray, " M"], turns: Float64[np.ndarray, " harmonics"], config: VocoderConfig, phase: Phase
 ) -> Tones:
-    """Returns the tones of M frames that follow the frames which left `turns`.
+    """Returns the tones of M frames that follow the frames which left `turns`, zeros at the start; `f0` is in Hz.
 
-    Args:
-      f0: pitch in Hz.
-      turns: `Tones.turns` of the frames before; zeros at the start.
-      config: sizes.
-      phase: "exact", or "release", which rounds the growing phase to float32 as the release does: the error is 0.002
-        rad after 15 s and 0.2 rad after 5 minutes.
+    The `phase` "release" rounds the growing phase to float32 as the release does: the error is 0.002 rad after 15 s and
+    0.2 rad after 5 minutes.
     """
     pitch = f0.astype(np.float32)
     multiples = np.arange(1, config.harmonics + 1, dtype=np.float32)
@@ -108,12 +104,9 @@ class HarmonicSource(nn.Module):
     def __call__(
         self, sines: Float[Array, "B M harmonics"], level: Float[Array, "B M"], noise: Float[Array, "B N harmonics"]
     ) -> Float[jax.Array, "B N"]:
-        """Returns N = `M * frame_samples` samples in (-1, 1).
+        """Returns N = `M * frame_samples` samples in (-1, 1) from `Tones.sines` and `Tones.noise`.
 
-        Args:
-          sines: `Tones.sines`.
-          level: `Tones.noise`.
-          noise: uniform noise in [0, 1) for every sample and harmonic.
+        `noise` is uniform in [0, 1) for every sample and harmonic.
         """
         repeated = [jnp.repeat(jnp.asarray(a), self.config.frame_samples, axis=1) for a in (sines, level[..., None])]
         mixed = Linear(1, (axes.HEADS, None), True, name="linear")(repeated[0] + repeated[1] * noise)

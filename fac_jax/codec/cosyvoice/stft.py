@@ -58,14 +58,8 @@ def inverse(
 ) -> Float[jax.Array, "B N"]:
     """Adds the overlapping windows and divides by the sum of their squared Hann windows.
 
-    Args:
-      spectra: T spectra of `fft + 2` values.
-      fft: size of the transform.
-      hop: samples between windows.
-      last: index of the last valid spectrum.
-
-    Returns:
-      N = `(T - 1) * hop` samples, from the middle of the first window to the middle of the last.
+    Returns N = `(T - 1) * hop` samples, from the middle of the first window to the middle of the last. Spectra after
+    the index `last` are not valid and do not count.
     """
     valid = jnp.arange(spectra.shape[1]) <= last
     windows = jnp.where(valid[:, None], spectra @ _synthesis(fft), 0)

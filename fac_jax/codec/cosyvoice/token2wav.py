@@ -15,11 +15,8 @@ import numpy as np
 from jaxtyping import Float, Float32, Int
 
 from fac_jax.codec.base import check_codebook, check_ids
-from fac_jax.codec.cosyvoice.chunks import pieces
-from fac_jax.codec.cosyvoice.config import FlowConfig, VocoderConfig
-from fac_jax.codec.cosyvoice.dit import Past
-from fac_jax.codec.cosyvoice.flow import ABSENT, BEFORE, sample
-from fac_jax.codec.cosyvoice.flow_stream import empty_past, sample_chunk
+from fac_jax.codec.cosyvoice.config import FlowConfig, VocoderConfig, pieces
+from fac_jax.codec.cosyvoice.flow import ABSENT, BEFORE, empty_past, sample, sample_chunk
 from fac_jax.codec.cosyvoice.source import Phase
 from fac_jax.codec.cosyvoice.vocoder_windows import Pitch, WindowedVocoder
 from fac_jax.types import InputError, Params
@@ -69,13 +66,7 @@ class SpeechConfig:
 
 
 class Token2Wav:
-    """Flow and vocoder with their parameters and noise.
-
-    Attributes:
-      config: settings of speech.
-      flow: sizes of the flow.
-      vocoder: the vocoder.
-    """
+    """Flow and vocoder with their parameters and noise."""
 
     def __init__(
         self,
@@ -86,14 +77,9 @@ class Token2Wav:
     ) -> None:
         """Takes both models and their noise (`noise.release_noise`), which repeats if the speech is longer."""
         self.config, self.flow = config, flow[0]
-        self._params = jax.device_put(flow[1])
+        self.params = jax.device_put(flow[1])
         self._noise = noise[0]
         self.vocoder = WindowedVocoder(*vocoder, noise[1], config.pitch)
-
-    @property
-    def rate(self) -> int:
-        """Sampling rate of the waves in Hz."""
-        return self.vocoder.config.rate
 
     @property
     def token_samples(self) -> int:
@@ -103,16 +89,11 @@ class Token2Wav:
     def mel(
         self, ids: Int[np.ndarray, " T"], speaker: Speaker, chunk: int | None = None, final: bool = True
     ) -> Float[np.ndarray, "M mel_bins"]:
-        """Computes the log-mel of ids in one program.
+        """Computes the log-mel of ids in one program, float32: `token_frames` frames for each spoken token.
 
         Args:
-          ids: ids of the codebook.
-          speaker: speaker of the voice.
           chunk: tokens of a chunk under the stream's mask; None if every token sees every other.
           final: whether the speech ends here; if not, the last three tokens are only look-ahead.
-
-        Returns:
-          float32, `token_frames` frames for each spoken token.
         """
         frames, prompt = self.flow.token_frames, len(speaker.ids)
         prompted = np.concatenate([speaker.ids, ids]).astype(np.int32)
@@ -124,7 +105,7 @@ class Token2Wav:
         with jax.default_matmul_precision(self.config.precision):
             mel = sample(
                 self.flow,
-                self._params,
+                self.params,
                 padded,
                 np.int32(tokens * frames),
                 jnp.asarray(speaker.embedding),
@@ -135,10 +116,7 @@ class Token2Wav:
         return np.asarray(mel)[prompt * frames : tokens * frames]
 
     def offline(self, ids: Int[np.ndarray, " T"], speaker: Speaker) -> Float[np.ndarray, " N"]:
-        """Speaks ids in pieces of 30 s; the flow sees a whole piece.
-
-        Returns:
-          float32, N = `T * token_samples`.
+        """Speaks ids in pieces of 30 s; the flow sees a whole piece. Float32, N = `T * token_samples`.
 
         Raises:
           InputError: there is no id, an id is outside the codebook, or the speaker's prompt does not fit its log-mel.
@@ -148,15 +126,9 @@ class Token2Wav:
         return np.concatenate([self.wave(self.mel(piece, speaker)) for piece in pieces(ids, PIECE, SHORT)])
 
     def in_chunks(self, ids: Int[np.ndarray, " T"], speaker: Speaker) -> Float[np.ndarray, " N"]:
-        """Computes the samples of a stream in one program, for comparison with streams.
+        """Computes a stream's samples in one program, for comparison; it takes, gives and raises what `offline` does.
 
         The memory of the program grows with the square of T.
-
-        Returns:
-          float32, N = `T * token_samples`.
-
-        Raises:
-          InputError: as for `offline`.
         """
         check_prompt(speaker, self.flow.token_frames)
         return self.wave(self.mel(check_ids(ids, self.flow.vocab_size), speaker, self.config.hop))
@@ -174,24 +146,6 @@ class Token2Wav:
         """
         check_prompt(speaker, self.flow.token_frames)
         return Stream(self, speaker)
-
-    def next_chunk(
-        self, past: Past, number: int, ids: Int[np.ndarray, " padded"], length: int, speaker: Speaker
-    ) -> tuple[Float[jax.Array, "M mel_bins"], Past]:
-        """Solves the next chunk of a stream (`flow_stream.sample_chunk`) and returns its log-mel and past."""
-        frames = self.config.hop * self.flow.token_frames
-        with jax.default_matmul_precision(self.config.precision):
-            return sample_chunk(
-                self.flow,
-                self._params,
-                past,
-                np.int32(number),
-                ids,
-                np.int32(length),
-                jnp.asarray(speaker.embedding),
-                self.condition(speaker, number * frames, frames),
-                self.noise(number * frames, frames),
-            )
 
     def condition(self, speaker: Speaker, first: int, frames: int) -> Float[np.ndarray, "{frames} mel_bins"]:
         """Returns frames `first .. first + frames` of the prompt's log-mel, zero after its end."""
@@ -230,13 +184,11 @@ class Stream:
 
     def finish(self) -> np.ndarray:
         """Returns the remaining samples, float32 `[N]`. Nothing may be pushed afterwards."""
-        waves = []
-        left = len(self._ids) - BEFORE
-        while left > 0:
-            waves.append(self._speak(min(left, self._hop), last=left <= self._hop))
-            left -= self._hop
+        waves, left = [], len(self._ids) - BEFORE
+        for spoken in range(0, left, self._hop):
+            waves.append(self._speak(min(left - spoken, self._hop), last=left - spoken <= self._hop))
         if not waves:
-            waves.append(self._wave.push(self._no_mel(), final=True))
+            waves.append(self._wave.push(np.zeros((0, self._voice.flow.mel_bins), np.float32), final=True))
         return np.concatenate(waves)
 
     def _take(self, ids: np.ndarray) -> np.ndarray:
@@ -249,20 +201,27 @@ class Stream:
 
     def _speak(self, tokens: int, last: bool) -> np.ndarray:
         """Speaks the first `tokens` tokens of the next chunk."""
-        voice, size = self._voice, BEFORE + self._hop + self._voice.flow.lookahead
+        voice, size, first = self._voice, BEFORE + self._hop + self._voice.flow.lookahead, self._number * self._frames
         ids = self._ids[:size]
         ids = np.pad(ids, (0, size - len(ids)), constant_values=ABSENT)
         length = tokens * voice.flow.token_frames
-        mel, self._past = voice.next_chunk(self._past, self._number, ids, length, self._speaker)
+        with jax.default_matmul_precision(voice.config.precision):
+            mel, self._past = sample_chunk(
+                voice.flow,
+                voice.params,
+                self._past,
+                np.int32(self._number),
+                ids,
+                np.int32(length),
+                jnp.asarray(self._speaker.embedding),
+                voice.condition(self._speaker, first, self._frames),
+                voice.noise(first, self._frames),
+            )
         self._number += 1
         self._ids = self._ids[self._hop :]
         skipped = min(self._prompt_frames, length)
         self._prompt_frames -= skipped
         return self._wave.push(np.asarray(mel)[skipped:length], final=last)
-
-    def _no_mel(self) -> np.ndarray:
-        """Returns a log-mel without frames."""
-        return np.zeros((0, self._voice.flow.mel_bins), np.float32)
 
 
 def bucket(tokens: int) -> int:
@@ -272,11 +231,7 @@ def bucket(tokens: int) -> int:
 
 
 def check_prompt(speaker: Speaker, token_frames: int) -> None:
-    """Checks that a speaker's prompt has as many mel frames as its ids need.
-
-    Raises:
-      InputError: it has not.
-    """
+    """Raises an InputError unless a speaker's prompt has as many mel frames as its ids need."""
     frames = len(speaker.ids) * token_frames
     if len(speaker.mel) != frames:
         raise InputError(f"the prompt has {len(speaker.ids)} ids and {len(speaker.mel)} mel frames, must have {frames}")

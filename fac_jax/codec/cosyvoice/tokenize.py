@@ -1,21 +1,20 @@
 """Tokenizes waves with the S3 tokenizer: pieces of 30 s, batched by length, spread over the devices of the host."""
 
 import functools
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+import itertools
+from collections.abc import Sequence
+from typing import Final
 
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, Int32
 
-from fac_jax.audio.mel import HOP, log_mel, mel_frames
-from fac_jax.codec.cosyvoice.chunks import pieces
-from fac_jax.codec.cosyvoice.config import TokenizerConfig
+from fac_jax.audio.mel import HOP, RATE, log_mel, mel_frames
+from fac_jax.codec.cosyvoice.config import TokenizerConfig, pieces
 from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, token_lengths
 from fac_jax.types import InputError, Params
 
-RATE: Final = 16000  # Hz
 PIECE: Final = 30 * RATE
 SHORT: Final = RATE  # a last piece of fewer samples is joined with the piece before it
 LEAST: Final = 4 * HOP  # samples of an id
@@ -36,18 +35,15 @@ def _ids(
 class WaveTokenizer:
     """The S3 tokenizer with its parameters on devices."""
 
-    def __init__(self, config: TokenizerConfig, params: Params, devices: Sequence[Any] | None = None) -> None:
-        """Takes parameters of `S3Tokenizer`, and the devices that share the waves: those of this host if None."""
-        mesh = Mesh(np.array(devices or jax.local_devices()), ("data",))
+    def __init__(self, config: TokenizerConfig, params: Params) -> None:
+        """Takes parameters of `S3Tokenizer`; the devices of this host share the waves."""
+        mesh = Mesh(np.array(jax.local_devices()), ("data",))
         self._config = config
         self._rows = NamedSharding(mesh, PartitionSpec("data"))
         self._params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
 
     def __call__(self, waves: Sequence[Float[np.ndarray, " _N"]]) -> list[Int32[np.ndarray, " _T"]]:
-        """Tokenizes waves at 16 kHz, cut as the release cuts them.
-
-        Returns:
-          ids of each wave, 25 a second.
+        """Tokenizes waves at 16 kHz, cut as the release cuts them, into 25 ids a second.
 
         Raises:
           InputError: a wave is shorter than an id; names its index.
@@ -57,24 +53,16 @@ class WaveTokenizer:
                 raise InputError(f"speech {number} of the batch has {len(wave)} samples; one id takes {LEAST}")
         cut = [(number, piece) for number, wave in enumerate(waves) for piece in pieces(wave, PIECE, SHORT)]
         order = sorted(range(len(cut)), key=lambda i: len(cut[i][1]))
+        most = ROWS * self._rows.num_devices
         found: dict[int, np.ndarray] = {}
-        for group in self._batches([len(cut[i][1]) for i in order]):
-            batch = [order[i] for i in group]
-            found |= zip(batch, self._read([cut[i][1] for i in batch]), strict=True)
+        for _, group in itertools.groupby(order, key=lambda i: _bucket(len(cut[i][1]))):
+            alike = list(group)
+            for batch in (alike[start : start + most] for start in range(0, len(alike), most)):
+                found |= zip(batch, self._read([cut[i][1] for i in batch]), strict=True)
         return [
             np.concatenate([found[i] for i, (owner, _) in enumerate(cut) if owner == number])
             for number in range(len(waves))
         ]
-
-    def _batches(self, lengths: Sequence[int]) -> Iterator[range]:
-        """Yields ranges of ascending lengths that share a bucket and fit one call."""
-        most, start = ROWS * self._rows.num_devices, 0
-        for i, length in enumerate(lengths):
-            if i > start and (i - start == most or _bucket(length) != _bucket(lengths[start])):
-                yield range(start, i)
-                start = i
-        if lengths:
-            yield range(start, len(lengths))
 
     def _read(self, waves: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Returns the ids of pieces of one bucket; the batch is padded to a power of two for each device."""

@@ -37,12 +37,7 @@ class Snake(nn.Module):
 
 
 class ResidualBlock(nn.Module):
-    """Pairs of causal convolutions with residual connections; the first of each pair is dilated.
-
-    Attributes:
-      width: kernel positions.
-      dilations: dilation of the first convolution of each pair.
-    """
+    """Pairs of causal convolutions with residual connections; the first of each pair is dilated."""
 
     width: int
     dilations: tuple[int, ...]
@@ -89,9 +84,9 @@ class Vocoder(nn.Module):
         ]
         self.conv_post = Conv1d(c.fft + 2, POST_WIDTH, HIDDEN_AXES, padding=causal_padding(POST_WIDTH))
 
-    def f0(self, mel: Float[jax.Array, "B M mel_bins"]) -> Float[jax.Array, "B M"]:
+    def f0(self, mel: Float[Array, "B M mel_bins"]) -> Float[jax.Array, "B M"]:
         """Predicts the pitch of every frame in Hz, in float32."""
-        return self.f0_predictor(mel)
+        return self.f0_predictor(jnp.asarray(mel))
 
     def source(
         self, sines: Float[Array, "B M harmonics"], level: Float[Array, "B M"], noise: Float[Array, "B N harmonics"]
@@ -102,15 +97,11 @@ class Vocoder(nn.Module):
     def decode(
         self, mel: Float[Array, "B M mel_bins"], source: Float[Array, "B N"], length: Int[Array, ""]
     ) -> Float[jax.Array, "B N"]:
-        """Makes the wave of a window of M frames, N = `M * frame_samples` samples.
+        """Makes the wave of a window of M frames, float32, N = `M * frame_samples` samples.
 
         Args:
           mel: log-mel float32, zero from frame `length` on.
-          source: source wave float32.
-          length: number of valid frames; the speech ends with them.
-
-        Returns:
-          float32; samples after `length` frames are meaningless.
+          length: number of valid frames; the speech ends with them, and later samples are meaningless.
         """
         c = self.config
         steps = c.frame_steps
@@ -140,4 +131,6 @@ class Vocoder(nn.Module):
         length: Int[Array, ""],
     ) -> Float[jax.Array, "B N"]:
         """Makes the source wave, then decodes."""
+        if self.is_initializing():
+            self.f0(mel)
         return self.decode(mel, self.source(sines, level, noise), length)

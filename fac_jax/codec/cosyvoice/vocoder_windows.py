@@ -16,7 +16,7 @@ from jaxtyping import Float, Float32
 from fac_jax.codec.cosyvoice.config import VocoderConfig
 from fac_jax.codec.cosyvoice.source import F0_BEFORE, F0_LOOKAHEAD, Phase, host_f0, tones
 from fac_jax.codec.cosyvoice.vocoder import POST_WIDTH, Vocoder
-from fac_jax.types import Params
+from fac_jax.types import Array, Params
 
 Pitch = Literal["host", "device"]
 RELEASE_HELD: int = 8  # frames that the release holds back: the sum of both look-aheads and one more
@@ -49,29 +49,18 @@ def _span(width: int, dilations: tuple[int, ...]) -> int:
     return sum((width - 1) * (dilation + 1) for dilation in dilations)
 
 
-@functools.partial(jax.jit, static_argnames="config")
-def _decode(config: VocoderConfig, params: Params, *inputs: jax.Array) -> jax.Array:
-    """Returns the wave of a batch of one window."""
+@functools.partial(jax.jit, static_argnames=("config", "method"))
+def _apply(config: VocoderConfig, method: str, params: Params, *inputs: Array) -> jax.Array:
+    """Applies a method of `Vocoder` to a batch of one window."""
     with jax.default_matmul_precision("highest"):  # rounding to a lower precision is audible
-        wave: Any = Vocoder(config).apply({"params": params}, *inputs)
-        return wave[0]
-
-
-@functools.partial(jax.jit, static_argnames="config")
-def _device_f0(config: VocoderConfig, params: Params, mel: Float[jax.Array, "M mel_bins"]) -> Float[jax.Array, " M"]:
-    """Returns the pitch in Hz of a window."""
-    with jax.default_matmul_precision("highest"):
-        pitch: Any = Vocoder(config).apply({"params": params}, mel[None], method="f0")
-        return pitch[0]
+        out: Any = Vocoder(config).apply({"params": params}, *inputs, method=method)
+        return out[0]
 
 
 class WindowedVocoder:
-    """The vocoder with its parameters and noise; `speech` starts a wave.
+    """The vocoder with its parameters and noise.
 
-    Attributes:
-      config: sizes.
-      before: extra frames at the start of a window.
-      after: extra frames at its end.
+    A window has `before` extra frames at its start, and `after` at its end.
     """
 
     def __init__(self, config: VocoderConfig, params: Params, noise: np.ndarray, pitch: Pitch = "host") -> None:
@@ -82,12 +71,9 @@ class WindowedVocoder:
         self._f0 = jax.tree.map(lambda a: np.asarray(a, np.float64), params["f0_predictor"])
 
     def speech(self, window: int, phase: Phase = "exact", held: int | None = None) -> "Speech":
-        """Starts a new wave.
+        """Starts a new wave, which is decoded `window` frames at a time; each number compiles one program.
 
-        Args:
-          window: frames that are decoded at a time; each number compiles one program.
-          phase: see `source.tones`.
-          held: frames that wait for later ones; None for as few as possible.
+        `held` frames wait for later ones, or as few as possible; for the phase see `source.tones`.
         """
         return Speech(self, window, phase, self.after if held is None else held)
 
@@ -98,7 +84,8 @@ class WindowedVocoder:
         size, found = F0_BEFORE + window + F0_LOOKAHEAD, []
         for start in range(0, len(mel), window):
             first = max(0, start - F0_BEFORE)
-            piece = np.asarray(_device_f0(self.config, self._params, _padded(mel[first : first + size], size)))
+            heard = _padded(mel[first : first + size], size)[None]
+            piece = np.asarray(_apply(self.config, "f0", self._params, heard))
             found.append(piece[start - first : min(start + window, len(mel)) - first])
         return np.concatenate(found)
 
@@ -110,22 +97,15 @@ class WindowedVocoder:
         first: int,
         length: int,
     ) -> Float[np.ndarray, " N"]:
-        """Makes the wave of a window of M frames.
+        """Makes the wave of a window of M frames, float32, N = `M * frame_samples`.
 
-        Args:
-          mel: log-mel, zero from frame `length` on.
-          sines: `Tones.sines`.
-          level: `Tones.noise`.
-          first: number of the window's first frame in the speech.
-          length: valid frames of the window.
-
-        Returns:
-          float32, N = `M * frame_samples`.
+        `sines` and `level` are `sines` and `noise` of `Tones`. `first` is the number of the window's first frame in the
+        speech, and the log-mel is zero from frame `length` on.
         """
         count = self.config.frame_samples
         samples = np.arange(first * count, (first + len(mel)) * count) % len(self._noise)
         inputs = (mel[None], sines[None], level[None], self._noise[samples][None], np.int32(length))
-        return np.asarray(_decode(self.config, self._params, *inputs))
+        return np.asarray(_apply(self.config, "__call__", self._params, *inputs))
 
 
 class Speech:
@@ -142,14 +122,10 @@ class Speech:
         self._turns = np.zeros(config.harmonics)
 
     def push(self, mel: Float[np.ndarray, "M mel_bins"], final: bool = False) -> Float32[np.ndarray, " N"]:
-        """Takes the next frames and returns the samples that they complete.
+        """Takes the next frames, M >= 0, and returns the samples that they complete.
 
-        Args:
-          mel: log-mel, M >= 0.
-          final: whether the speech ends here. Until then the frames that are held back have no samples.
-
-        Returns:
-          samples; all calls together return `frame_samples` samples for each frame.
+        The frames that are held back have no samples until the speech ends, with `final`. All calls together return
+        `frame_samples` samples for each frame.
         """
         vocoder, config = self._vocoder, self._vocoder.config
         self._mel = np.concatenate([self._mel, np.asarray(mel, np.float32)])
@@ -166,7 +142,9 @@ class Speech:
             skipped = (self._done - first) * config.frame_samples
             waves.append(wave[skipped : skipped + count * config.frame_samples])
             self._done += count
-        self._forget(max(0, self._done - vocoder.before))
+        forgotten = max(0, self._done - vocoder.before) - self._start
+        self._start += forgotten
+        self._mel, self._sines, self._level = (a[forgotten:] for a in (self._mel, self._sines, self._level))
         return np.concatenate(waves)
 
     def _play(self, end: int) -> None:
@@ -180,11 +158,6 @@ class Speech:
         self._sines = np.concatenate([self._sines, played.sines])
         self._level = np.concatenate([self._level, played.noise])
         self._turns = played.turns
-
-    def _forget(self, first: int) -> None:
-        """Drops the frames before `first`."""
-        count, self._start = first - self._start, first
-        self._mel, self._sines, self._level = self._mel[count:], self._sines[count:], self._level[count:]
 
 
 def _padded(array: np.ndarray, size: int) -> np.ndarray:

@@ -10,20 +10,70 @@ from pathlib import Path
 from typing import Final
 
 import jax
+import numpy as np
 
-from fac_jax.evaluation.parity import flow as recorded_flow
-from fac_jax.evaluation.parity import token2wav as recorded_token2wav
-from fac_jax.evaluation.parity import tokenizer as recorded_tokenizer
-from fac_jax.evaluation.parity import vocoder as recorded_vocoder
+from fac_jax.codec.cosyvoice.config import pieces
+from fac_jax.codec.cosyvoice.release_stream import ReleaseStream, release_offline
+from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, Speaker, SpeechConfig, Token2Wav
+from fac_jax.evaluation.parity import networks
 from fac_jax.evaluation.parity.model import Figure
-from fac_jax.evaluation.parity.recording import Recording, read_recording
+from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, read_recording, unequal
 from fac_jax.types import InputError
 
+SPOKEN_LIMIT: Final = 1e-3  # limit of waves from tokens, where the errors of all parts add up
+DRAWN: Final = r"RandomState\((\d+)\)\.(standard_normal|random_sample)\(\(([\d,]+)\)\)"
+
+
+def compare_speech(recording: Recording) -> Iterator[Figure]:
+    """Yields figures of offline speech, short and long, and of the streaming of the web demo."""
+    arrays = recording.arrays
+    flow_noise, source_noise = _drawn(recording, "flow_noise"), _drawn(recording, "sine_noise")
+    for name, ours in (("flow_noise_head", flow_noise), ("sine_noise_head", source_noise)):
+        theirs = arrays[name]
+        yield difference(name, ours[tuple(map(slice, theirs.shape))], theirs, 0.0)
+    flow, vocoder = (read_recording(recording.folder.parent / name) for name in ("flow", "hift"))
+    voice = Token2Wav(
+        networks.recorded_flow(flow),
+        networks.recorded_vocoder(vocoder),
+        (channels_last(flow_noise)[0], source_noise[0]),
+        SpeechConfig(phase="release"),
+    )
+    speaker = Speaker(arrays["embedding"][0])
+    ids = arrays["tokens"].astype(np.int32)
+    yield _spoken("offline_wav", voice.offline(ids, speaker), arrays["offline_wav"])
+    yield _spoken("offline_hop15_wav", release_offline(voice, ids, speaker), arrays["offline_hop15_wav"])
+
+    demo = ReleaseStream(voice, speaker)
+    wave = np.concatenate([demo.push(ids), demo.finish()])
+    yield unequal("numbers of demo_calls", np.array(demo.calls), arrays["demo_calls"])
+    yield _spoken("demo_wav, release_quirks", wave, arrays["demo_wav"])
+
+    long = arrays["long_tokens"].astype(np.int32)
+    cuts = [len(piece) for piece in pieces(long, PIECE, SHORT)]
+    yield unequal("long_segments", np.array(cuts), arrays["long_segments"])
+    wave = voice.offline(long, speaker)
+    yield unequal("long_wav_len", np.array(len(wave)), arrays["long_wav_len"])
+    head, seam = arrays["long_wav_head"], arrays["long_wav_seam"]
+    yield _spoken("long_wav_head", wave[: head.shape[1]], head)
+    middle, half = cuts[0] * voice.token_samples, seam.shape[1] // 2
+    yield _spoken("long_wav_seam", wave[middle - half : middle + half], seam)
+
+
+def _spoken(name: str, ours: np.ndarray, theirs: np.ndarray) -> Figure:
+    return difference(name, ours[None], theirs, SPOKEN_LIMIT)
+
+
+def _drawn(recording: Recording, key: str) -> np.ndarray:
+    seed, distribution, shape = recording.noted(key, DRAWN)
+    draw = getattr(np.random.RandomState(int(seed)), distribution)
+    return draw(tuple(map(int, shape.split(",")))).astype(np.float32)
+
+
 PARTS: Final[Mapping[str, Callable[[Recording], Iterator[Figure]]]] = {
-    "s3tokenizer": recorded_tokenizer.compare,
-    "flow": recorded_flow.compare,
-    "hift": recorded_vocoder.compare,
-    "token2wav": recorded_token2wav.compare,
+    "s3tokenizer": networks.compare_tokenizer,
+    "flow": networks.compare_flow,
+    "hift": networks.compare_vocoder,
+    "token2wav": compare_speech,
 }
 
 

@@ -39,13 +39,7 @@ RUNS: Final[Mapping[str, Decoding]] = {
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One difference.
-
-    Attributes:
-      name: name of the quantity and of the measure.
-      value: largest difference.
-      limit: largest value that passes.
-    """
+    """The largest difference of one quantity, and the largest that passes; the name says how it is measured."""
 
     name: str
     value: float
@@ -59,11 +53,6 @@ class Figure:
 
 def compare(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray]) -> Iterator[Figure]:
     """Yields all figures of a recorded run, computed in float32 at the highest precision.
-
-    Args:
-      params: parameters of the model (scanned layers).
-      config: its configuration.
-      arrays: recorded arrays by name.
 
     Raises:
       InputError: the arrays hold no known part of a run, or an array is missing or has another shape.
@@ -131,7 +120,7 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
     yield _relative("speech loss", metrics["speech_loss"], arrays["train/speech_loss"], LOSSES)
     if with_gradients:
         names, norms = arrays["train/grad_names"], arrays["train/grad_norms"]
-        _same_shape("train/grad_norms", names, norms)
+        check_shape("train/grad_norms", names, norms)
         yield from _gradients(to_release(grads, config), dict(zip(names.tolist(), norms.tolist(), strict=True)))
 
 
@@ -159,11 +148,8 @@ def _text_only(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndar
     def logits(model: FunAudioChat, batch: Batch) -> jax.Array:
         return model.text_logits(cast(jax.Array, model(batch, heads="text").hidden))
 
-    yield _values(
-        "text-only logits",
-        jax.jit(partial(model.apply, method=logits))({"params": params}, batch),
-        arrays["text/logits"],
-    )
+    ours = jax.jit(partial(model.apply, method=logits))({"params": params}, batch)
+    yield _values("text-only logits", ours, arrays["text/logits"])
 
 
 def _response(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray], run: str) -> Iterator[Figure]:
@@ -192,7 +178,8 @@ def _tokens(padded: jax.Array, length: int, theirs: np.ndarray) -> int:
     return len(ours) * beyond + int(np.sum(ours[:, :common] != theirs[:, :common]))
 
 
-def _same_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
+def check_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
+    """Raises an InputError unless a recorded array has the shape of ours."""
     if np.shape(ours) != np.shape(theirs):
         shapes = f"{list(np.shape(theirs))} in the recorded run, {list(np.shape(ours))} in this model"
         raise InputError(f"{name} is {shapes}; is it another model's run?")
@@ -200,13 +187,13 @@ def _same_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
 
 def _values(name: str, ours: Array, theirs: np.ndarray, kept: np.ndarray | None = None) -> Figure:
     """Measures the largest absolute difference where `kept` (over the leading axes) is true."""
-    _same_shape(name, ours, theirs)
+    check_shape(name, ours, theirs)
     difference = np.abs(np.asarray(ours) - theirs)
     return Figure(f"{name}, max abs diff", float(difference[... if kept is None else kept].max()), VALUES)
 
 
 def _relative(name: str, ours: jax.Array, theirs: np.ndarray, limit: float) -> Figure:
-    _same_shape(name, ours, theirs)
+    check_shape(name, ours, theirs)
     return Figure(f"{name}, relative", abs(float(ours) - float(theirs)) / (abs(float(theirs)) or 1.0), limit)
 
 

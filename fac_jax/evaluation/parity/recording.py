@@ -4,7 +4,7 @@ import dataclasses
 import re
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,27 +13,20 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from fac_jax.checkpoint.json_files import read_json
+from fac_jax.checkpoint.json_files import Section, read_json
 from fac_jax.checkpoint.voice.release import from_torch
-from fac_jax.evaluation.parity.model import Figure, Recorded
+from fac_jax.evaluation.parity.model import Figure, Recorded, check_shape
 from fac_jax.types import Array, InputError, Params
 
 LIMIT: Final = 1e-4  # limit of quantities with a scale of about 1
-SPOKEN_LIMIT: Final = 1e-3  # limit of waves from tokens, where the errors of all parts add up
 
 
 @dataclasses.dataclass(frozen=True)
 class Recording:
-    """One recorded folder.
-
-    Attributes:
-      folder: path of the folder.
-      values: content of its config.json.
-      arrays: arrays of its io.npz.
-    """
+    """One recorded folder: its path, the content of its config.json, and the arrays of its io.npz."""
 
     folder: Path
-    values: Mapping[str, Any]
+    values: Section
     arrays: Recorded
 
     def params(self, part: str, config: Any) -> Params:
@@ -60,9 +53,9 @@ class Recording:
         Raises:
           InputError: the note does not match the pattern.
         """
-        found = re.search(pattern, str(self.values.get(key, "")))
+        found = re.search(pattern, str(self.values.values.get(key, "")))
         if found is None:
-            raise InputError(f"{self.folder / 'config.json'}: {key} does not say how it was drawn ({pattern})")
+            raise InputError(f"{self.values.where}: {key} does not say how it was drawn ({pattern})")
         return found.groups()
 
 
@@ -73,7 +66,7 @@ def read_recording(folder: Path) -> Recording:
       InputError: a file is missing or damaged.
     """
     file = folder / "io.npz"
-    values = read_json(folder / "config.json")
+    values = Section(read_json(folder / "config.json"), str(folder / "config.json"))
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     try:
@@ -85,7 +78,7 @@ def read_recording(folder: Path) -> Recording:
 
 def difference(name: str, ours: Array, theirs: np.ndarray, limit: float = LIMIT) -> Figure:
     """Measures the largest absolute difference of two arrays of the same shape."""
-    _same_shape(name, ours, theirs)
+    check_shape(name, ours, theirs)
     return Figure(f"{name}, max abs diff", float(np.max(np.abs(np.asarray(ours, np.float64) - theirs))), limit)
 
 
@@ -96,13 +89,8 @@ def layer(name: str, ours: Array, theirs: np.ndarray) -> Figure:
 
 def unequal(name: str, ours: Array, theirs: np.ndarray) -> Figure:
     """Counts the ids that differ; the limit is 0."""
-    _same_shape(name, ours, theirs)
+    check_shape(name, ours, theirs)
     return Figure(f"{name}, that differ", float(np.sum(np.asarray(ours) != theirs)), 0)
-
-
-def _same_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
-    if np.shape(ours) != np.shape(theirs):
-        raise InputError(f"{name} is {list(np.shape(theirs))} in the recorded run, {list(np.shape(ours))} here")
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:
@@ -110,18 +98,18 @@ def channels_last(array: np.ndarray) -> np.ndarray:
     return np.swapaxes(array, -1, -2)
 
 
-class Inside(dict[str, Array]):
-    """Outputs of all modules of a model by their dotted paths; the first axis of scanned layers is the layer."""
+def inside(apply: Callable[..., Any], variables: Any, *inputs: Any, **options: Any) -> dict[str, Array]:
+    """Returns the outputs of all modules of a model, which `apply` runs on the inputs, by their dotted paths.
 
-    def __init__(self, apply: Callable[..., Any], variables: Any, *inputs: Any, **options: Any) -> None:
-        """Runs `apply` of a module on the inputs."""
+    The first axis of scanned layers is the layer.
+    """
 
-        def run(variables: Any, *inputs: Any) -> Any:
-            return apply(variables, *inputs, capture_intermediates=True, mutable=["intermediates"], **options)[1]
+    def run(variables: Any, *inputs: Any) -> Any:
+        return apply(variables, *inputs, capture_intermediates=True, mutable=["intermediates"], **options)[1]
 
-        leaves = jax.tree_util.tree_leaves_with_path(jax.jit(run)(variables, *inputs)["intermediates"])
-        names = [[str(getattr(key, "key", getattr(key, "idx", key))) for key in path] for path, _ in leaves]
-        super().__init__()
-        for parts, (_, leaf) in zip(names, leaves, strict=True):
-            at = parts.index("__call__") if "__call__" in parts else len(parts)
-            self.setdefault(".".join(parts[:at]), leaf)  # the first output of a module with several
+    found: dict[str, Array] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(jax.jit(run)(variables, *inputs)["intermediates"]):
+        parts = [str(getattr(key, "key", getattr(key, "idx", key))) for key in path]
+        at = parts.index("__call__") if "__call__" in parts else len(parts)
+        found.setdefault(".".join(parts[:at]), leaf)  # the first output of a module with several
+    return found

@@ -11,15 +11,10 @@ from fac_jax.evaluation.reports.pages.page import Sound, render_page, write_with
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """A figure of a variant, or the difference of two variants.
+    """Mean and standard deviation over seeds of a figure of a variant, or of the difference of two variants.
 
-    Attributes:
-      mean: mean over seeds.
-      spread: standard deviation over seeds; None for one seed.
-      low: lower end of the 95 % interval; None without an interval.
-      high: upper end of the interval.
-      seeds: number of seeds.
-      items: questions of a seed; 1 for a figure that is not a mean over questions.
+    `low` and `high` are the ends of the 95 % interval. What there is not is None: a spread of one seed, an interval.
+    `items` is the number of questions of a seed, 1 for a figure that is not a mean over questions.
     """
 
     mean: float
@@ -37,14 +32,7 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """A figure of a variant.
-
-    Attributes:
-      metric: name of the metric.
-      variant: name of the variant.
-      value: the figure.
-      gain: difference to the baseline over the seeds that both have; None for the baseline itself.
-    """
+    """A metric of a variant, and its gain over the seeds that the baseline has too; None for the baseline itself."""
 
     metric: str
     variant: str
@@ -54,13 +42,10 @@ class Figure:
 
 @dataclasses.dataclass(frozen=True)
 class Trade:
-    """A metric against a cost.
+    """A metric, of which more is better, against a cost, of which less is better.
 
-    Attributes:
-      metric: more is better.
-      cost: less is better.
-      points: (cost, metric) by variant.
-      front: variants of the Pareto front, from the cheapest: no other variant is better in both.
+    `points` has (cost, metric) by variant. `front` has the variants of the Pareto front, from the cheapest: no other
+    variant is better in both.
     """
 
     metric: str
@@ -71,13 +56,7 @@ class Trade:
 
 @dataclasses.dataclass(frozen=True)
 class PromptReplies:
-    """One spoken prompt, and the replies of all variants to it.
-
-    Attributes:
-      prompt: text of the prompt.
-      asked: sound of the prompt.
-      replies: text and sound of the reply by variant; None instead of a sound for a text reply.
-    """
+    """A spoken prompt, and text and sound of the replies to it by variant; a text reply has None as its sound."""
 
     prompt: str
     asked: Sound
@@ -89,12 +68,9 @@ class Comparison:
     """The content of the page of a comparison.
 
     Attributes:
-      title: heading of the page.
-      summary: a sentence or two.
       baseline: variant that the others are compared with.
       variants: number of runs by variant.
       differences: value by variant of every config key whose value differs between variants.
-      figures: figures of all variants.
       costs: mean over seeds by variant, for every cost; empty if the runs have no record.
       trades: metrics against costs, for Pareto plots.
       curves: mean loss over steps by variant, for every stage.
@@ -125,10 +101,21 @@ def pareto_front(points: Mapping[str, tuple[float, float]]) -> list[str]:
 def write_comparison(path: str | os.PathLike[str], comparison: Comparison) -> None:
     """Writes the page to `path`, and the figures to the same path with the suffix `.json`; both appear complete.
 
+    A metric whose mean is the same in all runs takes no rows; the page lists the names of these metrics.
+
     Raises:
       ValueError: a figure is not a finite number.
     """
-    write_with_figures(path, render(comparison), to_json(comparison))
+    constant = constant_metrics(comparison.figures)
+    page = render_page(
+        "fac_jax.evaluation.reports",
+        "comparison.html.jinja",
+        comparison=comparison,
+        figures=[figure for figure in comparison.figures if figure.metric not in constant],
+        constant=constant,
+        styles=styles(comparison.variants),
+    )
+    write_with_figures(path, page, to_json(comparison))
 
 
 def to_json(comparison: Comparison) -> dict[str, Any]:
@@ -144,30 +131,15 @@ def to_json(comparison: Comparison) -> dict[str, Any]:
 
 
 def _plain(figure: Figure) -> dict[str, Any]:
-    gain = (None, None, None) if figure.gain is None else (figure.gain.mean, figure.gain.low, figure.gain.high)
-    differences = dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True))
+    gain = figure.gain
     return {
         "metric": figure.metric,
         "variant": figure.variant,
         **dataclasses.asdict(figure.value),
-        **differences,
+        "gain": gain and gain.mean,
+        "gain_low": gain and gain.low,
+        "gain_high": gain and gain.high,
     }
-
-
-def render(comparison: Comparison) -> str:
-    """Renders a comparison as one HTML page.
-
-    A metric whose mean is the same in all runs takes no rows; the page lists the names of these metrics.
-    """
-    constant = constant_metrics(comparison.figures)
-    return render_page(
-        "fac_jax.evaluation.reports",
-        "comparison.html.jinja",
-        comparison=comparison,
-        figures=[figure for figure in comparison.figures if figure.metric not in constant],
-        constant=constant,
-        styles=styles(comparison.variants),
-    )
 
 
 def constant_metrics(figures: Sequence[Figure]) -> list[str]:

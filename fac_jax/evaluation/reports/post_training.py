@@ -5,25 +5,18 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fac_jax.evaluation.reports.pages.page import Sound, render_page, write_with_figures
-from fac_jax.evaluation.reports.stages import Stage
+from fac_jax.evaluation.reports.pages.page import Sound, Stage, render_page, write_with_figures
 
 SHOWN = {"text_accuracy": "text-only knowledge", "spoken_accuracy": "heard, answered", "heard_accuracy": "spoken reply"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
-    """Shares of held-out pairs of one task of preference optimisation.
+    """Shares of held-out pairs of one task of preference optimisation, each before and after it.
 
-    Attributes:
-      before: pairs whose better reply the model prefers more than the reference does; 0.5 if they are the same model.
-      after: the same share after optimisation.
-      likely_before: pairs whose better reply is the likelier one under the model, without the reference.
-      likely_after: the same share after optimisation.
-      right_before: the model's own replies that have the property of the better one.
-      right_after: the same share after optimisation.
-      exact_before: the model's own replies that have the words of the better one.
-      exact_after: the same share after optimisation.
+    `before` and `after` count pairs whose better reply the model prefers more than the reference does, 0.5 if they are
+    the same model; `likely_..` those whose better reply is the likelier one under the model, without the reference.
+    `right_..` counts the model's own replies that have the property of the better one, `exact_..` those with its words.
     """
 
     before: float
@@ -38,17 +31,10 @@ class Preference:
 
 @dataclasses.dataclass(frozen=True)
 class Exchange:
-    """A held-out prompt of a preference task, and the replies before and after optimisation.
+    """A held-out prompt of a preference task, and the texts of the replies before and after optimisation.
 
-    Attributes:
-      task: name of the task.
-      asked: text of the prompt, with its instruction.
-      wanted: text of the better reply.
-      question: sound of the prompt.
-      before: text of the model's reply before optimisation.
-      after: text of the model's reply after it.
-      sound_before: sound of the reply before optimisation; None for a text reply.
-      sound_after: sound of the reply after it; None for a text reply.
+    `asked` is the text of the prompt with its instruction, `question` its sound, and `wanted` the text of the better
+    reply. A text reply has None as its sound.
     """
 
     task: str
@@ -66,8 +52,6 @@ class PostTrainingReport:
     """The content of the report of a recipe.
 
     Attributes:
-      title: heading of the page.
-      summary: a sentence or two.
       abilities: accuracies of the model after every stage, by stage; `SHOWN` names them.
       sweep: accuracies of merged models, by alpha.
       preference: results of preference optimisation by task.
@@ -97,7 +81,12 @@ def write_post_training(path: str | os.PathLike[str], report: PostTrainingReport
     Raises:
       ValueError: a metric or a loss is not a finite number.
     """
-    write_with_figures(path, render(report), to_json(report))
+    alphas = list(report.sweep)
+    trade = {label: (alphas, [values[name] for values in report.sweep.values()]) for name, label in SHOWN.items()}
+    plot = {"name": "trade", "series": trade, "ylabel": "accuracy", "xlabel": "alpha"}
+    values = {"report": report, "shown": SHOWN, "trade": plot}
+    page = render_page("fac_jax.evaluation.reports", "post_training.html.jinja", **values)
+    write_with_figures(path, page, to_json(report))
 
 
 def to_json(report: PostTrainingReport) -> dict[str, Any]:
@@ -110,11 +99,3 @@ def to_json(report: PostTrainingReport) -> dict[str, Any]:
         "seconds_total": report.seconds_total,
         "environment": dict(report.environment),
     }
-
-
-def render(report: PostTrainingReport) -> str:
-    """Renders a report as one HTML page."""
-    alphas = list(report.sweep)
-    trade = {label: (alphas, [values[name] for values in report.sweep.values()]) for name, label in SHOWN.items()}
-    plot = {"name": "trade", "series": trade, "ylabel": "accuracy", "xlabel": "alpha"}
-    return render_page("fac_jax.evaluation.reports", "post_training.html.jinja", report=report, shown=SHOWN, trade=plot)

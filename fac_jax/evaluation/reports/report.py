@@ -4,25 +4,19 @@ import dataclasses
 import os
 import statistics
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from fac_jax.evaluation.reports.pages.page import Sound, render_page, write_with_figures
-from fac_jax.evaluation.reports.stages import Stage
+from fac_jax.evaluation.reports.pages.page import Sound, Stage, render_page, write_with_figures
 from fac_jax.evaluation.speech.transcripts import exact_match
+
+TOLD = "question voice expected written heard written_right heard_right".split()  # of an answer, in the JSON
 
 
 @dataclasses.dataclass(frozen=True)
 class ScoredResponse:
-    """One held-out question with the model's response.
+    """One held-out question with its voice, the right reply, and the model's.
 
-    Attributes:
-      question: text of the question.
-      voice: voice of the question.
-      expected: text of the right reply.
-      written: text of the reply.
-      heard: text of the reply that the speech sounds like (`Listener.hear`); None if the reply was not spoken.
-      question_sound: sound of the question for the page; None for no player.
-      reply_sound: sound of the spoken reply, likewise.
+    `heard` is the text that the spoken reply sounds like (`Listener.hear`), None if it was not spoken. The sounds are
+    for the page; None for no player.
     """
 
     question: str
@@ -48,16 +42,9 @@ class ScoredResponse:
 class Report:
     """The content of the report of a run.
 
-    Attributes:
-      title: heading of the page.
-      summary: a sentence or two on the training and the questions.
-      metrics: name to value; a metric whose name ends in `_accuracy` is a share, and shown in per cent.
-      parameters: number of trained parameters of the model.
-      seconds_total: wall-clock seconds of the whole run.
-      stages: stages in order.
-      answers: held-out questions with their responses.
-      environment: name to value: versions, machine, seed, command.
-      seeds: metrics by seed, if there are runs with several seeds; the page shows mean, minimum and maximum.
+    A metric whose name ends in `_accuracy` is a share, and shown in per cent. `parameters` is the number of trained
+    ones, `seconds_total` the wall-clock time of the whole run, and `environment` names versions, machine, seed and
+    command. `seeds` has the metrics by seed of runs with several; the page shows mean, minimum and maximum.
     """
 
     title: str
@@ -73,9 +60,7 @@ class Report:
     def spread(self) -> dict[str, dict[str, float]]:
         """Returns mean, minimum and maximum over the seeds of every metric that all of them have."""
         runs = list(self.seeds.values())
-        if not runs:
-            return {}
-        shared = [name for name in runs[0] if all(name in run for run in runs)]
+        shared = [name for name in runs[0] if all(name in run for run in runs)] if runs else []
         values = {name: [run[name] for run in runs] for name in shared}
         return {n: {"mean": statistics.fmean(v), "min": min(v), "max": max(v)} for n, v in values.items()}
 
@@ -89,40 +74,22 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
     Raises:
       ValueError: a metric or a loss is not a finite number.
     """
-    write_with_figures(path, render(report), to_json(report))
+    spread = report.spread()
+    page = render_page("fac_jax.evaluation.reports", "report.html.jinja", report=report, spread=spread)
+    figures = {
+        **report.metrics,
+        "parameters": report.parameters,
+        "seconds_total": report.seconds_total,
+        "stages": {stage.name: stage.seconds for stage in report.stages},
+        "spread": spread,
+        "seeds": {str(seed): dict(metrics) for seed, metrics in report.seeds.items()},
+        "environment": dict(report.environment),
+        "answers": [{key: getattr(answer, key) for key in TOLD} for answer in report.answers],
+    }
+    write_with_figures(path, page, figures)
 
 
 def evenly_spaced(count: int, total: int) -> set[int]:
     """Returns `count` indices below `total` at equal distances, or all if there are fewer."""
     count = min(count, total)
     return {round(i * (total - 1) / max(count - 1, 1)) for i in range(count)}
-
-
-def to_json(report: Report) -> dict[str, Any]:
-    """Returns the figures of a report as plain values."""
-    return {
-        **report.metrics,
-        "parameters": report.parameters,
-        "seconds_total": report.seconds_total,
-        "stages": {stage.name: stage.seconds for stage in report.stages},
-        "spread": report.spread(),
-        "seeds": {str(seed): dict(metrics) for seed, metrics in report.seeds.items()},
-        "environment": dict(report.environment),
-        "answers": [
-            {
-                "question": a.question,
-                "voice": a.voice,
-                "expected": a.expected,
-                "written": a.written,
-                "heard": a.heard,
-                "written_right": a.written_right,
-                "heard_right": a.heard_right,
-            }
-            for a in report.answers
-        ],
-    }
-
-
-def render(report: Report) -> str:
-    """Renders a report as one HTML page."""
-    return render_page("fac_jax.evaluation.reports", "report.html.jinja", report=report, spread=report.spread())

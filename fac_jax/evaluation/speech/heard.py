@@ -48,7 +48,6 @@ class Listener:
           candidates: text to its rendering, float `[N]`: every possible reply, in the voice of the replies, and through
             the codec if they pass through one.
           rate: sampling rate of the renderings and of every reply in Hz.
-          config: settings of the features and of the warping.
 
         Raises:
           ValueError: there are no candidates, or a rendering is too short or silent.
@@ -74,10 +73,9 @@ class Listener:
         return ranked[0][0] if ranked else ""
 
     def rank(self, wave: np.ndarray) -> list[tuple[str, float]]:
-        """Returns all candidates with their distances, nearest first; none for a wave that is silent or too short.
+        """Returns all candidates with their distances to a wave, nearest first; none if it is silent or too short.
 
-        Args:
-          wave: float `[N]` in [-1, 1] at the listener's rate.
+        The wave is float `[N]` in [-1, 1] at the listener's rate.
         """
         features = self._features(wave)
         if features is None:

@@ -58,8 +58,6 @@ def curves_svg(
     Args:
       name: name that no other figure of the page has; it keeps their ids apart.
       series: label to (steps, values). The axis is logarithmic if all values are positive.
-      ylabel: label of the values.
-      xlabel: label of the steps.
       shown: style of each label; None for `styles` of the series.
     """
     shown = shown or styles(series)
@@ -82,15 +80,9 @@ def trade_svg(
     ylabel: str,
     shown: Mapping[str, Style] | None = None,
 ) -> str:
-    """Draws labelled points as an `<svg>` element, and a line through the Pareto front.
+    """Draws labelled points (cost, value) as an `<svg>` element, and a line through the `front` in its order.
 
-    Args:
-      name: as for `curves_svg`.
-      points: label to (cost, value).
-      front: labels of the points of the line, in its order.
-      xlabel: label of the cost.
-      ylabel: label of the values.
-      shown: style of each label; None for `styles` of the points.
+    `name`, the labels of the axes and `shown` are as for `curves_svg`.
     """
     shown = shown or styles(points)
 

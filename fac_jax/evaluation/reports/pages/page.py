@@ -23,6 +23,18 @@ class Sound:
     rate: int = 16_000
 
 
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage of a run, such as "speech to text", with its wall-clock seconds, compilation included.
+
+    `curves` has (steps, values) by name, such as {"text loss": ..}, and is empty for a stage without training.
+    """
+
+    name: str
+    seconds: float
+    curves: Mapping[str, figures.Series] = dataclasses.field(default_factory=dict)
+
+
 def render_page(package: str, template: str, **values: Any) -> str:
     """Renders a template of a package's folder `templates` as one HTML page without other files.
 
@@ -51,9 +63,7 @@ def render_page(package: str, template: str, **values: Any) -> str:
 
 
 def write_with_figures(path: str | os.PathLike[str], page: str, values: Mapping[str, Any]) -> None:
-    """Writes the page to `path`, and its figures as JSON to the same path with the suffix `.json`.
-
-    Both files appear complete.
+    """Writes the page to `path`, and its figures as JSON to `path` with the suffix `.json`; both files appear complete.
 
     Raises:
       ValueError: a figure is not a finite number.
