@@ -53,8 +53,8 @@ def changed(values: Any) -> Any:
     if not dataclasses.is_dataclass(values):
         return values
     every = {field.name: (getattr(values, field.name), field) for field in dataclasses.fields(values)}
-    kind = {"kind": values.kind} if "kind" not in every and hasattr(values, "kind") else {}  # losses may share fields
-    return kind | {name: changed(value) for name, (value, field) in every.items() if value != field.default}
+    own = getattr(values, "kind", None) if "kind" not in every else None  # of a loss: two may have the same fields
+    return ({"kind": own} if own else {}) | {name: changed(value) for name, (value, field) in every.items() if value != field.default}
 
 
 def stage_source(run: Run, recipe: Recipe) -> StageSource:
