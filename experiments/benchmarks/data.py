@@ -12,7 +12,7 @@ from experiments.benchmarks import synthetic
 from experiments.benchmarks.step_program import OPTIMIZER, training_step
 from experiments.benchmarks.throughput import budget, measure, synthetic_stream
 from fac_jax.audio.mel import HOP, RATE
-from fac_jax.batching.collate import collate_examples
+from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.training.stage import StageConfig
 
@@ -49,10 +49,10 @@ def data_figures(config: ModelConfig, loading: Loading) -> dict[str, float]:
     config = replace(config, special=dataclasses.asdict(tokenizer.special_ids(config.units)))
     stream = synthetic_stream(tokenizer, config)
     shapes, workers = budget(stream, loading.rows, loading.seq_len), WorkerConfig(loading.workers)
-    batches = PackedBatches(stream, shapes, config, collate_examples, config=workers)
+    batches = PackedBatches(stream, shapes, config, Sft().collate, config=workers)
     free = measure(batches, loading.batches, lambda loaded: None)
     batches.close()
-    batches = PackedBatches(stream, shapes, config, collate_examples, config=workers)
+    batches = PackedBatches(stream, shapes, config, Sft().collate, config=workers)
     stepped = measure(batches, loading.batches, _step(config, loading.step_seconds))
     batches.close()
     core_seconds = free.seconds * (loading.workers + 1) if loading.workers else free.cpu_seconds

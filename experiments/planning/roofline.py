@@ -13,7 +13,7 @@ from experiments.planning.topologies import Topology
 from fac_jax import axes
 from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.mesh import Layout
-from fac_jax.training.state import TrainState
+from fac_jax.training.step import TrainState
 
 
 def local_bytes(tree: Any) -> int:

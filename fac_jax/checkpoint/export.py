@@ -7,6 +7,7 @@ MODEL/...            assets by name
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,8 +20,8 @@ from fac_jax.checkpoint.assets import copy_assets
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.tensors import INDEX
 from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored, united
+from fac_jax.config import from_tree
 from fac_jax.io import absolute, is_local
-from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.limits import check
 from fac_jax.types import InputError, Params
@@ -59,7 +60,7 @@ def export_model(
         checkpointer.save(unfinished / "params", params)
     if first:
         copy_assets(assets, unfinished)
-        write_json(unfinished / "config.json", model_config.to_dict(config))
+        write_json(unfinished / "config.json", dataclasses.asdict(config))
         write_json(unfinished / "origin.json", origin)
         if unfinished != directory:
             unfinished.rename(directory)
@@ -144,7 +145,7 @@ def load_config(path: epath.PathLike) -> ModelConfig:
         file = found / "config" / "metadata"
     values = read_json(file)
     try:
-        config = model_config.from_dict(values)
+        config = from_tree(ModelConfig, values)
         check(config)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from error

@@ -5,6 +5,7 @@ conversion that was interrupted resumes there; one that fails removes it.
 """
 
 import contextlib
+import dataclasses
 import errno
 import math
 import os
@@ -29,7 +30,6 @@ from fac_jax.checkpoint.release.parts import PARTS
 from fac_jax.checkpoint.release.sources import RELEASE, Source
 from fac_jax.checkpoint.release.tensors import SHARD_BYTES, TensorFolder, write_tensors
 from fac_jax.checkpoint.store import folder_of
-from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError
@@ -196,7 +196,7 @@ def finish(
     unfinished: Path, config: ModelConfig, origin: dict[str, Any], carried: Mapping[str, epath.PathLike]
 ) -> None:
     """Writes the files of a model folder other than its parameters."""
-    write_json(unfinished / "config.json", model_config.to_dict(config))
+    write_json(unfinished / "config.json", dataclasses.asdict(config))
     write_json(unfinished / "origin.json", origin)
     copy_assets(carried, unfinished)
 
