@@ -78,14 +78,7 @@ class Model:
     """
 
     def __init__(self, config: ModelConfig, params: Params, tokenizer: Tokenizer, codec_folder: Path) -> None:
-        """Prepares parameters for generation.
-
-        Args:
-          config: configuration of the model.
-          params: its parameters, as trained.
-          tokenizer: its tokenizer.
-          codec_folder: folder of its codec, which is read when a wave is first spoken or encoded.
-        """
+        """Prepares trained parameters for generation; the codec is read when a wave is first spoken or encoded."""
         self.config = config
         self.tokenizer = tokenizer
         self._module, prepared = prepare(config, params)
@@ -256,15 +249,7 @@ def sampling(temperature: float, top_p: float, repetition_penalty: float) -> Sam
 def single_turn(
     row: str, question: Question, rate: int, mode: Mode, instruction: str, system: str | None
 ) -> Conversation:
-    """Returns the conversation of a system prompt and one question.
-
-    Args:
-      row: id of the conversation.
-      question: as in `Model.respond`.
-      rate: as in `Model.respond`.
-      mode: as in `Model.respond`.
-      instruction: as in `Model.respond`.
-      system: as in `Model.respond`.
+    """Returns the conversation `row` of a system prompt and one question; arguments are those of `Model.respond`.
 
     Raises:
       InputError: the question does not suit the mode, or is no wave; names the row.

@@ -23,7 +23,4 @@ BATCH: Final = "batch"  # rows of a batch
 LENGTH: Final = "length"  # positions of a row, at 5 or 25 Hz
 WINDOWS: Final = "windows"  # encoder windows of a batch
 
-ALL: Final = frozenset(
-    {VOCAB, CODEBOOK, EMBED, MLP, HEADS, KV_HEADS, AUDIO_HEADS, HEAD_DIM, EXPERTS, LAYERS, GROUP, CONV, MEL}
-    | {BATCH, LENGTH, WINDOWS}
-)
+ALL: Final = frozenset(value for name, value in tuple(globals().items()) if name.isupper())

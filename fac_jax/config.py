@@ -37,7 +37,6 @@ def from_tree(cls: type[T], tree: Mapping[str, Any], where: str = "") -> T:
     """Builds a frozen dataclass from a nested dict.
 
     Args:
-      cls: the dataclass.
       tree: its fields; absent ones and those that are None take their defaults.
       where: dotted key of the tree in its config, which errors begin with.
 
@@ -53,9 +52,7 @@ def to_config_dict(config: Any, unset: bool = False) -> ConfigDict:
 
     Fields without a value, and fields of a union's other dataclasses, are typed placeholders.
 
-    Args:
-      config: a dataclass, or with `unset` the type of one.
-      unset: leaves every field without a value.
+    With `unset`, `config` is the type of a dataclass, and every field is left without a value.
     """
     cls, values = (config, {}) if unset else (type(config), to_tree(config))
     return ConfigDict(_settable(cls, values))
@@ -64,7 +61,7 @@ def to_config_dict(config: Any, unset: bool = False) -> ConfigDict:
 def known_keys(tree: Any, where: str = "") -> Iterator[str]:
     """Yields the dotted keys of a nested dict or ConfigDict, its inner nodes included."""
     for key in tree:
-        name = f"{where}.{key}" if where else str(key)
+        name = _joined(where, str(key))
         yield name
         value = tree.get_oneway_ref(key).get() if isinstance(tree, ConfigDict) else tree[key]
         if isinstance(value, dict | ConfigDict):

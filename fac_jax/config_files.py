@@ -5,13 +5,14 @@ import importlib.util
 import re
 import sys
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from absl import flags
 from ml_collections import ConfigDict
 
+from fac_jax.config import known_keys
 from fac_jax.types import InputError
 
 MODULE = "config_file"  # name under which a config file is imported
@@ -39,11 +40,7 @@ def find(name: str, shipped: Path) -> Path:
 
 
 def load(file: Path, argument: str | None = None) -> ConfigDict:
-    """Runs a config file and returns the locked result of its `get_config`.
-
-    Args:
-      file: Python file that defines `get_config`.
-      argument: given to `get_config`, if it is not None.
+    """Runs a config file and returns the locked result of its `get_config`, which gets `argument` if it is not None.
 
     Raises:
       InputError: there is no `get_config`, or the file fails; names the line that failed.
@@ -105,27 +102,13 @@ class Parser(flags.ArgumentParser):
         return "config object"
 
 
-def keys(config: ConfigDict, prefix: str = "") -> Iterator[str]:
-    """Yields the dotted names of all keys of a config, groups of keys before their members."""
-    for key in config:
-        yield f"{prefix}{key}"
-        inner = config[key] if config.get_type(key) is ConfigDict else None
-        if isinstance(inner, ConfigDict):
-            yield from keys(inner, f"{prefix}{key}.")
-
-
 def unknown_key(config: ConfigDict, flag: str, argv: Sequence[str]) -> str | None:
-    """Describes the first option that sets a key which the config lacks.
-
-    Args:
-      config: the config before it is changed.
-      flag: name of its flag.
-      argv: words of the command line.
+    """Describes the first option of a command line that sets a key which the config of a flag lacks.
 
     Returns:
       one line with the option and the nearest known one; None if every key is known.
     """
-    known = list(keys(config))
+    known = list(known_keys(config))
     for word in argv:
         found = re.match(rf"-{{1,2}}(?:no)?{flag}\.([^=]+)", word)
         name = re.sub(r"\[[^\]]*\]", "", found[1]) if found else None

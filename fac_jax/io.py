@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 from etils import epath
 
@@ -56,3 +58,28 @@ def copy(source: PathLike, target: PathLike) -> None:
     target.mkdir(parents=True, exist_ok=True)
     for child in source.iterdir():
         copy(child, target / child.name)
+
+
+class LocalMirror:
+    """A local folder for tools that write local files only: the folder itself, or a temporary one that is copied to it.
+
+    Attributes:
+      folder: the local folder to write to.
+    """
+
+    def __init__(self, target: epath.Path) -> None:
+        self._target = target
+        self._temporary = None if is_local(target) else tempfile.TemporaryDirectory()
+        self.folder = Path(target if self._temporary is None else self._temporary.name)
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def copy(self) -> None:
+        """Copies all files to their place in the cloud store; does nothing for a folder of this machine."""
+        if self._temporary is not None:
+            copy(self.folder, self._target)
+
+    def close(self) -> None:
+        """Copies all files and removes the temporary folder."""
+        self.copy()
+        if self._temporary is not None:
+            self._temporary.cleanup()

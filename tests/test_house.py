@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.io": (),
     "fac_jax.progress": (),
     "fac_jax.config": ("fac_jax.types",),
-    "fac_jax.config_files": ("fac_jax.types",),
+    "fac_jax.config_files": ("fac_jax.types", "fac_jax.config"),
     "fac_jax.cli": ("fac_jax.types", "fac_jax.config_files"),
     "fac_jax.audio": GROUND,
     "fac_jax.text": GROUND,

@@ -88,7 +88,7 @@ def _needed(record: Record, limits: Limits, model: ModelGrid, stretch: float) ->
         return _longest(sides, limits), 0
     sides = [dataclasses.replace(side, turns=tuple(_stretched(turn, stretch) for turn in side.turns)) for side in sides]
     heard = [len(turn.wave) for turn in sides[0].turns if turn.role == "user" and turn.wave is not None]
-    return _longest(sides, limits), sum(-(-mel_frames(samples) // (2 * model.audio.n_window)) for samples in heard)
+    return _longest(sides, limits), sum(-(-mel_frames(samples) // (2 * model.n_window)) for samples in heard)
 
 
 def _longest(sides: Sequence[Conversation], limits: Limits) -> int:

@@ -16,7 +16,7 @@ from data_pipelines.records.validate import Limits, validate
 from fac_jax.audio.io import RATE
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import speech_tokens
-from fac_jax.batching.model_grid import Grid, Windows
+from fac_jax.batching.model_grid import Grid
 from fac_jax.codec.base import FILE as CODEC_FILE
 from fac_jax.codec.base import TOKEN_RATE, Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
@@ -67,7 +67,7 @@ def reader_of(model: Path) -> Reader:
             special=special,
             group_size=values["group_size"],
             delay_groups=values["delay_groups"],
-            audio=Windows(values["audio"]["n_window"]),
+            n_window=values["audio"]["n_window"],
             user_audio=values.get("user_audio", "waveform"),
         )
     except (ValueError, KeyError, TypeError) as error:

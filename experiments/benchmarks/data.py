@@ -19,12 +19,12 @@ from data_pipelines.prepare import flac
 from data_pipelines.records.record import Audio, Message, Record
 from experiments.benchmarks.train import OPTIMIZER, training_step
 from fac_jax.audio.mel import HOP, RATE
-from fac_jax.batching.collate import collate_examples
 from fac_jax.batching.grid import windows_of
 from fac_jax.batching.loaded import Loaded
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.progress import shown
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
@@ -81,7 +81,7 @@ def synthetic_stream(tokenizer: Tokenizer, model: ModelGrid, rows: int = 96) -> 
     make = Encode(tokenizer, model)
     items = [make(record, 0) for record in found]
     length = np.array([len(item) for item in items], np.int32)
-    windows = np.array([sum(windows_of(mel, model.audio.n_window) for mel in item.mels) for item in items], np.int32)
+    windows = np.array([sum(windows_of(mel, model.n_window) for mel in item.mels) for item in items], np.int32)
     return Mixture({"noise": Source(found, make, length, windows)}, {"noise": 1.0}, seed=0)
 
 
@@ -161,10 +161,10 @@ def data_figures(config: ModelConfig, loading: Loading) -> dict[str, float]:
     config = replace(config, special=dataclasses.asdict(tokenizer.special_ids(config.units)))
     stream = synthetic_stream(tokenizer, config)
     shapes, workers = budget(stream, loading.rows, loading.seq_len), WorkerConfig(loading.workers)
-    batches = PackedBatches(stream, shapes, config, collate_examples, config=workers)
+    batches = PackedBatches(stream, shapes, config, Sft().collate, config=workers)
     free = measure(batches, loading.batches, lambda loaded: None)
     batches.close()
-    batches = PackedBatches(stream, shapes, config, collate_examples, config=workers)
+    batches = PackedBatches(stream, shapes, config, Sft().collate, config=workers)
     stepped = measure(batches, loading.batches, _step(config, loading.step_seconds))
     batches.close()
     core_seconds = free.seconds * (loading.workers + 1) if loading.workers else free.cpu_seconds

@@ -25,8 +25,7 @@ from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.training.flops import step_flops, trainable_paths
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import Step, bind, make_step
+from fac_jax.training.step import Step, TrainState, bind, init_state, make_step
 from fac_jax.types import Batch, Params
 
 OPTIMIZER = OptimizerConfig(peak=1e-3)

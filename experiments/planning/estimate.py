@@ -20,7 +20,7 @@ from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import BLOCKS, SplashAttend
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState
+from fac_jax.training.step import TrainState
 from fac_jax.types import Batch
 
 

@@ -10,12 +10,12 @@ from experiments.planning.hlo import Collective
 from experiments.planning.step import Plan, make_plan, stage_batch
 from experiments.planning.topologies import Topology
 from fac_jax import axes
-from fac_jax.models.config import ModelConfig, Remat
+from fac_jax.layers.stack import Remat
+from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout, make_layout
 from fac_jax.progress import bar
-from fac_jax.training.program import stage_program
-from fac_jax.training.sharding import abstract_params
+from fac_jax.training.program import abstract_params, stage_program
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
 

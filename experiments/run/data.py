@@ -29,8 +29,7 @@ from fac_jax.losses.preference import Preference
 from fac_jax.parallel.mesh import Layout
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.training.evals import EvalBatches
-from fac_jax.training.interfaces import Data
-from fac_jax.training.mesh_data import MeshData
+from fac_jax.training.mesh_data import Data, MeshData
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, Params
 

@@ -156,7 +156,7 @@ def _measured(
     rows: PreparedRows, stretch: float, limits: Limits, settings: Settings, model: ModelGrid, data_dir: Path
 ) -> Lengths:
     parts = [rows.key, digest(settings.tokenizer), limits.units, limits.group_size, limits.delay_groups]
-    parts += [model.audio.n_window, stretch, model.user_audio]
+    parts += [model.n_window, stretch, model.user_audio]
     key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DEPTH]
     file = data_dir / PREPARED / f"lengths-{key}.npz"
     if not file.exists():

@@ -54,7 +54,8 @@ def changed(values: Any) -> Any:
         return values
     every = {field.name: (getattr(values, field.name), field) for field in dataclasses.fields(values)}
     own = getattr(values, "kind", None) if "kind" not in every else None  # of a loss: two may have the same fields
-    return ({"kind": own} if own else {}) | {name: changed(value) for name, (value, field) in every.items() if value != field.default}
+    found = {name: changed(value) for name, (value, field) in every.items() if value != field.default}
+    return {"kind": own, **found} if own else found
 
 
 def stage_source(run: Run, recipe: Recipe) -> StageSource:

@@ -54,7 +54,7 @@ def check_divides(rows: int, parts: int, what: str) -> None:
     Args:
       rows: `BatchConfig.batch_rows`.
       parts: shards of a mesh times micro-batches.
-      what: says what the parts are, and names the key: "stages.sft.data.batch_rows".
+      what: names the key of the rows: "stages.sft.data.batch_rows".
 
     Raises:
       InputError: they cannot; names the nearest numbers of rows that can.

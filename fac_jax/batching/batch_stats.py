@@ -38,11 +38,7 @@ class BatchStats:
 
 
 def batch_stats(batch: Batch) -> BatchStats:
-    """Counts what the contents of a batch need, without padding and without masked pairs of attention.
-
-    Args:
-      batch: numpy arrays, with or without a leading axis of micro-batches.
-    """
+    """Counts what a batch in numpy, or several micro-batches, needs without padding and masked pairs of attention."""
     real = np.asarray(batch.segment_ids) > 0
     seen = np.where(real, np.asarray(batch.positions, np.int64) + 1, 0)  # keys at or before it in its segment
     group = batch.speech_ids.shape[-1]
@@ -67,8 +63,7 @@ def batch_stats(batch: Batch) -> BatchStats:
 def dense_stats(batch: Any) -> BatchStats:
     """Counts what a dense program computes for the shapes of a batch: every position, and attention between all.
 
-    Args:
-      batch: a `Batch`, or one of `jax.ShapeDtypeStruct`s; only shapes are read.
+    Only shapes are read, so that a batch of `jax.ShapeDtypeStruct`s will do.
     """
     *rows, length = batch.text_ids.shape
     *parts, windows, mel_frames, _ = batch.mel_windows.shape
@@ -90,10 +85,7 @@ def dense_stats(batch: Any) -> BatchStats:
 def causal_stats(stats: BatchStats, blocks: Sequence[int], group: int) -> BatchStats:
     """Counts what a causal kernel computes that works on blocks of positions and skips blocks that are masked.
 
-    Args:
-      stats: result of `dense_stats`.
-      blocks: sizes of a block in positions; the first one that divides a row is used.
-      group: G.
+    `stats` are those of `dense_stats`. Of the sizes `blocks`, in positions, the first one that divides a row is used.
     """
 
     def seen(length: np.ndarray) -> np.ndarray:

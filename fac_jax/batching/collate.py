@@ -9,7 +9,6 @@ import numpy as np
 from fac_jax.audio.mel import BINS
 from fac_jax.batching.grid import Example, windows_of
 from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.batching.packing import Budget
 from fac_jax.types import NO_FRAME, Batch, InputError
 
 GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")
@@ -29,22 +28,19 @@ def collate_packed(
 
     Args:
       packed: the examples of every row; at most `rows` rows.
-      rows: B.
-      seq_len: S.
       windows: W of the whole batch; they hold all audios one after the other.
-      model: grid and special ids.
 
     Raises:
       InputError: the examples exceed one of the three; says both numbers.
     """
     if len(packed) > rows:
         raise InputError(f"{len(packed)} examples do not fit a batch of {rows} rows")
-    needed = sum(windows_of(mel, model.audio.n_window) for row in packed for example in row for mel in example.mels)
+    needed = sum(windows_of(mel, model.n_window) for row in packed for example in row for mel in example.mels)
     if needed > windows:
         raise InputError(f"a batch needs {needed} encoder windows, its budget is {windows}: raise `windows`")
     batch = Batch.padding(
         (rows, seq_len),
-        (windows, 2 * model.audio.n_window, BINS),
+        (windows, 2 * model.n_window, BINS),
         group_size=model.group_size,
         pad=model.special.pad,
         speech_pad=model.special.speech_pad,
@@ -59,7 +55,7 @@ def collate_packed(
             here = (row, slice(start, end))
             for name in GRID_FIELDS:
                 getattr(batch, name)[here] = getattr(example, name)
-            shifted = example.frame_index + window * (model.audio.n_window // 2)
+            shifted = example.frame_index + window * (model.n_window // 2)
             batch.frame_index[here] = np.where(example.frame_index == NO_FRAME, NO_FRAME, shifted)
             batch.segment_ids[here] = segment
             batch.positions[here] = np.arange(len(example))
@@ -67,11 +63,6 @@ def collate_packed(
                 window = _fill_windows(batch, mel, window)
             start = end
     return batch
-
-
-def collate_examples(packed: Sequence[Sequence[Example]], budget: Budget, model: ModelGrid) -> Batch:
-    """Lays packed examples out under a budget (`collate_packed`)."""
-    return collate_packed(packed, budget.rows, budget.seq_len, budget.windows, model)
 
 
 def side_by_side(parts: Sequence[Batch]) -> Batch:
@@ -94,5 +85,5 @@ def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
 
 def least_shapes(examples: Sequence[Example], model: ModelGrid) -> tuple[int, int]:
     """Returns the least (seq_len, windows) of a batch that holds every example in a row of its own."""
-    windows = sum(windows_of(mel, model.audio.n_window) for example in examples for mel in example.mels)
+    windows = sum(windows_of(mel, model.n_window) for example in examples for mel in example.mels)
     return max(map(len, examples)), windows

@@ -46,7 +46,6 @@ class Conversation:
     Attributes:
       id: names the row in every message.
       system: system prompt, which names the mode.
-      turns: the messages.
     """
 
     id: str

@@ -71,7 +71,6 @@ def encode(
       conversation: a user's turn with audio has a wave, speech ids, or both; an assistant's has speech ids, and so has
         a user's where these are all that the model hears (`user_audio`).
       tokenizer: tokenizer of the model.
-      model: grid and special ids of the model.
       add_generation_prompt: whether to end with the start of an assistant's turn.
 
     Raises:
@@ -89,7 +88,6 @@ def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, d
     Args:
       conversation: spoken turns have a wave or speech ids; an assistant's wave counts as `int(25 * seconds)` ids.
       tokenizer: tokenizer of the model, or one that estimates the number of ids.
-      group_size: G.
       delay_groups: groups of speech bos before a spoken reply.
 
     Raises:
@@ -137,7 +135,7 @@ def lay_out(row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: Mo
             parts.append(_heard(row, turn, model, windows))
             if turn.mel is not None:
                 heard.append(turn.mel)
-                windows += windows_of(turn.mel, model.audio.n_window)
+                windows += windows_of(turn.mel, model.n_window)
         seconds += speech_tokens(row, turn) / TOKEN_RATE
     fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     largest = fields["text_ids"].max()
@@ -194,7 +192,7 @@ def _heard(row: str, turn: Turn, model: ModelGrid, windows: int) -> dict[str, np
     if turn.speech is not None:
         fields["speech_ids"].reshape(-1)[:tokens] = _units(row, turn, model)
     if turn.mel is not None:
-        frames = windows * (model.audio.n_window // 2) + _encoder_frames(len(turn.mel), model.audio.n_window)
+        frames = windows * (model.n_window // 2) + _encoder_frames(len(turn.mel), model.n_window)
         flat = fields["frame_index"].reshape(-1)
         fitting = min(len(flat), len(frames))
         flat[:fitting] = frames[:fitting]

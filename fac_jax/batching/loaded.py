@@ -2,32 +2,16 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import numpy as np
 
 from fac_jax.batching.batch_stats import BatchStats, batch_stats
 from fac_jax.batching.collate import side_by_side
+from fac_jax.batching.grid import Example
+from fac_jax.batching.pairs import PairExample
 from fac_jax.types import Batch, PreferenceBatch
-
-
-class Item(Protocol):
-    """An `Example` or a `PairExample`."""
-
-    @property
-    def id(self) -> str:
-        """Returns the name of the row."""
-        ...
-
-    @property
-    def audio_seconds(self) -> float:
-        """Returns the seconds of audio, heard and spoken."""
-        ...
-
-    def __len__(self) -> int:
-        """Returns the number of LLM positions."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -49,7 +33,7 @@ class Loaded:
     stats: BatchStats
 
 
-def loaded(batch: Batch | PreferenceBatch, items: Sequence[Item]) -> Loaded:
+def loaded(batch: Batch | PreferenceBatch, items: Sequence[Example | PairExample]) -> Loaded:
     """Returns a batch with the figures of its items."""
     stats = batch_stats(batch.batch if isinstance(batch, PreferenceBatch) else batch)
     seconds = sum(item.audio_seconds for item in items)

@@ -7,59 +7,33 @@ from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import UserAudio
 
 
-class EncoderGrid(Protocol):
-    """The properties of an audio encoder that the grid depends on; `EncoderConfig` provides them."""
-
-    @property
-    def n_window(self) -> int:
-        """Returns half the number of mel frames of a window."""
-        ...
-
-
 class ModelGrid(Protocol):
-    """The properties of a model that the grid depends on; `ModelConfig` provides them."""
+    """The properties of a model that the grid depends on; `ModelConfig` provides them.
+
+    Attributes:
+      group_size: G, the number of speech tokens of an LLM position.
+      delay_groups: number of groups of speech bos before a spoken reply.
+      vocab_size: number of text ids.
+      units: number of codec ids; special speech ids start there.
+      special: special ids of text and speech.
+      n_window: half the number of mel frames of an encoder window.
+      user_audio: what the LLM hears of a user's audio.
+    """
 
     @property
-    def group_size(self) -> int:
-        """Returns G, the number of speech tokens of an LLM position."""
-        ...
-
+    def group_size(self) -> int: ...
     @property
-    def delay_groups(self) -> int:
-        """Returns the number of groups of speech bos before a spoken reply."""
-        ...
-
+    def delay_groups(self) -> int: ...
     @property
-    def vocab_size(self) -> int:
-        """Returns the number of text ids."""
-        ...
-
+    def vocab_size(self) -> int: ...
     @property
-    def units(self) -> int:
-        """Returns the number of codec ids; special speech ids start there."""
-        ...
-
+    def units(self) -> int: ...
     @property
-    def special(self) -> SpecialIds:
-        """Returns the special ids of text and speech."""
-        ...
-
+    def special(self) -> SpecialIds: ...
     @property
-    def audio(self) -> EncoderGrid:
-        """Returns the grid of the audio encoder."""
-        ...
-
+    def n_window(self) -> int: ...
     @property
-    def user_audio(self) -> UserAudio:
-        """Returns what the LLM hears of a user's audio."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Windows:
-    """An `EncoderGrid` without an encoder; the default is that of the release."""
-
-    n_window: int = 100
+    def user_audio(self) -> UserAudio: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,5 +45,5 @@ class Grid:
     special: SpecialIds
     group_size: int = 5
     delay_groups: int = 2
-    audio: Windows = Windows()
+    n_window: int = 100
     user_audio: UserAudio = "waveform"

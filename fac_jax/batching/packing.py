@@ -37,25 +37,14 @@ class Budget:
 
 
 class ItemSize(NamedTuple):
-    """The size of a conversation, or of a pair, in a row.
-
-    Attributes:
-      length: LLM positions.
-      windows: encoder windows.
-    """
+    """The LLM positions and the encoder windows that a conversation, or a pair, takes in a row."""
 
     length: int
     windows: int
 
 
 def enough(total: ItemSize, count: int, budget: Budget) -> bool:
-    """Returns whether the items that wait are enough to choose the next batch well.
-
-    Args:
-      total: sum of the sizes of the items.
-      count: number of items.
-      budget: static shapes of the batch.
-    """
+    """Returns whether the `count` items that wait, of `total` size, are enough to choose the next batch well."""
     most = None if budget.segments is None else budget.rows * budget.segments
     return (
         total.length >= LOOKAHEAD * budget.rows * budget.seq_len
@@ -72,7 +61,6 @@ def pack(sizes: Sequence[ItemSize], budget: Budget) -> tuple[list[list[int]], li
 
     Args:
       sizes: sizes of the items in the order in which they came; each fits an empty row.
-      budget: static shapes of the batch.
 
     Returns:
       the indices of the items of every row (`budget.rows` lists, perhaps empty ones), and of those that keep waiting.

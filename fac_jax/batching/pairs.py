@@ -12,15 +12,9 @@ from fac_jax.batching.conversation import Conversation, prompt
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.model_grid import ModelGrid
-from fac_jax.batching.packing import Budget
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Batch, InputError, PreferenceBatch
-
-
-def no_reference() -> Float32[np.ndarray, "2 2"]:
-    """Returns the log-probabilities of a pair that no reference has scored yet, zeros."""
-    return np.zeros((2, 2), np.float32)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,18 +22,17 @@ class PairExample:
     """A better and a worse reply to one prompt.
 
     Attributes:
-      id: names the row.
       task: number in `PREFERENCE_TASKS`, or `REPLAY`.
       chosen: prompt and better reply.
       rejected: prompt and worse reply, with the same audios heard.
-      reference: log-probabilities of (chosen, rejected) in (text, speech) under the reference.
+      reference: log-probabilities of (chosen, rejected) in (text, speech) under the reference; zeros if not scored yet.
     """
 
     id: str
     task: int
     chosen: Example
     rejected: Example
-    reference: Float32[np.ndarray, "2 2"] = dataclasses.field(default_factory=no_reference)
+    reference: Float32[np.ndarray, "2 2"] = dataclasses.field(default_factory=lambda: np.zeros((2, 2), np.float32))
 
     def __len__(self) -> int:
         """Returns the number of LLM positions of the longer conversation."""
@@ -66,8 +59,6 @@ class Pair:
     """A better and a worse reply as conversations of any number of turns.
 
     Attributes:
-      id: names the row.
-      task: one of `PREFERENCE_TASKS`.
       chosen: prompt and better reply, which is the last turn.
       rejected: the same prompt and the worse reply.
     """
@@ -85,8 +76,6 @@ def encode_conversation_pairs(
 
     Args:
       pairs: pairs of conversations; a turn whose speech ids the model takes has them, or a wave that `codec` encodes.
-      tokenizer: tokenizer of the model.
-      model: grid and special ids of the model.
       codec: encodes waves to speech ids; None if no ids are missing.
 
     Raises:
@@ -127,11 +116,7 @@ def collate_packed_pairs(
 
     Args:
       packed: the pairs of every row; at most `rows` rows.
-      rows: P.
-      seq_len: S.
-      windows: W of the whole batch.
       segments: R, at least the number of pairs of the fullest row.
-      model: grid and special ids.
 
     Raises:
       InputError: the pairs exceed one of the first three; says both numbers.
@@ -156,14 +141,3 @@ def rows_in_turn(chosen: Batch, rejected: Batch) -> Batch:
     sides = [dataclasses.replace(side, mel_windows=None, mel_lengths=None) for side in (chosen, rejected)]
     both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), *sides)
     return dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
-
-
-def collate_preferences(packed: Sequence[Sequence[PairExample]], budget: Budget, model: ModelGrid) -> PreferenceBatch:
-    """Lays packed pairs out under a budget (`collate_packed_pairs`).
-
-    Raises:
-      InputError: the budget does not say `segments`, or the pairs exceed it.
-    """
-    if budget.segments is None:
-        raise InputError("packed preference pairs need `segments`, the most pairs of a row")
-    return collate_packed_pairs(packed, budget.rows, budget.seq_len, budget.windows, budget.segments, model)

@@ -7,6 +7,7 @@ MODEL/...            assets by name
 """
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -19,8 +20,8 @@ from fac_jax.checkpoint.assets import copy_assets
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.tensors import INDEX
 from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored, united
+from fac_jax.config import from_tree
 from fac_jax.io import absolute, is_local
-from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.limits import check
 from fac_jax.types import InputError, Params
@@ -65,7 +66,7 @@ def finish(
 ) -> None:
     """Writes the files of a model folder other than its parameters."""
     copy_assets(assets, folder)
-    write_json(epath.Path(folder) / "config.json", model_config.to_dict(config))
+    write_json(epath.Path(folder) / "config.json", dataclasses.asdict(config))
     write_json(epath.Path(folder) / "origin.json", origin)
 
 
@@ -145,7 +146,7 @@ def load_config(path: epath.PathLike) -> ModelConfig:
         file = found / "config" / "metadata"
     values = read_json(file)
     try:
-        config = model_config.from_dict(values)
+        config = from_tree(ModelConfig, values)
         check(config)
     except ValueError as error:
         raise InputError(f"{file}: {error}") from error

@@ -1,5 +1,6 @@
 """Checkpoints of a running stage, by orbax: written in the background and committed whole; a digest of parameters."""
 
+import dataclasses
 import functools
 import hashlib
 from typing import Any, cast
@@ -12,7 +13,6 @@ from etils import epath
 from flax import traverse_util
 
 from fac_jax.io import absolute
-from fac_jax.models import config as model_config
 from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params
 
@@ -29,7 +29,7 @@ class CheckpointStore:
     def __init__(self, directory: epath.PathLike, config: ModelConfig, keep: int) -> None:
         self._directory = absolute(directory)
         self._frozen_written = (self._directory / FROZEN).is_dir()
-        self._config = model_config.to_dict(config)
+        self._config = dataclasses.asdict(config)
         self._manager = ocp.CheckpointManager(
             self._directory, options=ocp.CheckpointManagerOptions(max_to_keep=keep, create=True)
         )

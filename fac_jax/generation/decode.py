@@ -11,13 +11,12 @@ from flax import struct
 from jaxtyping import Bool, Float, Int, Key
 
 from fac_jax import axes
-from fac_jax.generation.prefill import prefill_backbone, prefill_head
-from fac_jax.generation.sampling import GREEDY, Sampling, mark, pick
-from fac_jax.generation.state import Reply, SpeechState, State
+from fac_jax.generation.prefill import Reply, SpeechState, State, pad_slots, prefill_head
+from fac_jax.generation.sampling import GREEDY, Sampling, fold, mark, pick
 from fac_jax.layers.attention import Visibility
 from fac_jax.layers.linear import by_rows
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.decoder import unstack_layers
+from fac_jax.models.decoder import empty_caches, unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.kernels import decoding_kernels
 from fac_jax.parallel.mesh import Layout
@@ -70,7 +69,6 @@ def generate(
       prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
       keys: one PRNG key for each prompt.
       limit: text ids that a reply may have, at most `decoding.max_steps`.
-      decoding: how to reply.
       layout: mesh on which the parameters and the prompts are; None for one device.
     """
     apply = nn.apply(_generate, model)
@@ -106,27 +104,30 @@ def _start(
     """Runs the prompt and picks the first text id."""
     c, special, rows = model.config, model.config.special, prompt.text_ids.shape[0]
     slots = prompt.text_ids.shape[1] + decoding.max_steps
-    prefilled = prefill_backbone(model, prompt, slots)
+    embedded, text = model.embed(prompt, model.audio_frames(prompt))
+    segments, positions = pad_slots(prompt.segment_ids, slots), pad_slots(prompt.positions, slots)
+    visibility = Visibility(prompt.segment_ids, segments, prompt.positions, positions)
+    caches = empty_caches(c.text, rows, slots, c.dtype, model.kernels.cache)
+    hidden, caches, _ = model.backbone(embedded, prompt.positions, visibility, caches, 0)
     length = jnp.sum(prompt.segment_ids, axis=1)
     is_last = (prompt.positions == length[:, None] - 1) & (prompt.segment_ids > 0)
-    last_hidden = jnp.take_along_axis(prefilled.hidden, jnp.argmax(is_last, axis=1)[:, None, None], axis=1)[:, 0]
+    last_hidden = jnp.take_along_axis(hidden, jnp.argmax(is_last, axis=1)[:, None, None], axis=1)[:, 0]
     seen = mark(jnp.zeros((rows, c.vocab_size), bool), prompt.text_ids, prompt.segment_ids > 0)
     joint = decoding.stream == "joint"
     if joint and decoding.force_audio_bos:
         first = jnp.full((rows,), special.audio_bos, jnp.int32)
     else:
-        first = pick(model.text_logits(last_hidden), seen, _fold(keys, 0), decoding.text)
+        first = pick(model.text_logits(last_hidden), seen, fold(keys, 0), decoding.text)
     speech = None
     if joint:
-        states = (prefilled.hidden, prefilled.text)
-        speech = prefill_head(model, prompt, *states, _fold(keys, 1), decoding.speech, decoding.max_steps)
+        speech = prefill_head(model, prompt, hidden, text, fold(keys, 1), decoding.speech, decoding.max_steps)
     any_step = limit > 0
     ids = jnp.full((rows, decoding.max_steps), special.pad, jnp.int32)
     return State(
         step=jnp.minimum(jnp.int32(1), limit),
-        caches=prefilled.caches,
-        segments=prefilled.segments,
-        positions=prefilled.positions,
+        caches=caches,
+        segments=segments,
+        positions=positions,
         length=length,
         last=first,
         seen=mark(seen, first, jnp.ones_like(first, bool)),
@@ -148,7 +149,7 @@ def _step(model: FunAudioChat, state: State, decoding: Decoding) -> State:
         starts = (state.last == special.audio_bos) & ~speech.speaking
         speech = replace(speech, speaking=speech.speaking | starts, started=speech.started & ~starts)
         groups = model.speech_embedder.group(speech.group[:, None])[:, 0]
-        spoken = _fuse(model, text, groups, decoding)
+        spoken = groups if decoding.feedback == "speech" else model.join(text, groups)
         x = jnp.where((speech.speaking & speech.started)[:, None], spoken, text)
 
     slot = state.segments.shape[1] - decoding.max_steps + state.step - 1
@@ -158,10 +159,10 @@ def _step(model: FunAudioChat, state: State, decoding: Decoding) -> State:
     visibility = Visibility(jnp.ones((rows, 1), jnp.int32), segments, position[:, None], positions)
     hidden, caches, _ = model.backbone(x[:, None], position[:, None], visibility, state.caches, slot)
 
-    picked = pick(model.text_logits(hidden[:, 0]), state.seen, _fold(state.keys, 2 * state.step), decoding.text)
+    picked = pick(model.text_logits(hidden[:, 0]), state.seen, fold(state.keys, 2 * state.step), decoding.text)
     written = picked
     if speech is not None:
-        keys = _fold(state.keys, 2 * state.step + 1)
+        keys = fold(state.keys, 2 * state.step + 1)
         speech, group = _speak(model, speech, hidden, text[:, None], position, state.step, keys, decoding)
         speech, ended = _append(model, speech, group, ~state.finished)
         written = jnp.where(ended, special.audio_eos, picked)
@@ -179,15 +180,6 @@ def _step(model: FunAudioChat, state: State, decoding: Decoding) -> State:
         count=state.count + ~state.finished,
         speech=speech,
     )
-
-
-def _fuse(
-    model: FunAudioChat, text: Float[jax.Array, "B D"], groups: Float[jax.Array, "B D"], decoding: Decoding
-) -> Float[jax.Array, "B D"]:
-    """Joins the text and the group that are fed back."""
-    if decoding.feedback == "speech":
-        return groups
-    return (text + groups) / 2 if model.config.fusion == "average" else text + groups
 
 
 def _speak(
@@ -217,7 +209,7 @@ def _speak(
         at = position[:, None] * group + j
         visibility = Visibility(jnp.ones((rows, 1), jnp.int32), segments, at, positions)
         out, caches = model.refined_head.decode((pieces[j] + last)[:, None], at, visibility, caches, first_slot + j)
-        ids = pick(model.speech_logits(out[:, 0]), seen, _fold(keys, j), decoding.speech)
+        ids = pick(model.speech_logits(out[:, 0]), seen, fold(keys, j), decoding.speech)
         last = jnp.where(feed_back[:, None], model.speech_embedder.lookup(ids), pad_row)
         return (caches, last, mark(seen, ids, jnp.ones_like(ids, bool))), ids
 
@@ -246,11 +238,6 @@ def _append(
         speaking=speech.speaking & ~ended,
     )
     return speech, ended
-
-
-def _fold(keys: Key[jax.Array, " B"], data: Int[jax.Array, ""] | int) -> Key[jax.Array, " B"]:
-    """Derives a key for each sample from its key and a number."""
-    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
 
 
 def prepare(config: ModelConfig, params: Params, layout: Layout | None = None) -> tuple[FunAudioChat, Params]:

@@ -1,14 +1,15 @@
-"""Prompt passes of the Shared LLM and the refined head (docs/model.md, section 9)."""
+"""What a running generation carries from step to step, and the prompt pass of the head (docs/model.md, section 9).
 
-import dataclasses
+Shapes: n cache slots, m steps at most.
+"""
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Float, Int, Key
+from flax import struct
+from jaxtyping import Bool, Float, Int, Key
 
-from fac_jax.generation.sampling import Sampling, mark, pick
-from fac_jax.generation.state import SpeechState
+from fac_jax.generation.sampling import Sampling, fold, mark, pick
 from fac_jax.layers.attention import Visibility
 from fac_jax.models.decoder import empty_caches
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -16,39 +17,88 @@ from fac_jax.models.refined_head import fine_positions
 from fac_jax.types import Array, Batch, KVCache
 
 
-def pad_slots(values: Int[Array, "B S"], slots: int) -> Int[jax.Array, "B {slots}"]:
-    """Pads the values of S positions with zeros at the end, one value for each cache slot."""
-    return jnp.pad(values, ((0, 0), (0, slots - values.shape[1])))
-
-
-@dataclasses.dataclass(frozen=True)
-class Prefilled:
-    """Result of running a prompt through the Shared LLM.
+@struct.dataclass
+class SpeechState:
+    """State of the refined head; absent in text-only generation.
 
     Attributes:
-      hidden: states of the Shared LLM.
-      text: embeddings of the text stream.
-      caches: one for each layer.
+      caches: one for each layer of the head.
       segments: 1 where a cache slot is filled, 0 elsewhere.
-      positions: positions of the filled slots.
+      positions: fine positions of the filled slots.
+      last: embedding of the last speech token (`a` in docs/model.md, section 9).
+      group: the last group spoken.
+      speaking: whether the sample is speaking.
+      started: whether a group was spoken in this turn.
+      seen: speech ids of the reply.
+      ids: the reply's groups in order.
+      count: number of groups spoken.
     """
 
-    hidden: Float[jax.Array, "B S D"]
-    text: Float[jax.Array, "B S D"]
     caches: tuple[KVCache, ...]
     segments: Int[jax.Array, "B n"]
     positions: Int[jax.Array, "B n"]
+    last: Float[jax.Array, "B D"]
+    group: Int[jax.Array, "B G"]
+    speaking: Bool[jax.Array, " B"]
+    started: Bool[jax.Array, " B"]
+    seen: Bool[jax.Array, "B C"]
+    ids: Int[jax.Array, "B m G"]
+    count: Int[jax.Array, " B"]
 
 
-def prefill_backbone(model: FunAudioChat, prompt: Batch, slots: int) -> Prefilled:
-    """Runs the prompt through the Shared LLM, with `slots` cache slots."""
-    c = model.config
-    embedded, text = model.embed(prompt, model.audio_frames(prompt))
-    segments, positions = pad_slots(prompt.segment_ids, slots), pad_slots(prompt.positions, slots)
-    visibility = Visibility(prompt.segment_ids, segments, prompt.positions, positions)
-    caches = empty_caches(c.text, prompt.text_ids.shape[0], slots, c.dtype, model.kernels.cache)
-    hidden, caches, _ = model.backbone(embedded, prompt.positions, visibility, caches, 0)
-    return Prefilled(hidden, text, caches, segments, positions)
+@struct.dataclass
+class State:
+    """Carry of the whole loop.
+
+    Attributes:
+      step: number of text ids picked so far.
+      caches: one for each layer of the Shared LLM.
+      segments: 1 where a cache slot is filled, 0 elsewhere.
+      positions: positions of the filled slots.
+      length: number of positions of the prompt.
+      last: last text id.
+      seen: text ids of prompt and reply.
+      finished: whether the sample's reply has ended.
+      ids: text stream of the reply.
+      count: number of text ids of the reply.
+      keys: PRNG keys, one for each sample.
+      speech: state of the refined head.
+    """
+
+    step: Int[jax.Array, ""]
+    caches: tuple[KVCache, ...]
+    segments: Int[jax.Array, "B n"]
+    positions: Int[jax.Array, "B n"]
+    length: Int[jax.Array, " B"]
+    last: Int[jax.Array, " B"]
+    seen: Bool[jax.Array, "B V"]
+    finished: Bool[jax.Array, " B"]
+    ids: Int[jax.Array, "B m"]
+    count: Int[jax.Array, " B"]
+    keys: Key[jax.Array, " B"]
+    speech: SpeechState | None
+
+
+@struct.dataclass
+class Reply:
+    """Replies to a batch of prompts.
+
+    Attributes:
+      text_ids: text ids, text pad after the end.
+      text_count: number of text ids, the eos included.
+      speech_ids: groups of speech ids, speech pad after the end; None for text-only generation.
+      speech_count: number of groups spoken, the eos group included; None for text-only generation.
+    """
+
+    text_ids: Int[Array, "B m"]
+    text_count: Int[Array, " B"]
+    speech_ids: Int[Array, "B m G"] | None
+    speech_count: Int[Array, " B"] | None
+
+
+def pad_slots(values: Int[Array, "B S"], slots: int) -> Int[jax.Array, "B {slots}"]:
+    """Pads the values of S positions with zeros at the end, one value for each cache slot."""
+    return jnp.pad(values, ((0, 0), (0, slots - values.shape[1])))
 
 
 def prefill_head(
@@ -82,9 +132,7 @@ def prefill_head(
         state = _at(states, fine, segments, total - group)
         seen = jnp.zeros((rows, c.codebook_size), bool)
         for j in range(group):  # G picks, kept only in the cache and in `last`
-            ids = pick(
-                model.speech_logits(state), seen, jax.vmap(lambda k, j=j: jax.random.fold_in(k, j))(keys), sampling
-            )
+            ids = pick(model.speech_logits(state), seen, fold(keys, j), sampling)
             seen = mark(seen, ids, jnp.ones_like(ids, bool))
             last = model.speech_embedder.lookup(ids)
             if j == group - 1:

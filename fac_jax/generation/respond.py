@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Int32
 
 from fac_jax import axes
 from fac_jax.batching.collate import collate
 from fac_jax.batching.grid import Example, windows_of
 from fac_jax.generation.decode import Decoding, generate
-from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.batches import HostShard, host_shard, place_batch
 from fac_jax.parallel.hosts import everywhere
@@ -53,10 +52,7 @@ def respond(
 
     Args:
       model: model with unstacked layers (`decode.prepare`).
-      params: its parameters.
       prompts: examples encoded with the generation prompt.
-      tokenizer: tokenizer of the model.
-      decoding: how to reply.
       rows: prompts in one batch.
       seed: seed of the draws; every prompt has its own key.
       bucket: prompts are padded to a multiple of this number of LLM positions.
@@ -85,13 +81,7 @@ def respond(
             ids = reply.text_ids[row, : reply.text_count[row]]
             spoken = np.zeros(0, np.int32)
             if reply.speech_ids is not None:
-                spoken = spoken_units(reply.speech_ids[row, : reply.speech_count[row]], c)
-            yield Response(
-                prompt.id, tokenizer.decode(ids.tolist()).strip(), spoken, bool(np.any(ids == c.special.eos))
-            )
-
-
-def spoken_units(groups: Int[np.ndarray, "n G"], config: ModelConfig) -> Int32[np.ndarray, " T"]:
-    """Joins spoken groups into codec ids, without specials (ids from `config.units` on never reach a codec)."""
-    flat = groups.reshape(-1)
-    return flat[flat < config.units].astype(np.int32)
+                groups = reply.speech_ids[row, : reply.speech_count[row]].reshape(-1)
+                spoken = groups[groups < c.units].astype(np.int32)  # specials never reach a codec
+            text = tokenizer.decode(ids.tolist()).strip()
+            yield Response(prompt.id, text, spoken, bool(np.any(ids == c.special.eos)))

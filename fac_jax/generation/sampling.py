@@ -49,16 +49,17 @@ def _check(name: str, value: object, holds: Callable[[float], bool], wanted: str
 GREEDY = Sampling()
 
 
+def fold(keys: Key[jax.Array, " B"], data: Int[jax.Array, ""] | int) -> Key[jax.Array, " B"]:
+    """Derives a key for each sample from its key and a number."""
+    return jax.vmap(lambda key: jax.random.fold_in(key, data))(keys)
+
+
 def pick(
     logits: Float[jax.Array, "B V"], seen: Bool[jax.Array, "B V"], keys: Key[jax.Array, " B"], sampling: Sampling
 ) -> Int[jax.Array, " B"]:
-    """Picks one id for every row.
+    """Picks one id for every row of float32 logits.
 
-    Args:
-      logits: float32 logits.
-      seen: ids of the history.
-      keys: one for each row, so that a row's draws do not depend on its batch.
-      sampling: how to pick.
+    `seen` marks the ids of the history. Every row has a key, so that its draws do not depend on its batch.
     """
     penalty = sampling.repetition_penalty
     logits = jnp.where(seen, jnp.where(logits < 0, logits * penalty, logits / penalty), logits)

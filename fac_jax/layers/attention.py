@@ -3,8 +3,9 @@
 Shapes: T query positions, S key positions.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -18,8 +19,9 @@ from jaxtyping import Bool, Float, Int
 from fac_jax import axes
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.norm import RMSNorm
-from fac_jax.layers.residuals import ATTENTION, PROJECTIONS
+from fac_jax.layers.param import Typed
 from fac_jax.layers.rope import Rope, rotate
+from fac_jax.layers.stack import ATTENTION, PROJECTIONS
 from fac_jax.types import Array, KVCache
 
 
@@ -54,19 +56,9 @@ def self_visibility(segments: Int[Array, "B T"], positions: Int[Array, "B T"], *
     return Visibility(segments, segments, positions, positions, causal)
 
 
-class Attend(Protocol):
-    """Scaled dot-product attention of N query heads on K key and value heads, K a divisor of N.
-
-    The output is named `residuals.ATTENTION`, so that a policy of rematerialisation may keep it.
-    """
-
-    def __call__(
-        self,
-        q: Float[jax.Array, "B T N H"],
-        k: Float[jax.Array, "B S K H"],
-        v: Float[jax.Array, "B S K H"],
-        visibility: Visibility,
-    ) -> Float[jax.Array, "B T N H"]: ...
+# Scaled dot-product attention of N query heads on K key and value heads, K a divisor of N, with the shapes of
+# `einsum_attend`. The output is named `stack.ATTENTION`, so that a policy of rematerialisation may keep it.
+Attend: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, Visibility], jax.Array]
 
 
 def masked_softmax(scores: Float[jax.Array, "*dims S"], mask: Bool[Array, "..."]) -> Float[jax.Array, "*dims S"]:
@@ -121,7 +113,7 @@ def read_cache(
     return k, v
 
 
-class DecoderAttention(nn.Module):
+class DecoderAttention(Typed):
     """Qwen3 attention: no biases, RMSNorm of q and k over the head dim, rotary, output projection.
 
     Attributes:
@@ -129,9 +121,6 @@ class DecoderAttention(nn.Module):
       num_kv_heads: key and value heads K.
       head_dim: features H of a head.
       norm_eps: epsilon of the norms of q and k.
-      attend: function that computes the attention.
-      dtype: dtype of the projections.
-      param_dtype: dtype in which the parameters are made.
     """
 
     num_heads: int
@@ -139,8 +128,6 @@ class DecoderAttention(nn.Module):
     head_dim: int
     norm_eps: float
     attend: Attend = einsum_attend
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -152,7 +139,7 @@ class DecoderAttention(nn.Module):
         slot: Int[jax.Array, ""] | int = 0,
     ) -> tuple[Float[jax.Array, "B T D"], KVCache | None]:
         """Attends. With a cache, new keys and values enter it at `slot`, and attention runs over all of it."""
-        linear = partial(Linear, dtype=self.dtype, param_dtype=self.param_dtype)
+        linear = partial(Linear, **self.dtypes)
 
         def project(name: str, heads: int, axis: str) -> jax.Array:
             y = checkpoint_name(linear(heads * self.head_dim, (axes.EMBED, axis), name=name)(x), PROJECTIONS)
@@ -171,26 +158,21 @@ class DecoderAttention(nn.Module):
         return linear(x.shape[-1], (axes.HEADS, axes.EMBED), name="o")(out), cache
 
 
-class EncoderAttention(nn.Module):
+class EncoderAttention(Typed):
     """Whisper attention: biases on q, v and out, none on k, no rotary.
 
     Attributes:
       num_heads: heads N.
-      attend: function that computes the attention.
-      dtype: dtype of the projections.
-      param_dtype: dtype in which the parameters are made.
     """
 
     num_heads: int
     attend: Attend = einsum_attend
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "W T D"], visibility: Visibility) -> Float[jax.Array, "W T D"]:
         """Attends inside every window."""
         width = x.shape[-1]
-        linear = partial(Linear, dtype=self.dtype, param_dtype=self.param_dtype)
+        linear = partial(Linear, **self.dtypes)
 
         def project(name: str, use_bias: bool) -> jax.Array:
             y = linear(width, (axes.EMBED, axes.AUDIO_HEADS), use_bias, name=name)(x)

@@ -12,6 +12,8 @@ from fac_jax.layers.param import kernel_init, param, zeros
 class Conv1d(nn.Module):
     """Cross-correlation over time; kernel `[width, in / groups, out]`, a torch weight with its axes reversed.
 
+    The bias is named by `axes[2]`. Both are float32.
+
     Attributes:
       features: output channels.
       width: kernel positions.
@@ -20,8 +22,6 @@ class Conv1d(nn.Module):
       dilation: steps of the input between kernel positions.
       groups: blocks of channels that do not see each other.
       padding: zeros before the first and after the last step.
-      use_bias: whether there is a bias, named by `axes[2]`.
-      param_dtype: dtype in which the parameters are made.
     """
 
     features: int
@@ -31,14 +31,12 @@ class Conv1d(nn.Module):
     dilation: int = 1
     groups: int = 1
     padding: tuple[int, int] = (0, 0)
-    use_bias: bool = True
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "B T D"]) -> Float[jax.Array, "B U F"]:
         """Convolves T steps of D channels into U steps of F channels, in the dtype of `x`."""
         shape = (self.width, x.shape[-1] // self.groups, self.features)
-        kernel = param(self, "kernel", conv_init, self.axes, shape, self.param_dtype)
+        kernel = param(self, "kernel", conv_init, self.axes, shape, "float32")
         y = jax.lax.conv_general_dilated(
             x,
             kernel.astype(x.dtype),
@@ -48,31 +46,27 @@ class Conv1d(nn.Module):
             feature_group_count=self.groups,
             dimension_numbers=("NWC", "WIO", "NWC"),
         )
-        if self.use_bias:
-            y = y + param(self, "bias", zeros, self.axes[2:], (self.features,), self.param_dtype).astype(y.dtype)
-        return y
+        return y + param(self, "bias", zeros, self.axes[2:], (self.features,), "float32").astype(y.dtype)
 
 
 class DepthwiseConv1d(nn.Module):
-    """Convolution of every channel with its own kernel, without bias; kernel `[width, 1, channels]`.
+    """Convolution of every channel with its own kernel, without bias; float32 kernel `[width, 1, channels]`.
 
     It is a sum of shifted products: XLA's CPU backend runs a depthwise convolution 25 times slower.
 
     Attributes:
       width: kernel positions, odd; as many zeros are added before the first step as after the last.
       axis: logical name of the channels.
-      param_dtype: dtype in which the parameters are made.
     """
 
     width: int
     axis: str
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "B T D"]) -> Float[jax.Array, "B T D"]:
         """Convolves every channel over time."""
         names, shape = (axes.CONV, None, self.axis), (self.width, 1, x.shape[-1])
-        kernel = param(self, "kernel", conv_init, names, shape, self.param_dtype).astype(x.dtype)
+        kernel = param(self, "kernel", conv_init, names, shape, "float32").astype(x.dtype)
         half, steps = self.width // 2, x.shape[1]
         padded = jnp.pad(x, ((0, 0), (half, half), (0, 0)))
         products = [padded[:, i : i + steps] * kernel[i] for i in range(self.width)]

@@ -3,7 +3,7 @@
 import dataclasses
 
 from fac_jax.layers.attention import MERGED, Attend, CacheDims, einsum_attend
-from fac_jax.layers.experts import Experts, sorted_experts
+from fac_jax.layers.moe import Experts, sorted_experts
 
 
 @dataclasses.dataclass(frozen=True)

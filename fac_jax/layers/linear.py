@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Float, Int
 
-from fac_jax.layers.param import embedding_init, kernel_init, param, zeros
+from fac_jax.layers.param import Typed, embedding_init, kernel_init, param, zeros
 from fac_jax.types import Array, Params
 
 
@@ -33,22 +33,18 @@ def by_rows(params: Params) -> Params:
     return out
 
 
-class Linear(nn.Module):
+class Linear(Typed):
     """`x @ kernel (+ bias)`; kernel `[in, out]` (the transpose of a torch weight), or `rows` if prepared (`by_rows`).
 
     Attributes:
       features: output width.
       axes: logical names of the kernel's two dimensions.
       use_bias: whether there is a bias, named by `axes[1]`.
-      dtype: dtype of the product.
-      param_dtype: dtype in which the parameters are made.
     """
 
     features: int
     axes: tuple[str | None, str | None]
     use_bias: bool = False
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims F"]:
@@ -64,22 +60,18 @@ class Linear(nn.Module):
         return y
 
 
-class Embedding(nn.Module):
+class Embedding(Typed):
     """A table `[rows, width]` that is looked up here and may be read whole as a tied output head.
 
     Attributes:
       rows: number of ids.
       width: length of a row.
       axes: logical names of the table's two dimensions.
-      dtype: dtype of the rows that are looked up.
-      param_dtype: dtype in which the table is made.
     """
 
     rows: int
     width: int
     axes: tuple[str, str]
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     def setup(self) -> None:
         shape = (self.rows, self.width)

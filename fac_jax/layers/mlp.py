@@ -8,46 +8,39 @@ from jaxtyping import Float
 
 from fac_jax import axes
 from fac_jax.layers.linear import Linear
+from fac_jax.layers.param import Typed
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(Typed):
     """`down(silu(gate(x)) * up(x))` without biases (Qwen3).
 
     Attributes:
       hidden: hidden width.
-      dtype: dtype of the products.
-      param_dtype: dtype in which the parameters are made.
     """
 
     hidden: int
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims D"]:
         """Maps vectors of the last axis."""
-        linear = partial(Linear, dtype=self.dtype, param_dtype=self.param_dtype)
+        linear = partial(Linear, **self.dtypes)
         gate = linear(self.hidden, (axes.EMBED, axes.MLP), name="gate")(x)
         up = linear(self.hidden, (axes.EMBED, axes.MLP), name="up")(x)
         return linear(x.shape[-1], (axes.MLP, axes.EMBED), name="down")(jax.nn.silu(gate) * up)
 
 
-class GeluMLP(nn.Module):
+class GeluMLP(Typed):
     """`fc2(gelu(fc1(x)))` with biases and the exact erf GELU (Whisper).
 
     Attributes:
       hidden: hidden width.
-      dtype: dtype of the products.
-      param_dtype: dtype in which the parameters are made.
     """
 
     hidden: int
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims D"]:
         """Maps vectors of the last axis."""
-        linear = partial(Linear, use_bias=True, dtype=self.dtype, param_dtype=self.param_dtype)
+        linear = partial(Linear, use_bias=True, **self.dtypes)
         hidden = jax.nn.gelu(linear(self.hidden, (axes.EMBED, axes.MLP), name="fc1")(x), approximate=False)
         return linear(x.shape[-1], (axes.MLP, axes.EMBED), name="fc2")(hidden)

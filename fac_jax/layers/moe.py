@@ -1,18 +1,63 @@
-"""Dropless mixture of SwiGLU experts with an injected `experts` function (docs/model.md, section 5)."""
+"""Dropless mixture of SwiGLU experts with an injected `experts` function (docs/model.md, section 5).
+
+Tokens are sorted by expert for one grouped matrix product. Shapes: R tokens in a row, k picks of a token, F hidden
+width of an expert.
+"""
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+from einops import rearrange
+from flax import struct
 from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
-from fac_jax.layers.experts import ExpertKernels, Experts, sorted_experts
 from fac_jax.layers.linear import Linear
-from fac_jax.layers.param import kernel_init, param
+from fac_jax.layers.param import Typed, kernel_init, param
 from fac_jax.types import Array, RouterStats
 
 
-class MoE(nn.Module):
+@struct.dataclass
+class ExpertKernels:
+    """Kernels of all SwiGLU experts."""
+
+    gate: Float[jax.Array, "E D F"]
+    up: Float[jax.Array, "E D F"]
+    down: Float[jax.Array, "E F D"]
+
+
+# Computes, for every token, the weighted sum of the outputs of the experts it is sent to, with the shapes of
+# `sorted_experts`. The weights are float32, the result has the dtype of the tokens.
+Experts: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, ExpertKernels], jax.Array]
+
+
+def grouped_swiglu(
+    rows: Float[jax.Array, "R D"], sizes: Int[jax.Array, " E"], kernels: ExpertKernels
+) -> Float[jax.Array, "R D"]:
+    """Sends the first `sizes[0]` rows through expert 0, the next `sizes[1]` through expert 1, and so on."""
+    hidden = jax.nn.silu(jax.lax.ragged_dot(rows, kernels.gate, sizes)) * jax.lax.ragged_dot(rows, kernels.up, sizes)
+    return jax.lax.ragged_dot(hidden, kernels.down, sizes)
+
+
+def sorted_experts(
+    x: Float[jax.Array, "B T D"],
+    picks: Int[jax.Array, "B T k"],
+    weights: Float[jax.Array, "B T k"],
+    kernels: ExpertKernels,
+) -> Float[jax.Array, "B T D"]:
+    """Runs all experts on one device: a copy of every token for each of its picks, in the order of the experts."""
+    tokens, top_k = rearrange(x, "b t d -> (b t) d"), picks.shape[-1]
+    order = jnp.argsort(picks.reshape(-1), stable=True)
+    source = order // top_k
+    sizes = jnp.bincount(picks.reshape(-1), length=kernels.gate.shape[0]).astype(jnp.int32)
+    out = grouped_swiglu(tokens[source], sizes, kernels) * weights.reshape(-1)[order][:, None].astype(x.dtype)
+    return jnp.zeros_like(tokens).at[source].add(out).reshape(x.shape)
+
+
+class MoE(Typed):
     """Top-k routed experts; no token is dropped.
 
     Attributes:
@@ -21,8 +66,6 @@ class MoE(nn.Module):
       hidden: hidden width F of one expert.
       normalize_top_k: renormalise the picked probabilities to sum to 1.
       experts: function that runs the experts.
-      dtype: dtype of the products.
-      param_dtype: dtype in which the parameters are made.
     """
 
     num_experts: int
@@ -30,8 +73,6 @@ class MoE(nn.Module):
     hidden: int
     normalize_top_k: bool
     experts: Experts = sorted_experts
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -39,9 +80,7 @@ class MoE(nn.Module):
     ) -> tuple[Float[jax.Array, "B T D"], RouterStats]:
         """Returns the mixture's output and the router's statistics over the tokens that `keep` marks."""
         width, experts = x.shape[-1], self.num_experts
-        router = Linear(
-            experts, (axes.EMBED, axes.EXPERTS), name="router", dtype=self.dtype, param_dtype=self.param_dtype
-        )
+        router = Linear(experts, (axes.EMBED, axes.EXPERTS), name="router", **self.dtypes)
         probs = jax.nn.softmax(router(x).astype(jnp.float32), axis=-1)
         weights, picks = jax.lax.top_k(probs, self.top_k)
         if self.normalize_top_k:

@@ -1,4 +1,4 @@
-"""Parameters that carry the logical names of their axes."""
+"""Parameters that carry the logical names of their axes, and the dtypes of layers."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -15,18 +15,29 @@ kernel_init: Init = nn.initializers.variance_scaling(1.0, "fan_in", "normal")
 embedding_init: Init = nn.initializers.normal(0.02)
 
 
+class Typed(nn.Module, kw_only=True):
+    """Base class of layers with parameters of one dtype that compute in another; both are given by name.
+
+    Attributes:
+      dtype: dtype of the products.
+      param_dtype: dtype in which the parameters are made.
+    """
+
+    dtype: str = "float32"
+    param_dtype: str = "float32"
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """Both dtypes, for the layers that a layer is made of."""
+        return {"dtype": self.dtype, "param_dtype": self.param_dtype}
+
+
 def param(
     module: nn.Module, name: str, init: Init, axes: tuple[str | None, ...], shape: tuple[int, ...], dtype: str
 ) -> jax.Array:
     """Declares a parameter of a module, or reads it if the module has it.
 
-    Args:
-      module: the module that holds the parameter.
-      name: name of the parameter inside the module.
-      init: initialiser of a fresh parameter.
-      axes: logical axis names of the dimensions (`fac_jax/axes.py`), with which a fresh parameter is boxed.
-      shape: shape of the parameter.
-      dtype: dtype of a fresh parameter.
+    A fresh parameter is initialised by `init`, and boxed with the logical names of its `axes` (`fac_jax/axes.py`).
     """
     boxed: Callable[..., Any] = nn.with_logical_partitioning(init, axes)
     return jnp.asarray(module.param(name, boxed, shape, dtype))  # parameters of a file are NumPy arrays

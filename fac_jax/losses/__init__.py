@@ -1,6 +1,6 @@
 """Losses: frozen dataclasses that are their own config.
 
-A new loss is one file in this folder that has the interface `Loss`, and its name in `AnyLoss`.
+A new loss is one file in this folder with a subclass of `Loss`, and its name in `AnyLoss`.
 """
 
 import typing

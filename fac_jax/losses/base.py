@@ -1,13 +1,12 @@
-"""The interface of a loss: what data, the training step and the count of FLOPs ask of it."""
+"""The base class of losses: what data, the training step and the count of FLOPs ask of one."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal, Protocol, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import jax
 
 from fac_jax.batching.batch_stats import BatchStats
-from fac_jax.batching.collate import collate_examples
-from fac_jax.batching.grid import Example
+from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.models.config import ModelConfig
@@ -21,11 +20,12 @@ Reference: TypeAlias = Literal["stored", "frozen"]
 LogitsDtype: TypeAlias = Literal["float32", "bfloat16"]
 
 
-class Loss(Protocol):
-    """A loss, as a frozen dataclass whose fields are its config.
+class Loss:
+    """Base class of losses, which are frozen dataclasses whose fields are their config.
 
     A loss is a sum over the labels, pairs, .. of a batch, divided by how many there are. The number is an argument, so
-    that the shares of several micro-batches add up to exactly the loss of the whole batch.
+    that the shares of several micro-batches add up to exactly the loss of the whole batch. A loss gives `counts`,
+    `__call__`, `blocks` and `check_segments`; the rest is that of a loss of conversations without a reference model.
 
     Attributes:
       kind: the name of the loss in a config.
@@ -33,12 +33,12 @@ class Loss(Protocol):
     """
 
     kind: ClassVar[str]
-    pairs: ClassVar[bool]
+    pairs: ClassVar[bool] = False
 
     @property
     def replays(self) -> bool:
         """True if conversations can be among the pairs; their replies are anchored, and nothing is preferred."""
-        ...
+        return False
 
     @property
     def needs_reference(self) -> Reference | None:
@@ -47,16 +47,11 @@ class Loss(Protocol):
         "stored": log-probabilities lie in the batch (`PreferenceBatch.reference`). "frozen": the parameters that the
         stage starts from are passed to every call. None: the loss has no reference.
         """
-        ...
+        return None
 
     def counts(self, batch: Any, config: ModelConfig) -> Counts:
-        """Counts, by name, the things that the loss and its metrics average over, as float32 scalars.
-
-        Args:
-          batch: one (micro-)batch.
-          config: sizes and special ids of the model.
-        """
-        ...
+        """Counts, by name, what the loss and its metrics on a (micro-)batch average over, as float32 scalars."""
+        raise NotImplementedError
 
     def __call__(
         self,
@@ -69,51 +64,37 @@ class Loss(Protocol):
         """Computes the loss of a batch, a float32 scalar, and metrics that add up over micro-batches as the loss does.
 
         Args:
-          model: the model that is trained.
-          params: its parameters.
-          batch: one (micro-)batch.
           counts: `counts` summed over all micro-batches; None for those of `batch`.
           reference: parameters of the reference model if `needs_reference` is "frozen".
         """
-        ...
+        raise NotImplementedError
 
     def collate(self, packed: Sequence[Sequence[Any]], budget: Budget, grid: ModelGrid) -> Batch | PreferenceBatch:
-        """Lays packed rows out as the batch that the loss takes.
+        """Lays packed rows out as the batch that the loss takes: the items of a row one after the other.
 
         Args:
           packed: the items of every row: `Example`, or `PairExample` if `pairs`.
           budget: static shapes of the batch; rows, positions and windows that are left over are padding.
-          grid: group size and special ids of the model.
 
         Raises:
           InputError: the items exceed the budget.
         """
-        ...
+        return collate_packed(packed, budget.rows, budget.seq_len, budget.windows, grid)
 
     def conversations(self, batch: Any) -> Batch:
         """Returns the conversations of a batch, both replies of a pair among them."""
-        ...
+        return batch
 
     def blocks(self, config: ModelConfig, stats: BatchStats) -> list[Block]:
-        """Lists the matrix products of the forward pass with their FLOPs.
-
-        Args:
-          config: sizes of the model.
-          stats: what a batch holds.
-        """
-        ...
+        """Lists the matrix products of the forward pass on a batch of these contents, with their FLOPs."""
+        raise NotImplementedError
 
     def check_model(self, config: ModelConfig, where: str) -> None:
-        """Checks that the loss can train a model.
-
-        Args:
-          config: of the model.
-          where: config key of the stage, for the message.
+        """Checks that the loss can train a model; `where` is the config key of the stage, for the message.
 
         Raises:
           InputError: the model has no such output, or does not run the part that the loss trains.
         """
-        ...
 
     def check_segments(self, segments: int | None, where: str) -> None:
         """Checks that the loss can read packed rows.
@@ -125,43 +106,10 @@ class Loss(Protocol):
         Raises:
           InputError: rows may hold more conversations than the loss can tell apart.
         """
-        ...
-
-
-class ConversationLoss:
-    """Base class of the losses of conversations, which have neither pairs nor a reference model."""
-
-    pairs: ClassVar[bool] = False
-
-    @property
-    def replays(self) -> bool:
-        """Returns False. See `Loss`."""
-        return False
-
-    @property
-    def needs_reference(self) -> None:
-        """Returns None. See `Loss`."""
-
-    def collate(self, packed: Sequence[Sequence[Example]], budget: Budget, grid: ModelGrid) -> Batch:
-        """Lays the conversations of every row out one after the other. See `Loss`."""
-        return collate_examples(packed, budget, grid)
-
-    def conversations(self, batch: Any) -> Batch:
-        """Returns the batch itself."""
-        return batch
+        raise NotImplementedError
 
 
 def check_field(loss: Loss, name: str, valid: bool, wanted: str) -> None:
-    """Checks the value of one field of a loss.
-
-    Args:
-      loss: the loss that is made.
-      name: name of the field.
-      valid: whether its value is allowed.
-      wanted: what is allowed, for the message: "at least 0".
-
-    Raises:
-      InputError: `valid` is False.
-    """
+    """Raises InputError unless the value of the field `name` is valid; `wanted` says what is, such as "at least 0"."""
     if not valid:
         raise InputError(f"{loss.kind} loss: {name} is {getattr(loss, name)!r}; it must be {wanted}")

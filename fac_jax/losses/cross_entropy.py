@@ -1,4 +1,4 @@
-"""Cross-entropy of tokens, for vocabularies too big to hold `[B, S, V]` logits in float32."""
+"""Labels of positions and their cross-entropy, for vocabularies too big to hold `[B, S, V]` logits in float32."""
 
 import jax
 import jax.numpy as jnp
@@ -43,13 +43,18 @@ class TokenLosses:
         return TokenSums(loss=jnp.sum(self.loss), count=count, correct=correct)
 
 
-def token_losses(logits: Float[Array, "*rows V"], labels: Int[Array, "*rows"]) -> TokenLosses:
-    """Computes the cross-entropy of every position against its own label.
+def next_labels(labels: Int[Array, "B S *G"], segment_ids: Int[Array, "B S"]) -> Int[jax.Array, "B S *G"]:
+    """Shifts labels by one LLM position: each position predicts the label of the next one in its segment.
 
-    Args:
-      logits: read in float32.
-      labels: int32; IGNORE carries no loss.
+    Labels are int32; those of the last position of a segment are IGNORE.
     """
+    inside = jnp.pad(segment_ids[:, 1:] == segment_ids[:, :-1], ((0, 0), (0, 1)))
+    inside = inside.reshape(*inside.shape, *(1,) * (labels.ndim - 2))
+    return jnp.where(inside, jnp.roll(labels, -1, axis=1), IGNORE)
+
+
+def token_losses(logits: Float[Array, "*rows V"], labels: Int[Array, "*rows"]) -> TokenLosses:
+    """Computes the cross-entropy of every position against its own label, in float32; IGNORE carries no loss."""
     logits = jnp.asarray(logits, jnp.float32)
     labels = jnp.asarray(labels)
     keep = labels != IGNORE
@@ -73,10 +78,8 @@ def chunked_token_losses(
     softmax and losses are float32. Leading axes stay whole: a sharded batch axis stays sharded.
 
     Args:
-      hidden: states.
       unembedding: read in the dtype of `hidden`.
       labels: int32; IGNORE carries no loss.
-      chunk: positions of the S axis whose logits exist at the same time.
       dtype: dtype of the logits.
     """
     table = jnp.asarray(unembedding).astype(hidden.dtype)
@@ -96,14 +99,3 @@ def chunked_token_losses(
     parts = jax.lax.map(jax.checkpoint(losses), (jnp.moveaxis(hidden, -3, 0), jnp.moveaxis(labels, -2, 0)))
     whole = jax.tree.map(lambda x: jnp.moveaxis(x, 0, -2).reshape(*lead, count * chunk), parts)
     return jax.tree.map(lambda x: x[..., :size], whole)
-
-
-def chunked_cross_entropy(
-    hidden: Float[Array, "*rows S D"],
-    unembedding: Float[Array, "V D"],
-    labels: Int[Array, "*rows S"],
-    chunk: int,
-    dtype: str = "float32",
-) -> TokenSums:
-    """Computes the sums of `chunked_token_losses`."""
-    return chunked_token_losses(hidden, unembedding, labels, chunk, dtype).sums()

@@ -10,7 +10,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Float32, Int
 
 from fac_jax.batching.batch_stats import BatchStats
-from fac_jax.losses.base import ConversationLoss, Counts, Metrics
+from fac_jax.losses.base import Counts, Loss, Metrics
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, ctc_blocks, encoder_blocks
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -24,7 +24,7 @@ ROW_NORM = 2.0
 
 
 @dataclasses.dataclass(frozen=True)
-class Ctc(ConversationLoss):
+class Ctc(Loss):
     """CTC of the audio encoder's 25 Hz frames against the text labels of the row; the LLM is not run.
 
     It is for rows whose reply is the transcript of what is heard, one conversation a row. A frame's logits are its
@@ -66,15 +66,10 @@ class Ctc(ConversationLoss):
 
 
 def check_encoder(config: ModelConfig, where: str, remedy: str) -> None:
-    """Checks that a model hears a user's waveform.
-
-    Args:
-      config: of the model.
-      where: config key of the stage, for the message.
-      remedy: what to do if the model hears tokens, for the message.
+    """Checks that a model hears a user's waveform; `where` is the config key of the stage.
 
     Raises:
-      InputError: the model hears tokens, so that its encoder is not run.
+      InputError: the model hears tokens, so that its encoder is not run; `remedy` says what to do.
     """
     if config.user_audio == "tokens":
         raise InputError(
@@ -117,9 +112,6 @@ def encoder_ctc_losses(
 
     Args:
       frames: 25 Hz encoder frames of all windows, F = `W * n // 2` (`ModelOutput.audio_frames`).
-      params: of the whole model.
-      batch: conversations, one a row.
-      special: special ids of the model.
     """
     heard, words = transcripts(batch, special)
     picked = jnp.take(jnp.asarray(frames), rearrange(batch.frame_index, "b s g -> b (s g)"), axis=0, mode="clip")
@@ -127,11 +119,6 @@ def encoder_ctc_losses(
     table = (ROW_NORM * table / jnp.linalg.norm(table, axis=1, keepdims=True)).astype(picked.dtype)
     logits = jnp.einsum("btd,vd->btv", picked, table, preferred_element_type=jnp.float32)
     return ctc_losses(logits, heard, batch.labels, words, blank=special.pad)
-
-
-def left_aligned(keep: Bool[Array, "B N"]) -> Int[jax.Array, "B N"]:
-    """Computes indices that bring the entries of a row that `keep` marks to its left, in order."""
-    return jnp.argsort(~jnp.asarray(keep), axis=-1, stable=True)
 
 
 def ctc_losses(
@@ -144,16 +131,13 @@ def ctc_losses(
     """Computes the negative log-likelihood of every row's tokens under CTC, in nats per token.
 
     Args:
-      logits: read in float32.
-      frames: the frames that exist.
       tokens: int32; never the blank.
       kept: which tokens belong to the target; gaps are closed.
-      blank: id of the blank.
 
     Returns:
       float32, 0 for a row without frames or without tokens.
     """
-    order = left_aligned(kept)
+    order = jnp.argsort(~jnp.asarray(kept), axis=-1, stable=True)  # closes the gaps
     targets = jnp.take_along_axis(jnp.asarray(tokens), order, axis=-1)
     padding = 1.0 - jnp.take_along_axis(jnp.asarray(kept), order, axis=-1).astype(jnp.float32)
     targets = jnp.where(padding > 0, blank, targets)

@@ -19,9 +19,9 @@ from jaxtyping import Bool, Float, Float32, Int
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
-from fac_jax.batching.pairs import PairExample, collate_preferences
-from fac_jax.losses.base import Counts, LogitsDtype, Metrics, Reference, check_field
-from fac_jax.losses.labels import next_labels
+from fac_jax.batching.pairs import PairExample, collate_packed_pairs
+from fac_jax.losses.base import Counts, LogitsDtype, Loss, Metrics, Reference, check_field
+from fac_jax.losses.cross_entropy import next_labels
 from fac_jax.losses.log_probs import ReplyLogProbs, reply_log_probs
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, blocks
@@ -32,7 +32,7 @@ PreferenceObjective: TypeAlias = Literal["sigmoid", "ipo", "hinge"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Preference:
+class Preference(Loss):
     """Preference loss of all pairs, with cross-entropy of the chosen replies as an anchor.
 
     Attributes:
@@ -117,13 +117,6 @@ class Preference:
         """Computes the weighted loss of all pairs and the anchors, with metrics of every task. See `Loss`.
 
         Both replies of all pairs go through the model in one forward pass.
-
-        Args:
-          model: the policy, and the reference.
-          params: of the policy.
-          batch: pairs.
-          counts: of all micro-batches; None for those of `batch`.
-          reference: parameters of the reference; None if `batch.reference` holds its log-probabilities.
         """
         segments = batch.tasks.shape[1]
 
@@ -135,14 +128,13 @@ class Preference:
         return self.pair_loss(score(params), jnp.asarray(stored), jnp.asarray(batch.tasks), counts)
 
     def margins(self, total: Float[Array, "rows R 2"], reference: Float[Array, "rows R 2"]) -> Float[jax.Array, "P R"]:
-        """Computes the margins of pairs, float32.
+        """Computes the margins of pairs, float32, from log-probabilities under the policy and under the reference.
 
-        Args:
-          total: log-probabilities of the policy, in `2 P` rows of chosen and rejected replies in turn.
-          reference: those of the reference, likewise; zeros give the policy's own preference.
+        Rows are chosen and rejected replies in turn. A reference of zeros gives the policy's own preference.
         """
         weights = jnp.array([self.text_weight, self.speech_weight])
-        gains = stream_margins(total[0::2], total[1::2], reference[0::2], reference[1::2])
+        total, reference = jnp.asarray(total), jnp.asarray(reference)
+        gains = (total[0::2] - reference[0::2]) - (total[1::2] - reference[1::2])
         return jnp.einsum("pnw,w->pn", gains, weights, precision="highest")
 
     def pair_loss(
@@ -157,13 +149,7 @@ class Preference:
         Metrics of a task are means over its pairs: `loss`, `margin` (beta h), `accuracy` (share of pairs whose chosen
         reply the policy prefers more than the reference does), and `kl`, log reference - log policy per token over
         both replies, an estimate of KL(reference | policy) on these replies. They are 0 for a task without pairs in the
-        batch.
-
-        Args:
-          replies: log-probabilities of the policy, in `2 P` rows of chosen and rejected replies in turn.
-          reference: those of the reference, likewise, float32.
-          tasks: `PreferenceBatch.tasks`.
-          counts: see `counts`.
+        batch. Rows of `replies` and `reference` are chosen and rejected replies in turn.
         """
         per = {name: 1.0 / jnp.maximum(count, 1.0) for name, count in counts.items()}
         h = self.margins(replies.total, reference)
@@ -193,7 +179,9 @@ class Preference:
 
     def collate(self, packed: Sequence[Sequence[PairExample]], budget: Budget, grid: ModelGrid) -> PreferenceBatch:
         """Lays the pairs of every row out: chosen replies in row 2p, rejected ones in row 2p + 1. See `Loss`."""
-        return collate_preferences(packed, budget, grid)
+        if budget.segments is None:
+            raise InputError("packed preference pairs need `segments`, the most pairs of a row")
+        return collate_packed_pairs(packed, budget.rows, budget.seq_len, budget.windows, budget.segments, grid)
 
     def conversations(self, batch: Any) -> Batch:
         """Returns the chosen and the rejected replies with their prompts."""
@@ -202,9 +190,6 @@ class Preference:
     def blocks(self, config: ModelConfig, stats: BatchStats) -> list[Block]:
         """Lists the products of the policy's forward pass; of the refined head only where speech contributes."""
         return blocks(config, stats, self.speaks, self.chunk)
-
-    def check_model(self, config: ModelConfig, where: str) -> None:
-        """Accepts every model."""
 
     def check_segments(self, segments: int | None, where: str) -> None:
         """Refuses rows of any number of pairs, since log-probabilities have a place for each. See `Loss`."""
@@ -217,30 +202,12 @@ def is_pair(tasks: Int[Array, "P R"]) -> Bool[jax.Array, "P R"]:
     return (jnp.asarray(tasks) != NO_TASK) & (jnp.asarray(tasks) != REPLAY)
 
 
-def stream_margins(
-    chosen: Float[Array, "*pairs 2"],
-    rejected: Float[Array, "*pairs 2"],
-    reference_chosen: Float[Array, "*pairs 2"],
-    reference_rejected: Float[Array, "*pairs 2"],
-) -> Float[jax.Array, "*pairs 2"]:
-    """Computes how much more the policy prefers the chosen reply than the reference does, stream by stream.
-
-    Args:
-      chosen: log-probabilities of the chosen reply under the policy, float32 (`ReplyLogProbs.total`).
-      rejected: those of the rejected reply.
-      reference_chosen: those of the chosen reply under the reference.
-      reference_rejected: those of the rejected reply under the reference.
-    """
-    return (jnp.asarray(chosen) - reference_chosen) - (jnp.asarray(rejected) - reference_rejected)
-
-
 def preference_loss(
     h: Float[Array, "*pairs"], objective: PreferenceObjective, beta: float, label_smoothing: float = 0.0
 ) -> Float32[jax.Array, "*pairs"]:
     """Computes the loss of every pair from its margin.
 
     Args:
-      h: margins.
       objective: "sigmoid" `-log sigmoid(beta h)`, "ipo" `(h - 1 / (2 beta))^2`, "hinge" `max(0, 1 - beta h)`.
       beta: how strongly the policy is held to the reference.
       label_smoothing: share of pairs that are assumed to be labelled the wrong way round.

@@ -1,29 +1,27 @@
-"""Supervised fine-tuning: next-token cross-entropy of the text and the speech stream."""
+"""Supervised fine-tuning: next-token cross-entropy of the text and the speech stream, and balanced routers."""
 
 import dataclasses
 import math
 import typing
-from typing import ClassVar, cast
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange
+from jaxtyping import Float
 
 from fac_jax.batching.batch_stats import BatchStats
-from fac_jax.losses.base import ConversationLoss, Counts, LogitsDtype, Metrics, check_field
-from fac_jax.losses.cross_entropy import chunked_cross_entropy
+from fac_jax.losses.base import Counts, LogitsDtype, Loss, Metrics, check_field
+from fac_jax.losses.cross_entropy import TokenLosses, next_labels
 from fac_jax.losses.ctc import check_encoder, check_one_conversation, encoder_ctc_losses, transcribed_rows
-from fac_jax.losses.labels import next_labels
-from fac_jax.losses.router import router_metrics
-from fac_jax.models.backbone import text_unembedding
+from fac_jax.losses.log_probs import stream_losses
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, blocks, ctc_blocks
-from fac_jax.models.fun_audio_chat import FunAudioChat, speech_unembedding
-from fac_jax.types import IGNORE, Batch, ModelOutput, Params
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.types import IGNORE, Batch, Params, RouterStats
 
 
 @dataclasses.dataclass(frozen=True)
-class Sft(ConversationLoss):
+class Sft(Loss):
     """Cross-entropy of both streams, the router's load balancing loss and, where asked for, the encoder's CTC.
 
     LLM position s predicts text label s + 1; fine position p = iG + j predicts speech label p + G, which is token j of
@@ -76,27 +74,12 @@ class Sft(ConversationLoss):
         """Computes the weighted sum of the losses. See `Loss`."""
         counts = self.counts(batch, model.config) if counts is None else counts
         per = {name: 1.0 / jnp.maximum(count, 1.0) for name, count in counts.items()}
-        heads = "joint" if self.speech_weight else "text"
-        out = cast(ModelOutput, model.apply({"params": params}, batch, heads=heads))
-        labels = next_labels(batch.labels, batch.segment_ids)
-        table = text_unembedding(params, model.config)
-        text = chunked_cross_entropy(out.hidden, table, labels, self.chunk, self.logits_dtype)
-        metrics = {
-            "text_loss": text.loss * per["text"],
-            "text_accuracy": text.correct * per["text"],
-            "text_labels": text.count,
-        }
+        speaks = bool(self.speech_weight)
+        out, text, speech = stream_losses(model, params, batch, speaks, self.chunk, self.logits_dtype)
+        metrics = _stream_metrics("text", text, per)
         loss = self.text_weight * metrics["text_loss"]
-        if out.speech_hidden is not None:
-            hidden = rearrange(out.speech_hidden, "b s g d -> b (s g) d")
-            labels = rearrange(next_labels(batch.speech_labels, batch.segment_ids), "b s g -> b (s g)")
-            fine = self.chunk * model.config.group_size
-            speech = chunked_cross_entropy(hidden, speech_unembedding(params), labels, fine, self.logits_dtype)
-            metrics |= {
-                "speech_loss": speech.loss * per["speech"],
-                "speech_accuracy": speech.correct * per["speech"],
-                "speech_labels": speech.count,
-            }
+        if speech is not None:
+            metrics |= _stream_metrics("speech", speech, per)
             loss += self.speech_weight * metrics["speech_loss"]
         moe = model.config.text.moe
         if moe is not None and out.router is not None:
@@ -123,3 +106,41 @@ class Sft(ConversationLoss):
         """Refuses CTC on rows of several conversations. See `Loss`."""
         if self.ctc_weight:
             check_one_conversation(segments, where)
+
+
+def _stream_metrics(name: str, losses: TokenLosses, per: Metrics) -> Metrics:
+    sums = losses.sums()
+    return {
+        f"{name}_loss": sums.loss * per[name],
+        f"{name}_accuracy": sums.correct * per[name],
+        f"{name}_labels": sums.count,
+    }
+
+
+def load_balancing_loss(stats: RouterStats) -> Float[jax.Array, ""]:
+    """Computes `E * sum_e f_e p_e` over the unmasked tokens of all MoE layers together, a float32 scalar.
+
+    f_e is the share of tokens that picked expert e (k slots, so f sums to k) and p_e its mean router probability.
+    Even routing gives k, the least value. The loss is 0 when no token is unmasked.
+    """
+    tokens = jnp.maximum(stats.tokens, 1.0)
+    experts = stats.picks.shape[-1]
+    return experts * jnp.sum((stats.picks / tokens) * (stats.probs / tokens))
+
+
+def router_metrics(stats: RouterStats) -> dict[str, Float[jax.Array, ""]]:
+    """Computes metrics over the unmasked tokens of all MoE layers together, float32 scalars; 0 when there is none.
+
+    `router_loss` is `load_balancing_loss`. `router_load` is the number of picks of the busiest expert over that of even
+    routing, 1 to E / k. `router_idle` is the share of experts that no token picked. `router_entropy` is the mean
+    entropy of the router's distribution for a token, 0 to log E nats.
+    """
+    tokens = jnp.maximum(stats.tokens, 1.0)
+    picks = jnp.asarray(stats.picks)
+    even = jnp.maximum(jnp.mean(picks), 1e-9)
+    return {
+        "router_loss": load_balancing_loss(stats),
+        "router_load": jnp.max(picks) / even,
+        "router_idle": jnp.mean(picks == 0, dtype=jnp.float32),
+        "router_entropy": jnp.asarray(stats.entropy) / tokens,
+    }

@@ -15,11 +15,9 @@ from fac_jax.layers.conv import conv_init
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.mlp import GeluMLP
 from fac_jax.layers.norm import LayerNorm
-from fac_jax.layers.param import embedding_init, param, zeros
-from fac_jax.layers.residuals import LAYER_INPUT, MLP_INPUT
-from fac_jax.layers.stack import stacked
-from fac_jax.models.config import EncoderConfig, Remat
-from fac_jax.models.remat import rematerialised
+from fac_jax.layers.param import Typed, embedding_init, param, zeros
+from fac_jax.layers.stack import LAYER_INPUT, MLP_INPUT, Remat, rematerialised, stacked
+from fac_jax.models.config import EncoderConfig
 from fac_jax.types import Array
 
 
@@ -31,22 +29,18 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
-class Convolution(nn.Module):
+class Convolution(Typed):
     """Convolution over time with kernel 3 and padding 1, as one matrix product of the three shifts.
 
     Attributes:
       features: output channels.
       stride: steps of the input between outputs.
       axes: logical names of the kernel's three dimensions.
-      dtype: dtype of the product.
-      param_dtype: dtype in which the parameters are made.
     """
 
     features: int
     stride: int
     axes: tuple[str, str, str]
-    dtype: str
-    param_dtype: str
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "W T C"]) -> Float[jax.Array, "W U F"]:
@@ -60,29 +54,18 @@ class Convolution(nn.Module):
         return shifts @ rearrange(kernel, "k i o -> (k i) o").astype(self.dtype) + bias.astype(self.dtype)
 
 
-class EncoderLayer(nn.Module):
-    """Pre-norm Whisper block.
-
-    Attributes:
-      config: sizes of the encoder.
-      attend: function that computes the attention.
-      dtype: dtype of the products.
-      param_dtype: dtype in which the parameters are made.
-    """
+class EncoderLayer(Typed):
+    """Pre-norm Whisper block."""
 
     config: EncoderConfig
     attend: Attend
-    dtype: str
-    param_dtype: str
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "W T D"], visibility: Visibility) -> tuple[Float[jax.Array, "W T D"], None]:
         """Returns the new state, and None as the output of a scanned layer."""
         c = self.config
-        attention = EncoderAttention(
-            c.num_heads, self.attend, dtype=self.dtype, param_dtype=self.param_dtype, name="attention"
-        )
-        mlp = GeluMLP(c.mlp_width, dtype=self.dtype, param_dtype=self.param_dtype, name="mlp")
+        attention = EncoderAttention(c.num_heads, self.attend, name="attention", **self.dtypes)
+        mlp = GeluMLP(c.mlp_width, name="mlp", **self.dtypes)
         x = checkpoint_name(x, LAYER_INPUT)
         x = x + attention(LayerNorm(param_dtype=self.param_dtype, name="attention_norm")(x), visibility)
         x = checkpoint_name(x, MLP_INPUT)
@@ -90,24 +73,19 @@ class EncoderLayer(nn.Module):
         return with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED)), None
 
 
-class AudioEncoder(nn.Module):
+class AudioEncoder(Typed):
     """Encoder of log-mel windows, which gives 25 Hz frames in LLM width.
 
     Attributes:
-      config: sizes of the encoder.
       output_width: width D of the Shared LLM.
       attend: attention inside a window.
       remat: what a layer recomputes in the backward pass (`ModelConfig.remat`).
-      dtype: dtype of the products.
-      param_dtype: dtype in which the parameters are made.
     """
 
     config: EncoderConfig
     output_width: int
     attend: Attend = einsum_attend
     remat: Remat = "none"
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -119,12 +97,12 @@ class AudioEncoder(nn.Module):
         such a frame, which counts only if it is the audio's only frame (docs/model.md, section 2); the batch's gather
         map leaves it out otherwise.
         """
-        c, kinds = self.config, (self.dtype, self.param_dtype)
+        c = self.config
         valid = jnp.arange(c.mel_frames) < mel_lengths[:, None]
         x = jnp.where(valid[..., None], mel_windows, 0.0)
-        x = Convolution(c.width, 1, (axes.CONV, axes.MEL, axes.EMBED), *kinds, name="conv1")(x)
+        x = Convolution(c.width, 1, (axes.CONV, axes.MEL, axes.EMBED), name="conv1", **self.dtypes)(x)
         x = jnp.where(valid[..., None], jax.nn.gelu(x, approximate=False), 0)
-        x = Convolution(c.width, 2, (axes.CONV, axes.EMBED, axes.MLP), *kinds, name="conv2")(x)
+        x = Convolution(c.width, 2, (axes.CONV, axes.EMBED, axes.MLP), name="conv2", **self.dtypes)(x)
         x = jax.nn.gelu(x, approximate=False) + sinusoids(c.n_window, c.width).astype(self.dtype)
         x = with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED))
 
@@ -132,7 +110,7 @@ class AudioEncoder(nn.Module):
         valid = frames < (mel_lengths[:, None] + 1) // 2
         visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
         layer = rematerialised(EncoderLayer, self.remat, scanned=True)
-        x, _ = stacked(layer, c.depth)(c, self.attend, *kinds, name="layers")(x, visibility)
+        x, _ = stacked(layer, c.depth)(c, self.attend, name="layers", **self.dtypes)(x, visibility)
 
         pairs = rearrange(jnp.where(valid[..., None], x, 0), "w (f two) d -> w f two d", two=2)
         count = rearrange(valid, "w (f two) -> w f two", two=2).sum(axis=-1, keepdims=True)
@@ -141,5 +119,5 @@ class AudioEncoder(nn.Module):
         # The released checkpoint carries two vectors that its forward pass never reads.
         names = (None, axes.EMBED)
         param(self, "bos_eos", embedding_init, names, (2, self.output_width), self.param_dtype)
-        out = Linear(self.output_width, (axes.EMBED, axes.MLP), True, *kinds, name="proj")(x)
+        out = Linear(self.output_width, (axes.EMBED, axes.MLP), True, name="proj", **self.dtypes)(x)
         return with_logical_constraint(out, (axes.WINDOWS, None, axes.EMBED))

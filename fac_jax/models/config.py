@@ -4,11 +4,9 @@ import dataclasses
 import typing
 from typing import Any, Literal
 
-from fac_jax.config import from_tree
+from fac_jax.layers.stack import Remat
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import UserAudio
-
-Remat = Literal["none", "dots", "save_attention", "full", "offload"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -151,6 +149,11 @@ class ModelConfig:
                 raise ValueError(f"model config key {key} is {value!r}; known: {', '.join(known)}")
 
     @property
+    def n_window(self) -> int:
+        """Half the number of mel frames of an encoder window."""
+        return self.audio.n_window
+
+    @property
     def units(self) -> int:
         """Number of codec ids, which are below every speech special."""
         return min(self.special.speech_bos, self.special.speech_eos, self.special.speech_pad)
@@ -177,18 +180,3 @@ def replace(config: ModelConfig, **changes: Any) -> ModelConfig:
         return dataclasses.replace(node, **values)
 
     return merge(config, changes, "")
-
-
-def to_dict(config: ModelConfig) -> dict[str, Any]:
-    """Converts a configuration to a plain nested dict for JSON."""
-    return dataclasses.asdict(config)
-
-
-def from_dict(values: dict[str, Any]) -> ModelConfig:
-    """Inverse of `to_dict`.
-
-    Raises:
-      InputError: a key that is missing, unknown or of another type, or a value that is none of a key's.
-      ValueError: an odd `n_window`.
-    """
-    return from_tree(ModelConfig, values)

@@ -14,11 +14,10 @@ from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.mlp import SwiGLU
 from fac_jax.layers.moe import MoE
 from fac_jax.layers.norm import RMSNorm
-from fac_jax.layers.residuals import LAYER_INPUT, MLP_INPUT
+from fac_jax.layers.param import Typed
 from fac_jax.layers.rope import Rope, rope
-from fac_jax.layers.stack import stacked
-from fac_jax.models.config import DecoderConfig, MoEConfig, Remat
-from fac_jax.models.remat import rematerialised
+from fac_jax.layers.stack import LAYER_INPUT, MLP_INPUT, Remat, rematerialised, stacked
+from fac_jax.models.config import DecoderConfig, MoEConfig
 from fac_jax.types import Array, KVCache, Params, RouterStats
 
 ACTIVATION = (axes.BATCH, axes.LENGTH, axes.EMBED)  # the residual stream `[B, T, D]`
@@ -33,22 +32,16 @@ class Context:
     slot: Int[jax.Array, ""] | int = 0
 
 
-class DecoderLayer(nn.Module):
+class DecoderLayer(Typed):
     """Pre-norm attention and feed-forward block.
 
     Attributes:
-      config: sizes of the decoder.
       moe: experts of this layer; None for a dense feed-forward block.
-      kernels: attention and experts.
-      dtype: dtype of the products.
-      param_dtype: dtype in which the parameters are made.
     """
 
     config: DecoderConfig
     moe: MoEConfig | None
-    kernels: Kernels = Kernels()
-    dtype: str = "float32"
-    param_dtype: str = "float32"
+    kernels: Kernels
 
     @nn.compact
     def __call__(
@@ -59,56 +52,35 @@ class DecoderLayer(nn.Module):
         x = checkpoint_name(x, LAYER_INPUT)
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="attention_norm")(x)
         attention = DecoderAttention(
-            c.num_heads,
-            c.num_kv_heads,
-            c.head_dim,
-            c.norm_eps,
-            self.kernels.attend,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            name="attention",
+            c.num_heads, c.num_kv_heads, c.head_dim, c.norm_eps, self.kernels.attend, name="attention", **self.dtypes
         )
         attended, cache = attention(normed, context.table, context.visibility, cache, context.slot)
         x = checkpoint_name(x + attended, MLP_INPUT)
         normed = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="mlp_norm")(x)
         if moe is None:
-            mlp = SwiGLU(c.mlp_width, dtype=self.dtype, param_dtype=self.param_dtype, name="mlp")
+            mlp = SwiGLU(c.mlp_width, name="mlp", **self.dtypes)
             return with_logical_constraint(x + mlp(normed), ACTIVATION), (cache, None)
-        experts = MoE(
-            moe.num_experts,
-            moe.top_k,
-            moe.expert_width,
-            moe.normalize_top_k,
-            self.kernels.experts,
-            dtype=self.dtype,
-            param_dtype=self.param_dtype,
-            name="moe",
-        )
+        sizes = (moe.num_experts, moe.top_k, moe.expert_width)
+        experts = MoE(*sizes, moe.normalize_top_k, self.kernels.experts, name="moe", **self.dtypes)
         mixed, stats = experts(normed, context.visibility.q_segments > 0)
         return with_logical_constraint(x + mixed, ACTIVATION), (cache, stats)
 
 
-class Decoder(nn.Module):
+class Decoder(Typed):
     """Decoder layers and the final norm.
 
     Runs of equal layers are scanned (`layers_{start}` holds stacked parameters). With `scan_layers=False` every layer
     `i` is a module of its own, `layers_{i}`; `unstack_layers` converts the parameters of the first form to the second.
 
     Attributes:
-      config: sizes of the decoder.
-      kernels: attention and experts.
       scan_layers: whether runs of equal layers are scanned.
       remat: what a layer recomputes in the backward pass (`ModelConfig.remat`).
-      dtype: dtype of the products.
-      param_dtype: dtype in which the parameters are made.
     """
 
     config: DecoderConfig
     kernels: Kernels = Kernels()
     scan_layers: bool = True
     remat: Remat = "none"
-    dtype: str = "float32"
-    param_dtype: str = "float32"
 
     @nn.compact
     def __call__(
@@ -122,7 +94,6 @@ class Decoder(nn.Module):
         """Runs all layers.
 
         Args:
-          x: input states.
           positions: positions inside the segments, for the rotary embedding.
           visibility: which key each query sees; with caches, the keys are the slots of the caches.
           caches: one for each layer, which takes `scan_layers=False`; empty without decoding.
@@ -137,7 +108,7 @@ class Decoder(nn.Module):
 
         def module_of(kind: type[DecoderLayer], first: int) -> DecoderLayer:
             moe = c.moe if c.is_sparse(first) else None
-            return kind(c, moe, self.kernels, dtype=self.dtype, param_dtype=self.param_dtype, name=f"layers_{first}")
+            return kind(c, moe, self.kernels, name=f"layers_{first}", **self.dtypes)
 
         stats: list[RouterStats] = []
         new_caches: list[KVCache] = []

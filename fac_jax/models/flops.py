@@ -103,8 +103,6 @@ def blocks(config: ModelConfig, stats: BatchStats, speaks: bool = True, chunk: i
     """Lists the blocks of one forward pass, every block after those that it reads.
 
     Args:
-      config: sizes of the model.
-      stats: what a batch holds.
       speaks: False leaves the refined head and its logits out.
       chunk: LLM positions whose logits exist at the same time; None for all.
     """

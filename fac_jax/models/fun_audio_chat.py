@@ -1,5 +1,6 @@
 """Assembly of Fun-Audio-Chat (arXiv 2512.20156; docs/model.md, sections 2 to 6)."""
 
+from functools import partial
 from typing import Literal
 
 import flax.linen as nn
@@ -10,26 +11,23 @@ from flax.linen.spmd import with_logical_constraint
 from jaxtyping import Float, Float32, Int, Key
 
 from fac_jax import axes
-from fac_jax.layers.attention import self_visibility
+from fac_jax.layers.attention import Visibility, self_visibility
 from fac_jax.layers.kernels import Kernels
-from fac_jax.layers.linear import against_rows
+from fac_jax.layers.linear import Embedding, against_rows
 from fac_jax.models.audio_encoder import AudioEncoder
-from fac_jax.models.backbone import Backbone
 from fac_jax.models.config import ModelConfig, replace
-from fac_jax.models.decoder import ACTIVATION
+from fac_jax.models.decoder import ACTIVATION, Decoder
 from fac_jax.models.refined_head import RefinedHead
 from fac_jax.models.speech_embedder import SpeechEmbedder
-from fac_jax.types import IGNORE, NO_TEXT, Array, Batch, Kind, ModelOutput, Params
+from fac_jax.types import IGNORE, NO_TEXT, Array, Batch, Kind, KVCache, ModelOutput, Params, RouterStats
 
 Heads = Literal["joint", "text"]
 
 
-class FunAudioChat(nn.Module):
-    """Fun-Audio-Chat: audio encoder, speech embedder, Shared LLM and refined head.
+class Backbone(nn.Module):
+    """Shared LLM, at 5 Hz on audio: text embedding, Qwen3 decoder and text head (docs/model.md, section 5).
 
-    Attributes:
-      config: sizes of the model.
-      kernels: attention and experts; the references unless a device has faster ones.
+    The text head is a table `unembed` `[V, D]`, or the embedding itself if tied.
     """
 
     config: ModelConfig
@@ -37,8 +35,40 @@ class FunAudioChat(nn.Module):
 
     def setup(self) -> None:
         c = self.config
+        table = partial(
+            Embedding, c.vocab_size, c.text.width, (axes.VOCAB, axes.EMBED), dtype=c.dtype, param_dtype=c.param_dtype
+        )
+        self.embed = table()
+        if not c.tie_embeddings:
+            self.unembed = table()
+        self.decoder = Decoder(c.text, self.kernels, c.scan_layers, c.remat, dtype=c.dtype, param_dtype=c.param_dtype)
+
+    def __call__(
+        self,
+        x: Float[jax.Array, "B S D"],
+        positions: Int[Array, "B S"],
+        visibility: Visibility,
+        caches: tuple[KVCache, ...] = (),
+        slot: Int[jax.Array, ""] | int = 0,
+    ) -> tuple[Float[jax.Array, "B S D"], tuple[KVCache, ...], RouterStats | None]:
+        """Runs the decoder on LLM inputs; see `Decoder`."""
+        return self.decoder(x, positions, visibility, caches, slot)
+
+    def unembedding(self) -> Float[Array, "V D"]:
+        """The text head."""
+        return self.embed.embedding if self.config.tie_embeddings else self.unembed.embedding
+
+
+class FunAudioChat(nn.Module):
+    """Fun-Audio-Chat: audio encoder, speech embedder, Shared LLM and refined head."""
+
+    config: ModelConfig
+    kernels: Kernels = Kernels()
+
+    def setup(self) -> None:
+        c = self.config
         attend = self.kernels.encoder_attend
-        self.encoder = AudioEncoder(c.audio, c.text.width, attend, c.remat, c.dtype, c.param_dtype)
+        self.encoder = AudioEncoder(c.audio, c.text.width, attend, c.remat, dtype=c.dtype, param_dtype=c.param_dtype)
         self.speech_embedder = SpeechEmbedder(c)
         self.backbone = Backbone(c, self.kernels)
         self.refined_head = RefinedHead(c, self.kernels)
@@ -93,13 +123,16 @@ class FunAudioChat(nn.Module):
     def fuse(
         self, text: Float[jax.Array, "B S D"], groups: Float[jax.Array, "B S D"], kind: Int[Array, "B S"]
     ) -> Float[jax.Array, "B S D"]:
-        """Joins the streams by kind: text, scaled speech, or both (Eq. 5; the release averages)."""
+        """Joins the streams by kind: text, scaled speech, or both."""
         kind = kind[..., None]
-        joint = text + groups
-        if self.config.fusion == "average":
-            joint = joint / 2
         speech = groups * self.config.user_audio_scale
-        return jnp.where(kind == Kind.JOINT, joint, jnp.where(kind == Kind.SPEECH, speech, text))
+        return jnp.where(kind == Kind.JOINT, self.join(text, groups), jnp.where(kind == Kind.SPEECH, speech, text))
+
+    def join(
+        self, text: Float[jax.Array, "*dims D"], groups: Float[jax.Array, "*dims D"]
+    ) -> Float[jax.Array, "*dims D"]:
+        """Joins the text and the speech of JOINT positions (Eq. 5; the release averages)."""
+        return (text + groups) / 2 if self.config.fusion == "average" else text + groups
 
     def speak(
         self,
@@ -122,6 +155,12 @@ class FunAudioChat(nn.Module):
     def speech_logits(self, speech_hidden: Float[jax.Array, "*dims D"]) -> Float32[jax.Array, "*dims C"]:
         """Logits of speech ids from states of the refined head; the output head is the speech table."""
         return against_rows(speech_hidden, self.speech_embedder.embed.embedding, "float32")
+
+
+def text_unembedding(params: Params, config: ModelConfig) -> Float[Array, "V D"]:
+    """Takes the text head from a whole model's parameters; its width is not sharded, since it is read in chunks."""
+    table = params["backbone"]["embed" if config.tie_embeddings else "unembed"]["embedding"]
+    return with_logical_constraint(table, (axes.VOCAB, None))
 
 
 def speech_unembedding(params: Params) -> Float[Array, "C D"]:

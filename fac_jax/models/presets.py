@@ -91,7 +91,6 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     """Returns a preset with changes.
 
     Args:
-      name: key of `PRESETS`.
       changes: fields to change, as `replace` takes them.
 
     Raises:

@@ -22,10 +22,6 @@ class RefinedHead(nn.Module):
     """Head that turns 5 Hz states of the Shared LLM into 25 Hz predictions of speech tokens.
 
     `condition` opens an LLM state into G pieces; `decode` runs the 25 Hz transformer on them.
-
-    Attributes:
-      config: sizes of the model.
-      kernels: attention.
     """
 
     config: ModelConfig
@@ -56,8 +52,7 @@ class RefinedHead(nn.Module):
     ) -> tuple[Float[jax.Array, "B T D"], tuple[KVCache, ...]]:
         """Runs the transformer on fine inputs (piece + embedding of the token before).
 
-        Returns:
-          States in LLM width, and the caches with the new keys and values from `slot` on.
+        Gives states in LLM width, and the caches with the new keys and values from `slot` on.
         """
         x = with_logical_constraint(self.input(x), ACTIVATION)
         states, caches, _ = self.decoder(x, positions, visibility, caches, slot)
@@ -73,15 +68,8 @@ class RefinedHead(nn.Module):
     ) -> Float[jax.Array, "B S G D"]:
         """Runs the head with the true speech tokens as its past.
 
-        Args:
-          hidden: states of the Shared LLM.
-          text: embedding of the text stream.
-          previous: embedding of the token just before the one to predict, on the fine grid.
-          segment_ids: segments of the LLM grid.
-          positions: positions on the LLM grid.
-
-        Returns:
-          States in LLM width; fine position iG + j predicts speech label (i + 1)G + j.
+        `previous` is the embedding of the token just before the one to predict, on the fine grid. The states are in LLM
+        width; fine position iG + j predicts speech label (i + 1)G + j.
         """
         group = self.config.group_size
         x = rearrange(self.condition(hidden, text) + previous, "b s g d -> b (s g) d")

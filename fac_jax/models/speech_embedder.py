@@ -15,11 +15,7 @@ from fac_jax.types import NO_FRAME, Array
 
 
 class SpeechEmbedder(nn.Module):
-    """Table `E_s` `[C, D]` of speech tokens, and the maps from their groups to LLM inputs.
-
-    Attributes:
-      config: sizes of the model.
-    """
+    """Table `E_s` `[C, D]` of speech tokens, and the maps from their groups to LLM inputs."""
 
     config: ModelConfig
 
@@ -55,11 +51,9 @@ class SpeechEmbedder(nn.Module):
         """Maps groups to LLM inputs, with continuous features where there is a waveform.
 
         Args:
-          ids: speech tokens.
           has_waveform: True where continuous features are used.
           frame_index: rows of `frames`, or NO_FRAME, which counts as zeros in the mean.
           frames: 25 Hz encoder output of all windows, or None if no audio of the batch has a waveform.
-          parts: parts of the batch (`Batch.parts`).
         """
         groups = self.group(ids)
         if frames is None:

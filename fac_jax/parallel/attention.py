@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec
 
 from fac_jax import axes
 from fac_jax.layers.attention import Attend, Visibility, masked_softmax
-from fac_jax.layers.residuals import ATTENTION
+from fac_jax.layers.stack import ATTENTION
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
 from fac_jax.types import InputError
@@ -118,7 +118,6 @@ class ShardedAttend:
     Along the axis `context` every device gathers the keys and values of whole rows.
 
     Attributes:
-      layout: the mesh.
       local: what every device computes.
       names: logical names of the dimensions of q `[B, T, N, H]`, without the last.
       kv_heads: logical name of the heads of k and v.

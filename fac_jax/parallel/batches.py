@@ -1,8 +1,8 @@
 """Batches on a mesh: their logical axes, and how the rows of a host become part of the global batch."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, Final, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 import jax
 import numpy as np
@@ -17,22 +17,17 @@ B = TypeVar("B", Batch, PreferenceBatch)
 
 _GRID: Final = (axes.BATCH, axes.LENGTH)
 _FINE: Final = (*_GRID, None)
-NAMES: Final = Batch(
-    text_ids=cast(Any, _GRID),
-    kind=cast(Any, _GRID),
-    speech_ids=cast(Any, _FINE),
-    has_waveform=cast(Any, _GRID),
-    frame_index=cast(Any, _FINE),
-    segment_ids=cast(Any, _GRID),
-    positions=cast(Any, _GRID),
-    labels=cast(Any, _GRID),
-    speech_labels=cast(Any, _FINE),
-    mel_windows=cast(Any, (axes.WINDOWS, None, None)),
-    mel_lengths=cast(Any, (axes.WINDOWS,)),
-)
-PAIR_NAMES: Final = PreferenceBatch(
-    batch=NAMES, tasks=cast(Any, (axes.BATCH, None)), reference=cast(Any, (axes.BATCH, None, None))
-)
+_REPLIES: Final = (axes.BATCH, None, None)
+_WINDOWS: Final = (axes.WINDOWS, None, None)
+NAMES: Final[Mapping[str, tuple[str | None, ...]]] = {  # logical axes by field; `_GRID` for the others
+    "speech_ids": _FINE,
+    "frame_index": _FINE,
+    "speech_labels": _FINE,
+    "mel_windows": _WINDOWS,
+    "mel_lengths": _WINDOWS[:1],
+    "tasks": _REPLIES[:2],
+    "reference": _REPLIES,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,18 +57,16 @@ def host_shard(layout: Layout) -> HostShard:
 
 
 def abstract_batch(part: B, layout: Layout, count: int) -> B:
-    """Shapes, dtypes and shardings of a batch of equal parts on a mesh.
+    """Shapes, dtypes and shardings of a batch of `count` equal parts, of which one is given in numpy, on a mesh.
 
-    Args:
-      part: one of them, in numpy, perhaps with a leading axis of micro-batches.
-      layout: where the batch goes.
-      count: number of parts.
+    There may be a leading axis of micro-batches.
 
     Raises:
       InputError: the mesh does not divide the rows, the windows, or the positions of a row.
     """
 
-    def whole(path: Any, leaf: np.ndarray, names: tuple[str | None, ...]) -> jax.ShapeDtypeStruct:
+    def whole(path: Any, leaf: np.ndarray) -> jax.ShapeDtypeStruct:
+        names = NAMES.get(path[-1].name, _GRID)
         names = (*[None] * (leaf.ndim - len(names)), *names)
         shape = tuple(
             size * count if name in (axes.BATCH, axes.WINDOWS) else size
@@ -83,10 +76,7 @@ def abstract_batch(part: B, layout: Layout, count: int) -> B:
         return jax.ShapeDtypeStruct(shape, leaf.dtype, sharding=layout.sharding(names, shape, what))
 
     part = _with_rows(part, lambda rows: dataclasses.replace(rows, parts=rows.parts * count))
-    leaves, tree = jax.tree_util.tree_flatten_with_path(part)
-    names = PAIR_NAMES if isinstance(part, PreferenceBatch) else NAMES
-    called = jax.tree.leaves(names, is_leaf=lambda leaf: isinstance(leaf, tuple))
-    return jax.tree.unflatten(tree, [whole(*leaf, name) for leaf, name in zip(leaves, called, strict=True)])
+    return jax.tree_util.tree_map_with_path(whole, part)
 
 
 def place_batch(batch: B, layout: Layout) -> B:
@@ -97,7 +87,6 @@ def place_batch(batch: B, layout: Layout) -> B:
     Args:
       batch: numpy arrays with the same number of parts (`Batch.parts`) on every host, with or without a leading axis of
         micro-batches.
-      layout: mesh of the global batch.
 
     Raises:
       InputError: see `abstract_batch`.

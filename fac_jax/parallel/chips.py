@@ -51,14 +51,9 @@ def chip_of(kind: str) -> Chip | None:
 
 
 def peak_flops_of(devices: Sequence[Any], each: float | None = None) -> float | None:
-    """Returns the peak FLOP/s of devices together.
+    """Returns the peak FLOP/s of devices of one kind together.
 
-    Args:
-      devices: devices of one kind.
-      each: FLOP/s of one device; None for that of the table.
-
-    Returns:
-      FLOP/s; None if the table does not have the kind of the devices.
+    `each` is that of one device; None takes it from the table. The result is None if their kind is not in the table.
     """
     if each is None:
         chip = chip_of(devices[0].device_kind)

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from einops import rearrange
 
 from fac_jax import axes
-from fac_jax.layers.experts import ExpertKernels, grouped_swiglu, sorted_experts
+from fac_jax.layers.moe import ExpertKernels, grouped_swiglu, sorted_experts
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
 
@@ -25,7 +25,6 @@ class ShardedExperts:
     """`Experts` under `shard_map`: rows and positions stay on their devices, hidden widths are summed over `tensor`.
 
     Attributes:
-      layout: mesh and rules.
       tokens: number of tokens of a device that are exchanged at the same time.
     """
 
@@ -33,7 +32,7 @@ class ShardedExperts:
     tokens: int = TOKENS
 
     def __call__(self, x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels) -> jax.Array:
-        """Computes the output of the experts. See `layers.experts.Experts`.
+        """Computes the output of the experts. See `layers.moe.Experts`.
 
         Raises:
           InputError: the mesh does not divide rows, positions, experts or their hidden width.

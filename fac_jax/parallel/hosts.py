@@ -26,10 +26,8 @@ def join(
 
     Args:
       cluster: source of their addresses: "tpu" is the metadata of a TPU slice or of GKE, "slurm" the variables of the
-        job step, "flags" the other three arguments; "none" is a run of one process.
-      coordinator: host:port of process 0.
-      processes: number of processes.
-      process: index of this process, from 0.
+        job step, "flags" the other three arguments: host:port of process 0, the number of processes, and the index of
+        this one, from 0; "none" is a run of one process.
 
     Raises:
       InputError: an argument is missing, or the processes do not find each other.

@@ -33,7 +33,6 @@ def training_kernels(layout: Layout | None = None, attention: Attention = "auto"
     """Kernels for training on the devices of a layout, or on the default device.
 
     Args:
-      layout: mesh.
       attention: of the Shared LLM and the refined head. "flash" is cuDNN's kernel on a GPU and Splash on a TPU, which
         never hold the scores of a row. "auto" is flash where there is such a kernel and it takes the shapes and the
         dtype, and einsum elsewhere. The encoder's windows of 100 frames always use einsum.
@@ -65,12 +64,7 @@ def attention_choice(
 ) -> tuple[Attend, str | None]:
     """The kernel that runs for rows of a length, without what wraps it, and why it is not flash; None if it is.
 
-    Args:
-      attend: of `training_kernels`.
-      heads: heads of the queries, heads of the keys, head dim.
-      dtype: of the activations.
-      length: positions of a row.
-      layout: the mesh that the kernels were made for.
+    `heads` are those of the queries and of the keys, and the head dim; `length` counts positions.
     """
     local = attend.local if isinstance(attend, ShardedAttend) else attend
     if isinstance(local, AutoAttend):

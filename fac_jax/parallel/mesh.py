@@ -53,12 +53,7 @@ class Layout:
         return self.shards(axes.BATCH)
 
     def sharding(self, names: Sequence[str | None], shape: Sequence[int], what: str) -> NamedSharding:
-        """Returns the sharding of an array.
-
-        Args:
-          names: logical axis of every dimension; None for a dimension that is not sharded.
-          shape: shape of the array.
-          what: says what the array is, for the message.
+        """Returns the sharding of an array whose dimensions have these logical axes, or None; `what` says what it is.
 
         Raises:
           InputError: a mesh axis does not divide its dimension of `shape`; names the array.
@@ -90,7 +85,6 @@ def make_layout(sizes: Mapping[str, int], preset: str = DEFAULT_RULES, devices: 
 
     Args:
       sizes: number of devices along each mesh axis, `{"fsdp": 8, "tensor": 2}`; one may be -1 for all that are left.
-      preset: name of the rules.
       devices: devices of the mesh, or of a topology that is not attached; None for those of this run.
 
     Raises:

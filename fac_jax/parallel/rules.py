@@ -60,12 +60,7 @@ PRESETS: Final[Mapping[str, Rules]] = {
 
 
 def spec_of(names: Sequence[str | None], rules: Rules) -> PartitionSpec:
-    """Returns the mesh axes of every dimension of an array.
-
-    Args:
-      names: logical axis of every dimension; None for a dimension that is not sharded.
-      rules: one of `PRESETS`.
-    """
+    """Returns the mesh axes of every dimension of an array from their logical axes; None for one that stays whole."""
     spec = spmd.logical_to_mesh_axes(tuple(names), rules)
     assert spec is not None
     return spec

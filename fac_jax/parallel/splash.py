@@ -11,7 +11,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fac_jax import axes
 from fac_jax.layers.attention import Visibility
-from fac_jax.layers.residuals import ATTENTION
+from fac_jax.layers.stack import ATTENTION
 from fac_jax.parallel.attention import Operand
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of

@@ -5,22 +5,9 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
-from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT, TOOLS_BLOCK, Role
+from fac_jax.text.prompts import TOOLS_BLOCK, Role
 from fac_jax.text.special_ids import IM_START, TEXT_SPECIALS
 from fac_jax.types import InputError
-
-__all__ = [
-    "SYSTEM_JOINT",
-    "SYSTEM_TEXT",
-    "AudioPiece",
-    "Piece",
-    "Role",
-    "TextIds",
-    "TextPiece",
-    "Turn",
-    "render",
-    "with_tools",
-]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,13 +81,11 @@ def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generatio
     """Writes a conversation in ChatML.
 
     In every turn of the assistant, the positions from `<|audio_bos|>` or the first text token up to and including
-    `<|im_end|>` carry loss. A line break separates turns; none follows the last turn.
+    `<|im_end|>` carry loss. A line break separates turns; none follows the last turn. A
+    generation prompt is the start of an assistant's turn.
 
     Args:
       system: system prompt, which sets the mode (`SYSTEM_TEXT`, `SYSTEM_JOINT`); "" for none.
-      turns: messages in order.
-      tokenizer: a tokenizer with the template's special tokens.
-      add_generation_prompt: whether to end with the start of an assistant's turn, for generation.
 
     Returns:
       pieces in order; neighbouring text pieces differ in `loss`.
@@ -152,12 +137,8 @@ def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generatio
 def with_tools(system: str, tools: Sequence[Mapping[str, Any]]) -> str:
     """Appends the tools block of Qwen (Hermes) to a system prompt: the function calling of the released model.
 
-    Args:
-      system: system prompt, `SYSTEM_TEXT` in the release.
-      tools: JSON objects that describe functions; each becomes one line.
-
-    Returns:
-      the prompt for `render`. The model calls a function by a `<tool_call>` block in its reply.
+    Each of `tools`, JSON objects that describe functions, becomes one line. The prompt is for `render`; the model calls
+    a function by a `<tool_call>` block in its reply.
     """
     lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     return system + TOOLS_BLOCK.format(tools=lines)

@@ -8,6 +8,7 @@ from pathlib import Path
 import tokenizers
 from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers, trainers
 
+from fac_jax.io import replacing
 from fac_jax.text.prompts import TEMPLATE_TEXTS
 from fac_jax.text.special_ids import IM_START, TEXT_SPECIALS, SpecialIds, speech_special_ids
 from fac_jax.types import InputError
@@ -67,11 +68,8 @@ class Tokenizer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a `tokenizer.json`; the file appears complete."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        self._core.save(str(partial))
-        partial.replace(path)
+        with replacing(path) as part:
+            self._core.save(str(part))
 
     def with_specials(self) -> "Tokenizer":
         """Returns a copy with all our special tokens; those that were missing (in a plain Qwen3) get the last ids."""
@@ -127,14 +125,12 @@ class Tokenizer:
 
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int, path: str | os.PathLike[str]) -> Tokenizer:
-    """Trains a byte-level BPE with Qwen's split, adds our special tokens as the last ids, and writes it.
+    """Trains a byte-level BPE with Qwen's split, adds our special tokens as the last ids, and writes `path`.
 
     The fixed texts of the template count once for every text of the corpus, since every conversation repeats them.
 
     Args:
-      corpus: texts.
       vocab_size: upper bound of the vocabulary, special tokens included; a small corpus may need less.
-      path: path of the `tokenizer.json`.
 
     Raises:
       InputError: the corpus is empty, or `vocab_size` is too small for all bytes and the special tokens.

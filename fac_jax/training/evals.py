@@ -5,11 +5,14 @@ STAGE/best/          the model with the best value of `EvalConfig.best`
 """
 
 import dataclasses
+import functools
+import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 import jax
+import optax
 from etils import epath
 
 from fac_jax.batching.loaded import Loaded
@@ -52,13 +55,7 @@ class Evaluator:
     """Evaluates parameters on held-out sets, one jitted program for all of them."""
 
     def __init__(self, objective: Objective, sets: Mapping[str, EvalBatches], batches: int | None = None) -> None:
-        """Takes what is evaluated.
-
-        Args:
-          objective: of the stage.
-          sets: held-out batches by the set's name.
-          batches: most batches of a set; None for all.
-        """
+        """Takes the objective of a stage, and held-out sets by name; of each at most `batches` are read."""
         self._sets, self._most = sets, batches
         self._count = jax.jit(objective.counts)
         self._loss = jax.jit(lambda params, batch, counts, reference: objective.loss(params, batch, counts, reference))
@@ -67,35 +64,20 @@ class Evaluator:
     def __call__(self, params: Params, reference: Params | None = None) -> dict[str, float]:
         """Returns the loss and the metrics of every set as "SET/NAME", and "loss", the mean of the sets' losses.
 
-        They are means over all labels of a set, as if it were one batch.
-
-        Args:
-          params: all parameters.
-          reference: parameters of the reference of a preference loss; None where it has none.
+        They are means over all labels of a set, as if it were one batch. `reference` has the parameters of the
+        reference of a preference loss.
         """
         found: dict[str, float] = {}
         for name, batches in self._sets.items():
             if name not in self._counts:
-                self._counts[name] = _total(self._count(loaded.batch) for loaded in self._some(batches))
-            parts = (self._loss(params, one.batch, self._counts[name], reference) for one in self._some(batches))
-            loss, metrics = jax.device_get(_total(parts))
+                counts = (self._count(one.batch) for one in itertools.islice(batches(), self._most))
+                self._counts[name] = functools.reduce(optax.tree.add, counts)
+            some = itertools.islice(batches(), self._most)
+            parts = (self._loss(params, one.batch, self._counts[name], reference) for one in some)
+            loss, metrics = jax.device_get(functools.reduce(optax.tree.add, parts))
             found |= {f"{name}/{key}": float(value) for key, value in {"loss": loss, **metrics}.items()}
         losses = [found[f"{name}/loss"] for name in self._sets]
         return {OVERALL: sum(losses) / len(losses), **found}
-
-    def _some(self, batches: EvalBatches) -> Iterable[Loaded]:
-        for number, loaded in enumerate(batches()):
-            if number == self._most:
-                return
-            yield loaded
-
-
-def _total(parts: Iterable[Any]) -> Any:
-    """Sum of trees."""
-    total: Any = None
-    for part in parts:
-        total = part if total is None else jax.tree.map(lambda a, b: a + b, total, part)
-    return total
 
 
 class Evaluation:
@@ -108,14 +90,7 @@ class Evaluation:
         directory: epath.Path,
         export: Callable[[epath.Path, Params], None],
     ) -> None:
-        """Takes what is evaluated and where it is written.
-
-        Args:
-          config: when, and which metric is the one to keep.
-          evaluator: of the stage.
-          directory: folder of the stage.
-          export: writes a model into a folder that does not exist.
-        """
+        """Takes the folder of the stage, and `export`, which writes a model into a folder that does not exist."""
         self._config, self._evaluator, self._directory, self._export = config, evaluator, directory, export
         self._lines = read_evals(directory)
 
@@ -130,11 +105,6 @@ class Evaluation:
 
     def __call__(self, step: int, params: Params, reference: Params | None) -> dict[str, float]:
         """Evaluates parameters, writes the metrics down, keeps the model if it is the best, and returns the metrics.
-
-        Args:
-          step: updates made.
-          params: all parameters.
-          reference: see `Evaluator`.
 
         Raises:
           InputError: `EvalConfig.best` is none of the metrics.

@@ -7,7 +7,8 @@ from typing import Final
 import numpy as np
 
 from fac_jax.batching.batch_stats import BatchStats
-from fac_jax.models.config import ModelConfig, Remat
+from fac_jax.layers.stack import Remat
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, Part, by_part
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.trainable import split
@@ -143,8 +144,6 @@ class Meter:
     """Counts the FLOPs of a stage, step by step.
 
     Attributes:
-      model: sizes.
-      stage: what is trained.
       trainable: of `trainable_paths`.
       peak: FLOP/s that all devices of the run can do together, None if that is not known.
       hosts: number of hosts that share the rows of a batch in about equal parts.

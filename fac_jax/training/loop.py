@@ -9,18 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from fac_jax.batching.loaded import Loaded
+from fac_jax.checkpoint.store import CheckpointStore
 from fac_jax.parallel import hosts
 from fac_jax.training.evals import Evaluation
 from fac_jax.training.flops import Meter
-from fac_jax.training.interfaces import Data, Loaded, Store
 from fac_jax.training.interrupt import deferred_interrupts
+from fac_jax.training.mesh_data import Data
 from fac_jax.training.metrics import MetricLog
 from fac_jax.training.overview import memory_line
 from fac_jax.training.profile import ProfileWindow, StepProfiler
 from fac_jax.training.progress import Rates, StageProgress
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState
-from fac_jax.training.step import Metrics, Step
+from fac_jax.training.step import Metrics, Step, TrainState
 from fac_jax.training.trackers import DEFAULT
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Terminated
@@ -39,14 +40,11 @@ class _Pending:
     metrics: Metrics
 
 
-def restore(state: TrainState, data: Data, store: Store, patterns: Sequence[str]) -> TrainState:
+def restore(state: TrainState, data: Data, store: CheckpointStore, patterns: Sequence[str]) -> TrainState:
     """Reads the newest checkpoint into a state and sets `data` to the batch that follows it.
 
     Args:
       state: start of the stage; its frozen parameters are kept, since no checkpoint contains them.
-      data: batches, from their beginning.
-      store: checkpoints.
-      patterns: regular expressions that choose the trainable parameters.
 
     Returns:
       the state after the checkpoint's step, or `state` itself if the store has no checkpoint.
@@ -61,17 +59,12 @@ def restore(state: TrainState, data: Data, store: Store, patterns: Sequence[str]
     return dataclasses.replace(state, step=count, params=join(trainable, frozen), opt_state=opt_state)
 
 
-def bound(state: TrainState) -> TrainState:
-    """Commits every array to its devices, so that the compiled step accepts fresh and restored states alike."""
-    return jax.tree.map(lambda leaf: jax.device_put(leaf, leaf.sharding), state)
-
-
 def train(
     stage: StageConfig,
     step: Step,
     state: TrainState,
     data: Data,
-    store: Store,
+    store: CheckpointStore,
     directory: epath.Path,
     meter: Meter,
     trackers: Sequence[str] = DEFAULT,
@@ -87,22 +80,19 @@ def train(
     Ctrl-C acts at once.
 
     Args:
-      stage: what to run.
       step: of `make_step`; donates its state.
       state: start of the stage, for a run without a checkpoint; not to be used afterwards.
-      data: batches from their beginning.
-      store: checkpoints of this stage.
       directory: folder of the stage, for its curves.
-      meter: counts FLOPs.
       trackers: names of the trackers that get every step's metrics (`training/trackers.py`).
-      evaluate: evaluates the stage as it trains; None for no evaluation.
       profile: steps to trace into `directory/profile`.
 
     Raises:
       KeyboardInterrupt: see above.
       NonFiniteError: loss or gradient of a step is not finite; names the step, its rows and the last good checkpoint.
     """
-    state = bound(restore(state, data, store, stage.trainable))
+    state = restore(state, data, store, stage.trainable)
+    # Committed to its devices, so that the compiled step accepts fresh and restored states alike.
+    state = jax.tree.map(lambda leaf: jax.device_put(leaf, leaf.sharding), state)
     start = int(state.step)
     if start:
         hosts.log(f"stage {stage.name}: resumes after step {start}, from {store.path(start)}")
@@ -176,7 +166,7 @@ def _stops() -> Iterator[Callable[[int], type[KeyboardInterrupt] | None]]:
         yield lambda step: interrupted()
 
 
-def _non_finite(stage: StageConfig, pending: _Pending, metrics: dict[str, float], store: Store) -> str:
+def _non_finite(stage: StageConfig, pending: _Pending, metrics: dict[str, float], store: CheckpointStore) -> str:
     good = store.latest()
     return (
         f"stage {stage.name}: not finite at step {pending.step} (loss {metrics['loss']}, gradient norm "

@@ -1,18 +1,37 @@
-"""Batches on their devices, made and transferred ahead of the steps in a thread."""
+"""The batches that training reads, and how they are made and put on their devices ahead of the steps, in a thread."""
 
 import dataclasses
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import jax
 
 from fac_jax.batching.loaded import Loaded
 from fac_jax.parallel.batches import host_shard, place_batch
 from fac_jax.parallel.mesh import Layout
-from fac_jax.training.interfaces import Data
 
 AHEAD: Final = 2  # batches that are on the devices, or on their way, before a step asks for them
+
+
+class Data(Protocol):
+    """Endless batches."""
+
+    def __next__(self) -> Loaded:
+        """The next batch."""
+        ...
+
+    def get_state(self) -> dict[str, Any]:
+        """A JSON-able state that says which batch follows the last one returned."""
+        ...
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Resumes where `get_state` was called."""
+        ...
+
+    def close(self) -> None:
+        """Ends the threads and processes that make batches."""
+        ...
 
 
 class MeshData:
@@ -23,12 +42,7 @@ class MeshData:
     """
 
     def __init__(self, data: Data, layout: Layout | None) -> None:
-        """Takes what is placed.
-
-        Args:
-          data: batches of this host, in numpy. Only the thread reads them once the first batch was asked for.
-          layout: the mesh; None for one device.
-        """
+        """Takes the batches of this host, in numpy; only the thread reads them once the first was asked for."""
         self._data, self._layout = data, layout
         self._hosts = 1 if layout is None else host_shard(layout).hosts
         self._state = data.get_state()  # after the batch that was last handed out

@@ -7,7 +7,7 @@ from etils import epath
 
 from fac_jax.io import is_local, write_text
 from fac_jax.parallel.hosts import is_first
-from fac_jax.training.trackers import DEFAULT, open_tracker
+from fac_jax.training.trackers import DEFAULT, TRACKERS
 
 JSONL = "metrics.jsonl"
 RATES = "rates.jsonl"
@@ -33,7 +33,7 @@ class MetricLog:
         if not self._writes:
             return
         self._metrics, self._rates = (_Lines(directory, file, step) for file in (JSONL, RATES))
-        self._trackers = [open_tracker(name, directory, step) for name in trackers]
+        self._trackers = [TRACKERS[name](directory, step) for name in trackers]
 
     def write(self, step: int, metrics: dict[str, float], rates: dict[str, float]) -> None:
         """Writes one line for a step to each file; none to the rates' file if there are none yet."""

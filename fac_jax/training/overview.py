@@ -27,10 +27,6 @@ def parameter_table(params: Params, patterns: Sequence[str] = ("",)) -> str:
 
     Stacked layers are one line, as they are one array. The last lines have the sums of what trains and of all.
 
-    Args:
-      params: nested dict of real or abstract arrays.
-      patterns: regular expressions that choose the trainable parameters (`trainable.split`).
-
     Raises:
       InputError: a pattern matches no parameter.
     """
@@ -68,10 +64,6 @@ def describe(
 
     Args:
       params: real or abstract parameters, with their shardings.
-      patterns: regular expressions that choose the trainable parameters.
-      model: configuration.
-      kernels: of `training_kernels`.
-      layout: mesh; None for one device.
       rows: rows of a step over all hosts and micro-batches.
       length: S, LLM positions of a row.
 
@@ -110,11 +102,7 @@ def attention_lines(kernels: Kernels, model: ModelConfig, length: int, layout: L
 
 
 def compiled_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
-    """Bytes that a compiled step needs on a device: "arguments", "outputs" (not donated), "temporaries", and "total".
-
-    Args:
-      compiled: of `step.lower(state, batch).compile()`.
-    """
+    """Bytes that a compiled step needs on a device: "arguments", "outputs" (not donated), "temporaries", "total"."""
     stats: Any = compiled.memory_analysis()
     parts = {
         "arguments": stats.argument_size_in_bytes,

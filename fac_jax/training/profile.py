@@ -7,8 +7,8 @@ from typing import Any, Final, Self
 import jax
 from etils import epath
 
+from fac_jax.io import LocalMirror
 from fac_jax.parallel.hosts import log
-from fac_jax.training.mirror import LocalMirror
 from fac_jax.types import InputError
 
 PROFILE: Final = "profile"  # folder of the traces under a stage's directory

@@ -1,21 +1,25 @@
 """The program of a stage, the same for training and for plans: its jitted step, and the state that the step takes."""
 
 import dataclasses
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import optax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from fac_jax.layers.kernels import Kernels
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.models.fun_audio_chat import FunAudioChat, boxed_params
 from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.optimizer import make_optimizer, make_schedule
-from fac_jax.training.sharding import abstract_params, abstract_state, shardings
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import Objective, Step, bind, make_step
+from fac_jax.training.step import Objective, Step, TrainState, bind, init_state, make_step
+from fac_jax.training.trainable import split
 from fac_jax.types import Params
 
 
@@ -24,9 +28,6 @@ class StageProgram:
     """What a stage computes.
 
     Attributes:
-      kernels: of the model.
-      objective: that the stage minimises.
-      step: of `make_step`.
       state: shapes and dtypes of the state before the first step, with shardings on a mesh.
       start: makes that state from parameters, which must not be used afterwards.
     """
@@ -41,13 +42,7 @@ class StageProgram:
 def stage_program(
     model: ModelConfig, stage: StageConfig, layout: Layout | None, attention: Attention = "auto"
 ) -> StageProgram:
-    """Makes the program of a stage; nothing is computed or compiled.
-
-    Args:
-      model: config of the model.
-      stage: what to train.
-      layout: mesh, of devices that need not exist; None for one device.
-      attention: of the decoders (`training_kernels`).
+    """Makes the program of a stage; nothing is computed or compiled, so that the devices of a mesh need not exist.
 
     Raises:
       InputError: the mesh does not divide a parameter, a pattern of the stage matches none, or the devices have no
@@ -72,3 +67,75 @@ def stage_program(
 
     step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed)
     return StageProgram(kernels, objective, step, state, start)
+
+
+def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
+    """Returns the shapes, dtypes and, on a mesh, shardings of a model's parameters; nothing is computed.
+
+    Raises:
+      InputError: a mesh axis does not divide a dimension of a parameter; names it.
+    """
+
+    def placed(path: Any, box: nn.LogicallyPartitioned) -> jax.ShapeDtypeStruct:
+        if layout is None:
+            return box.value
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        sharding = layout.sharding(box.names, box.value.shape, f"parameter {name}")
+        return jax.ShapeDtypeStruct(box.value.shape, box.value.dtype, sharding=sharding)
+
+    boxed = _boxed_shapes(config)
+    return jax.tree_util.tree_map_with_path(placed, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned))
+
+
+@functools.cache  # every stage of a run asks, and the model is traced for each answer
+def _boxed_shapes(config: ModelConfig) -> Params:
+    return jax.eval_shape(lambda: boxed_params(config, jax.random.key(0)))
+
+
+def abstract_state(
+    params: Params, optimizer: optax.GradientTransformation, patterns: Sequence[str], reference: bool = False
+) -> TrainState:
+    """Returns the shapes, dtypes and, on a mesh, shardings of the state before the first step; nothing is computed.
+
+    Moments have the sharding of their parameters; a factored moment has that of the dimensions which it keeps.
+
+    Args:
+      params: result of `abstract_params` on a mesh.
+      reference: whether the state has a frozen copy of the parameters.
+    """
+    state = jax.eval_shape(lambda tree: init_state(tree, optimizer, patterns, tree if reference else None), params)
+    sharding = jax.tree.leaves(params)[0].sharding
+    if sharding is None:  # one device
+        return state
+    mesh, whole = sharding.mesh, NamedSharding(sharding.mesh, PartitionSpec())
+
+    def like_parameter(moment: jax.ShapeDtypeStruct, param: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        spec = _left(moment.shape, param.shape, cast(NamedSharding, param.sharding).spec)
+        return jax.ShapeDtypeStruct(moment.shape, moment.dtype, sharding=NamedSharding(mesh, spec))
+
+    def replicated(leaf: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=whole)
+
+    trainable, _ = split(params, patterns)
+    opt_state = optax.tree.map_params(
+        optimizer, like_parameter, state.opt_state, trainable, transform_non_params=replicated
+    )
+    return TrainState(cast(Any, replicated(cast(Any, state.step))), params, opt_state, params if reference else None)
+
+
+def _left(shape: tuple[int, ...], param: tuple[int, ...], spec: PartitionSpec) -> PartitionSpec:
+    """Returns the mesh axes of an array of `shape`, which has some of the dimensions of a parameter in their order."""
+    over = [*spec, *[None] * (len(param) - len(spec))]
+    kept, rest = [], list(zip(param, over, strict=True))
+    for size in shape:
+        found = next((i for i, (other, _) in enumerate(rest) if other == size), None)
+        if found is None:  # a place that is filled with nothing, as by Adafactor for what it does not factor
+            return PartitionSpec()
+        kept.append(rest[found][1])
+        rest = rest[found + 1 :]
+    return PartitionSpec(*kept)
+
+
+def shardings(tree: Any) -> Any:
+    """Returns the shardings of a tree of abstract or real arrays."""
+    return jax.tree.map(lambda leaf: leaf.sharding, tree)

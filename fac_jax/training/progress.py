@@ -2,7 +2,6 @@
 
 import time
 from collections import deque
-from types import TracebackType
 from typing import Self
 
 from rich.console import Console
@@ -23,10 +22,9 @@ class Rates:
         self._marks: deque[tuple[float, dict[str, float]]] = deque(maxlen=RECENT + 1)
 
     def add(self, amounts: dict[str, float]) -> dict[str, float]:
-        """Counts a step that ends now. There are no rates after the first step, which includes the compilation.
+        """Counts a step that ends now, and the amounts that it handled, "flops" among them.
 
-        Args:
-          amounts: amounts that the step handled, by name; one of them is "flops".
+        There are no rates after the first step, which includes the compilation.
 
         Returns:
           `NAME_per_second` for every amount, `steps_per_second`, and `mfu` where the peak is known.
@@ -67,9 +65,7 @@ class StageProgress:
         self._bar.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
     def update(self, step: int, loss: float, rates: dict[str, float]) -> None:

@@ -30,17 +30,15 @@ from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.evals import EvalBatches, EvalConfig, Evaluation, Evaluator
 from fac_jax.training.flops import Meter, trainable_paths
-from fac_jax.training.interfaces import Data
 from fac_jax.training.loop import train
 from fac_jax.training.merge import choose_alphas, merge
+from fac_jax.training.mesh_data import Data
 from fac_jax.training.optimizer import averaged
 from fac_jax.training.overview import describe
 from fac_jax.training.profile import ProfileWindow
-from fac_jax.training.program import stage_program
+from fac_jax.training.program import abstract_params, shardings, stage_program
 from fac_jax.training.rounding import check_master
-from fac_jax.training.sharding import abstract_params, shardings
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState
 from fac_jax.training.trackers import DEFAULT
 from fac_jax.training.trainable import join, path_of, split
 from fac_jax.types import InputError, Params
@@ -50,13 +48,7 @@ class RunData(Protocol):
     """The batches of every stage of a run, placed on its mesh."""
 
     def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
-        """Returns a stage's batches from their beginning.
-
-        Args:
-          stage: what to train.
-          params: parameters that it starts from.
-          directory: folder of the stage.
-        """
+        """Returns the batches of a stage, which starts from `params`, from their beginning."""
         ...
 
     def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
@@ -73,8 +65,6 @@ class Recipe:
     """What is trained and how.
 
     Attributes:
-      model: the model of all stages.
-      stages: in order.
       initial: model that the first stage starts from; None for fresh parameters.
       layout: mesh that all stages train on; None for one device.
       attention: that they train with (`parallel/kernels.py`).
@@ -122,9 +112,7 @@ def run_recipe(
     """Runs the stages that are not finished, the first of them from its newest checkpoint.
 
     Args:
-      recipe: what to train.
       workdir: folder of the run; made if absent.
-      data: batches of the stages.
       assets: files and folders that go into every finished model (tokenizer, codec), by name.
       finished: called after every stage that was trained or taken from elsewhere.
       peak_flops: FLOP/s of one device, for the MFU; None for that of the table (`parallel/chips.py`).
@@ -259,7 +247,10 @@ def _trained(
     profile: ProfileWindow | None,
     export: Callable[[epath.Path, Params], None],
 ) -> Params:
-    """Returns the parameters after a stage's steps; `params` must not be used afterwards."""
+    """Returns the parameters after a stage's steps, or their average where the optimizer keeps one.
+
+    `params` must not be used afterwards.
+    """
     model, layout = recipe.model, recipe.layout
     program = stage_program(model, stage, layout, recipe.attention)
     devices = list(layout.mesh.devices.flat) if layout else jax.local_devices()[:1]
@@ -277,10 +268,5 @@ def _trained(
     ):
         evaluate = None if evaluator is None else Evaluation(recipe.evals, evaluator, directory, export)
         state = train(stage, program.step, state, batches, store, directory, meter, recipe.trackers, evaluate, profile)
-    return _final(state, stage)
-
-
-def _final(state: TrainState, stage: StageConfig) -> Params:
-    """Returns the model of a state: its parameters, or their average where the optimizer keeps one."""
     trainable, rest = split(state.params, stage.trainable)
     return join(averaged(state.opt_state, trainable), rest)

@@ -28,10 +28,6 @@ def check_master(params: Params, rounding: Rounding) -> None:
     A bfloat16 has 8 significant bits: an update below 1/512 of a parameter is lost when it is rounded to the nearest
     value, so that a fine-tuning at a rate of 1e-5 changes few of the parameters.
 
-    Args:
-      params: trainable parameters, real or abstract.
-      rounding: of the optimizer.
-
     Raises:
       InputError: names the first parameter that this rounding cannot train, and what to do.
     """

@@ -1,4 +1,4 @@
-"""The training step, one for every loss."""
+"""The training step, one for every loss, and the state that it changes."""
 
 import dataclasses
 import functools
@@ -8,15 +8,45 @@ from typing import Any, TypeAlias, cast
 import jax
 import jax.numpy as jnp
 import optax
+from flax import struct
+from jaxtyping import Int32
 
 from fac_jax.losses.base import Counts, Loss, Metrics
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.mesh import Layout
-from fac_jax.training.state import TrainState
 from fac_jax.training.trainable import join, split
-from fac_jax.types import Params
+from fac_jax.types import Array, Params
 
 Step: TypeAlias = jax.stages.Wrapped  # (TrainState, batch) -> (TrainState, Metrics), not compiled yet
+
+
+@struct.dataclass
+class TrainState:
+    """What a step changes. It has no random state: random numbers belong to the data, which has its own state.
+
+    Attributes:
+      step: number of updates made in this stage.
+      params: all parameters, the frozen ones included.
+      opt_state: optimizer state of the trainable parameters.
+      reference: parameters of the reference model of a preference loss, which no step changes; None without one. They
+        are those that the stage starts from, so they are not in its checkpoints.
+    """
+
+    step: Int32[Array, ""]
+    params: Params
+    opt_state: optax.OptState
+    reference: Params | None = None
+
+
+def init_state(
+    params: Params,
+    optimizer: optax.GradientTransformation,
+    patterns: Sequence[str],
+    reference: Params | None = None,
+) -> TrainState:
+    """Returns the state before the first step; `patterns` say which of all `params` train (`trainable.split`)."""
+    trainable, _ = split(params, patterns)
+    return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(trainable), reference)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,13 +66,7 @@ class Objective:
 
 
 def bind(loss: Loss, model: FunAudioChat, layout: Layout | None = None) -> Objective:
-    """Binds a loss to a model.
-
-    Args:
-      loss: what to minimise.
-      model: module that the loss runs.
-      layout: mesh that logical axis names refer to while the functions are traced; None for one device.
-    """
+    """Binds a loss to a model, and the logical axis names in both to a mesh."""
     counts = functools.partial(loss.counts, config=model.config)
     value = functools.partial(loss, model)
     return Objective(counts, value) if layout is None else Objective(layout.inside(counts), layout.inside(value))
@@ -64,13 +88,10 @@ def make_step(
     `learning_rate`, and `finite`, which is 1.0 if loss and gradient norm are finite.
 
     Args:
-      objective: what to minimise.
-      optimizer: transformation of the trainable parameters' gradients.
-      schedule: its learning rate, for the metrics.
-      patterns: regular expressions that choose the trainable parameters.
+      schedule: the optimizer's learning rate, for the metrics.
       micro_batches: if more than 1, every leaf of a batch has a leading axis of this size, and the gradients of the
         micro-batches are summed in float32 one after the other.
-      shardings: shardings of the state on a mesh (`sharding.shardings`); gradients are sharded like their parameters.
+      shardings: shardings of the state on a mesh (`program.shardings`); gradients are sharded like their parameters.
         None for one device.
     """
 

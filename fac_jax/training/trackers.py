@@ -9,8 +9,7 @@ from typing import Any, Final, Protocol
 from etils import epath
 from tensorboardX import SummaryWriter
 
-from fac_jax.io import is_local
-from fac_jax.training.mirror import LocalMirror
+from fac_jax.io import LocalMirror, is_local
 from fac_jax.types import InputError
 
 DEFAULT: Final = ("tensorboard",)
@@ -94,8 +93,3 @@ def check_trackers(names: Sequence[str]) -> None:
             raise InputError(f"trackers has {name!r}; known: {', '.join(TRACKERS)}; () for none")
     if "wandb" in names and importlib.util.find_spec("wandb") is None:
         raise InputError("trackers has 'wandb', which is not installed: pip install 'fac_jax[wandb]'")
-
-
-def open_tracker(name: str, directory: epath.Path, step: int) -> Tracker:
-    """Opens a tracker for a stage that starts from a step."""
-    return TRACKERS[name](directory, step)

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 
-import jax
 from flax import traverse_util
 
 from fac_jax.types import InputError, Params
@@ -40,8 +39,3 @@ def join(trainable: Params, frozen: Params) -> Params:
     """Joins trainable and frozen parameters into one nested dict; the inverse of `split`."""
     flat = traverse_util.flatten_dict(frozen) | traverse_util.flatten_dict(trainable)
     return traverse_util.unflatten_dict(flat)
-
-
-def count(params: Params) -> int:
-    """Returns the number of scalars in a tree."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))

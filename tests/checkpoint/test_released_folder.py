@@ -20,7 +20,8 @@ from fac_jax.checkpoint.release.params import from_release
 from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.evaluation.parity.model import compare
 from fac_jax.models.config import replace
-from fac_jax.text.chat import SYSTEM_JOINT, SYSTEM_TEXT, AudioPiece, Turn, render
+from fac_jax.text.chat import AudioPiece, Turn, render
+from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.text.special_ids import speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError

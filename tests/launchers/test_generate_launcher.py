@@ -1,5 +1,6 @@
 """`python -m experiments.generate`: every mode of an untrained model, and bad input as one line and exit code 2."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
@@ -19,8 +20,9 @@ from fac_jax.checkpoint.export import export_model, load_params
 from fac_jax.codec.base import load_codec
 from fac_jax.codec.cosyvoice.codec import CosyVoice3
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.config import from_tree
 from fac_jax.generation.decode import Decoding
-from fac_jax.models import config as model_config
+from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import train_tokenizer
@@ -87,7 +89,7 @@ def test_every_mode_responds(mode: str, model: Path, files: Path, generate: Modu
 
 def test_model_without_encoder_hears_codec_ids(model: Path, files: Path, tmp_path: Path, generate: ModuleType) -> None:
     values = json.loads((model / "config.json").read_text())
-    config = model_config.from_dict({**values, "user_audio": "tokens"})
+    config = from_tree(ModelConfig, {**values, "user_audio": "tokens"})
     params, _ = load_params(model)
     broken = params | {"encoder": jax.tree.map(lambda leaf: leaf * np.nan, params["encoder"])}
     assets = {"tokenizer.json": model / "tokenizer.json", "codec": model / "codec"}
@@ -159,8 +161,8 @@ def test_checkpoint_of_another_shape_names_the_parameter(model: Path, tmp_path: 
     for name in ("params", "tokenizer.json"):
         (other / name).symlink_to(model / name)
     values = json.loads((model / "config.json").read_text())
-    changed = model_config.replace(model_config.from_dict(values), text={"mlp_width": 48})
-    (other / "config.json").write_text(json.dumps(model_config.to_dict(changed)))
+    changed = replace(from_tree(ModelConfig, values), text={"mlp_width": 48})
+    (other / "config.json").write_text(json.dumps(dataclasses.asdict(changed)))
     with pytest.raises(InputError, match=r"mlp/(down|gate|up)/kernel"):
         Model.load(other)
 

@@ -17,11 +17,10 @@ from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.worlds.views import conversations
 from fac_jax.audio.mel import host_log_mel
-from fac_jax.batching.collate import collate_examples
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
 from fac_jax.batching.packing import Budget
-from fac_jax.batching.pairs import collate_preferences
+from fac_jax.losses import LOSSES, Sft
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import NO_TASK, InputError
@@ -91,7 +90,7 @@ def test_pairs_are_packed_and_each_comes_once_an_epoch(made: dict[str, Any]) -> 
     rows = [pair(f"p{i}", 0.4 + 0.3 * i) for i in range(7)]
     stream = Mixture({"pairs": source(rows, Encode(**made))}, {"pairs": 1.0}, 0)
     budget = Budget(2, 160, 15, segments=3)
-    batches, seen = PackedBatches(stream, budget, made["model"], collate_preferences), Counter[str]()
+    batches, seen = PackedBatches(stream, budget, made["model"], LOSSES["preference"]().collate), Counter[str]()
     for _ in range(8):
         loaded: Any = next(batches)
         assert loaded.batch.batch.text_ids.shape == (4, 160) and loaded.batch.tasks.shape == (2, 3)
@@ -108,7 +107,7 @@ def test_pairs_are_packed_and_each_comes_once_an_epoch(made: dict[str, Any]) -> 
 def test_pairs_need_a_number_of_places_in_a_row(made: dict[str, Any]) -> None:
     stream = OneEpoch("pairs", source([pair("p", 0.4)], Encode(**made)))
     with pytest.raises(InputError, match="packed preference pairs need `segments`"):
-        next(PackedBatches(stream, Budget(2, 160, 15), made["model"], collate_preferences))
+        next(PackedBatches(stream, Budget(2, 160, 15), made["model"], LOSSES["preference"]().collate))
 
 
 def test_a_row_that_breaks_after_it_was_checked_is_named(made: dict[str, Any], tmp_path: Path) -> None:
@@ -117,4 +116,4 @@ def test_a_row_that_breaks_after_it_was_checked_is_named(made: dict[str, Any], t
     found = source([row], Encode(**made))
     (tmp_path / "a.wav").unlink()
     with pytest.raises(InputError, match=r"row a \(rows\.jsonl:3\): missing_audio: .*run data_pipelines\.check"):
-        next(PackedBatches(OneEpoch("rows", found), Budget(1, 160, 12), made["model"], collate_examples))
+        next(PackedBatches(OneEpoch("rows", found), Budget(1, 160, 12), made["model"], Sft().collate))

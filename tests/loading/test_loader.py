@@ -19,7 +19,7 @@ def test_every_row_comes_once_an_epoch_and_shapes_are_static() -> None:
         loaded = next(batches)
         batch: Any = loaded.batch
         assert batch.text_ids.shape == (BUDGET.rows, BUDGET.seq_len)
-        assert batch.mel_windows.shape == (BUDGET.windows, 2 * GRID.audio.n_window, 128)
+        assert batch.mel_windows.shape == (BUDGET.windows, 2 * GRID.n_window, 128)
         assert loaded.tokens == (batch.segment_ids > 0).sum()
         frames = batch.frame_index[batch.frame_index != NO_FRAME]
         assert len(frames) == len(np.unique(frames))
@@ -86,7 +86,7 @@ def test_parts_hold_the_same_rows_with_their_own_windows() -> None:
     assert parts.parts == 2
     np.testing.assert_array_equal(parts.labels, whole.labels)
     assert parts.mel_windows.shape == whole.mel_windows.shape
-    half, n = BUDGET.windows // 2, GRID.audio.n_window // 2
+    half, n = BUDGET.windows // 2, GRID.n_window // 2
     for row, index in enumerate(parts.frame_index):
         frames = index[index != NO_FRAME]
         assert ((frames // n >= half) == (row >= BUDGET.rows // 2)).all()

@@ -5,8 +5,7 @@ import numpy as np
 from toy_training import MODEL, make_batch
 
 from fac_jax.losses import Ctc, Sft
-from fac_jax.losses.cross_entropy import token_losses
-from fac_jax.losses.labels import next_labels
+from fac_jax.losses.cross_entropy import next_labels, token_losses
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.types import IGNORE, Params
 

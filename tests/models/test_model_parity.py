@@ -13,8 +13,9 @@ from fac_jax.checkpoint.release.batch import release_batch
 from fac_jax.checkpoint.release.config import load_release_config
 from fac_jax.checkpoint.release.names import TIED_SPEECH_HEAD, release_entries
 from fac_jax.checkpoint.release.params import from_release, to_release
+from fac_jax.config import from_tree
 from fac_jax.evaluation.parity.model import compare, training_batch, under
-from fac_jax.models.config import from_dict, to_dict
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import PRESETS, preset
@@ -99,7 +100,7 @@ def test_full_size_shapes(name, figures):
 
 @pytest.mark.parametrize("name", list(PRESETS))
 def test_configuration_survives_json(name):
-    assert from_dict(to_dict(preset(name))) == preset(name)
+    assert from_tree(ModelConfig, dataclasses.asdict(preset(name))) == preset(name)
 
 
 def test_audio_positions_and_groups_must_agree():

@@ -12,9 +12,8 @@ from jax.sharding import NamedSharding, PartitionSpec
 from mesh_run import DENSE, layout
 
 from fac_jax.layers.attention import self_visibility
-from fac_jax.models.config import Remat
+from fac_jax.layers.stack import POLICIES, Remat
 from fac_jax.models.decoder import Decoder
-from fac_jax.models.remat import POLICIES
 from fac_jax.types import Params
 
 ROWS, LENGTH = 8, 16

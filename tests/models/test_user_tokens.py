@@ -29,7 +29,7 @@ from experiments.run.config import resolve_config
 from experiments.run.data import Run
 from experiments.run.schema import RunConfig
 from experiments.toy.questions import prompts
-from fac_jax.batching.collate import GRID_FIELDS, collate_examples
+from fac_jax.batching.collate import GRID_FIELDS
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
@@ -122,7 +122,7 @@ def test_rows_questions_and_pairs_of_the_toy_world_have_no_windows(
     for name in ("s2t", "s2s"):
         items = [make(record, 0) for record in VIEWS[name].records(toy_rows["train"])]
         stream = OneEpoch(name, items_as_source(items, model.audio.n_window))
-        batch: Any = next(PackedBatches(stream, Budget(2, 160, 0), model, collate_examples)).batch
+        batch: Any = next(PackedBatches(stream, Budget(2, 160, 0), model, Sft().collate)).batch
         user = np.asarray(batch.kind) == Kind.SPEECH
         assert batch.mel_windows.shape[0] == 0 and not np.asarray(batch.has_waveform).any()
         assert (np.asarray(batch.speech_ids)[user][:, 0] < UNITS).all() and user.sum() > 4

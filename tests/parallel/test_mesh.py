@@ -36,7 +36,7 @@ def test_a_part_reads_only_its_own_windows() -> None:
     for _ in range(3):
         batch: Any = next(batches).batch
         assert batch.parts == 2 and batch.text_ids.shape == (packed_run.BUDGET.rows, packed_run.BUDGET.seq_len)
-        frames = len(batch.mel_windows) * (packed_run.GRID.audio.n_window // 2)
+        frames = len(batch.mel_windows) * (packed_run.GRID.n_window // 2)
         for part, index in enumerate(np.split(batch.frame_index, 2)):
             used = index[index != NO_FRAME]
             assert used.size and used.min() >= part * frames // 2 and used.max() < (part + 1) * frames // 2

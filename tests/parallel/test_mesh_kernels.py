@@ -10,8 +10,8 @@ import pytest
 from jax.interpreters import partial_eval
 
 from fac_jax.layers.attention import Visibility, einsum_attend, self_visibility
-from fac_jax.layers.experts import ExpertKernels, sorted_experts
-from fac_jax.models.remat import POLICIES
+from fac_jax.layers.moe import ExpertKernels, sorted_experts
+from fac_jax.layers.stack import POLICIES
 from fac_jax.parallel.attention import AutoAttend, ShardedAttend, cudnn_attend
 from fac_jax.parallel.experts import ShardedExperts
 from fac_jax.parallel.kernels import attention_choice, kernel_name, training_kernels

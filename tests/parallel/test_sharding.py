@@ -21,7 +21,7 @@ from fac_jax.parallel.batches import place_batch
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.parallel.rules import PRESETS, spec_of
 from fac_jax.training.merge import merge
-from fac_jax.training.sharding import abstract_params, abstract_state
+from fac_jax.training.program import abstract_params, abstract_state
 from fac_jax.types import InputError, Params
 
 SHARDED = {

@@ -15,10 +15,9 @@ from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.parallel.batches import place_batch
 from fac_jax.parallel.mesh import Layout, make_layout
 from fac_jax.training.optimizer import OptimizerConfig
-from fac_jax.training.program import stage_program
-from fac_jax.training.sharding import abstract_params, shardings
+from fac_jax.training.program import abstract_params, shardings, stage_program
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState
+from fac_jax.training.step import TrainState
 from fac_jax.types import Batch, Params, PreferenceBatch
 
 HEADS = {"num_heads": 4, "num_kv_heads": 2}

@@ -34,18 +34,13 @@ SPECIAL = SpecialIds(
 
 
 @dataclasses.dataclass(frozen=True)
-class Audio:
-    n_window: int = 20
-
-
-@dataclasses.dataclass(frozen=True)
 class Grid:
     group_size: int = 5
     delay_groups: int = 2
     vocab_size: int = 40
     units: int = 16
     special: SpecialIds = SPECIAL
-    audio: Audio = Audio()
+    n_window: int = 20
 
 
 GRID: ModelGrid = Grid()
@@ -87,7 +82,7 @@ def rows(name: str, count: int, spoken: bool) -> list[Row]:
 def source(rows: list[Row]) -> Source:
     length = [len(made(row, 0)) for row in rows]
     frames = [mel_frames(round(row.seconds * 16_000)) if row.seconds else 0 for row in rows]
-    windows = -(-np.array(frames) // (2 * GRID.audio.n_window))
+    windows = -(-np.array(frames) // (2 * GRID.n_window))
     return Source(rows, made, np.array(length, np.int32), windows.astype(np.int32))
 
 

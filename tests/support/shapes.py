@@ -17,7 +17,6 @@ CHECKED = (
     "fac_jax.losses",
     "fac_jax.generation",
     "fac_jax.training.merge",
-    "fac_jax.training.state",
     "fac_jax.training.step",
 )
 

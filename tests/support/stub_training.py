@@ -19,7 +19,7 @@ from toy_training import MODEL, ToyData, ToyRun
 from fac_jax import cli
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.batching.loaded import Loaded
-from fac_jax.losses.base import Counts, Metrics, Reference
+from fac_jax.losses.base import Counts, Loss, Metrics, Reference
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.training.recipe import Recipe, run_recipe
 from fac_jax.training.stage import StageConfig
@@ -30,8 +30,8 @@ NOTHING = BatchStats(np.zeros(0, int), np.zeros(0, int), np.zeros(0, int), 0, 0,
 
 
 @dataclasses.dataclass(frozen=True)
-class Distance:
-    """Mean squared distance between a line through points and their values; it has the interface of a loss.
+class Distance(Loss):
+    """Mean squared distance between a line through points and their values.
 
     With a reference, it adds the squared distance of the parameters from it.
     """

@@ -13,7 +13,7 @@ from fac_jax.losses import Ctc
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.training.evals import EvalBatches
-from fac_jax.training.interfaces import Data
+from fac_jax.training.mesh_data import Data
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.training.recipe import Recipe
 from fac_jax.training.stage import StageConfig

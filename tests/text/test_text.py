@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from fac_jax.text.chat import SYSTEM_JOINT, SYSTEM_TEXT, AudioPiece, Piece, TextPiece, Turn, render, with_tools
+from fac_jax.text.chat import AudioPiece, Piece, TextPiece, Turn, render, with_tools
+from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.text.tokenizer import CONFIG_FILE, SPECIALS, Tokenizer, train_tokenizer
 from fac_jax.types import InputError
 

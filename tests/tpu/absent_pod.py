@@ -6,7 +6,7 @@ import numpy as np
 from jax.experimental import topologies
 
 from fac_jax.layers.attention import self_visibility
-from fac_jax.layers.experts import ExpertKernels
+from fac_jax.layers.moe import ExpertKernels
 from fac_jax.parallel.experts import ShardedExperts
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.parallel.splash import SplashAttend

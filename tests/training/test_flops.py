@@ -15,9 +15,10 @@ from experiments.benchmarks.workloads import Conversation, packed_batch, prefere
 from fac_jax.batching.batch_stats import batch_stats, causal_stats, dense_stats
 from fac_jax.layers.attention import Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
+from fac_jax.layers.stack import Remat
 from fac_jax.losses import Ctc, Preference, Sft
 from fac_jax.losses.ctc import ctc_losses, transcripts
-from fac_jax.models.config import ModelConfig, MoEConfig, Remat, replace
+from fac_jax.models.config import ModelConfig, MoEConfig, replace
 from fac_jax.models.flops import blocks, by_part
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import preset

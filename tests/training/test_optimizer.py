@@ -10,8 +10,7 @@ import pytest
 
 from fac_jax.losses.base import Counts, Metrics
 from fac_jax.training.optimizer import OptimizerConfig, decays, make_optimizer, make_schedule
-from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import Objective, make_step
+from fac_jax.training.step import Objective, TrainState, init_state, make_step
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params
 

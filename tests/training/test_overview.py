@@ -7,7 +7,7 @@ from mesh_run import DENSE, layout
 from fac_jax.models.presets import preset
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.training.overview import compiled_memory, describe, memory_line, parameter_table
-from fac_jax.training.sharding import abstract_params
+from fac_jax.training.program import abstract_params
 from fac_jax.types import InputError
 
 

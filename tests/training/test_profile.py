@@ -12,8 +12,7 @@ from toy_training import ToyData, warmup
 from fac_jax.training.loop import train
 from fac_jax.training.optimizer import make_optimizer, make_schedule
 from fac_jax.training.profile import PROFILE, ProfileWindow, StepProfiler
-from fac_jax.training.state import init_state
-from fac_jax.training.step import Objective, make_step
+from fac_jax.training.step import Objective, init_state, make_step
 from fac_jax.types import InputError
 
 

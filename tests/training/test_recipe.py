@@ -16,8 +16,8 @@ from toy_training import MODEL, ToyData, ToyRun, loaded, stage
 from fac_jax.batching.loaded import Loaded
 from fac_jax.checkpoint.export import load_params
 from fac_jax.losses import Preference
-from fac_jax.training.interfaces import Data
 from fac_jax.training.merge import merge
+from fac_jax.training.mesh_data import Data
 from fac_jax.training.metrics import read_curve
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.training.recipe import Recipe, run_recipe

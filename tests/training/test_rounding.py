@@ -11,7 +11,7 @@ import pytest
 
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer
 from fac_jax.training.rounding import check_master, round_stochastically, rounded
-from fac_jax.training.state import init_state
+from fac_jax.training.step import init_state
 from fac_jax.types import InputError, Params
 
 RATE, STEPS = 1e-5, 10

@@ -14,8 +14,7 @@ from fac_jax.losses.base import Metrics
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.training.optimizer import make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.state import TrainState, init_state
-from fac_jax.training.step import bind, make_step
+from fac_jax.training.step import TrainState, bind, init_state, make_step
 from fac_jax.types import Params
 
 

@@ -14,7 +14,7 @@ from launchers import called
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.view.blocks import LINE, SILENT, Block, Position, blocks, laid_out, render, totals
-from data_pipelines.view.samples import Grid, Reader, Sample, Windows, reader_of, record_samples, stand_ins
+from data_pipelines.view.samples import Grid, Reader, Sample, reader_of, record_samples, stand_ins
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
@@ -33,7 +33,7 @@ def folder(toy_folder: Path) -> Path:
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     tokenizer = make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
     model = make_model(tokenizer)
-    grid = Grid(model.vocab_size, model.units, model.special, audio=Windows(model.audio.n_window))
+    grid = Grid(model.vocab_size, model.units, model.special, n_window=model.n_window)
     return Reader(tokenizer, LoudnessCodec(), grid, "A reader for tests.")  # pyright: ignore[reportArgumentType]
 
 
@@ -161,7 +161,7 @@ def test_stand_ins_are_fitted_on_the_rows(folder: Path) -> None:
         found, _ = record_samples(folder, 4, view=view)
         reader = stand_ins(found)
         assert (reader.codec is None) == (view == "text_qa")
-        assert (reader.grid.group_size, reader.grid.delay_groups, reader.grid.audio.n_window) == (5, 2, 100)
+        assert (reader.grid.group_size, reader.grid.delay_groups, reader.grid.n_window) == (5, 2, 100)
         for sample, block in zip(found, laid_out(found, reader), strict=True):
             assert sample.conversation.turns[-1].text in "".join(p.text.name for p in positions(block)).replace(
                 "\u00a0", " "
@@ -175,16 +175,16 @@ def test_reader_of_a_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"config.json: not the config of a finished model \('special'\)"):
         reader_of(tmp_path)
     from fac_jax.checkpoint.json_files import write_json
-    from fac_jax.models.config import replace, to_dict
+    from fac_jax.models.config import replace
 
     tokenizer = make_tokenizer(tmp_path)
     model = replace(make_model(tokenizer), group_size=1, delay_groups=3)
-    write_json(tmp_path / "config.json", to_dict(model))
+    write_json(tmp_path / "config.json", dataclasses.asdict(model))
     reader = reader_of(tmp_path)
     assert reader.codec is None and reader.tokenizer.vocab_size == tokenizer.vocab_size
     for name in ("vocab_size", "units", "special", "group_size", "delay_groups"):
         assert getattr(reader.grid, name) == getattr(model, name)
-    assert reader.grid.audio.n_window == model.audio.n_window
+    assert reader.grid.n_window == model.audio.n_window
 
 
 def test_command_writes_a_page_and_prints_its_totals(folder: Path, tmp_path: Path) -> None:
