@@ -1,8 +1,11 @@
 """A trained model to talk with from Python: waves or texts in, text and speech out."""
 
+import atexit
 import dataclasses
 import functools
 import os
+import shutil
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypedDict, Unpack, overload
@@ -10,6 +13,7 @@ from typing import Final, Literal, TypeAlias, TypedDict, Unpack, overload
 import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 
 from fac_jax.audio.io import RATE, RATES, resampled
 from fac_jax.batching.conversation import Conversation, Turn
@@ -26,6 +30,7 @@ from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, load_codec
 from fac_jax.generation.decode import Decoding, prepare
 from fac_jax.generation.respond import respond
 from fac_jax.generation.sampling import Sampling
+from fac_jax.io import copy, is_local
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
@@ -92,9 +97,10 @@ class Model:
         if is_release(path):
             params, config = load_release(path)
         else:
-            path = Path(resolve(path))
-            config = load_config(path)
-            params, _ = load_params(path, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+            found = resolve(folder)
+            config = load_config(found)
+            params, _ = load_params(found, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+            path = _local_assets(found)
         return cls(config, params, Tokenizer.load(path), Path(codec) if codec is not None else path / assets.CODEC)
 
     @functools.cached_property
@@ -277,3 +283,14 @@ def _checked(row: str, wave: np.ndarray, rate: int) -> np.ndarray:
     if not RATES[0] <= rate <= RATES[1]:
         raise InputError(f"rate={rate}: give the sampling rate of the wave in Hz, {RATES[0]} to {RATES[1]}")
     return resampled(wave, rate)
+
+
+def _local_assets(model: epath.Path) -> Path:
+    """Returns a folder on a disk with a model's tokenizer and codec: a temporary copy for a model in a cloud store."""
+    if is_local(model):
+        return Path(model)
+    folder = Path(tempfile.mkdtemp(prefix="fac_jax_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    for name, file in assets.assets(model).items():
+        copy(file, folder / name)
+    return folder

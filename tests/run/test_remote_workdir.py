@@ -15,6 +15,7 @@ from etils.epath import backend
 from record_run import make_config, write_initial
 from user_rows import release_row, write_jsonl
 
+import fac_jax
 from experiments.run.record import RunRecord
 from experiments.run.scores import losses
 from experiments.run.setup import assets, recipe_of, start
@@ -89,6 +90,8 @@ def test_a_run_in_a_cloud_store_is_trained_stopped_resumed_and_evaluated(
     params, _ = load_params(workdir, recipe_of(run).abstract())
     last = json.loads((stage / "evals.jsonl").read_text().splitlines()[-1])
     np.testing.assert_allclose(losses(run, params)["mine/loss"], last["mine/loss"], rtol=1e-6)
+
+    assert fac_jax.load("gs://bucket/runs/mine").config == run.config.model
 
     whole = train(config, tmp_path / "local", data)
     for left, right in zip(*(flat(load_params(folder)[0]) for folder in (whole, model)), strict=True):
