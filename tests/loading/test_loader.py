@@ -46,7 +46,7 @@ def test_a_resumed_run_sees_the_same_batches(config: WorkerConfig, seen: int) ->
     lines(whole, seen)
     state = json.loads(json.dumps(whole.get_state()))
     want = lines(whole, 4)
-    resumed = begin()
+    resumed = begin(config=config)
     next(resumed)
     resumed.set_state(state)
     assert json.loads(json.dumps(resumed.get_state())) == state

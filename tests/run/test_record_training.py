@@ -23,6 +23,7 @@ from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spo
 
 from data_pipelines.loading.encode import Encode
 from experiments.run.data import Run
+from experiments.run.scores import losses
 from fac_jax.checkpoint.export import load_config, load_params
 from fac_jax.types import InputError
 
@@ -190,21 +191,31 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
     rows = write_jsonl(tmp_path / "pairs.jsonl", [preference_row(id=f"p{i}") for i in range(5)])
     text = {"prompt": "one plus two", "chosen": "three", "rejected": "four"}
     trl = write_jsonl(tmp_path / "trl.jsonl", [{**text, "id": f"t{i}"} for i in range(3)])
-    sets = {"spoken": {"path": str(rows)}, "written": {"path": str(trl)}}
-    config = make_config(initial, sets, **DPO)
+    sets = {"spoken": {"path": str(rows), "eval_path": str(rows)}, "written": {"path": str(trl)}}
+    config = make_config(initial, sets, loss=DPO["loss"], data={"batch_rows": 2, **DPO["data"]}, micro_batches=2)
     config.stages.finetune.loss.update({"kind": "preference", "reference": reference})
-    _, curve = run(config, tmp_path)
+    config.evals.every = 2
+    made, curve = run(config, tmp_path)
     # Before its first update the policy is the reference: no margin.
     assert curve[0]["loss"] == pytest.approx(math.log(2), abs=1e-4)
     assert curve[-1]["loss"] != curve[0]["loss"]
-    stored = {file.name for file in (tmp_path / "run" / "finetune").glob("references-*.npz")}
-    assert stored == ({"references-spoken.npz", "references-written.npz"} if reference == "stored" else set())
+    stage = tmp_path / "run" / "finetune"
+    stored = {file.name for file in stage.glob("references-*.npz")}
+    names = {"references-spoken.npz", "references-spoken-held-out.npz", "references-written.npz"}
+    assert stored == (names if reference == "stored" else set())
+    # The reference of the trained model is not itself.
+    last = lines(stage / "evals.jsonl")[-1]
+    again = losses(made, load_params(stage)[0])
+    assert again == pytest.approx({name: last[name] for name in again}, rel=1e-5) and last["spoken/loss"] != math.log(2)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"data": {"mixture": {"yours": 1.0}}}, r"finetune\.data\.mixture names 'yours'; known: mine"),
+        ({"data": {"mixture": {"mine": -1.0}}}, r"finetune\.data: mixture\.mine is -1\.0; a weight is a finite number"),
+        ({"trainable": ("heaad/",)}, r'stages\.finetune: trainable pattern "heaad/" matches no parameter'),
+        ({"trainable": ("[",)}, r"stages\.finetune\.trainable: '\[' is no regular expression"),
         ({"loss": {"kind": "ctc"}}, r"finetune\.data\.segments is None: CTC needs 1"),
         ({"loss": {"kind": "preference"}}, r"finetune\.data\.segments is missing: preferences need"),
         (DPO, r'data\.sets\.mine\.waves changes what is heard .* set loss\.reference = "frozen"'),
