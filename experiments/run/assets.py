@@ -2,7 +2,7 @@
 
 import dataclasses
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from fac_jax.checkpoint.assets import CODEC, TOKENIZER, assets, copy_assets, tra
 from fac_jax.codec.base import FILE as CODEC_FILE
 from fac_jax.codec.base import TOKEN_RATE, Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec
+from fac_jax.io import replacing
 from fac_jax.models.config import ModelConfig
 from fac_jax.text.special_ids import TEXT_SPECIALS, speech_special_ids
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
@@ -43,8 +44,7 @@ def make_tokenizer(data: DataConfig, sources: Sequence[Source], initial: epath.P
             given = Path(data.tokenizer)
             Tokenizer.load(given)
             found = assets(given) if given.is_dir() else {TOKENIZER: given}
-            folder.mkdir(parents=True, exist_ok=True)
-            copy_assets({name: file for name, file in found.items() if file.is_file()}, folder)
+            _copy_tokenizer({name: epath.Path(file) for name, file in found.items() if file.is_file()}, folder)
         else:
             rows = itertools.islice(_records(sources), TOKENIZER_ROWS)
             # A text counts as often as rows say it: byte pairs are merged by how often they occur.
@@ -124,13 +124,19 @@ def copy_initial_assets(initial: epath.PathLike, workdir: epath.PathLike) -> Non
         raise InputError(f"{initial / TOKENIZER}: no such file; the model's tokenizer is needed")
     if (workdir / "tokenizer" / TOKENIZER).exists():
         return
-    (workdir / "tokenizer").mkdir(parents=True, exist_ok=True)
     codec = found.pop(CODEC, None)
     if codec:
         copy_assets({CODEC: codec}, workdir)
-    tokenizer = found.pop(TOKENIZER)
-    copy_assets(found, workdir / "tokenizer")
-    copy_assets({TOKENIZER: tokenizer}, workdir / "tokenizer")  # last: what holds it is complete
+    _copy_tokenizer(found, workdir / "tokenizer")
+
+
+def _copy_tokenizer(files: Mapping[str, epath.Path], folder: epath.PathLike) -> None:
+    """Copies the files of a tokenizer, `tokenizer.json` last and at once: what holds it is complete."""
+    folder = epath.Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    copy_assets({name: file for name, file in files.items() if name != TOKENIZER}, folder)
+    with replacing(folder / TOKENIZER) as part:
+        files[TOKENIZER].copy(part, overwrite=True)
 
 
 def fitted(config: ModelConfig, tokenizer: Tokenizer, units: int) -> ModelConfig:

@@ -165,7 +165,7 @@ def _measured(
 
 
 def lock_rows(sets: Iterable[RecordSet], workdir: epath.Path) -> None:
-    """Writes which rows a run trains on, or checks that they are those that it started with.
+    """Writes which rows a run uses, or checks that those that it has used already have not changed.
 
     Raises:
       InputError: a set has other rows than when the run started.
@@ -174,16 +174,15 @@ def lock_rows(sets: Iterable[RecordSet], workdir: epath.Path) -> None:
     found = {
         one.name: {"folder": str(one.train.folder), "split": one.train.split, "key": one.train.key} for one in sets
     }
-    if not file.exists():
-        write_text(file, json.dumps(found, indent=2) + "\n")
-        return
-    before = json.loads(file.read_text())
-    changed = [name for name, one in found.items() if before.get(name, {}).get("key") != one["key"]]
+    before = json.loads(file.read_text()) if file.exists() else {}
+    changed = [name for name, one in found.items() if name in before and before[name]["key"] != one["key"]]
     if changed:
         raise InputError(
             f"data.sets.{changed[0]}: its rows changed since the run in {workdir} started: restore them, or take "
             "another --workdir"
         )
+    if found.keys() - before.keys():
+        write_text(file, json.dumps(before | found, indent=2) + "\n")
 
 
 def write_quarantine(workdir: epath.Path, rejected: Mapping[str, Sequence[Mapping[str, Any]]]) -> epath.Path:

@@ -11,9 +11,11 @@ from ml_collections import ConfigDict, config_flags
 
 from experiments.sweeps.axes import Point, axis_points, short_keys, written
 from experiments.sweeps.config import SweepConfig
+from fac_jax import config_files
 from fac_jax.config import known_keys, nearest
 from fac_jax.types import InputError
 
+CONFIGS = Path(__file__).parents[1] / "configs"  # those that are shipped
 LONGEST = 200  # characters of a run's name; file systems take 255
 NAMED = ("mixture", "alphas", "task_weights", "sets")  # their keys are names, of which there can be more
 
@@ -28,13 +30,18 @@ class Run:
 
 
 def load_config(file: str) -> ConfigDict:
-    """Returns the config of a file.
+    """Returns the config of a file; a shipped one is found by its name from any folder.
 
     Raises:
-      InputError: there is no such file.
+      InputError: there is neither such a file nor such a name.
     """
-    if not Path(file.split(":")[0]).is_file():
-        raise InputError(f"config is {file}: no such file")
+    path, colon, argument = file.partition(":")
+    if not Path(path).is_file():
+        try:
+            path = str(config_files.find(Path(path).stem, CONFIGS))
+        except InputError as error:
+            raise InputError(f"config is {file}: {error}") from None
+    file = f"{path}{colon}{argument}"
     values = flags.FlagValues()
     # ml_collections looks for changes of the flag in sys.argv: under another name it finds none.
     flag = config_flags.DEFINE_config_file("base_config", file, flag_values=values)

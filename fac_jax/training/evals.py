@@ -114,7 +114,8 @@ class Evaluation:
         if name is not None and name not in metrics:
             raise InputError(f"evals.best is {name!r}; the metrics are {', '.join(metrics)}")
         sign = 1 if self._config.mode == "min" else -1
-        better = name is not None and all(sign * metrics[name] < sign * line[name] for line in self._lines)
+        before = [line[name] for line in self._lines if name in line]  # another metric may have been kept by
+        better = name is not None and all(sign * metrics[name] < sign * value for value in before)
         if better:  # kept before the line is written: a run that is killed in between evaluates the step again
             self._keep(params)
         self._lines.append({"step": step, **metrics})

@@ -21,7 +21,7 @@ from fac_jax.training.overview import memory_line
 from fac_jax.training.profile import ProfileWindow, StepProfiler
 from fac_jax.training.progress import Rates, StageProgress
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.step import Metrics, Step, TrainState
+from fac_jax.training.step import Metrics, Step, TrainState, final_params
 from fac_jax.training.trackers import DEFAULT
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Terminated
@@ -127,7 +127,7 @@ def train(
 
         def evaluated(number: int) -> None:
             if evaluate is not None and evaluate.due(number, stage.steps):
-                log.track(number, evaluate(number, state.params, state.reference))
+                log.track(number, evaluate(number, final_params(state, stage.trainable), state.reference))
 
         pending: _Pending | None = None
         evaluated(start)  # a run that was stopped after this step had no time to
@@ -143,8 +143,6 @@ def train(
             pending = _Pending(number, loaded, metrics)
             profiler.after(number, metrics)
             stop = stops(number)
-            if not stop:
-                evaluated(number)
             if number % stage.checkpoint_every == 0 or number == stage.steps or stop:
                 settle(pending)
                 pending = None
@@ -153,6 +151,7 @@ def train(
                 store.save(number, trainable, state.opt_state, data.get_state(), frozen)
             if stop:
                 raise stop
+            evaluated(number)  # after the checkpoint: a stop in a long evaluation loses no step
     return state
 
 

@@ -33,14 +33,14 @@ from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.loop import train
 from fac_jax.training.merge import choose_alphas, merge
 from fac_jax.training.mesh_data import Data
-from fac_jax.training.optimizer import averaged
 from fac_jax.training.overview import describe
 from fac_jax.training.profile import ProfileWindow
 from fac_jax.training.program import abstract_params, shardings, stage_program
 from fac_jax.training.rounding import check_master
 from fac_jax.training.stage import StageConfig
+from fac_jax.training.step import final_params
 from fac_jax.training.trackers import DEFAULT
-from fac_jax.training.trainable import join, path_of, split
+from fac_jax.training.trainable import path_of, split
 from fac_jax.types import InputError, Params
 
 
@@ -260,6 +260,8 @@ def _trained(
     hosts.log(f"stage {stage.name}\n" + describe(params, stage.trainable, model, program.kernels, layout, rows, length))
     batches = data.train_data(stage, params, directory)
     held_out = data.eval_data(stage, params, directory) if recipe.evals.every else {}
+    if recipe.evals.every and not held_out:
+        hosts.log(f"stage {stage.name}: none of its sets has rows to evaluate on, so evals.every does nothing")
     state = program.start(params)
     evaluator = Evaluator(program.objective, held_out, recipe.evals.batches) if held_out else None
     with (
@@ -268,5 +270,4 @@ def _trained(
     ):
         evaluate = None if evaluator is None else Evaluation(recipe.evals, evaluator, directory, export)
         state = train(stage, program.step, state, batches, store, directory, meter, recipe.trackers, evaluate, profile)
-    trainable, rest = split(state.params, stage.trainable)
-    return join(averaged(state.opt_state, trainable), rest)
+    return final_params(state, stage.trainable)

@@ -14,6 +14,7 @@ from jaxtyping import Int32
 from fac_jax.losses.base import Counts, Loss, Metrics
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.mesh import Layout
+from fac_jax.training.optimizer import averaged
 from fac_jax.training.trainable import join, split
 from fac_jax.types import Array, Params
 
@@ -47,6 +48,12 @@ def init_state(
     """Returns the state before the first step; `patterns` say which of all `params` train (`trainable.split`)."""
     trainable, _ = split(params, patterns)
     return TrainState(jnp.zeros((), jnp.int32), params, optimizer.init(trainable), reference)
+
+
+def final_params(state: TrainState, patterns: Sequence[str]) -> Params:
+    """Returns the model of a state: its parameters, or their average where the optimizer keeps one."""
+    trainable, frozen = split(state.params, patterns)
+    return join(averaged(state.opt_state, trainable), frozen)
 
 
 @dataclasses.dataclass(frozen=True)

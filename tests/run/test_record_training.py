@@ -76,7 +76,7 @@ def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys:
     assert [rows[row["line"] - 1] for row in found] == bad and len(found) == 35
     assert [row["reason"] for row in found] == [reason for _, reason in POISON.values()]
     assert {row["set"] for row in found} == {"mine"} and {row["file"] for row in found} == {str(poisoned)}
-    assert f"mine: rows {len(GOOD) + len(POISON)}, good {len(GOOD)}, bad 35 (bad_tokens 2, " in capsys.readouterr().out
+    assert f"mine: rows {len(GOOD) + len(POISON)}, good {len(GOOD)}, bad 35 (bad_tokens 2, " in capsys.readouterr().err
     steps = lines(tmp_path / "run" / "finetune" / "metrics.jsonl")
     assert [line["step"] for line in steps] == [1, 2, 3, 4] and [line["step"] for line in curve] == [1, 2]
     assert all(math.isfinite(line["loss"]) for line in (*steps, *curve))
