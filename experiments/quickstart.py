@@ -70,8 +70,8 @@ def quickstart(
     found = report.Report(
         title="fac_jax quickstart",
         summary=(
-            "A Fun-Audio-Chat trained from nothing on synthesized speech. It is asked sums and differences that it has "
-            "only read, never heard, by voices that it has never heard. Heard means that MFCC and dynamic time warping "
+            "A Fun-Audio-Chat trained from nothing on synthesized speech. It is asked sums and differences that nobody "
+            "has asked it aloud, by voices that it has never heard. Heard means that MFCC and dynamic time warping "
             "find the right reply nearest among all replies of the world."
         ),
         metrics=metrics,
