@@ -36,7 +36,7 @@ quickstart: $(STAMP)
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
 
-# About four hours on 2 cores: 69 runs that share stages. Stopped, it goes on; docs/results.md holds what is finished.
+# About four hours on 2 cores: 69 runs that share stages. A stopped run resumes; docs/results.md holds what is finished.
 ablations: $(STAMP)
 	$(BIN)/python -m experiments.ablations --workdir runs/ablations $(ABLATIONS)
 

@@ -1,10 +1,10 @@
-"""Runs every combination of a sweep's axes and seeds, on this machine or on a cluster, and goes on where it stopped.
+"""Runs every combination of a sweep's axes and seeds, on this machine or on a cluster, and resumes where it stopped.
 
 python -m experiments.sweep --config experiments/configs/ablations/smallest.py --workdir runs/smallest
 python -m experiments.sweep --config .. --workdir .. --config.backend=dry        (prints the commands)
 python -m experiments.sweep --config .. --workdir .. --status                    (what has become of the runs)
 
-The same command goes on: finished runs are skipped, runs that were stopped go on from their checkpoints, failed ones
+The same command resumes: finished runs are skipped, runs that were stopped resume from their checkpoints, failed ones
 are run again. See docs/sweeps.md. Exit code 1 if a run fails.
 """
 

@@ -61,10 +61,10 @@ def _slice(name: str, kind: str, shape: str) -> Topology:
     try:
         found = topologies.get_topology_desc(platform="tpu", topology_name=name)
     except (RuntimeError, ValueError) as error:
-        told = str(error).splitlines()[0]
-        if "libtpu" in told or "tpu" in told.lower() and "not" in told.lower():
-            told = f"compiling for a TPU that is not here needs libtpu: pip install 'fac_jax[tpu]' ({told})"
-        raise InputError(f"--topology={name}: {told}") from error
+        reason = str(error).splitlines()[0]
+        if "libtpu" in reason or "tpu" in reason.lower() and "not" in reason.lower():
+            reason = f"compiling for a TPU that is not here needs libtpu: pip install 'fac_jax[tpu]' ({reason})"
+        raise InputError(f"--topology={name}: {reason}") from error
     return Topology(name, found.devices, CHIPS[kind], sides)
 
 

@@ -116,8 +116,8 @@ def _held(lock: FileLock, name: str) -> Iterator[None]:
 
 def _link(source: Path, target: Path) -> None:
     """Links a stage's files to another folder, without its checkpoints; it replaces `target`."""
-    beside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    shutil.copytree(source, beside, copy_function=os.link, ignore=shutil.ignore_patterns(CHECKPOINTS))
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    shutil.copytree(source, partial, copy_function=os.link, ignore=shutil.ignore_patterns(CHECKPOINTS))
     if target.exists():
         shutil.rmtree(target)
-    beside.rename(target)
+    partial.rename(target)

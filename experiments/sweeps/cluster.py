@@ -58,9 +58,9 @@ def submit_slurm(sweep: SweepConfig, folder: Path, placed: Sequence[Placed], roo
       InputError: SLURM's programs are not installed, or fail.
     """
     jobs = _jobs(folder)
-    told = ",".join(job.id for job in jobs)
+    ids = ",".join(job.id for job in jobs)
     # A job that SLURM has forgotten is an error to squeue.
-    queue = _said(["squeue", "--noheader", "--array", "--format=%i", f"--jobs={told}"], 1) if told else ""
+    queue = _said(["squeue", "--noheader", "--array", "--format=%i", f"--jobs={ids}"], 1) if ids else ""
     queued = {run for job in jobs for n, run in enumerate(job.runs) if f"{job.id}_{n}" in queue.split()}
     ready = [one for one in placed if not one.finished() and one.run.name not in queued]
     if ready:

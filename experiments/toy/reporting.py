@@ -45,7 +45,7 @@ def write_items(workdir: epath.Path, items: Mapping[str, Mapping[str, float]]) -
 
 def write_sounds(workdir: epath.Path, replies: Iterable[Reply]) -> None:
     """Writes the replies that have sounds as FLAC, and `sounds.json`, which names their files, for comparisons."""
-    told: list[dict[str, str | None]] = []
+    sounds: list[dict[str, str | None]] = []
     (workdir / "sounds").mkdir(parents=True, exist_ok=True)
 
     def save(name: str, sound: Sound | None) -> str | None:
@@ -61,8 +61,8 @@ def write_sounds(workdir: epath.Path, replies: Iterable[Reply]) -> None:
             "asked": save(f"{number}-asked.flac", reply.asked),
             "spoken": save(f"{number}-reply.flac", reply.spoken),
         }
-        told.append({"prompt": reply.prompt, "voice": reply.voice, "written": reply.written, **names})
-    write_text(workdir / "sounds.json", json.dumps(told, indent=2) + "\n")
+        sounds.append({"prompt": reply.prompt, "voice": reply.voice, "written": reply.written, **names})
+    write_text(workdir / "sounds.json", json.dumps(sounds, indent=2) + "\n")
 
 
 class Clock:

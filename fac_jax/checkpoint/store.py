@@ -127,9 +127,11 @@ def check_shapes(found: Params, expected: Params, where: epath.PathLike) -> None
     theirs, ours = _shapes(found), _shapes(expected)
     wrong = [path for path in sorted(theirs | ours) if theirs.get(path) != ours.get(path)]
     if wrong:
-        told = [f"{p} is {theirs.get(p, 'absent')} there, {ours.get(p, 'absent')} in the model" for p in wrong[:SHOWN]]
+        listed = [
+            f"{p} is {theirs.get(p, 'absent')} there, {ours.get(p, 'absent')} in the model" for p in wrong[:SHOWN]
+        ]
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise InputError(f"{where}: checkpoint of another shape: {'; '.join(told)}{more}")
+        raise InputError(f"{where}: checkpoint of another shape: {'; '.join(listed)}{more}")
 
 
 def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:

@@ -51,8 +51,8 @@ def host_shard(layout: Layout) -> HostShard:
         owned.setdefault(device.process_index, set()).add(rows.start or 0)
     parts = sorted({tuple(sorted(part)) for part in owned.values()})
     if sorted(row for part in parts for row in part) != list(range(shards)) or len({len(p) for p in parts}) > 1:
-        told = " x ".join(f"{axis}={layout.mesh.shape[axis]}" for axis in layout.axes(axes.BATCH))
-        raise InputError(f"the {len(owned)} processes do not divide the rows over {told} evenly; change the mesh")
+        shown = " x ".join(f"{axis}={layout.mesh.shape[axis]}" for axis in layout.axes(axes.BATCH))
+        raise InputError(f"the {len(owned)} processes do not divide the rows over {shown} evenly; change the mesh")
     return HostShard(parts.index(tuple(sorted(owned[jax.process_index()]))), len(parts))
 
 

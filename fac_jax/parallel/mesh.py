@@ -63,9 +63,9 @@ class Layout:
             taken = (over,) if isinstance(over, str) else over or ()
             parts = math.prod(self.mesh.shape[axis] for axis in taken)
             if size % parts:
-                told = " x ".join(f"{axis}={self.mesh.shape[axis]}" for axis in taken if self.mesh.shape[axis] > 1)
+                shown = " x ".join(f"{axis}={self.mesh.shape[axis]}" for axis in taken if self.mesh.shape[axis] > 1)
                 raise InputError(
-                    f"{what}: dimension {dimension} ({name}) of {tuple(shape)} is not divisible by the mesh's {told}"
+                    f"{what}: dimension {dimension} ({name}) of {tuple(shape)} is not divisible by the mesh's {shown}"
                 )
         return NamedSharding(self.mesh, spec)
 
@@ -109,16 +109,16 @@ def make_layout(sizes: Mapping[str, int], preset: str = DEFAULT_RULES, devices: 
 
 def _shape(sizes: Mapping[str, int], devices: int) -> dict[str, int]:
     shape = {axis: 1 for axis in MESH_AXES} | dict(sizes)
-    told = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
+    shown = " x ".join(f"{axis}={size}" for axis, size in sizes.items())
     wrong = [size for size in shape.values() if size < 1 and size != REST]
     free = [axis for axis, size in shape.items() if size == REST]
     if wrong or len(free) > 1:
-        raise InputError(f"mesh {told}: sizes are 1 or more, and at most one is {REST}, for the devices that are left")
+        raise InputError(f"mesh {shown}: sizes are 1 or more, and at most one is {REST}, for the devices that are left")
     fixed = math.prod(size for size in shape.values() if size != REST)
     if free and devices % fixed == 0:
         shape[free[0]] = devices // fixed
     if math.prod(shape.values()) != devices:
-        raise InputError(f"mesh {told or 'without an axis'} does not multiply to the {devices} devices there are")
+        raise InputError(f"mesh {shown or 'without an axis'} does not multiply to the {devices} devices there are")
     return shape
 
 

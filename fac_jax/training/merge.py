@@ -75,9 +75,9 @@ def check_same(trained: dict[str, tuple[int, ...]], start: dict[str, tuple[int, 
     """
     wrong = [path for path in sorted(trained | start) if trained.get(path) != start.get(path)]
     if wrong:
-        told = [f"{p} is {trained.get(p, 'absent')} in one, {start.get(p, 'absent')} in the other" for p in wrong]
+        listed = [f"{p} is {trained.get(p, 'absent')} in one, {start.get(p, 'absent')} in the other" for p in wrong]
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
-        raise InputError(f"models of different shapes cannot be merged: {'; '.join(told[:SHOWN])}{more}")
+        raise InputError(f"models of different shapes cannot be merged: {'; '.join(listed[:SHOWN])}{more}")
 
 
 def _flat(tree: Params) -> dict[tuple[str, ...], Array]:

@@ -114,9 +114,9 @@ def compiled_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
 
 def memory_line(compiled: jax.stages.Compiled) -> str:
     """The memory of a compiled step on a device, in one line."""
-    told = compiled_memory(compiled)
-    total = told.pop("total")
-    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in told.items())
+    sizes = compiled_memory(compiled)
+    total = sizes.pop("total")
+    parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in sizes.items())
     return f"memory of a step on a device: {total / GIB:.2f} GiB ({parts})"
 
 

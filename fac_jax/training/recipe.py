@@ -227,8 +227,8 @@ def _start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Pa
     folder = workdir / start / MODEL if start else recipe.initial
     if folder is not None:
         return _load(folder, recipe)
-    lies = None if recipe.layout is None else shardings(recipe.abstract())
-    return jax.jit(recipe.init_params, out_shardings=lies)(jax.random.key(stage.seed))
+    placed = None if recipe.layout is None else shardings(recipe.abstract())
+    return jax.jit(recipe.init_params, out_shardings=placed)(jax.random.key(stage.seed))
 
 
 def _load(folder: epath.Path, recipe: Recipe) -> Params:

@@ -80,18 +80,18 @@ def convert_codec(
     speaker = speaker or next(iter(embeddings))
     if speaker not in embeddings:
         raise InputError(f"no speaker {speaker!r}; there are {', '.join(embeddings)}")
-    beside = dst.with_name(f"{dst.name}.unfinished")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir(parents=True)
+    unfinished = dst.with_name(f"{dst.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     try:
         read: dict[str, Params] = {}
         found = dict(sizes)
         for part in wrap(FILES):
             read[part], found[part] = _read_part(part, src / FILES[part], sizes[part])
-        write_codec(beside, read, Description(found, SpeechConfig(), speaker), embeddings)
-        os.replace(beside, dst)
+        write_codec(unfinished, read, Description(found, SpeechConfig(), speaker), embeddings)
+        os.replace(unfinished, dst)
     finally:
-        shutil.rmtree(beside, ignore_errors=True)  # what could not be finished
+        shutil.rmtree(unfinished, ignore_errors=True)  # what could not be finished
     counts = {part: sum(int(leaf.size) for leaf in jax.tree.leaves(tree)) for part, tree in read.items()}
     return Converted(counts, is_published(src / TOKENIZER), tuple(embeddings), speaker)
 
