@@ -26,6 +26,7 @@ from filelock import FileLock, Timeout
 from experiments.run.data import Run
 from fac_jax.checkpoint.export import CHECKPOINTS
 from fac_jax.io import is_local
+from fac_jax.losses.base import Loss
 from fac_jax.training.recipe import Recipe, StageSource, start_of, trained_here
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
@@ -53,9 +54,8 @@ def changed(values: Any) -> Any:
     if not dataclasses.is_dataclass(values):
         return values
     every = {field.name: (getattr(values, field.name), field) for field in dataclasses.fields(values)}
-    own = getattr(values, "kind", None) if "kind" not in every else None  # of a loss: two may have the same fields
-    found = {name: changed(value) for name, (value, field) in every.items() if value != field.default}
-    return {"kind": own, **found} if own else found
+    kind = {"kind": values.kind} if isinstance(values, Loss) else {}  # two losses can have the same fields
+    return kind | {name: changed(value) for name, (value, field) in every.items() if value != field.default}
 
 
 def stage_source(run: Run, recipe: Recipe) -> StageSource:

@@ -1,5 +1,6 @@
 """The base class of losses: what data, the training step and the count of FLOPs ask of one."""
 
+import abc
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, TypeAlias
 
@@ -20,7 +21,7 @@ Reference: TypeAlias = Literal["stored", "frozen"]
 LogitsDtype: TypeAlias = Literal["float32", "bfloat16"]
 
 
-class Loss:
+class Loss(abc.ABC):
     """Base class of losses, which are frozen dataclasses whose fields are their config.
 
     A loss is a sum over the labels, pairs, .. of a batch, divided by how many there are. The number is an argument, so
@@ -49,10 +50,11 @@ class Loss:
         """
         return None
 
+    @abc.abstractmethod
     def counts(self, batch: Any, config: ModelConfig) -> Counts:
         """Counts, by name, what the loss and its metrics on a (micro-)batch average over, as float32 scalars."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def __call__(
         self,
         model: FunAudioChat,
@@ -67,7 +69,6 @@ class Loss:
           counts: `counts` summed over all micro-batches; None for those of `batch`.
           reference: parameters of the reference model if `needs_reference` is "frozen".
         """
-        raise NotImplementedError
 
     def collate(self, packed: Sequence[Sequence[Any]], budget: Budget, grid: ModelGrid) -> Batch | PreferenceBatch:
         """Lays packed rows out as the batch that the loss takes: the items of a row one after the other.
@@ -85,17 +86,18 @@ class Loss:
         """Returns the conversations of a batch, both replies of a pair among them."""
         return batch
 
+    @abc.abstractmethod
     def blocks(self, config: ModelConfig, stats: BatchStats) -> list[Block]:
         """Lists the matrix products of the forward pass on a batch of these contents, with their FLOPs."""
-        raise NotImplementedError
 
-    def check_model(self, config: ModelConfig, where: str) -> None:
+    def check_model(self, config: ModelConfig, where: str) -> None:  # noqa: B027  (most losses train any model)
         """Checks that the loss can train a model; `where` is the config key of the stage, for the message.
 
         Raises:
           InputError: the model has no such output, or does not run the part that the loss trains.
         """
 
+    @abc.abstractmethod
     def check_segments(self, segments: int | None, where: str) -> None:
         """Checks that the loss can read packed rows.
 
@@ -106,7 +108,6 @@ class Loss:
         Raises:
           InputError: rows may hold more conversations than the loss can tell apart.
         """
-        raise NotImplementedError
 
 
 def check_field(loss: Loss, name: str, valid: bool, wanted: str) -> None:

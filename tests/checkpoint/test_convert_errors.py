@@ -1,67 +1,20 @@
-"""Bad input at `python -m experiments.convert`: exit code 2, one line that names it, and nothing left behind."""
+"""Damaged releases at `python -m experiments.convert`: exit code 2, one line that names it, and nothing left behind."""
 
-import errno
 import json
 import shutil
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
-from absl.testing import flagsaver
-from golden_model import FOLDER, golden
-from launchers import imported
-from recorded_copies import FAULTS, NAME, copy_of
-from safetensors.numpy import load_file, save_file
+from golden_model import FOLDER
+from recorded_copies import FAULTS, Change, Refused, write
 
-from fac_jax import cli
-from fac_jax.checkpoint.arrays import StoredArray
-from fac_jax.checkpoint.release.convert import export_release, import_release
-from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
+from fac_jax.checkpoint.release.convert import import_release
+from fac_jax.checkpoint.release.tensors import INDEX, SINGLE
 from fac_jax.text.tokenizer import train_tokenizer
 
-Change = Callable[[Path], None]
-Refused = Callable[..., str]
 DENSE = FOLDER / "dense"
-
-
-@pytest.fixture(scope="module")
-def convert() -> Iterator[ModuleType]:
-    """The launcher."""
-    with imported("experiments.convert") as module:
-        yield module
-
-
-@pytest.fixture
-def refused(convert: ModuleType, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs the launcher on words; it must exit with code 2 and one line, which is returned."""
-
-    def run(*words: object) -> str:
-        monkeypatch.setattr(sys, "argv", ["convert", *map(str, words)])
-        with flagsaver.flagsaver(), pytest.raises(SystemExit) as exited:
-            cli.run_commands(convert.COMMANDS)
-        told = capsys.readouterr().err.splitlines()
-        assert exited.value.code == cli.BAD_INPUT, told
-        assert len(told) == 1 and told[0].startswith("error: "), told
-        return told[0]
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The dense recorded checkpoint as it is (`hf`), in shards (`shards`) and as ours (`ours`)."""
-    folder = tmp_path_factory.mktemp("kept")
-    import_release(copy_of("dense", folder / "hf"), folder / "ours")
-    export_release(folder / "ours", folder / "shards", "float32", shard_bytes=200_000)
-    return folder
-
-
-def write(name: str, content: str | bytes) -> Change:
-    return lambda folder: (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def config(**changes: Any) -> Change:
@@ -74,19 +27,6 @@ def config(**changes: Any) -> Change:
         for key, value in changes.items():
             part, name = key.split("__")
             parts[part][name] = value
-        (folder / "config.json").write_text(json.dumps(values))
-
-    return change
-
-
-def ours(**changes: Any) -> Change:
-    """Changes values in the config.json of a model of ours; `text__num_heads` is that of text."""
-
-    def change(folder: Path) -> None:
-        values = json.loads((folder / "config.json").read_text())
-        for key, value in changes.items():
-            part, name = key.split("__")
-            (values if part == "top" else values[part])[name] = value
         (folder / "config.json").write_text(json.dumps(values))
 
     return change
@@ -191,44 +131,6 @@ def test_rope_of_equal_sections_is_plain(kept: Path, tmp_path: Path) -> None:
     import_release(tmp_path / "hf", tmp_path / "ours")
 
 
-def cut_params(model: Path) -> None:
-    largest = max((file for file in (model / "params").rglob("*") if file.is_file()), key=lambda f: f.stat().st_size)
-    largest.write_bytes(largest.read_bytes()[:1000])
-
-
-EXPORTS: dict[str, tuple[Change, str]] = {
-    "truncated parameters": (cut_params, "cannot be read, it is damaged or incomplete"),
-    "lost parameters": (lambda model: shutil.rmtree(model / "params" / "d"), "cannot be read, it is damaged"),
-    "broken release.json": (write("release.json", "{"), "release.json: not JSON"),
-    "release.json of another kind": (write("release.json", '{"config": []}'), "release.json: config is [], must be"),
-    "broken config.json": (write("config.json", "[]"), "config.json: must hold a JSON object"),
-    "heads in words": (ours(text__num_heads="x"), "config.json: config key text.num_heads must be a whole number"),
-    "another dtype": (ours(top__dtype="int8"), "config.json: model config key dtype is 'int8'"),
-    "no group": (
-        ours(top__group_size=0),
-        "model config key group_size is 0, must be",
-    ),
-    "no eos": (ours(special__eos=None), "config.json: config key special.eos is missing"),
-    "rope is no number": (
-        ours(text__rope_theta=float("nan")),
-        "config key text.rope_theta must be a number",
-    ),
-    "endless rope": (ours(text__rope_theta=float("inf")), "text.rope_theta is inf, must be a finite number above 0"),
-    "unknown key": (ours(top__groupsize=5), "config.json: unknown config key groupsize; did you mean group_size?"),
-    "odd window": (ours(audio__n_window=25), "config.json: n_window must be even"),
-    "head heads": (ours(head__num_kv_heads=3), "head.num_heads is 4, must be a multiple of head.num_kv_heads"),
-}
-
-
-@pytest.mark.parametrize("name", EXPORTS)
-def test_a_damaged_model_is_refused(name: str, kept: Path, tmp_path: Path, refused: Refused) -> None:
-    change, words = EXPORTS[name]
-    shutil.copytree(kept / "ours", tmp_path / "ours")
-    change(tmp_path / "ours")
-    assert words in refused("jax-to-hf", tmp_path / "ours", tmp_path / "hf")
-    assert [path.name for path in tmp_path.iterdir()] == ["ours"]
-
-
 def test_a_recorded_run_that_cannot_be_read_is_refused(tmp_path: Path, refused: Refused) -> None:
     whole = (DENSE / "io.npz").read_bytes()
     np.save(tmp_path / "one.npy", np.ones(3))
@@ -245,84 +147,3 @@ def test_a_recorded_run_that_cannot_be_read_is_refused(tmp_path: Path, refused: 
     np.savez(tmp_path / "other.npz", **{"text/input_ids": np.ones((1, 3), int), "text/logits": np.ones((1, 3, 9))})
     told = refused("verify", DENSE, "--recorded", tmp_path / "other.npz")
     assert "other.npz: text-only logits is" in told and "is it another model's run?" in told
-
-
-@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_exits_with_two(
-    number: int, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
-) -> None:
-    def full(*_: object, **__: object) -> None:
-        raise OSError(number, "full")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(StoredArray, "write", full)
-        assert "the disk is full" in refused("hf-to-jax", kept / "hf", tmp_path / "ours")
-    monkeypatch.setattr("fac_jax.checkpoint.release.convert.write_json", full)  # as early as the note of the job
-    assert "the disk is full" in refused("hf-to-jax", kept / "hf", tmp_path / "ours")
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_destination_that_cannot_be_made_is_refused(
-    kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: Refused
-) -> None:
-    (tmp_path / "file").touch()
-    assert "file is no folder" in refused("hf-to-jax", kept / "hf", tmp_path / "file" / "ours")
-    assert "cannot be made" in refused("hf-to-jax", kept / "hf", "/proc/ours")
-
-    def gone(array: StoredArray, *_: object) -> None:
-        shutil.rmtree(tmp_path / "parent", ignore_errors=True)
-        raise OSError(errno.ENOENT, "gone")
-
-    (tmp_path / "parent").mkdir()
-    monkeypatch.setattr(StoredArray, "write", gone)
-    assert "cannot be made" in refused("hf-to-jax", kept / "hf", tmp_path / "parent" / "ours")
-
-
-def test_a_torn_note_blocks_nothing_and_a_foreign_folder_is_left_alone(
-    kept: Path, tmp_path: Path, refused: Refused
-) -> None:
-    beside = tmp_path / "ours.unfinished"
-    beside.mkdir()
-    (beside / "notes.txt").write_text("mine")
-    assert "is no unfinished conversion" in refused("hf-to-jax", kept / "hf", tmp_path / "ours")
-    assert (beside / "notes.txt").read_text() == "mine"
-    (beside / "notes.txt").unlink()
-    (beside / "job.json").touch()
-    import_release(kept / "hf", tmp_path / "ours")
-    assert [path.name for path in tmp_path.iterdir()] == ["ours"]
-    assert not (tmp_path / "ours" / "job.json").exists()
-
-
-def interrupted(items: Any) -> Any:
-    for number, item in enumerate(items):
-        if number == 60:
-            raise KeyboardInterrupt
-        yield item
-
-
-@pytest.mark.parametrize("size", [260_000, 300_000, 2**30])
-def test_an_export_that_goes_on_leaves_no_shard_of_another_plan(size: int, kept: Path, tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt):
-        export_release(kept / "ours", tmp_path / "hf", "float32", 300_000, interrupted)
-    export_release(kept / "ours", tmp_path / "hf", "float32", size)
-    written = TensorFolder(tmp_path / "hf")
-    assert len(written) == len(golden("dense").tensors)
-    files = {path.name for path in (tmp_path / "hf").iterdir()} - {"config.json", INDEX}
-    assert files == {SINGLE} if size == 2**30 else len(files) == int(sorted(files)[0][-17:-12])
-
-
-def test_an_export_starts_anew_when_parameters_have_changed(kept: Path, tmp_path: Path) -> None:
-    source = tmp_path / "hf"
-    shutil.copytree(kept / "hf", source)
-    import_release(source, tmp_path / "ours")
-    with pytest.raises(KeyboardInterrupt):
-        export_release(tmp_path / "ours", tmp_path / "out", "float32", 100_000, interrupted)
-    tensors = {name: tensor + 1 for name, tensor in load_file(source / SINGLE).items()}
-    save_file(tensors, source / SINGLE)
-    import_release(source, tmp_path / "other")
-    shutil.rmtree(tmp_path / "ours" / "params")
-    (tmp_path / "other" / "params").rename(tmp_path / "ours" / "params")
-    export_release(tmp_path / "ours", tmp_path / "out", "float32", 100_000)
-    written = TensorFolder(tmp_path / "out")
-    for name in (NAME, *list(tensors)[:3], *list(tensors)[-3:]):
-        np.testing.assert_array_equal(written[name], tensors[name], err_msg=name)

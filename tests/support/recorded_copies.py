@@ -13,6 +13,12 @@ from fac_jax.checkpoint.release.sources import Source
 from fac_jax.checkpoint.release.tensors import INDEX, SINGLE
 
 Change = Callable[[Path], None]
+Refused = Callable[..., str]  # runs a launcher, which must refuse its words, and returns its one line
+
+
+def write(name: str, content: str | bytes) -> Change:
+    """A change that writes a file of a folder."""
+    return lambda folder: (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
 
 
 def copy_of(case: str, folder: Path, dtype: str = "float32") -> Path:

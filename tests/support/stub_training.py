@@ -60,6 +60,9 @@ class Distance(Loss):
     def blocks(self, config: Any, stats: BatchStats) -> Sequence[Any]:
         return []
 
+    def check_segments(self, segments: int | None, where: str) -> None:
+        pass
+
 
 @dataclasses.dataclass(frozen=True)
 class StubRecipe(Recipe):
