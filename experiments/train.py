@@ -12,7 +12,7 @@ from absl import flags
 from ml_collections import config_flags
 
 from experiments.run.cluster import Cluster
-from experiments.run.config import shown_config
+from experiments.run.config import resolve_config, shown_config
 from experiments.run.record import RunRecord
 from experiments.run.setup import recipe_of, start, train
 from fac_jax import cli
@@ -37,9 +37,12 @@ def main() -> None:
         return
     if not WORKDIR.value:
         raise InputError("--workdir is missing: a folder for the run")
+    config = cli.config(CONFIG)
     profile = None if PROFILE.value is None else ProfileWindow.parse(PROFILE.value)
+    if profile is not None and profile.start > (most := max(stage.steps for stage in resolve_config(config).stages)):
+        raise InputError(f"--profile={PROFILE.value}: no stage has more than {most} steps")
     CLUSTER.join()
-    run = start(cli.config(CONFIG), WORKDIR.value, DATA_DIR.value)
+    run = start(config, WORKDIR.value, DATA_DIR.value)
     recipe = recipe_of(run)
     record = RunRecord(run)
     peak_flops = PEAK.value and PEAK.value * 1e12

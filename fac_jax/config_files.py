@@ -32,7 +32,7 @@ def find(name: str, shipped: Path) -> Path:
     if Path(name).is_file():
         return Path(name)
     files = {file.relative_to(shipped).with_suffix("").as_posix(): file for file in sorted(shipped.rglob("*.py"))}
-    names = {key: file for key, file in files.items() if not key.endswith("__init__")}
+    names = {key: file for key, file in files.items() if "def get_config(" in file.read_text(encoding="utf-8")}
     for key, file in names.items():
         if name in (key, Path(key).name):
             return file

@@ -157,7 +157,7 @@ def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec | None, w
     """
     if tokenizer.vocab_size > config.vocab_size:
         raise InputError(f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size}")
-    if codec is not None and codec.units > config.units:
+    if codec is not None and codec.units != config.units:
         raise InputError(
             f"{where}: the codec has {codec.units} units, the model {config.units}; set --config.data.unit_codec.units"
         )

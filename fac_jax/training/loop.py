@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Callable, Iterator, Sequence
 
 import jax
@@ -127,7 +128,9 @@ def train(
 
         def evaluated(number: int) -> None:
             if evaluate is not None and evaluate.due(number, stage.steps):
+                began = time.monotonic()
                 log.track(number, evaluate(number, final_params(state, stage.trainable), state.reference))
+                rates.leave_out(time.monotonic() - began)
 
         pending: _Pending | None = None
         evaluated(start)  # a run that was stopped after this step had no time to

@@ -40,6 +40,10 @@ class Rates:
             rates["mfu"] = rates["flops_per_second"] / self._peak
         return rates
 
+    def leave_out(self, seconds: float) -> None:
+        """Takes seconds since the last step in which no step ran, those of an evaluation, out of the rates."""
+        self._marks = deque(((end + seconds, handled) for end, handled in self._marks), maxlen=RECENT + 1)
+
 
 class StageProgress:
     """A progress bar on a terminal, or a few lines elsewhere: loss, rates per second, MFU and the time left.

@@ -27,6 +27,8 @@ def started(devices: int, *command: str) -> subprocess.Popen[str]:
     # By default XLA's CPU runs independent collectives in any order: two processes then mix up their
     # data (gloo aborts), and eight devices on two cores wait for each other for ever.
     xla += " --xla_cpu_enable_concurrency_optimized_scheduler=false"
+    # On busy cores a device may reach a collective long after the first one, which gives up after 40 s by default.
+    xla += " --xla_cpu_collective_call_terminate_timeout_seconds=900"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": xla}
     return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 

@@ -45,6 +45,16 @@ def test_rates_are_what_was_handled_in_the_time_between_steps(monkeypatch: pytes
     }
 
 
+def test_rates_leave_the_time_of_an_evaluation_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 12.0, 44.0])
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    rates = Rates()
+    rates.add({"tokens": 8.0})
+    assert rates.add({"tokens": 8.0})["steps_per_second"] == 0.5
+    rates.leave_out(30.0)
+    assert rates.add({"tokens": 8.0}) == {"steps_per_second": 0.5, "tokens_per_second": 4.0}
+
+
 def test_mfu_is_the_share_of_what_the_devices_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([0.0, 1.0])
     monkeypatch.setattr("time.monotonic", lambda: next(clock))
