@@ -9,6 +9,7 @@ from etils import epath
 from fac_jax.io import write_text
 from fac_jax.types import InputError
 
+CONFIG_FILE: Final = "config.json"
 # Keys that say how and where a run computes, not what: a workdir may be resumed with others.
 FREE: Final = ("mesh", "rules", "attention", "trackers", "stages_dir", "evals")
 FREE_LEAVES: Final = ("workers", "threads", "buffer", "cache", "processes")
@@ -21,7 +22,7 @@ def lock_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
     Raises:
       InputError: another config stands there; names the first keys that differ.
     """
-    path = workdir / "config.json"
+    path = workdir / CONFIG_FILE
     text = json.dumps(config, indent=2) + "\n"
     if not path.exists():
         write_text(path, text)

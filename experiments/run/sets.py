@@ -34,6 +34,7 @@ from fac_jax.batching.packing import Budget
 from fac_jax.io import write_text
 from fac_jax.types import InputError
 
+ROWS_FILE: Final = "data.json"
 DEPTH: Final = 16  # hexadecimal digits of a key
 
 
@@ -170,7 +171,7 @@ def lock_rows(sets: Iterable[RecordSet], workdir: epath.Path) -> None:
     Raises:
       InputError: a set has other rows than when the run started.
     """
-    file = workdir / "data.json"
+    file = workdir / ROWS_FILE
     found = {
         one.name: {"folder": str(one.train.folder), "split": one.train.split, "key": one.train.key} for one in sets
     }

@@ -5,11 +5,12 @@ WORKDIR/codec/       that of the model to start from, or of the data
 WORKDIR/tokenizer/   that of the model to start from, or of the data
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,9 +25,9 @@ from data_pipelines.worlds.views import VIEWS
 from experiments.run.assets import check_fits, copy_initial_assets, fitted, make_codec, make_tokenizer
 from experiments.run.config import check_layout, resolve_config
 from experiments.run.data import Run
-from experiments.run.lock import lock_config
+from experiments.run.lock import CONFIG_FILE, lock_config
 from experiments.run.schema import RunConfig, SetConfig
-from experiments.run.sets import RecordSet, lock_rows, make_set, write_quarantine
+from experiments.run.sets import ROWS_FILE, RecordSet, lock_rows, make_set, write_quarantine
 from experiments.run.shared_stages import stage_source
 from fac_jax.checkpoint.assets import CODEC
 from fac_jax.checkpoint.export import resolve
@@ -90,13 +91,30 @@ def start(
     for name, one in found.data.sets.items():
         one.source(f"data.sets.{name}")
         one.eval_source(f"data.sets.{name}")
-    with first_goes_first("data"):
+    with first_goes_first("data"), _taken_back(workdir):
         lock_config(workdir, found.tree())
         run = _made(found, workdir, data_dir, eval_split)
         lock_rows(run.sets.values(), workdir)
         if is_first():
             _report(run)
     return dataclasses.replace(run, layout=layout)
+
+
+@contextlib.contextmanager
+def _taken_back(workdir: epath.Path) -> Iterator[None]:
+    """Removes what a first start has bound the workdir to if it is refused: the mended config may have the workdir."""
+    bound = [workdir / name for name in (CONFIG_FILE, ROWS_FILE, TOKENIZER_FOLDER, CODEC)]
+    first = not any(path.exists() for path in bound)
+    try:
+        yield
+    except InputError:
+        if first and is_first():
+            for path in bound:
+                if path.is_dir():
+                    path.rmtree()
+                else:
+                    path.unlink(missing_ok=True)
+        raise
 
 
 def used_sets(config: RunConfig, world: Path | None, eval_split: str | None = None) -> dict[str, SetConfig]:

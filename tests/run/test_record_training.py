@@ -141,6 +141,9 @@ def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: 
         config.stages.finetune.data.mixture = ConfigDict({"long": 1.0})
     with pytest.raises(InputError, match=r"data\.sets\.long has no conversations that fit its batches; see"):
         begin(config, tmp_path, "other")
+    with config.unlocked():
+        config.stages.finetune.data.mixture = ConfigDict({"short": 1.0})
+    assert begin(config, tmp_path, "other").sets.keys() == {"short"}  # the refused start has bound nothing
 
 
 def test_prepared_folders_are_taken_as_they_are(initial: Path, tmp_path: Path) -> None:
