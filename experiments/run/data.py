@@ -15,7 +15,7 @@ from etils import epath
 from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches, Shares, WorkerConfig
-from data_pipelines.loading.sources import Mixture, OneEpoch, Source, Stream, mixture_shares
+from data_pipelines.loading.sources import Source, Stream, mixture, mixture_shares, one_epoch
 from data_pipelines.records.record import Record
 from experiments.run.references import score_pairs, stored_references
 from experiments.run.schema import RunConfig
@@ -139,7 +139,7 @@ class Run:
             sources[name] = self._source(stage, rows, chosen, self.sets[name].waves, references)
         sizes = {name: len(source.rows) for name, source in sources.items()}
         shares = mixture_shares(stage.data.mixture, sizes, stage.data.temperature)
-        batches = self._batches(stage, Mixture(sources, shares, stage.seed), budget, stage.micro_batches)
+        batches = self._batches(stage, mixture(sources, shares, stage.seed), budget, stage.micro_batches)
         return MeshData(batches, self.layout)
 
     def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
@@ -165,7 +165,7 @@ class Run:
             raise InputError(f"stages.{stage.name}: data.sets.{name} has no held-out row that fits its batches")
 
         def batches() -> Iterator[Loaded]:
-            data = MeshData(self._batches(stage, OneEpoch(name, source), budget), self.layout)
+            data = MeshData(self._batches(stage, one_epoch(name, source), budget), self.layout)
             try:
                 while True:
                     yield next(data)

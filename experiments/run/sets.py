@@ -23,6 +23,7 @@ from data_pipelines.prepare import flac, local
 from data_pipelines.prepare.card import QUARANTINE
 from data_pipelines.prepare.lengths import Lengths, survey
 from data_pipelines.prepare.plan import MANIFEST, manifest
+from data_pipelines.prepare.plan import survey as survey_rows
 from data_pipelines.prepare.reading import INFO, read_prepared
 from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.prepare.settings import load as load_tools
@@ -133,7 +134,7 @@ _NONE: Final = Lengths(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0,
 
 
 def _prepared(name: str, source: Source, settings: Settings, data_dir: Path, processes: int) -> Path:
-    plan = local.planned([source], settings)
+    plan = survey_rows([source], settings)
     key = json.dumps(manifest([source], settings, plan, local.WAY), sort_keys=True)
     out = data_dir / PREPARED / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:DEPTH]}"
     out.parent.mkdir(parents=True, exist_ok=True)
