@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_pipelines.importers import release
 from data_pipelines.importers.rows import (
     JsonRow,
     audio_entries,
@@ -221,16 +220,16 @@ def _entry_of(message: Message, audio: Audio) -> dict[str, str]:
 
 
 def read_pairs(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """Yields the pairs of a file; `root` is the folder of relative audio paths. `release.export` writes them again.
+    """Yields the pairs of a file; `root` is the folder of relative audio paths. `export` writes them again.
 
     Raises:
-      InputError: the file cannot be read_pairs.
+      InputError: the file cannot be read.
     """
 
     def parse(row: JsonRow, number: int) -> Record:
         missing = [key for key in ("chosen", "rejected", "task") if row.get(key) is None]
         if missing:
             raise RejectedError(Reason.MISSING_KEY, f"key {missing[0]!r} is missing")
-        return release.record_of(row, path, number, root)
+        return record_of(row, path, number, root)
 
     return parsed(path, json_rows(path), parse)

@@ -149,13 +149,8 @@ class PreparedRecords(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
         """A row, or the list of a slice's rows."""
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        return to_record(self._rows[index % len(self)], self._decode)
-
-    def __iter__(self) -> Iterator[Record]:
-        return (self[i] for i in range(len(self)))
+            return [self[i] for i in range(len(self))[index]]
+        return to_record(self._rows[range(len(self))[index]], self._decode)
 
 
 def read_prepared(

@@ -4,7 +4,6 @@ One of these judges synthesised speech by the word error rate of a recogniser.
 """
 
 import dataclasses
-import functools
 import hashlib
 import importlib
 import re
@@ -62,6 +61,7 @@ class Judge:
         if words.scoring not in SCORINGS:
             raise InputError(f"unknown scoring {words.scoring!r}; known: {', '.join(SCORINGS)}")
         self.words = words
+        self._clean = SCORINGS[words.scoring]()
         self._hear = recogniser(words.recogniser)
 
     def rates(self, waves: Sequence[np.ndarray], texts: Sequence[str]) -> list[float]:
@@ -76,12 +76,11 @@ class Judge:
             name = self.words.recogniser
             raise InputError(f"recogniser {name} heard {len(heard)} texts in {len(waves)} waves; it must give one each")
         by_wave = dict(zip(order, heard, strict=True))
-        clean = _normalizer(self.words.scoring)
-        return [jiwer.wer(clean(text), clean(by_wave[i])) for i, text in enumerate(texts)]
+        return [jiwer.wer(self._clean(text), self._clean(by_wave[i])) for i, text in enumerate(texts)]
 
     def can_judge(self, text: str) -> bool:
         """Whether a text has words after normalisation."""
-        return bool(_normalizer(self.words.scoring)(text).strip())
+        return bool(self._clean(text).strip())
 
 
 def recogniser(name: str) -> Recogniser:
@@ -95,11 +94,6 @@ def recogniser(name: str) -> Recogniser:
         return getattr(importlib.import_module(module), function)
     except (ImportError, AttributeError, ValueError) as error:
         raise InputError(f"recogniser {name!r} cannot be imported ({error}); write module:function") from None
-
-
-@functools.cache
-def _normalizer(scoring: str) -> Callable[[str], str]:
-    return SCORINGS[scoring]()
 
 
 @dataclasses.dataclass(frozen=True)
