@@ -1,7 +1,6 @@
 """The data of a run: its sets, tokenizer and codec, and the batches of every stage."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -49,17 +48,14 @@ class ItemMaker:
 
     def __call__(self, number: int, epoch: int) -> Example | PairExample:
         """Returns the item of a row in an epoch."""
-        item = self._encoded(int(number), epoch)
+        item = None if self.cache is None else self.cache.get(number)
+        if item is None:
+            item = self.encode(self.records[number], epoch if self.cache is None else 0)
+            if self.cache is not None:
+                self.cache[number] = item
         if isinstance(item, Example):
             return replay(item) if self.pairs else item
         return item if self.references is None else dataclasses.replace(item, reference=self.references[number])
-
-    def _encoded(self, number: int, epoch: int) -> Example | PairExample:
-        if self.cache is None:
-            return self.encode(self.records[number], epoch)
-        if number not in self.cache:
-            self.cache[number] = self.encode(self.records[number], 0)
-        return self.cache[number]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -204,8 +200,7 @@ class Run:
         if pairs.any():
             source, attention = self._source(stage, rows, pairs), self.config.attention
             args = (loss, self.config.model, params, source, budget, self.layout, attention)
-            score = functools.partial(score_pairs, *args)
-            found[pairs] = stored_references(file, params, rows.key, score)
+            found[pairs] = stored_references(file, params, rows.key, lambda: score_pairs(*args))
         return found
 
     def _batches(self, stage: StageConfig, stream: Stream, budget: Budget, micro_batches: int = 1) -> PackedBatches:
