@@ -99,8 +99,7 @@ def post_training(
 ) -> PostTrainingReport:
     """Runs or resumes the whole way, with so many questions (None: all), and writes `report.html` and `report.json`.
 
-    Raises:
-      InputError: bad config, or see `run_recipe`.
+    Raises as `start` and `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
     run = start(config, workdir, data_dir)

@@ -44,10 +44,7 @@ UNIT: Final = re.compile(r"\[AU([0-9]+)\]")
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """Yields the rows of a file; `root` is the folder of relative audio paths.
 
-    A system message at the head of `messages` counts as `system` if the row has no `system`.
-
-    Raises:
-      InputError: the file cannot be read.
+    A system message at the head of `messages` counts as `system` if the row has no `system`; raises as `json_rows`.
     """
     return parsed(path, json_rows(path), lambda row, number: record_of(row, path, number, root))
 
@@ -220,11 +217,7 @@ def _entry_of(message: Message, audio: Audio) -> dict[str, str]:
 
 
 def read_pairs(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """Yields the pairs of a file; `root` is the folder of relative audio paths. `export` writes them again.
-
-    Raises:
-      InputError: the file cannot be read.
-    """
+    """Yields the pairs of a file; `export` writes them again. Arguments and errors are those of `read`."""
 
     def parse(row: JsonRow, number: int) -> Record:
         missing = [key for key in ("chosen", "rejected", "task") if row.get(key) is None]

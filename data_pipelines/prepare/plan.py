@@ -55,11 +55,7 @@ class Repeats:
 
 
 def placed(sources: Sequence[Source]) -> Iterator[Placed]:
-    """Yields the rows of all sources in order, each with its place.
-
-    Raises:
-      InputError: a source cannot be read.
-    """
+    """Yields the rows of all sources in order, each with its place; raises as `read`."""
     for number, source in enumerate(sources):
         yield from placed_of(number, source)
 
@@ -71,11 +67,7 @@ def placed_of(number: int, source: Source) -> Iterator[Placed]:
 
 
 def refuse_unnamed(row: Record | Rejected) -> None:
-    """Refuses a repeated id that was generated from file and line: it would be mistaken for a repeated row.
-
-    Raises:
-      InputError: the row's id is a generated one.
-    """
+    """Raises InputError for a repeated id that was made of file and line: it would be mistaken for a repeated row."""
     if isinstance(row, Record) and row.id == unnamed(Path(row.file), row.line):
         raise InputError(
             f"{row.file}:{row.line}: another file of this name has rows without id too, or the id {row.id}: "

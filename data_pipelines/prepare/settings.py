@@ -62,7 +62,12 @@ class Judge:
             raise InputError(f"unknown scoring {words.scoring!r}; known: {', '.join(SCORINGS)}")
         self.words = words
         self._clean = SCORINGS[words.scoring]()
-        self._hear = recogniser(words.recogniser)
+        module, _, function = words.recogniser.partition(":")
+        try:
+            self._hear: Recogniser = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            name = words.recogniser
+            raise InputError(f"recogniser {name!r} cannot be imported ({error}); write module:function") from None
 
     def rates(self, waves: Sequence[np.ndarray], texts: Sequence[str]) -> list[float]:
         """Word error rate of every wave against its text; `can_judge` must hold for the texts.
@@ -81,19 +86,6 @@ class Judge:
     def can_judge(self, text: str) -> bool:
         """Whether a text has words after normalisation."""
         return bool(self._clean(text).strip())
-
-
-def recogniser(name: str) -> Recogniser:
-    """Imports the function that `module:function` names.
-
-    Raises:
-      InputError: it cannot be imported.
-    """
-    module, _, function = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"recogniser {name!r} cannot be imported ({error}); write module:function") from None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -120,11 +120,7 @@ class Run:
         return fits | rows.fits(False, budget) if stage.loss.replays else fits
 
     def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
-        """Returns a stage's endless batches: rows decoded, changed, encoded and packed as they are needed.
-
-        Raises:
-          InputError: see `budget`.
-        """
+        """Returns a stage's endless batches: rows decoded, encoded and packed when needed; raises as `budget`."""
         budget, sources = self.budget(stage), {}
         for name in stage.data.sources:
             rows = self.sets[name].train
