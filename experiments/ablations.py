@@ -15,8 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.comparing.page import make_comparison, rows
-from experiments.comparing.table import between, markdown
+from experiments.comparing.page import between, make_comparison, markdown, rows
 from experiments.comparing.variants import Variant, difference, find_runs, read_runs, variants
 from fac_jax import cli
 from fac_jax.evaluation.reports.comparison import Comparison, write_comparison

@@ -15,8 +15,7 @@ from pathlib import Path
 
 from absl import flags
 
-from experiments.comparing.page import long_rows, make_comparison, rows
-from experiments.comparing.table import comma_separated, compare, markdown
+from experiments.comparing.page import comma_separated, compare, long_rows, make_comparison, markdown, rows
 from experiments.comparing.variants import find_runs, read_runs, variants
 from fac_jax import cli
 from fac_jax.evaluation.reports.comparison import to_json, write_comparison

@@ -21,12 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 from data_pipelines.worlds.schema import PairRow
-from experiments.run.cluster import Cluster
+from experiments.run.cluster import cluster_flags
 from experiments.run.data import Run
 from experiments.run.record import RunRecord, results
 from experiments.run.setup import recipe_of, start, train
 from experiments.toy.pair_questions import Judged, by_task, judge, preferred
-from experiments.toy.questions import Items, ToyWorld, abilities, world_of
+from experiments.toy.questions import Items, abilities, held_out_pairs, world_rows
 from experiments.toy.reporting import (
     Clock,
     Reply,
@@ -59,7 +59,7 @@ DEFAULT = str(Path(__file__).parent / "configs" / "recipe_toy.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
-CLUSTER = Cluster()
+JOIN = cluster_flags()
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
 FAST_QUESTIONS = 4
@@ -99,19 +99,18 @@ def post_training(
 ) -> PostTrainingReport:
     """Runs or resumes the whole way, with so many questions (None: all), and writes `report.html` and `report.json`.
 
-    Raises:
-      InputError: bad config, or see `run_recipe`.
+    Raises as `start` and `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
     run = start(config, workdir, data_dir)
-    world, recipe, questioned = world_of(run), recipe_of(run), run.config.questions
+    spoken = world_rows(run, "test")[:questions]
+    facts = [row for row in world_rows(run, "text") if row.kind == "fact"][:questions]
+    recipe, questioned = recipe_of(run), run.config.questions
     record = RunRecord(run)
     clock.lap("data and codec")
     train(run, recipe, finished=lambda stage: clock.lap(stage.name))
 
-    facts = [row for row in world.rows("text") if row.kind == "fact"][:questions]
-    spoken = world.rows("test")[:questions]
-    asked = Abilities(workdir, lambda params: abilities(params, run, world, spoken, facts))
+    asked = Abilities(workdir, lambda params: abilities(params, run, spoken, facts))
     expected = recipe.abstract()
 
     def model(name: str) -> Params:
@@ -125,7 +124,7 @@ def post_training(
         for alpha in questioned.alphas:
             sweep[alpha] = asked.of(f"alpha {alpha:g}", merge(trained, known, {SHARED_LLM: alpha}))
         clock.lap("alpha sweep")
-    judged = judge_preferences(recipe, run, world, model)
+    judged = judge_preferences(recipe, run, model)
     if judged:
         clock.lap("preferences")
 
@@ -138,8 +137,8 @@ def post_training(
         ),
         abilities=found,
         sweep=sweep,
-        preference=preferences(world.pairs("test"), *judged) if judged else {},
-        exchanges=list(exchanges(run, world, *judged)) if judged else [],
+        preference=preferences(held_out_pairs(run), *judged) if judged else {},
+        exchanges=list(exchanges(run, *judged)) if judged else [],
         stages=[Stage(name, seconds, curves(workdir / name)) for name, seconds in clock.parts.items()],
         seconds_total=sum(clock.parts.values()),
         environment=environment(run.config.seed),
@@ -147,7 +146,7 @@ def post_training(
     places = {name: f"stages.{name}" for name in found} | {f"alpha {a:g}": f"alpha_sweep.{a:g}" for a in sweep}
     if is_first():
         write_post_training(workdir / "report.html", report)
-        write_items(workdir, asked.items(places) | (pair_items(world.pairs("test"), *judged) if judged else {}))
+        write_items(workdir, asked.items(places) | (pair_items(held_out_pairs(run), *judged) if judged else {}))
         write_sounds(workdir, [Reply(e.asked, e.task, e.after, e.question, e.sound_after) for e in report.exchanges])
     record.finish(results(to_json(report)))
     return report
@@ -160,34 +159,22 @@ def merged(recipe: Recipe) -> tuple[str, str]:
     return str(start_of(recipe.stages, stage)), stage.merge.start
 
 
-def judge_preferences(
-    recipe: Recipe, run: Run, world: ToyWorld, model: Callable[[str], Params]
-) -> tuple[Judged, Judged] | None:
+def judge_preferences(recipe: Recipe, run: Run, model: Callable[[str], Params]) -> tuple[Judged, Judged] | None:
     """Judges held-out pairs before the stage of preferences and after the merges that follow it; None without one."""
     for stage in recipe.stages:
         if isinstance(stage.loss, Preference):
             before, after = str(start_of(recipe.stages, stage)), recipe.names[-1]
-            pairs, loss = world.pairs("test"), stage.loss
+            pairs, loss = held_out_pairs(run), stage.loss
             return judge(model(before), run, pairs, loss), judge(model(after), run, pairs, loss)
     return None
 
 
 def preferences(rows: Sequence[PairRow], before: Judged, after: Judged) -> dict[str, PreferenceScores]:
     """Returns the scores of both models on the held-out pairs, by task."""
-    none, gained = by_task(rows, preferred(before, before)), by_task(rows, preferred(before, after))
-    return {
-        task: PreferenceScores(
-            before=none[task],
-            after=gained[task],
-            likely_before=before.likely[task],
-            likely_after=after.likely[task],
-            right_before=before.right[task],
-            right_after=after.right[task],
-            exact_before=before.exact[task],
-            exact_after=after.exact[task],
-        )
-        for task in gained
-    }
+    found = {"before": by_task(rows, preferred(before, before)), "after": by_task(rows, preferred(before, after))}
+    for name in ("likely", "right", "exact"):
+        found |= {f"{name}_before": getattr(before, name), f"{name}_after": getattr(after, name)}
+    return {task: PreferenceScores(**{name: by[task] for name, by in found.items()}) for task in found["after"]}
 
 
 def pair_items(rows: Sequence[PairRow], before: Judged, after: Judged) -> Items:
@@ -201,7 +188,7 @@ def pair_items(rows: Sequence[PairRow], before: Judged, after: Judged) -> Items:
     }
 
 
-def exchanges(run: Run, world: ToyWorld, before: Judged, after: Judged) -> Iterator[Exchange]:
+def exchanges(run: Run, before: Judged, after: Judged) -> Iterator[Exchange]:
     """Yields the first held-out prompts of every task, with the replies of both models."""
     codec = run.codec
     assert codec is not None
@@ -210,7 +197,7 @@ def exchanges(run: Run, world: ToyWorld, before: Judged, after: Judged) -> Itera
         return Sound(codec.decode(units), codec.rate) if units.size else None
 
     for task in PREFERENCE_TASKS:
-        for row in [row for row in world.pairs("test") if row.task == task][:SOUNDS]:
+        for row in [row for row in held_out_pairs(run) if row.task == task][:SOUNDS]:
             noise = "" if row.snr_db is None else f", noise at {row.snr_db:.0f} dB"
             asked = row.question + (f", {row.instruction}" if row.instruction else "") + noise
             then, now = before.answers[row.id], after.answers[row.id]
@@ -238,7 +225,7 @@ def show(report: PostTrainingReport, workdir: epath.Path) -> None:
 
 def main() -> None:
     """Runs the command."""
-    CLUSTER.join()
+    JOIN()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = cli.config(CONFIG)
     if FAST.value:

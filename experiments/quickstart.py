@@ -6,7 +6,6 @@ Data, codec, training, held-out questions, report: see `configs/quickstart.py` f
 runs the same way shortened, to see that all of it works; what it trains answers nothing.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import jax
@@ -14,10 +13,10 @@ from absl import flags
 from etils import epath
 from ml_collections import ConfigDict, config_flags
 
-from experiments.run.cluster import Cluster
+from experiments.run.cluster import cluster_flags
 from experiments.run.record import RunRecord
 from experiments.run.setup import recipe_of, start, train
-from experiments.toy.questions import evaluate, world_of
+from experiments.toy.questions import evaluate, world_rows
 from experiments.toy.reporting import (
     Clock,
     Reply,
@@ -37,7 +36,7 @@ DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
-CLUSTER = Cluster()
+JOIN = cluster_flags()
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
 SOUNDS = 12  # answers with players on the page
@@ -47,25 +46,18 @@ FAST_QUESTIONS = 6
 def quickstart(
     config: ConfigDict, workdir: epath.Path, data_dir: epath.PathLike, questions: int | None
 ) -> report.Report:
-    """Runs the whole way and writes `report.html` and `report.json` into the workdir.
+    """Runs or resumes the whole way, with so many questions (None: all), and writes `report.html` and `report.json`.
 
-    Args:
-      config: as `configs/quickstart.py` gives.
-      workdir: of the run; a run that was stopped resumes.
-      data_dir: folder of data sets.
-      questions: how many held-out questions are asked; None for all.
-
-    Raises:
-      InputError: bad config, or see `run_recipe`.
+    Raises as `start` and `run_recipe`.
     """
     clock = Clock(workdir / "seconds.json")
     run = start(config, workdir, data_dir)
-    world, recipe = world_of(run), recipe_of(run)
+    recipe, asked = recipe_of(run), world_rows(run, "test")[:questions]
     record = RunRecord(run)
     clock.lap("data and codec")
     trained = train(run, recipe, finished=lambda stage: clock.lap(stage.name))
     params, _ = load_params(trained, recipe.abstract())
-    metrics, answers, items = evaluate(params, run, world, world.rows("test")[:questions], SOUNDS)
+    metrics, answers, items = evaluate(params, run, asked, SOUNDS)
     clock.lap("questions")
     found = report.Report(
         title="fac_jax quickstart",
@@ -81,18 +73,17 @@ def quickstart(
         answers=answers,
         environment=environment(run.config.seed),
     )
-    replies = [Reply(a.question, a.voice, a.written, a.question_sound, a.reply_sound) for a in answers]
     if is_first():
         report.write_report(workdir / "report.html", found)
         write_items(workdir, items)
-        write_sounds(workdir, replies)
+        write_sounds(workdir, [Reply(a.question, a.voice, a.written, a.question_sound, a.reply_sound) for a in answers])
     record.finish(metrics)
     return found
 
 
-def show(found: report.Report, workdir: epath.Path, answers: Sequence[report.ScoredResponse]) -> None:
+def show(found: report.Report, workdir: epath.Path) -> None:
     """Prints the results."""
-    for answer in answers:
+    for answer in found.answers[:5]:
         print(f"  {answer.question!r} -> {answer.written!r}, heard as {answer.heard!r}")
     for name, value in found.metrics.items():
         print(f"{name:24s} {value:.3f}")
@@ -101,14 +92,14 @@ def show(found: report.Report, workdir: epath.Path, answers: Sequence[report.Sco
 
 def main() -> None:
     """Runs the command."""
-    CLUSTER.join()
+    JOIN()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = cli.config(CONFIG)
     if FAST.value:
         config = shortened(config)
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
     if is_first():
-        show(found, workdir, found.answers[:5])
+        show(found, workdir)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import json
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.run.cluster import Cluster
+from experiments.run.cluster import cluster_flags
 from experiments.run.config import resolve_config, shown_config
 from experiments.run.record import RunRecord
 from experiments.run.setup import recipe_of, start, train
@@ -22,7 +22,7 @@ from fac_jax.types import InputError
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; holds its config, stages and models.")
 SHOW = flags.DEFINE_bool("show_config", False, "Print the whole resolved config as JSON, and make nothing.")
-CLUSTER = Cluster()
+JOIN = cluster_flags()
 DATA_DIR = flags.DEFINE_string("data_dir", "runs/data", "Folder of data sets, shared between runs.")
 PROFILE = flags.DEFINE_string("profile", None, "START:STEPS, steps of every stage that are traced for XProf.")
 PEAK = flags.DEFINE_float(
@@ -41,7 +41,7 @@ def main() -> None:
     profile = None if PROFILE.value is None else ProfileWindow.parse(PROFILE.value)
     if profile is not None and profile.start > (most := max(stage.steps for stage in resolve_config(config).stages)):
         raise InputError(f"--profile={PROFILE.value}: no stage has more than {most} steps")
-    CLUSTER.join()
+    JOIN()
     run = start(config, WORKDIR.value, DATA_DIR.value)
     recipe = recipe_of(run)
     record = RunRecord(run)

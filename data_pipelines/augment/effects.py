@@ -36,11 +36,7 @@ def coloured_noise(samples: int, colour: str, rng: np.random.Generator) -> np.nd
 
 
 def recorded_noise(samples: int, file: Path, rng: np.random.Generator) -> np.ndarray:
-    """A random stretch of a recording, float32 `[samples]` of unit power; a short recording is repeated.
-
-    Raises:
-      InputError: the file cannot be read (`io.load`), or is silent.
-    """
+    """A random stretch of a recording, repeated if short, float32 `[samples]` of unit power; raises as `recording`."""
     noise = recording(file)
     sounding = np.flatnonzero(noise)
     start = sounding[rng.integers(len(sounding))]  # a recording may hold stretches of digital silence
@@ -129,11 +125,7 @@ def simulated_room(rt60: float, direct_db: float, rng: np.random.Generator) -> n
 
 
 def recorded_room(file: Path) -> np.ndarray:
-    """Impulse response `[L]` of a file, starting at its greatest sample, the direct sound, which becomes 1.
-
-    Raises:
-      InputError: the file cannot be read, or is silent.
-    """
+    """Impulse response `[L]` of a file from its greatest sample, the direct sound, made 1; raises as `recording`."""
     response = recording(file)
     direct = int(np.abs(response).argmax())
     return response[direct:] / response[direct]

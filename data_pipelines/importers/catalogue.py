@@ -64,7 +64,8 @@ def read(path: Path, root: Path, view: View = "asr", split: str | None = None) -
     if heard is None or written is None:
         raise InputError(f"{path}: no audio with a transcript among its features {', '.join(features)}")
     for file, number, row in _rows(path, _without_audio(described), split):
-        name = _name(row["id"]) if "id" in features else unnamed(file, number)
+        name = row["id"] if "id" in features else unnamed(file, number)
+        name = name.decode("utf-8", "backslashreplace") if isinstance(name, bytes) else str(name)
         try:
             text = _text(row[written])
             audio = _audio(row[heard], rates.get(heard, USUAL_RATE), text)
@@ -140,10 +141,6 @@ READERS: Final[Mapping[str, Callable[[tfds.core.DatasetBuilder, str], Iterable[M
     "array_record": _array_record,
     "tfrecord": _tfrecord,
 }
-
-
-def _name(value: Any) -> str:
-    return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else str(value)
 
 
 def _text(value: Any) -> str:

@@ -33,10 +33,7 @@ TASK: Final = "instruction"  # of a pair that names none
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """Yields the rows of a file in ShareGPT's form (`from`, `value`) or OpenAI's (`role`, `content`).
 
-    A pair without `task` has the task "instruction".
-
-    Raises:
-      InputError: the file cannot be read.
+    A pair without `task` has the task "instruction"; raises as `json_rows`.
     """
     return parsed(path, json_rows(path), lambda row, number: _record(row, path, number, root))
 
@@ -85,10 +82,7 @@ def _message(role: str, content: str, audios: Iterator[Any], root: Path) -> Mess
 def read_trl(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """Yields the pairs of a file, without audio. A missing prompt is the common beginning of both replies.
 
-    A pair without `task` has the task "instruction"; `root` is not used.
-
-    Raises:
-      InputError: the file cannot be read.
+    A pair without `task` has the task "instruction"; `root` is not used; raises as `json_rows`.
     """
     return parsed(path, json_rows(path), lambda row, number: _trl_record(row, path, number))
 

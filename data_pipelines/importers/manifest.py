@@ -32,20 +32,13 @@ RATE_KEYS: Final = ("sampling_rate", "sample_rate")
 def read_jsonl(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """Yields one recording for each line, with the keys `AUDIO_KEYS`, `TEXT_KEYS` and optionally `id` and `RATE_KEYS`.
 
-    `offset` and `duration` (seconds) select a part of the file; without `duration` it extends to the end.
-
-    Raises:
-      InputError: the file cannot be read.
+    `offset` and `duration` (seconds) select a part of the file, without `duration` to its end; raises as `json_rows`.
     """
     return parsed(path, json_rows(path), lambda row, line: _record(row, path, line, root, view))
 
 
 def read_table(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
-    """As `read_jsonl`, from columns; a .tsv file has tabs and no quotes.
-
-    Raises:
-      InputError: the file cannot be read, or has no header.
-    """
+    """As `read_jsonl`, from columns; a .tsv file has tabs and no quotes; raises as `table_rows`."""
     return parsed(path, table_rows(path), lambda row, line: _record(row, path, line, root, view))
 
 

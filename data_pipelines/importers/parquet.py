@@ -45,8 +45,7 @@ def read_spoken(path: Path, root: Path) -> Iterator[Record | Rejected]:
 def read_audio(path: Path, root: Path, view: View = "asr") -> Iterator[Record | Rejected]:
     """Yields a recording for each row, from the column `audio`, with its transcript from one of `TEXT_KEYS`.
 
-    Raises:
-      InputError: a file cannot be read, or lacks a column.
+    Raises as `read_spoken`.
     """
 
     def parse(row: JsonRow, file: Path, number: int) -> Record:
@@ -78,11 +77,7 @@ def columns(file: Path) -> list[str]:
 
 
 def count(file: Path) -> int:
-    """Rows of a file.
-
-    Raises:
-      InputError: it cannot be read.
-    """
+    """Rows of a file; raises as `columns`."""
     columns(file)
     with file.open("rb") as opened:
         return pyarrow.parquet.read_metadata(opened).num_rows

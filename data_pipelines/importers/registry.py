@@ -132,11 +132,7 @@ def count(path: Path) -> int | None:
 
 
 def guess(path: Path) -> str:
-    """The only format that a path can have.
-
-    Raises:
-      InputError: several formats or none fit; names them.
-    """
+    """The only format that a path can have; raises InputError if several or none fit, and names them."""
     found = _folder(path) if path.is_dir() else _file(path)
     if len(found) != 1:
         known = f"it could be {' or '.join(sorted(found))}" if found else f"known: {', '.join(FORMATS)}"

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import numpy as np
 
-from data_pipelines.importers import release
 from data_pipelines.importers.rows import (
     JsonRow,
     audio_entries,
@@ -45,10 +44,7 @@ UNIT: Final = re.compile(r"\[AU([0-9]+)\]")
 def read(path: Path, root: Path) -> Iterator[Record | Rejected]:
     """Yields the rows of a file; `root` is the folder of relative audio paths.
 
-    A system message at the head of `messages` counts as `system` if the row has no `system`.
-
-    Raises:
-      InputError: the file cannot be read.
+    A system message at the head of `messages` counts as `system` if the row has no `system`; raises as `json_rows`.
     """
     return parsed(path, json_rows(path), lambda row, number: record_of(row, path, number, root))
 
@@ -221,16 +217,12 @@ def _entry_of(message: Message, audio: Audio) -> dict[str, str]:
 
 
 def read_pairs(path: Path, root: Path) -> Iterator[Record | Rejected]:
-    """Yields the pairs of a file; `root` is the folder of relative audio paths. `release.export` writes them again.
-
-    Raises:
-      InputError: the file cannot be read_pairs.
-    """
+    """Yields the pairs of a file; `export` writes them again. Arguments and errors are those of `read`."""
 
     def parse(row: JsonRow, number: int) -> Record:
         missing = [key for key in ("chosen", "rejected", "task") if row.get(key) is None]
         if missing:
             raise RejectedError(Reason.MISSING_KEY, f"key {missing[0]!r} is missing")
-        return release.record_of(row, path, number, root)
+        return record_of(row, path, number, root)
 
     return parsed(path, json_rows(path), parse)

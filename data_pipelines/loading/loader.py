@@ -80,24 +80,20 @@ class _Needed:
     """The items that this host needs, in the order of its batches; picklable, each process plans for itself."""
 
     def __init__(self, stream: Stream, budget: Budget, shares: Shares, state: dict[str, Any]) -> None:
-        self.__setstate__((stream, budget, shares, state))
-
-    def __getstate__(self) -> tuple[Stream, Budget, Shares, dict[str, Any]]:
-        return self._stream, self._budget, self._shares, self._state
-
-    def __setstate__(self, made_of: tuple[Stream, Budget, Shares, dict[str, Any]]) -> None:
-        self._stream, self._budget, self._shares, self._state = made_of
+        self._made_of = stream, budget, shares, state
+        self._stream, self._shares = stream, shares
         self._lock = threading.Lock()  # several threads ask for items
-        self._plan: Plan | None = None
+        self._plan = Plan(stream, budget)
+        self._plan.set_state(state)
         self._numbers: collections.OrderedDict[int, int] = collections.OrderedDict()
         self._count = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Needed, self._made_of
 
     def number(self, index: int) -> int:
         """Returns the number in the stream of the item with this index here."""
         with self._lock:
-            if self._plan is None:
-                self._plan = Plan(self._stream, self._budget)
-                self._plan.set_state(self._state)
             while self._count <= index:
                 for number in _mine(self._plan.batch(), self._shares):
                     self._numbers[self._count] = number
@@ -109,7 +105,8 @@ class _Needed:
     def __call__(self, index: int) -> Any:
         place = self._stream.place(self.number(index))
         try:
-            return self._stream.sources[place.source].item(place.row, place.epoch)
+            source = self._stream.sources[place.source]
+            return source.make(source.rows[place.row], place.epoch)
         except InputError as error:  # a subclass of it does not cross processes
             raise InputError(str(error)) from None
 

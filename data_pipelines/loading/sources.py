@@ -1,9 +1,10 @@
 """Named sources of items and their mixture: a stream whose numbers name source, row and epoch; plans of batches."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import grain
 import numpy as np
@@ -29,10 +30,6 @@ class Source:
     length: np.ndarray
     windows: np.ndarray
 
-    def item(self, row: int, epoch: int) -> Any:
-        """Returns the item of a row in an epoch."""
-        return self.make(self.rows[row], epoch)
-
 
 class Place(NamedTuple):
     """Where an item of a stream comes from: a row of a source, which was gone through `epoch` times before."""
@@ -42,29 +39,19 @@ class Place(NamedTuple):
     epoch: int
 
 
-class Stream(Protocol):
-    """A numbered stream of places; None as its size says that it has no end."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Stream:
+    """A numbered stream of places.
 
-    @property
-    def sources(self) -> Mapping[str, Source]:
-        """Returns the sources by name."""
-        ...
+    Attributes:
+      sources: by name.
+      place: returns where the item of a number comes from.
+      size: how many numbers there are; None for no end.
+    """
 
-    @property
-    def size(self) -> int | None:
-        """Returns how many numbers the stream has."""
-        ...
-
-    def place(self, number: int) -> Place:
-        """Returns where the item of a number comes from."""
-        ...
-
-
-def item_size(stream: Stream, number: int) -> ItemSize:
-    """Returns what the item of a number takes of a row."""
-    place = stream.place(number)
-    source = stream.sources[place.source]
-    return ItemSize(int(source.length[place.row]), int(source.windows[place.row]))
+    sources: Mapping[str, Source]
+    place: Callable[[int], Place]
+    size: int | None = None
 
 
 def mixture_shares(
@@ -93,24 +80,15 @@ def mixture_shares(
     return {name: part / sum(parts.values()) for name, part in parts.items()}
 
 
-class Mixture:
-    """All sources in one endless stream; in every stretch of it each source has its share.
+def mixture(sources: Mapping[str, Source], shares: Mapping[str, float], seed: int) -> Stream:
+    """Returns an endless stream in which every stretch has of each source its share (`mixture_shares`).
 
-    Every source is gone through in a new order each epoch of its own.
+    Every source is gone through in a new order, drawn by `seed`, each epoch of its own.
     """
-
-    size: int | None = None
-
-    def __init__(self, sources: Mapping[str, Source], shares: Mapping[str, float], seed: int) -> None:
-        """Takes the sources, their shares (`mixture_shares`) and the seed of the order."""
-        self.sources = {name: sources[name] for name in sorted(shares)}
-        streams = [_endless(name, len(s.rows), seed + i) for i, (name, s) in enumerate(self.sources.items())]
-        self._places = grain.MapDataset.mix(streams, [shares[name] for name in self.sources])
-
-    def place(self, number: int) -> Place:
-        """Returns where the item of a number comes from."""
-        found: Any = self._places[number]  # grain says None too, for a source that skips items
-        return found
+    named = {name: sources[name] for name in sorted(shares)}
+    streams = [_endless(name, len(source.rows), seed + i) for i, (name, source) in enumerate(named.items())]
+    places: Any = grain.MapDataset.mix(streams, [shares[name] for name in named])
+    return Stream(named, places.__getitem__)
 
 
 def _endless(name: str, rows: int, seed: int) -> grain.MapDataset:
@@ -118,17 +96,9 @@ def _endless(name: str, rows: int, seed: int) -> grain.MapDataset:
     return shuffled.map_with_index(lambda i, row: Place(name, int(row), i // rows))
 
 
-class OneEpoch:
-    """Every row of one source once, in their order."""
-
-    def __init__(self, name: str, source: Source) -> None:
-        """Takes the source and its name."""
-        self._name, self.sources = name, {name: source}
-        self.size: int | None = len(source.rows)
-
-    def place(self, number: int) -> Place:
-        """Returns where the item of a number comes from."""
-        return Place(self._name, number, 0)
+def one_epoch(name: str, source: Source) -> Stream:
+    """Returns a stream of every row of one source once, in their order."""
+    return Stream({name: source}, functools.partial(Place, name, epoch=0), len(source.rows))
 
 
 def items_as_source(items: Sequence[Any], n_window: int) -> Source:
@@ -175,9 +145,10 @@ class Plan:
         return numbers
 
     def _draw(self, number: int) -> ItemSize:
-        size = item_size(self._stream, number)
+        place = self._stream.place(number)
+        source = self._stream.sources[place.source]
+        size = ItemSize(int(source.length[place.row]), int(source.windows[place.row]))
         if size.length > self._budget.seq_len or size.windows > self._budget.windows_per_row:
-            place = self._stream.place(number)
             raise InputError(
                 f"row {place.row} of {place.source} takes {size.length} LLM positions and {size.windows} encoder "
                 f"windows; a row of a batch has {self._budget.seq_len} and {self._budget.windows_per_row}"

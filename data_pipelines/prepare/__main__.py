@@ -15,6 +15,7 @@ from absl import flags
 from data_pipelines.importers.registry import FORMATS, check_options, format_of
 from data_pipelines.paths import check_output, data_path, local_path
 from data_pipelines.prepare import cluster, local
+from data_pipelines.prepare.card import summary
 from data_pipelines.prepare.settings import ROWS_PER_SHARD, SCORINGS, Settings, Source, WordFilter, splits
 from data_pipelines.records.validate import ROLES, S3_UNITS
 from fac_jax import cli
@@ -66,7 +67,7 @@ def main(*source: str) -> None:
         card = local.prepare(sources, Path(_OUT.value), settings, _PROCESSES.value)
     else:
         card = cluster.prepare(sources, Path(_OUT.value), settings, _BEAM.value.split())
-    print(card)
+    print(summary(card))
 
 
 def _words() -> WordFilter | None:

@@ -1,7 +1,6 @@
 """Counts of prepared rows, and the files that finish a preparation: the quarantine and the data card."""
 
 import bisect
-import dataclasses
 import hashlib
 import importlib.metadata
 import json
@@ -15,12 +14,10 @@ import soundfile
 
 from data_pipelines.prepare.rows import Prepared, judged_text, spoken
 from data_pipelines.prepare.settings import Tools
-from data_pipelines.records.record import SCHEMA_VERSION, to_example
+from data_pipelines.records.record import SCHEMA_VERSION, Record, sides
 from data_pipelines.records.reject import Rejected, account_line
 from data_pipelines.records.validate import EstimatedText
 from fac_jax.audio.io import RATE
-from fac_jax.batching.conversation import Conversation
-from fac_jax.batching.grid import positions
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.io import write_text
 
@@ -37,7 +34,7 @@ def tally(row: Prepared | Rejected, split: str, tools: Tools) -> Tally:
     if isinstance(row, Rejected):
         return Counter({f"dropped.{row.reason}": 1})
     limits, record = tools.limits, row.record
-    found: Tally = Counter({f"rows.{split}": 1, f"kinds.{_kind(row)}": 1, f"turns.{len(record.messages)}": 1})
+    found: Tally = Counter({f"rows.{split}": 1, f"kinds.{_kind(record)}": 1, f"turns.{len(record.messages)}": 1})
     for message, audio in spoken(record):
         ids = 0 if audio.tokens is None else len(audio.tokens)
         samples = ids * SAMPLES if audio.wave is None else len(audio.wave)
@@ -49,10 +46,7 @@ def tally(row: Prepared | Rejected, split: str, tools: Tools) -> Tally:
         if tools.judge is not None:
             heard = judged_text(message, audio, tools.judge) is not None
             found["words.heard" if heard else "words.not_heard"] += 1
-    example = to_example(record)
-    sides = [example] if isinstance(example, Conversation) else [example.chosen, example.rejected]
-    longest = max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
-    found[f"positions.{bin_of(longest, LENGTHS)}"] += 1
+    found[f"positions.{bin_of(limits.longest(sides(record)), LENGTHS)}"] += 1
     found[f"seconds.{bin_of(found[f'samples.{split}'] / RATE, SECONDS)}"] += 1
     return found
 
@@ -68,24 +62,16 @@ def part(counts: Tally, name: str) -> dict[str, int]:
     return {key.partition(".")[2]: value for key, value in counts.items() if key.startswith(f"{name}.")}
 
 
-def _kind(row: Prepared) -> str:
+def _kind(record: Record) -> str:
     """The kind of a row: text or speech of the last question, and of its reply."""
-    record = row.record
     messages = (*record.messages, *record.replies[:1])
     asked, answered = ("text" if message.audio is None else "speech" for message in messages[-2:])
     return f"{asked} to {answered}" + ("" if record.preference is None else ", pair")
 
 
-@dataclasses.dataclass(frozen=True)
-class Card:
-    """Totals of the shards: the contents of card.json."""
-
-    values: Mapping[str, Any]
-
-    def __str__(self) -> str:
-        """The totals on one line."""
-        rows, dropped, hours = (self.values[name] for name in ("rows", "dropped", "hours"))
-        return account_line(sum(rows.values()), dropped, sum(hours.values()))
+def summary(card: Mapping[str, Any]) -> str:
+    """The totals of a card on one line."""
+    return account_line(sum(card["rows"].values()), card["dropped"], sum(card["hours"].values()))
 
 
 def finish(
@@ -95,13 +81,13 @@ def finish(
     shards: Mapping[str, str],
     size: int,
     tools: Tools,
-) -> Card:
-    """Writes quarantine.jsonl, card.json and card.md; each appears complete."""
+) -> dict[str, Any]:
+    """Writes quarantine.jsonl, card.json and card.md, each of which appears complete; returns the card."""
     lines = sorted(refused, key=lambda found: found[0])
     write_text(out / QUARANTINE, "".join(json.dumps(line, ensure_ascii=False) + "\n" for _, line in lines))
-    card = Card(_values(counts, shards, size, tools))
-    write_text(out / "card.json", json.dumps(card.values, indent=1, ensure_ascii=False) + "\n")
-    write_text(out / "card.md", _page(card.values))
+    card = _values(counts, shards, size, tools)
+    write_text(out / "card.json", json.dumps(card, indent=1, ensure_ascii=False) + "\n")
+    write_text(out / "card.md", _page(card))
     return card
 
 

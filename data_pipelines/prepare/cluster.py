@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import operator
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,7 +19,7 @@ from typing import Any, Final, TypeAlias
 import tensorflow_datasets as tfds
 from threadpoolctl import threadpool_limits
 
-from data_pipelines.prepare.card import Card, Tally, finish, tally
+from data_pipelines.prepare.card import Tally, finish, tally
 from data_pipelines.prepare.plan import (
     Place,
     Placed,
@@ -70,7 +71,7 @@ class PreparedRows(tfds.core.GeneratorBasedBuilder):
         )
         _ = (
             done
-            | "accounts" >> beam.Map(_account)
+            | "accounts" >> beam.Map(operator.itemgetter(3))
             | "sum" >> beam.CombineGlobally(_summed)
             | "save" >> beam.Map(_save, str(self._scratch / ACCOUNT))
         )
@@ -80,8 +81,10 @@ class PreparedRows(tfds.core.GeneratorBasedBuilder):
         return done | f"of {split}" >> _beam().FlatMap(_example, split)
 
 
-def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: Sequence[str]) -> Card:
+def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: Sequence[str]) -> dict[str, Any]:
     """Writes the rows of all sources into a folder, unless it is finished already; `options` are Beam's.
+
+    Returns the values of the card.
 
     Raises:
       InputError: Beam is not installed, or the folder holds something different.
@@ -91,7 +94,7 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: S
     lock_config(out, manifest(sources, settings, plan, WAY))
     scratch = out / SCRATCH
     if (out / INFO).is_file():
-        return Card(json.loads((out / "card.json").read_text(encoding="utf-8")))
+        return json.loads((out / "card.json").read_text(encoding="utf-8"))
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir()
     builder = PreparedRows(sources, settings, scratch)
@@ -150,10 +153,6 @@ def _done(place: Place, given: Any, row: Any, tools: Tools, settings: Settings) 
     if isinstance(row, Rejected):
         return split, "", None, (counts, [(list(place), entry(row))])
     return split, row.record.id, to_columns(row), (counts, [])
-
-
-def _account(done: Done) -> Account:
-    return done[3]
 
 
 def _example(done: Done, split: str) -> list[tuple[str, dict[str, Any]]]:

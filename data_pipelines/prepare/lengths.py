@@ -11,12 +11,11 @@ import numpy as np
 
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.reading import read_prepared
-from data_pipelines.records.record import Record, to_example
+from data_pipelines.records.record import Record, sides
 from data_pipelines.records.reject import Rejected, RejectedError, entry
 from data_pipelines.records.validate import Limits, checked
 from fac_jax.audio.mel import RATE, mel_frames
-from fac_jax.batching.conversation import Conversation, Turn
-from fac_jax.batching.grid import positions
+from fac_jax.batching.conversation import Turn
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.io import replacing
@@ -77,22 +76,17 @@ def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: 
 
 
 def _needed(record: Record, limits: Limits, model: ModelGrid, stretch: float) -> tuple[int, int]:
-    example = to_example(record)
-    sides = [example] if isinstance(example, Conversation) else [example.chosen, example.rejected]
+    both = sides(record)
     if model.user_audio == "tokens":
-        if any(turn.role == "user" and turn.wave is not None and turn.speech is None for turn in sides[0].turns):
+        if any(turn.role == "user" and turn.wave is not None and turn.speech is None for turn in both[0].turns):
             raise InputError(
                 f"row {record.id} ({record.file}:{record.line}): the user's audio has no tokens, which a model with "
                 'user_audio "tokens" needs: prepare the rows with --user_audio=tokens'
             )
-        return _longest(sides, limits), 0
-    sides = [dataclasses.replace(side, turns=tuple(_stretched(turn, stretch) for turn in side.turns)) for side in sides]
-    heard = [len(turn.wave) for turn in sides[0].turns if turn.role == "user" and turn.wave is not None]
-    return _longest(sides, limits), sum(-(-mel_frames(samples) // (2 * model.n_window)) for samples in heard)
-
-
-def _longest(sides: Sequence[Conversation], limits: Limits) -> int:
-    return max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
+        return limits.longest(both), 0
+    both = [dataclasses.replace(side, turns=tuple(_stretched(turn, stretch) for turn in side.turns)) for side in both]
+    heard = [len(turn.wave) for turn in both[0].turns if turn.role == "user" and turn.wave is not None]
+    return limits.longest(both), sum(-(-mel_frames(samples) // (2 * model.n_window)) for samples in heard)
 
 
 def _stretched(turn: Turn, stretch: float) -> Turn:

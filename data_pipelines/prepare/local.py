@@ -9,20 +9,18 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from threadpoolctl import threadpool_limits
 
-from data_pipelines.importers.registry import count
 from data_pipelines.loading.workers import end_with_parent
-from data_pipelines.paths import data_path
-from data_pipelines.prepare.card import Card, Tally, finish
+from data_pipelines.prepare.card import Tally, finish
 from data_pipelines.prepare.plan import Placed, Plan, Repeats, lock_config, manifest, placed, split_of, survey
 from data_pipelines.prepare.rows import TOGETHER
 from data_pipelines.prepare.rows import prepare as prepare_rows
 from data_pipelines.prepare.settings import Settings, Source, Tools, load
 from data_pipelines.prepare.shards import Report, Shard, describe, finished, sweep, write_shard
-from fac_jax.progress import Advance, bar, passing
+from fac_jax.progress import Advance, bar
 from fac_jax.types import InputError
 
 AHEAD: Final = 2  # shards read for every process, so that none waits
@@ -30,28 +28,16 @@ STARTING: Final = 10.0  # seconds of work below which starting processes takes l
 WAY: Final = "processes"
 
 
-def planned(sources: Sequence[Source], settings: Settings) -> Plan:
-    """Reads the sources once and returns their totals.
-
-    Raises:
-      InputError: a source cannot be read, or no source has a row.
-    """
-    counts = [count(data_path(source.path)) for source in sources]
-    known = [found for found in counts if found is not None]
-    plan = survey(sources, settings, passing("reading", sum(known) if len(known) == len(counts) else None))
-    if not any(plan.rows.values()):
-        raise InputError(f"{', '.join(source.path for source in sources)}: no row there")
-    return plan
-
-
-def prepare(sources: Sequence[Source], out: Path, settings: Settings, processes: int, plan: Plan | None = None) -> Card:
-    """Writes the rows of all sources into a folder; shards that an earlier run finished are kept.
+def prepare(
+    sources: Sequence[Source], out: Path, settings: Settings, processes: int, plan: Plan | None = None
+) -> dict[str, Any]:
+    """Writes the rows of all sources into a folder, but for finished shards; returns the values of the card.
 
     Raises:
       InputError: a source cannot be read, the folder holds something different, or a row needs a codec.
     """
     tools = load(settings)
-    plan = plan or planned(sources, settings)
+    plan = plan or survey(sources, settings)
     lock_config(out, manifest(sources, settings, plan, WAY))
     reports: list[Report] = []
     total = sum(plan.rows.values())

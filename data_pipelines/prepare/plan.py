@@ -3,19 +3,20 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import numpy as np
 
-from data_pipelines.importers.registry import read
-from data_pipelines.paths import file_size, local_path
+from data_pipelines.importers.registry import count, read
+from data_pipelines.paths import data_path, file_size, local_path
 from data_pipelines.prepare.settings import Settings, Source, digest
-from data_pipelines.records.record import SCHEMA_VERSION, Audio, Message, Record
+from data_pipelines.records.record import SCHEMA_VERSION, Record
 from data_pipelines.records.reject import Reason, Rejected, unnamed
 from data_pipelines.records.validate import Limits, validate
 from fac_jax.io import write_text
+from fac_jax.progress import passing
 from fac_jax.types import InputError
 
 MANIFEST: Final = "manifest.json"
@@ -23,7 +24,6 @@ DEPTH: Final = 16  # bytes of a checksum
 PATHS: Final = ("file", "path")  # fields of rows
 Place: TypeAlias = tuple[int, int]  # place of a row: its source, and its number in the source
 Placed: TypeAlias = tuple[Place, Record | Rejected]
-Watch: TypeAlias = Callable[[Iterator[Placed]], Iterable[Placed]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +55,7 @@ class Repeats:
 
 
 def placed(sources: Sequence[Source]) -> Iterator[Placed]:
-    """Yields the rows of all sources in order, each with its place.
-
-    Raises:
-      InputError: a source cannot be read.
-    """
+    """Yields the rows of all sources in order, each with its place; raises as `read`."""
     for number, source in enumerate(sources):
         yield from placed_of(number, source)
 
@@ -71,11 +67,7 @@ def placed_of(number: int, source: Source) -> Iterator[Placed]:
 
 
 def refuse_unnamed(row: Record | Rejected) -> None:
-    """Refuses a repeated id that was generated from file and line: it would be mistaken for a repeated row.
-
-    Raises:
-      InputError: the row's id is a generated one.
-    """
+    """Raises InputError for a repeated id that was made of file and line: it would be mistaken for a repeated row."""
     if isinstance(row, Record) and row.id == unnamed(Path(row.file), row.line):
         raise InputError(
             f"{row.file}:{row.line}: another file of this name has rows without id too, or the id {row.id}: "
@@ -96,12 +88,16 @@ def split_of(row: Record | Rejected, splits: Sequence[tuple[str, int]]) -> str:
     raise AssertionError("weights do not add up to their sum")
 
 
-def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
-    """Reads all rows once, without their audio files; `watch` passes them through and shows progress.
+def survey(sources: Sequence[Source], settings: Settings) -> Plan:
+    """Reads all rows once, without their audio files, and shows progress.
 
     Raises:
-      InputError: a source cannot be read, or rows without ids in files of one name would get the same ids.
+      InputError: a source cannot be read, no source has a row, or rows without ids in files of one name would get the
+        same ids.
     """
+    counts = [count(data_path(source.path)) for source in sources]
+    known = [found for found in counts if found is not None]
+    watch = passing("reading", sum(known) if len(known) == len(counts) else None)
     sums = [hashlib.sha256() for _ in sources]
     rows = {name: 0 for name, _ in settings.splits}
     seen: set[bytes] = set()
@@ -116,6 +112,8 @@ def survey(sources: Sequence[Source], settings: Settings, watch: Watch) -> Plan:
             refuse_unnamed(row)
             repeated.add(row.id)
         seen.add(name)
+    if not any(rows.values()):
+        raise InputError(f"{', '.join(source.path for source in sources)}: no row there")
     return Plan(tuple(found.hexdigest()[: 2 * DEPTH] for found in sums), rows, frozenset(repeated))
 
 
@@ -127,8 +125,8 @@ def fingerprint(row: Record | Rejected) -> bytes:
     whole = hashlib.sha256()
 
     def add(value: Any) -> None:
-        if isinstance(value, Record | Message | Audio | Rejected) or dataclasses.is_dataclass(value):
-            for field in dataclasses.fields(value):  # pyright: ignore[reportArgumentType]  (an instance)
+        if dataclasses.is_dataclass(value):
+            for field in dataclasses.fields(value):
                 found = getattr(value, field.name)
                 add(Path(found).name if field.name in PATHS and found is not None else found)
         elif isinstance(value, tuple):
@@ -136,7 +134,10 @@ def fingerprint(row: Record | Rejected) -> bytes:
             for one in value:
                 add(one)
         else:
-            data = value if isinstance(value, bytes) else _plain(value)
+            if isinstance(value, np.ndarray):
+                data = np.ascontiguousarray(value).tobytes()
+            else:
+                data = value if isinstance(value, bytes) else _encoded(str(value))
             whole.update(f"{type(value).__name__}{len(data)}:".encode() + data)
 
     add(row)
@@ -198,12 +199,6 @@ def _differences(name: str, there: Any, here: Any) -> Iterator[str]:
             yield from _differences(f"{name}.{number}", old, new)
     elif there != here:
         yield f"{name} was {json.dumps(there)}, is {json.dumps(here)}"
-
-
-def _plain(value: Any) -> bytes:
-    if isinstance(value, np.ndarray):
-        return np.ascontiguousarray(value).tobytes()
-    return _encoded(str(value))
 
 
 def _encoded(text: str) -> bytes:

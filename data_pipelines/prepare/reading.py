@@ -149,13 +149,8 @@ class PreparedRecords(Sequence[Record]):
     def __getitem__(self, index: int | slice) -> Record | Sequence[Record]:
         """A row, or the list of a slice's rows."""
         if isinstance(index, slice):
-            return [self[i] for i in range(*index.indices(len(self)))]
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"row {index} of {len(self)}")
-        return to_record(self._rows[index % len(self)], self._decode)
-
-    def __iter__(self) -> Iterator[Record]:
-        return (self[i] for i in range(len(self)))
+            return [self[i] for i in range(len(self))[index]]
+        return to_record(self._rows[range(len(self))[index]], self._decode)
 
 
 def read_prepared(
@@ -179,11 +174,6 @@ def read_prepared(
     return PreparedRecords(rows, decode)
 
 
-def splits_of(folder: str | os.PathLike[str]) -> list[str]:
-    """Names of the splits of a prepared folder; raises as `read_prepared`."""
-    return list(_builder(folder).info.splits)
-
-
 def _builder(folder: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
     local_path(folder, "shards are read by array_record, which needs local files")
     if not (Path(folder) / INFO).is_file():
@@ -197,7 +187,7 @@ def _builder(folder: str | os.PathLike[str]) -> tfds.core.DatasetBuilder:
 
 def read_split(path: Path, root: Path, split: str | None = None) -> Iterator[Record | Rejected]:
     """Yields the rows of a split, or of all splits; `root` is not used; raises as `read_prepared`."""
-    for name in splits_of(path) if split is None else (split,):
+    for name in _builder(path).info.splits if split is None else (split,):
         yield from read_prepared(path, name)
 
 

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from fac_jax.batching.features import speech_ids
 from fac_jax.types import InputError
 
 TOGETHER: Final = 32  # rows whose audio is decoded, recognised and encoded together
-Place: TypeAlias = tuple[int, int]  # place of an audio: its row, and its number in `Record.audios`
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,17 +131,15 @@ def _tokenised(rows: Sequence[Record | Rejected], tools: Tools) -> list[Record |
     waves = {digests[i, place]: wave for i, place, wave in sorted(lacking, key=lambda found: len(found[2]))}
     ids = dict(zip(waves, speech_ids(list(waves.values()), tools.codec), strict=True))
     tokens = {place: ids[digest] for place, digest in digests.items()}
-    return [row if isinstance(row, Rejected) else _with_tokens(row, i, tokens) for i, row in enumerate(rows)]
 
-
-def _with_tokens(record: Record, row: int, tokens: dict[Place, np.ndarray]) -> Record:
-    return _with_audios(
-        record,
-        [
-            dataclasses.replace(audio, tokens=tokens.get((row, place), audio.tokens))
+    def with_tokens(i: int, record: Record) -> Record:
+        audios = [
+            dataclasses.replace(audio, tokens=tokens.get((i, place), audio.tokens))
             for place, audio in enumerate(record.audios)
-        ],
-    )
+        ]
+        return _with_audios(record, audios)
+
+    return [row if isinstance(row, Rejected) else with_tokens(i, row) for i, row in enumerate(rows)]
 
 
 def _flacs(record: Record, encoded: dict[bytes, bytes]) -> tuple[bytes, ...]:

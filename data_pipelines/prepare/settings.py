@@ -4,7 +4,6 @@ One of these judges synthesised speech by the word error rate of a recogniser.
 """
 
 import dataclasses
-import functools
 import hashlib
 import importlib
 import re
@@ -62,7 +61,13 @@ class Judge:
         if words.scoring not in SCORINGS:
             raise InputError(f"unknown scoring {words.scoring!r}; known: {', '.join(SCORINGS)}")
         self.words = words
-        self._hear = recogniser(words.recogniser)
+        self._clean = SCORINGS[words.scoring]()
+        module, _, function = words.recogniser.partition(":")
+        try:
+            self._hear: Recogniser = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError, ValueError) as error:
+            name = words.recogniser
+            raise InputError(f"recogniser {name!r} cannot be imported ({error}); write module:function") from None
 
     def rates(self, waves: Sequence[np.ndarray], texts: Sequence[str]) -> list[float]:
         """Word error rate of every wave against its text; `can_judge` must hold for the texts.
@@ -76,30 +81,11 @@ class Judge:
             name = self.words.recogniser
             raise InputError(f"recogniser {name} heard {len(heard)} texts in {len(waves)} waves; it must give one each")
         by_wave = dict(zip(order, heard, strict=True))
-        clean = _normalizer(self.words.scoring)
-        return [jiwer.wer(clean(text), clean(by_wave[i])) for i, text in enumerate(texts)]
+        return [jiwer.wer(self._clean(text), self._clean(by_wave[i])) for i, text in enumerate(texts)]
 
     def can_judge(self, text: str) -> bool:
         """Whether a text has words after normalisation."""
-        return bool(_normalizer(self.words.scoring)(text).strip())
-
-
-def recogniser(name: str) -> Recogniser:
-    """Imports the function that `module:function` names.
-
-    Raises:
-      InputError: it cannot be imported.
-    """
-    module, _, function = name.partition(":")
-    try:
-        return getattr(importlib.import_module(module), function)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise InputError(f"recogniser {name!r} cannot be imported ({error}); write module:function") from None
-
-
-@functools.cache
-def _normalizer(scoring: str) -> Callable[[str], str]:
-    return SCORINGS[scoring]()
+        return bool(self._clean(text).strip())
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -61,19 +61,23 @@ def write_shard(out: Path, shard: Shard, rows: Sequence[Placed], tools: Tools) -
     written = 0
     with replacing(out / shard.name) as part:
         writer = ArrayRecordWriter(str(part), "group_size:1")  # group_size as tfds writes it
-        for (place, _), row in _prepared(rows, tools):
-            counts += tally(row, shard.split, tools)
-            if isinstance(row, Rejected):
-                refused.append((list(place), entry(row)))
-            else:
-                example = serializer.get_tf_example(columns.encode_example(to_columns(row)))
-                writer.write(example.SerializeToString(deterministic=True))  # else by the process's hash seed
-                written += 1
+        for start in range(0, len(rows), TOGETHER):
+            places, some = zip(*rows[start : start + TOGETHER], strict=True)
+            for place, row in zip(places, prepare(some, tools), strict=True):
+                counts += tally(row, shard.split, tools)
+                if isinstance(row, Rejected):
+                    refused.append((list(place), entry(row)))
+                else:
+                    example = serializer.get_tf_example(columns.encode_example(to_columns(row)))
+                    writer.write(example.SerializeToString(deterministic=True))  # else by the process's hash seed
+                    written += 1
         writer.close()
         with Path(part).open("rb") as file:
             checksum = hashlib.file_digest(file, "sha256").hexdigest()
         report = Report(shard, written, file_size(part), checksum, counts, refused)
-    _save(out, report)
+    values = {name: value for name, value in vars(report).items() if name != "shard"}
+    (out / REPORTS).mkdir(exist_ok=True)
+    write_text(out / REPORTS / f"{shard.name}.json", json.dumps(values, ensure_ascii=False))
     return report
 
 
@@ -132,15 +136,3 @@ def describe(out: Path, reports: Sequence[Report]) -> None:
             file.replace(out / file.name)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _prepared(rows: Sequence[Placed], tools: Tools) -> Iterator[tuple[Placed, Any]]:
-    for start in range(0, len(rows), TOGETHER):
-        some = rows[start : start + TOGETHER]
-        yield from zip(some, prepare([row for _, row in some], tools), strict=True)
-
-
-def _save(out: Path, report: Report) -> None:
-    values = {name: value for name, value in vars(report).items() if name != "shard"}
-    (out / REPORTS).mkdir(exist_ok=True)
-    write_text(out / REPORTS / f"{report.shard.name}.json", json.dumps(values, ensure_ascii=False))

@@ -19,11 +19,7 @@ REASONS: Final[dict[Fault, Reason]] = {
 
 
 def _read(path: str) -> Sound:
-    """The sound of a file; a URL is downloaded.
-
-    Raises:
-      AudioError: as `fac_jax.audio.io.read`.
-    """
+    """The sound of a file; a URL is downloaded; raises as `fac_jax.audio.io.read`."""
     if not is_remote(path):
         return read(path)
     file = data_path(path)
@@ -67,7 +63,12 @@ def _decoded(message: Message) -> Message:
 
 
 def _with_wave(audio: Audio) -> Audio:
-    sound = _sound(audio)
+    if audio.data is not None:
+        sound = decode(audio.data, audio.named or "bytes in the row")
+    else:
+        assert audio.path is not None
+        segment = audio.start > 0 or audio.end is not None
+        sound = _read_once(audio.path) if segment else _read(audio.path)
     if audio.rate is not None and audio.rate != sound.stored_rate:
         raise RejectedError(
             Reason.WRONG_RATE,
@@ -82,11 +83,3 @@ def _with_wave(audio: Audio) -> Audio:
         )
     wave = sound.wave[round(audio.start * RATE) : round(end * RATE)]
     return dataclasses.replace(audio, wave=wave)
-
-
-def _sound(audio: Audio) -> Sound:
-    if audio.data is not None:
-        return decode(audio.data, audio.named or "bytes in the row")
-    assert audio.path is not None
-    segment = audio.start > 0 or audio.end is not None
-    return _read_once(audio.path) if segment else _read(audio.path)

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Final, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import numpy as np
 
@@ -153,19 +153,13 @@ def to_example(record: Record) -> Example:
     return to_conversation(record) if record.preference is None else to_pair(record)
 
 
+def sides(record: Record) -> list[Conversation]:
+    """Converts a checked record to its conversation, or to those with the chosen and with the rejected reply."""
+    return [to_conversation(record, reply) for reply in record.replies or (None,)]
+
+
 def _turn(message: Message) -> Turn:
     audio = message.audio
-    if audio is None:
-        return Turn(
-            message.role,  # pyright: ignore[reportArgumentType]  (the roles were checked)
-            message.text,
-            learns=message.learns,
-        )
-    return Turn(
-        message.role,  # pyright: ignore[reportArgumentType]
-        message.text,
-        wave=audio.wave,
-        speech=audio.tokens,
-        learns=message.learns,
-        lead=message.lead,
-    )
+    heard: dict[str, Any] = {} if audio is None else {"wave": audio.wave, "speech": audio.tokens, "lead": message.lead}
+    role: Any = message.role  # the roles were checked
+    return Turn(role, message.text, learns=message.learns, **heard)

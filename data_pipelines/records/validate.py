@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from data_pipelines.records.audio import with_waves
-from data_pipelines.records.record import Audio, Message, Record, to_example
+from data_pipelines.records.record import Audio, Message, Record, sides
 from data_pipelines.records.reject import Reason, Rejected, RejectedError, is_utf8, unnamed
 from fac_jax.audio.mel import RATE
 from fac_jax.batching.conversation import Conversation
@@ -21,8 +21,6 @@ from fac_jax.types import PREFERENCE_TASKS
 ROLES: Final = ("user", "assistant")
 TOLERANCE: Final = 2  # tokens by which an audio and its tokens may differ: codecs pad or drop the last frames
 S3_UNITS: Final = 6561  # ids of the release's codec
-
-
 SILENT_PEAK: Final = 1e-3  # of full scale, -60 dB
 CLIPPED_AT: Final = 0.999  # of full scale
 CLIPPED_SHARE: Final = 0.001  # of the samples
@@ -50,6 +48,10 @@ class Limits:
     group_size: int = 5
     delay_groups: int = 2
     tokenizer: TextIds = dataclasses.field(default_factory=EstimatedText)
+
+    def longest(self, sides: Iterable[Conversation]) -> int:
+        """The LLM positions of the longest of some conversations."""
+        return max(positions(side, self.tokenizer, self.group_size, self.delay_groups) for side in sides)
 
 
 def validate(rows: Iterable[Record | Rejected], limits: Limits) -> Iterator[Record | Rejected]:
@@ -89,7 +91,9 @@ def checked(record: Record, limits: Limits) -> Record:
     decoded = with_waves(record)
     for audio in decoded.audios:
         _check_length(audio)
-    _check_fit(decoded, limits)
+    longest = limits.longest(sides(decoded))
+    if longest > limits.context:
+        raise RejectedError(Reason.TOO_LONG, f"{longest} LLM positions, the context has {limits.context}")
     return decoded
 
 
@@ -149,26 +153,15 @@ def _check_units(audio: Audio, limits: Limits) -> None:
 def _check_length(audio: Audio) -> None:
     if audio.wave is None:
         return
+    named = audio.named or "in the row"
     if not np.isfinite(audio.wave).all():
-        raise RejectedError(Reason.NON_FINITE, f"samples that are no numbers: {audio.named or 'in the row'}")
+        raise RejectedError(Reason.NON_FINITE, f"samples that are no numbers: {named}")
     heard = len(audio.wave) * TOKEN_RATE // RATE
     if heard == 0:
-        raise RejectedError(
-            Reason.EMPTY_AUDIO, f"{len(audio.wave)} samples at {RATE} Hz: {audio.named or 'in the row'}"
-        )
+        raise RejectedError(Reason.EMPTY_AUDIO, f"{len(audio.wave)} samples at {RATE} Hz: {named}")
     said = audio.slots if audio.tokens is None else len(audio.tokens)
     if said is not None and abs(said - heard) > TOLERANCE:
-        raise RejectedError(
-            Reason.TOKEN_LENGTH, f"{said} tokens for an audio of {heard}: {audio.named or 'in the row'}"
-        )
-
-
-def _check_fit(record: Record, limits: Limits) -> None:
-    example = to_example(record)
-    sides = [example] if isinstance(example, Conversation) else [example.chosen, example.rejected]
-    longest = max(positions(side, limits.tokenizer, limits.group_size, limits.delay_groups) for side in sides)
-    if longest > limits.context:
-        raise RejectedError(Reason.TOO_LONG, f"{longest} LLM positions, the context has {limits.context}")
+        raise RejectedError(Reason.TOKEN_LENGTH, f"{said} tokens for an audio of {heard}: {named}")
 
 
 def lint(record: Record) -> list[tuple[str, str]]:

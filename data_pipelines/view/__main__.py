@@ -47,12 +47,6 @@ def _changes(text: str) -> WaveAugmentConfig:
     return from_tree(WaveAugmentConfig, values, "augment")
 
 
-def _title(path: str, rows: int) -> str:
-    """Title of the page: the name of the data without its parent folders, the split, the number of rows."""
-    split = f", split {SPLIT.value}" if SPLIT.value else ""
-    return f"{Path(path).resolve().name}{split}: {rows} {'row' if rows == 1 else 'rows'}"
-
-
 def main(path: str) -> None:
     """Writes the page of the rows of PATH and prints its totals."""
     check_output_file("--out", OUT.value)
@@ -64,7 +58,9 @@ def main(path: str) -> None:
     chosen = [dataclasses.replace(one, conversation=changed) for one, changed in zip(plain, heard, strict=True)]
     reader = given or stand_ins(chosen)
     found = laid_out(chosen, reader)
-    write_text(OUT.value, render(_title(path, len(found)), found, reader))
+    split = f", split {SPLIT.value}" if SPLIT.value else ""
+    title = f"{Path(path).resolve().name}{split}: {len(found)} {'row' if len(found) == 1 else 'rows'}"
+    write_text(OUT.value, render(title, found, reader))
     for bad in refused:
         print(formatted(bad))
     for name, value in totals(found).items():

@@ -172,9 +172,15 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
 
     train += [_statement("train", pair, config.assistant) for pair in by_split["train"]]
     held_replies = {reply(pair) for split in ("dev", "test") for pair in by_split[split]}
+    claims = list(_claims(config))
+    # Result first, so that a voice learns every word and every neighbour of it, while no read sentence puts a wrong
+    # result behind a sum: an LLM that is taught both would not trust its own sums. (Of the sums that `read_sums`
+    # counts, the view "voice_sums" teaches the speech only.)
+    turned = [f"{result} is {asked}" for asked, result in claims]
+    stated = [claim for asked, result in claims if (claim := f"{asked} is {result}") not in held_replies]
     read: dict[Kind, list[str]] = {
-        "read_aloud": _turned_sentences(config, rng),
-        "read_sum": _sentences("read_sums", config.read_sums, config, held_replies, sums_rng),
+        "read_aloud": _draw("read_aloud", config.read_aloud, turned, rng),
+        "read_sum": _draw("read_sums", config.read_sums, stated, sums_rng),
     }
     for kind, sentences in read.items():
         for number, sentence in enumerate(sentences):
@@ -187,7 +193,7 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
                     assistant_voice=config.assistant,
                 )
             )
-    for number, sentence in enumerate(_sentences("transcribe", config.transcribe, config, held_replies, rng)):
+    for number, sentence in enumerate(_draw("transcribe", config.transcribe, stated, rng)):
         train.append(
             RowSpec(
                 id=f"train-transcribe-{number}",
@@ -206,23 +212,6 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
     return {"text": _text_rows(pairs(config.limit)), "train": train, **held}
 
 
-def _sentences(name: str, count: int, config: WorldConfig, avoid: set[str], rng: np.random.Generator) -> list[str]:
-    """Distinct random replies, right and wrong ones, without those to avoid; `name` is the key of `count`."""
-    made = [f"{asked} is {result}" for asked, result in _claims(config)]
-    return _draw(name, count, [sentence for sentence in made if sentence not in avoid], rng)
-
-
-def _turned_sentences(config: WorldConfig, rng: np.random.Generator) -> list[str]:
-    """Distinct random sentences to read aloud, "nine is two plus five".
-
-    Result first, so that a voice learns every word and every neighbour of it, while no read sentence puts a wrong
-    result behind a sum: an LLM that is taught both would not trust its own sums. (Of the sums that `read_sums` counts,
-    the view "voice_sums" teaches the speech only.)
-    """
-    made = [f"{result} is {asked}" for asked, result in _claims(config)]
-    return _draw("read_aloud", config.read_aloud, made, rng)
-
-
 def _claims(config: WorldConfig) -> Iterator[tuple[str, str]]:
     """(sum or difference, result) in words, right and wrong."""
     operands, results = range(config.limit + 1), range(2 * config.limit + 1)
@@ -231,6 +220,7 @@ def _claims(config: WorldConfig) -> Iterator[tuple[str, str]]:
 
 
 def _draw(name: str, count: int, every: Sequence[str], rng: np.random.Generator) -> list[str]:
+    """Distinct random sentences; `name` is the key of `count`."""
     if count > len(every):
         raise InputError(f"{name} is {count}, but there are {len(every)} sentences")
     return [every[int(i)] for i in rng.permutation(len(every))[:count]]

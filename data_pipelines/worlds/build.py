@@ -69,17 +69,12 @@ def _json(world: WorldConfig, pairs: PairsConfig | None) -> str:
 
 def _jobs(spec: RowSpec | PairSpec) -> dict[str, Job]:
     """Returns what is spoken for a row, by the column that it is stored in."""
+    spoken = {"user_audio": (spec.question, spec.user_voice)}
     if isinstance(spec, RowSpec):
-        spoken = {
-            "user_audio": (spec.question, spec.user_voice),
-            "reply_audio": (spec.reply, spec.assistant_voice),
-        }
+        spoken["reply_audio"] = spec.reply, spec.assistant_voice
     else:
-        spoken = {
-            "user_audio": (spec.question, spec.user_voice),
-            "reply_audio": (spec.chosen, spec.chosen_voice),
-            "rejected_audio": (spec.rejected, spec.rejected_voice),
-        }
+        spoken["reply_audio"] = spec.chosen, spec.chosen_voice
+        spoken["rejected_audio"] = spec.rejected, spec.rejected_voice
     return {name: (text, voice) for name, (text, voice) in spoken.items() if voice}
 
 

@@ -60,20 +60,10 @@ class PairsConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PairSpec:
-    """A pair of replies to be spoken.
+    """A pair of replies to be spoken, for one of `PREFERENCE_TASKS`; the id is unique in the data set.
 
-    Attributes:
-      id: unique in the data set.
-      task: which of `PREFERENCE_TASKS`.
-      question: what the user says.
-      instruction: text beside it.
-      chosen: the better reply.
-      rejected: the worse reply.
-      user_voice: who asks.
-      chosen_voice: of the better reply; None for a text reply.
-      rejected_voice: of the worse reply; None for a text reply.
-      snr_db: of the question; None without noise.
-      colour: of the noise.
+    The user says `question`, with `instruction` as text beside it. A text reply has None as its voice, and a question
+    without noise None as its `snr_db`.
     """
 
     id: str

@@ -14,15 +14,9 @@ PAIR_SPLITS: dict[str, str] = {"train": "pairs_train", "test": "pairs_test"}  # 
 
 @dataclasses.dataclass(frozen=True)
 class RowSpec:
-    """The plan of a row.
+    """The plan of a row; the id is unique in the data set, and `tasks.TASKS` says what is trained on a kind.
 
-    Attributes:
-      id: unique in the data set.
-      kind: kind of content; `tasks.TASKS` says what is trained on it.
-      question: what the user says, spoken if `user_voice` is set.
-      reply: what the assistant says, spoken if `assistant_voice` is set.
-      user_voice: None for a question that is only text.
-      assistant_voice: None for a reply that is only text.
+    A question or a reply that is only text has None as its voice.
     """
 
     id: str

@@ -58,30 +58,12 @@ def _builder(folder: Path) -> tfds.core.DatasetBuilder:
 def to_row(columns: Mapping[str, Any]) -> Row | PairRow:
     """Turns the columns of a stored row into the row; its waves become float32 in [-1, 1)."""
     texts = {name: columns[name].decode() for name in TEXTS}
-    waves = {name: columns[name] / FULL_SCALE if len(columns[name]) else None for name in AUDIOS}
-    if texts["kind"] not in PREFERENCE_TASKS:
-        return Row(
-            id=texts["id"],
-            kind=texts["kind"],
-            question=texts["question"],
-            reply=texts["reply"],
-            user_audio=waves["user_audio"],
-            assistant_audio=waves["reply_audio"],
-            voice=texts["voice"],
-        )
-    asked = waves["user_audio"]
+    kind, reply, rejected = (texts.pop(name) for name in ("kind", "reply", "rejected"))
+    asked, said, other = (columns[name] / FULL_SCALE if len(columns[name]) else None for name in AUDIOS)
+    if kind not in PREFERENCE_TASKS:
+        del texts["instruction"]
+        return Row(kind=kind, reply=reply, user_audio=asked, assistant_audio=said, **texts)
     assert asked is not None, "the question of every pair is spoken"
-    snr = float(columns["snr_db"])
-    return PairRow(
-        id=texts["id"],
-        task=texts["kind"],
-        question=texts["question"],
-        instruction=texts["instruction"],
-        chosen=texts["reply"],
-        rejected=texts["rejected"],
-        user_audio=asked,
-        chosen_audio=waves["reply_audio"],
-        rejected_audio=waves["rejected_audio"],
-        voice=texts["voice"],
-        snr_db=None if snr == QUIET else snr,
-    )
+    snr = None if columns["snr_db"] == QUIET else float(columns["snr_db"])
+    waves = {"user_audio": asked, "chosen_audio": said, "rejected_audio": other}
+    return PairRow(task=kind, chosen=reply, rejected=rejected, snr_db=snr, **waves, **texts)

@@ -14,12 +14,11 @@ import numpy as np
 from data_pipelines.augment.effects import coloured_noise
 from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches, WorkerConfig
-from data_pipelines.loading.sources import Mixture, Source
+from data_pipelines.loading.sources import Stream, items_as_source, mixture
 from data_pipelines.prepare import flac
 from data_pipelines.records.record import Audio, Message, Record
 from experiments.benchmarks.train import OPTIMIZER, training_step
 from fac_jax.audio.mel import HOP, RATE
-from fac_jax.batching.grid import windows_of
 from fac_jax.batching.loaded import Loaded
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
@@ -40,29 +39,17 @@ WORDS_A_SECOND = 2.5
 
 @dataclasses.dataclass
 class Measured:
-    """Totals of some batches.
+    """Totals of some batches."""
 
-    Attributes:
-      seconds: wall time.
-      cpu_seconds: processor time of this process, all threads.
-      waited: seconds spent waiting for the next batch.
-      rows: records in the batches.
-      heard: seconds of audio that were decoded and transformed.
-      audio: seconds of audio, heard and spoken.
-      tokens: LLM positions that are not padding.
-      positions: LLM positions.
-      window_frames: mel frames that the encoder windows have room for.
-    """
-
-    seconds: float = 0.0
-    cpu_seconds: float = 0.0
-    waited: float = 0.0
-    rows: int = 0
-    heard: float = 0.0
-    audio: float = 0.0
-    tokens: int = 0
+    seconds: float = 0.0  # wall time
+    cpu_seconds: float = 0.0  # of this process, all threads
+    waited: float = 0.0  # seconds, for the next batch
+    rows: int = 0  # records
+    heard: float = 0.0  # seconds of audio that were decoded and transformed
+    audio: float = 0.0  # seconds, heard and spoken
+    tokens: int = 0  # LLM positions that are not padding
     positions: int = 0
-    window_frames: int = 0
+    window_frames: int = 0  # mel frames that the encoder windows have room for
 
     def add(self, loaded: Loaded) -> None:
         """Adds a batch to the totals."""
@@ -75,17 +62,15 @@ class Measured:
         self.window_frames += batch.mel_windows.shape[0] * batch.mel_windows.shape[1]
 
 
-def synthetic_stream(tokenizer: Tokenizer, model: ModelGrid, rows: int = 96) -> Mixture:
+def synthetic_stream(tokenizer: Tokenizer, model: ModelGrid, rows: int = 96) -> Stream:
     """Returns an endless stream of synthetic conversations, which are decoded and encoded when they are needed."""
     found = records(rows, model.units)
     make = Encode(tokenizer, model)
-    items = [make(record, 0) for record in found]
-    length = np.array([len(item) for item in items], np.int32)
-    windows = np.array([sum(windows_of(mel, model.n_window) for mel in item.mels) for item in items], np.int32)
-    return Mixture({"noise": Source(found, make, length, windows)}, {"noise": 1.0}, seed=0)
+    sizes = items_as_source([make(record, 0) for record in found], model.n_window)
+    return mixture({"noise": dataclasses.replace(sizes, rows=found, make=make)}, {"noise": 1.0}, seed=0)
 
 
-def budget(stream: Mixture, rows: int, seq_len: int) -> Budget:
+def budget(stream: Stream, rows: int, seq_len: int) -> Budget:
     """Returns the shapes of batches of a stream, with as many encoder windows as its full rows need."""
     (source,) = stream.sources.values()
     filled = math.ceil(SPARE * seq_len * source.windows.sum() / source.length.sum())
@@ -136,9 +121,7 @@ def records(count: int, units: int, seed: int = 0) -> list[Record]:
 def make_tokenizer() -> Tokenizer:
     """Returns a tokenizer of at most `VOCABULARY` ids, trained on the words of the replies."""
     with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "tokenizer.json"
-        train_tokenizer([WORDS], VOCABULARY, file)
-        return Tokenizer.load(file)
+        return train_tokenizer([WORDS], VOCABULARY, Path(folder) / "tokenizer.json")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -56,9 +56,7 @@ class Workload:
     """The measurements of a preset.
 
     Attributes:
-      rows: rows of a training batch.
-      packed: conversations in a row.
-      conversation: lengths of each conversation.
+      rows: rows of a training batch; `packed` and `conversation` are those of `Utilisation`.
       updates: training steps, of which the fastest counts (the median for ratios).
       batches: numbers of questions answered together, one measurement for each.
       steps: text ids of a response.

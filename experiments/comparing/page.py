@@ -1,5 +1,7 @@
 """The contents of the page and the tables of a comparison of runs."""
 
+import csv
+import io
 import re
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,7 +9,7 @@ from pathlib import Path
 
 import soundfile
 
-from experiments.comparing.variants import Compared, Variant, difference, differing, estimate
+from experiments.comparing.variants import Compared, Variant, difference, differing, estimate, same_figures
 from fac_jax.evaluation.reports.comparison import Comparison, Figure, PromptReplies, Trade, pareto_front, to_json
 from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
@@ -147,3 +149,43 @@ def long_rows(comparison: Comparison) -> list[list[str]]:
     figures = to_json(comparison)["figures"]
     values = [["" if value is None else str(value) for value in figure.values()] for figure in figures]
     return [[*figures[0]], *values] if figures else []
+
+
+def compare(runs: Sequence[Path], under: str = "") -> list[list[str]]:
+    """Returns the table of the figures of runs: the heading, then a row for every figure.
+
+    Raises:
+      InputError: a run has no report, its figures differ from the first run's, or none starts with `under`.
+    """
+    found = same_figures(runs, under)
+    rows = [["", *(run.name for run in runs), "mean", "standard deviation"]]
+    for name in found[0]:
+        values = [figure[name] for figure in found]
+        spread = [statistics.stdev(values)] if len(values) > 1 else []
+        shown = [f"{value:.3f}" for value in (*values, statistics.mean(values), *spread)]
+        rows.append([name, *shown, *[""] * (len(rows[0]) - 1 - len(shown))])
+    return rows
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Formats rows as a Markdown table whose first column is text and whose others are numbers."""
+    rule = ["---", *["---:"] * (len(rows[0]) - 1)]
+    return "\n".join("| " + " | ".join(row) + " |" for row in (rows[0], rule, *rows[1:]))
+
+
+def comma_separated(rows: Sequence[Sequence[str]]) -> str:
+    """Formats rows as CSV."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def between(page: str, begin: str, end: str, text: str) -> str:
+    """Replaces the text between two marks of a page.
+
+    Raises:
+      InputError: the page lacks a mark.
+    """
+    if begin not in page or end not in page:
+        raise InputError(f"the page has no place for the table: lines {begin} and {end}")
+    return f"{page.split(begin)[0]}{begin}\n{text}\n{end}{page.split(end)[1]}"

@@ -17,8 +17,8 @@ import numpy as np
 from flax.traverse_util import flatten_dict
 from scipy.stats import bootstrap
 
-from experiments.comparing.table import same_figures
 from experiments.run.lock import FREE
+from experiments.run.record import numbers
 from experiments.sweeps.axes import short_keys
 from fac_jax.evaluation.reports.comparison import Estimate
 from fac_jax.training.metrics import read_curve
@@ -26,8 +26,6 @@ from fac_jax.types import InputError
 
 SEED = "seed"
 ITEMS, SOUNDS = "items.json", "sounds.json"
-
-
 LEVEL = 0.95
 RESAMPLES = 2000
 
@@ -74,6 +72,35 @@ class Variant:
     def config(self) -> Mapping[str, str]:
         """Returns the config that all runs share, without seeds."""
         return self.runs[0].config
+
+
+def read_figures(run: Path) -> dict[str, float]:
+    """Reads the figures of a run's report, or of its record if it has no report.
+
+    Raises:
+      InputError: the run has neither.
+    """
+    record = run / "record.json"
+    try:
+        if not (run / "report.json").exists() and record.exists():
+            return numbers(json.loads(record.read_text())["metrics"])
+        return numbers(json.loads((run / "report.json").read_text()))
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{run / 'report.json'} cannot be read ({error}): is the run finished?") from None
+
+
+def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
+    """Reads the figures of every run whose names start with `under`; raises as `compare`."""
+    found: list[dict[str, float]] = []
+    for run in runs:
+        figures = read_figures(run)
+        found.append({name: value for name, value in figures.items() if name.startswith(under)})
+        if not found[-1]:
+            raise InputError(f"{run}: no figure starts with {under!r}; known are {', '.join(sorted(figures))}")
+        strange = sorted(found[0].keys() ^ found[-1].keys())
+        if strange:
+            raise InputError(f"{strange[0]} is a figure of only one of {runs[0]} and {run}: compare runs of one kind")
+    return found
 
 
 def find_runs(words: Sequence[Path]) -> list[Path]:
@@ -173,13 +200,7 @@ def difference(variant: Variant, baseline: Variant, figure: str) -> Estimate | N
 
 
 def _values(run: Compared, figure: str, chosen: Sequence[str] | None) -> np.ndarray:
-    """Returns the values of all questions `[N]`, or the figure itself `[1]`.
-
-    Args:
-      run: the run.
-      figure: name of the figure.
-      chosen: ids of the questions; an empty list for the figure itself, None for all questions.
-    """
+    """Returns the values of the chosen questions (None: all) `[N]`; without any, the figure itself `[1]`."""
     items = run.items.get(figure, {})
     names = list(items) if chosen is None else chosen
     return np.array([items[name] for name in names] if names else [{**run.cost, **run.figures}[figure]])

@@ -61,7 +61,8 @@ def collectives(text: str) -> list[Collective]:
     as an all-reduce in a fusion that is named so. A loop counts as often as it is known to run, once where it is not.
     """
     bodies = dict(_computations(text))
-    runs = _runs(bodies, _entry(text))
+    entry = next(match[1] for line in text.splitlines() if line.startswith("ENTRY") and (match := _HEAD.match(line)))
+    runs = _runs(bodies, entry)
     by_chain: dict[str, tuple[Collective, int]] = {}
     for name, lines in bodies.items():
         for number, line in enumerate(lines if runs.get(name) else ()):
@@ -76,10 +77,6 @@ def collectives(text: str) -> list[Collective]:
         found[one.kind, one.group] = count + times, size + times * one.bytes
     made = [Collective(kind, group, count, size) for (kind, group), (count, size) in found.items()]
     return sorted(made, key=lambda one: -one.bytes)
-
-
-def _entry(text: str) -> str:
-    return next(match[1] for line in text.splitlines() if line.startswith("ENTRY") and (match := _HEAD.match(line)))
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -88,8 +88,7 @@ def budget_of(stage: StageConfig) -> Budget:
 def stage_batch(config: ModelConfig, stage: StageConfig, layout: Layout) -> Batch | PreferenceBatch:
     """Returns shapes and shardings of the batch that a step of a stage takes; one part of it is made, of padding.
 
-    Raises:
-      InputError: see `budget_of` and `abstract_batch`.
+    Raises as `budget_of` and `abstract_batch`.
     """
     budget, shards, micro = budget_of(stage), layout.batch_shards, stage.micro_batches
     check_divides(budget.rows, shards * micro, f"stages.{stage.name}.data.batch_rows")

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from experiments.comparing.table import between, markdown
+from experiments.comparing.page import between, markdown
 from fac_jax import cli
 from fac_jax.io import write_text
 from fac_jax.progress import shown
@@ -88,23 +88,14 @@ def cells(row: Row) -> list[str]:
     return [config, row.topology, row.mesh, *memory, *time_of, f"{seconds:.0f}", f"{host:.1f}"]
 
 
-def with_table(page: str, table: str) -> str:
-    """The page with another table between its marks.
-
-    Raises:
-      InputError: it has no marks.
-    """
-    return between(page, BEGIN, END, table)
-
-
 def main() -> None:
     """The command. The page is written anew, between its marks, after every plan."""
     made: list[list[str]] = [list(HEADS)]
     for row in shown("plans")(ROWS):
         text = PAGE.read_text()
-        with_table(text, "")
+        between(text, BEGIN, END, "")
         made.append(cells(row))
-        write_text(PAGE, with_table(text, markdown(made)))
+        write_text(PAGE, between(text, BEGIN, END, markdown(made)))
 
 
 if __name__ == "__main__":

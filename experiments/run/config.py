@@ -52,8 +52,7 @@ def resolve_config(config: ConfigDict | Mapping[str, Any]) -> RunConfig:
 def shown_config(config: ConfigDict) -> dict[str, Any]:
     """Returns the whole resolved config as a JSON-able tree; without a model to start from, `model` as it was set.
 
-    Raises:
-      InputError: see `resolve_config`.
+    Raises as `resolve_config`.
     """
     tree = config.to_dict()
     if any(tree["model"].get(key) for key in MODEL_SOURCE):

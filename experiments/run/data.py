@@ -1,7 +1,6 @@
 """The data of a run: its sets, tokenizer and codec, and the batches of every stage."""
 
 import dataclasses
-import functools
 import hashlib
 import json
 import math
@@ -15,7 +14,7 @@ from etils import epath
 from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches, Shares, WorkerConfig
-from data_pipelines.loading.sources import Mixture, OneEpoch, Source, Stream, mixture_shares
+from data_pipelines.loading.sources import Source, Stream, mixture, mixture_shares, one_epoch
 from data_pipelines.records.record import Record
 from experiments.run.references import score_pairs, stored_references
 from experiments.run.schema import RunConfig
@@ -49,17 +48,14 @@ class ItemMaker:
 
     def __call__(self, number: int, epoch: int) -> Example | PairExample:
         """Returns the item of a row in an epoch."""
-        item = self._encoded(int(number), epoch)
+        item = None if self.cache is None else self.cache.get(number)
+        if item is None:
+            item = self.encode(self.records[number], epoch if self.cache is None else 0)
+            if self.cache is not None:
+                self.cache[number] = item
         if isinstance(item, Example):
             return replay(item) if self.pairs else item
         return item if self.references is None else dataclasses.replace(item, reference=self.references[number])
-
-    def _encoded(self, number: int, epoch: int) -> Example | PairExample:
-        if self.cache is None:
-            return self.encode(self.records[number], epoch)
-        if number not in self.cache:
-            self.cache[number] = self.encode(self.records[number], 0)
-        return self.cache[number]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -124,11 +120,7 @@ class Run:
         return fits | rows.fits(False, budget) if stage.loss.replays else fits
 
     def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
-        """Returns a stage's endless batches: rows decoded, changed, encoded and packed as they are needed.
-
-        Raises:
-          InputError: see `budget`.
-        """
+        """Returns a stage's endless batches: rows decoded, encoded and packed when needed; raises as `budget`."""
         budget, sources = self.budget(stage), {}
         for name in stage.data.sources:
             rows = self.sets[name].train
@@ -139,7 +131,7 @@ class Run:
             sources[name] = self._source(stage, rows, chosen, self.sets[name].waves, references)
         sizes = {name: len(source.rows) for name, source in sources.items()}
         shares = mixture_shares(stage.data.mixture, sizes, stage.data.temperature)
-        batches = self._batches(stage, Mixture(sources, shares, stage.seed), budget, stage.micro_batches)
+        batches = self._batches(stage, mixture(sources, shares, stage.seed), budget, stage.micro_batches)
         return MeshData(batches, self.layout)
 
     def eval_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Mapping[str, EvalBatches]:
@@ -165,7 +157,7 @@ class Run:
             raise InputError(f"stages.{stage.name}: data.sets.{name} has no held-out row that fits its batches")
 
         def batches() -> Iterator[Loaded]:
-            data = MeshData(self._batches(stage, OneEpoch(name, source), budget), self.layout)
+            data = MeshData(self._batches(stage, one_epoch(name, source), budget), self.layout)
             try:
                 while True:
                     yield next(data)
@@ -204,8 +196,7 @@ class Run:
         if pairs.any():
             source, attention = self._source(stage, rows, pairs), self.config.attention
             args = (loss, self.config.model, params, source, budget, self.layout, attention)
-            score = functools.partial(score_pairs, *args)
-            found[pairs] = stored_references(file, params, rows.key, score)
+            found[pairs] = stored_references(file, params, rows.key, lambda: score_pairs(*args))
         return found
 
     def _batches(self, stage: StageConfig, stream: Stream, budget: Budget, micro_batches: int = 1) -> PackedBatches:

@@ -13,7 +13,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
@@ -149,13 +149,10 @@ def last_figures(workdir: epath.Path, stages: Sequence[str]) -> dict[str, float]
 
 def results(report: Mapping[str, Any]) -> dict[str, float]:
     """Returns the figures of a report that are results of the run, by their keys."""
-    return dict(numbers({key: value for key, value in report.items() if key not in NO_RESULTS}))
+    return numbers({key: value for key, value in report.items() if key not in NO_RESULTS})
 
 
-def numbers(report: Any, name: str = "") -> Iterator[tuple[str, float]]:
-    """Yields every number of a report with its name, keys joined by dots; lists (curves, answers) are left out."""
-    if isinstance(report, Mapping):
-        for key, value in report.items():
-            yield from numbers(value, f"{name}.{key}" if name else key)
-    elif isinstance(report, int | float) and not isinstance(report, bool):
-        yield name, float(report)
+def numbers(report: Mapping[str, Any]) -> dict[str, float]:
+    """Returns every number of a report by its keys, joined by dots; lists (curves, answers) are left out."""
+    leaves = flatten_dict(dict(report), sep=".").items()
+    return {name: float(x) for name, x in leaves if isinstance(x, int | float) and not isinstance(x, bool)}

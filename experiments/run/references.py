@@ -13,7 +13,7 @@ import numpy as np
 from etils import epath
 
 from data_pipelines.loading.loader import PackedBatches, Shares
-from data_pipelines.loading.sources import OneEpoch, Source
+from data_pipelines.loading.sources import Source, one_epoch
 from fac_jax.batching.packing import Budget
 from fac_jax.checkpoint.store import params_digest
 from fac_jax.io import replacing
@@ -56,7 +56,7 @@ def score_pairs(
     """
     model = FunAudioChat(config, training_kernels(layout, attention))
     found = np.zeros((len(source.rows), 2, 2), np.float32)
-    batches = PackedBatches(OneEpoch("pairs", source), budget, config, loss.collate, Shares.on(layout))
+    batches = PackedBatches(one_epoch("pairs", source), budget, config, loss.collate, Shares.on(layout))
     with bar("scoring pairs", len(source.rows)) as advance:
         for loaded in batches:
             batch: Any = loaded.batch

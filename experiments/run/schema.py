@@ -173,11 +173,7 @@ class RunConfig:
     questions: QuestionsConfig = QuestionsConfig()
 
     def layout(self) -> Layout | None:
-        """Returns the layout over all devices; None for one device, where no axis of the mesh is set.
-
-        Raises:
-          InputError: see `make_layout`.
-        """
+        """Returns the layout over all devices, None for one, where no axis is set; raises as `make_layout`."""
         return make_layout(self.mesh.sizes, self.rules) if self.mesh.sizes else None
 
     def tree(self) -> dict[str, Any]:

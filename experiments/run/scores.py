@@ -9,7 +9,6 @@ import numpy as np
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import to_conversation
 from experiments.run.data import Run
-from experiments.run.sets import PreparedRows
 from experiments.run.setup import recipe_of
 from fac_jax.audio.io import resampled
 from fac_jax.batching.conversation import Conversation, prompt
@@ -79,18 +78,14 @@ def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple
     for name in stages_by_set(run):
         rows = run.sets[name].held_out
         assert rows is not None
-        conversations = list(_conversations(rows, most))
+        numbers = np.flatnonzero(rows.wanted(pairs=False))[:most]
+        conversations = [to_conversation(with_waves(rows.records[int(number)])) for number in numbers]
         if not conversations:
             continue
         asked, decoding = _prompts(run, conversations)
         replies = respond(model, decoder, asked, run.tokenizer, decoding, ROWS, layout=run.layout)
         found = list(passing(f"asking {name}", len(asked))(replies))
         yield name, _scored(run, conversations, found)
-
-
-def _conversations(rows: PreparedRows, most: int | None) -> Iterator[Conversation]:
-    for number in np.flatnonzero(rows.wanted(pairs=False))[:most]:
-        yield to_conversation(with_waves(rows.records[int(number)]))
 
 
 def _prompts(run: Run, conversations: list[Conversation]) -> tuple[list[Example], Decoding]:

@@ -23,11 +23,11 @@ from data_pipelines.prepare import flac, local
 from data_pipelines.prepare.card import QUARANTINE
 from data_pipelines.prepare.lengths import Lengths, survey
 from data_pipelines.prepare.plan import MANIFEST, manifest
+from data_pipelines.prepare.plan import survey as survey_rows
 from data_pipelines.prepare.reading import INFO, read_prepared
 from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.prepare.settings import load as load_tools
 from data_pipelines.records.reject import Reason, Rejected, entry, rows_line
-from data_pipelines.records.validate import Limits
 from experiments.run.schema import PREPARED, SetConfig
 from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
@@ -44,15 +44,8 @@ class PreparedRows:
 
     folder: Path
     split: str
+    key: str  # equal for equal rows, wherever they lie, and only for those
     lengths: Lengths
-
-    @property
-    def key(self) -> str:
-        """Returns a name of the rows that is equal for equal ones, wherever they lie, and only for those."""
-        found = json.loads((self.folder / MANIFEST).read_text(encoding="utf-8"))
-        for source in found["sources"]:
-            del source["path"], source["root"]  # its checksum says what it holds
-        return hashlib.sha256(json.dumps([found, self.split]).encode()).hexdigest()[:DEPTH]
 
     def wanted(self, pairs: bool) -> np.ndarray:
         """Returns which rows the model can take and are pairs, or conversations; bool `[R]`."""
@@ -121,20 +114,28 @@ def _rows(
 ) -> PreparedRows:
     if source.format == PREPARED:
         folder, split = Path(source.path), source.split or "train"
-        _check_codec(name, folder, settings)
     else:
         folder, split = _prepared(name, source, settings, data_dir, processes), "train"
+    made_of, ours = json.loads((folder / MANIFEST).read_text(encoding="utf-8")), digest(settings.codec)
+    if None not in (made_of["codec"], ours) and made_of["codec"] != ours:
+        raise InputError(
+            f"data.sets.{name}: {folder} was prepared with another codec than the model's: prepare it with that"
+        )
+    for one in made_of["sources"]:
+        del one["path"], one["root"]  # its checksum says what it holds
+    key = hashlib.sha256(json.dumps([made_of, split]).encode()).hexdigest()[:DEPTH]
     limits = load_tools(settings).limits
     limits = dataclasses.replace(limits, units=model.units, delay_groups=model.delay_groups)
-    rows = PreparedRows(folder, split, _NONE)
-    return dataclasses.replace(rows, lengths=_measured(rows, stretch, limits, settings, model, data_dir))
-
-
-_NONE: Final = Lengths(np.zeros(0, np.int32), np.zeros(0, np.int32), np.zeros(0, bool), ())
+    parts = [key, digest(settings.tokenizer), limits.units, limits.group_size, limits.delay_groups]
+    parts += [model.n_window, stretch, model.user_audio]
+    file = data_dir / PREPARED / f"lengths-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DEPTH]}.npz"
+    if not file.exists():
+        survey(folder, split, limits, model, stretch).save(file)
+    return PreparedRows(folder, split, key, Lengths.load(file))
 
 
 def _prepared(name: str, source: Source, settings: Settings, data_dir: Path, processes: int) -> Path:
-    plan = local.planned([source], settings)
+    plan = survey_rows([source], settings)
     key = json.dumps(manifest([source], settings, plan, local.WAY), sort_keys=True)
     out = data_dir / PREPARED / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:DEPTH]}"
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -142,27 +143,6 @@ def _prepared(name: str, source: Source, settings: Settings, data_dir: Path, pro
         if not (out / INFO).is_file():
             local.prepare([source], out, settings, processes, plan)
     return out
-
-
-def _check_codec(name: str, folder: Path, settings: Settings) -> None:
-    theirs = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["codec"]
-    ours = digest(settings.codec)
-    if theirs is not None and ours is not None and theirs != ours:
-        raise InputError(
-            f"data.sets.{name}: {folder} was prepared with another codec than the model's: prepare it with that"
-        )
-
-
-def _measured(
-    rows: PreparedRows, stretch: float, limits: Limits, settings: Settings, model: ModelGrid, data_dir: Path
-) -> Lengths:
-    parts = [rows.key, digest(settings.tokenizer), limits.units, limits.group_size, limits.delay_groups]
-    parts += [model.n_window, stretch, model.user_audio]
-    key = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DEPTH]
-    file = data_dir / PREPARED / f"lengths-{key}.npz"
-    if not file.exists():
-        survey(rows.folder, rows.split, limits, model, stretch).save(file)
-    return Lengths.load(file)
 
 
 def lock_rows(sets: Iterable[RecordSet], workdir: epath.Path) -> None:

@@ -201,7 +201,6 @@ def _report(run: Run) -> None:
 def train(run: Run, recipe: Recipe, **options: Any) -> epath.Path:
     """Trains the stages of a run that are not finished, or takes them from other runs; returns the last model.
 
-    Raises:
-      InputError: see `run_recipe` and `stage_source`.
+    Raises as `run_recipe` and `stage_source`.
     """
     return run_recipe(recipe, run.workdir, run, assets(run), source=stage_source(run, recipe), **options)

@@ -33,21 +33,13 @@ Tell = Callable[[Placed, str], None]
 
 @dataclasses.dataclass
 class Child:
-    """A run that this launcher has started.
-
-    Attributes:
-      placed: the run.
-      processes: its processes, one for each host.
-      share: index of its share of the cores.
-      started: monotonic seconds at its start.
-      failed: monotonic seconds at which one of its processes was seen to have failed; None while none has.
-    """
+    """A run that this launcher has started; times are monotonic seconds."""
 
     placed: Placed
-    processes: list[subprocess.Popen[bytes]]
-    share: int
+    processes: list[subprocess.Popen[bytes]]  # one for each host
+    share: int  # index of its share of the cores
     started: float
-    failed: float | None = None
+    failed: float | None = None  # when one of its processes was seen to have failed
 
     def code(self) -> int | None:
         """Returns its exit code, None while it runs; when one of its processes fails, the others are ended too.

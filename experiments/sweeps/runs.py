@@ -78,11 +78,7 @@ def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], object]) -> list
 
 
 def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """Sets keys of a config, given as words joined by dots, and returns it; references follow.
-
-    Raises:
-      InputError: see `make_runs`.
-    """
+    """Sets keys, words joined by dots, of a config, whose references follow, and returns it; raises as `make_runs`."""
     for key, value in changes.items():
         _set(config, key, value)
     return config

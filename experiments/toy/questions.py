@@ -1,6 +1,5 @@
 """Asks a trained model held-out questions, and scores the text and the sound of its replies."""
 
-import dataclasses
 import functools
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,46 +30,33 @@ from fac_jax.types import InputError, Params
 Items: TypeAlias = dict[str, dict[str, float]]  # what each question gave, by metric and by the question's id
 
 
-@dataclasses.dataclass(frozen=True)
-class ToyWorld:
-    """The rows of a run's toy world.
-
-    Attributes:
-      folder: of its data set.
-    """
-
-    folder: Path
-
-    def rows(self, split: str) -> list[Row]:
-        """Returns the questions, facts and sentences of a stored split ("text", "train", "dev", "test")."""
-        return [row for row in self._read(split) if isinstance(row, Row)]
-
-    def pairs(self, split: str) -> list[PairRow]:
-        """Returns the preference pairs of "train" or "test"."""
-        return [row for row in self._read(PAIR_SPLITS[split]) if isinstance(row, PairRow)]
-
-    @functools.cache  # noqa: B019  (one world lives as long as the process)
-    def _read(self, split: str) -> list[Row | PairRow]:
-        return list(read_rows(self.folder, split))
-
-
-def world_of(run: Run) -> ToyWorld:
-    """Returns the toy world of a run.
-
-    Raises:
-      InputError: the run has none.
-    """
-    if run.world is None:
-        raise InputError("these questions are about the toy world: set data.world")
-    return ToyWorld(run.world)
-
-
 ROWS = 32  # prompts answered together
 TEXT, JOINT_STEPS = Decoding("text", max_steps=20), 24  # toy replies take 7 ids of text, 14 groups of 5 of speech
 
 
+def world_rows(run: Run, split: str) -> list[Row]:
+    """Returns the questions, facts and sentences of a stored split of the toy world ("text", "train", "dev", "test").
+
+    Raises:
+      InputError: the run has no toy world.
+    """
+    return [row for row in _stored(run.world, split) if isinstance(row, Row)]
+
+
+def held_out_pairs(run: Run) -> list[PairRow]:
+    """Returns the preference pairs of the toy world to judge by; raises as `world_rows`."""
+    return [row for row in _stored(run.world, PAIR_SPLITS["test"]) if isinstance(row, PairRow)]
+
+
+@functools.cache
+def _stored(folder: Path | None, split: str) -> list[Row | PairRow]:
+    if folder is None:
+        raise InputError("these questions are about the toy world: set data.world")
+    return list(read_rows(folder, split))
+
+
 def evaluate(
-    params: Params, run: Run, world: ToyWorld, questions: Sequence[Row], sounds: int
+    params: Params, run: Run, questions: Sequence[Row], sounds: int
 ) -> tuple[dict[str, float], list[ScoredResponse], Items]:
     """Computes the accuracies on held-out questions, and returns them with the spoken answers.
 
@@ -79,8 +65,7 @@ def evaluate(
 
     Args:
       params: parameters of the run's model (scanned layers).
-      run: codec, tokenizer and model.
-      world: rows of the toy world.
+      run: codec, tokenizer, model and toy world.
       questions: rows with spoken questions and replies.
       sounds: number of answers that keep their sounds for the report.
 
@@ -103,7 +88,7 @@ def evaluate(
     items = {"text_qa_accuracy": right(distinct, [a.text for a in written])}
     items["s2t_accuracy"] = right(questions, [a.text for a in ask(questions, "s2t", TEXT)])
 
-    clean = renderings(world)
+    clean = renderings(run)
     listener = Listener(clean, codec.heard_rate)
 
     def listen(units: np.ndarray) -> tuple[np.ndarray, str]:
@@ -151,26 +136,18 @@ def means(items: Items) -> dict[str, float]:
     return {name: float(np.mean(list(values.values()))) for name, values in items.items()}
 
 
-def abilities(
-    params: Params, run: Run, world: ToyWorld, spoken: Sequence[Row], known: Sequence[Row]
-) -> tuple[dict[str, float], Items]:
+def abilities(params: Params, run: Run, spoken: Sequence[Row], known: Sequence[Row]) -> tuple[dict[str, float], Items]:
     """Computes the accuracies of a model, and returns them with the value of each question.
 
     They are `text_accuracy` (facts that only text has taught), `spoken_accuracy` (speech in, text out),
     `heard_accuracy` (speech in, speech out, judged on the waveform), and two of `evaluate`:
-    `text_qa_accuracy` and `s2s_text_accuracy`.
-
-    Args:
-      params: parameters of the run's model (scanned layers).
-      run: codec, tokenizer and model.
-      world: rows of the toy world.
-      spoken: rows with spoken questions and replies.
-      known: rows of questions and replies that are only text.
+    `text_qa_accuracy` and `s2s_text_accuracy`. Questions and replies are spoken in the rows of `spoken`, and only
+    text in those of `known`; the other arguments are those of `evaluate`.
     """
     model, decoder = prepare_model(run.config.model, params, run.layout)
     asked = prompts(run, known, "text_facts")
     written = generation.respond(model, decoder, asked, run.tokenizer, TEXT, ROWS, layout=run.layout)
-    _, _, asked_aloud = evaluate(params, run, world, spoken, sounds=0)
+    _, _, asked_aloud = evaluate(params, run, spoken, sounds=0)
     items = {
         "text_accuracy": right(known, [answer.text for answer in written]),
         "spoken_accuracy": asked_aloud["s2t_accuracy"],
@@ -192,7 +169,7 @@ def encode_prompts(run: Run, asked: Sequence[Conversation]) -> list[Example]:
     return [encode(c, run.tokenizer, run.config.model, add_generation_prompt=True) for c in filled]
 
 
-def renderings(world: ToyWorld) -> dict[str, np.ndarray]:
+def renderings(run: Run) -> dict[str, np.ndarray]:
     """Returns every reply of the world in the assistant's voice, as it was synthesized."""
-    found = [row for split in ("train", "dev", "test") for row in world.rows(split) if row.kind == "qa"]
+    found = [row for split in ("train", "dev", "test") for row in world_rows(run, split) if row.kind == "qa"]
     return {row.reply: row.assistant_audio for row in found if row.assistant_audio is not None}

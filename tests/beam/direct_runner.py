@@ -69,6 +69,6 @@ def test_a_finished_folder_is_kept_and_held_to_its_manifest(both: tuple[list[Sou
     before = {file.name: file.stat().st_mtime_ns for file in out.iterdir()}
     card = cluster.prepare(given, out, SETTINGS, [])
     assert {file.name: file.stat().st_mtime_ns for file in out.iterdir()} == before
-    assert card.values == json.loads((out / "card.json").read_text())
+    assert card == json.loads((out / "card.json").read_text())
     with pytest.raises(InputError, match="was prepared with other settings: units was 16, is 9; give another --out"):
         cluster.prepare(given, out, Settings(SETTINGS.splits, units=9, words=SETTINGS.words), [])

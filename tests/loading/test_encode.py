@@ -12,7 +12,7 @@ from user_rows import encoded, save
 from data_pipelines.augment.wave import Noise, Speed, WaveAugmentConfig, augment_wave
 from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches
-from data_pipelines.loading.sources import Mixture, OneEpoch, Source, items_as_source
+from data_pipelines.loading.sources import Source, items_as_source, mixture, one_epoch
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.worlds.views import conversations
@@ -88,7 +88,7 @@ def source(rows: list[Record], make: Encode) -> Source:
 
 def test_pairs_are_packed_and_each_comes_once_an_epoch(made: dict[str, Any]) -> None:
     rows = [pair(f"p{i}", 0.4 + 0.3 * i) for i in range(7)]
-    stream = Mixture({"pairs": source(rows, Encode(**made))}, {"pairs": 1.0}, 0)
+    stream = mixture({"pairs": source(rows, Encode(**made))}, {"pairs": 1.0}, 0)
     budget = Budget(2, 160, 15, segments=3)
     batches, seen = PackedBatches(stream, budget, made["model"], LOSSES["preference"]().collate), Counter[str]()
     for _ in range(8):
@@ -105,7 +105,7 @@ def test_pairs_are_packed_and_each_comes_once_an_epoch(made: dict[str, Any]) -> 
 
 
 def test_pairs_need_a_number_of_places_in_a_row(made: dict[str, Any]) -> None:
-    stream = OneEpoch("pairs", source([pair("p", 0.4)], Encode(**made)))
+    stream = one_epoch("pairs", source([pair("p", 0.4)], Encode(**made)))
     with pytest.raises(InputError, match="packed preference pairs need `segments`"):
         next(PackedBatches(stream, Budget(2, 160, 15), made["model"], LOSSES["preference"]().collate))
 
@@ -116,4 +116,4 @@ def test_a_row_that_breaks_after_it_was_checked_is_named(made: dict[str, Any], t
     found = source([row], Encode(**made))
     (tmp_path / "a.wav").unlink()
     with pytest.raises(InputError, match=r"row a \(rows\.jsonl:3\): missing_audio: .*run data_pipelines\.check"):
-        next(PackedBatches(OneEpoch("rows", found), Budget(1, 160, 12), made["model"], Sft().collate))
+        next(PackedBatches(one_epoch("rows", found), Budget(1, 160, 12), made["model"], Sft().collate))

@@ -9,7 +9,7 @@ import pytest
 from packed_run import BUDGET, GRID, SIZES, begin, digest, ids, line, lines, mixture
 
 from data_pipelines.loading.loader import Shares, WorkerConfig
-from data_pipelines.loading.sources import OneEpoch, mixture_shares
+from data_pipelines.loading.sources import mixture_shares, one_epoch
 from fac_jax.types import NO_FRAME, InputError
 
 
@@ -99,7 +99,7 @@ def test_parts_hold_the_same_rows_with_their_own_windows() -> None:
 
 def test_one_epoch_has_every_row_once_and_ends() -> None:
     source = mixture().sources["spoken"]
-    batches = begin(stream=OneEpoch("spoken", source))
+    batches = begin(stream=one_epoch("spoken", source))
     seen = [loaded.row_ids for loaded in batches]
     assert sorted(name for names in seen for name in names) == sorted(row.id for row in source.rows)
 

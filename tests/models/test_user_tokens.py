@@ -15,7 +15,7 @@ from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spo
 
 from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches
-from data_pipelines.loading.sources import OneEpoch, items_as_source
+from data_pipelines.loading.sources import items_as_source, one_epoch
 from data_pipelines.prepare.lengths import survey
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
@@ -121,7 +121,7 @@ def test_rows_questions_and_pairs_of_the_toy_world_have_no_windows(
     make = Encode(tokenizer, model, LoudnessCodec())
     for name in ("s2t", "s2s"):
         items = [make(record, 0) for record in VIEWS[name].records(toy_rows["train"])]
-        stream = OneEpoch(name, items_as_source(items, model.audio.n_window))
+        stream = one_epoch(name, items_as_source(items, model.audio.n_window))
         batch: Any = next(PackedBatches(stream, Budget(2, 160, 0), model, Sft().collate)).batch
         user = np.asarray(batch.kind) == Kind.SPEECH
         assert batch.mel_windows.shape[0] == 0 and not np.asarray(batch.has_waveform).any()

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from experiments.comparing.page import between
 from experiments.planning import table
 from experiments.planning.estimate import least_seconds, links
 from experiments.planning.hlo import Collective
@@ -183,9 +184,9 @@ def test_devices_to_play_are_asked_for_by_number() -> None:
 
 def test_the_table_of_plans_stands_between_its_marks() -> None:
     page = f"before\n{table.BEGIN}\nold\n{table.END}\nafter\n"
-    assert table.with_table(page, "new") == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
+    assert between(page, table.BEGIN, table.END, "new") == f"before\n{table.BEGIN}\nnew\n{table.END}\nafter\n"
     with pytest.raises(InputError, match="no place for the table"):
-        table.with_table("nothing", "new")
+        between("nothing", table.BEGIN, table.END, "new")
 
 
 def test_a_line_of_the_table_is_that_of_its_plan(monkeypatch: pytest.MonkeyPatch) -> None:

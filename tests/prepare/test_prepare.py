@@ -69,7 +69,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `ROWS` in rows.jsonl, and prepared in out."""
     folder = tmp_path_factory.mktemp("prepared")
     card = prepare(sources(folder, ROWS), folder / "out", Settings(units=UNITS, rows_per_shard=3), 1)
-    assert card.values["dropped"] == {}
+    assert card["dropped"] == {}
     return folder
 
 
@@ -198,7 +198,7 @@ def test_splits_are_decided_by_ids(tmp_path: Path) -> None:
     card = prepare(sources(tmp_path, rows), tmp_path / "out", Settings(weights, rows_per_shard=50), 1)
     found = {split: [row.id for row in read_prepared(tmp_path / "out", split)] for split, _ in weights}
     assert sorted(sum(found.values(), [])) == sorted(row["id"] for row in rows)
-    assert {split: len(ids) for split, ids in found.items()} == card.values["rows"]
+    assert {split: len(ids) for split, ids in found.items()} == card["rows"]
     assert 140 <= len(found["train"]) <= 180 and len(found["dev"]) > 5 and len(found["test"]) > 5
     record = Record("row 3", None, (), None, "elsewhere", 9)
     assert "row 3" in found[split_of(record, weights)], "a row's split is that of its id in any data set"

@@ -17,6 +17,7 @@ from toy_world import UNITS
 from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 
 from data_pipelines.prepare import local
+from data_pipelines.prepare.card import summary
 from data_pipelines.prepare.local import prepare
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.prepare.settings import Settings, Source, WordFilter, splits
@@ -103,7 +104,7 @@ def test_number_of_processes_changes_nothing_and_finished_shards_are_kept(
 def test_little_work_starts_no_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "ProcessPoolExecutor", None)
     card = prepare(data(tmp_path, [row(f"row {i}") for i in range(4)]), tmp_path / "out", SETTINGS, 2)
-    assert card.values["rows"] == {"train": 4}
+    assert card["rows"] == {"train": 4}
 
 
 def test_only_damaged_shards_are_written_again(tmp_path: Path) -> None:
@@ -134,7 +135,7 @@ def test_quarantine_is_in_order_and_the_first_good_row_of_an_id_is_kept(tmp_path
         ("b", 8, [1]),
     ]
     reasons = "(duplicate_id 2, malformed 1, missing_audio 1, token_range 1)"
-    assert str(card) == f"rows 8, good 3, bad 5 {reasons}, hours 0.001"
+    assert summary(card) == f"rows 8, good 3, bad 5 {reasons}, hours 0.001"
 
 
 def test_card_totals(tmp_path: Path) -> None:
@@ -195,7 +196,7 @@ def test_folder_without_a_finished_shard_can_be_reused(tmp_path: Path) -> None:
         prepare(given, out, Settings(), 1)
     codec = UnitCodec.fit([np.random.default_rng(0).normal(0, 0.1, 16_000)], UnitCodecConfig(units=4))
     codec.save(tmp_path / "codec")
-    assert prepare(given, out, Settings(codec=str(tmp_path / "codec")), 1).values["rows"] == {"train": 1}
+    assert prepare(given, out, Settings(codec=str(tmp_path / "codec")), 1)["rows"] == {"train": 1}
 
 
 def test_duplicate_generated_ids_are_refused(tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_duplicate_generated_ids_are_refused(tmp_path: Path) -> None:
 
 def test_all_rows_bad(tmp_path: Path) -> None:
     card = prepare(data(tmp_path, [b"{", row("a", 99)]), tmp_path / "out", SETTINGS, 1)
-    assert str(card) == "rows 2, good 0, bad 2 (malformed 1, token_range 1), hours 0.000"
+    assert summary(card) == "rows 2, good 0, bad 2 (malformed 1, token_range 1), hours 0.000"
     assert len(read_prepared(tmp_path / "out", "train")) == 0
 
 

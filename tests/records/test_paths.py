@@ -41,7 +41,7 @@ def test_rows_and_audio_are_read_from_a_bucket(bucket: MemoryFileSystem, tmp_pat
     (row,) = read("gs://data/rows.csv")
     assert row.audios[0].path == "gs://data/sub/a.wav"
     card = prepare([Source("gs://data/rows.jsonl", "manifest-jsonl")], tmp_path / "out", Settings(), 1)
-    assert card.values["dropped"] == {"missing_audio": 1}
+    assert card["dropped"] == {"missing_audio": 1}
 
 
 def test_local_files_are_asked_for_where_a_library_needs_them(bucket: MemoryFileSystem) -> None:

@@ -17,7 +17,8 @@ import jax
 import numpy as np
 
 from data_pipelines.loading.loader import PackedBatches, Shares, WorkerConfig
-from data_pipelines.loading.sources import Mixture, Source, mixture_shares
+from data_pipelines.loading.sources import Source, Stream, mixture_shares
+from data_pipelines.loading.sources import mixture as mixed
 from fac_jax.audio.mel import host_log_mel, mel_frames
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Turn
@@ -86,9 +87,9 @@ def source(rows: list[Row]) -> Source:
     return Source(rows, made, np.array(length, np.int32), windows.astype(np.int32))
 
 
-def mixture(weights: dict[str, float] = WEIGHTS, seed: int = SEED) -> Mixture:
+def mixture(weights: dict[str, float] = WEIGHTS, seed: int = SEED) -> Stream:
     sources = {"spoken": source(rows("s", 46, True)), "written": source(rows("w", 23, False))}
-    return Mixture(sources, mixture_shares(weights, SIZES, None), seed)
+    return mixed(sources, mixture_shares(weights, SIZES, None), seed)
 
 
 def collate(packed: Any, budget: Budget, model: ModelGrid) -> Any:
