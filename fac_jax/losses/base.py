@@ -8,7 +8,7 @@ import jax
 
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.batching.collate import collate_packed
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block

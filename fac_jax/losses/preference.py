@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Float32, Int
 
 from fac_jax.batching.batch_stats import BatchStats
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.batching.pairs import PairExample, collate_packed_pairs
 from fac_jax.losses.base import Counts, LogitsDtype, Loss, Metrics, Reference, check_field
