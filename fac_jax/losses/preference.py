@@ -191,10 +191,10 @@ class Preference(Loss):
         """Lists the products of the policy's forward pass; of the refined head only where speech contributes."""
         return blocks(config, stats, self.speaks, self.chunk)
 
-    def check_segments(self, segments: int | None, where: str) -> None:
+    def check(self, config: ModelConfig, segments: int | None, where: str) -> None:
         """Refuses rows of any number of pairs, since log-probabilities have a place for each. See `Loss`."""
         if segments is None:
-            raise InputError(f"config key {where}.segments is missing: preferences need the most pairs of a row")
+            raise InputError(f"config key {where}.data.segments is missing: preferences need the most pairs of a row")
 
 
 def is_pair(tasks: Int[Array, "P R"]) -> Bool[jax.Array, "P R"]:

@@ -5,13 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from flax import traverse_util
 
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.layers.stack import Remat
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, Part, by_part
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.trainable import split
+from fac_jax.training.trainable import SEP, split
 from fac_jax.types import Params
 
 
@@ -58,14 +59,7 @@ class _Flow:
 def trainable_paths(params: Params, patterns: Sequence[str]) -> frozenset[str]:
     """Paths of the parameters that train, "backbone/norm/scale"; shapes are enough for `params`."""
     trainable, _ = split(params, patterns)
-    return frozenset(_paths(trainable))
-
-
-def _paths(tree: Params, where: str = "") -> list[str]:
-    found = []
-    for key, value in tree.items():
-        found += _paths(value, f"{where}{key}/") if isinstance(value, dict) else [where + key]
-    return found
+    return frozenset(traverse_util.flatten_dict(trainable, sep=SEP))
 
 
 def step_flops(
