@@ -33,13 +33,13 @@ PEAK = flags.DEFINE_float(
 def main() -> None:
     """Runs the command."""
     if SHOW.value:
-        print(json.dumps(shown_config(cli.config(CONFIG)), indent=2))
+        print(json.dumps(shown_config(CONFIG.value), indent=2))
         return
     if not WORKDIR.value:
         raise InputError("--workdir is missing: a folder for the run")
     profile = None if PROFILE.value is None else ProfileWindow.parse(PROFILE.value)
     CLUSTER.join()
-    run = start(cli.config(CONFIG), WORKDIR.value, DATA_DIR.value)
+    run = start(CONFIG.value, WORKDIR.value, DATA_DIR.value)
     recipe = recipe_of(run)
     record = RunRecord(run)
     peak_flops = PEAK.value and PEAK.value * 1e12

@@ -61,7 +61,7 @@ def describe(
     rows: int,
     length: int,
 ) -> str:
-    """What a stage trains, on which devices, with which kernels; the table of parameters and one line for each.
+    """The table of parameters, a line for the devices and for a step, and one for the attention of each decoder.
 
     Args:
       params: real or abstract parameters, with their shardings.
@@ -71,27 +71,17 @@ def describe(
     Raises:
       InputError: a pattern matches no parameter.
     """
+    if layout is None:
+        devices = f"one {jax.devices()[0].device_kind}"
+    else:
+        sizes = " x ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items() if size > 1)
+        many = f"{layout.mesh.size} x {layout.mesh.devices.flat[0].device_kind}"
+        devices = f"{many} in {jax.process_count()} processes, mesh {sizes or 'without an axis'}"
     lines = [
         parameter_table(params, patterns),
-        f"devices: {devices_line(layout)}",
+        f"devices: {devices}",
         f"a step: {rows} rows of {length} LLM positions, activations in {model.dtype}, remat {model.remat}",
-        *attention_lines(kernels, model, length, layout),
     ]
-    return "\n".join(lines)
-
-
-def devices_line(layout: Layout | None) -> str:
-    """The devices and the axes of the mesh that have more than one."""
-    if layout is None:
-        return f"one {jax.devices()[0].device_kind}"
-    sizes = " x ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items() if size > 1)
-    kind = layout.mesh.devices.flat[0].device_kind
-    return f"{layout.mesh.size} x {kind} in {jax.process_count()} processes, mesh {sizes or 'without an axis'}"
-
-
-def attention_lines(kernels: Kernels, model: ModelConfig, length: int, layout: Layout | None) -> list[str]:
-    """One line for each decoder: the attention kernel that runs for rows of `length` positions, and why not flash."""
-    lines = []
     decoders = (("Shared LLM", model.text, length), ("refined head", model.head, length * model.group_size))
     for name, decoder, positions in decoders:
         if decoder.depth:
@@ -99,7 +89,7 @@ def attention_lines(kernels: Kernels, model: ModelConfig, length: int, layout: L
             kernel, reason = attention_choice(kernels.attend, heads, model.dtype, positions, layout)
             why = f", not flash: {reason}" if reason else ""
             lines.append(f"attention of the {name}: {kernel_name(kernel)}{why}")
-    return lines
+    return "\n".join(lines)
 
 
 def compiled_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
