@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
@@ -31,7 +31,8 @@ def merge(trained: Params, start: Params, alphas: Mapping[str, float]) -> Params
     Raises:
       InputError: the trees differ, a pattern matches no parameter, or an alpha is not in [0, 1].
     """
-    ours, theirs = (traverse_util.flatten_dict(tree, sep=SEP) for tree in (trained, start))
+    ours: dict[str, Any] = traverse_util.flatten_dict(trained, sep=SEP)
+    theirs: dict[str, Any] = traverse_util.flatten_dict(start, sep=SEP)
     check_same(*({path: tuple(leaf.shape) for path, leaf in flat.items()} for flat in (ours, theirs)))
     chosen = choose_alphas(list(ours), alphas)
     merged = {path: combine(leaf, theirs[path], chosen[path]) for path, leaf in ours.items()}

@@ -38,7 +38,7 @@ def parameter_table(params: Params, patterns: Sequence[str] = ("",)) -> str:
         table.add_column(heading, no_wrap=True)
     table.add_column("scalars", justify="right", no_wrap=True)
     table.add_column("trains", no_wrap=True)
-    leaves = traverse_util.flatten_dict(params, sep=SEP)
+    leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep=SEP)
     for name, leaf in sorted(leaves.items()):
         shape = " x ".join(map(str, leaf.shape)) or "scalar"
         table.add_row(name, shape, str(leaf.dtype), _spec(leaf), f"{leaf.size:,}", "yes" if name in trains else "")
