@@ -33,7 +33,7 @@ def main() -> None:
         raise InputError(
             f"--workdir={workdir}: holds no run: {file.name} is missing; give a --config and a --checkpoint"
         )
-    config = json.loads(file.read_text()) if CONFIG.value is None else cli.config(CONFIG)
+    config = json.loads(file.read_text()) if CONFIG.value is None else CONFIG.value
     run = start(config, workdir, DATA_DIR.value, SPLIT.value)
     params, _ = load_params(CHECKPOINT.value or workdir, recipe_of(run).abstract())
     scores = losses(run, params)

@@ -58,7 +58,7 @@ def mesh_sizes(words: list[str]) -> dict[str, int]:
 
 def plans() -> list[Plan]:
     """What the flags ask for: one plan, or those of a search that fit."""
-    config = resolve_config(cli.config(CONFIG))
+    config = resolve_config(CONFIG.value)
     found = [stage for stage in config.stages if stage.steps and STAGE.value in (None, stage.name)]
     if not found:
         names = ", ".join(stage.name for stage in config.stages)

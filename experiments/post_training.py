@@ -227,7 +227,7 @@ def main() -> None:
     """Runs the command."""
     JOIN()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
-    config = cli.config(CONFIG)
+    config = CONFIG.value
     if FAST.value:
         config = shortened(config, pairs={"train": 16, "test": 4})
     report = post_training(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)

@@ -94,7 +94,7 @@ def main() -> None:
     """Runs the command."""
     JOIN()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
-    config = cli.config(CONFIG)
+    config = CONFIG.value
     if FAST.value:
         config = shortened(config)
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)

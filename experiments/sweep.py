@@ -86,7 +86,7 @@ def _handed(sweep: SweepConfig, folder: Path, placed: list[Placed]) -> list[Plac
 
 def main() -> None:
     """Runs the command."""
-    sweep, folder = read_sweep(cli.config(CONFIG)), Path(WORKDIR.value).absolute()
+    sweep, folder = read_sweep(CONFIG.value), Path(WORKDIR.value).absolute()
     if STATUS.value:
         for one in planned(sweep, folder):
             status = one.status()

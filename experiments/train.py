@@ -33,11 +33,11 @@ PEAK = flags.DEFINE_float(
 def main() -> None:
     """Runs the command."""
     if SHOW.value:
-        print(json.dumps(shown_config(cli.config(CONFIG)), indent=2))
+        print(json.dumps(shown_config(CONFIG.value), indent=2))
         return
     if not WORKDIR.value:
         raise InputError("--workdir is missing: a folder for the run")
-    config = cli.config(CONFIG)
+    config = CONFIG.value
     profile = None if PROFILE.value is None else ProfileWindow.parse(PROFILE.value)
     if profile is not None and profile.start > (most := max(stage.steps for stage in resolve_config(config).stages)):
         raise InputError(f"--profile={PROFILE.value}: no stage has more than {most} steps")

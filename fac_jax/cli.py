@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Final, NoReturn
 
 from absl import app, flags, logging
-from ml_collections import ConfigDict
 from ml_collections.config_flags import config_flags
 
 from fac_jax import config_files
@@ -56,11 +55,6 @@ def run_commands(commands: Mapping[str, Callable[..., None]]) -> None:
         commands[name](*_taken(commands[name], given, f"{name} "))
 
     _run(main, RESUMES, next(iter(commands.values())))
-
-
-def config(flag: flags.FlagHolder[ConfigDict]) -> ConfigDict:
-    """Returns the value of a `DEFINE_config_file` flag."""
-    return flag.value
 
 
 def cache_compilations(folder: str | None = None) -> None:

@@ -9,8 +9,7 @@ from data_pipelines.records.reject import RejectedError
 from fac_jax.audio.mel import host_log_mel
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features, speech_tokens
-from fac_jax.batching.grid import Example, encode
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import Example, ModelGrid, encode
 from fac_jax.batching.pairs import Pair, PairExample, encode_conversation_pairs
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
@@ -50,8 +49,8 @@ class Encode:
                 f"row {record.id} ({where}): {refused}; run data_pipelines.check and leave out what it refuses"
             ) from None
         if isinstance(found, Conversation):
-            heard = {"": [self._heard(found, record.id, epoch)]}
-            (filled,) = add_features(heard, self.codec, self.model.user_audio)[""]
+            heard = [self._heard(found, record.id, epoch)]
+            (filled,) = add_features(heard, self.codec, self.model.user_audio)
             return encode(filled, self.tokenizer, self.model)
         chosen, rejected = (self._heard(side, record.id, epoch) for side in (found.chosen, found.rejected))
         pair = Pair(found.id, found.task, chosen, rejected)

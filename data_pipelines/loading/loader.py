@@ -12,8 +12,8 @@ import numpy as np
 
 from data_pipelines.loading.sources import Plan, Stream
 from data_pipelines.loading.workers import in_workers
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.loaded import Loaded, joined, loaded, stacked
-from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.parallel.batches import host_shard
 from fac_jax.parallel.mesh import Layout

@@ -16,7 +16,7 @@ from data_pipelines.records.reject import Rejected, RejectedError, entry
 from data_pipelines.records.validate import Limits, checked
 from fac_jax.audio.mel import RATE, mel_frames
 from fac_jax.batching.conversation import Turn
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.io import replacing
 from fac_jax.progress import shown

@@ -13,8 +13,7 @@ from fac_jax.audio.mel import BINS, HOP, RATE
 from fac_jax.batching.collate import collate, least_shapes
 from fac_jax.batching.conversation import Turn
 from fac_jax.batching.features import add_features, mels
-from fac_jax.batching.grid import encode
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import ModelGrid, encode
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.evaluation.reports.pages.page import Sound, render_page
 from fac_jax.text.tokenizer import Tokenizer
@@ -205,8 +204,8 @@ def laid_out(samples: Sequence[Sample], reader: Reader) -> list[Block]:
     Raises:
       InputError: training would refuse a row; names it.
     """
-    found = {"": [sample.conversation for sample in samples]}
-    filled = add_features(found, reader.codec, reader.grid.user_audio)[""]
+    found = [sample.conversation for sample in samples]
+    filled = add_features(found, reader.codec, reader.grid.user_audio)
     examples = [encode(conversation, reader.tokenizer, reader.grid) for conversation in filled]
     seq_len, windows = least_shapes(examples, reader.grid)
     batch = collate(examples, len(examples), seq_len, windows, reader.grid)

@@ -3,9 +3,9 @@
 import dataclasses
 import json
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from data_pipelines.records.validate import Limits, validate
 from fac_jax.audio.io import RATE
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import speech_tokens
-from fac_jax.batching.model_grid import Grid
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.codec.base import FILE as CODEC_FILE
 from fac_jax.codec.base import TOKEN_RATE, Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
-from fac_jax.text.special_ids import SpecialIds
+from fac_jax.config import from_tree
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import FILE as TOKENIZER_FILE
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.types import PREFERENCE_TASKS, InputError
@@ -45,7 +47,7 @@ class Reader:
 
     tokenizer: Tokenizer
     codec: Codec | None
-    grid: Grid
+    grid: ModelGrid
     words: str
 
 
@@ -59,18 +61,8 @@ def reader_of(model: Path) -> Reader:
     if not file.is_file():
         raise InputError(f"{model}: no finished model, {file.name} is not there; name WORKDIR/STAGE/model")
     try:
-        values: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        special = SpecialIds(**values["special"])
-        grid = Grid(
-            vocab_size=values["vocab_size"],
-            units=min(special.speech_bos, special.speech_eos, special.speech_pad),
-            special=special,
-            group_size=values["group_size"],
-            delay_groups=values["delay_groups"],
-            n_window=values["audio"]["n_window"],
-            user_audio=values.get("user_audio", "waveform"),
-        )
-    except (ValueError, KeyError, TypeError) as error:
+        grid = from_tree(ModelConfig, json.loads(file.read_text(encoding="utf-8")))
+    except ValueError as error:
         raise InputError(f"{file}: not the config of a finished model ({error}); name WORKDIR/STAGE/model") from error
     tokenizer = Tokenizer.load(model / TOKENIZER_FILE)
     codec = load_codec(model / "codec") if (model / "codec" / CODEC_FILE).is_file() else None
@@ -100,7 +92,7 @@ def stand_ins(chosen: Sequence[Sample]) -> Reader:
     fitted = min(UNITS, max(1, tokens // TOKENS_A_UNIT))
     codec = UnitCodec.fit(list(waves.values()), UnitCodecConfig(fitted)) if waves else None
     units = max(fitted, known)
-    grid = Grid(tokenizer.vocab_size, units, tokenizer.special_ids(units))
+    grid = preset("8b", vocab_size=tokenizer.vocab_size, special=tokenizer.special_ids(units))
     words = "Tokenizer and codec are stand-ins fitted on these rows; --model names real ones."
     return Reader(tokenizer, codec, grid, words)
 

@@ -20,7 +20,7 @@ from data_pipelines.worlds.preferences import HOW_MANY, PACES, WHO
 from data_pipelines.worlds.schema import PairRow
 from data_pipelines.worlds.tasks import record, recording
 from fac_jax.batching.conversation import Conversation
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.pairs import PairExample, encode_conversation_pairs
 from fac_jax.codec.base import Codec
 from fac_jax.text.prompts import TRANSCRIBE

@@ -19,8 +19,8 @@ from data_pipelines.prepare import flac
 from data_pipelines.records.record import Audio, Message, Record
 from experiments.benchmarks.train import OPTIMIZER, training_step
 from fac_jax.audio.mel import HOP, RATE
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.loaded import Loaded
-from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.losses import Sft

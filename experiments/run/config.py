@@ -143,8 +143,7 @@ def _check_stage(config: RunConfig, stage: StageConfig, known: list[str]) -> Non
         mixture_shares(stage.data.mixture, dict.fromkeys(mixture, 1), stage.data.temperature)
     except InputError as error:
         raise InputError(f"{where}.data: {error}") from None
-    stage.loss.check_model(config.model, where)
-    stage.loss.check_segments(stage.data.segments, f"{where}.data")
+    stage.loss.check(config.model, stage.data.segments, where)
     changed = [name for name in mixture if name in config.data.sets and config.data.sets[name].waves.operations()]
     if stage.loss.needs_reference == "stored" and changed:
         raise InputError(

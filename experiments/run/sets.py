@@ -29,7 +29,7 @@ from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.prepare.settings import load as load_tools
 from data_pipelines.records.reject import Reason, Rejected, entry, rows_line
 from experiments.run.schema import PREPARED, SetConfig
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.io import write_text
 from fac_jax.types import InputError

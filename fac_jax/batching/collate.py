@@ -7,8 +7,7 @@ import jax
 import numpy as np
 
 from fac_jax.audio.mel import BINS
-from fac_jax.batching.grid import Example, windows_of
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import Example, ModelGrid, windows_of
 from fac_jax.types import NO_FRAME, Batch, InputError
 
 GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")

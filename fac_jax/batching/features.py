@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -57,12 +56,11 @@ def speech_ids(waves: Sequence[Float[np.ndarray, " _N"]], codec: Codec) -> list[
 
 
 def add_features(
-    tasks: Mapping[str, Sequence[Conversation]], codec: Codec | None, user_audio: UserAudio = "waveform"
-) -> dict[str, list[Conversation]]:
-    """Adds the missing log-mels and speech ids of all waves.
+    conversations: Sequence[Conversation], codec: Codec | None, user_audio: UserAudio = "waveform"
+) -> list[Conversation]:
+    """Adds the missing log-mels and speech ids of all waves; equal waves are computed once, and share their arrays.
 
     Args:
-      tasks: conversations by any key; equal waves are computed once over all of them, and share their arrays.
       codec: encodes waves to speech ids; None if no ids are missing.
       user_audio: what the model hears of users' waves: they get log-mels for "waveform", speech ids for "tokens".
 
@@ -71,7 +69,7 @@ def add_features(
     """
     heard: dict[int, np.ndarray] = {}  # waves by id of turn
     spoken: dict[int, np.ndarray] = {}
-    for conversation in itertools.chain(*tasks.values()):
+    for conversation in conversations:
         for turn in conversation.turns:
             if turn.wave is None:
                 continue
@@ -95,10 +93,7 @@ def add_features(
             return dataclasses.replace(turn, speech=ids_of[id(turn)])
         return turn
 
-    return {
-        name: [dataclasses.replace(c, turns=tuple(map(fill, c.turns))) for c in conversations]
-        for name, conversations in tasks.items()
-    }
+    return [dataclasses.replace(c, turns=tuple(map(fill, c.turns))) for c in conversations]
 
 
 def _once(

@@ -5,33 +5,57 @@ The layout is that of docs/model.md, sections 1, 4, 7 and 8.
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import mels, speech_tokens
-from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text import chat
 from fac_jax.text.chat import AudioPiece, Piece, TextIds, TextPiece
+from fac_jax.text.special_ids import SpecialIds
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind
+from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind, UserAudio
+
+
+class ModelGrid(Protocol):
+    """The properties of a model that the grid depends on; `ModelConfig` provides them.
+
+    Attributes:
+      group_size: G, the number of speech tokens of an LLM position.
+      delay_groups: number of groups of speech bos before a spoken reply.
+      vocab_size: number of text ids.
+      units: number of codec ids; special speech ids start there.
+      special: special ids of text and speech.
+      n_window: half the number of mel frames of an encoder window.
+      user_audio: what the LLM hears of a user's audio.
+    """
+
+    @property
+    def group_size(self) -> int: ...
+    @property
+    def delay_groups(self) -> int: ...
+    @property
+    def vocab_size(self) -> int: ...
+    @property
+    def units(self) -> int: ...
+    @property
+    def special(self) -> SpecialIds: ...
+    @property
+    def n_window(self) -> int: ...
+    @property
+    def user_audio(self) -> UserAudio: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Example:
-    """The fields of `fac_jax.types.Batch` for one conversation, S positions long.
+    """The fields of `fac_jax.types.Batch`, described there, for one conversation, S positions long.
 
     Attributes:
       id: names the row.
-      text_ids: see `Batch`, as are the next six.
-      kind: values of `Kind`.
-      speech_ids: ids of the groups.
-      has_waveform: where continuous features are used.
       frame_index: index into the encoder frames of the example's own windows, or NO_FRAME.
-      labels: text labels, not shifted.
-      speech_labels: speech labels, not shifted.
       mels: log-mel float32 of the user's audios, each of which fills windows of its own.
       audio_seconds: seconds heard and spoken.
     """

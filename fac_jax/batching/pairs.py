@@ -10,8 +10,7 @@ from jaxtyping import Float32
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Conversation, prompt
 from fac_jax.batching.features import add_features
-from fac_jax.batching.grid import Example, encode
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import Example, ModelGrid, encode
 from fac_jax.codec.base import Codec
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Batch, InputError, PreferenceBatch
@@ -86,7 +85,7 @@ def encode_conversation_pairs(
         known = ", ".join(PREFERENCE_TASKS)
         raise InputError(f"row {unknown[0].id}: unknown preference task {unknown[0].task!r}; known: {known}")
     flat = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    featured = add_features({"pairs": flat}, codec, model.user_audio)["pairs"]
+    featured = add_features(flat, codec, model.user_audio)
     filled = [_last_reply(c, tokenizer, model) for c in featured]
     sides = zip(pairs, filled[0::2], filled[1::2], strict=True)
     return [PairExample(pair.id, PREFERENCE_TASKS.index(pair.task), better, worse) for pair, better, worse in sides]

@@ -108,7 +108,7 @@ def _start(
     segments, positions = pad_slots(prompt.segment_ids, slots), pad_slots(prompt.positions, slots)
     visibility = Visibility(prompt.segment_ids, segments, prompt.positions, positions)
     caches = empty_caches(c.text, rows, slots, c.dtype, model.kernels.cache)
-    hidden, caches, _ = model.backbone(embedded, prompt.positions, visibility, caches, 0)
+    hidden, caches, _ = model.backbone.decoder(embedded, prompt.positions, visibility, caches, 0)
     length = jnp.sum(prompt.segment_ids, axis=1)
     is_last = (prompt.positions == length[:, None] - 1) & (prompt.segment_ids > 0)
     last_hidden = jnp.take_along_axis(hidden, jnp.argmax(is_last, axis=1)[:, None, None], axis=1)[:, 0]
@@ -157,7 +157,7 @@ def _step(model: FunAudioChat, state: State, decoding: Decoding) -> State:
     segments = state.segments.at[:, slot].set(1)
     positions = state.positions.at[:, slot].set(position)
     visibility = Visibility(jnp.ones((rows, 1), jnp.int32), segments, position[:, None], positions)
-    hidden, caches, _ = model.backbone(x[:, None], position[:, None], visibility, state.caches, slot)
+    hidden, caches, _ = model.backbone.decoder(x[:, None], position[:, None], visibility, state.caches, slot)
 
     picked = pick(model.text_logits(hidden[:, 0]), state.seen, fold(state.keys, 2 * state.step), decoding.text)
     written = picked

@@ -8,7 +8,7 @@ import jax
 
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.batching.collate import collate_packed
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block
@@ -26,7 +26,7 @@ class Loss(abc.ABC):
 
     A loss is a sum over the labels, pairs, .. of a batch, divided by how many there are. The number is an argument, so
     that the shares of several micro-batches add up to exactly the loss of the whole batch. A loss gives `counts`,
-    `__call__`, `blocks` and `check_segments`; the rest is that of a loss of conversations without a reference model.
+    `__call__`, `blocks` and `check`; the rest is that of a loss of conversations without a reference model.
 
     Attributes:
       kind: the name of the loss in a config.
@@ -90,23 +90,17 @@ class Loss(abc.ABC):
     def blocks(self, config: ModelConfig, stats: BatchStats) -> list[Block]:
         """Lists the matrix products of the forward pass on a batch of these contents, with their FLOPs."""
 
-    def check_model(self, config: ModelConfig, where: str) -> None:  # noqa: B027  (most losses train any model)
-        """Checks that the loss can train a model; `where` is the config key of the stage, for the message.
-
-        Raises:
-          InputError: the model has no such output, or does not run the part that the loss trains.
-        """
-
     @abc.abstractmethod
-    def check_segments(self, segments: int | None, where: str) -> None:
-        """Checks that the loss can read packed rows.
+    def check(self, config: ModelConfig, segments: int | None, where: str) -> None:
+        """Checks that the loss can train a model on packed rows.
 
         Args:
           segments: the most conversations (or pairs) that a row may hold; None for any number.
-          where: config key of the stage's data, for the message.
+          where: config key of the stage, for the message.
 
         Raises:
-          InputError: rows may hold more conversations than the loss can tell apart.
+          InputError: the model does not run the part that the loss trains, or rows may hold more conversations than
+            the loss can tell apart.
         """
 
 

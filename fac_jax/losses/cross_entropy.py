@@ -9,21 +9,6 @@ from fac_jax.types import IGNORE, Array
 
 
 @struct.dataclass
-class TokenSums:
-    """Sums over the kept labels, float32 scalars.
-
-    Attributes:
-      loss: cross-entropy in nats.
-      count: number of kept labels.
-      correct: number of labels that have the greatest logit.
-    """
-
-    loss: Float[jax.Array, ""]
-    count: Float[jax.Array, ""]
-    correct: Float[jax.Array, ""]
-
-
-@struct.dataclass
 class TokenLosses:
     """Losses of single positions; 0 or False where there is no label.
 
@@ -36,11 +21,6 @@ class TokenLosses:
     loss: Float[jax.Array, "*rows"]
     kept: Bool[jax.Array, "*rows"]
     correct: Bool[jax.Array, "*rows"]
-
-    def sums(self) -> TokenSums:
-        """Sums over all positions."""
-        count, correct = (jnp.sum(flags, dtype=jnp.float32) for flags in (self.kept, self.correct))
-        return TokenSums(loss=jnp.sum(self.loss), count=count, correct=correct)
 
 
 def next_labels(labels: Int[Array, "B S *G"], segment_ids: Int[Array, "B S"]) -> Int[jax.Array, "B S *G"]:

@@ -56,35 +56,25 @@ class Ctc(Loss):
         """Lists the products of the audio encoder and of the CTC logits."""
         return encoder_blocks(config, stats) + ctc_blocks(config, stats)
 
-    def check_model(self, config: ModelConfig, where: str) -> None:
-        """Refuses a model that does not run its encoder. See `Loss`."""
-        check_encoder(config, where, "take the stage out of the recipe")
-
-    def check_segments(self, segments: int | None, where: str) -> None:
-        """Refuses rows of several conversations. See `Loss`."""
-        check_one_conversation(segments, where)
+    def check(self, config: ModelConfig, segments: int | None, where: str) -> None:
+        """Refuses a model that does not run its encoder, and rows of several conversations. See `Loss`."""
+        check_ctc(config, segments, where, "take the stage out of the recipe")
 
 
-def check_encoder(config: ModelConfig, where: str, remedy: str) -> None:
-    """Checks that a model hears a user's waveform; `where` is the config key of the stage.
+def check_ctc(config: ModelConfig, segments: int | None, where: str, remedy: str) -> None:
+    """Checks that CTC can train a model on packed rows; the arguments are those of `Loss.check`.
 
     Raises:
-      InputError: the model hears tokens, so that its encoder is not run; `remedy` says what to do.
+      InputError: the model hears tokens, so that its encoder is not run, and `remedy` says what to do; or a row may
+        hold several conversations, while CTC reads a whole row as one transcript.
     """
     if config.user_audio == "tokens":
         raise InputError(
             f'{where}: CTC aligns the encoder, which a model with user_audio "tokens" does not hear: {remedy}'
         )
 
-
-def check_one_conversation(segments: int | None, where: str) -> None:
-    """Checks that packed rows hold one conversation, since CTC reads a whole row as one transcript.
-
-    Raises:
-      InputError: `segments`, the most conversations of a row, is not 1; `where` names the data.
-    """
     if segments != 1:
-        raise InputError(f"config key {where}.segments is {segments}: CTC needs 1, a conversation a row")
+        raise InputError(f"config key {where}.data.segments is {segments}: CTC needs 1, a conversation a row")
 
 
 def transcripts(batch: Batch, special: SpecialIds) -> tuple[Bool[jax.Array, "B T"], Bool[jax.Array, "B S"]]:

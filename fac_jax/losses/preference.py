@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Float32, Int
 
 from fac_jax.batching.batch_stats import BatchStats
-from fac_jax.batching.model_grid import ModelGrid
+from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.batching.pairs import PairExample, collate_packed_pairs
 from fac_jax.losses.base import Counts, LogitsDtype, Loss, Metrics, Reference, check_field
@@ -191,10 +191,10 @@ class Preference(Loss):
         """Lists the products of the policy's forward pass; of the refined head only where speech contributes."""
         return blocks(config, stats, self.speaks, self.chunk)
 
-    def check_segments(self, segments: int | None, where: str) -> None:
+    def check(self, config: ModelConfig, segments: int | None, where: str) -> None:
         """Refuses rows of any number of pairs, since log-probabilities have a place for each. See `Loss`."""
         if segments is None:
-            raise InputError(f"config key {where}.segments is missing: preferences need the most pairs of a row")
+            raise InputError(f"config key {where}.data.segments is missing: preferences need the most pairs of a row")
 
 
 def is_pair(tasks: Int[Array, "P R"]) -> Bool[jax.Array, "P R"]:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.losses.base import Counts, LogitsDtype, Loss, Metrics, check_field
 from fac_jax.losses.cross_entropy import TokenLosses, next_labels
-from fac_jax.losses.ctc import check_encoder, check_one_conversation, encoder_ctc_losses, transcribed_rows
+from fac_jax.losses.ctc import check_ctc, encoder_ctc_losses, transcribed_rows
 from fac_jax.losses.log_probs import stream_losses
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, blocks, ctc_blocks
@@ -97,23 +97,17 @@ class Sft(Loss):
         found = blocks(config, stats, bool(self.speech_weight), self.chunk)
         return found + ctc_blocks(config, stats) if self.ctc_weight else found
 
-    def check_model(self, config: ModelConfig, where: str) -> None:
-        """Refuses CTC of a model that does not run its encoder. See `Loss`."""
+    def check(self, config: ModelConfig, segments: int | None, where: str) -> None:
+        """Refuses CTC of an encoder that is not run, and of rows of several conversations. See `Loss`."""
         if self.ctc_weight:
-            check_encoder(config, where, "set its ctc_weight to 0")
-
-    def check_segments(self, segments: int | None, where: str) -> None:
-        """Refuses CTC on rows of several conversations. See `Loss`."""
-        if self.ctc_weight:
-            check_one_conversation(segments, where)
+            check_ctc(config, segments, where, "set its ctc_weight to 0")
 
 
 def _stream_metrics(name: str, losses: TokenLosses, per: Metrics) -> Metrics:
-    sums = losses.sums()
     return {
-        f"{name}_loss": sums.loss * per[name],
-        f"{name}_accuracy": sums.correct * per[name],
-        f"{name}_labels": sums.count,
+        f"{name}_loss": jnp.sum(losses.loss) * per[name],
+        f"{name}_accuracy": jnp.sum(losses.correct, dtype=jnp.float32) * per[name],
+        f"{name}_labels": jnp.sum(losses.kept, dtype=jnp.float32),
     }
 
 

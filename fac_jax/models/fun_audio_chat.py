@@ -11,7 +11,7 @@ from flax.linen.spmd import with_logical_constraint
 from jaxtyping import Float, Float32, Int, Key
 
 from fac_jax import axes
-from fac_jax.layers.attention import Visibility, self_visibility
+from fac_jax.layers.attention import self_visibility
 from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.linear import Embedding, against_rows
 from fac_jax.models.audio_encoder import AudioEncoder
@@ -19,7 +19,7 @@ from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.decoder import ACTIVATION, Decoder
 from fac_jax.models.refined_head import RefinedHead
 from fac_jax.models.speech_embedder import SpeechEmbedder
-from fac_jax.types import IGNORE, NO_TEXT, Array, Batch, Kind, KVCache, ModelOutput, Params, RouterStats
+from fac_jax.types import IGNORE, NO_TEXT, Array, Batch, Kind, ModelOutput, Params
 
 Heads = Literal["joint", "text"]
 
@@ -42,17 +42,6 @@ class Backbone(nn.Module):
         if not c.tie_embeddings:
             self.unembed = table()
         self.decoder = Decoder(c.text, self.kernels, c.scan_layers, c.remat, dtype=c.dtype, param_dtype=c.param_dtype)
-
-    def __call__(
-        self,
-        x: Float[jax.Array, "B S D"],
-        positions: Int[Array, "B S"],
-        visibility: Visibility,
-        caches: tuple[KVCache, ...] = (),
-        slot: Int[jax.Array, ""] | int = 0,
-    ) -> tuple[Float[jax.Array, "B S D"], tuple[KVCache, ...], RouterStats | None]:
-        """Runs the decoder on LLM inputs; see `Decoder`."""
-        return self.decoder(x, positions, visibility, caches, slot)
 
     def unembedding(self) -> Float[Array, "V D"]:
         """The text head."""
@@ -83,17 +72,11 @@ class FunAudioChat(nn.Module):
         frames = self.audio_frames(batch)
         embedded, text = self.embed(batch, frames)
         visibility = self_visibility(batch.segment_ids, batch.positions, causal=True)
-        hidden, _, router = self.backbone(embedded, batch.positions, visibility)
+        hidden, _, router = self.backbone.decoder(embedded, batch.positions, visibility)
         speech = None
         if heads == "joint":
             speech = self.speak(hidden, text, batch.speech_labels, batch.segment_ids, batch.positions)
         return ModelOutput(hidden=hidden, speech_hidden=speech, router=router, audio_frames=frames)
-
-    def encode_audio(
-        self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
-    ) -> Float[jax.Array, "W M//4 D"]:
-        """Encodes log-mel windows into 25 Hz frames in LLM width."""
-        return self.encoder(mel_windows, mel_lengths)
 
     def audio_frames(self, batch: Batch) -> Float[jax.Array, "F D"] | None:
         """Encodes all windows of a batch into one list of 25 Hz frames.
@@ -102,7 +85,7 @@ class FunAudioChat(nn.Module):
         """
         if self.config.user_audio == "tokens" or not batch.mel_windows.shape[0]:
             return None
-        return rearrange(self.encode_audio(batch.mel_windows, batch.mel_lengths), "w f d -> (w f) d")
+        return rearrange(self.encoder(batch.mel_windows, batch.mel_lengths), "w f d -> (w f) d")
 
     def embed(
         self, batch: Batch, frames: Float[jax.Array, "F D"] | None

@@ -39,9 +39,8 @@ def _limits(config: ModelConfig) -> Iterator[Limit]:
     yield from _decoder("head", config.head)
     yield from _encoder(config.audio)
     for key, value in vars(config.special).items():
-        name, rows = (
-            ("codebook_size", config.codebook_size) if key in SPEECH_SPECIALS else ("vocab_size", config.vocab_size)
-        )
+        name = "codebook_size" if key in SPEECH_SPECIALS else "vocab_size"
+        rows = getattr(config, name)
         yield f"special.{key}", value, 0 <= value < rows, f"from 0 to {rows - 1}, for {name} is {rows}"
 
 
@@ -73,12 +72,8 @@ def _encoder(audio: EncoderConfig) -> Iterator[Limit]:
         yield _above_zero(f"audio.{key}", getattr(audio, key))
     multiple = audio.width % audio.num_heads == 0
     yield "audio.width", audio.width, multiple, f"a multiple of audio.num_heads, which is {audio.num_heads}"
-    yield (
-        "audio.width",
-        audio.width,
-        audio.width % 2 == 0 and audio.width >= 4,
-        "even and at least 4: positions are pairs",
-    )
+    paired = audio.width % 2 == 0 and audio.width >= 4
+    yield "audio.width", audio.width, paired, "even and at least 4: positions are pairs"
 
 
 def _above_zero(key: str, value: int) -> Limit:

@@ -1,6 +1,5 @@
 """Named sizes of the model. The full sizes are public; a real checkpoint's special ids come from its config.json."""
 
-from collections.abc import Callable
 from typing import Any
 
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig, MoEConfig, replace
@@ -24,10 +23,9 @@ QWEN3_SMALL_HEAD = DecoderConfig(
     width=1024, depth=28, mlp_width=3072, num_heads=16, num_kv_heads=8, head_dim=128, rope_theta=1e6
 )
 
-
-def _tiny() -> ModelConfig:
-    """Returns the quickstart's model of about 1.7 M parameters; vocabulary and codebook come from its data."""
-    return ModelConfig(
+PRESETS: dict[str, ModelConfig] = {
+    # The quickstart's model of about 1.7 M parameters; vocabulary and codebook come from its data.
+    "tiny": ModelConfig(
         text=DecoderConfig(width=128, depth=4, mlp_width=384, num_heads=4, num_kv_heads=2, head_dim=32, rope_theta=1e4),
         audio=EncoderConfig(width=96, depth=2, num_heads=4, mlp_width=384, n_window=80),
         head=DecoderConfig(width=128, depth=2, mlp_width=384, num_heads=4, num_kv_heads=2, head_dim=32, rope_theta=1e4),
@@ -38,12 +36,9 @@ def _tiny() -> ModelConfig:
         ),
         tie_embeddings=True,
         context=256,
-    )
-
-
-def _base() -> ModelConfig:
-    """Returns a model of about 100 M parameters with the proportions of the large ones."""
-    return ModelConfig(
+    ),
+    # About 100 M parameters with the proportions of the large ones.
+    "base": ModelConfig(
         text=DecoderConfig(width=768, depth=8, mlp_width=2304, num_heads=12, num_kv_heads=4, head_dim=64),
         audio=EncoderConfig(width=512, depth=6, num_heads=8, mlp_width=2048, n_window=100),
         head=DecoderConfig(width=512, depth=6, mlp_width=1536, num_heads=8, num_kv_heads=4, head_dim=64),
@@ -53,12 +48,9 @@ def _base() -> ModelConfig:
             pad=0, eos=2, audio=3, audio_bos=4, audio_eos=5, sil=6, speech_bos=6561, speech_eos=6562, speech_pad=6564
         ),
         tie_embeddings=True,
-    )
-
-
-def _8b() -> ModelConfig:
-    """Returns Fun-Audio-Chat-8B: Qwen3-VL-8B's text part, Whisper-large-v3, and a head of the size of Qwen3-0.6B."""
-    return ModelConfig(
+    ),
+    # Fun-Audio-Chat-8B: Qwen3-VL-8B's text part, Whisper-large-v3, and a head of the size of Qwen3-0.6B.
+    "8b": ModelConfig(
         text=DecoderConfig(
             width=4096, depth=36, mlp_width=12288, num_heads=32, num_kv_heads=8, head_dim=128, rope_theta=5e6
         ),
@@ -70,21 +62,22 @@ def _8b() -> ModelConfig:
         dtype="bfloat16",
         param_dtype="bfloat16",
         remat="full",
-    )
-
-
-def _30b_a3b() -> ModelConfig:
-    """Returns Fun-Audio-Chat-30B-A3B: Qwen3-30B-A3B with the encoder and the head of the 8B."""
-    moe = MoEConfig(num_experts=128, top_k=8, expert_width=768)
-    return replace(
-        _8b(),
-        text=DecoderConfig(
-            width=2048, depth=48, mlp_width=6144, num_heads=32, num_kv_heads=4, head_dim=128, rope_theta=1e6, moe=moe
-        ),
-    )
-
-
-PRESETS: dict[str, Callable[[], ModelConfig]] = {"tiny": _tiny, "base": _base, "8b": _8b, "30b_a3b": _30b_a3b}
+    ),
+}
+# Fun-Audio-Chat-30B-A3B: Qwen3-30B-A3B with the encoder and the head of the 8B.
+PRESETS["30b_a3b"] = replace(
+    PRESETS["8b"],
+    text=DecoderConfig(
+        width=2048,
+        depth=48,
+        mlp_width=6144,
+        num_heads=32,
+        num_kv_heads=4,
+        head_dim=128,
+        rope_theta=1e6,
+        moe=MoEConfig(num_experts=128, top_k=8, expert_width=768),
+    ),
+)
 
 
 def preset(name: str, **changes: Any) -> ModelConfig:
@@ -99,4 +92,4 @@ def preset(name: str, **changes: Any) -> ModelConfig:
     """
     if name not in PRESETS:
         raise InputError(f"unknown model preset {name!r}; known: {', '.join(PRESETS)}")
-    return replace(PRESETS[name](), **changes)
+    return replace(PRESETS[name], **changes)

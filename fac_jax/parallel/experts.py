@@ -99,7 +99,9 @@ def travelling_experts(
     copies = x[source]
     sizes = jnp.bincount(picks.reshape(-1), length=devices * own).astype(jnp.int32).reshape(devices, own)
     counts = jax.lax.all_to_all(sizes, over, 0, 0, tiled=True)  # [devices, own]: what each device sends to my experts
-    route = _Route.of(sizes.sum(axis=1), counts.sum(axis=1), len(copies), over, ragged)
+    sent, taken, room = sizes.sum(axis=1), counts.sum(axis=1), len(copies)
+    slots = jnp.cumsum(taken) - taken if ragged else jnp.arange(devices, dtype=jnp.int32) * room
+    route = _Route(sent, jnp.cumsum(sent) - sent, taken, slots, room, over, ragged)
 
     received = route.send(copies)
     mine = _expert_of_slots(route.slots, counts, len(received))
@@ -149,11 +151,6 @@ class _Route:
     room: int
     over: tuple[str, ...]
     ragged: bool
-
-    @classmethod
-    def of(cls, sent: jax.Array, taken: jax.Array, room: int, over: tuple[str, ...], ragged: bool) -> "_Route":
-        slots = jnp.cumsum(taken) - taken if ragged else jnp.arange(len(taken), dtype=jnp.int32) * room
-        return cls(sent, jnp.cumsum(sent) - sent, taken, slots, room, over, ragged)
 
     def send(self, copies: jax.Array) -> jax.Array:
         """Sends copies `[room, D]` to the devices of their experts; returns those received, `[devices * room, D]`."""

@@ -5,13 +5,14 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 import numpy as np
+from flax import traverse_util
 
 from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.layers.stack import Remat
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, Part, by_part
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.trainable import split
+from fac_jax.training.trainable import SEP, split
 from fac_jax.types import Params
 
 
@@ -47,25 +48,10 @@ ATTENTION_AGAIN: Final[Mapping[str, Mapping[Remat, int]]] = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class _Flow:
-    """Which gradients pass through a block: to its input, and whether anything of it is differentiated at all."""
-
-    inwards: bool
-    through: bool
-
-
 def trainable_paths(params: Params, patterns: Sequence[str]) -> frozenset[str]:
     """Paths of the parameters that train, "backbone/norm/scale"; shapes are enough for `params`."""
     trainable, _ = split(params, patterns)
-    return frozenset(_paths(trainable))
-
-
-def _paths(tree: Params, where: str = "") -> list[str]:
-    found = []
-    for key, value in tree.items():
-        found += _paths(value, f"{where}{key}/") if isinstance(value, dict) else [where + key]
-    return found
+    return frozenset(traverse_util.flatten_dict(trainable, sep=SEP))
 
 
 def step_flops(
@@ -89,22 +75,21 @@ def step_flops(
       execution: adds what is computed again in the backward pass (`ModelConfig.remat`, chunks of logits, attention).
     """
     found = stage.loss.blocks(model, stats)
-    flows: dict[str, _Flow] = {}
+    differentiated: dict[str, bool] = {}  # whether anything is, by block
     parts: dict[Part, float] = {}
     for block in found:
         trains = any(path.startswith(block.path) for path in trainable)
-        above = any(flows[name].through for name in block.reads)
-        # Every layer of a scan is differentiated if one is.
-        flow = _Flow(above or (block.stack and trains), above or trains)
-        flows[block.name] = flow
+        above = any(differentiated[name] for name in block.reads)
+        inwards = above or (block.stack and trains)  # every layer of a scan is differentiated if one is
+        differentiated[block.name] = above or trains
         kernels = sum(flops for name, flops in block.products.items() if block.path + name in trainable)
         cost = block.flops + kernels
-        if flow.inwards:
+        if inwards:
             cost += sum(block.products.values()) + 2 * block.attention
         if execution and block.chunk is not None:
-            passes = 1 + flow.inwards + bool(kernels)
+            passes = 1 + inwards + bool(kernels)
             cost += block.flops * _chunking(passes, block.chunk, execution.length)
-        elif execution and block.stack and flow.through:
+        elif execution and block.stack and inwards:
             encoder = block.part == "audio encoder"
             again = execution.encoder_again if encoder else execution.attention_again
             cost += _repeated(block, model.remat, again)

@@ -2,14 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final, cast
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
 from flax import traverse_util
 from jaxtyping import Float
 
-from fac_jax.training.trainable import path_of
+from fac_jax.training.trainable import SEP
 from fac_jax.types import Array, InputError, Params
 
 SHARED_LLM: Final = "backbone/"  # pattern of what is merged by default
@@ -31,11 +31,12 @@ def merge(trained: Params, start: Params, alphas: Mapping[str, float]) -> Params
     Raises:
       InputError: the trees differ, a pattern matches no parameter, or an alpha is not in [0, 1].
     """
-    ours, theirs = _flat(trained), _flat(start)
-    check_same(_shapes(ours), _shapes(theirs))
-    chosen = choose_alphas([path_of(path) for path in ours], alphas)
-    merged = {path: combine(leaf, theirs[path], chosen[path_of(path)]) for path, leaf in ours.items()}
-    return traverse_util.unflatten_dict(merged)
+    ours: dict[str, Any] = traverse_util.flatten_dict(trained, sep=SEP)
+    theirs: dict[str, Any] = traverse_util.flatten_dict(start, sep=SEP)
+    check_same(*({path: tuple(leaf.shape) for path, leaf in flat.items()} for flat in (ours, theirs)))
+    chosen = choose_alphas(list(ours), alphas)
+    merged = {path: combine(leaf, theirs[path], chosen[path]) for path, leaf in ours.items()}
+    return traverse_util.unflatten_dict(merged, sep=SEP)
 
 
 def combine(trained: Float[Array, "*shape"], start: Float[Array, "*shape"], alpha: float) -> Float[Array, "*shape"]:
@@ -62,7 +63,7 @@ def choose_alphas(paths: list[str], alphas: Mapping[str, float]) -> dict[str, fl
         raise InputError(f"alpha is from 0 to 1, but {', '.join(outside)}")
     idle = [pattern for pattern in alphas if not any(re.match(pattern, path) for path in paths)]
     if idle:
-        known = ", ".join(sorted({path.split("/")[0] for path in paths}))
+        known = ", ".join(sorted({path.split(SEP)[0] for path in paths}))
         raise InputError(f'merge pattern "{idle[0]}" matches no parameter; the tree has {known}')
     return {path: next((alpha for pattern, alpha in alphas.items() if re.match(pattern, path)), KEPT) for path in paths}
 
@@ -78,11 +79,3 @@ def check_same(trained: dict[str, tuple[int, ...]], start: dict[str, tuple[int, 
         listed = [f"{p} is {trained.get(p, 'absent')} in one, {start.get(p, 'absent')} in the other" for p in wrong]
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise InputError(f"models of different shapes cannot be merged: {'; '.join(listed[:SHOWN])}{more}")
-
-
-def _flat(tree: Params) -> dict[tuple[str, ...], Array]:
-    return cast(dict[tuple[str, ...], Array], traverse_util.flatten_dict(tree))
-
-
-def _shapes(flat: dict[tuple[str, ...], Array]) -> dict[str, tuple[int, ...]]:
-    return {path_of(path): tuple(leaf.shape) for path, leaf in flat.items()}

@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 from etils import epath
 
-from fac_jax.io import is_local, write_text
+from fac_jax.io import LocalMirror, write_text
 from fac_jax.parallel.hosts import is_first
-from fac_jax.training.trackers import DEFAULT, TRACKERS
+from fac_jax.training.trackers import DEFAULT, TRACKERS, Tracker
 
 JSONL = "metrics.jsonl"
 RATES = "rates.jsonl"
@@ -24,67 +24,47 @@ class MetricLog:
     """Writes `metrics.jsonl` and `rates.jsonl` under a stage's directory, and hands the values to its trackers.
 
     The metrics contain no clock, so that two equal runs give equal bytes; rates have a file of their own. A log that is
-    opened at a step first drops all lines after it, so that a resumed curve has no line twice. Of several hosts the
-    first one writes.
+    opened at a step first drops all lines after it, so that a resumed curve has no line twice. In a cloud store, where
+    nothing can be appended, lines appear with `flush`. Of several hosts the first one writes.
     """
 
-    def __init__(self, directory: epath.Path, step: int, trackers: Sequence[str] = DEFAULT) -> None:
-        self._writes = is_first()
-        if not self._writes:
+    def __init__(self, directory: epath.PathLike, step: int, trackers: Sequence[str] = DEFAULT) -> None:
+        self._mirror: LocalMirror | None = None
+        self._trackers: list[Tracker] = []
+        if not is_first():
             return
-        self._metrics, self._rates = (_Lines(directory, file, step) for file in (JSONL, RATES))
+        directory = epath.Path(directory)
+        self._mirror = LocalMirror(directory)
+        for file in (JSONL, RATES):
+            kept = [line for line in read_curve(directory, file) if line["step"] <= step]
+            write_text(self._mirror.folder / file, "".join(json.dumps(line) + "\n" for line in kept))
+        self._mirror.copy()
         self._trackers = [TRACKERS[name](directory, step) for name in trackers]
 
     def write(self, step: int, metrics: dict[str, float], rates: dict[str, float]) -> None:
         """Writes one line for a step to each file; none to the rates' file if there are none yet."""
-        if not self._writes:
-            return
-        for file, values in ((self._metrics, metrics), (self._rates, rates)):
-            if values:
-                file.add(json.dumps({"step": step, **values}) + "\n")
+        if self._mirror is not None:
+            for file, values in ((JSONL, metrics), (RATES, rates)):
+                if values:
+                    with (self._mirror.folder / file).open("a") as opened:
+                        opened.write(json.dumps({"step": step, **values}) + "\n")
         self.track(step, metrics | rates)
 
     def track(self, step: int, metrics: Mapping[str, float]) -> None:
         """Hands metrics, such as those of an evaluation, to the trackers only."""
-        if self._writes:
-            for tracker in self._trackers:
-                tracker.log(step, metrics)
+        for tracker in self._trackers:
+            tracker.log(step, metrics)
 
     def flush(self) -> None:
         """Stores everything, so that a checkpoint never has more steps than the curve."""
-        if self._writes:
-            for opened in (self._metrics, self._rates, *self._trackers):
-                opened.flush()
+        if self._mirror is not None:
+            self._mirror.copy()
+        for tracker in self._trackers:
+            tracker.flush()
 
     def close(self) -> None:
         """Stores everything and closes the trackers."""
-        if not self._writes:
-            return
-        self._metrics.flush()
-        self._rates.flush()
+        if self._mirror is not None:
+            self._mirror.close()
         for tracker in self._trackers:
             tracker.close()
-
-
-class _Lines:
-    """A file of lines: appended to at once on a local disk, rewritten by `flush` in a cloud store."""
-
-    def __init__(self, directory: epath.Path, file: str, step: int) -> None:
-        """Keeps the lines up to `step`."""
-        kept = [line for line in read_curve(directory, file) if line["step"] <= step]
-        self._path = epath.Path(directory) / file
-        self._text = "".join(json.dumps(line) + "\n" for line in kept)
-        write_text(self._path, self._text)
-
-    def add(self, line: str) -> None:
-        """Appends a line, which ends with a line break."""
-        if not is_local(self._path):
-            self._text += line
-            return
-        with self._path.open("a") as opened:
-            opened.write(line)
-
-    def flush(self) -> None:
-        """Stores all lines."""
-        if not is_local(self._path):
-            write_text(self._path, self._text)

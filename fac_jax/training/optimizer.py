@@ -1,6 +1,7 @@
 """AdamW or Adafactor with clipping and sound master weights, and the learning-rate schedule."""
 
 import dataclasses
+import functools
 import re
 from typing import Any, Literal, NamedTuple, cast, get_args
 
@@ -10,7 +11,7 @@ import optax
 from flax import traverse_util
 
 from fac_jax.training.rounding import Rounding, rounded
-from fac_jax.training.trainable import path_of
+from fac_jax.training.trainable import SEP
 from fac_jax.types import InputError, Params
 
 Kind = Literal["adamw", "adafactor"]
@@ -97,9 +98,8 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 def decays(params: Params, no_decay: str) -> Params:
     """Tree of bools with the structure of `params`: True for the parameters that weight decay acts on."""
-    matcher = re.compile(no_decay)
-    flat = traverse_util.flatten_dict(params)
-    return traverse_util.unflatten_dict({keys: matcher.search(path_of(keys)) is None for keys in flat})
+    flat = traverse_util.flatten_dict(params, sep=SEP)
+    return traverse_util.unflatten_dict({path: re.search(no_decay, path) is None for path in flat}, sep=SEP)
 
 
 class AverageState(NamedTuple):
@@ -157,10 +157,7 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
 
     Its `init` raises InputError if it is given parameters that its rounding cannot train (`rounding.check_master`).
     """
-
-    def mask(params: Any) -> Params:
-        return decays(cast(Params, params), config.no_decay)
-
+    mask = functools.partial(decays, no_decay=config.no_decay)
     if config.kind == "adamw":
         chosen = optax.adamw(
             schedule, b1=config.b1, b2=config.b2, eps=config.eps, weight_decay=config.weight_decay, mask=mask

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from flax import traverse_util
 from jax.sharding import NamedSharding
 from rich import box
 from rich.console import Console
@@ -15,7 +16,8 @@ from fac_jax.layers.kernels import Kernels
 from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.kernels import attention_choice, kernel_name
 from fac_jax.parallel.mesh import Layout
-from fac_jax.training.trainable import split
+from fac_jax.training.flops import trainable_paths
+from fac_jax.training.trainable import SEP
 from fac_jax.types import Params
 
 WIDTH = 160  # characters of a line of the table
@@ -30,20 +32,19 @@ def parameter_table(params: Params, patterns: Sequence[str] = ("",)) -> str:
     Raises:
       InputError: a pattern matches no parameter.
     """
-    trainable, _ = split(params, patterns)
-    trains = {_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(trainable)}
+    trains = trainable_paths(params, patterns)
     table = Table(box=box.SIMPLE, pad_edge=False)
     for heading in ("parameter", "shape", "dtype", "sharding"):
         table.add_column(heading, no_wrap=True)
     table.add_column("scalars", justify="right", no_wrap=True)
     table.add_column("trains", no_wrap=True)
-    leaves = [(_name(path), leaf) for path, leaf in jax.tree_util.tree_leaves_with_path(params)]
-    for name, leaf in leaves:
+    leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep=SEP)
+    for name, leaf in sorted(leaves.items()):
         shape = " x ".join(map(str, leaf.shape)) or "scalar"
         table.add_row(name, shape, str(leaf.dtype), _spec(leaf), f"{leaf.size:,}", "yes" if name in trains else "")
     table.add_section()
-    for what, chosen in (("trains", trains), ("all", {name for name, _ in leaves})):
-        kept = [leaf for name, leaf in leaves if name in chosen]
+    for what, chosen in (("trains", trains), ("all", leaves)):
+        kept = [leaves[name] for name in chosen]
         size, device = sum(leaf.size for leaf in kept), sum(_device_bytes(leaf) for leaf in kept)
         table.add_row(f"{what}: {len(kept)} arrays, {device / GIB:.2f} GiB on a device", "", "", "", f"{size:,}", "")
     text = io.StringIO()
@@ -60,7 +61,7 @@ def describe(
     rows: int,
     length: int,
 ) -> str:
-    """What a stage trains, on which devices, with which kernels; the table of parameters and one line for each.
+    """The table of parameters, a line for the devices and for a step, and one for the attention of each decoder.
 
     Args:
       params: real or abstract parameters, with their shardings.
@@ -70,27 +71,17 @@ def describe(
     Raises:
       InputError: a pattern matches no parameter.
     """
+    if layout is None:
+        devices = f"one {jax.devices()[0].device_kind}"
+    else:
+        sizes = " x ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items() if size > 1)
+        many = f"{layout.mesh.size} x {layout.mesh.devices.flat[0].device_kind}"
+        devices = f"{many} in {jax.process_count()} processes, mesh {sizes or 'without an axis'}"
     lines = [
         parameter_table(params, patterns),
-        f"devices: {devices_line(layout)}",
+        f"devices: {devices}",
         f"a step: {rows} rows of {length} LLM positions, activations in {model.dtype}, remat {model.remat}",
-        *attention_lines(kernels, model, length, layout),
     ]
-    return "\n".join(lines)
-
-
-def devices_line(layout: Layout | None) -> str:
-    """The devices and the axes of the mesh that have more than one."""
-    if layout is None:
-        return f"one {jax.devices()[0].device_kind}"
-    sizes = " x ".join(f"{axis}={size}" for axis, size in layout.mesh.shape.items() if size > 1)
-    kind = layout.mesh.devices.flat[0].device_kind
-    return f"{layout.mesh.size} x {kind} in {jax.process_count()} processes, mesh {sizes or 'without an axis'}"
-
-
-def attention_lines(kernels: Kernels, model: ModelConfig, length: int, layout: Layout | None) -> list[str]:
-    """One line for each decoder: the attention kernel that runs for rows of `length` positions, and why not flash."""
-    lines = []
     decoders = (("Shared LLM", model.text, length), ("refined head", model.head, length * model.group_size))
     for name, decoder, positions in decoders:
         if decoder.depth:
@@ -98,7 +89,7 @@ def attention_lines(kernels: Kernels, model: ModelConfig, length: int, layout: L
             kernel, reason = attention_choice(kernels.attend, heads, model.dtype, positions, layout)
             why = f", not flash: {reason}" if reason else ""
             lines.append(f"attention of the {name}: {kernel_name(kernel)}{why}")
-    return lines
+    return "\n".join(lines)
 
 
 def compiled_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
@@ -118,10 +109,6 @@ def memory_line(compiled: jax.stages.Compiled) -> str:
     total = sizes.pop("total")
     parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in sizes.items())
     return f"memory of a step on a device: {total / GIB:.2f} GiB ({parts})"
-
-
-def _name(path: Any) -> str:
-    return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
 def _spec(leaf: Any) -> str:

@@ -40,7 +40,7 @@ from fac_jax.training.rounding import check_master
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import final_params
 from fac_jax.training.trackers import DEFAULT
-from fac_jax.training.trainable import path_of, split
+from fac_jax.training.trainable import SEP, split
 from fac_jax.types import InputError, Params
 
 
@@ -192,7 +192,7 @@ def check_parameters(model: ModelConfig, stages: Sequence[StageConfig], layout: 
         cannot train in their dtype, or the mesh does not divide them; names the stage or the parameter.
     """
     params = abstract_params(model, layout)
-    paths = [path_of(keys) for keys in traverse_util.flatten_dict(params)]
+    paths = list(traverse_util.flatten_dict(params, sep=SEP))
     for stage in stages:
         try:
             if stage.merge is not None:
@@ -216,19 +216,16 @@ def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Par
     Raises:
       InputError: they are those of a model that is not there, or that has another shape.
     """
-    params = _start_params(recipe, stage, workdir)
-    if stage.merge is None:
-        return params
-    return merge(params, _load(workdir / stage.merge.start / MODEL, recipe), stage.merge.alphas)
-
-
-def _start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Params:
     start = start_of(recipe.stages, stage)
     folder = workdir / start / MODEL if start else recipe.initial
     if folder is not None:
-        return _load(folder, recipe)
-    placed = None if recipe.layout is None else shardings(recipe.abstract())
-    return jax.jit(recipe.init_params, out_shardings=placed)(jax.random.key(stage.seed))
+        params = _load(folder, recipe)
+    else:
+        placed = None if recipe.layout is None else shardings(recipe.abstract())
+        params = jax.jit(recipe.init_params, out_shardings=placed)(jax.random.key(stage.seed))
+    if stage.merge is None:
+        return params
+    return merge(params, _load(workdir / stage.merge.start / MODEL, recipe), stage.merge.alphas)
 
 
 def _load(folder: epath.Path, recipe: Recipe) -> Params:

@@ -1,10 +1,14 @@
-"""Tools that also get the curves of a stage, by a config's `trackers`; the list may be empty."""
+"""Tools that also get the curves of a stage, by a config's `trackers`; the list may be empty.
+
+Every tracker is made from the stage's directory and the step that it starts after. `log` receives the values of a step,
+`flush` stores what was logged before a checkpoint is written, and `close` stores everything.
+"""
 
 import hashlib
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, TypeAlias
 
 from etils import epath
 from tensorboardX import SummaryWriter
@@ -13,22 +17,6 @@ from fac_jax.io import LocalMirror, is_local
 from fac_jax.types import InputError
 
 DEFAULT: Final = ("tensorboard",)
-
-
-class Tracker(Protocol):
-    """Receives the metrics of every step."""
-
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Receives the values of a step."""
-        ...
-
-    def flush(self) -> None:
-        """Stores what was logged; called before a checkpoint is written."""
-        ...
-
-    def close(self) -> None:
-        """Stores everything; nothing is logged afterwards."""
-        ...
 
 
 class TensorBoard:
@@ -76,10 +64,8 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-TRACKERS: Final[Mapping[str, Callable[[epath.Path, int], Tracker]]] = {
-    "tensorboard": TensorBoard,
-    "wandb": WeightsAndBiases,
-}
+Tracker: TypeAlias = TensorBoard | WeightsAndBiases
+TRACKERS: Final[Mapping[str, type[Tracker]]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
 
 
 def check_trackers(names: Sequence[str]) -> None:

@@ -2,15 +2,13 @@
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from flax import traverse_util
 
 from fac_jax.types import InputError, Params
 
-
-def path_of(keys: tuple[str, ...]) -> str:
-    """Returns the path of a parameter that patterns are matched with, "backbone/norm/scale"."""
-    return "/".join(keys)
+SEP: Final = "/"  # between the names of a parameter's path, "backbone/norm/scale"
 
 
 def split(params: Params, patterns: Sequence[str]) -> tuple[Params, Params]:
@@ -21,18 +19,17 @@ def split(params: Params, patterns: Sequence[str]) -> tuple[Params, Params]:
     Raises:
       InputError: a pattern matches no parameter.
     """
-    flat = traverse_util.flatten_dict(params)
-    matchers = {pattern: re.compile(pattern) for pattern in patterns}
-    chosen: set[tuple[str, ...]] = set()
-    for pattern, matcher in matchers.items():
-        hits = {keys for keys in flat if matcher.match(path_of(keys))}
+    flat = traverse_util.flatten_dict(params, sep=SEP)
+    chosen: set[str] = set()
+    for pattern in patterns:
+        hits = {path for path in flat if re.match(pattern, path)}
         if not hits:
-            known = ", ".join(sorted({keys[0] for keys in flat}))
+            known = ", ".join(sorted({path.split(SEP)[0] for path in flat}))
             raise InputError(f'trainable pattern "{pattern}" matches no parameter; the tree has {known}')
         chosen |= hits
-    trainable = {keys: leaf for keys, leaf in flat.items() if keys in chosen}
-    frozen = {keys: leaf for keys, leaf in flat.items() if keys not in chosen}
-    return traverse_util.unflatten_dict(trainable), traverse_util.unflatten_dict(frozen)
+    trainable = {path: leaf for path, leaf in flat.items() if path in chosen}
+    frozen = {path: leaf for path, leaf in flat.items() if path not in chosen}
+    return traverse_util.unflatten_dict(trainable, sep=SEP), traverse_util.unflatten_dict(frozen, sep=SEP)
 
 
 def join(trainable: Params, frozen: Params) -> Params:

@@ -115,7 +115,7 @@ def test_only_user_audio_changes_and_old_features_are_dropped() -> None:
 def test_labels_do_not_change(tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path)
     model = make_model(tokenizer)
-    plain = add_features({"x": [talk()]}, LoudnessCodec())["x"][0]
+    plain = add_features([talk()], LoudnessCodec())[0]
     slow = WaveAugmentConfig(Speed(factor=(0.8, 0.8)), noise=Noise(1.0))
     examples = [encode(c, tokenizer, model) for c in (plain, augment_waves(plain, slow, 0, 0))]
     kept = [e.kind != Kind.SPEECH for e in examples]

@@ -170,22 +170,22 @@ def test_a_voice_alone_teaches_its_speech_and_no_word_of_its_text(tokenizer: Tok
 def test_generation_prompts_are_prefixes_of_what_is_trained(
     toy_rows: dict[str, list[Row]], tokenizer: Tokenizer, model: ModelConfig
 ) -> None:
-    tasks = {"s2s": conversations(toy_rows["train"], "s2s"), "text_qa": conversations(toy_rows["text"], "text_qa")}
-    for found in add_features(tasks, LoudnessCodec()).values():
-        for conversation in found[:5]:
-            whole = encode(conversation, tokenizer, model)
-            start = encode(prompt(conversation), tokenizer, model, add_generation_prompt=True)
-            for name in GRID_FIELDS:
-                if "labels" not in name:
-                    np.testing.assert_array_equal(getattr(whole, name)[: len(start)], getattr(start, name), name)
-            assert (start.labels == IGNORE).all()
-            assert whole.labels[len(start)] != IGNORE
+    spoken, written = conversations(toy_rows["train"], "s2s"), conversations(toy_rows["text"], "text_qa")
+    for conversation in add_features([*spoken[:5], *written[:5]], LoudnessCodec()):
+        whole = encode(conversation, tokenizer, model)
+        start = encode(prompt(conversation), tokenizer, model, add_generation_prompt=True)
+        for name in GRID_FIELDS:
+            if "labels" not in name:
+                np.testing.assert_array_equal(getattr(whole, name)[: len(start)], getattr(start, name), name)
+        assert (start.labels == IGNORE).all()
+        assert whole.labels[len(start)] != IGNORE
 
 
 def test_features_are_shared_and_are_those_of_each_clip_alone(toy_rows: dict[str, list[Row]]) -> None:
-    tasks = {task: conversations(toy_rows["train"], task) for task in ("s2t", "s2s", "asr", "t2s")}
-    found = add_features(tasks, LoudnessCodec())
-    for a, b in list(zip(found["s2t"], found["s2s"], strict=True))[::15]:
+    tasks = [conversations(toy_rows["train"], task) for task in ("s2t", "s2s", "asr", "t2s")]
+    found = add_features([conversation for task in tasks for conversation in task], LoudnessCodec())
+    count = len(tasks[0])
+    for a, b in list(zip(found[:count], found[count : 2 * count], strict=True))[::15]:
         assert a.turns[0].mel is b.turns[0].mel
         wave = a.turns[0].wave
         np.testing.assert_allclose(a.turns[0].mel, log_mel(wave), atol=1e-4)
@@ -242,6 +242,6 @@ def test_a_row_of_another_tokenizer_is_refused(tokenizer: Tokenizer, model: Mode
 
 def test_features_name_the_row_of_a_bad_wave() -> None:
     with pytest.raises(InputError, match="row row-7: the user's audio is shorter"):
-        add_features({"s2s": [bad("short")]}, LoudnessCodec())
+        add_features([bad("short")], LoudnessCodec())
     with pytest.raises(InputError, match="row row-7: the assistant speaks, but there is no codec"):
-        add_features({"s2s": [bad("unencoded")]}, None)
+        add_features([bad("unencoded")], None)

@@ -66,7 +66,7 @@ def test_endless_models_cannot_pick_an_end():
 
 @pytest.mark.slow
 def test_figures_of_a_tiny_model(monkeypatch):
-    monkeypatch.setitem(PRESETS, "micro", lambda: MODEL)
+    monkeypatch.setitem(PRESETS, "micro", MODEL)
     work = workloads.Workload(2, 2, workloads.Conversation(3, 2, 4), updates=1, batches=(2,), steps=3, responses=1)
     filled = workloads.Utilisation(rows=2, packed=1, conversation=work.conversation, moments="bfloat16")
     monkeypatch.setitem(workloads.WORKLOADS, "micro", dataclasses.replace(work, utilisation=filled))

@@ -47,7 +47,7 @@ def made(tokenizer: Tokenizer, model: ModelConfig) -> dict[str, Any]:
 def test_an_item_is_what_encoding_in_advance_gives(made: dict[str, Any], toy_rows: Any) -> None:
     row = next(row for row in toy_rows["train"] if row.user_audio is not None and row.assistant_audio is not None)
     (conversation,) = conversations([row], "s2s")
-    want = encode(add_features({"": [conversation]}, LoudnessCodec())[""][0], **made)
+    want = encode(add_features([conversation], LoudnessCodec())[0], **made)
     user, reply = conversation.turns
     messages = (
         Message("user", user.text, Audio(wave=user.wave)),

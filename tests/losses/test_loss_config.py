@@ -52,11 +52,11 @@ def test_values_that_no_loss_can_have_are_refused(kind: str, values: dict[str, A
 
 def test_a_model_that_hears_tokens_has_no_encoder_to_align() -> None:
     for loss in (Ctc(), Sft(ctc_weight=0.1)):
-        loss.check_model(MODEL, "stages.ears")
+        loss.check(MODEL, 1, "stages.ears")
         with pytest.raises(InputError, match="^stages.ears: CTC aligns the encoder"):
-            loss.check_model(TOKENS, "stages.ears")
+            loss.check(TOKENS, 1, "stages.ears")
     for loss in (Sft(), Preference()):
-        loss.check_model(TOKENS, "stages.ears")
+        loss.check(TOKENS, 1, "stages.ears")
 
 
 @pytest.mark.parametrize(
@@ -70,10 +70,10 @@ def test_a_model_that_hears_tokens_has_no_encoder_to_align() -> None:
 )
 def test_rows_of_too_many_conversations_are_refused(loss: Any, allowed: list[Any], refused: list[Any]) -> None:
     for segments in allowed:
-        loss.check_segments(segments, "stages.x.data")
+        loss.check(MODEL, segments, "stages.x")
     for segments in refused:
         with pytest.raises(InputError, match="^config key stages.x.data.segments is "):
-            loss.check_segments(segments, "stages.x.data")
+            loss.check(MODEL, segments, "stages.x")
 
 
 @pytest.mark.parametrize("loss", [kind() for kind in LOSSES.values()], ids=lambda loss: loss.kind)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fac_jax.losses.cross_entropy import TokenSums, chunked_token_losses, token_losses
+from fac_jax.losses.cross_entropy import TokenLosses, chunked_token_losses, token_losses
 from fac_jax.losses.ctc import ctc_losses
 from fac_jax.losses.sft import load_balancing_loss, router_metrics
 from fac_jax.types import IGNORE, RouterStats
@@ -25,16 +25,21 @@ def labels_of(rng: np.random.Generator, shape: tuple[int, ...], size: int) -> np
     return np.where(rng.random(shape) < 0.4, IGNORE, rng.integers(0, size, shape)).astype(np.int32)
 
 
-def mean(sums: TokenSums) -> jax.Array:
-    return sums.loss / sums.count
+def summed(losses: TokenLosses) -> TokenLosses:
+    return jax.tree.map(jnp.sum, losses)
+
+
+def mean(losses: TokenLosses) -> jax.Array:
+    sums = summed(losses)
+    return sums.loss / sums.kept
 
 
 def test_token_cross_entropy_is_numpys() -> None:
     rng = np.random.default_rng(0)
     logits, labels = rng.normal(0, 3, (2, 7, 11)).astype(np.float32), labels_of(rng, (2, 7), 11)
-    sums = token_losses(logits, labels).sums()
+    sums = summed(token_losses(logits, labels))
     loss, count, correct = reference(logits, labels)
-    assert (int(sums.count), int(sums.correct)) == (count, correct)
+    assert (int(sums.kept), int(sums.correct)) == (count, correct)
     np.testing.assert_allclose(sums.loss, loss, rtol=1e-6)
 
 
@@ -45,25 +50,25 @@ def test_chunks_change_neither_loss_nor_gradients(chunk: int) -> None:
     table, labels = rng.normal(size=(17, 8)).astype(np.float32), labels_of(rng, (3, 13), 17)
 
     def whole(h: jax.Array, t: jax.Array) -> jax.Array:
-        return mean(token_losses(jnp.einsum("bsd,vd->bsv", h, t), labels).sums())
+        return mean(token_losses(jnp.einsum("bsd,vd->bsv", h, t), labels))
 
     def chunked(h: jax.Array, t: jax.Array) -> jax.Array:
-        return mean(chunked_token_losses(h, t, labels, chunk).sums())
+        return mean(chunked_token_losses(h, t, labels, chunk))
 
     loss, grads = jax.value_and_grad(whole, (0, 1))(hidden, table)
     same, same_grads = jax.jit(jax.value_and_grad(chunked, (0, 1)))(hidden, table)
     np.testing.assert_allclose(same, loss, rtol=1e-6)
     for ours, theirs in zip(same_grads, grads, strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-6)
-    sums = chunked_token_losses(hidden, table, labels, chunk).sums()
-    assert (int(sums.count), int(sums.correct)) == reference(np.einsum("bsd,vd->bsv", hidden, table), labels)[1:]
+    sums = summed(chunked_token_losses(hidden, table, labels, chunk))
+    assert (int(sums.kept), int(sums.correct)) == reference(np.einsum("bsd,vd->bsv", hidden, table), labels)[1:]
 
 
 def test_logits_of_all_positions_are_never_held() -> None:
     """The gradient of a 150 k vocabulary fits where one row of full float32 logits would be 1.2 GB."""
     shapes = [jax.ShapeDtypeStruct(s, d) for s, d in [((1, 2048, 8), "bfloat16"), ((151936, 8), "bfloat16")]]
     labels = jax.ShapeDtypeStruct((1, 2048), "int32")
-    grad = jax.grad(lambda h, t, y: chunked_token_losses(h, t, y, 32).sums().loss, (0, 1))
+    grad = jax.grad(lambda h, t, y: jnp.sum(chunked_token_losses(h, t, y, 32).loss), (0, 1))
     memory = jax.jit(grad).lower(*shapes, labels).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 2048 * 151936 * 4 / 8
 
@@ -71,10 +76,10 @@ def test_logits_of_all_positions_are_never_held() -> None:
 @pytest.mark.parametrize("chunk", [2, 8])
 def test_no_label_is_a_loss_of_zero_without_nan(chunk: int) -> None:
     labels = np.full((2, 6), IGNORE, np.int32)
-    of = lambda h: chunked_token_losses(h, jnp.ones((5, 4)), labels, chunk).sums().loss  # noqa: E731
+    of = lambda h: jnp.sum(chunked_token_losses(h, jnp.ones((5, 4)), labels, chunk).loss)  # noqa: E731
     loss, grad = jax.value_and_grad(of)(jnp.ones((2, 6, 4)))
     assert loss == 0 and not np.any(np.asarray(grad))
-    assert chunked_token_losses(jnp.ones((2, 6, 4)), jnp.ones((5, 4)), labels, chunk).sums().correct == 0
+    assert not np.any(chunked_token_losses(jnp.ones((2, 6, 4)), jnp.ones((5, 4)), labels, chunk).correct)
 
 
 def test_bfloat16_states_get_float32_logits() -> None:
@@ -83,7 +88,7 @@ def test_bfloat16_states_get_float32_logits() -> None:
     hidden, table = jnp.asarray(hidden, jnp.bfloat16), jnp.asarray(table, jnp.bfloat16)
     labels = np.array([[1, 2, 3, 4]], np.int32)
     exact = np.einsum("bsd,vd->bsv", np.asarray(hidden, np.float64), np.asarray(table, np.float64))
-    sums = chunked_token_losses(hidden, table, labels, 2).sums()
+    sums = summed(chunked_token_losses(hidden, table, labels, 2))
     assert sums.loss.dtype == jnp.float32
     np.testing.assert_allclose(sums.loss, reference(exact, labels)[0], rtol=1e-5)
 

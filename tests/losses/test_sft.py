@@ -30,9 +30,9 @@ def test_losses_are_those_of_shifted_labels(toy_params: Params) -> None:
 
     text, speech = logits(toy_params)
     fine = batch.speech_labels.reshape(len(speech), -1)
-    speech = token_losses(speech.reshape(*fine.shape, -1)[:, :-group], fine[:, group:]).sums()
-    text = token_losses(text[:, :-1], batch.labels[:, 1:]).sums()
-    text_loss, speech_loss = text.loss / text.count, speech.loss / speech.count
+    speech = token_losses(speech.reshape(*fine.shape, -1)[:, :-group], fine[:, group:])
+    text = token_losses(text[:, :-1], batch.labels[:, 1:])
+    text_loss, speech_loss = (np.sum(one.loss) / np.sum(one.kept) for one in (text, speech))
     loss, metrics = jax.jit(lambda p: Sft(2.0, 0.5, chunk=4)(model, p, batch))(toy_params)
     np.testing.assert_allclose(metrics["speech_loss"], speech_loss, rtol=1e-5)
     np.testing.assert_allclose(metrics["text_loss"], text_loss, rtol=1e-5)

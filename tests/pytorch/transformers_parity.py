@@ -57,6 +57,13 @@ def make_params(config: ModelConfig, seed: int) -> Params:
     return jax.tree.unflatten(structure, noisy)
 
 
+def encoded(config: ModelConfig, params: Params, windows: np.ndarray, valid: np.ndarray) -> jax.Array:
+    """Frames of the audio encoder, `[W, M // 4, D]`."""
+    return FunAudioChat(config).apply(
+        {"params": params}, windows, valid, method=lambda model, *inputs: model.encoder(*inputs)
+    )
+
+
 def export(config: ModelConfig, params: Params, part: str, folder: Path) -> Path:
     export_model(folder / "ours", params, config, {"stage": "test", "order": 0, "steps": 0}, {})
     export_release(folder / "ours", folder / part, "float32", part=part)
@@ -121,7 +128,7 @@ def test_the_encoder_is_qwen_omnis_window_by_window() -> None:
     for row, window in enumerate([mels[0][:frames], mels[0][frames : 2 * frames], mels[0][2 * frames :], mels[1]]):
         windows[row, : len(window)] = window
     with jax.default_matmul_precision("highest"):
-        ours = FunAudioChat(config).apply({"params": params}, windows, valid, method="encode_audio")
+        ours = encoded(config, params, windows, valid)
     ours = np.concatenate([np.asarray(ours)[row, : n // 4] for row, n in enumerate(valid.tolist())])
     feature_lens = torch.tensor(lengths)
     with torch.no_grad():
@@ -147,7 +154,7 @@ def test_the_encoder_is_whispers_at_one_window(tmp_path: Path) -> None:
 
     mel = np.random.default_rng(1).standard_normal((1, 3000, config.audio.mel_bins)).astype(np.float32)
     with jax.default_matmul_precision("highest"):
-        ours = FunAudioChat(config).apply({"params": params}, mel, np.array([3000], np.int32), method="encode_audio")
+        ours = encoded(config, params, mel, np.array([3000], np.int32))
     with torch.no_grad():
         encoder(torch.from_numpy(mel.transpose(0, 2, 1).copy()))
         pooled = torch.nn.functional.avg_pool1d(unpooled[0].transpose(1, 2), 2).transpose(1, 2)  # what ours adds

@@ -63,7 +63,7 @@ def test_good_rows_can_be_encoded_and_collated(poisoned: Path, tmp_path: Path) -
     good = [row for row in validate(read(poisoned, "release"), limits) if isinstance(row, Record)]
     assert len(good) == len(GOOD)
     sides = [to_pair(row).chosen if row.preference else to_conversation(row) for row in good]
-    examples = [encode(c, tokenizer, model) for c in add_features({"": sides}, None)[""]]
+    examples = [encode(c, tokenizer, model) for c in add_features(sides, None)]
     seq_len, windows = least_shapes(examples, model)
     assert seq_len <= limits.context
     batch = collate(examples, len(examples), seq_len, windows, model)

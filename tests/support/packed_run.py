@@ -22,9 +22,8 @@ from data_pipelines.loading.sources import mixture as mixed
 from fac_jax.audio.mel import host_log_mel, mel_frames
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Turn
-from fac_jax.batching.grid import Example, lay_out
+from fac_jax.batching.grid import Example, ModelGrid, lay_out
 from fac_jax.batching.loaded import Loaded
-from fac_jax.batching.model_grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.text.chat import AudioPiece, TextPiece
 from fac_jax.text.special_ids import SpecialIds

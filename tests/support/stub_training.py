@@ -60,7 +60,7 @@ class Distance(Loss):
     def blocks(self, config: Any, stats: BatchStats) -> Sequence[Any]:
         return []
 
-    def check_segments(self, segments: int | None, where: str) -> None:
+    def check(self, config: Any, segments: int | None, where: str) -> None:
         pass
 
 

@@ -14,7 +14,7 @@ from launchers import called
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.view.blocks import LINE, SILENT, Block, Position, blocks, laid_out, render, totals
-from data_pipelines.view.samples import Grid, Reader, Sample, reader_of, record_samples, stand_ins
+from data_pipelines.view.samples import Reader, Sample, reader_of, record_samples, stand_ins
 from fac_jax.batching.collate import collate_packed
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
@@ -32,9 +32,7 @@ def folder(toy_folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Reader:
     tokenizer = make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
-    model = make_model(tokenizer)
-    grid = Grid(model.vocab_size, model.units, model.special, n_window=model.n_window)
-    return Reader(tokenizer, LoudnessCodec(), grid, "A reader for tests.")  # pyright: ignore[reportArgumentType]
+    return Reader(tokenizer, LoudnessCodec(), make_model(tokenizer), "A reader for tests.")  # pyright: ignore[reportArgumentType]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +72,7 @@ def test_unknown_views_and_splits(folder: Path, view: str, split: str, message: 
 @pytest.mark.parametrize("group", [5, 3, 1])
 def test_blocks_show_the_ids_and_labels_of_the_batch(chosen: list[Sample], reader: Reader, group: int) -> None:
     reader = dataclasses.replace(reader, grid=dataclasses.replace(reader.grid, group_size=group))
-    filled = add_features({"": [s.conversation for s in chosen]}, reader.codec)[""]
+    filled = add_features([s.conversation for s in chosen], reader.codec)
     for block, conversation in zip(laid_out(chosen, reader), filled, strict=True):
         example = encode(conversation, reader.tokenizer, reader.grid)
         shown = positions(block)
@@ -94,7 +92,7 @@ def test_blocks_show_the_ids_and_labels_of_the_batch(chosen: list[Sample], reade
 
 
 def test_packed_batch_gives_the_same_blocks(chosen: list[Sample], reader: Reader) -> None:
-    filled = add_features({"": [s.conversation for s in chosen]}, reader.codec)[""]
+    filled = add_features([s.conversation for s in chosen], reader.codec)
     examples = [encode(conversation, reader.tokenizer, reader.grid) for conversation in filled]
     packed = collate_packed([examples[:7], examples[7:]], 3, sum(map(len, examples)), 200, reader.grid)
     for a, b in zip(blocks(packed, chosen, reader), laid_out(chosen, reader), strict=True):
@@ -107,7 +105,7 @@ def test_packed_batch_gives_the_same_blocks(chosen: list[Sample], reader: Reader
 def test_spectrograms_are_aligned_with_tokens(chosen: list[Sample], reader: Reader) -> None:
     width = 5 * 4
     heard = said = 0
-    filled = add_features({"": [s.conversation for s in chosen]}, reader.codec)[""]
+    filled = add_features([s.conversation for s in chosen], reader.codec)
     for block, conversation in zip(laid_out(chosen, reader), filled, strict=True):
         turns = [t for t in conversation.turns if t.wave is not None]
         for stretch, turn in zip((s for s in block.stretches if s.sound), turns, strict=True):
@@ -172,7 +170,7 @@ def test_reader_of_a_model(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no finished model, config.json is not there; name WORKDIR/STAGE/model"):
         reader_of(tmp_path)
     (tmp_path / "config.json").write_text('{"vocab_size": 3}')
-    with pytest.raises(InputError, match=r"config.json: not the config of a finished model \('special'\)"):
+    with pytest.raises(InputError, match=r"not the config of a finished model \(config key text is missing\)"):
         reader_of(tmp_path)
     from fac_jax.checkpoint.json_files import write_json
     from fac_jax.models.config import replace

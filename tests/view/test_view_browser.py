@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Page
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.view.blocks import laid_out, render
-from data_pipelines.view.samples import Grid, Reader, Sample
+from data_pipelines.view.samples import Reader, Sample
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.io import write_text
 
@@ -21,9 +21,7 @@ PHONE, DESK = 390, 1280  # CSS pixels
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("view")
     tokenizer = make_tokenizer(folder)
-    model = make_model(tokenizer)
-    grid = Grid(model.vocab_size, model.units, model.special)
-    reader = Reader(tokenizer, LoudnessCodec(), grid, "")  # pyright: ignore[reportArgumentType]
+    reader = Reader(tokenizer, LoudnessCodec(), make_model(tokenizer), "")  # pyright: ignore[reportArgumentType]
     rng = np.random.default_rng(0)
     asked, said = ((0.1 * rng.standard_normal(round(16_000 * s))).astype(np.float32) for s in (1.5, 4.9))
     turns = (Turn("user", wave=asked), Turn("assistant", "one plus one is two " + "x" * 12, wave=said))

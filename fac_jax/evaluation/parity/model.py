@@ -92,10 +92,8 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
     model, variables = FunAudioChat(config), {"params": params}
 
     if len(batch.mel_windows):
-        frames = jax.jit(partial(model.apply, method="encode_audio"))(variables, batch.mel_windows, batch.mel_lengths)
-        yield _encoder(
-            np.asarray(frames).reshape(-1, config.text.width), encoder_spans(under(arrays, "in/"), config), arrays
-        )
+        frames = jax.jit(partial(model.apply, method="audio_frames"))(variables, batch)
+        yield _encoder(np.asarray(frames), encoder_spans(under(arrays, "in/"), config), arrays)
 
     output, text, speech = jax.jit(partial(model.apply, method=_everything))(variables, batch)
     kept = np.asarray(batch.segment_ids) > 0
