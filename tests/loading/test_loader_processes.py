@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import packed_run
+import pytest
 from packed_run import lines
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,7 @@ def test_two_hosts_bring_the_batches_of_one(tmp_path: Path) -> None:
     assert [a["ids"] + b["ids"] for a, b in zip(*(one["done"] for one in found), strict=True)] == want
 
 
+@pytest.mark.slow  # tests/loading/test_loader.py resumes in one process, tests/training/test_loop.py kills a run
 def test_a_killed_run_resumes_with_the_same_batches_and_other_workers(tmp_path: Path) -> None:
     out, state = tmp_path / "run.json", tmp_path / "state.json"
     running = process(out, 10_000)

@@ -79,6 +79,7 @@ SLOW = (
     table.Row("sft_8b", "cpu:8", "", ("--config.stages.sft.trainable=('backbone/',)",)),
     table.Row("sft_8b", "cpu:8", "fsdp=4,tensor=2", ("--config.rules=fsdp_tensor",)),
     table.Row("sft_30b_a3b", "cpu:8", "fsdp=2,expert=2,context=2", ("--config.stages.sft.micro_batches=2",)),
+    table.Row("sft_30b_a3b", "cpu:8", "fsdp=8", ()),  # SFT as sft_8b, experts as dpo_30b_a3b
 )
 
 
@@ -103,7 +104,12 @@ def described(arguments: Any) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("row", [*PLANS, *(pytest.param(row, marks=pytest.mark.slow) for row in SLOW)], ids=name)
+ROWS = dict.fromkeys((*PLANS, *SLOW))
+
+
+@pytest.mark.parametrize(
+    "row", [pytest.param(row, marks=[pytest.mark.slow] * (row in SLOW)) for row in ROWS], ids=map(name, ROWS)
+)
 def test_a_plan_and_a_run_compile_one_program(
     row: table.Row, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -82,6 +82,7 @@ def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys:
     assert all(math.isfinite(line["loss"]) for line in (*steps, *curve))
 
 
+@pytest.mark.slow  # tests/launchers/test_documented_commands.py trains on mixed formats
 def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(tmp_path: Path) -> None:
     for i in range(6):
         save(tmp_path / "folder" / f"{i}.flac", 2.0 + 0.2 * i, 44_100, 2, "FLAC")
@@ -188,7 +189,7 @@ def test_rows_are_known_again_where_they_are_moved_to(initial: Path, tmp_path: P
     assert more.checksum() != here.checksum()
 
 
-@pytest.mark.parametrize("reference", ["stored", "frozen"])
+@pytest.mark.parametrize("reference", ["stored", pytest.param("frozen", marks=pytest.mark.slow)])
 def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path, reference: str) -> None:
     save(tmp_path / "a.wav", 1.0)
     rows = write_jsonl(tmp_path / "pairs.jsonl", [preference_row(id=f"p{i}") for i in range(5)])
