@@ -13,8 +13,7 @@ from fac_jax.codec.cosyvoice.dit import Conditions
 from fac_jax.codec.cosyvoice.flow import ABSENT, ALL, BEFORE, Flow, mask_of, sample, times, with_and_without
 from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, token_lengths
 from fac_jax.codec.cosyvoice.source import F0_LOOKAHEAD, tones
-from fac_jax.codec.cosyvoice.stft import reflected, spectrum
-from fac_jax.codec.cosyvoice.vocoder import Vocoder
+from fac_jax.codec.cosyvoice.vocoder import Vocoder, reflected, spectrum
 from fac_jax.codec.cosyvoice.vocoder_windows import RELEASE_HELD, WindowedVocoder
 from fac_jax.evaluation.parity.model import Figure
 from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, inside, layer, unequal
