@@ -90,12 +90,6 @@ class Vocoder(nn.Module):
         """Predicts the pitch of every frame in Hz, in float32."""
         return self.f0_predictor(jnp.asarray(mel))
 
-    def source(
-        self, sines: Float[Array, "B M harmonics"], level: Float[Array, "B M"], noise: Float[Array, "B N harmonics"]
-    ) -> Float[jax.Array, "B N"]:
-        """Makes the source wave, N = `M * frame_samples` samples (`HarmonicSource`)."""
-        return self.harmonics(sines, level, noise)
-
     def decode(
         self, mel: Float[Array, "B M mel_bins"], source: Float[Array, "B N"], length: Int[Array, ""]
     ) -> Float[jax.Array, "B N"]:
@@ -132,10 +126,10 @@ class Vocoder(nn.Module):
         noise: Float[Array, "B N harmonics"],
         length: Int[Array, ""],
     ) -> Float[jax.Array, "B N"]:
-        """Makes the source wave, then decodes."""
+        """Makes the source wave (`HarmonicSource`), then decodes."""
         if self.is_initializing():
             self.f0(mel)
-        return self.decode(mel, self.source(sines, level, noise), length)
+        return self.decode(mel, self.harmonics(sines, level, noise), length)
 
 
 @functools.cache

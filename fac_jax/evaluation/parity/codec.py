@@ -16,8 +16,8 @@ from fac_jax.codec.cosyvoice.config import pieces
 from fac_jax.codec.cosyvoice.release_stream import ReleaseStream, release_offline
 from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, SpeechConfig, Token2Wav
 from fac_jax.evaluation.parity import networks
-from fac_jax.evaluation.parity.model import Figure
-from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, read_recording, unequal
+from fac_jax.evaluation.parity.model import Figure, channels_last, difference, unequal
+from fac_jax.evaluation.parity.recording import Recording, read_recording
 from fac_jax.types import InputError
 
 SPOKEN_LIMIT: Final = 1e-3  # limit of waves from tokens, where the errors of all parts add up
