@@ -21,9 +21,7 @@ from fac_jax.progress import shown
 from fac_jax.types import InputError
 
 CODEC = flags.DEFINE_string("codec", None, "Folder of a codec.", required=True)
-OUT = flags.DEFINE_string(
-    "out", None, "encode: folder that gets NAME.npy of every recording; otherwise ids are printed."
-)
+OUT = flags.DEFINE_string("out", None, "encode: folder of NAME.npy of every recording; ids are printed if absent.")
 SPEAKER = flags.DEFINE_string("speaker", None, "decode: the speaker; the codec's default if absent.")
 HOW = flags.DEFINE_enum(
     "how",

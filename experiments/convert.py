@@ -16,9 +16,7 @@ python -m experiments.convert verify-codec DIR                  the codec agains
 import json
 import math
 import sys
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -26,8 +24,7 @@ from absl import flags
 
 from fac_jax import cli
 from fac_jax.api import is_release
-from fac_jax.checkpoint.assets import TOKENIZER
-from fac_jax.checkpoint.export import load_config, load_params
+from fac_jax.checkpoint.export import TOKENIZER, load_config, load_params
 from fac_jax.checkpoint.release.assemble import assemble as assemble_model
 from fac_jax.checkpoint.release.config import load_release_config
 from fac_jax.checkpoint.release.convert import FLOATS, combine_models, export_release, import_release
@@ -40,6 +37,7 @@ from fac_jax.checkpoint.voice.convert import convert_codec
 from fac_jax.checkpoint.voice.onnx_tokenizer import SHA256
 from fac_jax.evaluation.parity.codec import compare_codec
 from fac_jax.evaluation.parity.model import Figure, compare
+from fac_jax.evaluation.parity.recording import read_arrays
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.progress import shown
 from fac_jax.training.merge import SHARED_LLM, check_same, choose_alphas, combine
@@ -102,7 +100,7 @@ def verify(src: str) -> None:
     params, config = load(Path(src))
     # The recorded classes know this way only of reading a prompt in the refined head.
     config = replace(config, head_prefill="release")
-    arrays = _arrays(Path(RECORDED.value))
+    arrays = read_arrays(Path(RECORDED.value))
     try:
         show_figures(compare(params, config, arrays))
     except InputError as error:
@@ -195,16 +193,6 @@ def load(folder: Path) -> tuple[Params, ModelConfig]:
         config = load_release_config(folder)
         return from_release(TensorFolder(folder), config), config
     return load_params(folder)
-
-
-def _arrays(file: Path) -> Mapping[str, np.ndarray]:
-    if not file.is_file():
-        raise InputError(f"{file}: no such file")
-    try:
-        with zipfile.ZipFile(file), np.load(file) as arrays:  # np.load takes other files too
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"{file}: no recorded arrays (.npz), or truncated: {error}") from None
 
 
 COMMANDS = {

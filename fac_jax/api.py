@@ -19,18 +19,16 @@ from fac_jax.audio.io import RATE, RATES, resampled
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
-from fac_jax.checkpoint import assets
-from fac_jax.checkpoint.export import load_config, load_params, resolve
+from fac_jax.checkpoint.export import CODEC, assets, copy_assets, load_config, load_params, resolve
 from fac_jax.checkpoint.release.config import load_release_config
-from fac_jax.checkpoint.release.convert import one_dtype
-from fac_jax.checkpoint.release.params import from_release
-from fac_jax.checkpoint.release.sources import RELEASE
+from fac_jax.checkpoint.release.names import RELEASE
+from fac_jax.checkpoint.release.params import from_release, one_dtype
 from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
 from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, load_codec
 from fac_jax.generation.decode import Decoding, prepare
 from fac_jax.generation.respond import respond
 from fac_jax.generation.sampling import Sampling
-from fac_jax.io import copy, is_local
+from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
@@ -101,7 +99,7 @@ class Model:
             config = load_config(found)
             params, _ = load_params(found, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
             path = _local_assets(found)
-        return cls(config, params, Tokenizer.load(path), Path(codec) if codec is not None else path / assets.CODEC)
+        return cls(config, params, Tokenizer.load(path), Path(codec) if codec is not None else path / CODEC)
 
     @functools.cached_property
     def codec(self) -> Codec:
@@ -291,6 +289,5 @@ def _local_assets(model: epath.Path) -> Path:
         return Path(model)
     folder = Path(tempfile.mkdtemp(prefix="fac_jax_"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    for name, file in assets.assets(model).items():
-        copy(file, folder / name)
+    copy_assets(assets(model), folder)
     return folder

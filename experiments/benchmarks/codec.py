@@ -20,8 +20,8 @@ from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.codec.cosyvoice.codec import PARTS
 from fac_jax.codec.cosyvoice.config import FlowConfig
 from fac_jax.codec.cosyvoice.noise import release_noise
-from fac_jax.codec.cosyvoice.token2wav import Speaker, SpeechConfig, Token2Wav
-from fac_jax.codec.cosyvoice.tokenize import WaveTokenizer
+from fac_jax.codec.cosyvoice.s3_tokenizer import WaveTokenizer
+from fac_jax.codec.cosyvoice.token2wav import SpeechConfig, Token2Wav
 from fac_jax.types import Params
 
 KINDS = ("tokenizer", "offline", "stream")
@@ -102,7 +102,7 @@ def _voice(
 ) -> dict[str, dict[str, float]]:
     """Measures synthesis on some seconds of audio, then on longer ones."""
     rng, figures = np.random.default_rng(0), {}
-    speaker, hop = Speaker(rng.standard_normal(192).astype(np.float32)), voice.config.hop
+    speaker, hop = rng.standard_normal(192).astype(np.float32), voice.config.hop
 
     def ids(audio: float) -> np.ndarray:
         return rng.integers(0, voice.flow.vocab_size, int(audio * TOKEN_RATE)).astype(np.int32)

@@ -16,7 +16,7 @@ from data_pipelines.records.record import Message, Record
 from data_pipelines.records.reject import RejectedError, is_utf8
 from experiments.run.schema import DataConfig
 from fac_jax.audio.mel import RATE
-from fac_jax.checkpoint.assets import CODEC, TOKENIZER, assets, copy_assets, trained_assets
+from fac_jax.checkpoint.export import CODEC, TOKENIZER, assets, copy_assets, trained_assets
 from fac_jax.codec.base import FILE as CODEC_FILE
 from fac_jax.codec.base import TOKEN_RATE, Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec

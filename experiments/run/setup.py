@@ -29,8 +29,7 @@ from experiments.run.lock import CONFIG_FILE, lock_config
 from experiments.run.schema import RunConfig, SetConfig
 from experiments.run.sets import ROWS_FILE, RecordSet, lock_rows, make_set, write_quarantine
 from experiments.run.shared_stages import stage_source
-from fac_jax.checkpoint.assets import CODEC
-from fac_jax.checkpoint.export import resolve
+from fac_jax.checkpoint.export import CODEC, resolve
 from fac_jax.io import copy, is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first, several
 from fac_jax.training.recipe import Recipe, run_recipe

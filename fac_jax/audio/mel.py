@@ -1,7 +1,7 @@
 """Whisper's log-mel with 128 bins at 100 Hz (docs/model.md, sections 1 and 2)."""
 
 import functools
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,10 +17,7 @@ RATE: int = 16000  # Hz
 WINDOW: int = 400  # samples of one Hann window, and size of the transform
 HOP: int = 160  # samples between frames: 100 Hz
 BINS: int = 128
-CHUNK_FRAMES: int = 3000  # mel frames of Whisper's 30 s
 HOST_CHUNK: int = 256  # frames that the host transforms at a time, few enough for the processor's cache
-
-Padding = Literal["longest", "max_length"]
 
 
 @functools.cache
@@ -29,24 +26,19 @@ def filterbank(window: int = WINDOW, bins: int = BINS) -> Float32[np.ndarray, "f
     return librosa.filters.mel(sr=RATE, n_fft=window, n_mels=bins).T.astype(np.float32)
 
 
-def mel_frames(samples: Any, padding: Padding = "longest") -> Any:
-    """Returns the mel frames of N samples, integers or arrays: `N // 160`, or `ceil(N / 160)` under "max_length"."""
-    return samples // HOP if padding == "longest" else -(-samples // HOP)
+def mel_frames(samples: Any) -> Any:
+    """Returns the mel frames of N samples, integers or arrays: `N // 160`."""
+    return samples // HOP
 
 
-def _extend(wave: jax.Array, lengths: jax.Array, size: int, padding: Padding) -> jax.Array:
-    """Adds `WINDOW / 2` mirrored samples before every clip, and its padding after it: `[.., size]`."""
-    index = jnp.arange(size) - WINDOW // 2
+def _extend(wave: jax.Array, lengths: jax.Array, size: int) -> jax.Array:
+    """Adds mirrored samples before and after every clip, `WINDOW / 2` before it: `[.., size]`."""
     length = lengths[..., None]
-    if padding == "longest":
-        period = jnp.maximum(2 * (length - 1), 1)
-        folded = index % period
-        index = jnp.minimum(folded, period - folded)
-    else:
-        index = jnp.broadcast_to(jnp.abs(index), (*lengths.shape, size))
-    inside = index < length
+    period = jnp.maximum(2 * (length - 1), 1)
+    folded = (jnp.arange(size) - WINDOW // 2) % period
+    index = jnp.minimum(folded, period - folded)
     taken = jnp.take_along_axis(wave, jnp.minimum(index, wave.shape[-1] - 1), axis=-1)
-    return jnp.where(inside, taken, 0.0)
+    return jnp.where(index < length, taken, 0.0)
 
 
 def hann(size: int) -> Float32[np.ndarray, " {size}"]:
@@ -54,46 +46,38 @@ def hann(size: int) -> Float32[np.ndarray, " {size}"]:
     return np.hanning(size + 1)[:-1].astype(np.float32)
 
 
-@functools.partial(jax.jit, static_argnames="padding")
+@jax.jit
 def log_mel(
-    wave: Float[Array, "*batch N"], lengths: Int[Array, "*batch"] | None = None, padding: Padding = "longest"
+    wave: Float[Array, "*batch N"], lengths: Int[Array, "*batch"] | None = None
 ) -> Float[jax.Array, "*batch M bins"]:
     """Computes Whisper's log-mel: log10 of the mel power, at most 8 below the clip's loudest bin, then `(x + 4) / 4`.
 
     A clip that is padded to a static length gives the same frames as the clip by itself: the mirrored edge and the
-    loudest bin depend on the clip's own length. The release has two paddings:
-      - "longest": nothing is appended, the clip's end is mirrored, and there are `N // 160` frames. The release's mask
-        counts one frame more if N is no multiple of 160; that frame has no features, so it does not exist here.
-      - "max_length": zeros up to 30 s follow the clip, and `ceil(N / 160)` frames are its own. The loudest bin includes
-        the two frames after the end that still overlap the clip. Frames of zeros are not computed.
+    loudest bin depend on the clip's own length. As in the release's padding "longest", the clip's end is mirrored. The
+    release's mask counts one frame more if N is no multiple of 160; that frame has no features, so it does not exist
+    here.
 
     Args:
       wave: samples at 16 kHz.
       lengths: valid samples of every clip, int32; None means all N.
-      padding: one of the two paddings.
 
     Returns:
-      float32, M = `mel_frames(N, padding)` frames, zero after a clip's own frames.
+      float32, M = `mel_frames(N)` frames, zero after a clip's own frames.
     """
     wave = jnp.asarray(wave, jnp.float32)
     if lengths is None:
         lengths = jnp.full(wave.shape[:-1], wave.shape[-1], jnp.int32)
-    frames = mel_frames(wave.shape[-1], padding)
-    own = mel_frames(lengths, padding)
-    counted = own if padding == "longest" else jnp.minimum(own + 2, jnp.maximum(own, CHUNK_FRAMES))
-    computed = frames if padding == "longest" else frames + 2
-
-    extended = _extend(wave, jnp.asarray(lengths), (computed + 2) * HOP, padding)
-    hops = extended.reshape(*wave.shape[:-1], computed + 2, HOP)
+    frames = mel_frames(wave.shape[-1])
+    extended = _extend(wave, jnp.asarray(lengths), (frames + 2) * HOP)
+    hops = extended.reshape(*wave.shape[:-1], frames + 2, HOP)
     framed = jnp.concatenate([hops[..., :-2, :], hops[..., 1:-1, :], hops[..., 2:, : WINDOW - 2 * HOP]], axis=-1)
     spectrum = jnp.fft.rfft(framed * hann(WINDOW))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
     mel = jnp.matmul(power, filterbank(), precision=jax.lax.Precision.HIGHEST)
     log = jnp.log10(jnp.maximum(mel, 1e-10))
-    index = jnp.arange(computed)[:, None]
-    loudest = jnp.max(log, axis=(-2, -1), keepdims=True, initial=-10.0, where=index < counted[..., None, None])
-    scaled = (jnp.maximum(log, loudest - 8.0) + 4.0) / 4.0
-    return jnp.where(index < own[..., None, None], scaled, 0.0)[..., :frames, :]
+    own = jnp.arange(frames)[:, None] < mel_frames(jnp.asarray(lengths))[..., None, None]
+    loudest = jnp.max(log, axis=(-2, -1), keepdims=True, initial=-10.0, where=own)
+    return jnp.where(own, (jnp.maximum(log, loudest - 8.0) + 4.0) / 4.0, 0.0)
 
 
 @functools.cache
@@ -106,7 +90,7 @@ def _sparse_filters() -> scipy.sparse.csr_array:
 
 
 def host_log_mel(wave: Float[np.ndarray, " N"]) -> Float[np.ndarray, "M bins"]:
-    """Computes `log_mel(wave)` with "longest" padding in numpy on one core, without compilation for a new length.
+    """Computes `log_mel(wave)` in numpy on one core, without compilation for a new length.
 
     The wave is float32 at 16 kHz, N > 1; the result is float32, M = `N // 160`.
     """

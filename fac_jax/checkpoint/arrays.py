@@ -70,7 +70,7 @@ class StoredArray:
         """
         self._name = f"{folder}: {'/'.join(path)}"
         kvstore = {"driver": "ocdbt", "base": absolute(folder).as_uri() + "/", "path": ".".join(path) + "/"}
-        with self._readable():
+        with readable(self._name):
             self._array = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
 
     def write(self, index: tuple[int, ...], piece: np.ndarray) -> None:
@@ -95,16 +95,18 @@ class StoredArray:
         Raises:
           InputError: it is damaged.
         """
-        with self._readable():
+        with readable(self._name):
             return np.asarray(self._array[index].read().result())
 
-    @contextlib.contextmanager
-    def _readable(self) -> Iterator[None]:
-        try:
-            yield
-        except (ValueError, OSError) as error:
-            reported = " ".join(str(error).split())[:200]
-            raise InputError(f"{self._name} cannot be read, it is damaged or incomplete ({reported})") from error
+
+@contextlib.contextmanager
+def readable(name: epath.PathLike) -> Iterator[None]:
+    """Raises an `InputError` that names a file, folder or array which the libraries cannot read."""
+    try:
+        yield
+    except Exception as error:  # orbax raises a bare Exception for a damaged array
+        reported = " ".join(str(error).split())[:200]
+        raise InputError(f"{name}: cannot be read, it is damaged or incomplete ({reported})") from error
 
 
 @contextlib.contextmanager

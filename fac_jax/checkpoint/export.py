@@ -6,28 +6,38 @@ MODEL/params/        parameters, orbax
 MODEL/...            assets by name
 """
 
-import contextlib
 import dataclasses
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final
 
 import jax
 import orbax.checkpoint as ocp
 from etils import epath
 from flax import traverse_util
 
-from fac_jax.checkpoint.assets import copy_assets
+from fac_jax.checkpoint.arrays import readable
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.tensors import INDEX
-from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored, united
+from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored
 from fac_jax.config import from_tree
-from fac_jax.io import absolute, is_local
+from fac_jax.io import absolute, copy, is_local
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.limits import check
+from fac_jax.text.special_ids import TEXT_SPECIALS
+from fac_jax.text.tokenizer import CONFIG_FILE, Tokenizer
+from fac_jax.text.tokenizer import FILE as TOKENIZER
 from fac_jax.types import InputError, Params
 
 MODEL = "model"  # finished model of a stage directory
 CHECKPOINTS = "checkpoints"  # running checkpoints of a stage directory
+CODEC: Final = "codec"
+SPEECH_TOKENIZER: Final = "speech_tokenizer"  # folder in which the release names its speech ids
+RELEASE: Final = "release.json"  # of a model that came from the release: its config.json and its repeated tensors
+TOKENIZER_PARTS: Final = (
+    *(CONFIG_FILE, "vocab.json", "merges.txt", "added_tokens.json"),
+    *("special_tokens_map.json", "chat_template.json", "chat_template.jinja"),
+)
+SETTINGS: Final = ("generation_config.json", "preprocessor_config.json", "processor_config.json")
 
 
 def export_model(
@@ -116,22 +126,23 @@ def load_params(path: epath.PathLike, expected: Params | None = None) -> tuple[P
     found = resolve(path)
     folders = parameter_folders(found)
     config = load_config(found)
-    with _readable(folders[0]):
-        holds = united([stored(folder) for folder in folders])
+    with readable(folders[0]):
+        holds: list[dict[Any, Any]] = [traverse_util.flatten_dict(stored(folder)) for folder in folders]
     if expected is not None:
-        check_shapes(holds, expected, found)
+        leaves = {path: leaf for there in holds for path, leaf in there.items()}
+        check_shapes(traverse_util.unflatten_dict(leaves), expected, found)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    lies = jax.tree.map(lambda leaf: getattr(leaf, "sharding", None) or device, expected)
-    lies = jax.tree.map(lambda _: device, holds) if expected is None else lies
-    target = jax.tree.map(lambda leaf, at: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=at), holds, lies)
-    wanted = traverse_util.flatten_dict(target)
-    found_params = []
-    with _readable(folders[0]), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
-        for folder in folders:
-            here = {path: wanted[path] for path in traverse_util.flatten_dict(stored(folder))}
-            args = ocp.args.StandardRestore(traverse_util.unflatten_dict(here))
-            found_params.append(checkpointer.restore(absolute(folder), args=args))
-    return united(found_params), config
+    lies = {path: getattr(leaf, "sharding", None) for path, leaf in traverse_util.flatten_dict(expected or {}).items()}
+    params = {}
+    with readable(folders[0]), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        for folder, there in zip(folders, holds, strict=True):
+            target = {
+                path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=lies.get(path) or device)
+                for path, leaf in there.items()
+            }
+            args = ocp.args.StandardRestore(traverse_util.unflatten_dict(target))
+            params |= traverse_util.flatten_dict(checkpointer.restore(absolute(folder), args=args))
+    return traverse_util.unflatten_dict(params), config
 
 
 def load_config(path: epath.PathLike) -> ModelConfig:
@@ -153,10 +164,51 @@ def load_config(path: epath.PathLike) -> ModelConfig:
     return config
 
 
-@contextlib.contextmanager
-def _readable(path: epath.Path) -> Iterator[None]:
-    """Turns an error of reading into one line that names the file or folder."""
-    try:
-        yield
-    except Exception as error:  # orbax raises a bare Exception for a damaged array
-        raise InputError(f"{path}: cannot be read, it is damaged or incomplete ({str(error)[:100]})") from error
+def assets(folder: epath.PathLike) -> dict[str, epath.Path]:
+    """Returns the files and folders of a checkpoint that are copied together with its parameters, by name.
+
+    Raises:
+      InputError: the tokenizer's other files are there and `tokenizer.json` is not.
+    """
+    folder = epath.Path(folder)
+    names = (TOKENIZER, *TOKENIZER_PARTS, *SETTINGS, SPEECH_TOKENIZER, CODEC)
+    found = {name: folder / name for name in names if (folder / name).exists()}
+    parts = [name for name in TOKENIZER_PARTS if name in found]
+    if parts and TOKENIZER not in found:
+        raise InputError(
+            f"{folder / TOKENIZER}: no such file, but {parts[0]} is there; make it with "
+            "AutoTokenizer.from_pretrained(..).save_pretrained(..) of transformers"
+        )
+    return found
+
+
+def check_tokenizer(folder: epath.PathLike, config: ModelConfig) -> None:
+    """Compares the tokenizer of a checkpoint with its model.
+
+    Special tokens that it does not have under our names are not compared: a checkpoint may name them differently.
+
+    Raises:
+      InputError: it is damaged, gives a special token another id, or has ids beyond the model's vocabulary.
+    """
+    tokenizer = Tokenizer.load(folder)
+    other = [
+        f"{TEXT_SPECIALS[field]} is {found}, in the model {getattr(config.special, field)}"
+        for field, found in tokenizer.known_specials().items()
+        if found != getattr(config.special, field)
+    ]
+    if tokenizer.vocab_size > config.vocab_size:
+        other.append(f"it has ids up to {tokenizer.vocab_size - 1}, the model {config.vocab_size} rows")
+    if other:
+        raise InputError(f"{epath.Path(folder) / TOKENIZER}: not the tokenizer of this model: {'; '.join(other)}")
+
+
+def trained_assets(folder: epath.PathLike) -> dict[str, epath.Path]:
+    """Returns `assets` of a model of ours that is trained further, and the record of its release."""
+    release = epath.Path(folder) / RELEASE
+    return assets(folder) | ({RELEASE: release} if release.exists() else {})
+
+
+def copy_assets(found: Mapping[str, epath.PathLike], folder: epath.PathLike) -> None:
+    """Copies files and folders into `folder`, each under its name."""
+    for name, source in found.items():
+        copy(source, epath.Path(folder) / name)

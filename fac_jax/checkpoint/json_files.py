@@ -75,10 +75,10 @@ class Section:
         fits = lambda value: isinstance(value, list | tuple) and all(type(one) is int for one in value)  # noqa: E731
         return tuple(self._value(key, default, "a list of whole numbers", fits))
 
-    def words(self, key: str, default: Any = REQUIRED) -> tuple[str, ...]:
+    def words(self, key: str) -> tuple[str, ...]:
         """Strings."""
         fits = lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value)  # noqa: E731
-        return tuple(self._value(key, default, "a list of strings", fits))
+        return tuple(self._value(key, REQUIRED, "a list of strings", fits))
 
     def word(self, key: str, default: Any = REQUIRED) -> str:
         """A string."""

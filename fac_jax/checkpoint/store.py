@@ -71,11 +71,12 @@ class CheckpointStore:
           InputError: the checkpoint holds parameters of other names or shapes.
         """
         check_shapes(stored(self.path(step) / "params"), params, self.path(step))
+        params, opt_state = jax.tree.map(ocp.utils.to_shape_dtype_struct, (params, opt_state))
         restored = self._manager.restore(
             step,
             args=ocp.args.Composite(
-                params=ocp.args.StandardRestore(_abstract(params)),
-                optimizer=ocp.args.StandardRestore(_abstract(opt_state)),
+                params=ocp.args.StandardRestore(params),
+                optimizer=ocp.args.StandardRestore(opt_state),
                 data=ocp.args.JsonRestore(),
             ),
         )
@@ -107,12 +108,6 @@ def _paths(folder: epath.Path) -> frozenset[tuple[str, ...]]:
     return frozenset(traverse_util.flatten_dict(stored(folder)))
 
 
-def united(trees: list[Params]) -> Params:
-    """One nested dict of the leaves of several, whose paths differ."""
-    leaves = {path: leaf for tree in trees for path, leaf in traverse_util.flatten_dict(tree).items()}
-    return traverse_util.unflatten_dict(leaves)
-
-
 def stored(params: epath.PathLike) -> Params:
     """Tree of the parameters in an orbax folder: leaves with `shape` and `dtype`; no array is read."""
     return cast(Params, ocp.StandardCheckpointHandler().metadata(absolute(params)).tree)
@@ -124,23 +119,19 @@ def check_shapes(found: Params, expected: Params, where: epath.PathLike) -> None
     Raises:
       InputError: they differ; names the first parameters that do, with both shapes.
     """
-    theirs, ours = _shapes(found), _shapes(expected)
+    theirs, ours = shapes_of(found), shapes_of(expected)
     wrong = [path for path in sorted(theirs | ours) if theirs.get(path) != ours.get(path)]
     if wrong:
-        listed = [
-            f"{p} is {theirs.get(p, 'absent')} there, {ours.get(p, 'absent')} in the model" for p in wrong[:SHOWN]
-        ]
+        both = {"/".join(path): (theirs.get(path, "absent"), ours.get(path, "absent")) for path in wrong[:SHOWN]}
+        listed = [f"{name} is {there} there, {here} in the model" for name, (there, here) in both.items()]
         more = f" and {len(wrong) - SHOWN} more" if len(wrong) > SHOWN else ""
         raise InputError(f"{where}: checkpoint of another shape: {'; '.join(listed)}{more}")
 
 
-def _shapes(tree: Params) -> dict[str, tuple[int, ...]]:
-    leaves: dict[str, Any] = traverse_util.flatten_dict(tree, sep="/")
+def shapes_of(params: Params) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """Shape of every leaf of a nested dict by its path."""
+    leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(params)
     return {path: tuple(leaf.shape) for path, leaf in leaves.items()}
-
-
-def _abstract(tree: Any) -> Any:
-    return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
 
 
 def params_digest(params: Params) -> str:

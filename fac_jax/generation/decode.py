@@ -11,7 +11,7 @@ from flax import struct
 from jaxtyping import Bool, Float, Int, Key
 
 from fac_jax import axes
-from fac_jax.generation.prefill import Reply, SpeechState, State, pad_slots, prefill_head
+from fac_jax.generation.prefill import Reply, SpeechState, State, at_position, pad_slots, prefill_head
 from fac_jax.generation.sampling import GREEDY, Sampling, fold, mark, pick
 from fac_jax.layers.attention import Visibility
 from fac_jax.layers.linear import by_rows
@@ -89,13 +89,8 @@ def _generate(
         return apply_step(variables, state, decoding)
 
     state = jax.lax.while_loop(running, step, state)
-    speech = state.speech
-    return Reply(
-        text_ids=state.ids,
-        text_count=state.count,
-        speech_ids=None if speech is None else speech.ids,
-        speech_count=None if speech is None else speech.count,
-    )
+    speech_ids, speech_count = (None, None) if state.speech is None else (state.speech.ids, state.speech.count)
+    return Reply(state.ids, state.count, speech_ids, speech_count)
 
 
 def _start(
@@ -110,8 +105,7 @@ def _start(
     caches = empty_caches(c.text, rows, slots, c.dtype, model.kernels.cache)
     hidden, caches, _ = model.backbone.decoder(embedded, prompt.positions, visibility, caches, 0)
     length = jnp.sum(prompt.segment_ids, axis=1)
-    is_last = (prompt.positions == length[:, None] - 1) & (prompt.segment_ids > 0)
-    last_hidden = jnp.take_along_axis(hidden, jnp.argmax(is_last, axis=1)[:, None, None], axis=1)[:, 0]
+    last_hidden = at_position(hidden, prompt.positions, prompt.segment_ids, length - 1)
     seen = mark(jnp.zeros((rows, c.vocab_size), bool), prompt.text_ids, prompt.segment_ids > 0)
     joint = decoding.stream == "joint"
     if joint and decoding.force_audio_bos:

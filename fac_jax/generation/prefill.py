@@ -129,7 +129,7 @@ def prefill_head(
 
     last = fill_row
     if c.head_prefill == "release":  # for any G: at G = 1 the only pick stays in `last`
-        state = _at(states, fine, segments, total - group)
+        state = at_position(states, fine, segments, total - group)
         seen = jnp.zeros((rows, c.codebook_size), bool)
         for j in range(group):  # G picks, kept only in the cache and in `last`
             ids = pick(model.speech_logits(state), seen, fold(keys, j), sampling)
@@ -142,7 +142,7 @@ def prefill_head(
             all_segments = all_segments.at[:, slot].set(1)
             all_positions = all_positions.at[:, slot].set(position)
             visibility = Visibility(jnp.ones((rows, 1), jnp.int32), all_segments, position[:, None], all_positions)
-            piece = _at(pieces, fine, jnp.repeat(prompt.segment_ids, group, axis=1), position)
+            piece = at_position(pieces, fine, jnp.repeat(prompt.segment_ids, group, axis=1), position)
             step, caches = model.refined_head.decode(
                 (piece + last)[:, None], position[:, None], visibility, caches, slot
             )
@@ -161,9 +161,9 @@ def prefill_head(
     )
 
 
-def _at(
+def at_position(
     values: Float[jax.Array, "B T D"],
-    positions: Int[jax.Array, "B T"],
+    positions: Int[Array, "B T"],
     segments: Int[Array, "B T"],
     wanted: Int[Array, " B"],
 ) -> Float[jax.Array, "B D"]:

@@ -19,6 +19,8 @@ from fac_jax.parallel.mesh import Layout
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import Params
 
+BUCKET = 16  # prompts are padded to a multiple of this number of LLM positions
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Response:
@@ -45,7 +47,6 @@ def respond(
     decoding: Decoding,
     rows: int,
     seed: int = 0,
-    bucket: int = 16,
     layout: Layout | None = None,
 ) -> Iterable[Response]:
     """Replies to prompts in their order; one compilation serves all of them.
@@ -55,14 +56,13 @@ def respond(
       prompts: examples encoded with the generation prompt.
       rows: prompts in one batch.
       seed: seed of the draws; every prompt has its own key.
-      bucket: prompts are padded to a multiple of this number of LLM positions.
       layout: mesh on which the parameters are; it divides `rows` evenly.
 
     Raises:
       InputError: the mesh does not divide `rows`.
     """
     c = model.config
-    length = -(-max(map(len, prompts)) // bucket) * bucket
+    length = -(-max(map(len, prompts)) // BUCKET) * BUCKET
     windows = rows * max(sum(windows_of(mel, c.audio.n_window) for mel in prompt.mels) for prompt in prompts)
     shards = 1 if layout is None else layout.shards(axes.BATCH)
     windows = -(-windows // shards) * shards

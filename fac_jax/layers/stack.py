@@ -40,18 +40,17 @@ def rematerialised(layer: L, remat: Remat, *, scanned: bool) -> L:
     return layer if remat == "none" else nn.remat(layer, policy=POLICIES[remat], prevent_cse=not scanned)
 
 
-def stacked(layer: L, depth: int) -> L:
+def stacked(layer: L, depth: int, in_axes: Any = nn.broadcast) -> L:
     """Makes a module class that runs `depth` layers one after the other, with parameters stacked along axis 0.
 
     A layer takes the running state first and returns `(state, output)`; its other arguments are the same for every
-    layer, and the outputs are stacked along axis 0.
+    layer unless `in_axes` says otherwise, and the outputs are stacked along axis 0.
     """
-    same: Any = nn.broadcast
     return nn.scan(
         layer,
-        variable_axes={"params": 0},
+        variable_axes={"params": 0, "intermediates": 0},
         split_rngs={"params": True},
-        in_axes=same,
+        in_axes=in_axes,
         length=depth,
         metadata_params={nn.PARTITION_NAME: axes.LAYERS},
     )

@@ -81,8 +81,7 @@ def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generatio
     """Writes a conversation in ChatML.
 
     In every turn of the assistant, the positions from `<|audio_bos|>` or the first text token up to and including
-    `<|im_end|>` carry loss. A line break separates turns; none follows the last turn. A
-    generation prompt is the start of an assistant's turn.
+    `<|im_end|>` carry loss. A line break separates turns. A generation prompt is the start of an assistant's turn.
 
     Args:
       system: system prompt, which sets the mode (`SYSTEM_TEXT`, `SYSTEM_JOINT`); "" for none.
@@ -101,10 +100,14 @@ def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generatio
 
     def open_turn(text: str) -> None:
         between = tokenizer.encode("\n") if pieces else []
-        pieces.append(TextPiece((*between, start, *tokenizer.encode(text)), loss=False))
+        write((*between, start, *tokenizer.encode(text)), loss=False)
 
     def write(ids: Iterable[int], loss: bool) -> None:
-        pieces.append(TextPiece(tuple(ids), loss))
+        last = pieces[-1] if pieces else None
+        if isinstance(last, TextPiece) and last.loss == loss:
+            pieces[-1] = TextPiece((*last.ids, *ids), loss)
+        else:
+            pieces.append(TextPiece(tuple(ids), loss))
 
     if system:
         open_turn(f"system\n{system}")
@@ -131,7 +134,7 @@ def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generatio
             write([end], loss=False)
     if add_generation_prompt:
         open_turn("assistant\n")
-    return _merge(pieces)
+    return pieces
 
 
 def with_tools(system: str, tools: Sequence[Mapping[str, Any]]) -> str:
@@ -142,15 +145,3 @@ def with_tools(system: str, tools: Sequence[Mapping[str, Any]]) -> str:
     """
     lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     return system + TOOLS_BLOCK.format(tools=lines)
-
-
-def _merge(pieces: Sequence[Piece]) -> list[Piece]:
-    """Joins neighbouring text pieces with the same loss."""
-    merged: list[Piece] = []
-    for piece in pieces:
-        last = merged[-1] if merged else None
-        if isinstance(piece, TextPiece) and isinstance(last, TextPiece) and last.loss == piece.loss:
-            merged[-1] = TextPiece(last.ids + piece.ids, piece.loss)
-        else:
-            merged.append(piece)
-    return merged

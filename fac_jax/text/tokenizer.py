@@ -115,13 +115,9 @@ class Tokenizer:
         missing = [name for name in SPECIALS if self._core.token_to_id(name) is None]
         if missing:
             raise InputError(f"tokenizer lacks special tokens {', '.join(missing)}; add them (Tokenizer.with_specials)")
-        speech = speech_special_ids(units)
-        return SpecialIds(
-            **{field: self.token_id(name) for field, name in TEXT_SPECIALS.items()},
-            speech_bos=speech["speech_bos"],
-            speech_eos=speech["speech_eos"],
-            speech_pad=speech["speech_pad"],
-        )
+        text = {field: self.token_id(name) for field, name in TEXT_SPECIALS.items()}
+        speech = {name: number for name, number in speech_special_ids(units).items() if name != "speech_unk"}
+        return SpecialIds(**text, **speech)
 
 
 def train_tokenizer(corpus: Iterable[str], vocab_size: int, path: str | os.PathLike[str]) -> Tokenizer:

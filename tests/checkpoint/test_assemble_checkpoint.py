@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 from fac_jax.checkpoint.export import load_params
 from fac_jax.checkpoint.release.assemble import Assembled, assemble
 from fac_jax.checkpoint.release.convert import export_release
-from fac_jax.checkpoint.release.sources import QWEN3, QWEN3_HEAD, QWEN3_VL, WHISPER
+from fac_jax.checkpoint.release.names import QWEN3, QWEN3_HEAD, QWEN3_VL, WHISPER
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
 from fac_jax.types import InputError
 

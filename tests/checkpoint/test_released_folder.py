@@ -12,7 +12,7 @@ import pytest
 import tokenizers
 from export_example import ORIGIN
 
-from fac_jax.audio.mel import log_mel
+from fac_jax.audio.mel import HOP, RATE, log_mel
 from fac_jax.checkpoint.export import export_model
 from fac_jax.checkpoint.release.config import load_release_config
 from fac_jax.checkpoint.release.convert import export_release, import_release
@@ -108,7 +108,8 @@ def test_the_processor_made_our_prompt(run: str, system: str, arrays: dict[str, 
     assert arrays[f"{run}/in/input_ids"][0].tolist() == ids_of(system, [Turn("user", audio=0)], groups)
     assert arrays[f"{run}/in/speech_attention_mask"].sum() == count
     assert set(arrays[f"{run}/in/speech_ids"].ravel().tolist()) == {CONFIG.special.speech_pad}
-    mel = np.asarray(log_mel(wave, padding="max_length"))
+    padded = np.pad(wave, (0, 30 * RATE - len(wave)))  # as the release's processor does
+    mel = np.asarray(log_mel(padded))[: -(-len(wave) // HOP)]
     np.testing.assert_allclose(arrays[f"{run}/in/input_features"][0].T, mel, atol=1e-4)
 
 

@@ -8,7 +8,7 @@ from golden_model import FOLDER, golden
 from recorded_copies import NAME, copy_of, part
 from safetensors.numpy import save_file
 
-from fac_jax.checkpoint.release.sources import QWEN3, QWEN3_VL, WHISPER
+from fac_jax.checkpoint.release.names import QWEN3, QWEN3_VL, WHISPER
 from fac_jax.checkpoint.release.survey import UNMAPPED, Row, survey_tensors
 
 

@@ -8,7 +8,7 @@ from golden_codec import FOLDER, ids, models, speaker, voice
 from fac_jax.codec.cosyvoice import flow, token2wav, vocoder_windows
 from fac_jax.codec.cosyvoice.release_stream import ReleaseStream, Steps
 from fac_jax.codec.cosyvoice.source import tones
-from fac_jax.codec.cosyvoice.token2wav import Speaker, Stream, Token2Wav, bucket
+from fac_jax.codec.cosyvoice.token2wav import Stream, Token2Wav, bucket
 from fac_jax.codec.cosyvoice.vocoder_windows import WindowedVocoder, frames_after, frames_before
 from fac_jax.evaluation.parity.recording import read_recording
 from fac_jax.types import InputError
@@ -77,18 +77,6 @@ def test_a_chunk_costs_the_same_however_much_came_before():
         assert len(stream._wave._mel) <= frames_before(models()[1][0]) + 10 + frames
     stream.finish()
     assert [program._cache_size() for program in programs] == before
-
-
-def test_a_prompt_is_heard_and_not_spoken():
-    whole, tokens = voice(hop=5, left=4), ids(20)
-    rng = np.random.default_rng(3)
-    prompted = Speaker(speaker().embedding, ids(7), rng.standard_normal((14, 80)).astype(np.float32))
-    expected = whole.in_chunks(tokens, prompted)
-    assert np.abs(expected - whole.in_chunks(tokens, speaker())).max() > 1e-2
-    wave = np.concatenate(spoken(whole.stream(prompted), [tokens]))
-    np.testing.assert_allclose(wave, expected, atol=LIMIT)
-    with pytest.raises(InputError, match="the prompt has 7 ids and 13 mel frames, must have 14"):
-        whole.stream(Speaker(speaker().embedding, ids(7), prompted.mel[:13]))
 
 
 def test_windows_of_the_vocoder_join_without_a_seam(figures):

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from data_pipelines.worlds.espeak import Voice, speak
-from fac_jax.evaluation.speech.heard import Listener, ListenerConfig, warped_distances
+from fac_jax.evaluation.speech import heard
+from fac_jax.evaluation.speech.heard import Listener, warped_distances
 from fac_jax.evaluation.speech.transcripts import accuracy, exact_match, normalize, word_error_rate
 
 RATE = 16_000
@@ -136,9 +137,10 @@ def test_hearing_is_fast(spoken: dict[str, np.ndarray], figures) -> None:
     figures("heard, processor seconds a reply, 187 candidates", min(seconds), 0.1)
 
 
-def test_a_finer_hop_hears_the_same(spoken: dict[str, np.ndarray]) -> None:
+def test_a_finer_hop_hears_the_same(spoken: dict[str, np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     few = dict(list(spoken.items())[:30])
-    listener = Listener(few, RATE, ListenerConfig(hop=0.01))
+    monkeypatch.setattr(heard, "HOP", 0.01)
+    listener = Listener(few, RATE)
     assert all(listener.hear(wave) == text for text, wave in few.items())
 
 

@@ -32,8 +32,8 @@ def voice(**values) -> Token2Wav:
 
 @functools.cache
 def speaker() -> Speaker:
-    """A voice without a prompt."""
-    return Speaker(np.random.default_rng(1).standard_normal(192).astype(np.float32))
+    """The embedding of a speaker."""
+    return np.random.default_rng(1).standard_normal(192).astype(np.float32)
 
 
 def ids(count: int) -> np.ndarray:

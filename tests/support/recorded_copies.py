@@ -9,7 +9,7 @@ import numpy as np
 from golden_model import FOLDER, golden
 from safetensors.numpy import load_file, save_file
 
-from fac_jax.checkpoint.release.sources import Source
+from fac_jax.checkpoint.release.names import Source
 from fac_jax.checkpoint.release.tensors import INDEX, SINGLE
 
 Change = Callable[[Path], None]

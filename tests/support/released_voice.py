@@ -16,8 +16,7 @@ from golden_codec import FOLDER, models, speaker
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
-from fac_jax.checkpoint.voice.config import tokenizer_config
-from fac_jax.evaluation.parity.recording import read_recording
+from fac_jax.evaluation.parity.recording import read_recording, tokenizer_config
 
 KINDS = {np.dtype(np.float32): "FloatStorage", np.dtype(np.int64): "LongStorage", np.dtype(np.float16): "HalfStorage"}
 
@@ -152,5 +151,5 @@ def save_released(folder: Path) -> None:
     save_onnx(folder / "speech_tokenizer_v3.onnx", tensors("s3tokenizer"), TINY.depth, (1e-6, 1e-5))
     save_torch(folder / "flow.pt", tensors("flow"))
     save_torch(folder / "hift.pt", {f"generator.{name}": tensor for name, tensor in tensors("hift").items()})
-    entry = {"embedding": speaker().embedding[None], "speech_token": np.arange(4)[None]}
+    entry = {"embedding": speaker()[None], "speech_token": np.arange(4)[None]}
     save_torch(folder / "new_spk2info.pt", {"中文女": entry, "other": entry})

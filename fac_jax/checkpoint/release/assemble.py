@@ -9,8 +9,7 @@ import jax
 import numpy as np
 from flax import traverse_util
 
-from fac_jax.checkpoint.assets import TOKENIZER
-from fac_jax.checkpoint.export import finish
+from fac_jax.checkpoint.export import TOKENIZER, finish
 from fac_jax.checkpoint.json_files import Section, read_json
 from fac_jax.checkpoint.release.config import (
     decoder_config,
@@ -19,10 +18,9 @@ from fac_jax.checkpoint.release.config import (
     encoder_problems,
     refuse,
 )
-from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint, one_dtype
-from fac_jax.checkpoint.release.names import Entry
-from fac_jax.checkpoint.release.params import Read, check_tied, match, param_shapes
-from fac_jax.checkpoint.release.sources import QWEN3_HEAD, TEXT_SOURCES, WHISPER
+from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params, fingerprint
+from fac_jax.checkpoint.release.names import QWEN3_HEAD, TEXT_SOURCES, WHISPER, Entry
+from fac_jax.checkpoint.release.params import Read, check_tied, match, one_dtype, param_shapes
 from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params

@@ -248,16 +248,14 @@ def decoder_values(config: DecoderConfig) -> dict[str, Any]:
     coefficient = config.moe.aux_loss_coef
     # Where the loss is off, the coefficient in the base stays as it is.
     router = {"router_aux_loss_coef": coefficient} if coefficient else {}
-    return (
-        values
-        | router
-        | {
-            "num_experts": config.moe.num_experts,
-            "num_experts_per_tok": config.moe.top_k,
-            "moe_intermediate_size": config.moe.expert_width,
-            "norm_topk_prob": config.moe.normalize_top_k,
-            "mlp_only_layers": list(config.moe.dense_layers),
-            "decoder_sparse_step": config.moe.sparse_step,
-            "output_router_logits": bool(coefficient),
-        }
-    )
+    return {
+        **values,
+        **router,
+        "num_experts": config.moe.num_experts,
+        "num_experts_per_tok": config.moe.top_k,
+        "moe_intermediate_size": config.moe.expert_width,
+        "norm_topk_prob": config.moe.normalize_top_k,
+        "mlp_only_layers": list(config.moe.dense_layers),
+        "decoder_sparse_step": config.moe.sparse_step,
+        "output_router_logits": bool(coefficient),
+    }

@@ -17,16 +17,13 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from fac_jax.checkpoint import export
 from fac_jax.checkpoint.arrays import Spec, StoredArray, create_params
-from fac_jax.checkpoint.assets import RELEASE as RELEASE_FILE
-from fac_jax.checkpoint.assets import SPEECH_TOKENIZER, TOKENIZER, assets, check_tokenizer, copy_assets, trained_assets
-from fac_jax.checkpoint.export import finish, load_config, resolve
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.config import load_release_config
-from fac_jax.checkpoint.release.names import Entry, relaid, release_entries
-from fac_jax.checkpoint.release.params import Read, check_tied, match, param_shapes, pieces, tied_heads, torch_shape
+from fac_jax.checkpoint.release.names import RELEASE, Entry, Source, relaid, release_entries, tied_heads
+from fac_jax.checkpoint.release.params import Read, check_tied, match, one_dtype, param_shapes, pieces, torch_shape
 from fac_jax.checkpoint.release.parts import PARTS
-from fac_jax.checkpoint.release.sources import RELEASE, Source
 from fac_jax.checkpoint.release.tensors import SHARD_BYTES, TensorFolder, write_tensors
 from fac_jax.checkpoint.store import folder_of
 from fac_jax.models.config import ModelConfig, replace
@@ -61,13 +58,13 @@ def import_release(source: Path, destination: Path, wrap: Wrap = iter) -> ModelC
         config = replace(config, dtype=dtype, param_dtype=dtype)
         entries = match(tensors.shapes, RELEASE, config)
         check_tied(tensors, RELEASE, config)
-        carried = assets(source)
-        if TOKENIZER in carried:
-            check_tokenizer(source, config)
+        carried = export.assets(source)
+        if export.TOKENIZER in carried:
+            export.check_tokenizer(source, config)
         fill_params(unfinished, config, [(entry, tensors.__getitem__) for entry in entries], wrap)
         tied = [name for name, _ in tied_heads(config) if name in tensors]
-        write_json(unfinished / RELEASE_FILE, {"config": read_json(source / "config.json"), "tied_names": tied})
-        finish(unfinished, config, {"from": "released checkpoint", "order": 0}, carried)
+        write_json(unfinished / export.RELEASE, {"config": read_json(source / "config.json"), "tied_names": tied})
+        export.finish(unfinished, config, {"from": "released checkpoint", "order": 0}, carried)
     return config
 
 
@@ -82,7 +79,6 @@ def export_release(
     """Converts a model of ours (a folder, stage or workdir, `export.resolve`) into a published layout.
 
     Args:
-      source: what `export.resolve` finds.
       destination: must not exist.
       dtype: of the tensors written.
       shard_bytes: most bytes of a shard.
@@ -92,16 +88,16 @@ def export_release(
     Raises:
       InputError: there is no model, the release has no such model, or the disk is full.
     """
-    folder, chosen = Path(resolve(source)), PARTS[part]
+    folder, chosen = Path(export.resolve(source)), PARTS[part]
     job = {"export": fingerprint(folder), "dtype": dtype, "part": part, "shard_bytes": shard_bytes}
     with at_destination(destination, job) as unfinished:
-        config = replace(load_config(folder), dtype=dtype, param_dtype=dtype)
+        config = replace(export.load_config(folder), dtype=dtype, param_dtype=dtype)
         base, tied_names = _release_of(folder)
         values = chosen.config(config, base)
-        carried = {name: file for name, file in assets(folder).items() if chosen.carries(name)}
+        carried = {name: file for name, file in export.assets(folder).items() if chosen.carries(name)}
         files: Mapping[str, str] = {}
-        if TOKENIZER in carried and not (folder / RELEASE_FILE).exists():
-            check_tokenizer(folder, config)
+        if export.TOKENIZER in carried and not (folder / export.RELEASE).exists():
+            export.check_tokenizer(folder, config)
             files = chosen.files(config, Tokenizer.load(folder))
         places = _places(config, chosen.layout, tied_names)
         shapes, computed = param_shapes(config), chosen.computed(config)
@@ -117,11 +113,10 @@ def export_release(
 
         sizes = {name: math.prod(torch_shape(entry, shapes[entry.path])) for name, (entry, _) in places.items()}
         sizes |= {name: value.size for name, value in computed.items()}
-        write_tensors(
-            unfinished, {name: n * jnp.dtype(dtype).itemsize for name, n in sizes.items()}, read, shard_bytes, wrap
-        )
+        byte_sizes = {name: count * jnp.dtype(dtype).itemsize for name, count in sizes.items()}
+        write_tensors(unfinished, byte_sizes, read, shard_bytes, wrap)
         write_json(unfinished / "config.json", values)
-        copy_assets(carried, unfinished)
+        export.copy_assets(carried, unfinished)
         for name, content in files.items():
             (unfinished / name).parent.mkdir(exist_ok=True)
             (unfinished / name).write_text(content, encoding="utf-8")
@@ -129,7 +124,7 @@ def export_release(
 
 def _release_of(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """config.json of the release that a model came from and the names of its repeated tensors; empty without one."""
-    file = folder / RELEASE_FILE
+    file = folder / export.RELEASE
     if not file.exists():
         return {}, []
     whole = Section(read_json(file), str(file))
@@ -174,13 +169,13 @@ def combine_models(
     Raises:
       InputError: a model is missing, or the disk is full.
     """
-    folders = [resolve(first), resolve(second)]
-    config = load_config(folders[0])
+    folders = [export.resolve(first), export.resolve(second)]
+    config = export.load_config(folders[0])
     job = {"combine": [fingerprint(Path(folder)) for folder in folders], "origin": origin}
     with at_destination(destination, job) as unfinished:
         entries = [_combined(entry, folders, mix) for entry in release_entries(config)]
         fill_params(unfinished, config, entries, wrap)
-        finish(unfinished, config, origin, trained_assets(folders[0]))
+        export.finish(unfinished, config, origin, export.trained_assets(folders[0]))
 
 
 def _combined(entry: Entry, folders: list[epath.Path], mix: Mix) -> tuple[Entry, Read]:
@@ -227,20 +222,6 @@ def fill_params(unfinished: Path, config: ModelConfig, entries: Iterable[tuple[E
     filled.unlink(missing_ok=True)
 
 
-def one_dtype(tensors: TensorFolder, source: Source) -> str:
-    """The dtype that all tensors have, those left out that the source ignores.
-
-    Raises:
-      InputError: two differ; names both.
-    """
-    dtypes = {name: dtype for name, dtype in tensors.dtypes.items() if not source.is_ignored(name)}
-    names = {dtype: name for name, dtype in sorted(dtypes.items(), reverse=True)}
-    if len(names) > 1:
-        reported = ", ".join(f"{name} is {dtype}" for dtype, name in sorted(names.items()))
-        raise InputError(f"{tensors.folder}: tensors of different dtypes: {reported}; write them in one")
-    return next(iter(names))
-
-
 @contextlib.contextmanager
 def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
     """Gives a folder to work in, which becomes `destination` at the end.
@@ -257,11 +238,8 @@ def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
         raise InputError(f"{destination}: {destination.absolute().parent} is no folder")
     unfinished = destination.with_name(destination.name + ".unfinished")
     note = unfinished / NOTE
-    if (
-        os.path.lexists(unfinished)
-        and not note.is_file()
-        and not (unfinished.is_dir() and not any(unfinished.iterdir()))
-    ):
+    is_empty = unfinished.is_dir() and not any(unfinished.iterdir())
+    if os.path.lexists(unfinished) and not note.is_file() and not is_empty:
         raise InputError(
             f"{unfinished}: is no unfinished conversion (it has no {NOTE}); move it away or give another DST"
         )
@@ -289,7 +267,7 @@ def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
 
 def fingerprint(folder: Path) -> dict[str, Any]:
     """Names, sizes and times of the files that a conversion reads; a link to nowhere is none."""
-    kinds = ("*.safetensors", "*.json", "*.jinja", f"{SPEECH_TOKENIZER}/*", "params/**/*")
+    kinds = ("*.safetensors", "*.json", "*.jinja", f"{export.SPEECH_TOKENIZER}/*", "params/**/*")
     files = sorted(file for kind in kinds for file in folder.glob(kind) if file.is_file())
     stats = [(str(file.relative_to(folder)), file.stat()) for file in files]
     return {"folder": str(folder.absolute()), "files": [[name, s.st_size, s.st_mtime] for name, s in stats]}

@@ -1,11 +1,15 @@
-"""The table of parameter names: ours and the release's (docs/model.md, section 10).
+"""The table of parameter names, ours and the release's (docs/model.md, section 10), and the names of other layouts.
 
 Every row names one of our parameters, the torch names that fill it (`{e}` stands for an expert), and how a torch tensor
 becomes ours. Stacked layers and experts are leading axes of ours, in the order of the names.
+
+The layout of another published checkpoint is a list of regular expressions, tried in order. What it holds beyond our
+model is named too, so that a name nobody thought of is a fault and not a warning.
 """
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final, Literal
 
 import numpy as np
@@ -108,6 +112,11 @@ def release_entries(config: ModelConfig) -> Iterator[Entry]:
     yield from _decoder("refined_head.decoder", "audio_invert_tower.crq_transformer.layers", config.head)
 
 
+def tied_heads(config: ModelConfig) -> list[tuple[str, str]]:
+    """(torch name that repeats a tensor, torch name of that tensor)."""
+    return [TIED_SPEECH_HEAD, TIED_TEXT_HEAD] if config.tie_embeddings else [TIED_SPEECH_HEAD]
+
+
 def _decoder(ours: str, torch: str, config: DecoderConfig) -> Iterator[Entry]:
     """The rows of one Qwen3 stack; `ours` and `torch` are its prefixes."""
     for start, length in config.runs():
@@ -131,3 +140,55 @@ def stacked(ours: str, layers: Sequence[str], rows: Iterable[Row], experts: int 
         else:
             names = [layer + torch for layer in layers]
         yield Entry((*ours.split("."), *path.split(".")), np.array(names), layout)
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """A layout of torch names.
+
+    Attributes:
+      title: for messages.
+      rules: full-match regular expressions of the release's names, and its own; what matches none is not part of it.
+      ignored: full-match expressions of names that our model has no use for.
+    """
+
+    title: str
+    rules: tuple[tuple[str, str], ...]
+    ignored: tuple[str, ...] = ()
+
+    def own_name(self, release_name: str) -> str | None:
+        """The name of a tensor in this layout, None if it has no place in it."""
+        for pattern, replacement in self.rules:
+            match = re.fullmatch(pattern, release_name)
+            if match:
+                return match.expand(replacement)
+        return None
+
+    def is_ignored(self, name: str) -> bool:
+        """Whether a tensor is known and not used."""
+        return any(re.fullmatch(pattern, name) for pattern in self.ignored)
+
+
+LM_HEAD: Final = (r"language_model\.lm_head\.weight", r"lm_head.weight")
+RELEASE: Final = Source("Fun-Audio-Chat", ((r"(.*)", r"\1"),))
+QWEN3: Final = Source("Qwen3", ((r"language_model\.model\.(.*)", r"model.\1"), LM_HEAD))
+QWEN3_VL: Final = Source(
+    "Qwen3-VL",
+    ((r"language_model\.model\.(.*)", r"model.language_model.\1"), LM_HEAD),
+    ignored=(r"model\.visual\..*",),
+)
+TEXT_SOURCES: Final[Mapping[str, Source]] = {"qwen3": QWEN3, "qwen3_moe": QWEN3, "qwen3_vl": QWEN3_VL}  # by model_type
+WHISPER: Final = Source(
+    "Whisper",
+    (
+        (r"continuous_audio_tower\.ln_post\.(.*)", r"model.encoder.layer_norm.\1"),
+        (r"continuous_audio_tower\.((?:conv[12]|layers)\..*)", r"model.encoder.\1"),
+    ),
+    # The sinusoidal table of positions is computed, not loaded.
+    ignored=(r"model\.encoder\.embed_positions\.weight", r"model\.decoder\..*", r"proj_out\.weight"),
+)
+QWEN3_HEAD: Final = Source(
+    "Qwen3 for the refined head",
+    ((r"audio_invert_tower\.crq_transformer\.(.*)", r"model.\1"),),
+    ignored=(r"model\.embed_tokens\.weight", r"lm_head\.weight"),
+)

@@ -2,15 +2,14 @@
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 import jax
 import numpy as np
 from flax import traverse_util
 
-from fac_jax.checkpoint.release.names import TIED_SPEECH_HEAD, TIED_TEXT_HEAD, Entry, relaid, release_entries
-from fac_jax.checkpoint.release.sources import RELEASE, Source
+from fac_jax.checkpoint.release.names import RELEASE, Entry, Source, relaid, release_entries, tied_heads
 from fac_jax.checkpoint.release.tensors import TensorFolder
+from fac_jax.checkpoint.store import shapes_of
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.types import Array, InputError, Params
@@ -74,6 +73,20 @@ def unfit(
     return used, problems
 
 
+def one_dtype(tensors: TensorFolder, source: Source) -> str:
+    """The dtype that all tensors have, those left out that the source ignores.
+
+    Raises:
+      InputError: two differ; names both.
+    """
+    dtypes = {name: dtype for name, dtype in tensors.dtypes.items() if not source.is_ignored(name)}
+    names = {dtype: name for name, dtype in sorted(dtypes.items(), reverse=True)}
+    if len(names) > 1:
+        reported = ", ".join(f"{name} is {dtype}" for dtype, name in sorted(names.items()))
+        raise InputError(f"{tensors.folder}: tensors of different dtypes: {reported}; write them in one")
+    return next(iter(names))
+
+
 def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelConfig) -> None:
     """Compares the tensors that repeat another one with it.
 
@@ -91,12 +104,6 @@ def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelC
 def param_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every parameter (scanned layers) by its path; nothing is allocated."""
     return shapes_of(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
-
-
-def shapes_of(params: Params) -> dict[tuple[str, ...], tuple[int, ...]]:
-    """Shape of every leaf of a nested dict by its path."""
-    leaves: dict[tuple[str, ...], Any] = traverse_util.flatten_dict(params)
-    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def torch_shape(entry: Entry, ours: Sequence[int]) -> tuple[int, ...]:
@@ -141,8 +148,3 @@ def to_release(params: Params, config: ModelConfig) -> dict[str, Array]:
         for name, tensor in zip(entry.names.ravel().tolist(), flat, strict=True):
             out[name] = relaid(tensor, entry.layout)
     return out
-
-
-def tied_heads(config: ModelConfig) -> list[tuple[str, str]]:
-    """(torch name that repeats a tensor, torch name of that tensor)."""
-    return [TIED_SPEECH_HEAD, TIED_TEXT_HEAD] if config.tie_embeddings else [TIED_SPEECH_HEAD]

@@ -12,9 +12,8 @@ import numpy as np
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.checkpoint.json_files import Section, read_json
 from fac_jax.checkpoint.release.config import decoder_config, encoder_config, release_config
-from fac_jax.checkpoint.release.names import release_entries
-from fac_jax.checkpoint.release.params import param_shapes, place, tied_heads
-from fac_jax.checkpoint.release.sources import RELEASE, TEXT_SOURCES, WHISPER, Source
+from fac_jax.checkpoint.release.names import RELEASE, TEXT_SOURCES, WHISPER, Source, release_entries, tied_heads
+from fac_jax.checkpoint.release.params import param_shapes, place
 from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.presets import preset

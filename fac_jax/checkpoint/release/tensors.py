@@ -104,7 +104,6 @@ def write_tensors(
     plan are removed.
 
     Args:
-      folder: exists.
       sizes: bytes of every tensor, in the order of writing.
       read: gives a tensor; called once a name.
       shard_bytes: most bytes of a shard; a larger tensor has a shard of its own.

@@ -18,10 +18,8 @@ from fac_jax.codec.cosyvoice.token2wav import SpeechConfig
 from fac_jax.types import InputError, Params
 
 TOKENIZER: Final = "speech_tokenizer_v3.onnx"
-FLOW: Final = "flow.pt"
-VOCODER: Final = "hift.pt"
 SPEAKERS: Final = ("new_spk2info.pt", "spk2info.pt", "speakers.npz")
-FILES: Final[Mapping[str, str]] = {"tokenizer": TOKENIZER, "flow": FLOW, "vocoder": VOCODER}
+FILES: Final[Mapping[str, str]] = {"tokenizer": TOKENIZER, "flow": "flow.pt", "vocoder": "hift.pt"}
 RELEASED: Final[Mapping[str, Any]] = {name: part.config() for name, part in PARTS.items()}
 
 

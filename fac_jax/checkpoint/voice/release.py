@@ -4,17 +4,17 @@ Rows of the tables are as in `checkpoint/release/names.py`. Weight norms are fol
 name.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import jax
 import numpy as np
 
 from fac_jax.checkpoint.release.names import Entry, Row, affine, norm, single, stacked
-from fac_jax.checkpoint.release.params import filled, refuse_unfit, shapes_of, unfit
+from fac_jax.checkpoint.release.params import filled, refuse_unfit, unfit
+from fac_jax.checkpoint.store import shapes_of
 from fac_jax.codec.cosyvoice.codec import PARTS
-from fac_jax.codec.cosyvoice.config import FlowConfig, TokenizerConfig, VocoderConfig
 from fac_jax.types import InputError, Params
 
 TOKENIZER: Final[tuple[Row, ...]] = (
@@ -57,34 +57,27 @@ FLOW_LAYER: Final[tuple[Row, ...]] = (
     *affine("fc2", "ff.ff.2", "transpose"),
 )
 INVERSE_FREQUENCIES: Final = f"{ESTIMATOR}.rotary_embed.inv_freq"  # a buffer, which we compute
+VOCODER_PREFIX: Final = "generator."  # some files begin all names of the vocoder with it
 VOCODER: Final[tuple[Row, ...]] = (
     *affine("harmonics.linear", "m_source.l_linear", "transpose"),
     *affine("conv_pre", "conv_pre", "conv"),
     *affine("conv_post", "conv_post", "conv"),
     *affine("f0_predictor.classifier", "f0_predictor.classifier", "transpose"),
-    *affine("f0_predictor.conv0", "f0_predictor.condnet.0", "conv"),
-    *affine("f0_predictor.conv1", "f0_predictor.condnet.2", "conv"),
-    *affine("f0_predictor.conv2", "f0_predictor.condnet.4", "conv"),
-    *affine("f0_predictor.conv3", "f0_predictor.condnet.6", "conv"),
-    *affine("f0_predictor.conv4", "f0_predictor.condnet.8", "conv"),
+    *(row for i in range(5) for row in affine(f"f0_predictor.conv{i}", f"f0_predictor.condnet.{2 * i}", "conv")),
 )
 
 
-def tokenizer_entries(config: TokenizerConfig) -> Iterator[Entry]:
-    """Yields the whole table of the tokenizer."""
-    yield from single(TOKENIZER)
-    yield from stacked("layers", [f"encoder.blocks.{i}." for i in range(config.depth)], TOKENIZER_LAYER)
-
-
-def flow_entries(config: FlowConfig) -> Iterator[Entry]:
-    """Yields the whole table of the flow."""
-    yield from single(FLOW)
-    layers = [f"{ESTIMATOR}.transformer_blocks.{i}." for i in range(config.dit.depth)]
-    yield from stacked("dit.layers", layers, FLOW_LAYER)
-
-
-def vocoder_entries(config: VocoderConfig) -> Iterator[Entry]:
-    """Yields the whole table of the vocoder."""
+def part_entries(part: str, config: Any) -> Iterator[Entry]:
+    """Yields the whole table of a part of the voice."""
+    if part == "tokenizer":
+        yield from single(TOKENIZER)
+        yield from stacked("layers", [f"encoder.blocks.{i}." for i in range(config.depth)], TOKENIZER_LAYER)
+        return
+    if part == "flow":
+        yield from single(FLOW)
+        layers = [f"{ESTIMATOR}.transformer_blocks.{i}." for i in range(config.dit.depth)]
+        yield from stacked("dit.layers", layers, FLOW_LAYER)
+        return
     yield from single(VOCODER)
     for i in range(len(config.upsample_rates)):
         yield from single(affine(f"ups_{i}", f"ups.{i}", "conv"))
@@ -101,21 +94,6 @@ def _block(ours: str, torch: str, dilations: Sequence[int]) -> Iterator[Row]:
             yield from affine(f"{ours}.conv{half}_{i}", f"{torch}.convs{half}.{i}", "conv")
             yield f"{ours}.snake{half}_{i}.alpha", f"{torch}.activations{half}.{i}.alpha", "same"
 
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """The table of a part for its config, names that are known and not used, and an optional beginning of all names."""
-
-    entries: Callable[[Any], Iterator[Entry]]
-    ignored: frozenset[str] = frozenset()
-    prefix: str = ""
-
-
-LAYOUTS: Final[Mapping[str, Layout]] = {
-    "tokenizer": Layout(tokenizer_entries),
-    "flow": Layout(flow_entries, frozenset({INVERSE_FREQUENCIES})),
-    "vocoder": Layout(vocoder_entries, prefix="generator."),
-}
 
 PITCH: Final = "f0_predictor"
 # Endings of a norm and of its direction, as newer and older versions of PyTorch name them.
@@ -135,18 +113,15 @@ def from_torch(part: str, tensors: Mapping[str, np.ndarray], config: Any) -> Par
     Raises:
       InputError: names are missing or unknown, or shapes are not those of the config; one message lists them all.
     """
-    layout = LAYOUTS[part]
-    plain = fold({name.removeprefix(layout.prefix): np.asarray(tensor) for name, tensor in tensors.items()})
-    entries = list(layout.entries(config))
+    plain = fold({name.removeprefix(VOCODER_PREFIX): np.asarray(tensor) for name, tensor in tensors.items()})
+    entries = list(part_entries(part, config))
     used, problems = unfit(entries, part_shapes(part, config), {name: a.shape for name, a in plain.items()})
-    problems |= dict.fromkeys(plain.keys() - used - layout.ignored, "is unknown")
+    problems |= dict.fromkeys(plain.keys() - used - {INVERSE_FREQUENCIES}, "is unknown")
     refuse_unfit(dict(sorted(problems.items())), f"the {part}")
-    params = filled(entries, plain)
-    return {name: _as(np.float64 if name == PITCH else np.float32, value) for name, value in params.items()}
-
-
-def _as(dtype: type[np.floating], params: Params) -> Params:
-    return jax.tree.map(lambda a: np.asarray(a, dtype), params)
+    return {
+        name: jax.tree.map(functools.partial(np.asarray, dtype=np.float64 if name == PITCH else np.float32), value)
+        for name, value in filled(entries, plain).items()
+    }
 
 
 def part_shapes(part: str, config: Any) -> dict[tuple[str, ...], tuple[int, ...]]:

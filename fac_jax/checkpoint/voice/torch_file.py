@@ -4,7 +4,6 @@ Since PyTorch 1.6 such a file is a zip of a pickle and of one binary file for ea
 """
 
 import collections
-import dataclasses
 import pickle
 import zipfile
 import zlib
@@ -53,11 +52,6 @@ def read_torch(file: Path) -> Any:
         raise InputError(f"{file} is truncated, or no file of torch.save that holds only tensors ({reason})") from error
 
 
-@dataclasses.dataclass(frozen=True)
-class _StorageKind:
-    dtype: Any
-
-
 class _Reader(pickle.Unpickler):
     """Reads the pickles of `torch.save`, and refuses every name that tensors and containers do not need."""
 
@@ -72,17 +66,17 @@ class _Reader(pickle.Unpickler):
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
         }
         if module == "torch" and name in DTYPES:
-            return _StorageKind(DTYPES[name])
+            return DTYPES[name]
         if (module, name) not in known:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         kind, storage, key, *_ = pid
-        if kind != "storage" or not isinstance(storage, _StorageKind):
+        if kind != "storage" or not any(storage is dtype for dtype in DTYPES.values()):
             raise pickle.UnpicklingError(f"it refers to a {kind}")
         if key not in self._storages:
-            self._storages[key] = np.frombuffer(self._read(key), storage.dtype)
+            self._storages[key] = np.frombuffer(self._read(key), storage)
         return self._storages[key]
 
 

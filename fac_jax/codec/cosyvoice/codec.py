@@ -29,9 +29,8 @@ from fac_jax.codec.base import FILE, refer
 from fac_jax.codec.cosyvoice.config import FlowConfig, TokenizerConfig, VocoderConfig
 from fac_jax.codec.cosyvoice.flow import BEFORE, Flow
 from fac_jax.codec.cosyvoice.noise import release_noise
-from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer
+from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, WaveTokenizer
 from fac_jax.codec.cosyvoice.token2wav import Speaker, SpeechConfig, Token2Wav
-from fac_jax.codec.cosyvoice.tokenize import WaveTokenizer
 from fac_jax.codec.cosyvoice.vocoder import Vocoder
 from fac_jax.config import from_tree
 from fac_jax.io import write_text
@@ -145,8 +144,8 @@ class CosyVoice3:
         return speakers[name]
 
     def speakers(self) -> dict[str, Speaker]:
-        """Reads all speakers, by name."""
-        return {name: Speaker(embedding) for name, embedding in _leaves(self._folder, "speakers").items()}
+        """Reads the embeddings of all speakers, float32 `[192]` by name."""
+        return _leaves(self._folder, "speakers")
 
     @functools.cached_property
     def voice(self) -> Token2Wav:

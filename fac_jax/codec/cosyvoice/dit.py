@@ -3,7 +3,7 @@
 It estimates all frames at once, or one chunk after the other with the keys and values of earlier chunks.
 """
 
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import flax.linen as nn
 import jax
@@ -19,6 +19,7 @@ from fac_jax.layers.attention import masked_softmax
 from fac_jax.layers.conv import Conv1d
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.rope import Rope, rope, rotate_pairs
+from fac_jax.layers.stack import stacked
 from fac_jax.types import Array
 
 THETA: float = 10000.0
@@ -191,15 +192,7 @@ class DiT(nn.Module):
         tails = jnp.zeros((2, x.shape[0], c.conv_width - 1, c.width), h.dtype) if past is None else past.tails
         position, tails = PositionalConvolution(c, name="position")(h, tails)
         time = jax.nn.silu(TimeEmbedding(c, name="time")(t))
-        in_axes: Any = (0, nn.broadcast, nn.broadcast, nn.broadcast)  # Linen annotates it as an int
-        stack = nn.scan(
-            DiTLayer,
-            variable_axes={"params": 0, "intermediates": 0},
-            split_rngs={"params": True},
-            in_axes=in_axes,
-            length=c.depth,
-            metadata_params={nn.PARTITION_NAME: axes.LAYERS},
-        )
+        stack = stacked(DiTLayer, c.depth, in_axes=(0, nn.broadcast, nn.broadcast, nn.broadcast))
         before = None if past is None else (past.k, past.v)
         table = rope(positions[None], c.head_dim, THETA)
         h, kept = stack(c, name="layers")(h + position, before, time, table, mask)

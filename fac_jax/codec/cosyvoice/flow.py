@@ -198,7 +198,6 @@ def sample_chunk(
     ids: Int[Array, " padded"],
     length: Int[Array, ""],
     embedding: Float[Array, " speaker_width"],
-    cond: Float[Array, "M mel_bins"],
     noise: Float[Array, "M mel_bins"],
 ) -> tuple[Float[jax.Array, "M mel_bins"], Past]:
     """Solves the next chunk of a stream as `sample` under the chunk mask solves the whole, at a constant cost.
@@ -208,11 +207,11 @@ def sample_chunk(
       number: number of this chunk, from 0.
       ids: `padded = 2 + T + lookahead` ids: two tokens before the chunk, its own, those that follow; ABSENT for none.
       length: number of frames to speak; fewer than M only at the end.
-      cond: log-mel of the prompt in this chunk.
 
     Returns:
       log-mel float32, and the past of the next chunk.
     """
+    cond = jnp.zeros_like(noise)  # there is no prompt
     conditions: Any = Flow(config).apply({"params": params}, ids, embedding, cond, method="conditions")
     chunk, window = len(noise), past.k.shape[3]
     positions = number * chunk + jnp.arange(chunk)

@@ -7,7 +7,7 @@ they give the same samples.
 """
 
 import dataclasses
-from typing import Final
+from typing import Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from fac_jax.codec.cosyvoice.config import FlowConfig, VocoderConfig, pieces
 from fac_jax.codec.cosyvoice.flow import ABSENT, BEFORE, empty_past, sample, sample_chunk
 from fac_jax.codec.cosyvoice.source import Phase
 from fac_jax.codec.cosyvoice.vocoder_windows import Pitch, WindowedVocoder
-from fac_jax.types import InputError, Params
+from fac_jax.types import Params
 
 PIECE: Final = 750  # tokens of a piece, 30 s
 SHORT: Final = 50  # a last piece of fewer tokens is joined with the piece before it
@@ -27,22 +27,7 @@ SHORT: Final = 50  # a last piece of fewer tokens is joined with the piece befor
 BUCKETS: Final = (25, 50, 100, 150, 225, 300, 400, 500, 625, 750)
 WINDOWS: Final = (50, 100, 250)  # mel frames of the vocoder's windows for whole speech; the last serves all longer
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Speaker:
-    """A speaker whose voice is spoken.
-
-    Attributes:
-      embedding: speaker embedding, 192 wide at full size.
-      ids: ids of a prompt in that voice, int32; Fun-Audio-Chat uses none.
-      mel: log-mel of the prompt, `P * token_frames` frames.
-    """
-
-    embedding: Float32[np.ndarray, " speaker_width"]
-    ids: Int[np.ndarray, " P"] = dataclasses.field(default_factory=lambda: np.zeros(0, np.int32))
-    mel: Float32[np.ndarray, "frames mel_bins"] = dataclasses.field(
-        default_factory=lambda: np.zeros((0, 80), np.float32)
-    )
+Speaker: TypeAlias = Float32[np.ndarray, " speaker_width"]  # embedding of the speaker whose voice is spoken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,12 +80,11 @@ class Token2Wav:
           chunk: tokens of a chunk under the stream's mask; None if every token sees every other.
           final: whether the speech ends here; if not, the last three tokens are only look-ahead.
         """
-        frames, prompt = self.flow.token_frames, len(speaker.ids)
-        prompted = np.concatenate([speaker.ids, ids]).astype(np.int32)
-        tokens = len(prompted) if final else len(prompted) - self.flow.lookahead
+        frames = self.flow.token_frames
+        tokens = len(ids) if final else len(ids) - self.flow.lookahead
         size = bucket(tokens)
         padded = np.full(BEFORE + size + self.flow.lookahead, ABSENT, np.int32)
-        padded[BEFORE : BEFORE + len(prompted)] = prompted
+        padded[BEFORE : BEFORE + len(ids)] = ids
         mask = {} if chunk is None else {"chunk": chunk * frames, "left": self.config.left}
         with jax.default_matmul_precision(self.config.precision):
             mel = sample(
@@ -108,20 +92,19 @@ class Token2Wav:
                 self.params,
                 padded,
                 np.int32(tokens * frames),
-                jnp.asarray(speaker.embedding),
-                self.condition(speaker, 0, size * frames),
+                jnp.asarray(speaker),
+                np.zeros((size * frames, self.flow.mel_bins), np.float32),
                 self.noise(0, size * frames),
                 **mask,
             )
-        return np.asarray(mel)[prompt * frames : tokens * frames]
+        return np.asarray(mel)[: tokens * frames]
 
     def offline(self, ids: Int[np.ndarray, " T"], speaker: Speaker) -> Float[np.ndarray, " N"]:
         """Speaks ids in pieces of 30 s; the flow sees a whole piece. Float32, N = `T * token_samples`.
 
         Raises:
-          InputError: there is no id, an id is outside the codebook, or the speaker's prompt does not fit its log-mel.
+          InputError: there is no id, or an id is outside the codebook.
         """
-        check_prompt(speaker, self.flow.token_frames)
         ids = check_ids(ids, self.flow.vocab_size)
         return np.concatenate([self.wave(self.mel(piece, speaker)) for piece in pieces(ids, PIECE, SHORT)])
 
@@ -130,7 +113,6 @@ class Token2Wav:
 
         The memory of the program grows with the square of T.
         """
-        check_prompt(speaker, self.flow.token_frames)
         return self.wave(self.mel(check_ids(ids, self.flow.vocab_size), speaker, self.config.hop))
 
     def wave(self, mel: Float[np.ndarray, "M mel_bins"]) -> Float[np.ndarray, " N"]:
@@ -139,20 +121,8 @@ class Token2Wav:
         return self.vocoder.speech(window, self.config.phase).push(mel, final=True)
 
     def stream(self, speaker: Speaker) -> "Stream":
-        """Starts a stream of ids.
-
-        Raises:
-          InputError: the speaker's prompt does not fit its log-mel.
-        """
-        check_prompt(speaker, self.flow.token_frames)
+        """Starts a stream of ids."""
         return Stream(self, speaker)
-
-    def condition(self, speaker: Speaker, first: int, frames: int) -> Float[np.ndarray, "{frames} mel_bins"]:
-        """Returns frames `first .. first + frames` of the prompt's log-mel, zero after its end."""
-        cond = np.zeros((frames, self.flow.mel_bins), np.float32)
-        prompt = speaker.mel[first : first + frames]
-        cond[: len(prompt)] = prompt
-        return cond
 
     def noise(self, first: int, frames: int) -> Float[np.ndarray, "{frames} mel_bins"]:
         """Returns frames `first .. first + frames` of the flow's noise."""
@@ -171,8 +141,6 @@ class Stream:
         self._wave = voice.vocoder.speech(self._frames, config.phase)
         self._number = 0  # number of the next chunk
         self._ids = np.full(BEFORE, ABSENT, np.int32)  # the two tokens before the next chunk, then the waiting ones
-        self._prompt_frames = len(speaker.ids) * voice.flow.token_frames  # frames of the prompt that are left to skip
-        self._take(speaker.ids)  # gives no samples: the prompt is not spoken
 
     def push(self, ids: Int[np.ndarray, " T"]) -> Float[np.ndarray, " N"]:
         """Takes the next ids, T >= 0, and returns the samples that they complete, float32, N >= 0.
@@ -180,7 +148,11 @@ class Stream:
         Raises:
           InputError: an id is outside the codebook; none of them is taken.
         """
-        return self._take(check_codebook(ids, self._voice.flow.vocab_size))
+        self._ids = np.concatenate([self._ids, check_codebook(ids, self._voice.flow.vocab_size)])
+        waves = [np.zeros(0, np.float32)]
+        while len(self._ids) >= BEFORE + self._hop + self._voice.flow.lookahead:
+            waves.append(self._speak(self._hop, last=False))
+        return np.concatenate(waves)
 
     def finish(self) -> np.ndarray:
         """Returns the remaining samples, float32 `[N]`. Nothing may be pushed afterwards."""
@@ -191,17 +163,9 @@ class Stream:
             waves.append(self._wave.push(np.zeros((0, self._voice.flow.mel_bins), np.float32), final=True))
         return np.concatenate(waves)
 
-    def _take(self, ids: np.ndarray) -> np.ndarray:
-        """Adds ids and speaks the chunks that are complete."""
-        self._ids = np.concatenate([self._ids, ids])
-        waves = [np.zeros(0, np.float32)]
-        while len(self._ids) >= BEFORE + self._hop + self._voice.flow.lookahead:
-            waves.append(self._speak(self._hop, last=False))
-        return np.concatenate(waves)
-
     def _speak(self, tokens: int, last: bool) -> np.ndarray:
         """Speaks the first `tokens` tokens of the next chunk."""
-        voice, size, first = self._voice, BEFORE + self._hop + self._voice.flow.lookahead, self._number * self._frames
+        voice, size = self._voice, BEFORE + self._hop + self._voice.flow.lookahead
         ids = self._ids[:size]
         ids = np.pad(ids, (0, size - len(ids)), constant_values=ABSENT)
         length = tokens * voice.flow.token_frames
@@ -213,25 +177,15 @@ class Stream:
                 np.int32(self._number),
                 ids,
                 np.int32(length),
-                jnp.asarray(self._speaker.embedding),
-                voice.condition(self._speaker, first, self._frames),
-                voice.noise(first, self._frames),
+                jnp.asarray(self._speaker),
+                voice.noise(self._number * self._frames, self._frames),
             )
         self._number += 1
         self._ids = self._ids[self._hop :]
-        skipped = min(self._prompt_frames, length)
-        self._prompt_frames -= skipped
-        return self._wave.push(np.asarray(mel)[skipped:length], final=last)
+        return self._wave.push(np.asarray(mel)[:length], final=last)
 
 
 def bucket(tokens: int) -> int:
     """Returns the size of the program that speaks this number of tokens at once."""
     most = BUCKETS[-1]
     return next((size for size in BUCKETS if size >= tokens), -(-tokens // most) * most)
-
-
-def check_prompt(speaker: Speaker, token_frames: int) -> None:
-    """Raises an InputError unless a speaker's prompt has as many mel frames as its ids need."""
-    frames = len(speaker.ids) * token_frames
-    if len(speaker.mel) != frames:
-        raise InputError(f"the prompt has {len(speaker.ids)} ids and {len(speaker.mel)} mel frames, must have {frames}")

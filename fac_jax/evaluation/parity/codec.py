@@ -14,10 +14,10 @@ import numpy as np
 
 from fac_jax.codec.cosyvoice.config import pieces
 from fac_jax.codec.cosyvoice.release_stream import ReleaseStream, release_offline
-from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, Speaker, SpeechConfig, Token2Wav
+from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, SpeechConfig, Token2Wav
 from fac_jax.evaluation.parity import networks
-from fac_jax.evaluation.parity.model import Figure
-from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, read_recording, unequal
+from fac_jax.evaluation.parity.model import Figure, channels_last, difference, unequal
+from fac_jax.evaluation.parity.recording import Recording, read_recording
 from fac_jax.types import InputError
 
 SPOKEN_LIMIT: Final = 1e-3  # limit of waves from tokens, where the errors of all parts add up
@@ -38,7 +38,7 @@ def compare_speech(recording: Recording) -> Iterator[Figure]:
         (channels_last(flow_noise)[0], source_noise[0]),
         SpeechConfig(phase="release"),
     )
-    speaker = Speaker(arrays["embedding"][0])
+    speaker = arrays["embedding"][0]
     ids = arrays["tokens"].astype(np.int32)
     yield _spoken("offline_wav", voice.offline(ids, speaker), arrays["offline_wav"])
     yield _spoken("offline_hop15_wav", release_offline(voice, ids, speaker), arrays["offline_hop15_wav"])

@@ -23,6 +23,7 @@ from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.types import Array, Batch, InputError, Params
 
+LIMIT = 1e-4  # absolute limit of quantities with a scale of about 1
 VALUES, LOSSES, NORMS = 2e-4, 1e-5, 1e-3  # limits: absolute, relative, relative
 NO_NORM = 1e-6  # absolute limit of a gradient that is zero in the release: that of an expert without tokens
 TRAINING_SCALE = 0.5  # the release's factor on a user's audio in a batch with text_ids (docs/model.md, section 4)
@@ -97,10 +98,10 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
 
     output, text, speech = jax.jit(partial(model.apply, method=_everything))(variables, batch)
     kept = np.asarray(batch.segment_ids) > 0
-    yield _values("hidden", output.hidden, arrays["train/last_hidden"], kept)
-    yield _values("text logits", text, arrays["train/text_logits"], kept)
-    fine = rearrange(speech, "b s g c -> b (s g) c")
-    yield _values("speech logits", fine, arrays["train/speech_logits"], np.repeat(kept, config.group_size, axis=1))
+    yield difference("hidden", output.hidden, arrays["train/last_hidden"], VALUES, kept)
+    yield difference("text logits", text, arrays["train/text_logits"], VALUES, kept)
+    fine, kept = rearrange(speech, "b s g c -> b (s g) c"), np.repeat(kept, config.group_size, axis=1)
+    yield difference("speech logits", fine, arrays["train/speech_logits"], VALUES, kept)
 
     objective = partial(Sft(chunk=16), model, batch=batch)
     with_gradients = "train/grad_names" in arrays
@@ -110,12 +111,12 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
         (loss, metrics), grads = jax.jit(objective)(params), params
     text_loss = arrays["train/text_loss"]
     if config.text.moe is not None and config.text.moe.aux_loss_coef:
-        yield _relative("router loss", metrics["router_loss"], arrays["train/aux_loss"], LOSSES)
+        yield _relative("router loss", metrics["router_loss"], arrays["train/aux_loss"])
         # The release's text loss holds the router's already.
         text_loss = text_loss - config.text.moe.aux_loss_coef * arrays["train/aux_loss"]
-    yield _relative("loss", loss, arrays["train/loss"], LOSSES)
-    yield _relative("text loss", metrics["text_loss"], text_loss, LOSSES)
-    yield _relative("speech loss", metrics["speech_loss"], arrays["train/speech_loss"], LOSSES)
+    yield _relative("loss", loss, arrays["train/loss"])
+    yield _relative("text loss", metrics["text_loss"], text_loss)
+    yield _relative("speech loss", metrics["speech_loss"], arrays["train/speech_loss"])
     if with_gradients:
         names, norms = arrays["train/grad_names"], arrays["train/grad_norms"]
         check_shape("train/grad_norms", names, norms)
@@ -130,7 +131,7 @@ def _encoder(frames: np.ndarray, spans: list[tuple[int, int]], arrays: Mapping[s
     kept = np.arange(recorded.shape[1]) < lengths[:, None]
     first = np.array([first for first, _ in spans])
     index = first[:, None] + np.arange(recorded.shape[1])
-    return _values("encoder", frames[np.where(kept, index, 0)], recorded, kept)
+    return difference("encoder", frames[np.where(kept, index, 0)], recorded, VALUES, kept)
 
 
 def _everything(model: FunAudioChat, batch: Batch) -> tuple:
@@ -147,7 +148,7 @@ def _text_only(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndar
         return model.text_logits(cast(jax.Array, model(batch, heads="text").hidden))
 
     ours = jax.jit(partial(model.apply, method=logits))({"params": params}, batch)
-    yield _values("text-only logits", ours, arrays["text/logits"])
+    yield difference("text-only logits", ours, arrays["text/logits"], VALUES)
 
 
 def _response(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray], run: str) -> Iterator[Figure]:
@@ -183,16 +184,34 @@ def check_shape(name: str, ours: Array, theirs: np.ndarray) -> None:
         raise InputError(f"{name} is {shapes}; is it another model's run?")
 
 
-def _values(name: str, ours: Array, theirs: np.ndarray, kept: np.ndarray | None = None) -> Figure:
-    """Measures the largest absolute difference where `kept` (over the leading axes) is true."""
+def difference(
+    name: str, ours: Array, theirs: np.ndarray, limit: float = LIMIT, kept: np.ndarray | None = None
+) -> Figure:
+    """Measures the largest absolute difference where `kept` (over the leading axes) is true, or everywhere."""
     check_shape(name, ours, theirs)
-    difference = np.abs(np.asarray(ours) - theirs)
-    return Figure(f"{name}, max abs diff", float(difference[... if kept is None else kept].max()), VALUES)
+    found = np.abs(np.asarray(ours, np.float64) - theirs)
+    return Figure(f"{name}, max abs diff", float(found[... if kept is None else kept].max()), limit)
 
 
-def _relative(name: str, ours: jax.Array, theirs: np.ndarray, limit: float) -> Figure:
+def layer(name: str, ours: Array, theirs: np.ndarray) -> Figure:
+    """Measures as `difference` does, for a layer inside a model: the limit grows with the scale of the recording."""
+    return difference(name, ours, theirs, LIMIT * max(1.0, float(np.max(np.abs(theirs)))))
+
+
+def unequal(name: str, ours: Array, theirs: np.ndarray) -> Figure:
+    """Counts the ids that differ; the limit is 0."""
     check_shape(name, ours, theirs)
-    return Figure(f"{name}, relative", abs(float(ours) - float(theirs)) / (abs(float(theirs)) or 1.0), limit)
+    return Figure(f"{name}, that differ", float(np.sum(np.asarray(ours) != theirs)), 0)
+
+
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """Swaps the last two axes: `[.., C, T]` becomes `[.., T, C]`, and the reverse."""
+    return np.swapaxes(array, -1, -2)
+
+
+def _relative(name: str, ours: jax.Array, theirs: np.ndarray) -> Figure:
+    check_shape(name, ours, theirs)
+    return Figure(f"{name}, relative", abs(float(ours) - float(theirs)) / (abs(float(theirs)) or 1.0), LOSSES)
 
 
 def _gradients(grads: Mapping[str, Array], norms: Mapping[str, float]) -> Iterator[Figure]:

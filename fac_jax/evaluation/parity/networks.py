@@ -7,17 +7,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from fac_jax.audio.mel import log_mel
-from fac_jax.checkpoint.voice.config import flow_config, tokenizer_config, vocoder_config
 from fac_jax.codec.cosyvoice.config import FlowConfig, VocoderConfig
 from fac_jax.codec.cosyvoice.dit import Conditions
 from fac_jax.codec.cosyvoice.flow import ABSENT, ALL, BEFORE, Flow, mask_of, sample, times, with_and_without
 from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, token_lengths
 from fac_jax.codec.cosyvoice.source import F0_LOOKAHEAD, tones
-from fac_jax.codec.cosyvoice.stft import reflected, spectrum
-from fac_jax.codec.cosyvoice.vocoder import Vocoder
+from fac_jax.codec.cosyvoice.vocoder import Vocoder, reflected, spectrum
 from fac_jax.codec.cosyvoice.vocoder_windows import RELEASE_HELD, WindowedVocoder
-from fac_jax.evaluation.parity.model import Figure
-from fac_jax.evaluation.parity.recording import Recording, channels_last, difference, inside, layer, unequal
+from fac_jax.evaluation.parity.model import Figure, channels_last, difference, layer, unequal
+from fac_jax.evaluation.parity.recording import Recording, flow_config, inside, tokenizer_config, vocoder_config
 from fac_jax.types import Params
 
 # The rule of the s3tokenizer package for a long log-mel (docs/codec_model.md, section 1.5): windows overlap, and each
@@ -192,7 +190,8 @@ def compare_vocoder(recording: Recording) -> Iterator[Figure]:
     f0 = vocoder.f0(mel, len(mel))
     played = tones(f0, np.zeros(config.harmonics), config, "release")
     inputs = played.sines[None], played.noise[None], noise[None]
-    source = np.asarray(model.apply(variables, *inputs, method="source"))[:, None]
+    source = model.apply(variables, *inputs, method=lambda model, *inputs: model.harmonics(*inputs))
+    source = np.asarray(source)[:, None]
     loud = np.repeat(played.noise, config.frame_samples)[:, None] * noise
     sines = np.repeat(played.sines, config.frame_samples, axis=0) + loud
 

@@ -1,4 +1,4 @@
-"""Reads recorded runs of parts of the voice, and measures differences to them."""
+"""Reads recorded runs of parts of the voice: sizes, parameters and arrays."""
 
 import dataclasses
 import re
@@ -6,7 +6,7 @@ import zipfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,10 +15,9 @@ from safetensors.numpy import load_file
 
 from fac_jax.checkpoint.json_files import Section, read_json
 from fac_jax.checkpoint.voice.release import from_torch
-from fac_jax.evaluation.parity.model import Figure, Recorded, check_shape
+from fac_jax.codec.cosyvoice.config import DiTConfig, FlowConfig, TokenizerConfig, VocoderConfig
+from fac_jax.evaluation.parity.model import Recorded
 from fac_jax.types import Array, InputError, Params
-
-LIMIT: Final = 1e-4  # limit of quantities with a scale of about 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +36,11 @@ class Recording:
         """
         file = self.folder / "weights.safetensors"
         try:
-            tensors = load_file(file)
+            return from_torch(part, load_file(file), config)
         except FileNotFoundError:
             raise InputError(f"{file}: no such file") from None
         except (SafetensorError, OSError) as error:
             raise InputError(f"{file} is truncated or no safetensors file ({error})") from error
-        try:
-            return from_torch(part, tensors, config)
         except InputError as error:
             raise InputError(f"{file}: {error}") from error
 
@@ -65,37 +62,23 @@ def read_recording(folder: Path) -> Recording:
     Raises:
       InputError: a file is missing or damaged.
     """
-    file = folder / "io.npz"
     values = Section(read_json(folder / "config.json"), str(folder / "config.json"))
+    return Recording(folder, values, read_arrays(folder / "io.npz"))
+
+
+def read_arrays(file: Path) -> Recorded:
+    """Reads the arrays of a recorded run from an `.npz` file.
+
+    Raises:
+      InputError: the file is missing, damaged or of another kind.
+    """
     if not file.is_file():
         raise InputError(f"{file}: no such file")
     try:
-        with zipfile.ZipFile(file), np.load(file) as arrays:
-            return Recording(folder, values, Recorded(arrays))
+        with zipfile.ZipFile(file), np.load(file) as arrays:  # np.load takes other files too
+            return Recorded(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"{file}: no recorded arrays (.npz), or truncated: {error}") from None
-
-
-def difference(name: str, ours: Array, theirs: np.ndarray, limit: float = LIMIT) -> Figure:
-    """Measures the largest absolute difference of two arrays of the same shape."""
-    check_shape(name, ours, theirs)
-    return Figure(f"{name}, max abs diff", float(np.max(np.abs(np.asarray(ours, np.float64) - theirs))), limit)
-
-
-def layer(name: str, ours: Array, theirs: np.ndarray) -> Figure:
-    """Measures as `difference` does, for a layer inside a model: the limit grows with the scale of the recording."""
-    return difference(name, ours, theirs, LIMIT * max(1.0, float(np.max(np.abs(theirs)))))
-
-
-def unequal(name: str, ours: Array, theirs: np.ndarray) -> Figure:
-    """Counts the ids that differ; the limit is 0."""
-    check_shape(name, ours, theirs)
-    return Figure(f"{name}, that differ", float(np.sum(np.asarray(ours) != theirs)), 0)
-
-
-def channels_last(array: np.ndarray) -> np.ndarray:
-    """Swaps the last two axes: `[.., C, T]` becomes `[.., T, C]`, and the reverse."""
-    return np.swapaxes(array, -1, -2)
 
 
 def inside(apply: Callable[..., Any], variables: Any, *inputs: Any, **options: Any) -> dict[str, Array]:
@@ -113,3 +96,75 @@ def inside(apply: Callable[..., Any], variables: Any, *inputs: Any, **options: A
         at = parts.index("__call__") if "__call__" in parts else len(parts)
         found.setdefault(".".join(parts[:at]), leaf)  # the first output of a module with several
     return found
+
+
+def tokenizer_config(values: Section) -> TokenizerConfig:
+    """Returns the sizes of an S3TokenizerV3."""
+    return TokenizerConfig(
+        mel_bins=values.size("n_mels"),
+        width=values.size("n_audio_state"),
+        num_heads=values.size("n_audio_head"),
+        depth=values.size("n_audio_layer"),
+    )
+
+
+def flow_config(values: Section, steps: int) -> FlowConfig:
+    """Returns the sizes of a CausalMaskedDiffWithDiT, with `steps` Euler steps of its solver."""
+    decoder = values.section("decoder")
+    estimator = decoder.section("estimator")
+    solver = decoder.section("cfm_params")
+    for key, word in {"solver": "euler", "t_scheduler": "cosine"}.items():
+        if solver.word(key, word) != word:
+            raise InputError(f"{solver.where}: {key} is {solver.word(key)!r}, only {word!r} is known")
+    return FlowConfig(
+        vocab_size=values.size("vocab_size"),
+        mel_bins=values.size("output_size"),
+        speaker_width=values.size("spk_embed_dim"),
+        token_frames=values.size("token_mel_ratio"),
+        lookahead=values.size("pre_lookahead_len"),
+        lookahead_width=values.section("pre_lookahead_layer").size("channels"),
+        steps=steps,
+        guidance=solver.number("inference_cfg_rate"),
+        dit=DiTConfig(
+            width=estimator.size("dim"),
+            depth=estimator.size("depth"),
+            num_heads=estimator.size("heads"),
+            head_dim=estimator.size("dim_head"),
+            mlp_ratio=estimator.size("ff_mult"),
+            chunk=estimator.size("static_chunk_size"),
+        ),
+    )
+
+
+def vocoder_config(values: Section) -> VocoderConfig:
+    """Returns the sizes of a CausalHiFTGenerator."""
+    transform, f0 = values.section("istft_params"), values.section("f0_predictor")
+    return VocoderConfig(
+        mel_bins=values.size("in_channels"),
+        channels=values.size("base_channels"),
+        rate=values.size("sampling_rate"),
+        harmonics=values.size("nb_harmonics") + 1,
+        sine_amplitude=values.number("nsf_alpha"),
+        noise=values.number("nsf_sigma"),
+        voiced_threshold=values.number("nsf_voiced_threshold"),
+        upsample_rates=values.numbers("upsample_rates"),
+        upsample_widths=values.numbers("upsample_kernel_sizes"),
+        fft=transform.size("n_fft"),
+        hop=transform.size("hop_len"),
+        block_widths=values.numbers("resblock_kernel_sizes"),
+        block_dilations=_dilations(values, "resblock_dilation_sizes"),
+        source_widths=values.numbers("source_resblock_kernel_sizes"),
+        source_dilations=_dilations(values, "source_resblock_dilation_sizes"),
+        slope=values.number("lrelu_slope"),
+        limit=values.number("audio_limit"),
+        lookahead=values.size("conv_pre_look_right"),
+        f0_channels=f0.size("cond_channels"),
+    )
+
+
+def _dilations(values: Section, key: str) -> tuple[tuple[int, ...], ...]:
+    rows = values.values.get(key)
+    if not isinstance(rows, list):
+        raise InputError(f"{values.where}: {key} must be a list of lists of whole numbers")
+    rows_by_number = Section({str(i): row for i, row in enumerate(rows)}, f"{values.where}: {key}")
+    return tuple(rows_by_number.numbers(str(i)) for i in range(len(rows)))

@@ -4,44 +4,26 @@ The result is the candidate text whose rendering is nearest to the reply. Distan
 Sakoe and Chiba (1978): a diagonal step counts twice, so that the sum is normalised by the sum of both lengths.
 """
 
-import dataclasses
 from collections.abc import Mapping
 
 import librosa
 import numpy as np
 
+WINDOW = 0.032  # seconds of one analysis window
+HOP = 0.02  # seconds between frames
+BINS = 40  # mel bins
+COEFFICIENTS = 16  # number of cepstral coefficients; the 0th, the loudness, is not used
+TRIM_DB = 40.0  # decibels below the peak at which the ends count as silence
+SHORTEST = 0.15  # seconds of sound below which a reply counts as empty
+QUIETEST = 1e-3  # peak amplitude (1 is full scale) below which a reply counts as empty
+BAND = 0.2  # largest distance of a path from the diagonal, as a share of the lengths
 _FAR = np.float32(1e9)  # cost of a cell that is outside the band or the candidate
-
-
-@dataclasses.dataclass(frozen=True)
-class ListenerConfig:
-    """Settings of the features and of the warping.
-
-    Attributes:
-      window: seconds of one analysis window.
-      hop: seconds between frames.
-      bins: mel bins.
-      coefficients: number of cepstral coefficients; the 0th, the loudness, is not used.
-      trim_db: decibels below the peak at which the ends count as silence.
-      shortest: seconds of sound below which a reply counts as empty.
-      quietest: peak amplitude (1 is full scale) below which a reply counts as empty.
-      band: largest distance of a path from the diagonal, as a share of the lengths.
-    """
-
-    window: float = 0.032
-    hop: float = 0.02
-    bins: int = 40
-    coefficients: int = 16
-    trim_db: float = 40.0
-    shortest: float = 0.15
-    quietest: float = 1e-3
-    band: float = 0.2
 
 
 class Listener:
     """Finds the candidate text that a waveform sounds like."""
 
-    def __init__(self, candidates: Mapping[str, np.ndarray], rate: int, config: ListenerConfig | None = None) -> None:
+    def __init__(self, candidates: Mapping[str, np.ndarray], rate: int) -> None:
         """Computes the features of all candidates.
 
         Args:
@@ -54,16 +36,15 @@ class Listener:
         """
         if not candidates:
             raise ValueError("a listener needs candidates")
-        self._config = config or ListenerConfig()
         self._rate = rate
         self._texts = list(candidates)
         features = [self._features(wave) for wave in candidates.values()]
         silent = [text for text, f in zip(self._texts, features, strict=True) if f is None]
         if silent:
-            raise ValueError(f"rendering of {silent[0]!r} is silent or shorter than {self._config.shortest} s")
+            raise ValueError(f"rendering of {silent[0]!r} is silent or shorter than {SHORTEST} s")
         found = [f for f in features if f is not None]
         self._lengths = np.array([len(f) for f in found])
-        self._features_of_all = np.zeros((len(found), self._lengths.max(), self._config.coefficients), np.float32)
+        self._features_of_all = np.zeros((len(found), self._lengths.max(), COEFFICIENTS), np.float32)
         for row, f in zip(self._features_of_all, found, strict=True):
             row[: len(f)] = f
 
@@ -80,27 +61,26 @@ class Listener:
         features = self._features(wave)
         if features is None:
             return []
-        distances = warped_distances(features, self._features_of_all, self._lengths, self._config.band)
+        distances = warped_distances(features, self._features_of_all, self._lengths, BAND)
         return [(self._texts[i], float(distances[i])) for i in np.argsort(distances, kind="stable")]
 
     def _features(self, wave: np.ndarray) -> np.ndarray | None:
         """Returns the cepstra `[frames, coefficients]` of the part above silence, minus their mean; None if empty."""
-        c = self._config
-        if wave.size < c.shortest * self._rate or np.abs(wave).max() < c.quietest:
+        if wave.size < SHORTEST * self._rate or np.abs(wave).max() < QUIETEST:
             return None
         mel = librosa.feature.melspectrogram(
             y=wave.astype(np.float32),
             sr=self._rate,
-            n_mels=c.bins,
-            n_fft=round(c.window * self._rate),
-            hop_length=round(c.hop * self._rate),
+            n_mels=BINS,
+            n_fft=round(WINDOW * self._rate),
+            hop_length=round(HOP * self._rate),
         )
         energy = mel.sum(axis=0)
-        loud = np.flatnonzero(energy > energy.max() * 10 ** (-c.trim_db / 10))
+        loud = np.flatnonzero(energy > energy.max() * 10 ** (-TRIM_DB / 10))
         first, last = loud[0], loud[-1] + 1
-        if (last - first) * c.hop < c.shortest:
+        if (last - first) * HOP < SHORTEST:
             return None
-        cepstra = librosa.feature.mfcc(S=librosa.power_to_db(mel[:, first:last]), n_mfcc=c.coefficients + 1)[1:]
+        cepstra = librosa.feature.mfcc(S=librosa.power_to_db(mel[:, first:last]), n_mfcc=COEFFICIENTS + 1)[1:]
         return (cepstra - cepstra.mean(axis=1, keepdims=True)).T
 
 

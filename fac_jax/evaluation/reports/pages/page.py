@@ -40,10 +40,9 @@ def render_page(package: str, template: str, **values: Any) -> str:
 
     The template may extend and import the templates of this package.
     """
+    folders = [jinja2.PackageLoader(name) for name in (package, "fac_jax.evaluation.reports.pages")]
     environment = jinja2.Environment(
-        loader=jinja2.ChoiceLoader(
-            [jinja2.PackageLoader(package), jinja2.PackageLoader("fac_jax.evaluation.reports.pages")]
-        ),
+        loader=jinja2.ChoiceLoader(folders),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
