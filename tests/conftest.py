@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Before jax is imported. Tolerances hold for the CPU; JAX_PLATFORMS in the environment chooses another device.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
-os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # most programs take less than a second
 # A trace makes many objects that stay: looking through all of them for every 700 new ones took a third of the time.
 gc.set_threshold(100_000, 50, 100)
 # Nearly all of the suite's time is compilation: the code generator need not optimise programs that run once.
