@@ -78,7 +78,7 @@ def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], object]) -> list
 
 
 def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """Sets keys, words joined by dots, of a config, whose references follow, and returns it; raises as `make_runs`."""
+    """Returns a config with keys set, given as words joined by dots; references follow. Raises as `make_runs`."""
     for key, value in changes.items():
         _set(config, key, value)
     return config
