@@ -56,14 +56,14 @@ def get_config() -> ConfigDict:
     # that it has never spoken. Random sums read aloud, right or wrong, text next to silence, and a high weight decay
     # make it say what it has written.
     spoken = {"s2s": 8, "t2s_statements": 1, "voice": 2, "voice_sums": 8}
-    silent = {"silent_qa": 6, "silent_statements": 5}
+    silent = {"silent_qa": 6, "silent_statements": 8}
     written = Sft(speech_weight=0.0)
     stages = {
         "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
         "ears": stage(400, 4e-3, {"asr": 1}, loss=Ctc(), trainable=("encoder/",), data=single(32, 48)),
         "listen": stage(230, 2e-3, {"s2t": 22, **text(5, 4, 1)}, loss=written, data=packed(8, 160)),
         "speak": stage(
-            1100, 2e-3, {**spoken, **silent, "s2t": 4, **text(1, 1, 1)}, weight_decay=1.0, data=single(32, 52)
+            1200, 2e-3, {**spoken, **silent, "s2t": 3, **text(1, 1, 1)}, weight_decay=1.0, data=single(32, 52)
         ),
     }
     return base.config({"preset": "tiny", "dtype": "float32"}, stages, data=DATA)
