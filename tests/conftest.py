@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # most programs take less than a second
-# A trace makes many objects that stay: looking through all of them for every 700 new ones took a third of the time.
+# A trace makes many objects that stay: by default the collector looks through them again for every 700 new ones.
 gc.set_threshold(100_000, 50, 100)
 # Nearly all of the suite's time is compilation: the code generator need not optimise programs that run once.
 FAST_COMPILE = "--xla_backend_optimization_level=0"

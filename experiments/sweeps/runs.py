@@ -78,7 +78,7 @@ def make_runs(sweep: SweepConfig, check: Callable[[ConfigDict], object]) -> list
 
 
 def changed(config: ConfigDict, changes: Mapping[str, Any]) -> ConfigDict:
-    """Returns a config with keys set, given as words joined by dots; references follow. Raises as `make_runs`."""
+    """Sets keys of a config, words joined by dots, and returns it; references follow. Raises as `make_runs`."""
     for key, value in changes.items():
         _set(config, key, value)
     return config

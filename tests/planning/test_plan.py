@@ -87,7 +87,7 @@ def test_what_does_not_fit_exits_with_1_and_says_by_how_much(tmp_path: Path) -> 
         (["--topology=gpu"], "there is no gpu here"),
     ],
 )
-def test_what_cannot_be_is_one_line(tmp_path: Path, words: Sequence[str], message: str) -> None:
+def test_what_cannot_be_is_refused(tmp_path: Path, words: Sequence[str], message: str) -> None:
     config = tmp_path / "config.py"
     config.write_text(CONFIG)
     with pytest.raises(InputError) as refused:
