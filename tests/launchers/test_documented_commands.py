@@ -99,7 +99,7 @@ def runs(command: Command, place: Place, folder: Path, monkeypatch: pytest.Monke
         trained = [word for word in small.words if word.startswith(("--config", "--workdir", "--data_dir"))]
         start("experiments.train", trained, monkeypatch)
     start(small.launcher, small.words, monkeypatch)
-    if command.launcher != "experiments.train":
+    if command.launcher != "experiments.train" or "--show_config" in small.words:
         return
     config = config_of(small.words)
     stages = [name for name in config.recipe if config.stages[name].steps]
