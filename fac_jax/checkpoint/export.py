@@ -126,22 +126,25 @@ def load_params(path: epath.PathLike, expected: Params | None = None) -> tuple[P
     found = resolve(path)
     folders = parameter_folders(found)
     config = load_config(found)
-    with readable(folders[0]):
-        holds: list[dict[Any, Any]] = [traverse_util.flatten_dict(stored(folder)) for folder in folders]
+    holds: list[dict[Any, Any]] = []
+    for folder in folders:
+        with readable(folder):
+            holds.append(traverse_util.flatten_dict(stored(folder)))
     if expected is not None:
         leaves = {path: leaf for there in holds for path, leaf in there.items()}
         check_shapes(traverse_util.unflatten_dict(leaves), expected, found)
     device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
     lies = {path: getattr(leaf, "sharding", None) for path, leaf in traverse_util.flatten_dict(expected or {}).items()}
     params = {}
-    with readable(folders[0]), ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
         for folder, there in zip(folders, holds, strict=True):
             target = {
                 path: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=lies.get(path) or device)
                 for path, leaf in there.items()
             }
             args = ocp.args.StandardRestore(traverse_util.unflatten_dict(target))
-            params |= traverse_util.flatten_dict(checkpointer.restore(absolute(folder), args=args))
+            with readable(folder):
+                params |= traverse_util.flatten_dict(checkpointer.restore(absolute(folder), args=args))
     return traverse_util.unflatten_dict(params), config
 
 

@@ -128,6 +128,7 @@ def train(
 
         def evaluated(number: int) -> None:
             if evaluate is not None and evaluate.due(number, stage.steps):
+                jax.block_until_ready(state)  # the step's own seconds count
                 began = time.monotonic()
                 log.track(number, evaluate(number, final_params(state, stage.trainable), state.reference))
                 rates.leave_out(time.monotonic() - began)

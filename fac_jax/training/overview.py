@@ -61,7 +61,7 @@ def describe(
     rows: int,
     length: int,
 ) -> str:
-    """The table of parameters, a line for the devices and for a step, and one for the attention of each decoder.
+    """The table of parameters, a line for the devices, one for a step, and one for the attention of each decoder.
 
     Args:
       params: real or abstract parameters, with their shardings.

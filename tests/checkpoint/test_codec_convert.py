@@ -170,6 +170,14 @@ def test_torch_files_are_read_as_they_are_laid_out(tmp_path):
         read_torch(tmp_path / "b.pt")
 
 
+def test_a_pickle_cannot_change_what_it_names(tmp_path):
+    attack = b"ctorch\nBFloat16Storage\n(N}(U\x05dtypeU\x06poisonutb."  # sets an attribute of the named object
+    with zipfile.ZipFile(tmp_path / "a.pt", "w") as archive:
+        archive.writestr("a/data.pkl", attack)
+    with pytest.raises(InputError, match="no file of torch.save that holds only tensors"):
+        read_torch(tmp_path / "a.pt")
+
+
 def test_a_file_that_pytorch_wrote_is_read():
     found = read_torch(FOLDER / "saved_by_torch.pt")  # torch.save of PyTorch 2.13
     base = np.arange(24, dtype=np.float32).reshape(4, 6)

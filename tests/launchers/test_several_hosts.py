@@ -24,9 +24,12 @@ def started(devices: int, *command: str) -> subprocess.Popen[str]:
     """A Python program on a CPU that plays so many devices."""
     count = "--xla_force_host_platform_device_count="
     xla = re.sub(count + r"\d+", count + str(devices), os.environ["XLA_FLAGS"])
-    # By default XLA's CPU runs independent collectives in any order: two processes then mix up their
-    # data (gloo aborts), and eight devices on two cores wait for each other for ever.
-    xla += " --xla_cpu_enable_concurrency_optimized_scheduler=false"
+    if "--cluster=flags" not in command:
+        # By default XLA's CPU starts collectives that do not need each other at the same time: eight devices
+        # on two cores then wait for each other for ever. Several processes need that default: the other order
+        # gathers parameters after the loop over layers, XLA's CPU does not wait until the loop has ended, and gloo,
+        # which tells collectives apart by their order only, aborts.
+        xla += " --xla_cpu_enable_concurrency_optimized_scheduler=false"
     # On busy cores a device may reach a collective long after the first one, which gives up after 40 s by default.
     xla += " --xla_cpu_collective_call_terminate_timeout_seconds=900"
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": xla}
@@ -109,9 +112,7 @@ def test_a_sigterm_to_one_host_saves_and_ends_both_with_0(tmp_path: Path, alone:
 STAGES = ("text", "ears", "listen", "speak")
 SMALL_WORLD = {"limit": 2, "test_pairs": 2, "dev_pairs": 1, "clips_per_pair": 1}
 SMALL_WORLD |= {"read_aloud": 8, "read_sums": 8, "transcribe": 4}
-# Where a gradient is all but zero, Adam divides rounding noise by itself at its usual eps of 1e-8, and the first steps
-# are whole ones in a direction that depends on the order of sums. With 1e-6 noise stays noise.
-STAGE_KEYS = {"steps": 3, "checkpoint_every": 3, "data.batch_rows": 8, "optimizer.eps": 1e-6}
+STAGE_KEYS = {"steps": 3, "checkpoint_every": 3, "data.batch_rows": 8}
 ON_MESH = ("--config.mesh.fsdp=4", "--config.mesh.tensor=2")
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# XLA's CPU backend may order collectives otherwise in each process, which then wait for each other.
-XLA = "--xla_force_host_platform_device_count=4 --xla_cpu_enable_concurrency_optimized_scheduler=false"
+XLA = "--xla_force_host_platform_device_count=4 --xla_cpu_collective_call_terminate_timeout_seconds=900"
 SWEEP = """
 from experiments.configs.ablations import smallest
 from experiments.sweeps.axes import grid

@@ -148,7 +148,8 @@ class Source:
 
     Attributes:
       title: for messages.
-      rules: full-match regular expressions of the release's names, and its own; what matches none is not part of it.
+      rules: pairs of a full-match regular expression of the release's names and what this layout calls them; a name
+        that matches none is not part of it.
       ignored: full-match expressions of names that our model has no use for.
     """
 

@@ -113,10 +113,11 @@ def from_torch(part: str, tensors: Mapping[str, np.ndarray], config: Any) -> Par
     Raises:
       InputError: names are missing or unknown, or shapes are not those of the config; one message lists them all.
     """
-    plain = fold({name.removeprefix(VOCODER_PREFIX): np.asarray(tensor) for name, tensor in tensors.items()})
+    prefix = VOCODER_PREFIX if part == "vocoder" else ""
+    plain = fold({name.removeprefix(prefix): np.asarray(tensor) for name, tensor in tensors.items()})
     entries = list(part_entries(part, config))
     used, problems = unfit(entries, part_shapes(part, config), {name: a.shape for name, a in plain.items()})
-    problems |= dict.fromkeys(plain.keys() - used - {INVERSE_FREQUENCIES}, "is unknown")
+    problems |= dict.fromkeys(plain.keys() - used - ({INVERSE_FREQUENCIES} if part == "flow" else set()), "is unknown")
     refuse_unfit(dict(sorted(problems.items())), f"the {part}")
     return {
         name: jax.tree.map(functools.partial(np.asarray, dtype=np.float64 if name == PITCH else np.float32), value)

@@ -29,6 +29,12 @@ DTYPES: Final[Mapping[str, Any]] = {
     "BoolStorage": np.bool_,
 }
 
+# What a damaged or foreign file raises while it is read.
+DAMAGE: Final = (
+    zipfile.BadZipFile, zlib.error, pickle.UnpicklingError, EOFError, OSError,
+    LookupError, ValueError, TypeError, AttributeError,
+)  # fmt: skip
+
 
 def read_torch(file: Path) -> Any:
     """Reads a file of `torch.save`, with numpy arrays in place of tensors.
@@ -47,7 +53,7 @@ def read_torch(file: Path) -> Any:
                 return _Reader(stream, lambda key: archive.read(f"{base}data/{key}")).load()
     except FileNotFoundError:
         raise InputError(f"{file}: no such file") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, KeyError, ValueError, pickle.UnpicklingError) as error:
+    except DAMAGE as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file} is truncated, or no file of torch.save that holds only tensors ({reason})") from error
 
@@ -66,17 +72,17 @@ class _Reader(pickle.Unpickler):
             ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
         }
         if module == "torch" and name in DTYPES:
-            return DTYPES[name]
+            return name  # a string, which a pickle can neither call nor change
         if (module, name) not in known:
             raise pickle.UnpicklingError(f"it names {module}.{name}")
         return known[module, name]
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         kind, storage, key, *_ = pid
-        if kind != "storage" or not any(storage is dtype for dtype in DTYPES.values()):
+        if kind != "storage" or storage not in DTYPES:
             raise pickle.UnpicklingError(f"it refers to a {kind}")
         if key not in self._storages:
-            self._storages[key] = np.frombuffer(self._read(key), storage)
+            self._storages[key] = np.frombuffer(self._read(key), DTYPES[storage])
         return self._storages[key]
 
 

@@ -68,13 +68,13 @@ class TokenizerLayer(nn.Module):
     @nn.compact
     def __call__(
         self, x: Float[jax.Array, "B T D"], table: Rope, visibility: Visibility, valid: Bool[jax.Array, "B T"]
-    ) -> tuple[Float[jax.Array, "B T D"], Float[jax.Array, "B T D"]]:
-        """Returns the block's output twice: a scan carries the first on and stacks the second."""
+    ) -> tuple[Float[jax.Array, "B T D"], None]:
+        """Returns the block's output, and None as the output of a scanned layer."""
         c = self.config
         normed = LayerNorm(c.attention_norm_eps, name="attention_norm")(x)
         x = x + MemoryAttention(c, name="attention")(normed, table, visibility, valid)
         x = x + GeluMLP(4 * c.width, name="mlp")(LayerNorm(c.mlp_norm_eps, name="mlp_norm")(x))
-        return x, x
+        return x, None
 
 
 class S3Tokenizer(nn.Module):

@@ -93,8 +93,11 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
     model, variables = FunAudioChat(config), {"params": params}
 
     if len(batch.mel_windows):
-        frames = jax.jit(partial(model.apply, method="audio_frames"))(variables, batch)
-        yield _encoder(np.asarray(frames), encoder_spans(under(arrays, "in/"), config), arrays)
+        windows = jax.jit(partial(model.apply, method=lambda model, *mel: model.encoder(*mel)))
+        frames = windows(variables, batch.mel_windows, batch.mel_lengths)
+        yield _encoder(
+            rearrange(np.asarray(frames), "w f d -> (w f) d"), encoder_spans(under(arrays, "in/"), config), arrays
+        )
 
     output, text, speech = jax.jit(partial(model.apply, method=_everything))(variables, batch)
     kept = np.asarray(batch.segment_ids) > 0
