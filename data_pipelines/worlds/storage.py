@@ -2,7 +2,7 @@
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,8 +34,12 @@ def is_toy_world(folder: Path) -> bool:
     return stored_columns(folder) == {*TEXTS, *AUDIOS, "snr_db"}
 
 
-def read_rows(folder: str | os.PathLike[str], split: str) -> Iterator[Row | PairRow]:
+def read_rows(
+    folder: str | os.PathLike[str], split: str, kinds: Collection[str] | None = None
+) -> Iterator[Row | PairRow]:
     """Reads the rows of a stored split (`schema.SPLITS`, `schema.PAIR_SPLITS`) in the order in which they were made.
+
+    With `kinds`, reads only the rows of these kinds.
 
     Raises:
       InputError: the folder holds no toy world, or it has no such split.
@@ -46,13 +50,25 @@ def read_rows(folder: str | os.PathLike[str], split: str) -> Iterator[Row | Pair
     builder = _builder(path)
     if split not in builder.info.splits:
         raise InputError(f"{folder}: the toy world has no split {split!r}; it has {', '.join(builder.info.splits)}")
-    stored = builder.as_data_source(split)  # pyright: ignore[reportCallIssue]  (a decorator hides the signature)
-    return map(to_row, stored)
+    stored = _stored(path, split)
+    if kinds is None:
+        return map(to_row, stored)
+    return (to_row(stored[number]) for number, kind in enumerate(_kinds(path, split)) if kind in kinds)
 
 
 @functools.lru_cache(maxsize=8)
 def _builder(folder: Path) -> tfds.core.DatasetBuilder:
     return tfds.builder_from_directory(folder)
+
+
+def _stored(folder: Path, split: str) -> Sequence[Mapping[str, Any]]:
+    return _builder(folder).as_data_source(split)  # pyright: ignore  (a decorator hides the signature)
+
+
+@functools.lru_cache(maxsize=8)
+def _kinds(folder: Path, split: str) -> list[str]:
+    """The kind of every row. A split is read by many tasks, and decoding a row takes most of the time."""
+    return [columns["kind"].decode() for columns in _stored(folder, split)]
 
 
 def to_row(columns: Mapping[str, Any]) -> Row | PairRow:

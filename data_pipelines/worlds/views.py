@@ -33,15 +33,17 @@ class View:
         training, "dev" and "test" for evaluation.
       records: turns the rows of a stored split into records, in their order; ids are unique over all views but the
         preference pairs, whose ids are the rows'.
+      kinds: kinds of rows that it needs (`storage.read_rows`); None for all.
     """
 
     splits: Mapping[str, str]
     records: Callable[[Iterable[Any]], Iterator[Record]]
+    kinds: tuple[str, ...] | None = None
 
 
 VIEWS: Final[Mapping[str, View]] = {
     **{
-        name: View({"train": task.split, "dev": "dev", "test": "test"}, partial(task_records, name))
+        name: View({"train": task.split, "dev": "dev", "test": "test"}, partial(task_records, name), task.kinds)
         for name, task in TASKS.items()
     },
     **{name: View(PAIR_SPLITS, make) for name, make in CAPABILITIES.items()},
@@ -73,7 +75,8 @@ def read(path: Path, root: Path, view: str = "asr", split: str | None = None) ->
     if name not in chosen.splits:
         raise InputError(f"{path}: the view {view!r} has no split {name!r}; it has {', '.join(chosen.splits)}")
     number = 0
-    for number, record in enumerate(chosen.records(read_rows(path, chosen.splits[name])), 1):
+    rows = read_rows(path, chosen.splits[name], chosen.kinds)
+    for number, record in enumerate(chosen.records(rows), 1):
         yield dataclasses.replace(record, file=str(path), line=number)
     if not number:
         raise InputError(f"{path}: the split {name!r} has no row of the view {view!r}")
