@@ -142,6 +142,10 @@ class PreparedRecords(Sequence[Record]):
         """Number of rows."""
         return len(self._rows)
 
+    def __iter__(self) -> Iterator[Record]:
+        """The rows in turn; without this, an IndexError within a damaged row would end them."""
+        return (self[i] for i in range(len(self)))
+
     @overload
     def __getitem__(self, index: int) -> Record: ...
     @overload

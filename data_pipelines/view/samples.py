@@ -21,6 +21,7 @@ from fac_jax.codec.base import FILE as CODEC_FILE
 from fac_jax.codec.base import TOKEN_RATE, Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.config import from_tree
+from fac_jax.models import limits
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import FILE as TOKENIZER_FILE
@@ -62,6 +63,7 @@ def reader_of(model: Path) -> Reader:
         raise InputError(f"{model}: no finished model, {file.name} is not there; name WORKDIR/STAGE/model")
     try:
         grid = from_tree(ModelConfig, json.loads(file.read_text(encoding="utf-8")))
+        limits.check(grid)
     except ValueError as error:
         raise InputError(f"{file}: not the config of a finished model ({error}); name WORKDIR/STAGE/model") from error
     tokenizer = Tokenizer.load(model / TOKENIZER_FILE)

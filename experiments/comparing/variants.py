@@ -85,12 +85,16 @@ def read_figures(run: Path) -> dict[str, float]:
         if not (run / "report.json").exists() and record.exists():
             return numbers(json.loads(record.read_text())["metrics"])
         return numbers(json.loads((run / "report.json").read_text()))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{run / 'report.json'} cannot be read ({error}): is the run finished?") from None
 
 
 def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
-    """Reads the figures of every run whose names start with `under`; raises as `compare`."""
+    """Reads the figures of every run whose names start with `under`.
+
+    Raises:
+      InputError: a run has no figures, or none of that name, or not those of the first run.
+    """
     found: list[dict[str, float]] = []
     for run in runs:
         figures = read_figures(run)
@@ -124,7 +128,7 @@ def find_runs(words: Sequence[Path]) -> list[Path]:
 
 
 def read_runs(paths: Sequence[Path], under: str = "") -> list[Compared]:
-    """Reads runs, with the figures whose names start with `under`; raises as `compare`."""
+    """Reads runs, with the figures whose names start with `under`; raises as `same_figures`."""
     return [_read(path, found) for path, found in zip(paths, same_figures(paths, under), strict=True)]
 
 

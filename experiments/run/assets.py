@@ -153,14 +153,12 @@ def check_fits(config: ModelConfig, tokenizer: Tokenizer, codec: Codec | None, w
     """Checks the tokenizer and the codec against the model that they came to.
 
     Raises:
-      InputError: the model has no place for their ids, or the tokenizer gives a special token another id.
+      InputError: the tokenizer has more ids than the model, the codec has other ids, or a special token has another id.
     """
     if tokenizer.vocab_size > config.vocab_size:
         raise InputError(f"{where}: the tokenizer has {tokenizer.vocab_size} ids, the model {config.vocab_size}")
     if codec is not None and codec.units != config.units:
-        raise InputError(
-            f"{where}: the codec has {codec.units} units, the model {config.units}; set --config.data.unit_codec.units"
-        )
+        raise InputError(f"{where}: the codec has {codec.units} units, the model {config.units}; take another codec")
     for field, token in TEXT_SPECIALS.items():
         theirs, ours = tokenizer.token_id(token), getattr(config.special, field)
         if theirs != ours:

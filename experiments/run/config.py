@@ -102,9 +102,11 @@ def check(config: RunConfig) -> None:
     """Checks the parts of a config against each other, before anything is made.
 
     Raises:
-      InputError: stages that do not follow from each other, a mixture of sets that do not exist, batches that a loss
-        cannot have, unknown trackers.
+      InputError: no stages, or some that do not follow from each other, a mixture of sets that do not exist, batches
+        that a loss cannot have, unknown trackers.
     """
+    if not config.stages:
+        raise InputError("recipe names no stage")
     check_starts(config.stages)
     check_trackers(config.trackers)
     if config.data.codec is not None and config.data.unit_codec is not None:

@@ -106,7 +106,7 @@ def _taken_back(workdir: epath.Path) -> Iterator[None]:
     first = not any(path.exists() for path in bound)
     try:
         yield
-    except InputError:
+    except (InputError, OSError):
         if first and is_first():
             for path in bound:
                 if path.is_dir():

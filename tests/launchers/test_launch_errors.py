@@ -38,6 +38,8 @@ CASES: dict[str, tuple[list[str], str]] = {
         "unknown config key --config.stages.speak.units; did you mean --config.data.unit_codec.units?",
     ),
     "wrong type": (["--config=quickstart", "--config.stages.speak.steps=few"], "--config.stages.speak.steps=few"),
+    "no stage": (["--config=quickstart", "--config.recipe=()"], "recipe names no stage"),
+    "a profile after the end": (["--config=quickstart", "--profile=9000:1"], "no stage has more than 1200 steps"),
     "another config": (["--config=quickstart", "--workdir=TAKEN"], "holds another config: stages.speak.steps is 1 "),
     "unknown option": (["--config=quickstart", "--workdr=x"], "unknown option --workdr; did you mean --workdir?"),
     "forbidden workdir": (["--config=quickstart", "--workdir=/proc/run"], "/proc/run: No such file or directory"),

@@ -6,12 +6,15 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import packed_run
 import pytest
 from packed_run import lines
+
+from data_pipelines.loading.loader import WorkerConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +36,11 @@ def test_two_hosts_bring_the_batches_of_one(tmp_path: Path) -> None:
     assert found[0]["state"] == found[1]["state"]
     want = [batch["ids"] for batch in lines(packed_run.begin(), 4)]
     assert [a["ids"] + b["ids"] for a, b in zip(*(one["done"] for one in found), strict=True)] == want
+
+
+def test_a_worker_process_brings_the_same_batches() -> None:
+    with closing(packed_run.begin(config=WorkerConfig(workers=1))) as batches:
+        assert lines(batches, 3) == lines(packed_run.begin(), 3)
 
 
 @pytest.mark.slow  # tests/loading/test_loader.py resumes in one process, tests/training/test_loop.py kills a run

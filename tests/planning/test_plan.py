@@ -87,7 +87,11 @@ def test_what_does_not_fit_exits_with_1_and_says_by_how_much(tmp_path: Path) -> 
         (["--topology=gpu"], "there is no gpu here"),
     ],
 )
-def test_what_cannot_be_is_refused(tmp_path: Path, words: Sequence[str], message: str) -> None:
+def test_what_cannot_be_is_refused(
+    tmp_path: Path, words: Sequence[str], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert jax.device_count() == 8  # starts the backend before a plan asks for other devices
+    monkeypatch.setenv("XLA_FLAGS", "")  # a plan adds to it
     config = tmp_path / "config.py"
     config.write_text(CONFIG)
     with pytest.raises(InputError) as refused:
@@ -155,7 +159,7 @@ def test_bounds_by_hand() -> None:
     assert least_seconds(dataclasses.replace(chips, chip=None), 1.0, 1.0, found) == {}
 
 
-@pytest.mark.slow
+@pytest.mark.slow  # compiles; what a search ranks and leaves out has tests below
 def test_a_search_prints_what_fits(tmp_path: Path) -> None:
     result = plan(tmp_path, "--topology=cpu:2", "--search", "--tries=1", "--json")
     assert result.returncode == 0, result.stderr

@@ -19,12 +19,14 @@ from etils import epath
 from ml_collections import ConfigDict
 from poison import GOOD, POISON, write_poisoned
 from record_run import begin, make_config, run, write_initial
+from toy_world import UNITS
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
 from data_pipelines.loading.encode import Encode
 from experiments.run.data import Run
 from experiments.run.scores import losses
-from fac_jax.checkpoint.export import load_config, load_params
+from fac_jax.checkpoint.export import CODEC, load_config, load_params
+from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -82,7 +84,6 @@ def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys:
     assert all(math.isfinite(line["loss"]) for line in (*steps, *curve))
 
 
-@pytest.mark.slow  # tests/launchers/test_documented_commands.py trains on mixed formats
 def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(tmp_path: Path) -> None:
     for i in range(6):
         save(tmp_path / "folder" / f"{i}.flac", 2.0 + 0.2 * i, 44_100, 2, "FLAC")
@@ -179,6 +180,13 @@ def test_rows_that_change_under_a_run_are_noticed_and_other_runs_share_what_was_
     assert len(list((tmp_path / "data" / "prepared").glob("mine-*/dataset_info.json"))) == 2
 
 
+def test_a_codec_with_fewer_ids_than_the_model_is_refused(tmp_path: Path) -> None:
+    initial = write_initial(tmp_path, codec=True)
+    UnitCodec(np.ones((8, STACK * BINS), np.float32), UnitCodecConfig(units=8)).save(initial / CODEC)
+    with pytest.raises(InputError, match=f"the codec has 8 units, the model {UNITS}; take another codec"):
+        begin(make_config(initial, {"mine": {"path": str(dialogues(tmp_path, 2))}}), tmp_path)
+
+
 def test_rows_are_known_again_where_they_are_moved_to(initial: Path, tmp_path: Path) -> None:
     folders = [tmp_path / "here", tmp_path / "there"]
     for folder in folders:
@@ -189,6 +197,7 @@ def test_rows_are_known_again_where_they_are_moved_to(initial: Path, tmp_path: P
     assert more.checksum() != here.checksum()
 
 
+# A frozen reference is trained with in the test of a poisoned set.
 @pytest.mark.parametrize("reference", ["stored", pytest.param("frozen", marks=pytest.mark.slow)])
 def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path, reference: str) -> None:
     save(tmp_path / "a.wav", 1.0)

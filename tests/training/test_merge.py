@@ -83,6 +83,7 @@ def test_what_cannot_be_merged_is_refused(change, alphas: dict[str, float], word
         merge(trained, start, alphas)
 
 
+# Bfloat16 is the harder of the two: its parts are merged in float32.
 @pytest.mark.parametrize("dtype", [pytest.param("float32", marks=pytest.mark.slow), "bfloat16"])
 def test_on_disk_it_is_the_same_bit_for_bit(dtype: str, tmp_path: Path) -> None:
     pair = models(dtype)
