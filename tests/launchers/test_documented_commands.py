@@ -98,6 +98,8 @@ def runs(command: Command, place: Place, folder: Path, monkeypatch: pytest.Monke
     if command.launcher == "experiments.evaluate":
         trained = [word for word in small.words if word.startswith(("--config", "--workdir", "--data_dir"))]
         start("experiments.train", trained, monkeypatch)
+        if command.value("--config") is None:  # that of the workdir
+            small = small._replace(words=tuple(word for word in small.words if not word.startswith("--config")))
     start(small.launcher, small.words, monkeypatch)
     if command.launcher != "experiments.train" or "--show_config" in small.words:
         return

@@ -116,7 +116,8 @@ def config_of(words: tuple[str, ...]) -> Any:
 
 def placed(command: Command, place: Place, workdir: Path) -> Command:
     """A command with files that exist; sizes stay as they are."""
-    default = {"quickstart": "quickstart", "post_training": "recipe_toy"}.get(command.launcher.split(".")[1])
+    defaults = {"quickstart": "quickstart", "post_training": "recipe_toy", "evaluate": "quickstart"}
+    default = defaults.get(command.launcher.split(".")[1])
     words = [] if default is None or command.value("--config") else [f"--config=experiments/configs/{default}.py"]
     for word in command.words:
         name, _, value = word.partition("=")
