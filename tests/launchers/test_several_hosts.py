@@ -24,15 +24,10 @@ def started(devices: int, *command: str) -> subprocess.Popen[str]:
     """A Python program on a CPU that plays so many devices."""
     count = "--xla_force_host_platform_device_count="
     xla = re.sub(count + r"\d+", count + str(devices), os.environ["XLA_FLAGS"])
-    if "--cluster=flags" not in command:
-        # By default XLA's CPU starts collectives that do not need each other at the same time: eight devices
-        # on two cores then wait for each other for ever. Several processes need that default: the other order
-        # gathers parameters after the loop over layers, XLA's CPU does not wait until the loop has ended, and gloo,
-        # which tells collectives apart by their order only, aborts.
-        xla += " --xla_cpu_enable_concurrency_optimized_scheduler=false"
     # On busy cores a device may reach a collective long after the first one, which gives up after 40 s by default.
     xla += " --xla_cpu_collective_call_terminate_timeout_seconds=900"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": xla}
+    # A thread waits in every collective: with a thread a core, XLA's CPU runs out of them, and waits for ever.
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "XLA_FLAGS": xla, "PJRT_NPROC": "64"}
     return subprocess.Popen([sys.executable, *command], cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True)
 
 

@@ -28,7 +28,7 @@ def get_config():
 def test_a_shipped_ablation_runs_on_two_processes_of_four_devices(tmp_path: Path) -> None:
     (tmp_path / "sweep.py").write_text(SWEEP)
     command = [sys.executable, "-m", "experiments.sweep", f"--config={tmp_path / 'sweep.py'}"]
-    environment = os.environ | {"XLA_FLAGS": XLA, "JAX_PLATFORMS": "cpu"}
+    environment = os.environ | {"XLA_FLAGS": XLA, "PJRT_NPROC": "64", "JAX_PLATFORMS": "cpu"}
     subprocess.run([*command, f"--workdir={tmp_path / 'sweep'}"], cwd=ROOT, env=environment, check=True)
     (file,) = (tmp_path / "sweep").glob("*/record.json")
     record = json.loads(file.read_text())
