@@ -83,7 +83,8 @@ def quickstart(
 
 def show(found: report.Report, workdir: epath.Path) -> None:
     """Prints the results."""
-    for answer in found.answers[:5]:
+    pairs = found.answers[:: max(len(found.answers) // 5, 1)]  # in the test's order, a sum is asked six times in turn
+    for answer in pairs[:5]:
         print(f"  {answer.question!r} -> {answer.written!r}, heard as {answer.heard!r}")
     for name, value in found.metrics.items():
         print(f"{name:24s} {value:.3f}")
