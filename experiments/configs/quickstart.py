@@ -20,6 +20,7 @@ from fac_jax.training.stage import StageConfig
 
 TEXT = ("text_qa", "text_statements", "text_facts")
 WORLD = WorldConfig(read_aloud=600, read_sums=1200)
+MODEL = {"preset": "tiny", "dtype": "float32", "unroll_layers": True}
 DATA = DataConfig(world=WORLD, unit_codec=UnitCodecConfig(units=128), vocab_size=512, processes=2)
 
 
@@ -66,4 +67,4 @@ def get_config() -> ConfigDict:
             1200, 2e-3, {**spoken, **silent, "s2t": 3, **text(1, 1, 1)}, weight_decay=1.0, data=single(32, 52)
         ),
     }
-    return base.config({"preset": "tiny", "dtype": "float32"}, stages, data=DATA)
+    return base.config(MODEL, stages, data=DATA)

@@ -19,7 +19,7 @@ from ml_collections import ConfigDict
 from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs import base, quickstart
-from experiments.configs.quickstart import DATA, packed, text
+from experiments.configs.quickstart import DATA, MODEL, packed, text
 from experiments.run.schema import DataConfig, QuestionsConfig
 from fac_jax.losses import Preference, Sft
 from fac_jax.training.stage import StageConfig
@@ -73,8 +73,7 @@ def recipe(model: Mapping[str, Any], data: DataConfig, **trained: StageConfig) -
     }
     stages = {name: {**trained, **merged}[name] for name in STAGES}
     questions = QuestionsConfig(stages=STAGES, alphas=(0.0, 0.25, 0.5, 0.75, 1.0))
-    whole = {"preset": "tiny", "dtype": "float32", **model}
-    return base.config(whole, stages, data=data, recipe=STAGES, questions=questions)
+    return base.config({**MODEL, **model}, stages, data=data, recipe=STAGES, questions=questions)
 
 
 def get_config() -> ConfigDict:

@@ -40,11 +40,12 @@ def rematerialised(layer: L, remat: Remat, *, scanned: bool) -> L:
     return layer if remat == "none" else nn.remat(layer, policy=POLICIES[remat], prevent_cse=not scanned)
 
 
-def stacked(layer: L, depth: int, in_axes: Any = nn.broadcast) -> L:
+def stacked(layer: L, depth: int, in_axes: Any = nn.broadcast, *, unroll: bool = False) -> L:
     """Makes a module class that runs `depth` layers one after the other, with parameters stacked along axis 0.
 
     A layer takes the running state first and returns `(state, output)`; its other arguments are the same for every
-    layer unless `in_axes` says otherwise, and the outputs are stacked along axis 0.
+    layer unless `in_axes` says otherwise, and the outputs are stacked along axis 0. With `unroll` the layers are compiled
+    one by one instead of as the body of a loop.
     """
     return nn.scan(
         layer,
@@ -52,5 +53,6 @@ def stacked(layer: L, depth: int, in_axes: Any = nn.broadcast) -> L:
         split_rngs={"params": True},
         in_axes=in_axes,
         length=depth,
+        unroll=depth if unroll else 1,
         metadata_params={nn.PARTITION_NAME: axes.LAYERS},
     )

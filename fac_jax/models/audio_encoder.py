@@ -80,12 +80,14 @@ class AudioEncoder(Typed):
       output_width: width D of the Shared LLM.
       attend: attention inside a window.
       remat: what a layer recomputes in the backward pass (`ModelConfig.remat`).
+      unroll: whether the compiled scan has no loop (`ModelConfig.unroll_layers`).
     """
 
     config: EncoderConfig
     output_width: int
     attend: Attend = einsum_attend
     remat: Remat = "none"
+    unroll: bool = False
 
     @nn.compact
     def __call__(
@@ -109,8 +111,8 @@ class AudioEncoder(Typed):
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])
         valid = frames < (mel_lengths[:, None] + 1) // 2
         visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
-        layer = rematerialised(EncoderLayer, self.remat, scanned=True)
-        x, _ = stacked(layer, c.depth)(c, self.attend, name="layers", **self.dtypes)(x, visibility)
+        layer = rematerialised(EncoderLayer, self.remat, scanned=not self.unroll)
+        x, _ = stacked(layer, c.depth, unroll=self.unroll)(c, self.attend, name="layers", **self.dtypes)(x, visibility)
 
         pairs = rearrange(jnp.where(valid[..., None], x, 0), "w (f two) d -> w f two d", two=2)
         count = rearrange(valid, "w (f two) -> w f two", two=2).sum(axis=-1, keepdims=True)

@@ -117,6 +117,8 @@ class ModelConfig:
       remat: what a layer computes again in the backward pass: "none" nothing; "dots" all but matrix products without
         batch dimensions; "save_attention" the feed-forward block and, depending on the kernel, scores; "full"
         everything; "offload" what "save_attention" does, with all that is stored in the memory of the host.
+      unroll_layers: compile the layers of a scanned stack one by one instead of as a loop. Parameters stay stacked. A
+        step of a small model is faster, and compilation takes longer.
       dtype: dtype of activations; norms, softmax and losses are float32 whatever it is.
       param_dtype: dtype in which parameters are made.
     """
@@ -139,6 +141,7 @@ class ModelConfig:
     context: int = 2048
     scan_layers: bool = True
     remat: Remat = "none"
+    unroll_layers: bool = False
     dtype: str = "float32"
     param_dtype: str = "float32"
 

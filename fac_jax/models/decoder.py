@@ -75,12 +75,14 @@ class Decoder(Typed):
     Attributes:
       scan_layers: whether runs of equal layers are scanned.
       remat: what a layer recomputes in the backward pass (`ModelConfig.remat`).
+      unroll: whether the compiled scan has no loop (`ModelConfig.unroll_layers`).
     """
 
     config: DecoderConfig
     kernels: Kernels = Kernels()
     scan_layers: bool = True
     remat: Remat = "none"
+    unroll: bool = False
 
     @nn.compact
     def __call__(
@@ -104,7 +106,7 @@ class Decoder(Typed):
         """
         c = self.config
         context = Context(rope(positions, c.head_dim, c.rope_theta), visibility, slot)
-        layer = rematerialised(DecoderLayer, self.remat, scanned=self.scan_layers)
+        layer = rematerialised(DecoderLayer, self.remat, scanned=self.scan_layers and not self.unroll)
 
         def module_of(kind: type[DecoderLayer], first: int) -> DecoderLayer:
             moe = c.moe if c.is_sparse(first) else None
@@ -114,7 +116,7 @@ class Decoder(Typed):
         new_caches: list[KVCache] = []
         if self.scan_layers:
             for start, length in c.runs():
-                x, (_, run) = module_of(stacked(layer, length), start)(x, None, context)
+                x, (_, run) = module_of(stacked(layer, length, unroll=self.unroll), start)(x, None, context)
                 if run is not None:
                     stats.append(jax.tree.map(lambda a: jnp.sum(a, axis=0), run))
         else:

@@ -41,7 +41,9 @@ class Backbone(nn.Module):
         self.embed = table()
         if not c.tie_embeddings:
             self.unembed = table()
-        self.decoder = Decoder(c.text, self.kernels, c.scan_layers, c.remat, dtype=c.dtype, param_dtype=c.param_dtype)
+        self.decoder = Decoder(
+            c.text, self.kernels, c.scan_layers, c.remat, c.unroll_layers, dtype=c.dtype, param_dtype=c.param_dtype
+        )
 
     def unembedding(self) -> Float[Array, "V D"]:
         """The text head."""
@@ -56,8 +58,8 @@ class FunAudioChat(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        attend = self.kernels.encoder_attend
-        self.encoder = AudioEncoder(c.audio, c.text.width, attend, c.remat, dtype=c.dtype, param_dtype=c.param_dtype)
+        encoder = partial(AudioEncoder, c.audio, c.text.width, self.kernels.encoder_attend, c.remat, c.unroll_layers)
+        self.encoder = encoder(dtype=c.dtype, param_dtype=c.param_dtype)
         self.speech_embedder = SpeechEmbedder(c)
         self.backbone = Backbone(c, self.kernels)
         self.refined_head = RefinedHead(c, self.kernels)

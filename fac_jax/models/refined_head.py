@@ -32,7 +32,9 @@ class RefinedHead(nn.Module):
         linear = partial(Linear, dtype=c.dtype, param_dtype=c.param_dtype)
         self.pre = linear(c.group_size * width, (axes.EMBED, axes.GROUP), True)
         self.input = linear(c.head.width, (axes.EMBED, axes.MLP))
-        self.decoder = Decoder(c.head, self.kernels, c.scan_layers, c.remat, dtype=c.dtype, param_dtype=c.param_dtype)
+        self.decoder = Decoder(
+            c.head, self.kernels, c.scan_layers, c.remat, c.unroll_layers, dtype=c.dtype, param_dtype=c.param_dtype
+        )
         self.output = linear(width, (axes.MLP, axes.EMBED))
 
     def condition(

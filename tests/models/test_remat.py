@@ -20,9 +20,9 @@ ROWS, LENGTH = 8, 16
 POSITIONS = jnp.tile(jnp.arange(LENGTH), (ROWS, 1))
 
 
-def loss(remat: Remat, params: Params, x: jax.Array) -> jax.Array:
+def loss(remat: Remat, params: Params, x: jax.Array, unroll: bool = False) -> jax.Array:
     seen = self_visibility(jnp.ones_like(POSITIONS), POSITIONS, causal=True)
-    out: Any = Decoder(DENSE.text, remat=remat).apply({"params": params}, x, POSITIONS, seen)
+    out: Any = Decoder(DENSE.text, remat=remat, unroll=unroll).apply({"params": params}, x, POSITIONS, seen)
     return jnp.sum(out[0] * jnp.cos(7 * x))
 
 
@@ -58,3 +58,12 @@ def test_gradients_do_not_depend_on_what_is_stored(remat: Remat, on: str | None,
     np.testing.assert_allclose(value, stored()[0], rtol=1e-5)
     off = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / np.abs(b).max()), grads, stored()[1])
     figures(f"remat {remat}, mesh {on}: gradients, max rel diff", max(jax.tree.leaves(off)), 1e-5)
+
+
+def test_unrolled_layers_have_no_loop_and_the_same_gradients(figures) -> None:
+    traced = jax.jit(jax.value_and_grad(functools.partial(loss, "save_attention", unroll=True))).trace(*inputs())
+    assert "while" not in traced.lower().as_text()
+    value, grads = traced.lower().compile()(*inputs())
+    np.testing.assert_allclose(value, stored()[0], rtol=1e-5)
+    off = jax.tree.map(lambda a, b: float(np.abs(a - b).max() / np.abs(b).max()), grads, stored()[1])
+    figures("unrolled layers: gradients, max rel diff", max(jax.tree.leaves(off)), 1e-5)
