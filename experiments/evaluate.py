@@ -13,7 +13,7 @@ from ml_collections import config_flags
 from experiments.run.scores import answers, losses
 from experiments.run.setup import open_workdir, recipe_of, start
 from fac_jax import cli
-from fac_jax.checkpoint.export import load_params
+from fac_jax.checkpoint.export import load_params, resolve
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; that of the workdir if absent.")
@@ -33,9 +33,10 @@ def main() -> None:
         raise InputError(
             f"--workdir={workdir}: holds no run: {file.name} is missing; give a --config and a --checkpoint"
         )
+    checkpoint = resolve(CHECKPOINT.value or workdir)  # before data are made
     config = json.loads(file.read_text()) if CONFIG.value is None else CONFIG.value
     run = start(config, workdir, DATA_DIR.value, SPLIT.value)
-    params, _ = load_params(CHECKPOINT.value or workdir, recipe_of(run).abstract())
+    params, _ = load_params(checkpoint, recipe_of(run).abstract())
     scores = losses(run, params)
     if not scores:
         raise InputError(f"{workdir}: no set of the run has rows to evaluate on; set eval_path or eval_split of one")

@@ -11,7 +11,9 @@ are run again. See docs/sweeps.md. Exit code 1 if a run fails.
 import importlib.util
 import shlex
 import sys
+import time
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 
 from absl import flags
@@ -65,11 +67,15 @@ def run_sweep(sweep: SweepConfig, folder: Path) -> list[Placed]:
 
 def _handed(sweep: SweepConfig, folder: Path, placed: list[Placed]) -> list[Placed]:
     if sweep.backend == "local":
-        ends = Counter("done" for one in placed if one.finished())
+        before = sum(one.finished() for one in placed)
+        ends, started = Counter(done=before), time.monotonic()
 
         def tell(one: Placed, what: str) -> None:
             ends[what] += 1
-            print(f"[{ends['done']}/{len(placed)}] {one.run.name}: {what}", flush=True)
+            done, left = ends["done"], len(placed) - ends["done"]
+            rate = (done - before) / (time.monotonic() - started)  # runs a second
+            time_left = f", {timedelta(seconds=round(left / rate))} left" if what == "done" and left else ""
+            print(f"[{done}/{len(placed)}] {one.run.name}: {what}{time_left}", flush=True)
 
         return run_all(sweep, placed, tell)
     if sweep.backend == "dry":

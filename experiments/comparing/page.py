@@ -10,7 +10,15 @@ from pathlib import Path
 import soundfile
 
 from experiments.comparing.variants import Compared, Variant, difference, differing, estimate, same_figures
-from fac_jax.evaluation.reports.comparison import Comparison, Figure, PromptReplies, Trade, pareto_front, to_json
+from fac_jax.evaluation.reports.comparison import (
+    Comparison,
+    Figure,
+    PromptReplies,
+    Trade,
+    constant_metrics,
+    pareto_front,
+    to_json,
+)
 from fac_jax.evaluation.reports.pages.figures import Series
 from fac_jax.evaluation.reports.pages.page import Sound
 from fac_jax.types import InputError
@@ -125,10 +133,11 @@ def _sound(run: Compared, file: str) -> Sound:
 
 
 def rows(comparison: Comparison) -> list[list[str]]:
-    """Returns the table with a row for every figure, after the heading."""
+    """Returns the table with a row for every figure that is not the same in all runs, after the heading."""
     found = [["", *(f"{name} ({runs})" for name, runs in comparison.variants.items())]]
     by_metric: dict[str, list[str]] = {}
-    for figure in comparison.figures:
+    constant = constant_metrics(comparison.figures)
+    for figure in (one for one in comparison.figures if one.metric not in constant):
         by_metric.setdefault(figure.metric, [figure.metric]).append(_cell(figure))
     found += by_metric.values()
     for cost, values in comparison.costs.items():
@@ -139,9 +148,13 @@ def rows(comparison: Comparison) -> list[list[str]]:
 def _cell(figure: Figure) -> str:
     """Formats a mean with its interval, and a star if it differs significantly from the baseline."""
     value = figure.value
-    interval = "" if value.low is None else f" [{value.low:.3f}, {value.high:.3f}]"
+    interval = "" if value.low is None or value.high is None else f" [{_number(value.low)}, {_number(value.high)}]"
     star = " *" if figure.gain is not None and figure.gain.significant else ""
-    return f"{value.mean:.3f}{interval}{star}"
+    return f"{_number(value.mean)}{interval}{star}"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value == 0 or 1e-2 <= abs(value) < 1e4 else f"{value:.3g}"
 
 
 def long_rows(comparison: Comparison) -> list[list[str]]:
@@ -162,7 +175,7 @@ def compare(runs: Sequence[Path], under: str = "") -> list[list[str]]:
     for name in found[0]:
         values = [figure[name] for figure in found]
         spread = [statistics.stdev(values)] if len(values) > 1 else []
-        shown = [f"{value:.3f}" for value in (*values, statistics.mean(values), *spread)]
+        shown = [_number(value) for value in (*values, statistics.mean(values), *spread)]
         rows.append([name, *shown, *[""] * (len(rows[0]) - 1 - len(shown))])
     return rows
 

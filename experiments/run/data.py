@@ -99,11 +99,7 @@ class Run:
         fits = {name: self._fits(stage, self.sets[name].train, budget) for name in data.sources}
         empty = [name for name, rows in fits.items() if not rows.any()]
         if empty:
-            kind = "preference pairs" if stage.loss.pairs else "conversations"
-            raise InputError(
-                f"stages.{stage.name}: data.sets.{empty[0]} has no {kind} that fit its batches; see quarantine.jsonl "
-                "in the workdir"
-            )
+            raise InputError(f"stages.{stage.name}: data.sets.{empty[0]} has no {self._lacks(stage, empty[0], budget)}")
         if data.windows_per_row is not None:
             return budget
         shares = mixture_shares(data.mixture, {name: int(rows.sum()) for name, rows in fits.items()}, data.temperature)
@@ -118,6 +114,20 @@ class Run:
         """Returns which rows a stage takes, bool `[R]`."""
         fits = rows.fits(stage.loss.pairs, budget)
         return fits | rows.fits(False, budget) if stage.loss.replays else fits
+
+    def _lacks(self, stage: StageConfig, name: str, budget: Budget) -> str:
+        """Returns what a set without a row for a stage does not have, and what to change."""
+        rows, kind = self.sets[name].train, "preference pairs" if stage.loss.pairs else "conversations"
+        wanted = rows.wanted(stage.loss.pairs) | (rows.wanted(False) if stage.loss.replays else False)
+        if not wanted.any():
+            return f"{kind}; see quarantine.jsonl in the workdir"
+        shortest = np.flatnonzero(wanted)[rows.lengths.length[wanted].argmin()]
+        given = "" if stage.data.windows_per_row is None else f" and {stage.data.windows_per_row} windows"
+        return (
+            f"{kind} that fit its batches: the shortest takes {rows.lengths.length[shortest]} LLM positions and "
+            f"{rows.lengths.windows[shortest]} encoder windows, a row has {budget.seq_len} positions{given}; raise "
+            f"stages.{stage.name}.data.seq_len" + " or windows_per_row" * bool(given)
+        )
 
     def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
         """Returns a stage's endless batches: rows decoded, encoded and packed when needed; raises as `budget`."""

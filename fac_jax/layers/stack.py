@@ -44,8 +44,8 @@ def stacked(layer: L, depth: int, in_axes: Any = nn.broadcast, *, unroll: bool =
     """Makes a module class that runs `depth` layers one after the other, with parameters stacked along axis 0.
 
     A layer takes the running state first and returns `(state, output)`; its other arguments are the same for every
-    layer unless `in_axes` says otherwise, and the outputs are stacked along axis 0. With `unroll` the layers are compiled
-    one by one instead of as the body of a loop.
+    layer unless `in_axes` says otherwise, and the outputs are stacked along axis 0. With `unroll` the layers are
+    compiled one by one instead of as the body of a loop.
     """
     return nn.scan(
         layer,

@@ -141,7 +141,7 @@ def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: 
     assert made.sets["both"].train.lengths.length.max() > 96
     with config.unlocked():
         config.stages.finetune.data.mixture = ConfigDict({"long": 1.0})
-    with pytest.raises(InputError, match=r"data\.sets\.long has no conversations that fit its batches; see"):
+    with pytest.raises(InputError, match=r"data\.sets\.long has no conversations that fit its batches: the shortest"):
         begin(config, tmp_path, "other")
     with config.unlocked():
         config.stages.finetune.data.mixture = ConfigDict({"short": 1.0})

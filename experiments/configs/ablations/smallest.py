@@ -17,6 +17,7 @@ WORLD = {"data.world.clips_per_pair": 1, "data.world.read_aloud": 40, "data.worl
 def get_config() -> ConfigDict:
     """Returns a sweep of three group sizes, two kinds of grouping and two seeds."""
     axes = {"grouping": grid({"model.group_size": (1, 3, 5), "model.grouping": ("mean", "concat")})}
-    fixed = {"recipe": ("speak",), "stages.speak.steps": 2, **SMALL, **WORLD}
+    # With one token a group, a conversation takes up to three times the LLM positions of five.
+    fixed = {"recipe": ("speak",), "stages.speak.steps": 2, "stages.speak.data.seq_len": 144, **SMALL, **WORLD}
     base = "experiments/configs/quickstart.py"
     return sweep("experiments.train", base, axes, seeds=(0, 1), fixed=fixed, local={"processes": 1, "memory_gib": 2.0})
