@@ -27,8 +27,12 @@ DATA = DataConfig(world=WORLD, unit_codec=UnitCodecConfig(units=128), vocab_size
 def stage(
     steps: int, peak: float, mixture: Mapping[str, float], fall: float = 20, weight_decay: float = 0.01, **changes: Any
 ) -> StageConfig:
-    """Returns a stage with a cosine from `peak` to `peak / fall`."""
-    optimizer = {"warmup": 0.05, "floor": peak / fall, "weight_decay": weight_decay}
+    """Returns a stage with a cosine from `peak` to `peak / fall`.
+
+    Adam's eps is Whisper's. With 1e-8, updates of parameters whose gradients are nearly 0 follow the rounding, which is
+    another on every mesh.
+    """
+    optimizer = {"warmup": 0.05, "floor": peak / fall, "weight_decay": weight_decay, "eps": 1e-6}
     return base.stage(steps, peak, mixture, optimizer=optimizer, **changes)
 
 
