@@ -27,6 +27,7 @@ from experiments.toy.reporting import (
     write_items,
     write_sounds,
 )
+from experiments.toy.robustness import QUESTIONS, evenly, robustness
 from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation.reports import report
@@ -58,6 +59,7 @@ def quickstart(
     trained = train(run, recipe, finished=lambda stage: clock.lap(stage.name))
     params, _ = load_params(trained, recipe.abstract())
     metrics, answers, items = evaluate(params, run, asked, SOUNDS)
+    conditions, by_condition = robustness(params, run, evenly(asked, QUESTIONS))
     clock.lap("questions")
     found = report.Report(
         title="fac_jax quickstart",
@@ -72,10 +74,11 @@ def quickstart(
         stages=[report.Stage(name, seconds, curves(workdir / name)) for name, seconds in clock.parts.items()],
         answers=answers,
         environment=environment(run.config.seed),
+        conditions=conditions,
     )
     if is_first():
         report.write_report(workdir / "report.html", found)
-        write_items(workdir, items)
+        write_items(workdir, items | {f"conditions.{name}": one for name, one in by_condition.items()})
         write_sounds(workdir, [Reply(a.question, a.voice, a.written, a.question_sound, a.reply_sound) for a in answers])
     record.finish(metrics)
     return found
@@ -88,6 +91,8 @@ def show(found: report.Report, workdir: epath.Path) -> None:
         print(f"  {answer.question!r} -> {answer.written!r}, heard as {answer.heard!r}")
     for name, value in found.metrics.items():
         print(f"{name:24s} {value:.3f}")
+    for one in found.conditions:
+        print(f"{one.name:32s} {one.share:.3f}  [{one.interval[0]:.3f}, {one.interval[1]:.3f}]")
     print(f"{'seconds_total':24s} {found.seconds_total:.0f}\nlisten: {workdir / 'report.html'}")
 
 

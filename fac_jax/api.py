@@ -194,7 +194,7 @@ class Model:
         joint = decoding.stream == "joint"
         heard = self.config.user_audio == "tokens" and any(t.wave is not None for c in conversations for t in c.turns)
         codec = self.codec if joint or heard else None
-        filled = add_features(conversations, codec, self.config.user_audio)
+        filled = add_features(conversations, codec, self.config)
         prompts = [self._prompt(conversation, decoding.max_steps) for conversation in filled]
         rows = min(len(prompts), rows)
         replies = []

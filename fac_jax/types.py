@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Float32, Int32
 Array: TypeAlias = jax.Array | np.ndarray  # host arrays before a step, device arrays inside it
 Params: TypeAlias = dict[str, Any]
 UserAudio: TypeAlias = Literal["waveform", "tokens"]  # what the LLM hears of a user's audio
+FrontEnd: TypeAlias = Literal["plain", "levelled"]  # what is done to a user's wave before its features
 
 IGNORE: int = -100  # a label that carries no loss
 NO_TEXT: int = -1  # a position whose text stream is empty: its text embedding is zero

@@ -1,6 +1,6 @@
 """Acoustic effects and noise as pure functions of a wave float32 `[N]` at 16 kHz.
 
-Every result is float32 within [-1, 1]: a louder wave is scaled down as a whole, never clipped.
+Every result is float32 within [-1, 1]: a louder wave is scaled down as a whole, and only `clip` clips.
 """
 
 import functools
@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import scipy.fft
 import soundfile
 import soxr
 from scipy import signal
@@ -23,15 +24,19 @@ COLOURS: Final[Mapping[str, float]] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
 KEPT: Final = 64  # decoded files held in memory
 FIRST_REFLECTION: Final = 0.003  # seconds after the direct sound: a wall half a metre away
 TELEPHONE_RATE: Final = 8000  # Hz
+PIVOT: Final = 1000.0  # Hz, where a tilt changes nothing
+DB_PER_OCTAVE: Final = 20 * np.log10(2)  # of an amplitude in proportion to frequency
 CODECS: Final = ("ULAW", "ALAW", "GSM610")  # soundfile's names: G.711 in its two laws, GSM full rate
 
 
 def coloured_noise(samples: int, colour: str, rng: np.random.Generator) -> np.ndarray:
     """Gaussian noise float32 `[samples]` of unit power, its spectrum that of a colour (`COLOURS`)."""
-    spectrum = np.fft.rfft(rng.standard_normal(samples))
-    frequencies = np.maximum(np.arange(len(spectrum)), 1)
-    wave = np.fft.irfft(spectrum * frequencies ** (-COLOURS[colour] / 2), samples)
-    wave -= wave.mean()
+    wave = np.asarray(rng.standard_normal(scipy.fft.next_fast_len(samples, real=True)))
+    if COLOURS[colour]:
+        spectrum = np.asarray(scipy.fft.rfft(wave))
+        frequencies = np.maximum(np.arange(len(spectrum)), 1)
+        wave = np.asarray(scipy.fft.irfft(spectrum * frequencies ** (-COLOURS[colour] / 2), len(wave)))
+    wave = wave[:samples] - wave[:samples].mean()
     return (wave / np.sqrt(np.mean(wave**2))).astype(np.float32)
 
 
@@ -106,6 +111,30 @@ def amplify(wave: np.ndarray, gain_db: float) -> np.ndarray:
     return within_range(wave * np.float32(10 ** (gain_db / 20)))
 
 
+def clip(wave: np.ndarray, over_db: float) -> np.ndarray:
+    """Makes a wave so loud that its peak is `over_db` decibels above full scale, and clips it there."""
+    peak = max(float(np.abs(wave).max()), float(np.finfo(np.float32).tiny))
+    return np.clip(wave * (10 ** (over_db / 20) / peak), -1, 1).astype(np.float32)
+
+
+def tilt(wave: np.ndarray, db_per_octave: float) -> np.ndarray:
+    """Makes high frequencies louder or softer by so many decibels an octave around 1 kHz; the level is kept.
+
+    Below 62.5 Hz, where there is no speech, the gain is that of 62.5 Hz.
+    """
+    size = scipy.fft.next_fast_len(len(wave), real=True)
+    spectrum = np.asarray(scipy.fft.rfft(wave, size))
+    hertz = np.maximum(scipy.fft.rfftfreq(size, 1 / io.RATE), PIVOT / 16)
+    tilted = np.asarray(scipy.fft.irfft(spectrum * (hertz / PIVOT) ** (db_per_octave / DB_PER_OCTAVE), size))
+    return _same_level(wave, tilted[: len(wave)])
+
+
+def narrow(wave: np.ndarray, rate: int) -> np.ndarray:
+    """A wave that was sampled at a lower `rate` in Hz: nothing above half of it is left; the length is kept."""
+    wide = soxr.resample(soxr.resample(wave, io.RATE, rate), rate, io.RATE)
+    return within_range(np.pad(wide, (0, max(0, len(wave) - len(wide))))[: len(wave)])
+
+
 def simulated_room(rt60: float, direct_db: float, rng: np.random.Generator) -> np.ndarray:
     """Impulse response `[L]` of a room: the direct sound, 1 at the start, and Gaussian noise that dies away.
 
@@ -138,9 +167,13 @@ def reverberate(wave: np.ndarray, response: np.ndarray) -> np.ndarray:
       wave: float32 `[N]`.
       response: `[L]`, the direct sound first.
     """
-    heard = signal.oaconvolve(wave, response)[: len(wave)]
-    powers = [np.mean(np.square(w)) + np.finfo(np.float32).tiny for w in (wave, heard)]  # silence stays silence
-    return within_range(heard * np.sqrt(powers[0] / powers[1]))
+    return _same_level(wave, signal.oaconvolve(wave, response)[: len(wave)])
+
+
+def _same_level(wave: np.ndarray, changed: np.ndarray) -> np.ndarray:
+    """The changed wave at the level of the wave."""
+    powers = [np.mean(np.square(w)) + np.finfo(np.float32).tiny for w in (wave, changed)]  # silence stays silence
+    return within_range(changed * np.sqrt(powers[0] / powers[1]))
 
 
 def telephone(wave: np.ndarray, band: tuple[float, float], codec: str) -> np.ndarray:

@@ -5,6 +5,7 @@ in which sound travels: the speaker's pace, the room, its noise, the microphone,
 """
 
 import dataclasses
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Final, TypeAlias, TypeVar
@@ -13,6 +14,7 @@ import numpy as np
 
 from data_pipelines.augment import effects
 from data_pipelines.augment.effects import COLOURS, coloured_noise, mix, recorded_noise, recordings
+from fac_jax.audio.mel import RATE
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.types import InputError
 
@@ -38,6 +40,31 @@ class Speed:
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         return effects.change_speed(wave, rng.uniform(*self.factor))
+
+
+@dataclasses.dataclass(frozen=True)
+class Silence:
+    """Digital silence before and behind a wave, which a room and noise then fill.
+
+    Attributes:
+      probability: share of waves that are changed.
+      seconds: range of the silence on each side.
+      within: seconds that a wave has at most with its silence, of which there is less if it would be longer; shapes
+        leave room for as much.
+    """
+
+    probability: float = 0.8
+    seconds: tuple[float, float] = (0.0, 0.8)
+    within: float = 30.0
+
+    def __post_init__(self) -> None:
+        _check("silence", self.probability, seconds=(self.seconds, 0, 30), within=((0.0, self.within), 0, 3600))
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        before, behind = (rng.uniform(*self.seconds) * RATE for _ in range(2))
+        room = max(0.0, self.within * RATE - len(wave))
+        share = min(1.0, room / max(1.0, before + behind))
+        return np.pad(wave, (int(before * share), int(behind * share)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,6 +141,63 @@ class Gain:
 
 
 @dataclasses.dataclass(frozen=True)
+class Tilt:
+    """A microphone that favours low or high frequencies.
+
+    Attributes:
+      probability: share of waves that are changed.
+      db_per_octave: range of the gain around 1 kHz, in decibels an octave.
+    """
+
+    probability: float = 0.5
+    db_per_octave: tuple[float, float] = (-6.0, 6.0)
+
+    def __post_init__(self) -> None:
+        _check("tilt", self.probability, db_per_octave=(self.db_per_octave, -24, 24))
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return effects.tilt(wave, rng.uniform(*self.db_per_octave))
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """A recording that is too loud for its microphone.
+
+    Attributes:
+      probability: share of waves that are changed.
+      over_db: range of the peak above full scale, in decibels.
+    """
+
+    probability: float = 0.1
+    over_db: tuple[float, float] = (0.0, 9.0)
+
+    def __post_init__(self) -> None:
+        _check("clip", self.probability, over_db=(self.over_db, 0, 60))
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return effects.clip(wave, rng.uniform(*self.over_db))
+
+
+@dataclasses.dataclass(frozen=True)
+class Narrow:
+    """A recording at a lower sampling rate.
+
+    Attributes:
+      probability: share of waves that are changed.
+      rate: range of the sampling rate in Hz.
+    """
+
+    probability: float = 0.1
+    rate: tuple[float, float] = (8000.0, 12000.0)
+
+    def __post_init__(self) -> None:
+        _check("narrow", self.probability, rate=(self.rate, 2000, RATE))
+
+    def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        return effects.narrow(wave, round(rng.uniform(*self.rate) / 100) * 100)
+
+
+@dataclasses.dataclass(frozen=True)
 class Telephone:
     """A telephone line: 8 kHz, its band, its codec.
 
@@ -138,8 +222,8 @@ class Telephone:
         return effects.telephone(wave, self.band, _one_of(self.codecs, rng))
 
 
-# Called with a wave float32 `[N]` at 16 kHz, each returns a new one within [-1, 1], `[N]` except for `Speed`.
-Operation: TypeAlias = Speed | Room | Noise | Gain | Telephone
+# Called with a wave float32 `[N]` at 16 kHz, each returns a new one within [-1, 1], `[N]` except for the first two.
+Operation: TypeAlias = Speed | Silence | Room | Noise | Tilt | Gain | Clip | Narrow | Telephone
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,9 +231,13 @@ class WaveAugmentConfig:
     """The operations that act, in the order of the fields; None leaves one out."""
 
     speed: Speed | None = None
+    silence: Silence | None = None
     room: Room | None = None
     noise: Noise | None = None
+    tilt: Tilt | None = None
     gain: Gain | None = None
+    clip: Clip | None = None
+    narrow: Narrow | None = None
     telephone: Telephone | None = None
 
     def __post_init__(self) -> None:
@@ -162,10 +250,11 @@ class WaveAugmentConfig:
         named = [(field.name, getattr(self, field.name)) for field in dataclasses.fields(self)]
         return [(name, operation) for name, operation in named if operation is not None]
 
-    @property
-    def stretch(self) -> float:
-        """Largest factor by which a wave can become longer; static shapes leave room for it."""
-        return max(1.0, 1 / self.speed.factor[0]) if self.speed else 1.0
+    def longest(self, samples: int) -> int:
+        """Returns the most samples that a wave of so many can have afterwards; static shapes leave room for them."""
+        stretched = math.ceil(samples / self.speed.factor[0]) + 1 if self.speed else samples
+        padded = int(self.silence.within * RATE) if self.silence else 0
+        return max(samples, stretched, padded)
 
 
 def augment_wave(

@@ -8,7 +8,7 @@ from data_pipelines.records.record import Record, to_example
 from data_pipelines.records.reject import RejectedError
 from fac_jax.audio.mel import host_log_mel
 from fac_jax.batching.conversation import Conversation, Turn
-from fac_jax.batching.features import add_features, speech_tokens
+from fac_jax.batching.features import add_features, as_heard, speech_tokens
 from fac_jax.batching.grid import Example, ModelGrid, encode
 from fac_jax.batching.pairs import Pair, PairExample, encode_conversation_pairs
 from fac_jax.codec.base import Codec
@@ -25,7 +25,7 @@ class Encode:
       model: its grid and special ids.
       codec: of speech whose tokens the model needs and the rows do not bring; None where all do.
       waves: changes of what the user says, drawn by (seed, epoch, row); those that change length need room in the
-        batches (`WaveAugmentConfig.stretch`).
+        batches (`WaveAugmentConfig.longest`).
       seed: of these changes.
     """
 
@@ -50,7 +50,7 @@ class Encode:
             ) from None
         if isinstance(found, Conversation):
             heard = [self._heard(found, record.id, epoch)]
-            (filled,) = add_features(heard, self.codec, self.model.user_audio)
+            (filled,) = add_features(heard, self.codec, self.model)
             return encode(filled, self.tokenizer, self.model)
         chosen, rejected = (self._heard(side, record.id, epoch) for side in (found.chosen, found.rejected))
         pair = Pair(found.id, found.task, chosen, rejected)
@@ -63,5 +63,7 @@ class Encode:
     def _with_mel(self, row: str, turn: Turn) -> Turn:
         if turn.role != "user" or turn.wave is None or self.model.user_audio == "tokens":
             return turn
+        turn = as_heard(turn, self.model.front_end)
+        assert turn.wave is not None
         speech_tokens(row, turn)  # nothing shorter has a mel
-        return dataclasses.replace(turn, mel=host_log_mel(turn.wave))
+        return dataclasses.replace(turn, mel=host_log_mel(turn.wave, self.model.mel_bins))

@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.records.record import Record, sides
@@ -23,6 +23,7 @@ from fac_jax.progress import shown
 from fac_jax.types import InputError
 
 ARRAYS = ("length", "windows", "pair")
+UNCHANGED = WaveAugmentConfig()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -53,10 +54,10 @@ class Lengths:
             return cls(*(found[name] for name in ARRAYS), refused=json.loads(str(found["refused"])))
 
 
-def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: float = 1.0) -> Lengths:
+def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, waves: WaveAugmentConfig = UNCHANGED) -> Lengths:
     """Measures all rows of a split, which are not decoded, for a model; the context of its limits is ignored.
 
-    `stretch` is the factor by which augmentation may lengthen user audio (`WaveAugmentConfig.stretch`).
+    `waves` may lengthen user audio (`WaveAugmentConfig.longest`).
 
     Raises:
       InputError: as `read_prepared`; or the model hears tokens and a user's audio has none.
@@ -69,13 +70,13 @@ def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, stretch: 
         record = rows[i]
         pair[i] = record.preference is not None
         try:
-            lengths[i] = _needed(checked(record, endless), limits, model, stretch)
+            lengths[i] = _needed(checked(record, endless), limits, model, waves)
         except RejectedError as error:
             refused.append(entry(Rejected(error.reason, error.detail, record.file, record.line, record.id)))
     return Lengths(lengths[:, 0], lengths[:, 1], pair, refused)
 
 
-def _needed(record: Record, limits: Limits, model: ModelGrid, stretch: float) -> tuple[int, int]:
+def _needed(record: Record, limits: Limits, model: ModelGrid, waves: WaveAugmentConfig) -> tuple[int, int]:
     both = sides(record)
     if model.user_audio == "tokens":
         if any(turn.role == "user" and turn.wave is not None and turn.speech is None for turn in both[0].turns):
@@ -84,16 +85,16 @@ def _needed(record: Record, limits: Limits, model: ModelGrid, stretch: float) ->
                 'user_audio "tokens" needs: prepare the rows with --user_audio=tokens'
             )
         return limits.longest(both), 0
-    both = [dataclasses.replace(side, turns=tuple(_stretched(turn, stretch) for turn in side.turns)) for side in both]
+    both = [dataclasses.replace(side, turns=tuple(_lengthened(turn, waves) for turn in side.turns)) for side in both]
     heard = [len(turn.wave) for turn in both[0].turns if turn.role == "user" and turn.wave is not None]
     return limits.longest(both), sum(-(-mel_frames(samples) // (2 * model.n_window)) for samples in heard)
 
 
-def _stretched(turn: Turn, stretch: float) -> Turn:
+def _lengthened(turn: Turn, waves: WaveAugmentConfig) -> Turn:
     """The turn with the longest wave that augmentation can make, in place of its tokens."""
     if turn.role != "user" or turn.wave is None:
         return turn
-    samples = len(turn.wave) if stretch == 1 else math.ceil(len(turn.wave) * stretch) + 1
     tokens = 0 if turn.speech is None else len(turn.speech)
-    longest = np.broadcast_to(np.float32(0), max(samples, tokens * RATE // TOKEN_RATE))
+    samples = max(waves.longest(len(turn.wave)), tokens * RATE // TOKEN_RATE)
+    longest = np.broadcast_to(np.float32(0), samples)
     return dataclasses.replace(turn, wave=longest, speech=None)

@@ -9,7 +9,7 @@ from typing import Final
 import numpy as np
 
 from data_pipelines.view.samples import Reader, Sample
-from fac_jax.audio.mel import BINS, HOP, RATE
+from fac_jax.audio.mel import HOP, RATE
 from fac_jax.batching.collate import collate, least_shapes
 from fac_jax.batching.conversation import Turn
 from fac_jax.batching.features import add_features, mels
@@ -185,15 +185,17 @@ def _heard_mel(batch: Batch, frames: np.ndarray) -> np.ndarray:
     windows, slots = np.divmod(np.maximum(flat, 0), per_window)
     steps = slots[:, None] * FRAMES + np.arange(FRAMES)
     inside = (flat[:, None] != NO_FRAME) & (steps < batch.mel_lengths[windows][:, None])
-    return np.where(inside[..., None], batch.mel_windows[windows[:, None], steps], SILENT).reshape(-1, BINS)
+    return np.where(inside[..., None], batch.mel_windows[windows[:, None], steps], SILENT).reshape(
+        -1, batch.mel_windows.shape[-1]
+    )
 
 
 def _wave_mel(turn: Turn, delay: int, groups: int, grid: ModelGrid) -> np.ndarray:
     """The log-mel of speech that is represented by ids, after its delay, `[groups * G * 4, 128]`; only for display."""
-    out = np.full((groups * grid.group_size * FRAMES, BINS), SILENT, np.float32)
+    out = np.full((groups * grid.group_size * FRAMES, grid.mel_bins), SILENT, np.float32)
     if turn.wave is not None:
         room = out[delay * FRAMES :]
-        mel = mels([turn.wave])[0][: len(room)]
+        mel = mels([turn.wave], grid.mel_bins)[0][: len(room)]
         room[: len(mel)] = mel
     return out
 
@@ -205,7 +207,8 @@ def laid_out(samples: Sequence[Sample], reader: Reader) -> list[Block]:
       InputError: training would refuse a row; names it.
     """
     found = [sample.conversation for sample in samples]
-    filled = add_features(found, reader.codec, reader.grid.user_audio)
+    filled = add_features(found, reader.codec, reader.grid)
+    samples = [dataclasses.replace(s, conversation=c) for s, c in zip(samples, filled, strict=True)]
     examples = [encode(conversation, reader.tokenizer, reader.grid) for conversation in filled]
     seq_len, windows = least_shapes(examples, reader.grid)
     batch = collate(examples, len(examples), seq_len, windows, reader.grid)

@@ -50,6 +50,8 @@ class WorldConfig:
       dev_voices: user voices of dev rows.
       test_voices: user voices of test rows.
       assistant: the one voice of all spoken replies.
+      reply_silence: least seconds of silence behind a spoken reply, which is filled up to whole groups of 0.2 s. In
+        generation the group in which the model ends is dropped; without silence that may be a part of the last word.
       rates: words per minute of user voices, drawn from [low, high].
       pitches: pitch of user voices, drawn from [low, high].
     """
@@ -76,6 +78,7 @@ class WorldConfig:
     dev_voices: tuple[str, ...] = ("en-us+m5", "en-gb-scotland+steph")
     test_voices: tuple[str, ...] = ("en-us+m7", "en-gb-x-rp+f4")
     assistant: Voice = Voice("en-us", 190, 50)
+    reply_silence: float = 0.2
     rates: tuple[int, int] = (185, 235)
     pitches: tuple[int, int] = (25, 75)
 

@@ -18,6 +18,7 @@ from filelock import FileLock
 from data_pipelines.augment.effects import add_noise
 from data_pipelines.worlds import arithmetic
 from data_pipelines.worlds.arithmetic import WorldConfig
+from data_pipelines.worlds.espeak import SAMPLE_RATE
 from data_pipelines.worlds.preferences import PairsConfig, PairSpec, pair_specs
 from data_pipelines.worlds.schema import PAIR_SPLITS, RowSpec
 from data_pipelines.worlds.storage import AUDIOS, FULL_SCALE, QUIET, features
@@ -25,6 +26,7 @@ from data_pipelines.worlds.synthesis import Job, speak_all
 
 KEY: Final = 12  # hexadecimal digits of the folder's name
 Waves = Mapping[Job, np.ndarray]
+GROUP: Final = SAMPLE_RATE // 5  # samples of a group of five speech tokens
 NOTHING: Final = np.empty(0, np.int16)
 
 
@@ -60,7 +62,7 @@ class ToyWorld(tfds.core.GeneratorBasedBuilder):
         self, specs: Sequence[RowSpec | PairSpec], waves: Waves
     ) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, spec in enumerate(specs):
-            yield number, _columns(spec, waves, self._world.seed)
+            yield number, _columns(spec, waves, self._world)
 
 
 def _json(world: WorldConfig, pairs: PairsConfig | None) -> str:
@@ -78,9 +80,11 @@ def _jobs(spec: RowSpec | PairSpec) -> dict[str, Job]:
     return {name: (text, voice) for name, (text, voice) in spoken.items() if voice}
 
 
-def _columns(spec: RowSpec | PairSpec, waves: Waves, seed: int) -> dict[str, Any]:
+def _columns(spec: RowSpec | PairSpec, waves: Waves, world: WorldConfig) -> dict[str, Any]:
     """Returns the stored columns of a row."""
     spoken = {name: waves[job] for name, job in _jobs(spec).items()}
+    for name in spoken.keys() - {"user_audio"}:
+        spoken[name] = _ended(spoken[name], world.reply_silence)
     columns: dict[str, Any] = {
         "id": spec.id,
         "question": spec.question,
@@ -91,12 +95,18 @@ def _columns(spec: RowSpec | PairSpec, waves: Waves, seed: int) -> dict[str, Any
     if isinstance(spec, RowSpec):
         return {**columns, "kind": spec.kind, "instruction": "", "reply": spec.reply, "rejected": ""}
     if spec.snr_db is not None:
-        rng = np.random.default_rng((seed, zlib.crc32(spec.id.encode())))
+        rng = np.random.default_rng((world.seed, zlib.crc32(spec.id.encode())))
         noisy = add_noise(columns["user_audio"] / FULL_SCALE, spec.snr_db, spec.colour, rng)
         columns["user_audio"] = np.rint(noisy * 32767).astype(np.int16)
         columns["snr_db"] = np.float32(spec.snr_db)
     texts = {"kind": spec.task, "instruction": spec.instruction, "reply": spec.chosen, "rejected": spec.rejected}
     return {**columns, **texts}
+
+
+def _ended(wave: np.ndarray, silence: float) -> np.ndarray:
+    """Returns a reply with at least so many seconds of silence behind it, in whole groups of 0.2 s."""
+    samples = len(wave) + round(silence * SAMPLE_RATE)
+    return np.pad(wave, (0, -(-samples // GROUP) * GROUP - len(wave)))
 
 
 def build(

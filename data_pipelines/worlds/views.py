@@ -34,16 +34,23 @@ class View:
       records: turns the rows of a stored split into records, in their order; ids are unique over all views but the
         preference pairs, whose ids are the rows'.
       kinds: kinds of rows that it needs (`storage.read_rows`); None for all.
+      augmented: whether users' waves may be changed in training (`DataConfig.waves`): no answer is about their sound.
     """
 
     splits: Mapping[str, str]
     records: Callable[[Iterable[Any]], Iterator[Record]]
     kinds: tuple[str, ...] | None = None
+    augmented: bool = False
 
 
 VIEWS: Final[Mapping[str, View]] = {
     **{
-        name: View({"train": task.split, "dev": "dev", "test": "test"}, partial(task_records, name), task.kinds)
+        name: View(
+            {"train": task.split, "dev": "dev", "test": "test"},
+            partial(task_records, name),
+            task.kinds,
+            augmented=task.user == "speech",
+        )
         for name, task in TASKS.items()
     },
     **{name: View(PAIR_SPLITS, make) for name, make in CAPABILITIES.items()},

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from ml_collections import ConfigDict
 
+from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs.quickstart import DATA, packed, text
@@ -36,7 +37,7 @@ def get_config() -> ConfigDict:
     aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(24, 80, segments=1)}
     return recipe(
         {"context": 1024},  # groups of one speech token take many positions
-        dataclasses.replace(DATA, world=WORLD, pairs=PairsConfig(train=320, test=60)),
+        dataclasses.replace(DATA, world=WORLD, waves=WaveAugmentConfig(), pairs=PairsConfig(train=320, test=60)),
         text_pretraining=stage(300, 4e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(10, 112)),
         pre_alignment=stage(400, 5e-3, READ, **aligned),
         stage1=stage(240, 1.5e-3, TALK, data=packed(12, 160)),

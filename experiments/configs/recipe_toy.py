@@ -16,6 +16,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.worlds.arithmetic import WorldConfig
 from data_pipelines.worlds.preferences import PairsConfig
 from experiments.configs import base, quickstart
@@ -81,7 +82,9 @@ def get_config() -> ConfigDict:
     aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(32, 80, segments=1)}
     return recipe(
         {},
-        dataclasses.replace(DATA, world=WorldConfig(), pairs=PairsConfig(train=960, test=60)),
+        dataclasses.replace(
+            DATA, world=WorldConfig(), waves=WaveAugmentConfig(), pairs=PairsConfig(train=960, test=60)
+        ),
         text_pretraining=stage(700, 3e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(20, 112)),
         pre_alignment=stage(500, 4e-3, READ, **aligned),
         stage1=stage(550, 1e-3, TALK, data=packed(24, 160)),

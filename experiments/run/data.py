@@ -138,7 +138,8 @@ class Run:
                 stage, rows, _part(budget, stage), params, directory / f"references-{name}.npz"
             )
             chosen = self._fits(stage, rows, budget)
-            sources[name] = self._source(stage, rows, chosen, self.sets[name].waves, references)
+            waves = self.sets[name].waves if stage.data.augment else NO_CHANGE
+            sources[name] = self._source(stage, rows, chosen, waves, references)
         sizes = {name: len(source.rows) for name, source in sources.items()}
         shares = mixture_shares(stage.data.mixture, sizes, stage.data.temperature)
         batches = self._batches(stage, mixture(sources, shares, stage.seed), budget, stage.micro_batches)
@@ -189,7 +190,7 @@ class Run:
         """Returns the items of the chosen rows, bool `[R]`."""
         numbers = np.flatnonzero(chosen)
         encode = Encode(self.tokenizer, self.config.model, None, waves, stage.seed)
-        cache = self._cache.setdefault(rows.key, {}) if stage.data.cache else None
+        cache = self._cache.setdefault(rows.key, {}) if stage.data.cache and not waves.operations() else None
         make = ItemMaker(rows.records, encode, stage.loss.pairs, references, cache)
         return Source(numbers.tolist(), make, rows.lengths.length[numbers], rows.lengths.windows[numbers])
 

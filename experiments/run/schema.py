@@ -106,6 +106,7 @@ class DataConfig:
     Attributes:
       sets: rows by the names that mixtures call them.
       world: a toy world that is spoken first; its tasks are sets by their own names (docs/data.md). None for none.
+      waves: changes of what users say in the toy world's sets, but for those that ask about the sound itself.
       pairs: preference pairs of the toy world; None for none.
       tokenizer: `tokenizer.json` or its folder; None trains one on the rows.
       codec: folder of the codec that encodes speech without tokens: replies, and what users say where the model hears
@@ -117,6 +118,7 @@ class DataConfig:
 
     sets: Mapping[str, SetConfig] = dataclasses.field(default_factory=dict)
     world: WorldConfig | None = None
+    waves: WaveAugmentConfig = WaveAugmentConfig()
     pairs: PairsConfig | None = None
     tokenizer: str | None = None
     codec: str | None = None

@@ -90,7 +90,7 @@ def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple
 
 def _prompts(run: Run, conversations: list[Conversation]) -> tuple[list[Example], Decoding]:
     config = run.config.model
-    whole = add_features(conversations, run.codec, config.user_audio)
+    whole = add_features(conversations, run.codec, config)
     asked = [encode(prompt(c), run.tokenizer, config, add_generation_prompt=True) for c in whole]
     lengths = [len(encode(c, run.tokenizer, config)) - len(p) for c, p in zip(whole, asked, strict=True)]
     spoken = any(turn.role == "assistant" and turn.speech is not None for c in whole for turn in c.turns[-1:])

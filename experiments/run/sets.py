@@ -21,7 +21,7 @@ from filelock import FileLock
 from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.prepare import flac, local
 from data_pipelines.prepare.card import QUARANTINE
-from data_pipelines.prepare.lengths import Lengths, survey
+from data_pipelines.prepare.lengths import UNCHANGED, Lengths, survey
 from data_pipelines.prepare.plan import MANIFEST, manifest
 from data_pipelines.prepare.plan import survey as survey_rows
 from data_pipelines.prepare.reading import INFO, read_prepared
@@ -29,6 +29,7 @@ from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.prepare.settings import load as load_tools
 from data_pipelines.records.reject import Reason, Rejected, entry, rows_line
 from experiments.run.schema import PREPARED, SetConfig
+from fac_jax.audio.mel import RATE
 from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.io import write_text
@@ -104,13 +105,19 @@ def make_set(
     """
     where = f"data.sets.{name}"
     source, held_out = config.source(where), config.eval_source(where)
-    train = _rows(name, source, config.waves.stretch, settings, model, data_dir, processes)
-    evals = None if held_out is None else _rows(name, held_out, 1.0, settings, model, data_dir, processes)
+    train = _rows(name, source, config.waves, settings, model, data_dir, processes)
+    evals = None if held_out is None else _rows(name, held_out, UNCHANGED, settings, model, data_dir, processes)
     return RecordSet(name, train, evals, config.waves)
 
 
 def _rows(
-    name: str, source: Source, stretch: float, settings: Settings, model: ModelGrid, data_dir: Path, processes: int
+    name: str,
+    source: Source,
+    waves: WaveAugmentConfig,
+    settings: Settings,
+    model: ModelGrid,
+    data_dir: Path,
+    processes: int,
 ) -> PreparedRows:
     if source.format == PREPARED:
         folder, split = Path(source.path), source.split or "train"
@@ -127,10 +134,10 @@ def _rows(
     limits = load_tools(settings).limits
     limits = dataclasses.replace(limits, units=model.units, delay_groups=model.delay_groups)
     parts = [key, digest(settings.tokenizer), limits.units, limits.group_size, limits.delay_groups]
-    parts += [model.n_window, stretch, model.user_audio]
+    parts += [model.n_window, waves.longest(0), waves.longest(RATE), model.user_audio]
     file = data_dir / PREPARED / f"lengths-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DEPTH]}.npz"
     if not file.exists():
-        survey(folder, split, limits, model, stretch).save(file)
+        survey(folder, split, limits, model, waves).save(file)
     return PreparedRows(folder, split, key, Lengths.load(file))
 
 

@@ -17,6 +17,7 @@ from typing import Any, Final
 from etils import epath
 from ml_collections import ConfigDict
 
+from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.paths import data_path, local_path
 from data_pipelines.prepare.settings import Settings
 from data_pipelines.worlds.build import build
@@ -125,14 +126,16 @@ def used_sets(config: RunConfig, world: Path | None, eval_split: str | None = No
         found |= {name: dataclasses.replace(one, eval_split=eval_split) for name, one in split.items()}
     if world is not None:
         tasks = sorted(name for name in names if name in VIEWS and name not in found)
-        found |= {name: _task(world, name, eval_split or HELD_OUT) for name in tasks}
+        found |= {name: _task(world, name, eval_split or HELD_OUT, config.data.waves) for name in tasks}
     return found
 
 
-def _task(world: Path, name: str, eval_split: str) -> SetConfig:
+def _task(world: Path, name: str, eval_split: str, waves: WaveAugmentConfig) -> SetConfig:
     stored = VIEWS[name].splits.get(eval_split)
     has_rows = stored is not None and any(VIEWS[name].records(read_rows(world, stored)))
-    return SetConfig(str(world), TOY_WORLD, view=name, split="train", eval_split=eval_split if has_rows else None)
+    held_out = eval_split if has_rows else None
+    used = waves if VIEWS[name].augmented else WaveAugmentConfig()
+    return SetConfig(str(world), TOY_WORLD, view=name, split="train", eval_split=held_out, waves=used)
 
 
 def _made(config: RunConfig, workdir: epath.Path, data_dir: Path, eval_split: str | None) -> Run:

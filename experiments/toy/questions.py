@@ -165,7 +165,7 @@ def prompts(run: Run, rows: Sequence[Row], task: str) -> list[Example]:
 
 def encode_prompts(run: Run, asked: Sequence[Conversation]) -> list[Example]:
     """Encodes conversations that end with a question."""
-    filled = add_features(asked, run.codec, run.config.model.user_audio)
+    filled = add_features(asked, run.codec, run.config.model)
     return [encode(c, run.tokenizer, run.config.model, add_generation_prompt=True) for c in filled]
 
 

@@ -1,4 +1,7 @@
-"""Whisper's log-mel with 128 bins at 100 Hz (docs/model.md, sections 1 and 2)."""
+"""Whisper's log-mel at 100 Hz (docs/model.md, sections 1 and 2).
+
+It has 128 bins, as in Whisper large-v3, or the 80 of all other sizes.
+"""
 
 import functools
 from typing import Any
@@ -46,9 +49,9 @@ def hann(size: int) -> Float32[np.ndarray, " {size}"]:
     return np.hanning(size + 1)[:-1].astype(np.float32)
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnames="bins")
 def log_mel(
-    wave: Float[Array, "*batch N"], lengths: Int[Array, "*batch"] | None = None
+    wave: Float[Array, "*batch N"], lengths: Int[Array, "*batch"] | None = None, bins: int = BINS
 ) -> Float[jax.Array, "*batch M bins"]:
     """Computes Whisper's log-mel: log10 of the mel power, at most 8 below the clip's loudest bin, then `(x + 4) / 4`.
 
@@ -73,7 +76,7 @@ def log_mel(
     framed = jnp.concatenate([hops[..., :-2, :], hops[..., 1:-1, :], hops[..., 2:, : WINDOW - 2 * HOP]], axis=-1)
     spectrum = jnp.fft.rfft(framed * hann(WINDOW))
     power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    mel = jnp.matmul(power, filterbank(), precision=jax.lax.Precision.HIGHEST)
+    mel = jnp.matmul(power, filterbank(bins=bins), precision=jax.lax.Precision.HIGHEST)
     log = jnp.log10(jnp.maximum(mel, 1e-10))
     own = jnp.arange(frames)[:, None] < mel_frames(jnp.asarray(lengths))[..., None, None]
     loudest = jnp.max(log, axis=(-2, -1), keepdims=True, initial=-10.0, where=own)
@@ -81,23 +84,23 @@ def log_mel(
 
 
 @functools.cache
-def _sparse_filters() -> scipy.sparse.csr_array:
-    """Returns mel filters `[BINS, 201]`, of which a sixtieth is not zero.
+def _sparse_filters(bins: int) -> scipy.sparse.csr_array:
+    """Returns mel filters `[bins, 201]`, of which a sixtieth is not zero.
 
     A dense product would start BLAS threads, which compete with training.
     """
-    return scipy.sparse.csr_array(filterbank().T)
+    return scipy.sparse.csr_array(filterbank(bins=bins).T)
 
 
-def host_log_mel(wave: Float[np.ndarray, " N"]) -> Float[np.ndarray, "M bins"]:
-    """Computes `log_mel(wave)` in numpy on one core, without compilation for a new length.
+def host_log_mel(wave: Float[np.ndarray, " N"], bins: int = BINS) -> Float[np.ndarray, "M bins"]:
+    """Computes `log_mel(wave, bins=bins)` in numpy on one core, without compilation for a new length.
 
     The wave is float32 at 16 kHz, N > 1; the result is float32, M = `N // 160`.
     """
     mirrored = np.pad(wave, WINDOW // 2, mode="reflect")
     framed = np.lib.stride_tricks.sliding_window_view(mirrored, WINDOW)[: mel_frames(len(wave)) * HOP : HOP]
-    window, filters = hann(WINDOW), _sparse_filters()
-    mel = np.empty((len(framed), BINS), np.float32)
+    window, filters = hann(WINDOW), _sparse_filters(bins)
+    mel = np.empty((len(framed), bins), np.float32)
     for start in range(0, len(framed), HOST_CHUNK):
         # numpy's rfft takes seven times as long
         spectrum = np.asarray(scipy.fft.rfft(framed[start : start + HOST_CHUNK] * window))

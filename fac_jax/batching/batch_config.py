@@ -17,7 +17,8 @@ class BatchConfig:
       windows_per_row: encoder windows that a row has room for; None for what full rows of the mixture need.
       segments: most conversations of a row; None for any number, which preferences cannot have.
       temperature: of the mixture (`mixture_shares`); None lets only the weights decide.
-      cache: keeps encoded items in memory; for sets that fit there and are not augmented.
+      augment: whether the sets' changes of what users say (`waves`) act in this stage.
+      cache: keeps encoded items in memory, those that are augmented excepted; for sets that fit there.
       workers: processes that make items; 0 makes them in this one.
       threads: that make items, in each process.
       buffer: items that each process makes ahead.
@@ -29,6 +30,7 @@ class BatchConfig:
     windows_per_row: int | None = None
     segments: int | None = None
     temperature: float | None = None
+    augment: bool = True
     cache: bool = False
     workers: int = 0
     threads: int = 1

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from fac_jax.audio.mel import BINS
 from fac_jax.batching.grid import Example, ModelGrid, windows_of
 from fac_jax.types import NO_FRAME, Batch, InputError
 
@@ -39,7 +38,7 @@ def collate_packed(
         raise InputError(f"a batch needs {needed} encoder windows, its budget is {windows}: raise `windows`")
     batch = Batch.padding(
         (rows, seq_len),
-        (windows, 2 * model.n_window, BINS),
+        (windows, 2 * model.n_window, model.mel_bins),
         group_size=model.group_size,
         pad=model.special.pad,
         speech_pad=model.special.speech_pad,
@@ -77,7 +76,7 @@ def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
     """Writes one audio's log-mel `[M, 128]` into the windows from `first` on; returns the index of the next window."""
     size = batch.mel_windows.shape[1]
     count = -(-len(mel) // size)
-    batch.mel_windows[first : first + count].reshape(-1, BINS)[: len(mel)] = mel
+    batch.mel_windows[first : first + count].reshape(-1, mel.shape[1])[: len(mel)] = mel
     batch.mel_lengths[first : first + count] = np.minimum(len(mel) - size * np.arange(count), size)
     return first + count
 

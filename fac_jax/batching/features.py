@@ -3,18 +3,46 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
+from fac_jax.audio import front_end as ends
 from fac_jax.audio.io import resampled
 from fac_jax.audio.mel import BINS, RATE, log_mel, mel_frames
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.codec.base import TOKEN_RATE, Codec
-from fac_jax.types import InputError, UserAudio
+from fac_jax.types import FrontEnd, InputError, UserAudio
 
 BATCH = 64  # waves transformed together
 BUCKET = 8000  # samples to whose multiples waves are padded: one compilation each
+
+
+class Hearing(Protocol):
+    """What a model hears of a user's audio; `ModelConfig` has these properties.
+
+    Attributes:
+      user_audio: its "waveform", as log-mel, or the codec's "tokens".
+      front_end: what is done to a wave before its features.
+      mel_bins: bins of the log-mel.
+    """
+
+    @property
+    def user_audio(self) -> UserAudio: ...
+    @property
+    def front_end(self) -> FrontEnd: ...
+    @property
+    def mel_bins(self) -> int: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Hears:
+    """The `Hearing` of the release."""
+
+    user_audio: UserAudio = "waveform"
+    front_end: FrontEnd = "plain"
+    mel_bins: int = BINS
 
 
 def speech_tokens(row: str, turn: Turn) -> int:
@@ -34,10 +62,10 @@ def speech_tokens(row: str, turn: Turn) -> int:
     return tokens
 
 
-def mels(waves: Sequence[Float[np.ndarray, " _N"]]) -> list[Float32[np.ndarray, "_M bins"]]:
+def mels(waves: Sequence[Float[np.ndarray, " _N"]], bins: int = BINS) -> list[Float32[np.ndarray, "_M bins"]]:
     """Computes the log-mel of every wave at 16 kHz, in batches of similar lengths."""
     order = sorted(range(len(waves)), key=lambda i: len(waves[i]))
-    found = [np.empty((0, BINS), np.float32)] * len(waves)
+    found = [np.empty((0, bins), np.float32)] * len(waves)
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
         rows = 1 << (len(chosen) - 1).bit_length()  # a few batch sizes only, as each compiles
@@ -45,7 +73,7 @@ def mels(waves: Sequence[Float[np.ndarray, " _N"]]) -> list[Float32[np.ndarray, 
         padded, lengths = np.zeros((rows, longest), np.float32), np.full(rows, longest, np.int32)
         for row, i in enumerate(chosen):
             padded[row, : len(waves[i])], lengths[row] = waves[i], len(waves[i])
-        for i, mel in zip(chosen, np.asarray(log_mel(padded, lengths)), strict=False):
+        for i, mel in zip(chosen, np.asarray(log_mel(padded, lengths, bins)), strict=False):
             found[i] = mel[: mel_frames(len(waves[i]))].copy()
     return found
 
@@ -55,18 +83,31 @@ def speech_ids(waves: Sequence[Float[np.ndarray, " _N"]], codec: Codec) -> list[
     return codec.encode_batch([resampled(wave, RATE, codec.heard_rate) for wave in waves])
 
 
+def as_heard(turn: Turn, kind: FrontEnd) -> Turn:
+    """Returns a user's turn with the wave that the model hears; one with a log-mel has it already.
+
+    A wave that changes loses its speech ids, which belong to the wave before.
+    """
+    if kind == "plain" or turn.role != "user" or turn.wave is None or turn.mel is not None:
+        return turn
+    return dataclasses.replace(turn, wave=ends.front_end(turn.wave, kind), speech=None)
+
+
 def add_features(
-    conversations: Sequence[Conversation], codec: Codec | None, user_audio: UserAudio = "waveform"
+    conversations: Sequence[Conversation], codec: Codec | None, model: Hearing = Hears()
 ) -> list[Conversation]:
     """Adds the missing log-mels and speech ids of all waves; equal waves are computed once, and share their arrays.
 
     Args:
       codec: encodes waves to speech ids; None if no ids are missing.
-      user_audio: what the model hears of users' waves: they get log-mels for "waveform", speech ids for "tokens".
+      model: what is done to users' waves (`as_heard`), and what they get: log-mels or speech ids.
 
     Raises:
       InputError: speech tokens are missing but there is no codec, or a wave is shorter than one token; names the row.
     """
+    conversations = [
+        dataclasses.replace(c, turns=tuple(as_heard(turn, model.front_end) for turn in c.turns)) for c in conversations
+    ]
     heard: dict[int, np.ndarray] = {}  # waves by id of turn
     spoken: dict[int, np.ndarray] = {}
     for conversation in conversations:
@@ -74,7 +115,7 @@ def add_features(
             if turn.wave is None:
                 continue
             speech_tokens(conversation.id, turn)
-            if turn.role == "user" and user_audio == "waveform":
+            if turn.role == "user" and model.user_audio == "waveform":
                 if turn.mel is None:
                     heard[id(turn)] = turn.wave
             elif turn.speech is None:
@@ -83,7 +124,7 @@ def add_features(
                         f"row {conversation.id}: the {turn.role} speaks, but there is no codec to encode it with"
                     )
                 spoken[id(turn)] = turn.wave
-    mel_of = _once(heard, mels)
+    mel_of = _once(heard, lambda waves: mels(waves, model.mel_bins))
     ids_of = _once(spoken, lambda waves: speech_ids(waves, codec)) if codec is not None else {}
 
     def fill(turn: Turn) -> Turn:

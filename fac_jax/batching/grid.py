@@ -11,16 +11,16 @@ import numpy as np
 from jaxtyping import Bool, Float, Int32
 
 from fac_jax.batching.conversation import Conversation, Turn
-from fac_jax.batching.features import mels, speech_tokens
+from fac_jax.batching.features import Hearing, as_heard, mels, speech_tokens
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text import chat
 from fac_jax.text.chat import AudioPiece, Piece, TextIds, TextPiece
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind, UserAudio
+from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind
 
 
-class ModelGrid(Protocol):
+class ModelGrid(Hearing, Protocol):
     """The properties of a model that the grid depends on; `ModelConfig` provides them.
 
     Attributes:
@@ -30,7 +30,6 @@ class ModelGrid(Protocol):
       units: number of codec ids; special speech ids start there.
       special: special ids of text and speech.
       n_window: half the number of mel frames of an encoder window.
-      user_audio: what the LLM hears of a user's audio.
     """
 
     @property
@@ -45,8 +44,6 @@ class ModelGrid(Protocol):
     def special(self) -> SpecialIds: ...
     @property
     def n_window(self) -> int: ...
-    @property
-    def user_audio(self) -> UserAudio: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -173,7 +170,11 @@ def _as_heard(row: str, turn: Turn, model: ModelGrid) -> Turn:
     if turn.role != "user" or turn.wave is None:
         return turn
     if model.user_audio == "waveform":
-        return turn if turn.mel is not None else dataclasses.replace(turn, mel=mels([turn.wave])[0])
+        if turn.mel is not None:
+            return turn
+        turn = as_heard(turn, model.front_end)
+        assert turn.wave is not None
+        return dataclasses.replace(turn, mel=mels([turn.wave], model.mel_bins)[0])
     if turn.speech is None:
         raise InputError(
             f'row {row}: the user\'s audio has no speech ids, all that a model with user_audio "tokens" hears; encode '

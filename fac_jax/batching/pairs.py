@@ -85,7 +85,7 @@ def encode_conversation_pairs(
         known = ", ".join(PREFERENCE_TASKS)
         raise InputError(f"row {unknown[0].id}: unknown preference task {unknown[0].task!r}; known: {known}")
     flat = [side for pair in pairs for side in (pair.chosen, pair.rejected)]
-    featured = add_features(flat, codec, model.user_audio)
+    featured = add_features(flat, codec, model)
     filled = [_last_reply(c, tokenizer, model) for c in featured]
     sides = zip(pairs, filled[0::2], filled[1::2], strict=True)
     return [PairExample(pair.id, PREFERENCE_TASKS.index(pair.task), better, worse) for pair, better, worse in sides]

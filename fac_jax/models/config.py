@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from fac_jax.layers.stack import Remat
 from fac_jax.text.special_ids import SpecialIds
-from fac_jax.types import UserAudio
+from fac_jax.types import FrontEnd, UserAudio
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +108,8 @@ class ModelConfig:
       user_audio: what the LLM hears of a user's audio: continuous features of its "waveform", or the codec's "tokens"
         only, grouped as those of replies are. The encoder and `speech_embedder/continuous` are not run then; their
         parameters stay, unused, so that checkpoints have the same paths.
+      front_end: a user's wave is heard as it is ("plain", the release), or cut to its speech and brought to one level
+        ("levelled", `fac_jax/audio/front_end.py`).
       user_audio_scale: factor on a SPEECH position; 0.5 in the release's training, 1.0 at its inference and here.
       head_prefill: what the refined head reads at prompt positions in generation, "as_trained" or "release"
         (docs/model.md, section 9).
@@ -135,6 +137,7 @@ class ModelConfig:
     continuous_mode: Literal["replace", "add"] = "replace"
     fusion: Literal["average", "sum"] = "average"
     user_audio: UserAudio = "waveform"
+    front_end: FrontEnd = "plain"
     user_audio_scale: float = 1.0
     head_prefill: Literal["as_trained", "release"] = "as_trained"
     delay_groups: int = 2
@@ -155,6 +158,11 @@ class ModelConfig:
     def n_window(self) -> int:
         """Half the number of mel frames of an encoder window."""
         return self.audio.n_window
+
+    @property
+    def mel_bins(self) -> int:
+        """Bins of the log-mel that the encoder hears."""
+        return self.audio.mel_bins
 
     @property
     def units(self) -> int:

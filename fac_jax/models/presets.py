@@ -27,7 +27,7 @@ PRESETS: dict[str, ModelConfig] = {
     # The quickstart's model of about 1.7 M parameters; vocabulary and codebook come from its data.
     "tiny": ModelConfig(
         text=DecoderConfig(width=128, depth=4, mlp_width=384, num_heads=4, num_kv_heads=2, head_dim=32, rope_theta=1e4),
-        audio=EncoderConfig(width=96, depth=2, num_heads=4, mlp_width=384, n_window=80),
+        audio=EncoderConfig(width=96, depth=2, num_heads=4, mlp_width=384, n_window=100),
         head=DecoderConfig(width=128, depth=2, mlp_width=384, num_heads=4, num_kv_heads=2, head_dim=32, rope_theta=1e4),
         vocab_size=512,
         codebook_size=132,

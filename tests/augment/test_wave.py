@@ -13,11 +13,15 @@ from ml_collections import ConfigDict
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.wave import (
+    Clip,
     Gain,
+    Narrow,
     Noise,
     Room,
+    Silence,
     Speed,
     Telephone,
+    Tilt,
     WaveAugmentConfig,
     augment_wave,
     augment_waves,
@@ -31,8 +35,10 @@ from fac_jax.batching.grid import encode
 from fac_jax.config import from_tree
 from fac_jax.types import IGNORE, InputError, Kind
 
-EVERYTHING = WaveAugmentConfig(Speed(), Room(1.0), Noise(1.0), Gain(), Telephone(0.5))
-SAME_LENGTH = dataclasses.replace(EVERYTHING, speed=None)
+EVERYTHING = WaveAugmentConfig(
+    Speed(), Silence(), Room(1.0), Noise(1.0), Tilt(), Gain(), Clip(0.5), Narrow(0.5), Telephone(0.5)
+)
+SAME_LENGTH = dataclasses.replace(EVERYTHING, speed=None, silence=None)
 ROWS = [f"row{i}" for i in range(6)]
 
 
@@ -88,6 +94,18 @@ def test_probability_is_the_share_of_changed_waves() -> None:
     assert np.mean(changed) == pytest.approx(0.25, abs=0.06)
 
 
+def test_silence_keeps_within_its_seconds() -> None:
+    short, long = wave(samples=8000), wave(samples=40_000)
+    silence = WaveAugmentConfig(silence=Silence(1.0, (0.4, 0.8), within=1.5))
+    for row in ROWS:
+        found = augment_wave(short, silence, 0, 0, row)
+        sounding = np.flatnonzero(found)
+        np.testing.assert_array_equal(found[sounding[0] : sounding[-1] + 1], short)
+        assert 8000 + 2 * 0.4 * 16_000 - 2 <= len(found) <= 24_000 == silence.longest(8000)
+        assert min(sounding[0], len(found) - 1 - sounding[-1]) > 0
+        np.testing.assert_array_equal(augment_wave(long, silence, 0, 0, row), long)
+
+
 def test_folders_as_sources(tmp_path: Path) -> None:
     hum = (0.5 * np.sin(2 * np.pi * 1000 * np.arange(8000) / 16_000)).astype(np.float32)
     save_wav(tmp_path / "noise" / "hum.wav", hum)
@@ -125,7 +143,7 @@ def test_labels_do_not_change(tmp_path: Path) -> None:
     assert (examples[0].speech_labels != IGNORE).sum() > 50
     heard = [int((e.kind == Kind.SPEECH).sum()) for e in examples]
     assert heard == [2 * 5, 2 * 7]  # 25 and int(25 / 0.8) tokens in groups of five
-    assert heard[1] <= 2 * np.ceil(5 * slow.stretch)
+    assert heard[1] <= 2 * np.ceil(slow.longest(16_000) * 25 / 16_000 / 5)
 
 
 def test_both_sides_of_a_pair_hear_the_same_question() -> None:
@@ -140,9 +158,10 @@ def test_operations_from_a_config_dict() -> None:
     config = ConfigDict({"augment_wave": {"telephone": {}, "noise": {"snr_db": (3, 15)}, "room": None, "speed": {}}})
     config.augment_wave.noise.probability = 0.25
     found = from_tree(WaveAugmentConfig, config.to_dict()["augment_wave"], "data.augment_wave")
-    assert found == WaveAugmentConfig(Speed(), None, Noise(0.25, (3, 15)), None, Telephone())
+    assert found == WaveAugmentConfig(Speed(), noise=Noise(0.25, (3, 15)), telephone=Telephone())
     assert [name for name, _ in found.operations()] == ["speed", "noise", "telephone"]
-    assert found.stretch == pytest.approx(1 / 0.9) and WaveAugmentConfig(Speed(factor=(1.0, 1.5))).stretch == 1
+    assert found.longest(9000) == 10_001 and WaveAugmentConfig(Speed(factor=(1.25, 1.5))).longest(9000) == 9000
+    assert WaveAugmentConfig(silence=Silence(within=2.0)).longest(9000) == 32_000
     with pytest.raises(InputError, match="data.augment_wave.noise.snr"):
         from_tree(WaveAugmentConfig, {"noise": {"snr": 3}}, "data.augment_wave")
 
@@ -172,6 +191,10 @@ def test_example_of_the_docs() -> None:
         (lambda: Speed(factor=(0.1, 1.0)), "speed.factor"),
         (lambda: Gain(gain_db=(0, float("nan"))), "gain.gain_db"),
         (lambda: Telephone(band=(300, 4000)), "telephone.band"),
+        (lambda: Silence(seconds=(0.5, 0.2)), "silence.seconds"),
+        (lambda: Tilt(db_per_octave=(0, 30)), "tilt.db_per_octave"),
+        (lambda: Clip(over_db=(-3, 3)), "clip.over_db"),
+        (lambda: Narrow(rate=(8000, 44100)), "narrow.rate"),
         (lambda: Telephone(codecs=("AMR",)), "unknown codec 'AMR'; known: ULAW, ALAW, GSM610"),
         (lambda: WaveAugmentConfig(gain=6), "gain is 6"),
     ],

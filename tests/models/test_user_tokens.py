@@ -31,7 +31,7 @@ from experiments.run.schema import RunConfig
 from experiments.toy.questions import prompts
 from fac_jax.batching.collate import GRID_FIELDS
 from fac_jax.batching.conversation import Conversation, Turn
-from fac_jax.batching.features import add_features
+from fac_jax.batching.features import Hears, add_features
 from fac_jax.batching.grid import encode
 from fac_jax.batching.packing import Budget
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
@@ -60,7 +60,7 @@ def test_the_grid_is_that_of_the_waveform_but_for_ids_where_frames_were(
 ) -> None:
     asked = question()
     ids = LoudnessCodec().encode_batch([asked.turns[0].wave])[0]
-    (filled,) = add_features([asked], LoudnessCodec(), "tokens")
+    (filled,) = add_features([asked], LoudnessCodec(), Hears("tokens"))
     found, by_wave = encode(filled, tokenizer, model), encode(asked, tokenizer, replace(model, user_audio="waveform"))
     by_ids = dataclasses.replace(asked, turns=(Turn("user", "now", speech=ids), asked.turns[1]))
     for name in GRID_FIELDS:
@@ -80,14 +80,14 @@ def test_the_grid_is_that_of_the_waveform_but_for_ids_where_frames_were(
 def test_a_log_mel_that_is_there_is_not_heard_and_missing_ids_are_told(
     tokenizer: Tokenizer, model: ModelConfig
 ) -> None:
-    (both,) = add_features(add_features([question()], None), LoudnessCodec(), "tokens")
+    (both,) = add_features(add_features([question()], None), LoudnessCodec(), Hears("tokens"))
     assert both.turns[0].mel is not None and encode(both, tokenizer, model).mels == ()
     with pytest.raises(
         InputError, match="row row-7: the user's audio has no speech ids, all that a model with user_aud"
     ):
         encode(question(), tokenizer, model)
     with pytest.raises(InputError, match="row row-7: the user speaks, but there is no codec to encode it with"):
-        add_features([question()], None, "tokens")
+        add_features([question()], None, Hears("tokens"))
 
 
 def test_a_step_trains_the_discrete_path_and_never_runs_the_encoder(toy_params: Params) -> None:

@@ -41,6 +41,7 @@ class Grid:
     units: int = 16
     special: SpecialIds = SPECIAL
     n_window: int = 20
+    mel_bins: int = 128
 
 
 GRID: ModelGrid = Grid()

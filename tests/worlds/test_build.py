@@ -129,3 +129,19 @@ def test_a_missing_voice_and_a_folder_of_something_else_are_named(tmp_path: Path
         build(dataclasses.replace(WORLD, assistant=Voice("en-mars")), None, tmp_path)
     with pytest.raises(InputError, match="not a data set of the toy world"):
         read_rows(tmp_path, "train")
+
+
+def test_spoken_replies_end_in_silence_and_whole_groups(
+    toy_rows: dict[str, list[Row]], toy_pair_rows: dict[str, list[PairRow]]
+) -> None:
+    replies = [row.assistant_audio for found in toy_rows.values() for row in found]
+    replies += [
+        wave for found in toy_pair_rows.values() for row in found for wave in (row.chosen_audio, row.rejected_audio)
+    ]
+    lengths = set()
+    for wave in replies:
+        if wave is not None:
+            speech = int(np.flatnonzero(wave)[-1]) + 1
+            assert len(wave) % 3200 == 0 and 3200 <= len(wave) - speech < 3 * 3200
+            lengths.add(speech * 25 // 16000 % 5)
+    assert lengths == set(range(5))  # whatever is left over of the speech itself

@@ -10,7 +10,7 @@ from fac_jax.config import from_tree
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig, MoEConfig
 from fac_jax.models.limits import check
 from fac_jax.text.special_ids import SpecialIds
-from fac_jax.types import InputError, UserAudio
+from fac_jax.types import FrontEnd, InputError, UserAudio
 
 OURS: Final = "fac_jax"  # key of an object that is not the release's, written only where a model differs from it
 
@@ -23,6 +23,7 @@ class Extra:
     delay_groups: int = 2
     context: int = 2048
     user_audio: UserAudio = "waveform"
+    front_end: FrontEnd = "plain"
     user_audio_scale: float = 1.0
 
 

@@ -5,6 +5,8 @@ import os
 import statistics
 from collections.abc import Mapping, Sequence
 
+from scipy.stats import binomtest
+
 from fac_jax.evaluation.reports.pages.page import Sound, Stage, render_page, write_with_figures
 from fac_jax.evaluation.speech.transcripts import exact_match
 
@@ -39,12 +41,33 @@ class ScoredResponse:
 
 
 @dataclasses.dataclass(frozen=True)
+class Condition:
+    """How many of the questions that were asked under a condition got the right reply."""
+
+    name: str
+    right: int
+    questions: int
+
+    @property
+    def share(self) -> float:
+        """Returns the share of right replies."""
+        return self.right / self.questions
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Returns the 95 % interval of the share (Wilson)."""
+        found = binomtest(self.right, self.questions).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
+
+
+@dataclasses.dataclass(frozen=True)
 class Report:
     """The content of the report of a run.
 
     A metric whose name ends in `_accuracy` is a share, and shown in per cent. `parameters` is the number of trained
     ones, `seconds_total` the wall-clock time of the whole run, and `environment` names versions, machine, seed and
     command. `seeds` has the metrics by seed of runs with several; the page shows mean, minimum and maximum.
+    `conditions` says how well questions were understood that were not recorded in silence.
     """
 
     title: str
@@ -56,6 +79,7 @@ class Report:
     answers: Sequence[ScoredResponse]
     environment: Mapping[str, str]
     seeds: Mapping[str, Mapping[str, float]] = dataclasses.field(default_factory=dict)
+    conditions: Sequence[Condition] = ()
 
     def spread(self) -> dict[str, dict[str, float]]:
         """Returns mean, minimum and maximum over the seeds of every metric that all of them have."""
@@ -69,7 +93,7 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
     """Writes the page to `path`, and the figures to the same path with the suffix `.json`; both appear complete.
 
     The JSON holds `metrics` at the top level, with `parameters`, `seconds_total`, `stages` (name to seconds), `spread`,
-    `seeds`, `environment` and `answers` (without sounds).
+    `seeds`, `environment`, `conditions` (the share of right replies by name) and `answers` (without sounds).
 
     Raises:
       ValueError: a metric or a loss is not a finite number.
@@ -84,6 +108,7 @@ def write_report(path: str | os.PathLike[str], report: Report) -> None:
         "spread": spread,
         "seeds": {str(seed): dict(metrics) for seed, metrics in report.seeds.items()},
         "environment": dict(report.environment),
+        "conditions": {one.name: one.share for one in report.conditions},
         "answers": [{key: getattr(answer, key) for key in TOLD} for answer in report.answers],
     }
     write_with_figures(path, page, figures)
