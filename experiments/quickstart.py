@@ -80,7 +80,7 @@ def quickstart(
         report.write_report(workdir / "report.html", found)
         write_items(workdir, items | {f"conditions.{name}": one for name, one in by_condition.items()})
         write_sounds(workdir, [Reply(a.question, a.voice, a.written, a.question_sound, a.reply_sound) for a in answers])
-    record.finish(metrics)
+    record.finish(metrics | {f"conditions.{one.name}": one.share for one in conditions})
     return found
 
 

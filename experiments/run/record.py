@@ -25,6 +25,7 @@ from etils import epath
 from flax.traverse_util import flatten_dict
 
 from experiments.run.data import Run
+from experiments.run.model_card import CARD, model_card
 from fac_jax.io import write_text
 from fac_jax.parallel.hosts import is_first
 from fac_jax.training.metrics import read_curve
@@ -43,7 +44,8 @@ class RunRecord:
 
     def __init__(self, run: Run) -> None:
         """Writes how a run starts, or resumes."""
-        self._workdir, self._stages = run.workdir, [stage.name for stage in run.config.stages]
+        self._run, self._workdir = run, run.workdir
+        self._stages = [stage.name for stage in run.config.stages]
         if not is_first():
             return
         session = {"started": psutil.Process().create_time(), "ended": None, "git": git_state()}
@@ -57,7 +59,7 @@ class RunRecord:
         self._write()
 
     def finish(self, metrics: Mapping[str, float]) -> None:
-        """Writes what the run cost and gave: the last step's figures of every stage, and these."""
+        """Writes what the run cost and gave, the last step's figures of every stage and these, and the model card."""
         if not is_first():
             return
         sessions = self._values["sessions"]
@@ -70,6 +72,7 @@ class RunRecord:
             "finished": sessions[-1]["ended"],
         }
         self._write()
+        write_text(self._workdir / CARD, model_card(self._run, metrics))
 
     def _write(self) -> None:
         write_text(self._workdir / RECORD, json.dumps(self._values, indent=2) + "\n")

@@ -10,7 +10,7 @@ from report_example import example
 
 from fac_jax.evaluation.reports.machine import cpu_model, machine
 from fac_jax.evaluation.reports.pages.page import duration, figure, label, signs
-from fac_jax.evaluation.reports.report import Report, evenly_spaced, write_report
+from fac_jax.evaluation.reports.report import Condition, Report, evenly_spaced, write_report
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def test_page_holds_players_spectrograms_curves_and_rows(page: Page) -> None:
     assert len(page.all("audio")) == len(page.all("img")) == 2 * 4
     assert all(a["src"].startswith("data:audio/flac;base64,") for a in page.all("audio"))
     assert len(page.all("svg")) == 2
-    assert len(page.all("tr")) == 1 + 6
+    assert len(page.all("tr")) == (1 + 2) + (1 + 6)
     shown = " ".join(" ".join(page.text).split())
     assert "83.3 %" in shown and "3 seeds: mean 81.7 %, from 80.0 % to 83.3 %" in shown
     assert "1,234,567" in shown and "12 min 05 s" in shown
@@ -52,6 +52,12 @@ def test_right_replies_are_marked_for_the_filter_of_wrong_ones(page: Page) -> No
     assert len([a for a in page.all("input") if a.get("id") == "only-wrong"]) == 1
     assert len([a for a in page.all("article") if "data-right" not in a]) == 1, "the second is written wrong"
     assert len([a for a in page.all("tr") if "data-right" in a]) == 4, "two of six rows are wrong"
+
+
+def test_conditions_have_their_intervals(written: Path) -> None:
+    assert Condition("clean", 95, 100).interval == pytest.approx((0.888, 0.978), abs=1e-3)  # Wilson's, by hand
+    assert "88.8 % to 97.8 %" in written.read_text()
+    assert json.loads(written.with_suffix(".json").read_text())["conditions"]["clean"] == 0.95
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spo
 
 from data_pipelines.loading.encode import Encode
 from experiments.run.data import Run
+from experiments.run.model_card import model_card
 from experiments.run.scores import losses
 from fac_jax.checkpoint.export import CODEC, load_config, load_params
 from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
@@ -125,6 +126,13 @@ def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(t
     np.testing.assert_array_equal(first.mels[0], same.mels[0])
     assert first.mels[0].shape != other.mels[0].shape or not np.array_equal(first.mels[0], other.mels[0])
     assert max(len(make(record, epoch)) for epoch in range(20)) <= heard_set.train.lengths.length[0]
+
+
+def test_a_model_card_names_data_hearing_and_results(initial: Path, tmp_path: Path) -> None:
+    sets = {"short": {"path": str(dialogues(tmp_path, 4)), "waves": {"gain": {}, "silence": {"within": 2.0}}}}
+    card = model_card(begin(make_config(initial, sets), tmp_path, "carded"), {"wer": 0.25, "conditions.clean": 0.5})
+    assert "| short | 4 | silence, gain |" in card and "Waves are heard as they are" in card
+    assert "| wer | 0.250 |\n| clean | 0.500 |" in card
 
 
 def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 
 from fac_jax.evaluation.reports.pages.page import Sound, Stage
 from fac_jax.evaluation.reports.post_training import SHOWN, Exchange, PostTrainingReport, Preference
-from fac_jax.evaluation.reports.report import Report, ScoredResponse
+from fac_jax.evaluation.reports.report import Condition, Report, ScoredResponse
 from fac_jax.types import PREFERENCE_TASKS
 
 RATE = 16_000
@@ -55,6 +55,7 @@ def example(**changes: Any) -> Report:
             "1": {"s2s_heard_accuracy": 0.8},
             "2": {"s2s_heard_accuracy": 0.8167},
         },
+        "conditions": [Condition("clean", 95, 100), Condition(f"room {hostile}", 70, 100)],
     }
     return Report(**(values | changes))
 
