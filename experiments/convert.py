@@ -3,7 +3,7 @@
 python -m experiments.convert hf-to-jax SRC DST                 a released checkpoint into a model of ours
 python -m experiments.convert jax-to-hf SRC DST                 back, --dtype=bfloat16 | float32 | float16,
                                                                 --part=all | text (Qwen3) | audio (Whisper)
-python -m experiments.convert assemble DST --text=DIR --audio=DIR --head=DIR
+python -m experiments.convert assemble DST --text=DIR --audio=PATH --head=DIR
                                                                 Qwen3 + Whisper + a small Qwen3 into a starting model
 python -m experiments.convert merge A B DST --alpha=0.5           alpha A + (1 - alpha) B on the Shared LLM, A elsewhere
                                                                 by path: --subtree=backbone/=0.3 --subtree=encoder/=1
@@ -47,7 +47,7 @@ DTYPE = flags.DEFINE_enum("dtype", "bfloat16", FLOATS, "Of the tensors that jax-
 PART = flags.DEFINE_enum("part", "all", list(PARTS), "jax-to-hf: the whole, or a part in the layout of its origin.")
 SHARD_GB = flags.DEFINE_float("shard_gb", 1.0, "Most gigabytes (2^30 bytes) of a shard that jax-to-hf writes.", 0.0)
 TEXT = flags.DEFINE_string("text", None, "assemble: folder of Qwen3, Qwen3-MoE or Qwen3-VL, with its tokenizer.")
-AUDIO = flags.DEFINE_string("audio", None, "assemble: folder of Whisper.")
+AUDIO = flags.DEFINE_string("audio", None, "assemble: Whisper of transformers or CTranslate2 (folder) or OpenAI (.pt).")
 HEAD = flags.DEFINE_string("head", None, "assemble: folder of a small Qwen3.")
 UNITS = flags.DEFINE_integer("units", 6561, "assemble: ids of the codec.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "assemble: of the parameters that are in none of the three.")

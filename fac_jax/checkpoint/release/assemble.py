@@ -22,6 +22,7 @@ from fac_jax.checkpoint.release.convert import Wrap, at_destination, fill_params
 from fac_jax.checkpoint.release.names import QWEN3_HEAD, TEXT_SOURCES, WHISPER, Entry
 from fac_jax.checkpoint.release.params import Read, check_tied, match, one_dtype, param_shapes
 from fac_jax.checkpoint.release.tensors import TensorFolder
+from fac_jax.checkpoint.release.whisper import open_whisper
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.special_ids import speech_special_ids
@@ -45,11 +46,11 @@ class Assembled:
 def assemble(
     text: Path, audio: Path, head: Path, destination: Path, units: int, dtype: str, seed: int, wrap: Wrap = iter
 ) -> Assembled:
-    """Builds a model folder of ours from three folders of safetensors.
+    """Builds a model folder of ours from three published models.
 
     Args:
       text: Qwen3, Qwen3-MoE or Qwen3-VL (its text part), with its tokenizer, which gets our special tokens.
-      audio: Whisper.
+      audio: Whisper, in any layout of `open_whisper`.
       head: a small Qwen3.
       destination: must not exist.
       units: ids of the codec; four speech specials follow them.
@@ -62,11 +63,12 @@ def assemble(
         the model does not do, or a source's tensors are of different dtypes.
     """
     folders = {"text": text, "audio": audio, "head": head}
-    configs = {name: folder / "config.json" for name, folder in folders.items()}
+    configs = {name: folder / "config.json" for name, folder in folders.items() if name != "audio"}
     sources = {name: fingerprint(folder) for name, folder in folders.items()}
     job = {"assemble": sources, "units": units, "dtype": dtype, "seed": seed}
     with at_destination(destination, job) as unfinished:
         values = {name: Section(read_json(f), str(f)) for name, f in configs.items()}
+        values["audio"], encoder = open_whisper(audio)
         kind = values["text"].word("model_type")
         if kind not in TEXT_SOURCES:
             known = ", ".join(TEXT_SOURCES)
@@ -79,7 +81,7 @@ def assemble(
         entries: list[tuple[Entry, Read]] = []
         dtypes: dict[str, str] = {}
         for name, folder in folders.items():
-            tensors = TensorFolder(folder)
+            tensors = encoder if name == "audio" else TensorFolder(folder)
             entries += [(entry, tensors.__getitem__) for entry in match(tensors.shapes, layouts[name], config)]
             check_tied(tensors, layouts[name], config)
             dtypes[name] = one_dtype(tensors, layouts[name])

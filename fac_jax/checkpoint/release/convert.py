@@ -266,8 +266,8 @@ def at_destination(destination: Path, job: dict[str, Any]) -> Iterator[Path]:
 
 
 def fingerprint(folder: Path) -> dict[str, Any]:
-    """Names, sizes and times of the files that a conversion reads; a link to nowhere is none."""
-    kinds = ("*.safetensors", "*.json", "*.jinja", f"{export.SPEECH_TOKENIZER}/*", "params/**/*")
-    files = sorted(file for kind in kinds for file in folder.glob(kind) if file.is_file())
-    stats = [(str(file.relative_to(folder)), file.stat()) for file in files]
+    """Names, sizes and times of the files that a conversion reads, a folder's or one; a link to nowhere is none."""
+    kinds = ("*.safetensors", "*.json", "*.jinja", "*.bin", f"{export.SPEECH_TOKENIZER}/*", "params/**/*")
+    files = [folder] if folder.is_file() else [file for kind in kinds for file in folder.glob(kind) if file.is_file()]
+    stats = [(str(file.relative_to(folder)), file.stat()) for file in sorted(files)]
     return {"folder": str(folder.absolute()), "files": [[name, s.st_size, s.st_mtime] for name, s in stats]}

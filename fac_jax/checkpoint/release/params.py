@@ -8,7 +8,7 @@ import numpy as np
 from flax import traverse_util
 
 from fac_jax.checkpoint.release.names import RELEASE, Entry, Source, relaid, release_entries, tied_heads
-from fac_jax.checkpoint.release.tensors import TensorFolder
+from fac_jax.checkpoint.release.tensors import TensorFolder, Tensors
 from fac_jax.checkpoint.store import shapes_of
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
@@ -73,7 +73,7 @@ def unfit(
     return used, problems
 
 
-def one_dtype(tensors: TensorFolder, source: Source) -> str:
+def one_dtype(tensors: Tensors, source: Source) -> str:
     """The dtype that all tensors have, those left out that the source ignores.
 
     Raises:
@@ -87,7 +87,7 @@ def one_dtype(tensors: TensorFolder, source: Source) -> str:
     return next(iter(names))
 
 
-def check_tied(tensors: Mapping[str, np.ndarray], source: Source, config: ModelConfig) -> None:
+def check_tied(tensors: Mapping[str, np.ndarray] | Tensors, source: Source, config: ModelConfig) -> None:
     """Compares the tensors that repeat another one with it.
 
     Raises:

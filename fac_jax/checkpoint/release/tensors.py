@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -16,6 +16,17 @@ SINGLE: Final = "model.safetensors"
 INDEX: Final = "model.safetensors.index.json"
 DTYPES: Final[Mapping[str, str]] = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
 SHARD_BYTES: Final = 2**30  # so that writing a shard holds about 1 GB, whatever the model's size
+
+
+class Tensors(Protocol):
+    """Tensors by name, with the shapes and dtypes of all of them; `folder` names them in messages."""
+
+    folder: Path
+    shapes: dict[str, tuple[int, ...]]
+    dtypes: dict[str, str]
+
+    def __getitem__(self, name: str, /) -> np.ndarray: ...
+    def __contains__(self, name: object, /) -> bool: ...
 
 
 class TensorFolder(Mapping[str, np.ndarray]):
