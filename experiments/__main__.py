@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "quickstart": "experiments.quickstart",
     "train": "experiments.train",
     "evaluate": "experiments.evaluate",
+    "robustness": "experiments.robustness",
     "generate": "experiments.generate",
     "post-training": "experiments.post_training",
     "convert": "experiments.convert",

@@ -1,0 +1,53 @@
+"""Asks a model of the toy world its held-out questions through a microphone, and by voices of other synthesizers.
+
+python -m experiments.robustness --workdir runs/quickstart [--most 100]
+
+Other voices are those of flite and festival, where these programs are installed. For every condition it prints the
+share of spoken replies whose text is right, with its 95 % interval, and writes `robustness.json` into the workdir.
+"""
+
+import dataclasses
+import json
+
+from absl import flags
+
+from data_pipelines.worlds.listeners import SYNTHESIZERS
+from experiments.run.setup import open_workdir, recipe_of, start
+from experiments.toy.questions import world_rows
+from experiments.toy.robustness import CONDITIONS, evenly, robustness
+from fac_jax import cli
+from fac_jax.checkpoint.export import load_params, resolve
+from fac_jax.evaluation.reports.report import Condition
+from fac_jax.io import write_text
+from fac_jax.types import InputError
+
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Model, stage or checkpoint; the run's last model if absent.")
+MOST = flags.DEFINE_integer("most", 100, "Questions of a condition.", 1)
+
+
+def main() -> None:
+    """Runs the command."""
+    workdir = open_workdir(WORKDIR.value)
+    checkpoint, config = resolve(CHECKPOINT.value or workdir), workdir / "config.json"
+    if not config.exists():
+        raise InputError(f"--workdir={workdir}: holds no run: {config.name} is missing")
+    run = start(json.loads(config.read_text()), workdir, DATA_DIR.value or workdir / "data")
+    params, _ = load_params(checkpoint, recipe_of(run).abstract())
+    rows = evenly(world_rows(run, "test"), MOST.value)
+    found, _ = robustness(params, run, rows)
+    for voice in SYNTHESIZERS:
+        if voice.installed:
+            spoken = voice.speak_all([row.question for row in rows])
+            asked = [dataclasses.replace(row, user_audio=wave) for row, wave in zip(rows, spoken, strict=True)]
+            (heard,), _ = robustness(params, run, asked, {"clean": CONDITIONS["clean"]})
+            found.append(Condition(voice.name, heard.right, heard.questions))
+    for one in found:
+        print(f"{one.name:32s} {one.share:.3f}  [{one.interval[0]:.3f}, {one.interval[1]:.3f}]")
+    shares = {one.name: {"right": one.right, "questions": one.questions, "share": one.share} for one in found}
+    write_text(workdir / "robustness.json", json.dumps(shares, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    cli.run(main)
