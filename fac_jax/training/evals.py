@@ -17,12 +17,14 @@ from etils import epath
 
 from fac_jax.batching.loaded import Loaded
 from fac_jax.io import is_local, write_text
+from fac_jax.losses.base import Metrics
 from fac_jax.parallel import hosts
 from fac_jax.training.step import Objective
 from fac_jax.types import InputError, Params
 
 FILE: Final = "evals.jsonl"
 BEST: Final = "best"
+LABELS: Final = "_labels"  # end of the name of a metric that counts the labels of a stream
 OVERALL: Final = "loss"  # mean of the sets' losses
 # Batches of a held-out set from its beginning, placed as training batches are.
 EvalBatches: TypeAlias = Callable[[], Iterable[Loaded]]
@@ -64,8 +66,8 @@ class Evaluator:
     def __call__(self, params: Params, reference: Params | None = None) -> dict[str, float]:
         """Returns the loss and the metrics of every set as "SET/NAME", and "loss", the mean of the sets' losses.
 
-        They are means over all labels of a set, as if it were one batch. `reference` has the parameters of the
-        reference of a preference loss.
+        They are means over all labels of a set, as if it were one batch; a stream without labels has none. `reference`
+        has the parameters of the reference of a preference loss.
         """
         found: dict[str, float] = {}
         for name, batches in self._sets.items():
@@ -75,9 +77,15 @@ class Evaluator:
             some = itertools.islice(batches(), self._most)
             parts = (self._loss(params, one.batch, self._counts[name], reference) for one in some)
             loss, metrics = jax.device_get(functools.reduce(optax.tree.add, parts))
-            found |= {f"{name}/{key}": float(value) for key, value in {"loss": loss, **metrics}.items()}
+            found |= {f"{name}/{key}": value for key, value in {"loss": float(loss), **_measured(metrics)}.items()}
         losses = [found[f"{name}/loss"] for name in self._sets]
         return {OVERALL: sum(losses) / len(losses), **found}
+
+
+def _measured(metrics: Metrics) -> dict[str, float]:
+    """Returns the metrics without those of a stream (text, speech) that has no label."""
+    streams = [key.removesuffix(LABELS) for key, value in metrics.items() if key.endswith(LABELS) and not value]
+    return {key: float(value) for key, value in metrics.items() if key.rpartition("_")[0] not in streams}
 
 
 class Evaluation:
