@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
-from rich.progress import track
 
 from data_pipelines.augment.wave import (
     Gain,
@@ -25,6 +24,7 @@ from fac_jax.batching.conversation import prompt
 from fac_jax.evaluation.reports.report import Condition
 from fac_jax.generation.decode import prepare
 from fac_jax.generation.respond import respond
+from fac_jax.progress import passing
 from fac_jax.types import Params
 
 SEED: Final = 1_000_003  # of the draws; training draws with other seeds
@@ -90,7 +90,7 @@ def robustness(
     prompts = encode_prompts(run, asked)
     decoding = joint(JOINT_STEPS, run.config.model)
     found = respond(model, decoder, prompts, run.tokenizer, decoding, ROWS, layout=run.layout)
-    texts = [reply.text for reply in track(found, description="asking through a microphone", total=len(prompts))]
+    texts = [reply.text for reply in passing("asking through a microphone", len(prompts))(found)]
     items = {
         name: right(questions, texts[i * len(questions) : (i + 1) * len(questions)])
         for i, name in enumerate(conditions)
