@@ -22,7 +22,7 @@ from fac_jax.io import write_text
 from fac_jax.types import InputError
 
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
-DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
+DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if it exists, else runs/data.")
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Model, stage or checkpoint; the run's last model if absent.")
 MOST = flags.DEFINE_integer("most", 100, "Questions of a condition.", 1)
 
@@ -30,10 +30,11 @@ MOST = flags.DEFINE_integer("most", 100, "Questions of a condition.", 1)
 def main() -> None:
     """Runs the command."""
     workdir = open_workdir(WORKDIR.value)
-    checkpoint, config = resolve(CHECKPOINT.value or workdir), workdir / "config.json"
+    config, own = workdir / "config.json", workdir / "data"
     if not config.exists():
         raise InputError(f"--workdir={workdir}: holds no run: {config.name} is missing")
-    run = start(json.loads(config.read_text()), workdir, DATA_DIR.value or workdir / "data")
+    checkpoint = resolve(CHECKPOINT.value or workdir)  # before data are made
+    run = start(json.loads(config.read_text()), workdir, DATA_DIR.value or (own if own.exists() else "runs/data"))
     params, _ = load_params(checkpoint, recipe_of(run).abstract())
     rows = evenly(world_rows(run, "test"), MOST.value)
     found, _ = robustness(params, run, rows)

@@ -71,8 +71,11 @@ def _handed(sweep: SweepConfig, folder: Path, placed: list[Placed]) -> list[Plac
         ends, started = Counter(done=before), time.monotonic()
 
         def tell(one: Placed, what: str) -> None:
-            ends[what] += 1
-            done, left = ends["done"], len(placed) - ends["done"]
+            ends[what.partition(":")[0]] += 1
+            done, left = (
+                ends["done"],
+                len(placed) - ends["done"] - sum(ends[end] for end in ends if end.startswith("failed")),
+            )
             rate = (done - before) / (time.monotonic() - started)  # runs a second
             time_left = f", {timedelta(seconds=round(left / rate))} left" if what == "done" and left else ""
             print(f"[{done}/{len(placed)}] {one.run.name}: {what}{time_left}", flush=True)

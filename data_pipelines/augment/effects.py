@@ -113,7 +113,9 @@ def amplify(wave: np.ndarray, gain_db: float) -> np.ndarray:
 
 def clip(wave: np.ndarray, over_db: float) -> np.ndarray:
     """Makes a wave so loud that its peak is `over_db` decibels above full scale, and clips it there."""
-    peak = max(float(np.abs(wave).max()), float(np.finfo(np.float32).tiny))
+    peak = float(np.abs(wave).max())
+    if not peak:
+        return wave
     return np.clip(wave * (10 ** (over_db / 20) / peak), -1, 1).astype(np.float32)
 
 

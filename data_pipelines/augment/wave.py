@@ -253,8 +253,11 @@ class WaveAugmentConfig:
     def longest(self, samples: int) -> int:
         """Returns the most samples that a wave of so many can have afterwards; static shapes leave room for them."""
         stretched = math.ceil(samples / self.speed.factor[0]) + 1 if self.speed else samples
-        padded = int(self.silence.within * RATE) if self.silence else 0
-        return max(samples, stretched, padded)
+        most = max(samples, stretched)
+        if self.silence is None:
+            return most
+        padded = most + 2 * math.ceil(self.silence.seconds[1] * RATE)
+        return max(most, min(padded, int(self.silence.within * RATE)))
 
 
 def augment_wave(

@@ -63,7 +63,7 @@ class Encode:
     def _with_mel(self, row: str, turn: Turn) -> Turn:
         if turn.role != "user" or turn.wave is None or self.model.user_audio == "tokens":
             return turn
-        turn = as_heard(turn, self.model.front_end)
+        turn = as_heard(turn, self.model)
         assert turn.wave is not None
         speech_tokens(row, turn)  # nothing shorter has a mel
         return dataclasses.replace(turn, mel=host_log_mel(turn.wave, self.model.mel_bins))

@@ -115,18 +115,19 @@ def check(config: RunConfig) -> None:
     wrong = [name for name in config.data.sets if not NAME.fullmatch(name)]
     if wrong:
         raise InputError(f"data.sets: {wrong[0]!r} is no name of letters, digits and underscores")
-    for name, one in config.data.sets.items():
-        if config.model.user_audio == "tokens" and one.waves.operations():
-            raise InputError(
-                f"data.sets.{name}.waves changes what is heard every epoch, whose tokens are made once: leave it out, "
-                'or set model.user_audio = "waveform"'
-            )
     unknown = [name for name in config.evals.sets if name not in known]
     if unknown:
         raise InputError(f"evals.sets names {unknown[0]!r}{nearest(unknown[0], known)}")
     for stage in config.stages:
         if stage.steps:
             _check_stage(config, stage, known)
+    changes = {"data": config.data.waves, **{f"data.sets.{name}": one.waves for name, one in config.data.sets.items()}}
+    for where, waves in changes.items():
+        if config.model.user_audio == "tokens" and waves.operations():
+            raise InputError(
+                f"{where}.waves changes what is heard every epoch, whose tokens are made once: leave it out, "
+                'or set model.user_audio = "waveform"'
+            )
 
 
 def set_names(data: DataConfig) -> list[str]:
@@ -146,14 +147,13 @@ def _check_stage(config: RunConfig, stage: StageConfig, known: list[str]) -> Non
     except InputError as error:
         raise InputError(f"{where}.data: {error}") from None
     stage.loss.check(config.model, stage.data.segments, where)
-    changed = [name for name in mixture if name in config.data.sets and config.data.sets[name].waves.operations()]
+    own = [name for name in mixture if name in config.data.sets and stage.data.augment]
+    changed = [name for name in own if config.data.sets[name].waves.operations()]
     if stage.loss.needs_reference == "stored" and changed:
         raise InputError(
             f"{where}: data.sets.{changed[0]}.waves changes what is heard every epoch, which a stored reference has "
             'not heard: set loss.reference = "frozen"'
         )
-    if changed and stage.data.cache:
-        raise InputError(f"{where}.data.cache keeps what data.sets.{changed[0]}.waves changes every epoch: unset one")
     check_divides(stage.data.batch_rows, stage.micro_batches, f"{where}.data.batch_rows")
 
 

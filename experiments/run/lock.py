@@ -1,8 +1,8 @@
 """The config that a workdir belongs to: written by the first start, compared with that of every later one."""
 
 import json
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 from etils import epath
 
@@ -12,12 +12,15 @@ from fac_jax.types import InputError
 CONFIG_FILE: Final = "config.json"
 # Keys that say how and where a run computes, not what: a workdir may be resumed with others.
 FREE: Final = ("mesh", "rules", "attention", "trackers", "stages_dir", "evals")
-FREE_LEAVES: Final = ("workers", "threads", "buffer", "cache", "processes")
+FREE_LEAVES: Final = ("workers", "threads", "buffer", "cache", "processes", "unroll_layers")
 SHOWN: Final = 3  # differing keys that an error names
+Resolve: TypeAlias = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 
-def lock_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
+def lock_config(workdir: epath.Path, config: Mapping[str, Any], resolve: Resolve = lambda config: config) -> None:
     """Writes `config` to `workdir/config.json`, or checks that it is what stands there, but for how and where it runs.
+
+    `resolve` gives a stored config the keys that did not exist yet when it was stored.
 
     Raises:
       InputError: another config stands there; names the first keys that differ.
@@ -27,7 +30,7 @@ def lock_config(workdir: epath.Path, config: Mapping[str, Any]) -> None:
     if not path.exists():
         write_text(path, text)
         return
-    found = different(json.loads(path.read_text()), json.loads(text))
+    found = different(resolve(json.loads(path.read_text())), json.loads(text))
     if found:
         raise InputError(f"{workdir}: holds another config: {found}; take another --workdir")
 

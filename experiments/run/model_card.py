@@ -40,8 +40,9 @@ def _data(run: Run) -> Iterator[str]:
         loss = stage.loss.kind if stage.steps else "merge"
         yield f"| {stage.name} | {loss} | {stage.steps} | {stage.data.batch_rows if stage.steps else ''} | {sets} |"
     yield "\n| set | rows | changes of what users say |\n|---|---:|---|"
+    changed = {name for stage in run.config.stages if stage.data.augment for name in stage.data.sources}
     for name, one in sorted(run.sets.items()):
-        changes = ", ".join(name for name, _ in one.waves.operations()) or "none"
+        changes = ", ".join(key for key, _ in one.waves.operations() if name in changed) or "none"
         yield f"| {name} | {int((one.train.lengths.length > 0).sum())} | {changes} |"
     yield ""
     if run.config.data.world is not None:
@@ -49,7 +50,7 @@ def _data(run: Run) -> Iterator[str]:
 
 
 def _voices(world: WorldConfig) -> Iterator[str]:
-    yield "All speech is synthesized by espeak-ng. No human voice is in it.\n"
+    yield "The toy world is spoken by espeak-ng. No human voice is in it.\n"
     yield f"- users in training: {', '.join(world.train_voices)}"
     yield f"- users in the held-out questions: {', '.join(world.test_voices)}"
     yield f"- replies: {world.assistant.name}\n"
@@ -64,7 +65,7 @@ def _hearing(run: Run) -> Iterator[str]:
     yield FRONT_ENDS[model.front_end]
     windows = max((int(one.train.lengths.windows.max(initial=0)) for one in run.sets.values()), default=0)
     seconds = windows * model.audio.mel_frames / MEL_RATE
-    yield f"The longest audio of a row in training takes {windows} encoder windows, which are {seconds:g} s.\n"
+    yield f"A row of training has at most {seconds:g} s of audio, changes included (whole encoder windows).\n"
 
 
 def _results(metrics: Mapping[str, float]) -> Iterator[str]:
@@ -80,7 +81,7 @@ def _results(metrics: Mapping[str, float]) -> Iterator[str]:
 
 def _limits(run: Run) -> Iterator[str]:
     yield "## Limits\n"
-    if run.config.data.world is not None:
+    if run.config.data.world is not None and not run.config.data.sets and run.config.init_from is None:
         yield "- It knows sums, differences and a few facts, as they are worded in its training, and answers anything"
         yield "  else with one of them. It does not say that it has not understood."
         yield "- Voices that are not espeak-ng's, people's among them, are heard badly or not at all."

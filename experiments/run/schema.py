@@ -106,7 +106,8 @@ class DataConfig:
     Attributes:
       sets: rows by the names that mixtures call them.
       world: a toy world that is spoken first; its tasks are sets by their own names (docs/data.md). None for none.
-      waves: changes of what users say in the toy world's sets, but for those that ask about the sound itself.
+      waves: changes of what users say in the toy world's questions and transcripts; its preference pairs, and what is
+        made of them, stay as they are.
       pairs: preference pairs of the toy world; None for none.
       tokenizer: `tokenizer.json` or its folder; None trains one on the rows.
       codec: folder of the codec that encodes speech without tokens: replies, and what users say where the model hears

@@ -29,7 +29,6 @@ from data_pipelines.prepare.settings import Settings, Source, digest
 from data_pipelines.prepare.settings import load as load_tools
 from data_pipelines.records.reject import Reason, Rejected, entry, rows_line
 from experiments.run.schema import PREPARED, SetConfig
-from fac_jax.audio.mel import RATE
 from fac_jax.batching.grid import ModelGrid
 from fac_jax.batching.packing import Budget
 from fac_jax.io import write_text
@@ -134,7 +133,8 @@ def _rows(
     limits = load_tools(settings).limits
     limits = dataclasses.replace(limits, units=model.units, delay_groups=model.delay_groups)
     parts = [key, digest(settings.tokenizer), limits.units, limits.group_size, limits.delay_groups]
-    parts += [model.n_window, waves.longest(0), waves.longest(RATE), model.user_audio]
+    lengthening = dataclasses.asdict(WaveAugmentConfig(speed=waves.speed, silence=waves.silence))
+    parts += [model.n_window, lengthening, model.user_audio]
     file = data_dir / PREPARED / f"lengths-{hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:DEPTH]}.npz"
     if not file.exists():
         survey(folder, split, limits, model, waves).save(file)

@@ -92,12 +92,20 @@ def start(
         one.source(f"data.sets.{name}")
         one.eval_source(f"data.sets.{name}")
     with first_goes_first("data"), _taken_back(workdir):
-        lock_config(workdir, found.tree())
+        lock_config(workdir, found.tree(), with_new_keys)
         run = _made(found, workdir, data_dir, eval_split)
         lock_rows(run.sets.values(), workdir)
         if is_first():
             _report(run)
     return dataclasses.replace(run, layout=layout)
+
+
+def with_new_keys(stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Returns the config of a workdir with the defaults of keys that are newer; as it is, if it means nothing now."""
+    try:
+        return resolve_config(stored).tree()
+    except InputError:
+        return stored
 
 
 @contextlib.contextmanager

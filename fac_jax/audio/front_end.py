@@ -1,8 +1,8 @@
 """What is done to a user's wave before the model hears it: silence at its ends is cut, and its level made one.
 
 A model learns the level and the timing of what it hears. `ModelConfig.front_end` says whether it hears waves as they
-are ("plain", as released models do) or trimmed and levelled ("levelled"). Training, evaluation and generation all take
-their features from `fac_jax.batching.features`, which calls `front_end`, so that they cannot differ.
+are ("plain", as released models do) or trimmed and levelled ("levelled"). Training, evaluation and generation all pass
+`fac_jax.batching.features.as_heard`, so that they cannot differ.
 """
 
 from typing import Final
@@ -11,7 +11,6 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from fac_jax.audio.mel import RATE
-from fac_jax.types import FrontEnd
 
 FRAME: Final = RATE // 50  # samples of 20 ms, over which loudness is judged
 LEVEL: Final = -20.0  # dB of full scale that the loud frames have afterwards
@@ -19,11 +18,6 @@ MARGIN: Final = 5  # frames kept on both sides of the speech
 SILENT: Final = 1e-10  # power; nothing in a wave is louder than -100 dB: it is left as it is
 QUIETER: Final = 30.0  # dB below the loudest frames at which speech ends
 ABOVE_FLOOR: Final = 0.4  # share of the way from the noise to the loudest frames, in dB, at which speech ends
-
-
-def front_end(wave: Float[np.ndarray, " N"], kind: FrontEnd) -> Float32[np.ndarray, " M"]:
-    """Returns a wave at 16 kHz as a model hears it; M <= N, and M = N for a model that hears it as it is."""
-    return levelled(trimmed(wave)) if kind == "levelled" else wave
 
 
 def trimmed(wave: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
@@ -35,11 +29,11 @@ def trimmed(wave: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
     if power.size == 0 or power.max() < SILENT:
         return wave
     smooth = np.convolve(np.pad(power, 1, mode="edge"), np.full(3, 1 / 3), mode="valid")
-    level = np.sort(10 * np.log10(np.maximum(smooth, SILENT)))
-    loud = level[-max(1, len(level) // 20) :].mean()
-    floor = level[: max(1, len(level) // 10)].mean()
-    threshold = max(loud - QUIETER, floor + ABOVE_FLOOR * (loud - floor))
-    speech = np.flatnonzero(10 * np.log10(np.maximum(smooth, SILENT)) >= threshold)
+    level = 10 * np.log10(np.maximum(smooth, SILENT))
+    ordered = np.sort(level)
+    loud = ordered[-max(1, len(level) // 20) :].mean()
+    floor = ordered[: max(1, len(level) // 10)].mean()
+    speech = np.flatnonzero(level >= max(loud - QUIETER, floor + ABOVE_FLOOR * (loud - floor)))
     start, end = max(0, speech[0] - MARGIN), speech[-1] + 1 + MARGIN
     return wave[start * FRAME : end * FRAME if end < len(power) else len(wave)]
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float, Float32, Int32
 
-from fac_jax.audio import front_end as ends
+from fac_jax.audio.front_end import levelled, trimmed
 from fac_jax.audio.io import resampled
 from fac_jax.audio.mel import BINS, RATE, log_mel, mel_frames
 from fac_jax.batching.conversation import Conversation, Turn
@@ -83,14 +83,16 @@ def speech_ids(waves: Sequence[Float[np.ndarray, " _N"]], codec: Codec) -> list[
     return codec.encode_batch([resampled(wave, RATE, codec.heard_rate) for wave in waves])
 
 
-def as_heard(turn: Turn, kind: FrontEnd) -> Turn:
+def as_heard(turn: Turn, model: Hearing) -> Turn:
     """Returns a user's turn with the wave that the model hears; one with a log-mel has it already.
 
-    A wave that changes loses its speech ids, which belong to the wave before.
+    A wave that changes loses its speech ids, which belong to the wave before. A model that hears tokens hears those of
+    the wave as it is, whatever its front end.
     """
-    if kind == "plain" or turn.role != "user" or turn.wave is None or turn.mel is not None:
+    heard = model.user_audio == "waveform" and turn.role == "user" and turn.mel is None
+    if turn.wave is None or not heard or model.front_end == "plain":
         return turn
-    return dataclasses.replace(turn, wave=ends.front_end(turn.wave, kind), speech=None)
+    return dataclasses.replace(turn, wave=levelled(trimmed(turn.wave)), speech=None)
 
 
 def add_features(
@@ -106,7 +108,7 @@ def add_features(
       InputError: speech tokens are missing but there is no codec, or a wave is shorter than one token; names the row.
     """
     conversations = [
-        dataclasses.replace(c, turns=tuple(as_heard(turn, model.front_end) for turn in c.turns)) for c in conversations
+        dataclasses.replace(c, turns=tuple(as_heard(turn, model) for turn in c.turns)) for c in conversations
     ]
     heard: dict[int, np.ndarray] = {}  # waves by id of turn
     spoken: dict[int, np.ndarray] = {}

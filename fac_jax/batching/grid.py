@@ -172,7 +172,7 @@ def _as_heard(row: str, turn: Turn, model: ModelGrid) -> Turn:
     if model.user_audio == "waveform":
         if turn.mel is not None:
             return turn
-        turn = as_heard(turn, model.front_end)
+        turn = as_heard(turn, model)
         assert turn.wave is not None
         return dataclasses.replace(turn, mel=mels([turn.wave], model.mel_bins)[0])
     if turn.speech is None:

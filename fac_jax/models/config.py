@@ -109,7 +109,7 @@ class ModelConfig:
         only, grouped as those of replies are. The encoder and `speech_embedder/continuous` are not run then; their
         parameters stay, unused, so that checkpoints have the same paths.
       front_end: a user's wave is heard as it is ("plain", the release), or cut to its speech and brought to one level
-        ("levelled", `fac_jax/audio/front_end.py`).
+        ("levelled", `fac_jax/audio/front_end.py`); with user_audio "tokens" it is not used.
       user_audio_scale: factor on a SPEECH position; 0.5 in the release's training, 1.0 at its inference and here.
       head_prefill: what the refined head reads at prompt positions in generation, "as_trained" or "release"
         (docs/model.md, section 9).

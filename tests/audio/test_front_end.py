@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from toy_world import make_model, make_tokenizer
 
-from fac_jax.audio.front_end import front_end, levelled, trimmed
-from fac_jax.batching.conversation import Conversation, Turn
-from fac_jax.batching.features import Hears, add_features
-from fac_jax.batching.grid import encode
+from data_pipelines.loading.encode import Encode
+from data_pipelines.records.record import Audio, Message, Record, to_conversation
+from fac_jax.audio.front_end import levelled, trimmed
+from fac_jax.batching.features import add_features
+from fac_jax.batching.grid import Example, encode
 from fac_jax.models.config import replace
+from fac_jax.types import Kind
 
 RATE = 16_000
 
@@ -52,19 +54,35 @@ def test_the_level_does_not_depend_on_gain_or_silence() -> None:
 
 @pytest.mark.parametrize("wave", [np.zeros(8000, np.float32), np.full(100, 0.1, np.float32)], ids=["silent", "short"])
 def test_what_has_no_speech_stays(wave: np.ndarray) -> None:
-    np.testing.assert_array_equal(front_end(wave, "levelled"), wave)
+    np.testing.assert_array_equal(trimmed(wave), wave)
+    assert np.isfinite(levelled(wave)).all()
 
 
-def test_training_and_generation_hear_the_same(tmp_path: Path) -> None:
+def told(wave: np.ndarray, tokens: np.ndarray | None = None) -> Record:
+    user = Message("user", audio=Audio(wave=wave, tokens=tokens))
+    return Record("a", "be kind", (user, Message("assistant", "yes")), None, "rows", 1)
+
+
+@pytest.mark.parametrize("bins", [80, 128])
+def test_training_and_generation_hear_the_same(bins: int, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path)
-    model = replace(make_model(tokenizer), front_end="levelled")
-    told, clean = (
-        Conversation("a", "be kind", (Turn("user", wave=wave), Turn("assistant", "yes")))
-        for wave in (np.pad(0.1 * speech(), (9000, 9000)), levelled(speech()))
-    )
-    (filled,) = add_features([told], None, Hears(front_end="levelled"))
-    both = encode(filled, tokenizer, model), encode(told, tokenizer, model)
-    np.testing.assert_array_equal(both[0].mels[0], both[1].mels[0])
-    plain = encode(clean, tokenizer, replace(model, front_end="plain"))
-    assert len(plain) <= len(both[0]) <= len(plain) + 2  # the margins
-    assert filled.turns[0].speech is None
+    model = replace(make_model(tokenizer), front_end="levelled", audio={"mel_bins": bins})
+    wave = np.pad(0.1 * speech(), (9000, 9000))
+    trained = Encode(tokenizer, model)(told(wave), 0)
+    (filled,) = add_features([to_conversation(told(wave))], None, model)
+    asked = encode(filled, tokenizer, model)
+    plain = Encode(tokenizer, replace(model, front_end="plain"))(told(levelled(speech())), 0)
+    assert isinstance(trained, Example) and isinstance(plain, Example)
+    assert trained.mels[0].shape == asked.mels[0].shape and trained.mels[0].shape[1] == bins
+    np.testing.assert_allclose(trained.mels[0], asked.mels[0], atol=1e-5)
+    np.testing.assert_array_equal(trained.frame_index, asked.frame_index)
+    assert len(plain) <= len(trained) <= len(plain) + 2  # the margins
+
+
+def test_a_model_that_hears_tokens_hears_those_of_the_whole_wave(tmp_path: Path) -> None:
+    tokenizer = make_tokenizer(tmp_path)
+    model = replace(make_model(tokenizer), front_end="levelled", user_audio="tokens")
+    wave, tokens = np.pad(speech(), (8000, 8000)), np.arange(50, dtype=np.int32) % 8
+    found = Encode(tokenizer, model)(told(wave, tokens), 0)
+    assert isinstance(found, Example) and not found.mels
+    np.testing.assert_array_equal(found.speech_ids[found.kind == Kind.SPEECH].reshape(-1), tokens)

@@ -161,7 +161,8 @@ def test_operations_from_a_config_dict() -> None:
     assert found == WaveAugmentConfig(Speed(), noise=Noise(0.25, (3, 15)), telephone=Telephone())
     assert [name for name, _ in found.operations()] == ["speed", "noise", "telephone"]
     assert found.longest(9000) == 10_001 and WaveAugmentConfig(Speed(factor=(1.25, 1.5))).longest(9000) == 9000
-    assert WaveAugmentConfig(silence=Silence(within=2.0)).longest(9000) == 32_000
+    padded = WaveAugmentConfig(Speed(factor=(0.8, 1.2)), Silence(seconds=(0.0, 0.5), within=2.0))
+    assert [padded.longest(n) for n in (8000, 16_000, 40_000)] == [26_001, 32_000, 50_001]
     with pytest.raises(InputError, match="data.augment_wave.noise.snr"):
         from_tree(WaveAugmentConfig, {"noise": {"snr": 3}}, "data.augment_wave")
 

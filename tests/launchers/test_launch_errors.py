@@ -18,7 +18,7 @@ from ml_collections import ConfigDict
 from experiments.configs import quickstart
 from experiments.run.config import resolve_config
 from experiments.run.lock import lock_config
-from experiments.run.setup import start
+from experiments.run.setup import start, used_sets, with_new_keys
 from fac_jax import cli
 from fac_jax.types import InputError
 
@@ -165,6 +165,25 @@ def test_a_config_becomes_dataclasses() -> None:
     without: Any = changed()
     without.data.unit_codec = None
     assert resolve_config(without).data.unit_codec is None
+
+
+def test_a_workdir_whose_config_is_older_than_a_key_may_be_resumed(toy_folder: Path, tmp_path: Path) -> None:
+    older = resolve_config(changed()).tree()
+    del older["model"]["front_end"], older["stages"]["text"]["data"]["augment"]
+    older = json.loads(json.dumps(older))
+    workdir = epath.Path(tmp_path / "old")
+    lock_config(workdir, older)
+    same = resolve_config(changed(model={"unroll_layers": False})).tree()  # how a run computes is free
+    lock_config(workdir, {**same, "model": {**same["model"], "front_end": "plain"}}, with_new_keys)
+    with pytest.raises(InputError, match='front_end is "plain" there, "levelled" here'):
+        lock_config(workdir, same, with_new_keys)
+
+
+def test_the_toy_worlds_questions_are_changed_and_nothing_else(toy_folder: Path) -> None:
+    config = resolve_config(changed())
+    found = used_sets(config, toy_folder)
+    assert config.data.waves.operations() and found["s2s"].waves == found["asr"].waves == config.data.waves
+    assert not any(found[name].waves.operations() for name in ("text_qa", "voice", "silent_qa"))
 
 
 def test_claim_names_the_first_keys_that_differ(tmp_path: Path) -> None:

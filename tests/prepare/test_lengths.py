@@ -7,7 +7,7 @@ import pytest
 from toy_world import UNITS, make_model, make_tokenizer
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
-from data_pipelines.augment.wave import Gain, Speed, WaveAugmentConfig
+from data_pipelines.augment.wave import Gain, Silence, Speed, WaveAugmentConfig
 from data_pipelines.loading.encode import Encode
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.lengths import Lengths, survey
@@ -59,7 +59,7 @@ def test_lengths_are_those_of_encoded_rows(folder: Path, tmp_path: Path) -> None
 def test_speed_changes_are_given_room(folder: Path, tmp_path: Path) -> None:
     tokenizer = make_tokenizer(tmp_path)
     model, limits = make_model(tokenizer), Limits(units=UNITS, tokenizer=tokenizer)
-    waves = WaveAugmentConfig(speed=Speed(1.0, (0.6, 0.61)))
+    waves = WaveAugmentConfig(speed=Speed(1.0, (0.6, 0.61)), silence=Silence(1.0, (0.3, 0.31)))
     plain, found = (survey(folder / "out", "train", limits, model, one) for one in (WaveAugmentConfig(), waves))
     make, rows = Encode(tokenizer, model, waves=waves), read_prepared(folder / "out", "train")
     for i in (0, 2, 4):

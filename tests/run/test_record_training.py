@@ -135,6 +135,21 @@ def test_a_model_card_names_data_hearing_and_results(initial: Path, tmp_path: Pa
     assert "| wer | 0.250 |\n| clean | 0.500 |" in card
 
 
+def test_a_stage_may_hear_waves_as_they_are(tmp_path: Path, initial: Path) -> None:
+    save(tmp_path / "a.wav", 0.8)
+    rows = write_jsonl(tmp_path / "heard.jsonl", [release_row(PLACEHOLDER, "yes", audio=[heard("a.wav", 0.8)])])
+    noise = {"noise": {"probability": 1.0}}
+    mels = []
+    for waves, augment in ((noise, True), (noise, False), ({}, True)):
+        sets = {"heard": {"path": str(rows), "waves": waves}}
+        found = begin(make_config(initial, sets, data={"augment": augment}), tmp_path, f"{augment}{len(waves)}")
+        batches = found.train_data(found.config.stages[0], {}, epath.Path(tmp_path))
+        mels.append(next(batches).batch.mel_windows)
+        batches.close()
+    np.testing.assert_array_equal(mels[1], mels[2])
+    assert not np.array_equal(mels[0], mels[1])
+
+
 def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: Path) -> None:
     short, long = dialogues(tmp_path, 4), dialogues(tmp_path, 2, "long", "word " * 60)
     sets = {"short": {"path": str(short)}, "long": {"path": str(long)}, "both": {"path": str(tmp_path / "all.jsonl")}}

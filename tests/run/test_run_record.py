@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any, cast
@@ -14,8 +14,10 @@ from launchers import imported
 from toy_training import MODEL, stage
 
 from experiments.run.data import Run
+from experiments.run.model_card import CARD
 from experiments.run.record import RECORD, RunRecord, results
 from experiments.run.schema import RunConfig
+from experiments.run.sets import RecordSet
 from fac_jax.types import InputError
 
 LINES = [{"step": n, "loss": 1 / n, "flops": 2e9, "tokens": 100.0, "audio_seconds": 1.5} for n in (1, 2, 3)]
@@ -33,6 +35,7 @@ class NamedRun:
 
     workdir: epath.Path
     config: RunConfig = RunConfig(MODEL, (stage("a", seed=5),), seed=4)
+    sets: Mapping[str, RecordSet] = dataclasses.field(default_factory=dict)
 
     def checksum(self) -> str:
         return "c0ffee"
@@ -56,6 +59,7 @@ def test_a_record_has_what_it_takes_to_run_again(tmp_path: Path) -> None:
     record = start(tmp_path)
     assert read(tmp_path)["finished"] is None, "it stands from the beginning"
     record.finish({"s2t_accuracy": 0.1 + 0.2})
+    assert "| s2t_accuracy | 0.300 |" in (tmp_path / CARD).read_text()
     found = read(tmp_path)
     resolved = NamedRun(epath.Path(tmp_path)).config.tree()
     assert found["config"] == json.loads(json.dumps(resolved))

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
+import jax.numpy as jnp
 import numpy as np
 
 from fac_jax.checkpoint.json_files import Section, read_json
@@ -21,7 +22,7 @@ from fac_jax.types import InputError
 MODEL_BIN: Final = "model.bin"
 BINARY_VERSION: Final = 6  # of CTranslate2's files; since 2022
 # CTranslate2's numbers for the types of tensors; quantised ones come with scales, and are refused.
-DTYPES: Final[Mapping[int, Any]] = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
+DTYPES: Final[Mapping[int, Any]] = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16, 5: jnp.bfloat16}
 DAMAGE: Final = (struct.error, UnicodeDecodeError, ValueError, LookupError)
 
 ENCODER: Final = "model.encoder."
@@ -100,13 +101,15 @@ def _ctranslate2(file: Path) -> tuple[Section, Tensors]:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{file} is truncated, or no model of CTranslate2 ({reason})") from error
     own = {name.removeprefix("encoder/"): value for name, value in found.items() if name.startswith("encoder/")}
-    quantised = sorted(name for name, value in own.items() if value.ndim and value.dtype.kind != "f")
+    quantised = sorted(name for name, value in own.items() if value.ndim and value.dtype.kind == "i")
     if quantised:
         kind = own[quantised[0]].dtype
         raise InputError(f"{file}: encoder/{quantised[0]} is {kind}; convert the model with --quantization float16")
     needed = ("conv1/weight", "num_heads", "layer_0/ffn/linear_0/bias")
     if not own.keys() >= {*needed}:
-        raise InputError(f"{file}: a model of CTranslate2, but no Whisper: its encoder lacks {', '.join(needed)}")
+        raise InputError(
+            f"{file}: a model of CTranslate2, but no Whisper: its encoder lacks {min({*needed} - own.keys())}"
+        )
     tensors = dict(_split(dict(_renamed(own, CTRANSLATE2))))
     width, bins, _ = own["conv1/weight"].shape
     config = {
