@@ -98,7 +98,7 @@ def records(count: int, units: int, seed: int = 0) -> list[Record]:
 
     The lengths of both are log-normal around 7 s, within `SECONDS`.
     """
-    rng = np.random.default_rng(seed)
+    rng, noise = np.random.default_rng((seed, 0)), np.random.default_rng((seed, 1))  # lengths are drawn apart
     words = WORDS.split()
 
     def speech() -> tuple[float, str]:
@@ -108,7 +108,7 @@ def records(count: int, units: int, seed: int = 0) -> list[Record]:
     found: list[Record] = []
     for number in range(count):
         (heard, _), (spoken, reply) = speech(), speech()
-        wave = 0.1 * coloured_noise(round(heard * RATE), "pink", rng)
+        wave = 0.1 * coloured_noise(round(heard * RATE), "pink", noise)
         tokens = rng.integers(0, units, int(spoken * TOKEN_RATE)).astype(np.int32)
         messages = (
             Message("user", audio=Audio(data=flac.encode(wave))),
