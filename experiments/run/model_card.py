@@ -5,9 +5,9 @@ from typing import Final
 
 from data_pipelines.worlds.arithmetic import WorldConfig
 from experiments.run.data import Run
+from fac_jax.audio.mel import HOP, RATE
 
 CARD: Final = "MODEL_CARD.md"
-MEL_RATE: Final = 100  # frames a second
 
 FRONT_ENDS: Final[Mapping[str, str]] = {
     "plain": "Waves are heard as they are: silence at their ends and another level than in training may confuse it.",
@@ -64,7 +64,7 @@ def _hearing(run: Run) -> Iterator[str]:
         return
     yield FRONT_ENDS[model.front_end]
     windows = max((int(one.train.lengths.windows.max(initial=0)) for one in run.sets.values()), default=0)
-    seconds = windows * model.audio.mel_frames / MEL_RATE
+    seconds = windows * model.audio.mel_frames * HOP / RATE
     yield f"A row of training has at most {seconds:g} s of audio, changes included (whole encoder windows).\n"
 
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-import numpy as np
-
 from data_pipelines.augment.wave import (
     Gain,
     Narrow,
@@ -21,7 +19,7 @@ from data_pipelines.worlds.views import conversations
 from experiments.run.data import Run
 from experiments.toy.questions import JOINT_STEPS, ROWS, Items, encode_prompts, joint, right
 from fac_jax.batching.conversation import prompt
-from fac_jax.evaluation.reports.report import Condition
+from fac_jax.evaluation.reports.report import Condition, evenly_spaced
 from fac_jax.generation.decode import prepare
 from fac_jax.generation.respond import respond
 from fac_jax.progress import passing
@@ -66,8 +64,7 @@ CONDITIONS: Final[Mapping[str, WaveAugmentConfig]] = {
 
 def evenly(rows: Sequence[Row], count: int) -> list[Row]:
     """Returns `count` rows at equal distances, all of them if there are fewer."""
-    chosen = np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(int)
-    return [rows[i] for i in chosen]
+    return [rows[i] for i in sorted(evenly_spaced(count, len(rows)))]
 
 
 def robustness(
