@@ -49,8 +49,7 @@ class Silence:
     Attributes:
       probability: share of waves that are changed.
       seconds: range of the silence on each side.
-      within: seconds that a wave has at most with its silence, of which there is less if it would be longer; shapes
-        leave room for as much.
+      within: most seconds of a wave with its silence, of which there is less if it would be longer.
     """
 
     probability: float = 0.8
