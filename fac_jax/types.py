@@ -50,8 +50,10 @@ class Batch:
       positions: counted from 0 inside every segment.
       labels: text labels, not shifted; IGNORE carries no loss.
       speech_labels: speech labels on the grid, not shifted; IGNORE carries no loss.
-      mel_windows: log-mel windows of 2n frames of all audios of the batch, zero beyond `mel_lengths`.
+      mel_windows: log-mel windows of 2n frames of all audios of the batch, zero beyond `mel_lengths`; of no frames
+        where there are `features`.
       mel_lengths: valid mel frames of a window; 0 for a window that only fills the batch up.
+      features: stored features of the windows (`AudioEncoder.features`); None where the encoder computes them.
       parts: number of equal parts into which rows and windows are divided, in order; no row reads a window of another
         part. On a mesh that divides the rows into at most as many shards, no frame has to travel.
     """
@@ -67,7 +69,13 @@ class Batch:
     speech_labels: Int32[Array, "B S G"]
     mel_windows: Float32[Array, "W M mels"]
     mel_lengths: Int32[Array, " W"]
+    features: Float[Array, "W F C"] | None = None
     parts: int = struct.field(pytree_node=False, default=1)
+
+    @property
+    def window_frames(self) -> int:
+        """Returns the number of 25 Hz frames of a window, n // 2."""
+        return self.mel_windows.shape[-2] // 4 if self.features is None else self.features.shape[-2]
 
     @classmethod
     def padding(

@@ -2,12 +2,15 @@
 
 import dataclasses
 
+import numpy as np
+
 from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Record, to_example
 from data_pipelines.records.reject import RejectedError
 from fac_jax.audio.mel import host_log_mel
-from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.conversation import Conversation, Turn, prompt
+from fac_jax.batching.feature_store import FeatureStore
 from fac_jax.batching.features import add_features, as_heard, speech_tokens
 from fac_jax.batching.grid import Example, ModelGrid, encode
 from fac_jax.batching.pairs import Pair, PairExample, encode_conversation_pairs
@@ -27,6 +30,7 @@ class Encode:
       waves: changes of what the user says, drawn by (seed, epoch, row); those that change length need room in the
         batches (`WaveAugmentConfig.longest`).
       seed: of these changes.
+      stored: features of what users say, by copy; `epoch` is the number of the copy then, and `waves` are not used.
     """
 
     tokenizer: Tokenizer
@@ -34,6 +38,7 @@ class Encode:
     codec: Codec | None = None
     waves: WaveAugmentConfig = WaveAugmentConfig()
     seed: int = 0
+    stored: tuple[FeatureStore, ...] = ()
 
     def __call__(self, record: Record, epoch: int) -> Example | PairExample:
         """The item of a record.
@@ -41,13 +46,7 @@ class Encode:
         Raises:
           InputError: an audio cannot be read, or the row does not fit; names it.
         """
-        try:
-            found = to_example(with_waves(record))
-        except RejectedError as refused:
-            where = f"{record.file}:{record.line}"
-            raise InputError(
-                f"row {record.id} ({where}): {refused}; run data_pipelines.check and leave out what it refuses"
-            ) from None
+        found = _decoded(record)
         if isinstance(found, Conversation):
             heard = [self._heard(found, record.id, epoch)]
             (filled,) = add_features(heard, self.codec, self.model)
@@ -57,6 +56,11 @@ class Encode:
         return encode_conversation_pairs([pair], self.tokenizer, self.model, self.codec)[0]
 
     def _heard(self, conversation: Conversation, row: str, epoch: int) -> Conversation:
+        if self.stored:
+            store = self.stored[epoch]
+            return dataclasses.replace(
+                conversation, turns=tuple(_with_stored(turn, store) for turn in conversation.turns)
+            )
         changed = augment_waves(conversation, self.waves, self.seed, epoch, row)
         return dataclasses.replace(changed, turns=tuple(self._with_mel(row, turn) for turn in changed.turns))
 
@@ -67,3 +71,30 @@ class Encode:
         assert turn.wave is not None
         speech_tokens(row, turn)  # nothing shorter has a mel
         return dataclasses.replace(turn, mel=host_log_mel(turn.wave, self.model.mel_bins))
+
+
+def user_waves(record: Record) -> list[np.ndarray]:
+    """Returns the waves that users say in a record, float32 `[N]` at 16 kHz, those of a pair's prompt once.
+
+    Raises:
+      InputError: an audio cannot be read; names the row.
+    """
+    found = _decoded(record)
+    turns = found.turns if isinstance(found, Conversation) else prompt(found.chosen).turns
+    return [turn.wave for turn in turns if turn.role == "user" and turn.wave is not None]
+
+
+def _with_stored(turn: Turn, store: FeatureStore) -> Turn:
+    if turn.role != "user" or turn.wave is None:
+        return turn
+    return dataclasses.replace(turn, mel=store.of(turn.wave), speech=None)
+
+
+def _decoded(record: Record) -> Conversation | Pair:
+    try:
+        return to_example(with_waves(record))
+    except RejectedError as refused:
+        where = f"{record.file}:{record.line}"
+        raise InputError(
+            f"row {record.id} ({where}): {refused}; run data_pipelines.check and leave out what it refuses"
+        ) from None

@@ -91,6 +91,7 @@ def stage_batch(config: ModelConfig, stage: StageConfig, layout: Layout) -> Batc
     Raises as `budget_of` and `abstract_batch`.
     """
     budget, shards, micro = budget_of(stage), layout.batch_shards, stage.micro_batches
+    budget = dataclasses.replace(budget, features=config.audio.width if stage.data.feature_copies else None)
     check_divides(budget.rows, shards * micro, f"stages.{stage.name}.data.batch_rows")
     part = stage.loss.collate([], dataclasses.replace(budget, rows=budget.rows // (shards * micro)), config)
     return abstract_batch(stacked([part] * micro), layout, shards)

@@ -1,5 +1,6 @@
 """Resolves a ConfigDict into the config of a run (`experiments.run.schema.RunConfig`), and checks it."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from typing import Any, Final
@@ -9,9 +10,11 @@ from ml_collections import ConfigDict
 from data_pipelines.loading.sources import mixture_shares
 from data_pipelines.worlds.schema import PAIR_SPLITS
 from data_pipelines.worlds.views import VIEWS
+from experiments.run.ears import encoder_path
 from experiments.run.schema import MODEL_SOURCE, DataConfig, RunConfig
 from fac_jax.batching.batch_config import check_divides
 from fac_jax.checkpoint.export import load_config, resolve
+from fac_jax.checkpoint.release.encoder import whisper_shape
 from fac_jax.config import from_tree, is_unset, nearest, to_tree
 from fac_jax.models import limits
 from fac_jax.models.config import ModelConfig, replace
@@ -76,8 +79,15 @@ def _model(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ModelConfig]:
     if source["init_from"]:
         source["preset"] = None
         start = load_config(resolve(source["init_from"]))
+        if source["encoder_from"]:
+            raise InputError(
+                "config keys model.init_from and model.encoder_from: set one of them; convert assemble joins"
+            )
     elif source["preset"]:
         start = preset(source["preset"])
+        if source["encoder_from"]:
+            shape = whisper_shape(encoder_path(source["encoder_from"]))
+            start = dataclasses.replace(start, audio=dataclasses.replace(shape, n_window=start.n_window))
     else:
         raise InputError("config key model.init_from is not set: --config.model.init_from=DIR, a model to start from")
     changes = {key: value for key, value in tree.items() if key not in MODEL_SOURCE}
@@ -147,6 +157,8 @@ def _check_stage(config: RunConfig, stage: StageConfig, known: list[str]) -> Non
     except InputError as error:
         raise InputError(f"{where}.data: {error}") from None
     stage.loss.check(config.model, stage.data.segments, where)
+    if stage.data.feature_copies and config.model.user_audio == "tokens":
+        raise InputError(f'{where}.data.feature_copies: a model with user_audio "tokens" does not run its encoder')
     own = [name for name in mixture if name in config.data.sets and stage.data.augment]
     changed = [name for name in own if config.data.sets[name].waves.operations()]
     if stage.loss.needs_reference == "stored" and changed:

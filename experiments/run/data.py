@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import numpy as np
 from etils import epath
@@ -16,9 +16,11 @@ from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches, Shares, WorkerConfig
 from data_pipelines.loading.sources import Source, Stream, mixture, mixture_shares, one_epoch
 from data_pipelines.records.record import Record
+from experiments.run.features import Encoder, stored_features
 from experiments.run.references import score_pairs, stored_references
 from experiments.run.schema import RunConfig
 from experiments.run.sets import PreparedRows, RecordSet
+from fac_jax.batching.feature_store import FeatureStore
 from fac_jax.batching.grid import Example
 from fac_jax.batching.loaded import Loaded
 from fac_jax.batching.packing import Budget
@@ -33,26 +35,34 @@ from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, Params
 
 NO_CHANGE: Final = WaveAugmentConfig()
+Cache: TypeAlias = dict[tuple[int, int], Example | PairExample]
 SPARE: Final = 1.05  # windows of a row over those that full rows need on average
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ItemMaker:
-    """Makes the items of a set's rows by their numbers; with `cache` each once for all epochs and stages."""
+    """Makes the items of a set's rows by their numbers.
+
+    Attributes:
+      copies: how many different items a row has, which come by turns; None for a new one every epoch.
+      cache: items by row and copy, each made once for all epochs and stages; None makes them when they are asked for.
+    """
 
     records: Sequence[Record]
     encode: Encode
     pairs: bool
     references: np.ndarray | None = None
-    cache: dict[int, Example | PairExample] | None = None
+    copies: int | None = 1
+    cache: Cache | None = None
 
     def __call__(self, number: int, epoch: int) -> Example | PairExample:
         """Returns the item of a row in an epoch."""
-        item = None if self.cache is None else self.cache.get(number)
+        copy = epoch if self.copies is None else (number + epoch) % self.copies
+        item = None if self.cache is None else self.cache.get((number, copy))
         if item is None:
-            item = self.encode(self.records[number], epoch if self.cache is None else 0)
+            item = self.encode(self.records[number], copy)
             if self.cache is not None:
-                self.cache[number] = item
+                self.cache[number, copy] = item
         if isinstance(item, Example):
             return replay(item) if self.pairs else item
         return item if self.references is None else dataclasses.replace(item, reference=self.references[number])
@@ -70,6 +80,7 @@ class Run:
       codec: waveform <-> speech ids; None where no row needs one.
       layout: mesh that batches go to; None for one device.
       world: folder of the toy world's data set; None without one.
+      data_dir: folder of what is made for several runs.
     """
 
     config: RunConfig
@@ -79,7 +90,8 @@ class Run:
     codec: Codec | None
     layout: Layout | None = None
     world: Path | None = None
-    _cache: dict[str, dict[int, Example | PairExample]] = dataclasses.field(default_factory=dict, init=False)
+    data_dir: Path = Path("data")
+    _cache: dict[str, Cache] = dataclasses.field(default_factory=dict, init=False)
 
     def checksum(self) -> str:
         """Returns a checksum of the rows of all sets."""
@@ -94,7 +106,8 @@ class Run:
         """
         data = stage.data
         most = np.iinfo(np.int32).max if data.windows_per_row is None else data.windows_per_row
-        budget = Budget(data.batch_rows, data.seq_len, most, data.segments)
+        width = self.config.model.audio.width if data.feature_copies else None
+        budget = Budget(data.batch_rows, data.seq_len, most, data.segments, width)
         lengths = {name: self.sets[name].train.lengths for name in data.sources}
         fits = {name: self._fits(stage, self.sets[name].train, budget) for name in data.sources}
         empty = [name for name, rows in fits.items() if not rows.any()]
@@ -131,15 +144,19 @@ class Run:
 
     def train_data(self, stage: StageConfig, params: Params, directory: epath.Path) -> Data:
         """Returns a stage's endless batches: rows decoded, encoded and packed when needed; raises as `budget`."""
-        budget, sources = self.budget(stage), {}
+        budget, sources, copies = self.budget(stage), {}, stage.data.feature_copies
+        encoder = Encoder.of(self.config.model, params) if copies else None
         for name in stage.data.sources:
             rows = self.sets[name].train
-            references = self._references(
-                stage, rows, _part(budget, stage), params, directory / f"references-{name}.npz"
-            )
+            part = dataclasses.replace(_part(budget, stage), features=None)
+            references = self._references(stage, rows, part, params, directory / f"references-{name}.npz")
             chosen = self._fits(stage, rows, budget)
             waves = self.sets[name].waves if stage.data.augment else NO_CHANGE
-            sources[name] = self._source(stage, rows, chosen, waves, references)
+            stored: tuple[FeatureStore, ...] = ()
+            if encoder is not None and copies is not None:
+                seed, threads = self.config.seed, self.config.data.processes
+                stored = stored_features(encoder, rows, waves, copies, seed, self.data_dir, threads)
+            sources[name] = self._source(stage, rows, chosen, waves, references, stored)
         sizes = {name: len(source.rows) for name, source in sources.items()}
         shares = mixture_shares(stage.data.mixture, sizes, stage.data.temperature)
         batches = self._batches(stage, mixture(sources, shares, stage.seed), budget, stage.micro_batches)
@@ -161,7 +178,7 @@ class Run:
             raise InputError(f"evals.sets names {name!r}, which has no rows to evaluate on: set its eval_split")
         widest = int(rows.lengths.windows.max(initial=0))
         budget = _part(self.budget(stage), stage)
-        budget = dataclasses.replace(budget, windows_per_row=max(budget.windows_per_row, widest))
+        budget = dataclasses.replace(budget, windows_per_row=max(budget.windows_per_row, widest), features=None)
         references = self._references(stage, rows, budget, params, directory / f"references-{name}-held-out.npz")
         source = self._source(stage, rows, self._fits(stage, rows, budget), references=references)
         if not len(source.rows):
@@ -186,12 +203,15 @@ class Run:
         chosen: np.ndarray,
         waves: WaveAugmentConfig = NO_CHANGE,
         references: np.ndarray | None = None,
+        stored: tuple[FeatureStore, ...] = (),
     ) -> Source:
         """Returns the items of the chosen rows, bool `[R]`."""
         numbers = np.flatnonzero(chosen)
-        encode = Encode(self.tokenizer, self.config.model, None, waves, stage.seed)
-        cache = self._cache.setdefault(rows.key, {}) if stage.data.cache and not waves.operations() else None
-        make = ItemMaker(rows.records, encode, stage.loss.pairs, references, cache)
+        encode = Encode(self.tokenizer, self.config.model, None, waves, stage.seed, stored)
+        copies = len(stored) or (None if waves.operations() else 1)
+        key = " ".join([rows.key, *(store.folder.name for store in stored)])
+        cache = self._cache.setdefault(key, {}) if stage.data.cache and copies is not None else None
+        make = ItemMaker(rows.records, encode, stage.loss.pairs, references, copies, cache)
         return Source(numbers.tolist(), make, rows.lengths.length[numbers], rows.lengths.windows[numbers])
 
     def _references(

@@ -24,7 +24,7 @@ from fac_jax.training.trackers import DEFAULT
 from fac_jax.types import InputError
 
 PREPARED: Final = "prepared"
-MODEL_SOURCE: Final = ("preset", "init_from")  # keys of `model` that are no fields of ModelConfig
+MODEL_SOURCE: Final = ("preset", "init_from", "encoder_from")  # keys of `model` that are no fields of ModelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,6 +150,7 @@ class RunConfig:
       stages: in the order of `recipe`.
       preset: that the model was made of; None where `init_from` is set.
       init_from: model that the first stage starts from; None for fresh parameters.
+      encoder_from: Whisper whose encoder the model of a preset gets (`run/ears.py`); None for a fresh one.
       seed: of the data's order, of the parameters and of toy worlds, wherever no other is given.
       data: rows.
       mesh: devices along each axis.
@@ -165,6 +166,7 @@ class RunConfig:
     stages: tuple[StageConfig, ...]
     preset: str | None = None
     init_from: str | None = None
+    encoder_from: str | None = None
     seed: int = 0
     data: DataConfig = DataConfig()
     mesh: MeshConfig = MeshConfig()

@@ -26,6 +26,7 @@ from data_pipelines.worlds.views import VIEWS
 from experiments.run.assets import check_fits, copy_initial_assets, fitted, make_codec, make_tokenizer
 from experiments.run.config import check_layout, resolve_config
 from experiments.run.data import Run
+from experiments.run.ears import encoder_path
 from experiments.run.lock import CONFIG_FILE, lock_config
 from experiments.run.schema import RunConfig, SetConfig
 from experiments.run.sets import ROWS_FILE, RecordSet, lock_rows, make_set, write_quarantine
@@ -51,7 +52,10 @@ def recipe_of(run: Run) -> Recipe:
     """Returns the recipe of a run."""
     config = run.config
     initial = None if config.init_from is None else resolve(config.init_from)
-    return Recipe(config.model, config.stages, initial, run.layout, config.attention, config.trackers, config.evals)
+    encoder = None if config.encoder_from is None else encoder_path(config.encoder_from)
+    return Recipe(
+        config.model, config.stages, initial, encoder, run.layout, config.attention, config.trackers, config.evals
+    )
 
 
 def open_workdir(path: epath.PathLike) -> epath.Path:
@@ -178,7 +182,7 @@ def _made(config: RunConfig, workdir: epath.Path, data_dir: Path, eval_split: st
     }
     if not is_local(workdir) and is_first():
         copy(local, workdir)
-    return Run(dataclasses.replace(config, model=model), workdir, made, tokenizer, codec, None, world)
+    return Run(dataclasses.replace(config, model=model), workdir, made, tokenizer, codec, None, world, data_dir)
 
 
 def _download(workdir: epath.Path, local: Path) -> None:

@@ -18,6 +18,9 @@ class BatchConfig:
       segments: most conversations of a row; None for any number, which preferences cannot have.
       temperature: of the mixture (`mixture_shares`); None lets only the weights decide.
       augment: whether the sets' changes of what users say (`waves`) act in this stage.
+      feature_copies: copies of what users say whose encoder features are made once and stored, for a stage that does
+        not train the encoder's convolutions and layers: the first as it is, the others changed by `waves`, each row by
+        turns. None runs the encoder in every step, on changes that are drawn anew every epoch.
       cache: keeps encoded items in memory, those that are augmented excepted; for sets that fit there.
       workers: processes that make items; 0 makes them in this one.
       threads: that make items, in each process.
@@ -31,13 +34,14 @@ class BatchConfig:
     segments: int | None = None
     temperature: float | None = None
     augment: bool = True
+    feature_copies: int | None = None
     cache: bool = False
     workers: int = 0
     threads: int = 1
     buffer: int = 16
 
     def __post_init__(self) -> None:
-        for name in ("batch_rows", "seq_len", "windows_per_row", "segments", "threads", "buffer"):
+        for name in ("batch_rows", "seq_len", "windows_per_row", "segments", "feature_copies", "threads", "buffer"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name} is {value}; it is at least 1")

@@ -20,7 +20,8 @@ class BatchStats:
       fine_pairs: pairs of the refined head's attention, whose positions are G times as many.
       groups: LLM positions that embed a group of speech tokens.
       features: LLM positions that embed continuous features.
-      mel_frames: frames of the encoder's first convolution (100 Hz).
+      mel_frames: frames of the encoder's first convolution (100 Hz); these and the next two are 0 where the features
+        are stored.
       frames: frames of its transformer (50 Hz).
       frame_pairs: pairs of its attention, which never crosses a window.
       audio_frames: frames that it gives (25 Hz).
@@ -47,15 +48,16 @@ def batch_stats(batch: Batch) -> BatchStats:
     heard, kind = np.asarray(batch.has_waveform) & real, np.asarray(batch.kind)
     mel = np.asarray(batch.mel_lengths, np.int64)
     frames = (mel + 1) // 2
+    encoded = batch.features is None
     return BatchStats(
         positions=positions,
         pairs=pairs,
         fine_pairs=(group**2 * (2 * pairs - positions) + group * positions) // 2,
         groups=int(np.sum(real & ~heard & (kind != Kind.TEXT))),
         features=int(np.sum(heard)),
-        mel_frames=int(mel.sum()),
-        frames=int(frames.sum()),
-        frame_pairs=int((frames**2).sum()),
+        mel_frames=encoded * int(mel.sum()),
+        frames=encoded * int(frames.sum()),
+        frame_pairs=encoded * int((frames**2).sum()),
         audio_frames=int(((frames + 1) // 2).sum()),
     )
 
@@ -68,7 +70,7 @@ def dense_stats(batch: Any) -> BatchStats:
     *rows, length = batch.text_ids.shape
     *parts, windows, mel_frames, _ = batch.mel_windows.shape
     group, count = batch.speech_ids.shape[-1], int(np.prod(rows))
-    windows, frames = int(np.prod(parts)) * windows, mel_frames // 2
+    windows, frames = int(np.prod(parts)) * windows, mel_frames // 2  # none where features are stored
     return BatchStats(
         positions=np.full(rows, length),
         pairs=np.full(rows, length**2),
@@ -78,7 +80,7 @@ def dense_stats(batch: Any) -> BatchStats:
         mel_frames=windows * mel_frames,
         frames=windows * frames,
         frame_pairs=windows * frames**2,
-        audio_frames=windows * frames // 2,
+        audio_frames=windows * batch.window_frames,
     )
 
 

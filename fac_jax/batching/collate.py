@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
+from fac_jax.batching.conversation import StoredFeatures
 from fac_jax.batching.grid import Example, ModelGrid, windows_of
 from fac_jax.types import NO_FRAME, Batch, InputError
 
@@ -18,7 +19,12 @@ def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, 
 
 
 def collate_packed(
-    packed: Sequence[Sequence[Example]], rows: int, seq_len: int, windows: int, model: ModelGrid
+    packed: Sequence[Sequence[Example]],
+    rows: int,
+    seq_len: int,
+    windows: int,
+    model: ModelGrid,
+    features: int | None = None,
 ) -> Batch:
     """Lays the examples of a row out one after the other, each a segment whose positions start at 0.
 
@@ -27,6 +33,7 @@ def collate_packed(
     Args:
       packed: the examples of every row; at most `rows` rows.
       windows: W of the whole batch; they hold all audios one after the other.
+      features: width of the stored features that the examples have in place of log-mels; None for log-mels.
 
     Raises:
       InputError: the examples exceed one of the three; says both numbers.
@@ -38,11 +45,14 @@ def collate_packed(
         raise InputError(f"a batch needs {needed} encoder windows, its budget is {windows}: raise `windows`")
     batch = Batch.padding(
         (rows, seq_len),
-        (windows, 2 * model.n_window, model.mel_bins),
+        (windows, 0 if features else 2 * model.n_window, model.mel_bins),
         group_size=model.group_size,
         pad=model.special.pad,
         speech_pad=model.special.speech_pad,
     )
+    if features:
+        stored = np.zeros((windows, model.n_window // 2, features), np.float16)
+        batch = dataclasses.replace(batch, features=stored)
     window = 0
     for row, examples in enumerate(packed):
         start = 0
@@ -58,7 +68,7 @@ def collate_packed(
             batch.segment_ids[here] = segment
             batch.positions[here] = np.arange(len(example))
             for mel in example.mels:
-                window = _fill_windows(batch, mel, window)
+                window = _fill_windows(batch, mel, window, model.n_window)
             start = end
     return batch
 
@@ -66,17 +76,20 @@ def collate_packed(
 def side_by_side(parts: Sequence[Batch]) -> Batch:
     """Joins batches of one shape into a batch that has them as its `parts`: all rows, and all windows."""
     whole = jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-    windows, mel_frames = parts[0].mel_windows.shape[:2]
-    first = np.repeat(np.arange(len(parts)) * windows * (mel_frames // 4), len(parts[0].text_ids))
+    frames = len(parts[0].mel_lengths) * parts[0].window_frames
+    first = np.repeat(np.arange(len(parts)) * frames, len(parts[0].text_ids))
     moved = np.where(whole.frame_index == NO_FRAME, NO_FRAME, whole.frame_index + first[:, None, None])
     return dataclasses.replace(whole, frame_index=moved.astype(np.int32), parts=len(parts))
 
 
-def _fill_windows(batch: Batch, mel: np.ndarray, first: int) -> int:
-    """Writes one audio's log-mel `[M, 128]` into the windows from `first` on; returns the index of the next window."""
-    size = batch.mel_windows.shape[1]
-    count = -(-len(mel) // size)
-    batch.mel_windows[first : first + count].reshape(-1, mel.shape[1])[: len(mel)] = mel
+def _fill_windows(batch: Batch, mel: np.ndarray | StoredFeatures, first: int, n_window: int) -> int:
+    """Writes one audio's log-mel `[M, bins]` into the windows from `first` on; returns the index of the next window."""
+    size, count = 2 * n_window, windows_of(mel, n_window)
+    if isinstance(mel, StoredFeatures):
+        assert isinstance(batch.features, np.ndarray)
+        batch.features[first : first + count] = mel.windows
+    else:
+        batch.mel_windows[first : first + count].reshape(-1, mel.shape[1])[: len(mel)] = mel
     batch.mel_lengths[first : first + count] = np.minimum(len(mel) - size * np.arange(count), size)
     return first + count
 

@@ -4,11 +4,29 @@ import dataclasses
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float16, Int
 
+from fac_jax.audio.mel import mel_frames
 from fac_jax.text.prompts import Role
 
 Learns: TypeAlias = Literal["both", "text", "speech"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StoredFeatures:
+    """The encoder's features of a user's wave, made before, in place of its log-mel; its length is that of the log-mel.
+
+    Attributes:
+      windows: float16, F = `n_window // 2` frames of every window, of the encoder's width C.
+      samples: of the wave as it was heard, at 16 kHz.
+    """
+
+    windows: Float16[np.ndarray, "W F C"]
+    samples: int
+
+    def __len__(self) -> int:
+        """Returns the number of log-mel frames (100 Hz) of the wave."""
+        return mel_frames(self.samples)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,7 +38,7 @@ class Turn:
       text: text of a user, or the instruction next to a user's audio; text of a reply, also of a spoken one.
       wave: float32 at 16 kHz, None for a turn that is only text.
       speech: int32 codec ids of `wave` at 25 Hz; None where they are not known or not needed.
-      mel: float32 log-mel of a user's `wave` at 100 Hz; None where it is not computed yet.
+      mel: float32 log-mel of a user's `wave` at 100 Hz, or its stored features; None where it is not computed yet.
       learns: streams of a spoken reply that carry loss; "text" places the text next to silence, which carries none.
       lead: text of a user before the user's audio.
     """
@@ -29,7 +47,7 @@ class Turn:
     text: str = ""
     wave: Float[np.ndarray, " N"] | None = None
     speech: Int[np.ndarray, " T"] | None = None
-    mel: Float[np.ndarray, "M bins"] | None = None
+    mel: Float[np.ndarray, "M bins"] | StoredFeatures | None = None
     learns: Learns = "both"
     lead: str = ""
 

@@ -11,7 +11,7 @@ from jaxtyping import Float, Float32, Int32
 from fac_jax.audio.front_end import levelled, trimmed
 from fac_jax.audio.io import resampled
 from fac_jax.audio.mel import BINS, RATE, log_mel, mel_frames
-from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.conversation import Conversation, StoredFeatures, Turn
 from fac_jax.codec.base import TOKEN_RATE, Codec
 from fac_jax.types import FrontEnd, InputError, UserAudio
 
@@ -48,12 +48,14 @@ class Hears:
 def speech_tokens(row: str, turn: Turn) -> int:
     """Returns the number of speech tokens (25 Hz) of a turn's audio.
 
-    It is the number of its ids, or `int(25 * seconds)` of its wave; 0 for silence.
+    It is the number of its ids, or `int(25 * seconds)` of its wave as it is heard; 0 for silence.
 
     Raises:
       InputError: the audio is shorter than one token; names the row.
     """
-    if turn.speech is not None:
+    if isinstance(turn.mel, StoredFeatures):
+        tokens = turn.mel.samples * TOKEN_RATE // RATE
+    elif turn.speech is not None:
         tokens = len(turn.speech)
     else:
         tokens = 0 if turn.wave is None else len(turn.wave) * TOKEN_RATE // RATE

@@ -4,13 +4,13 @@ The layout is that of docs/model.md, sections 1, 4, 7 and 8.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int32
 
-from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.conversation import Conversation, StoredFeatures, Turn
 from fac_jax.batching.features import Hearing, as_heard, mels, speech_tokens
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text import chat
@@ -53,7 +53,7 @@ class Example:
     Attributes:
       id: names the row.
       frame_index: index into the encoder frames of the example's own windows, or NO_FRAME.
-      mels: log-mel float32 of the user's audios, each of which fills windows of its own.
+      mels: log-mel float32 of the user's audios, each of which fills windows of its own, or their stored features.
       audio_seconds: seconds heard and spoken.
     """
 
@@ -65,7 +65,7 @@ class Example:
     frame_index: Int32[np.ndarray, "S G"]
     labels: Int32[np.ndarray, " S"]
     speech_labels: Int32[np.ndarray, "S G"]
-    mels: tuple[Float[np.ndarray, "_M bins"], ...]
+    mels: tuple[Float[np.ndarray, "_M bins"] | StoredFeatures, ...]
     audio_seconds: float
 
     def __len__(self) -> int:
@@ -73,8 +73,8 @@ class Example:
         return len(self.text_ids)
 
 
-def windows_of(mel: Float[np.ndarray, "M bins"], n_window: int) -> int:
-    """Returns the number of encoder windows (2 * n_window mel frames) of a log-mel."""
+def windows_of(mel: Sized, n_window: int) -> int:
+    """Returns the number of encoder windows (2 * n_window mel frames) of a log-mel, whose length is its frames."""
     return -(-len(mel) // (2 * n_window))
 
 

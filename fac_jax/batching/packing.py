@@ -19,12 +19,14 @@ class Budget:
       seq_len: S, LLM positions of a row.
       windows_per_row: encoder windows that a row has room for.
       segments: most conversations of a row; None for any number.
+      features: width of the stored features that the windows hold; None for log-mels.
     """
 
     rows: int
     seq_len: int
     windows_per_row: int
     segments: int | None = None
+    features: int | None = None
 
     @property
     def windows(self) -> int:

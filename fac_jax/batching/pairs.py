@@ -2,13 +2,14 @@
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from jaxtyping import Float32
 
 from fac_jax.batching.collate import collate_packed
-from fac_jax.batching.conversation import Conversation, prompt
+from fac_jax.batching.conversation import Conversation, StoredFeatures, prompt
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, ModelGrid, encode
 from fac_jax.codec.base import Codec
@@ -43,8 +44,8 @@ class PairExample:
         return bool(np.any(self.chosen.speech_labels != IGNORE))
 
     @property
-    def mels(self) -> tuple[Float32[np.ndarray, "_M bins"], ...]:
-        """Returns the log-mels of the prompt, once for both replies."""
+    def mels(self) -> tuple[Float32[np.ndarray, "_M bins"] | StoredFeatures, ...]:
+        """Returns the log-mels of the prompt, once for both replies, or their stored features."""
         return self.chosen.mels
 
     @property
@@ -109,19 +110,26 @@ def replay(example: Example) -> PairExample:
 
 
 def collate_packed_pairs(
-    packed: Sequence[Sequence[PairExample]], rows: int, seq_len: int, windows: int, segments: int, model: ModelGrid
+    packed: Sequence[Sequence[PairExample]],
+    rows: int,
+    seq_len: int,
+    windows: int,
+    segments: int,
+    model: ModelGrid,
+    features: int | None = None,
 ) -> PreferenceBatch:
     """Lays the pairs of a row out one after the other: chosen replies in row 2p, rejected ones in row 2p + 1.
 
     Args:
       packed: the pairs of every row; at most `rows` rows.
       segments: R, at least the number of pairs of the fullest row.
+      features: as of `collate_packed`.
 
     Raises:
       InputError: the pairs exceed one of the first three; says both numbers.
     """
-    chosen = collate_packed([[pair.chosen for pair in row] for row in packed], rows, seq_len, windows, model)
-    rejected = collate_packed([[pair.rejected for pair in row] for row in packed], rows, seq_len, windows, model)
+    sides = [[pair.chosen for pair in row] for row in packed], [[pair.rejected for pair in row] for row in packed]
+    chosen, rejected = (collate_packed(side, rows, seq_len, windows, model, features) for side in sides)
     tasks = np.full((rows, segments), NO_TASK, np.int32)
     reference = np.zeros((rows, 2, segments, 2), np.float32)
     for p, row in enumerate(packed):
@@ -137,6 +145,7 @@ def rows_in_turn(chosen: Batch, rejected: Batch) -> Batch:
 
     Both hear the same audios in the same order, so that their gather maps into one set of windows are equal.
     """
-    sides = [dataclasses.replace(side, mel_windows=None, mel_lengths=None) for side in (chosen, rejected)]
+    heard: dict[str, Any] = {name: getattr(chosen, name) for name in ("mel_windows", "mel_lengths", "features")}
+    sides = [dataclasses.replace(side, **dict.fromkeys(heard)) for side in (chosen, rejected)]
     both = jax.tree.map(lambda a, b: np.stack([a, b], axis=1).reshape(-1, *a.shape[1:]), *sides)
-    return dataclasses.replace(both, mel_windows=chosen.mel_windows, mel_lengths=chosen.mel_lengths)
+    return dataclasses.replace(both, **heard)

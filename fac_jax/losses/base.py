@@ -80,7 +80,7 @@ class Loss(abc.ABC):
         Raises:
           InputError: the items exceed the budget.
         """
-        return collate_packed(packed, budget.rows, budget.seq_len, budget.windows, grid)
+        return collate_packed(packed, budget.rows, budget.seq_len, budget.windows, grid, budget.features)
 
     def conversations(self, batch: Any) -> Batch:
         """Returns the conversations of a batch, both replies of a pair among them."""

@@ -181,7 +181,8 @@ class Preference(Loss):
         """Lays the pairs of every row out: chosen replies in row 2p, rejected ones in row 2p + 1. See `Loss`."""
         if budget.segments is None:
             raise InputError("packed preference pairs need `segments`, the most pairs of a row")
-        return collate_packed_pairs(packed, budget.rows, budget.seq_len, budget.windows, budget.segments, grid)
+        shapes = budget.rows, budget.seq_len, budget.windows, budget.segments
+        return collate_packed_pairs(packed, *shapes, grid, budget.features)
 
     def conversations(self, batch: Any) -> Batch:
         """Returns the chosen and the rejected replies with their prompts."""

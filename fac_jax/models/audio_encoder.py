@@ -1,5 +1,7 @@
 """The continuous audio encoder: every window a sequence of its own (docs/model.md, section 2)."""
 
+from typing import Final
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -19,6 +21,9 @@ from fac_jax.layers.param import Typed, embedding_init, param, zeros
 from fac_jax.layers.stack import LAYER_INPUT, MLP_INPUT, Remat, rematerialised, stacked
 from fac_jax.models.config import EncoderConfig
 from fac_jax.types import Array
+
+# Paths of the parameters that `AudioEncoder.features` reads, in the tree of the whole model.
+FEATURE_PARAMS: Final = r"encoder/(conv|layers/|positions)"
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
@@ -89,11 +94,31 @@ class AudioEncoder(Typed):
     remat: Remat = "none"
     unroll: bool = False
 
-    @nn.compact
+    def setup(self) -> None:
+        c = self.config
+        self.conv1 = Convolution(c.width, 1, (axes.CONV, axes.MEL, axes.EMBED), **self.dtypes)
+        self.conv2 = Convolution(c.width, 2, (axes.CONV, axes.EMBED, axes.MLP), **self.dtypes)
+        layer = rematerialised(EncoderLayer, self.remat, scanned=not self.unroll)
+        self.layers = stacked(layer, c.depth, unroll=self.unroll)(c, self.attend, **self.dtypes)
+        self.norm = LayerNorm(param_dtype=self.param_dtype)
+        self.proj = Linear(self.output_width, (axes.EMBED, axes.MLP), True, **self.dtypes)
+        # The released checkpoint carries two vectors that its forward pass never reads.
+        names = (None, axes.EMBED)
+        self.bos_eos = param(self, "bos_eos", embedding_init, names, (2, self.output_width), self.param_dtype)
+        if c.positions == "stored":
+            table, shape = lambda *_: jnp.asarray(sinusoids(c.n_window, c.width)), (c.n_window, c.width)
+            self.positions = param(self, "positions", table, names, shape, self.param_dtype)
+
     def __call__(
         self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
     ) -> Float[jax.Array, "W M//4 D"]:
-        """Encodes windows of which the first `mel_lengths` frames are valid.
+        """Encodes windows of which the first `mel_lengths` frames are valid."""
+        return self.project(self.features(mel_windows, mel_lengths))
+
+    def features(
+        self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
+    ) -> Float[jax.Array, "W M//4 C"]:
+        """Computes the features of windows, of the encoder's own width C: all but the last norm and the projection.
 
         A frame that averages a pair with one valid member holds that member. The last window of an audio may end in
         such a frame, which counts only if it is the audio's only frame (docs/model.md, section 2); the batch's gather
@@ -101,25 +126,22 @@ class AudioEncoder(Typed):
         """
         c = self.config
         valid = jnp.arange(c.mel_frames) < mel_lengths[:, None]
-        x = jnp.where(valid[..., None], mel_windows, 0.0)
-        x = Convolution(c.width, 1, (axes.CONV, axes.MEL, axes.EMBED), name="conv1", **self.dtypes)(x)
-        x = jnp.where(valid[..., None], jax.nn.gelu(x, approximate=False), 0)
-        x = Convolution(c.width, 2, (axes.CONV, axes.EMBED, axes.MLP), name="conv2", **self.dtypes)(x)
-        x = jax.nn.gelu(x, approximate=False) + sinusoids(c.n_window, c.width).astype(self.dtype)
+        x = self.conv1(jnp.where(valid[..., None], mel_windows, 0.0))
+        x = self.conv2(jnp.where(valid[..., None], jax.nn.gelu(x, approximate=False), 0))
+        positions = self.positions if c.positions == "stored" else sinusoids(c.n_window, c.width)
+        x = jax.nn.gelu(x, approximate=False) + positions.astype(self.dtype)
         x = with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED))
 
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])
         valid = frames < (mel_lengths[:, None] + 1) // 2
         visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
-        layer = rematerialised(EncoderLayer, self.remat, scanned=not self.unroll)
-        x, _ = stacked(layer, c.depth, unroll=self.unroll)(c, self.attend, name="layers", **self.dtypes)(x, visibility)
+        x, _ = self.layers(x, visibility)
 
         pairs = rearrange(jnp.where(valid[..., None], x, 0), "w (f two) d -> w f two d", two=2)
         count = rearrange(valid, "w (f two) -> w f two", two=2).sum(axis=-1, keepdims=True)
-        x = pairs.sum(axis=2) / jnp.maximum(count, 1).astype(x.dtype)
-        x = LayerNorm(param_dtype=self.param_dtype, name="norm")(x)
-        # The released checkpoint carries two vectors that its forward pass never reads.
-        names = (None, axes.EMBED)
-        param(self, "bos_eos", embedding_init, names, (2, self.output_width), self.param_dtype)
-        out = Linear(self.output_width, (axes.EMBED, axes.MLP), True, name="proj", **self.dtypes)(x)
-        return with_logical_constraint(out, (axes.WINDOWS, None, axes.EMBED))
+        return pairs.sum(axis=2) / jnp.maximum(count, 1).astype(x.dtype)
+
+    def project(self, features: Float[Array, "W F C"]) -> Float[jax.Array, "W F D"]:
+        """Normalises features and brings them to the width of the LLM."""
+        x = self.norm(jnp.asarray(features, self.dtype))
+        return with_logical_constraint(self.proj(x), (axes.WINDOWS, None, axes.EMBED))

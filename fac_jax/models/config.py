@@ -63,7 +63,12 @@ class DecoderConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EncoderConfig:
-    """The windowed continuous audio encoder (docs/model.md, section 2). A window is `2 * n_window` mel frames."""
+    """The windowed continuous audio encoder (docs/model.md, section 2). A window is `2 * n_window` mel frames.
+
+    Attributes:
+      positions: the table of positions is "computed" sinusoids (the release), or "stored" with the parameters, as
+        Whisper does, whose files hold it rounded.
+    """
 
     width: int
     depth: int
@@ -71,8 +76,11 @@ class EncoderConfig:
     mlp_width: int
     n_window: int = 100
     mel_bins: int = 128
+    positions: Literal["computed", "stored"] = "computed"
 
     def __post_init__(self) -> None:
+        if self.positions not in ("computed", "stored"):
+            raise ValueError(f"audio.positions is {self.positions!r}; known: computed, stored")
         if self.n_window % 2:
             raise ValueError(
                 f"n_window must be even, so that pairs pooled to 25 Hz stay in their window: {self.n_window}"

@@ -81,13 +81,23 @@ class FunAudioChat(nn.Module):
         return ModelOutput(hidden=hidden, speech_hidden=speech, router=router, audio_frames=frames)
 
     def audio_frames(self, batch: Batch) -> Float[jax.Array, "F D"] | None:
-        """Encodes all windows of a batch into one list of 25 Hz frames.
+        """Encodes all windows of a batch into one list of 25 Hz frames; features that are stored are only projected.
 
         Returns None if the batch has no windows, or if the model reads only the codec's tokens.
         """
         if self.config.user_audio == "tokens" or not batch.mel_windows.shape[0]:
             return None
-        return rearrange(self.encoder(batch.mel_windows, batch.mel_lengths), "w f d -> (w f) d")
+        if batch.features is None:
+            frames = self.encoder(batch.mel_windows, batch.mel_lengths)
+        else:
+            frames = self.encoder.project(batch.features)
+        return rearrange(frames, "w f d -> (w f) d")
+
+    def audio_features(
+        self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
+    ) -> Float[jax.Array, "W M//4 C"]:
+        """Computes the encoder's features of windows (`AudioEncoder.features`), which can be stored."""
+        return self.encoder.features(mel_windows, mel_lengths)
 
     def embed(
         self, batch: Batch, frames: Float[jax.Array, "F D"] | None

@@ -12,7 +12,6 @@ from fac_jax import axes
 from fac_jax.parallel.mesh import Layout
 from fac_jax.types import NO_FRAME, Batch, InputError, PreferenceBatch
 
-MEL_FRAMES = 4  # mel frames (100 Hz) of an encoder frame (25 Hz)
 B = TypeVar("B", Batch, PreferenceBatch)
 
 _GRID: Final = (axes.BATCH, axes.LENGTH)
@@ -25,6 +24,7 @@ NAMES: Final[Mapping[str, tuple[str | None, ...]]] = {  # logical axes by field;
     "speech_labels": _FINE,
     "mel_windows": _WINDOWS,
     "mel_lengths": _WINDOWS[:1],
+    "features": _WINDOWS,
     "tasks": _REPLIES[:2],
     "reference": _REPLIES,
 }
@@ -94,8 +94,8 @@ def place_batch(batch: B, layout: Layout) -> B:
     shard = host_shard(layout)
 
     def moved(rows: Batch) -> Batch:
-        windows, mel_frames = rows.mel_windows.shape[-3:-1]
-        first, index = shard.host * windows * (mel_frames // MEL_FRAMES), np.asarray(rows.frame_index)
+        frames = rows.mel_lengths.shape[-1] * rows.window_frames
+        first, index = shard.host * frames, np.asarray(rows.frame_index)
         return dataclasses.replace(rows, frame_index=np.where(index == NO_FRAME, NO_FRAME, index + first))
 
     batch = _with_rows(batch, moved)

@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import math
 import re
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, cast, get_args
 
 import jax
@@ -31,6 +33,8 @@ class OptimizerConfig:
       eps: term that keeps Adam's denominator above 0.
       weight_decay: decoupled weight decay, which the learning rate multiplies.
       no_decay: regular expression of the parameter paths that do not decay.
+      rates: factors of the learning rate by the regular expression of the parameters' paths, matched at their beginning
+        ("encoder/": 0.1); of several that match, the first counts, and the factor is 1 where none does.
       clip_norm: highest global norm of the gradient over the trainable parameters.
       average: decay of an exponential moving average of the trainable parameters, which becomes the stage's model, in
         (0, 1); None takes the parameters of the last step.
@@ -52,6 +56,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.01
     no_decay: str = r"(^|/)(scale|bias|embedding|bos_eos)$"
+    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
     clip_norm: float = 1.0
     average: float | None = None
     kind: Kind = "adamw"
@@ -71,10 +76,14 @@ class OptimizerConfig:
         self._require("average", 0 < average < 1, "more than 0 and less than 1, or None")
         for name, known in (("kind", Kind), ("moments", Moments), ("rounding", Rounding)):
             self._require(name, getattr(self, name) in get_args(known), f"one of {', '.join(get_args(known))}")
-        try:
-            re.compile(self.no_decay)
-        except re.error as error:
-            raise InputError(f"optimizer.no_decay is {self.no_decay!r}, no regular expression: {error}") from None
+        for name, pattern in (("no_decay", self.no_decay), *(("rates", pattern) for pattern in self.rates)):
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InputError(f"optimizer.{name}: {pattern!r} is no regular expression: {error}") from None
+        for pattern, factor in self.rates.items():
+            if not 0 <= factor < math.inf:
+                raise InputError(f"optimizer.rates[{pattern!r}] is {factor!r}; it is a finite number, at least 0")
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
@@ -100,6 +109,30 @@ def decays(params: Params, no_decay: str) -> Params:
     """Tree of bools with the structure of `params`: True for the parameters that weight decay acts on."""
     flat = traverse_util.flatten_dict(params, sep=SEP)
     return traverse_util.unflatten_dict({path: re.search(no_decay, path) is None for path in flat}, sep=SEP)
+
+
+def factors(params: Params, rates: Mapping[str, float]) -> Params:
+    """Returns the factor of the learning rate of every parameter (`OptimizerConfig.rates`), as a tree of floats.
+
+    Raises:
+      InputError: a pattern matches no parameter.
+    """
+    flat = traverse_util.flatten_dict(params, sep=SEP)
+    for pattern in rates:
+        if not any(re.match(pattern, path) for path in flat):
+            raise InputError(f"optimizer.rates: {pattern!r} matches no parameter that trains")
+    found = {path: next((x for pattern, x in rates.items() if re.match(pattern, path)), 1.0) for path in flat}
+    return traverse_util.unflatten_dict(found, sep=SEP)
+
+
+def scaled(rates: Mapping[str, float]) -> optax.GradientTransformation:
+    """Multiplies the updates of parameters by their factors."""
+
+    def update(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
+        chosen = factors(cast(Params, updates), rates)
+        return jax.tree.map(lambda change, factor: change * factor, updates, chosen)
+
+    return optax.stateless(update)
 
 
 class AverageState(NamedTuple):
@@ -169,7 +202,10 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
             optax.add_decayed_weights(config.weight_decay, mask),
             optax.scale_by_learning_rate(schedule),
         )
-    links = [optax.clip_by_global_norm(config.clip_norm), kept_in(chosen, config.moments), rounded(config.rounding)]
+    links = [optax.clip_by_global_norm(config.clip_norm), kept_in(chosen, config.moments)]
+    if config.rates:
+        links.append(scaled(config.rates))
+    links.append(rounded(config.rounding))
     if config.average is not None:
         links.append(average_params(config.average))
     return optax.chain(*links)

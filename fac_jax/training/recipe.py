@@ -10,7 +10,9 @@ WORKDIR/STAGE/model/                 once it is finished
 import contextlib
 import dataclasses
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol, TypeAlias
 
 import jax
@@ -19,8 +21,10 @@ from filelock import FileLock, Timeout
 from flax import traverse_util
 
 from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, is_model, load_params
+from fac_jax.checkpoint.release.encoder import in_place_of, whisper_params
 from fac_jax.checkpoint.store import CheckpointStore
 from fac_jax.io import is_local
+from fac_jax.models.audio_encoder import FEATURE_PARAMS
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.parallel import hosts
@@ -33,6 +37,7 @@ from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.loop import train
 from fac_jax.training.merge import choose_alphas, merge
 from fac_jax.training.mesh_data import Data
+from fac_jax.training.optimizer import factors
 from fac_jax.training.overview import describe
 from fac_jax.training.profile import ProfileWindow
 from fac_jax.training.program import abstract_params, shardings, stage_program
@@ -66,6 +71,7 @@ class Recipe:
 
     Attributes:
       initial: model that the first stage starts from; None for fresh parameters.
+      encoder: Whisper whose encoder takes the place of a fresh one; None for none.
       layout: mesh that all stages train on; None for one device.
       attention: that they train with (`parallel/kernels.py`).
       trackers: that their curves go to (`training/trackers.py`).
@@ -75,6 +81,7 @@ class Recipe:
     model: ModelConfig
     stages: tuple[StageConfig, ...]
     initial: epath.Path | None = None
+    encoder: Path | None = None
     layout: Layout | None = None
     attention: Attention = "auto"
     trackers: tuple[str, ...] = DEFAULT
@@ -198,9 +205,22 @@ def check_parameters(model: ModelConfig, stages: Sequence[StageConfig], layout: 
             if stage.merge is not None:
                 choose_alphas(paths, stage.merge.alphas)
             if stage.steps:
-                check_master(split(params, stage.trainable)[0], stage.optimizer.rounding)
+                trainable = split(params, stage.trainable)[0]
+                check_master(trainable, stage.optimizer.rounding)
+                factors(trainable, stage.optimizer.rates)
+                _check_frozen(trainable, stage)
         except InputError as error:
             raise InputError(f"stages.{stage.name}: {error}") from None
+
+
+def _check_frozen(trainable: Params, stage: StageConfig) -> None:
+    paths = traverse_util.flatten_dict(trainable, sep=SEP)
+    trained = next((path for path in paths if re.match(FEATURE_PARAMS, path)), None)
+    if stage.data.feature_copies and trained:
+        raise InputError(
+            f"data.feature_copies stores what the encoder gives, and {trained} trains: set trainable to what leaves it "
+            f"out, such as (r'(?!{FEATURE_PARAMS})',)"
+        )
 
 
 def start_of(stages: Sequence[StageConfig], stage: StageConfig) -> str | None:
@@ -223,6 +243,8 @@ def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Par
     else:
         placed = None if recipe.layout is None else shardings(recipe.abstract())
         params = jax.jit(recipe.init_params, out_shardings=placed)(jax.random.key(stage.seed))
+        if recipe.encoder is not None:
+            params = in_place_of(params, whisper_params(recipe.encoder, recipe.model))
     if stage.merge is None:
         return params
     return merge(params, _load(workdir / stage.merge.start / MODEL, recipe), stage.merge.alphas)

