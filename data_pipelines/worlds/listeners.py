@@ -1,16 +1,20 @@
-"""Speech of synthesizers that nothing is trained on: flite and festival, where they are installed (Debian has both)."""
+"""Voices that nothing is trained on, where they are installed (Debian has all): flite, festival, and a person.
+
+The person speaks single words, which are joined: the prompts of Asterisk (`asterisk-core-sounds-en-g722`).
+"""
 
 import dataclasses
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from data_pipelines.worlds.arithmetic import NUMBERS
 from fac_jax.audio import io
 from fac_jax.types import InputError
 
@@ -54,10 +58,59 @@ class Synthesizer:
             return list(pool.map(self.speak, texts))
 
 
-SYNTHESIZERS: Final = (
+@dataclasses.dataclass(frozen=True)
+class Person:
+    """A person's recorded words.
+
+    Attributes:
+      name: of the voice.
+      folder: of the recordings.
+      words: file of each word there; other words are left out.
+    """
+
+    name: str
+    folder: Path
+    words: Mapping[str, str]
+
+    @property
+    def installed(self) -> bool:
+        """Returns whether the recordings are there, and the program that decodes them (ffmpeg)."""
+        return self.folder.is_dir() and shutil.which("ffmpeg") is not None
+
+    def speak_all(self, texts: Sequence[str], processes: int = 2) -> list[np.ndarray]:
+        """Joins the words of texts, float32 `[N]` at 16 kHz, in their order.
+
+        Raises:
+          InputError: a recording is missing or cannot be decoded.
+        """
+        needed = sorted({word for text in texts for word in text.split() if word in self.words})
+        with ThreadPoolExecutor(processes) as pool:
+            spoken = dict(zip(needed, pool.map(self._word, needed), strict=True))
+        return [np.concatenate([spoken[word] for word in text.split() if word in spoken]) for text in texts]
+
+    def _word(self, word: str) -> np.ndarray:
+        file = self.folder / self.words[word]
+        command = ("ffmpeg", "-v", "error", "-i", str(file), "-f", "s16le", "-ac", "1", "-ar", str(io.RATE), "-")
+        done = subprocess.run(command, capture_output=True)
+        if done.returncode or not done.stdout:
+            raise InputError(f"{file}: {done.stderr.decode(errors='replace').strip() or 'no sound'}")
+        return np.frombuffer(done.stdout, "<i2").astype(np.float32) / 32768
+
+
+PERSON: Final = Person(
+    "a person, words joined",
+    Path("/usr/share/asterisk/sounds/en"),
+    {
+        **{word: f"digits/{number}.g722" for number, word in enumerate(NUMBERS)},
+        "plus": "letters/plus.g722",
+        "minus": "digits/minus.g722",
+    },
+)
+VOICES: Final = (
     *(
         Synthesizer(f"flite {voice}", ("flite", "-voice", voice, "-t", "TEXT", "-o", "FILE"))
         for voice in ("slt", "awb", "rms", "kal16")
     ),
     Synthesizer("festival", ("text2wave", "-o", "FILE")),
+    PERSON,
 )

@@ -10,11 +10,10 @@ from ml_collections import ConfigDict
 from data_pipelines.loading.sources import mixture_shares
 from data_pipelines.worlds.schema import PAIR_SPLITS
 from data_pipelines.worlds.views import VIEWS
-from experiments.run.ears import encoder_path
+from experiments.run.ears import encoder_shape
 from experiments.run.schema import MODEL_SOURCE, DataConfig, RunConfig
 from fac_jax.batching.batch_config import check_divides
 from fac_jax.checkpoint.export import load_config, resolve
-from fac_jax.checkpoint.release.encoder import whisper_shape
 from fac_jax.config import from_tree, is_unset, nearest, to_tree
 from fac_jax.models import limits
 from fac_jax.models.config import ModelConfig, replace
@@ -86,7 +85,7 @@ def _model(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ModelConfig]:
     elif source["preset"]:
         start = preset(source["preset"])
         if source["encoder_from"]:
-            shape = whisper_shape(encoder_path(source["encoder_from"]))
+            shape = encoder_shape(source["encoder_from"])
             start = dataclasses.replace(start, audio=dataclasses.replace(shape, n_window=start.n_window))
     else:
         raise InputError("config key model.init_from is not set: --config.model.init_from=DIR, a model to start from")

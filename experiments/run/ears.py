@@ -1,16 +1,20 @@
 """Encoders that a run can start from: any Whisper on the disk, and those that come in a package.
 
 `--config.model.encoder_from=PATH` names a folder of transformers, a file of OpenAI or a folder of CTranslate2;
-`--config.model.encoder_from=whisper-tiny.en` the one that the extra `ears` installs.
+`--config.model.encoder_from=whisper-tiny.en` the one that the extra `ears` installs. The quickstart takes that one
+where it is installed; with the environment variable EARS=scratch it does not.
 """
 
 import dataclasses
 import functools
 import hashlib
 import importlib.util
+import os
 from pathlib import Path
 from typing import Final
 
+from fac_jax.checkpoint.release.encoder import whisper_shape
+from fac_jax.models.config import EncoderConfig, ModelConfig
 from fac_jax.types import InputError
 
 
@@ -23,12 +27,14 @@ class Packaged:
       folder: of the model in it.
       file: of the weights there.
       sha256: of that file.
+      shape: of its encoder, so that a config can be looked at where the package is not installed.
     """
 
     package: str
     folder: str
     file: str
     sha256: str
+    shape: EncoderConfig
 
     def path(self) -> Path | None:
         """Returns the folder; None where the package is not installed."""
@@ -46,8 +52,15 @@ KNOWN: Final = {
         "model",
         "model.bin",
         "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        EncoderConfig(width=384, depth=4, num_heads=6, mlp_width=1536, mel_bins=80, positions="stored"),
     )
 }
+
+
+def quickstart_config() -> str:
+    """Returns the name of the quickstart's config: with Whisper where that is installed, unless EARS=scratch."""
+    whisper = os.environ.get("EARS") != "scratch" and KNOWN[TINY_EN].path() is not None
+    return "quickstart_whisper.py" if whisper else "quickstart.py"
 
 
 def encoder_path(name: str) -> Path:
@@ -64,6 +77,26 @@ def encoder_path(name: str) -> Path:
     if _sha256(path / known.file) != known.sha256:
         raise InputError(f"{path / known.file} is not the known file: its SHA-256 is another; install the extra anew")
     return path
+
+
+def encoder_shape(name: str) -> EncoderConfig:
+    """Returns the sizes of an encoder; of one that is no name of `KNOWN` its file is read.
+
+    Raises:
+      InputError: as `whisper_shape`.
+    """
+    return KNOWN[name].shape if name in KNOWN else whisper_shape(encoder_path(name))
+
+
+def check_encoder(name: str, model: ModelConfig) -> None:
+    """Checks that an encoder is there, and that it is the one that a model was made for.
+
+    Raises:
+      InputError: it is not.
+    """
+    found = dataclasses.replace(whisper_shape(encoder_path(name)), n_window=model.n_window)
+    if found != model.audio:
+        raise InputError(f"model.audio is {model.audio}, model.encoder_from={name} has {found}: leave model.audio out")
 
 
 @functools.cache

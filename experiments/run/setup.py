@@ -26,7 +26,7 @@ from data_pipelines.worlds.views import VIEWS
 from experiments.run.assets import check_fits, copy_initial_assets, fitted, make_codec, make_tokenizer
 from experiments.run.config import check_layout, resolve_config
 from experiments.run.data import Run
-from experiments.run.ears import encoder_path
+from experiments.run.ears import check_encoder, encoder_path
 from experiments.run.lock import CONFIG_FILE, lock_config
 from experiments.run.schema import RunConfig, SetConfig
 from experiments.run.sets import ROWS_FILE, RecordSet, lock_rows, make_set, write_quarantine
@@ -92,6 +92,8 @@ def start(
     if layout is None and several():
         raise InputError("several processes train on one mesh, and the config has none: set --config.mesh.fsdp=-1")
     check_layout(found, layout)
+    if found.encoder_from is not None:
+        check_encoder(found.encoder_from, found.model)
     for name, one in found.data.sets.items():
         one.source(f"data.sets.{name}")
         one.eval_source(f"data.sets.{name}")

@@ -140,7 +140,7 @@ def lay_out(row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: Mo
       InputError: see `encode`.
     """
     parts: list[dict[str, np.ndarray]] = []
-    heard: list[np.ndarray] = []
+    heard: list[np.ndarray | StoredFeatures] = []
     seconds, windows = 0.0, 0
     ended: Turn | None = None  # the spoken reply right before a piece
     for piece in pieces:

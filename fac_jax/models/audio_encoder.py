@@ -9,7 +9,7 @@ import numpy as np
 from einops import rearrange
 from flax.linen.spmd import with_logical_constraint
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
 from fac_jax.layers.attention import Attend, EncoderAttention, Visibility, einsum_attend, self_visibility
@@ -124,6 +124,15 @@ class AudioEncoder(Typed):
         such a frame, which counts only if it is the audio's only frame (docs/model.md, section 2); the batch's gather
         map leaves it out otherwise.
         """
+        x, valid = self.states(mel_windows, mel_lengths)
+        pairs = rearrange(jnp.where(valid[..., None], x, 0), "w (f two) d -> w f two d", two=2)
+        count = rearrange(valid, "w (f two) -> w f two", two=2).sum(axis=-1, keepdims=True)
+        return pairs.sum(axis=2) / jnp.maximum(count, 1).astype(x.dtype)
+
+    def states(
+        self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
+    ) -> tuple[Float[jax.Array, "W M//2 C"], Bool[jax.Array, "W M//2"]]:
+        """Computes the 50 Hz states after the last layer, and which of them are valid."""
         c = self.config
         valid = jnp.arange(c.mel_frames) < mel_lengths[:, None]
         x = self.conv1(jnp.where(valid[..., None], mel_windows, 0.0))
@@ -135,11 +144,7 @@ class AudioEncoder(Typed):
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])
         valid = frames < (mel_lengths[:, None] + 1) // 2
         visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
-        x, _ = self.layers(x, visibility)
-
-        pairs = rearrange(jnp.where(valid[..., None], x, 0), "w (f two) d -> w f two d", two=2)
-        count = rearrange(valid, "w (f two) -> w f two", two=2).sum(axis=-1, keepdims=True)
-        return pairs.sum(axis=2) / jnp.maximum(count, 1).astype(x.dtype)
+        return self.layers(x, visibility)[0], valid
 
     def project(self, features: Float[Array, "W F C"]) -> Float[jax.Array, "W F D"]:
         """Normalises features and brings them to the width of the LLM."""

@@ -76,11 +76,11 @@ class OptimizerConfig:
         self._require("average", 0 < average < 1, "more than 0 and less than 1, or None")
         for name, known in (("kind", Kind), ("moments", Moments), ("rounding", Rounding)):
             self._require(name, getattr(self, name) in get_args(known), f"one of {', '.join(get_args(known))}")
-        for name, pattern in (("no_decay", self.no_decay), *(("rates", pattern) for pattern in self.rates)):
+        for name, pattern in (("no_decay", self.no_decay), *(("rates key", pattern) for pattern in self.rates)):
             try:
                 re.compile(pattern)
             except re.error as error:
-                raise InputError(f"optimizer.{name}: {pattern!r} is no regular expression: {error}") from None
+                raise InputError(f"optimizer.{name} is {pattern!r}, no regular expression: {error}") from None
         for pattern, factor in self.rates.items():
             if not 0 <= factor < math.inf:
                 raise InputError(f"optimizer.rates[{pattern!r}] is {factor!r}; it is a finite number, at least 0")

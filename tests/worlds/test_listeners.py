@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from data_pipelines.worlds.listeners import SYNTHESIZERS, Synthesizer
+from data_pipelines.worlds.listeners import VOICES, Synthesizer
 from fac_jax.types import InputError
 
 # A program that writes a wave as long as its text, in place of one that may not be installed.
@@ -32,4 +32,4 @@ def test_a_program_that_fails_is_named() -> None:
 
 def test_programs_that_are_absent_are_known_to_be() -> None:
     assert not Synthesizer("none", ("no_such_program_anywhere",)).installed
-    assert len({voice.name for voice in SYNTHESIZERS}) == len(SYNTHESIZERS)
+    assert len({voice.name for voice in VOICES}) == len(VOICES)

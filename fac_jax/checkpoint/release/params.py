@@ -130,7 +130,7 @@ def from_release(tensors: Mapping[str, np.ndarray], config: ModelConfig) -> Para
     return filled(entries, tensors)
 
 
-def filled(entries: Iterable[Entry], tensors: Mapping[str, np.ndarray]) -> Params:
+def filled(entries: Iterable[Entry], tensors: Mapping[str, np.ndarray] | Tensors) -> Params:
     """The parameters of entries from their tensors, all of which are there."""
     params = {}
     for entry in entries:
