@@ -18,7 +18,6 @@ from absl import flags
 from data_pipelines.importers.rows import json_rows
 from data_pipelines.paths import check_output, check_output_file
 from data_pipelines.records.reject import Rejected, formatted
-from data_pipelines.records.validate import lint_wave
 from fac_jax import cli
 from fac_jax.api import MODES, Mode, Model, sampling, single_turn
 from fac_jax.audio import io
@@ -106,10 +105,10 @@ def main() -> None:
         asked = questions(Path(PROMPTS.value or ""), mode, SYSTEM.value)
     else:
         asked = [question(mode, AUDIO.value, TEXT.value, SYSTEM.value)]
-    for one in asked:
-        for _, detail in (found for turn in one.turns if turn.wave is not None for found in lint_wave(turn.wave)):
-            print(f"warning: {one.id} {detail}", file=sys.stderr)
     model = Model.load(CHECKPOINT.value, CODEC.value)
+    for one in asked:
+        for remark in (found for turn in one.turns if turn.wave is not None for found in model.remarks(turn.wave)):
+            print(f"warning: {one.id} {remark}", file=sys.stderr)
     replies = model.respond_to(asked, decoding, SEED.value, ROWS.value)
     for one, reply in zip(asked, replies, strict=True):
         file = None

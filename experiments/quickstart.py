@@ -71,8 +71,8 @@ def quickstart(
         title="fac_jax quickstart",
         summary=(
             f"A Fun-Audio-Chat trained from nothing{WITH_EARS * whisper} on synthesized speech. It is asked sums and "
-            "differences that nobody has asked it aloud, by voices that it has never heard. Heard means that MFCC and dynamic time warping "
-            "find the right reply nearest among all replies of the world."
+            "differences that nobody has asked it aloud, by voices that it has never heard. Heard means that MFCC and "
+            "dynamic time warping find the right reply nearest among all replies of the world."
         ),
         metrics=metrics,
         parameters=sum(leaf.size for leaf in jax.tree.leaves(params)),

@@ -6,6 +6,7 @@ import functools
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Literal, TypeAlias, TypedDict, Unpack, overload
@@ -16,6 +17,8 @@ import numpy as np
 from etils import epath
 
 from fac_jax.audio.io import RATE, RATES, resampled
+from fac_jax.audio.remarks import FILE as HEARD
+from fac_jax.audio.remarks import Heard, faults
 from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
@@ -78,6 +81,7 @@ class Model:
     Attributes:
       config: its configuration.
       tokenizer: its tokenizer.
+      heard: the waves that it was trained to hear; None where that is not known, as for releases.
     """
 
     def __init__(self, config: ModelConfig, params: Params, tokenizer: Tokenizer, codec_folder: Path) -> None:
@@ -87,11 +91,12 @@ class Model:
         self._module, prepared = prepare(config, params)
         self._params = jax.tree.map(jnp.asarray, prepared)
         self._codec_folder = codec_folder
+        self.heard: Heard | None = None
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], codec: str | os.PathLike[str] | None = None) -> "Model":
         """Reads a model from disk; see `fac_jax.load`."""
-        path = Path(folder)
+        path, heard = Path(folder), None
         if is_release(path):
             params, config = load_release(path)
         else:
@@ -99,7 +104,18 @@ class Model:
             config = load_config(found)
             params, _ = load_params(found, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
             path = _local_assets(found)
-        return cls(config, params, Tokenizer.load(path), Path(codec) if codec is not None else path / CODEC)
+            heard = Heard.load(found / HEARD) if (found / HEARD).exists() else None
+        model = cls(config, params, Tokenizer.load(path), Path(codec) if codec is not None else path / CODEC)
+        model.heard = heard
+        return model
+
+    def remarks(self, wave: np.ndarray) -> list[str]:
+        """Says what may keep the model from hearing a wave, float `[N]` at 16 kHz, such as "is 9.1 s long: ..".
+
+        It may be silent, clipped, longer than anything in training, or far from the levels of training.
+        """
+        found = [detail for _, detail in faults(wave)]
+        return found + (self.heard.remarks(wave) if self.heard is not None else [])
 
     @functools.cached_property
     def codec(self) -> Codec:
@@ -141,7 +157,8 @@ class Model:
     ) -> Reply | list[Reply]:
         """Answers one question, or each of a list, which share nothing.
 
-        The first answer of a length compiles; later ones of the same length are fast.
+        The first answer of a length compiles; later ones of the same length are fast. A `UserWarning` says what may
+        keep the model from hearing a question (`remarks`), and which replies were cut at `max_steps`.
 
         Args:
           question: a spoken question, float `[N]`, or a written one, str; or a list of either kind.
@@ -174,7 +191,13 @@ class Model:
             raise InputError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
         asked = [single_turn(str(i), q, rate, mode, instruction, system) for i, q in enumerate(questions)]
         decoding = Decoding("joint" if mode.endswith("2s") else "text", max_steps, speech=speech)
+        for one in asked:
+            for remark in (found for turn in one.turns if turn.wave is not None for found in self.remarks(turn.wave)):
+                warnings.warn(f"question {one.id} {remark}", stacklevel=2)
         replies = self.respond_to(asked, decoding, seed)
+        for i, reply in enumerate(replies):
+            if not reply.finished:
+                warnings.warn(f"reply {i} was cut at max_steps={max_steps}", stacklevel=2)
         return replies[0] if single else replies
 
     def respond_to(

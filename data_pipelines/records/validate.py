@@ -12,6 +12,7 @@ from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Record, sides
 from data_pipelines.records.reject import Reason, Rejected, RejectedError, is_utf8, unnamed
 from fac_jax.audio.mel import RATE
+from fac_jax.audio.remarks import faults
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.grid import positions
 from fac_jax.codec.base import TOKEN_RATE
@@ -21,9 +22,6 @@ from fac_jax.types import PREFERENCE_TASKS
 ROLES: Final = ("user", "assistant")
 TOLERANCE: Final = 2  # tokens by which an audio and its tokens may differ: codecs pad or drop the last frames
 S3_UNITS: Final = 6561  # ids of the release's codec
-SILENT_PEAK: Final = 1e-3  # of full scale, -60 dB
-CLIPPED_AT: Final = 0.999  # of full scale
-CLIPPED_SHARE: Final = 0.001  # of the samples
 CHARACTERS_A_SECOND: Final = (1.0, 40.0)  # slow and fast speech of any script
 
 
@@ -175,20 +173,9 @@ def lint(record: Record) -> list[tuple[str, str]]:
         if audio is None or audio.wave is None:
             continue
         name = f"the {message.role}'s audio{f' {audio.named}' if audio.named else ''}"
-        found += [(kind, f"{name} {detail}") for kind, detail in lint_wave(audio.wave)]
+        found += [(kind, f"{name} {detail}") for kind, detail in faults(audio.wave)]
         found += [("text_rate", f"{name} {detail}") for detail in _text_rate(message, audio)]
     return found
-
-
-def lint_wave(wave: np.ndarray) -> list[tuple[str, str]]:
-    """Names and details of what looks wrong in a wave float32 `[N]` at 16 kHz: "silent" or "clipped"."""
-    peak = float(np.abs(wave).max())
-    if peak < SILENT_PEAK:
-        return [("silent", f"is silent: its greatest sample is {peak:.1e} of full scale")]
-    share = float(np.mean(np.abs(wave) >= CLIPPED_AT))
-    if share >= CLIPPED_SHARE:
-        return [("clipped", f"is clipped: {share:.1%} of its samples are at full scale")]
-    return []
 
 
 def _text_rate(message: Message, audio: Audio) -> list[str]:

@@ -89,12 +89,7 @@ class Person:
         return [np.concatenate([spoken[word] for word in text.split() if word in spoken]) for text in texts]
 
     def _word(self, word: str) -> np.ndarray:
-        file = self.folder / self.words[word]
-        command = ("ffmpeg", "-v", "error", "-i", str(file), "-f", "s16le", "-ac", "1", "-ar", str(io.RATE), "-")
-        done = subprocess.run(command, capture_output=True)
-        if done.returncode or not done.stdout:
-            raise InputError(f"{file}: {done.stderr.decode(errors='replace').strip() or 'no sound'}")
-        return np.frombuffer(done.stdout, "<i2").astype(np.float32) / 32768
+        return io.load(self.folder / self.words[word])
 
 
 PERSON: Final = Person(

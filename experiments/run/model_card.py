@@ -5,7 +5,7 @@ from typing import Final
 
 from data_pipelines.worlds.arithmetic import WorldConfig
 from experiments.run.data import Run
-from fac_jax.audio.mel import HOP, RATE
+from experiments.run.hearing import heard_in
 
 CARD: Final = "MODEL_CARD.md"
 
@@ -23,6 +23,8 @@ def model_card(run: Run, metrics: Mapping[str, float]) -> str:
 
 def _model(run: Run) -> Iterator[str]:
     model, origin = run.config.model, run.config.init_from or f"nothing (preset `{run.config.preset}`)"
+    if run.config.encoder_from:
+        origin += f" and the audio encoder of {run.config.encoder_from}"
     yield "# Model card\n"
     yield f"A Fun-Audio-Chat trained by fac_jax from {origin}, seed {run.config.seed}. Ask it from Python:\n"
     yield f'    import fac_jax\n    reply = fac_jax.load("{run.workdir}").respond(wave, rate=16000)\n'
@@ -63,9 +65,9 @@ def _hearing(run: Run) -> Iterator[str]:
         yield "Speech tokens of its codec; the audio encoder is not run.\n"
         return
     yield FRONT_ENDS[model.front_end]
-    windows = max((int(one.train.lengths.windows.max(initial=0)) for one in run.sets.values()), default=0)
-    seconds = windows * model.audio.mel_frames * HOP / RATE
-    yield f"A row of training has at most {seconds:g} s of audio, changes included (whole encoder windows).\n"
+    heard = heard_in(run)
+    if heard is not None:
+        yield f"A row of training has at most {heard.seconds:g} s of audio, changes included (whole encoder windows).\n"
 
 
 def _results(metrics: Mapping[str, float]) -> Iterator[str]:
@@ -84,6 +86,7 @@ def _limits(run: Run) -> Iterator[str]:
     if run.config.data.world is not None and not run.config.data.sets and run.config.init_from is None:
         yield "- It knows sums, differences and a few facts, as they are worded in its training, and answers anything"
         yield "  else with one of them. It does not say that it has not understood."
-        yield "- Voices that are not espeak-ng's, people's among them, are heard badly or not at all."
+        if run.config.encoder_from is None:
+            yield "- Voices that are not espeak-ng's, people's among them, are heard badly or not at all."
     yield "- What is not in the tables above was not measured. It has no filter for harmful content."
     yield ""

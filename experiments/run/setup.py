@@ -27,10 +27,12 @@ from experiments.run.assets import check_fits, copy_initial_assets, fitted, make
 from experiments.run.config import check_layout, resolve_config
 from experiments.run.data import Run
 from experiments.run.ears import check_encoder, encoder_path
+from experiments.run.hearing import heard_in
 from experiments.run.lock import CONFIG_FILE, lock_config
 from experiments.run.schema import RunConfig, SetConfig
 from experiments.run.sets import ROWS_FILE, RecordSet, lock_rows, make_set, write_quarantine
 from experiments.run.shared_stages import stage_source
+from fac_jax.audio.remarks import FILE as HEARD
 from fac_jax.checkpoint.export import CODEC, resolve
 from fac_jax.io import copy, is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first, several
@@ -44,8 +46,8 @@ TOKENIZER_FOLDER: Final = "tokenizer"
 
 def assets(run: Run) -> dict[str, epath.Path]:
     """Returns what goes into every finished model with its parameters, by name."""
-    codec = {CODEC: run.workdir / CODEC} if (run.workdir / CODEC).exists() else {}
-    return {file.name: file for file in (run.workdir / TOKENIZER_FOLDER).iterdir()} | codec
+    found = {name: run.workdir / name for name in (CODEC, HEARD) if (run.workdir / name).exists()}
+    return {file.name: file for file in (run.workdir / TOKENIZER_FOLDER).iterdir()} | found
 
 
 def recipe_of(run: Run) -> Recipe:
@@ -102,6 +104,9 @@ def start(
         run = _made(found, workdir, data_dir, eval_split)
         lock_rows(run.sets.values(), workdir)
         if is_first():
+            heard = heard_in(run)
+            if heard is not None:
+                heard.save(workdir / HEARD)
             _report(run)
     return dataclasses.replace(run, layout=layout)
 
@@ -117,7 +122,7 @@ def with_new_keys(stored: Mapping[str, Any]) -> Mapping[str, Any]:
 @contextlib.contextmanager
 def _taken_back(workdir: epath.Path) -> Iterator[None]:
     """Removes what a first start has bound the workdir to if it is refused: the mended config may have the workdir."""
-    bound = [workdir / name for name in (CONFIG_FILE, ROWS_FILE, TOKENIZER_FOLDER, CODEC)]
+    bound = [workdir / name for name in (CONFIG_FILE, ROWS_FILE, TOKENIZER_FOLDER, CODEC, HEARD)]
     first = not any(path.exists() for path in bound)
     try:
         yield

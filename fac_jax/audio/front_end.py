@@ -39,16 +39,28 @@ def trimmed(wave: Float[np.ndarray, " N"]) -> Float[np.ndarray, " M"]:
 
 
 def levelled(wave: Float[np.ndarray, " N"]) -> Float32[np.ndarray, " N"]:
-    """Scales a wave so that its loud frames have a mean power of -20 dB; it may leave [-1, 1].
+    """Scales a wave so that its level is -20 dB; it may leave [-1, 1]."""
+    loud = _loud(wave)
+    if loud is None:
+        return np.asarray(wave, np.float32)
+    return (wave * np.float32(np.sqrt(10 ** (LEVEL / 10) / loud))).astype(np.float32)
+
+
+def level(wave: Float[np.ndarray, " N"]) -> float | None:
+    """Returns the level of a wave: the mean power of its loud frames in dB of full scale; None for silence.
 
     Loud is the top third of the frames that are at most 20 dB below the loudest one.
     """
+    loud = _loud(wave)
+    return None if loud is None else float(10 * np.log10(loud))
+
+
+def _loud(wave: np.ndarray) -> np.floating | None:
     power = np.sort(_powers(wave))
     if power.size == 0 or power[-1] < SILENT:
-        return np.asarray(wave, np.float32)
+        return None
     near = power[power >= power[-1] / 100]
-    loud = near[-max(1, len(near) // 3) :].mean()
-    return (wave * np.float32(np.sqrt(10 ** (LEVEL / 10) / loud))).astype(np.float32)
+    return near[-max(1, len(near) // 3) :].mean()
 
 
 def _powers(wave: np.ndarray) -> np.ndarray:
