@@ -14,14 +14,12 @@ from typing import Final
 from absl import flags
 
 from data_pipelines.worlds.listeners import VOICES
-from experiments.run.setup import open_workdir, recipe_of, start
+from experiments.run.setup import finished_run, open_workdir
 from experiments.toy.questions import world_rows
 from experiments.toy.robustness import CONDITIONS, evenly, robustness
 from fac_jax import cli
-from fac_jax.checkpoint.export import load_params, resolve
 from fac_jax.evaluation.reports.report import Condition
 from fac_jax.io import write_text
-from fac_jax.types import InputError
 
 HARDER: Final = ("0.5 s of silence on both sides", "20 dB softer", "white noise at 20 dB")  # of the first voice
 
@@ -34,12 +32,7 @@ MOST = flags.DEFINE_integer("most", 100, "Questions of a condition.", 1)
 def main() -> None:
     """Runs the command."""
     workdir = open_workdir(WORKDIR.value)
-    config, own = workdir / "config.json", workdir / "data"
-    if not config.exists():
-        raise InputError(f"--workdir={workdir}: holds no run: {config.name} is missing")
-    checkpoint = resolve(CHECKPOINT.value or workdir)  # before data are made
-    run = start(json.loads(config.read_text()), workdir, DATA_DIR.value or (own if own.exists() else "runs/data"))
-    params, _ = load_params(checkpoint, recipe_of(run).abstract())
+    run, params = finished_run(workdir, DATA_DIR.value, CHECKPOINT.value)
     rows = evenly(world_rows(run, "test"), MOST.value)
     found, _ = robustness(params, run, rows)
     different = {row.question: row for row in world_rows(run, "test")}

@@ -4,6 +4,8 @@ import importlib.metadata
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import jax
 import numpy as np
@@ -11,6 +13,7 @@ import pytest
 
 import fac_jax
 from fac_jax.api import Model
+from fac_jax.audio.remarks import Heard
 from fac_jax.checkpoint.export import export_model
 from fac_jax.checkpoint.release.convert import export_release
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
@@ -46,7 +49,8 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         special=tokenizer.special_ids(UNITS),
     )
     params = jax.jit(lambda: init_params(config, jax.random.key(3)))()
-    assets = {"tokenizer.json": folder / "tokenizer.json", "codec": folder / "codec"}
+    Heard(2.0).save(folder / "heard.json")
+    assets = {name: folder / name for name in ("tokenizer.json", "codec", "heard.json")}
     export_model(folder / "run" / "speak" / "model", params, config, {"order": 0}, assets)
     return folder / "run"
 
@@ -87,12 +91,27 @@ def test_another_rate_is_the_same_question(model: Model) -> None:
 
 
 def test_instruction_and_system_prompt_are_read(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(Model, "respond_to", lambda self, conversations, *_: asked.extend(conversations) or [None])
+    asked: list[Any] = []
+
+    def remembered(self: Model, conversations: Any, *_: Any) -> list[Any]:
+        asked.extend(conversations)
+        return [SimpleNamespace(finished=True)]
+
+    monkeypatch.setattr(Model, "respond_to", remembered)
     model.respond(WAVE, instruction="be short", system="You are kind.")
     model.respond("what", mode="t2s")
     assert asked[0].system == "You are kind." and asked[0].turns[0].text == "be short"
     assert asked[1].system == SYSTEM_JOINT and asked[1].turns[0].text == "what"
+
+
+def test_what_cannot_be_heard_and_what_was_cut_is_said(model: Model) -> None:
+    assert model.heard is not None
+    long = np.tile(WAVE, 1 + int(16000 * model.heard.seconds) // len(WAVE))
+    for wave, message in ((0 * WAVE, "question 0 is silent"), (long, "question 0 is .* s long: no audio of training")):
+        with pytest.warns(UserWarning, match=message):
+            model.respond(wave, mode="s2t", max_steps=STEPS)
+    with pytest.warns(UserWarning, match=f"reply 0 was cut at max_steps={STEPS}"):
+        model.respond(WAVE, mode="s2t", max_steps=STEPS)
 
 
 def test_draws_follow_the_seed(model: Model) -> None:

@@ -54,6 +54,7 @@ class WorldConfig:
         generation the group in which the model ends is dropped; without silence that may be a part of the last word.
       rates: words per minute of user voices, drawn from [low, high].
       pitches: pitch of user voices, drawn from [low, high].
+      pauses: of user voices between words (`Voice.pause`), drawn from [low, high]; the preference pairs have none.
     """
 
     seed: int = 0
@@ -81,6 +82,7 @@ class WorldConfig:
     reply_silence: float = 0.2
     rates: tuple[int, int] = (185, 235)
     pitches: tuple[int, int] = (25, 75)
+    pauses: tuple[int, int] = (0, 0)
 
 
 def operate(pair: Pair) -> int:
@@ -153,7 +155,8 @@ def rows(config: WorldConfig) -> dict[str, list[RowSpec]]:
 
     def voice(name: str) -> Voice:
         rate, pitch = (int(rng.integers(low, high + 1)) for low, high in (config.rates, config.pitches))
-        return Voice(name, rate, pitch)
+        low, high = config.pauses
+        return Voice(name, rate, pitch, int(rng.integers(low, high + 1)) if high else 0)
 
     def ask(split: str, pair: Pair, template: int, name: str) -> RowSpec:
         return RowSpec(

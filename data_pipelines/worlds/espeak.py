@@ -21,7 +21,7 @@ SILENCE = 0.01  # of the loudest frame's RMS (-40 dB)
 MARGIN = 2  # frames kept on both sides of the speech
 
 _SYNCHRONOUS, _CHARS_UTF8 = 2, 1  # AUDIO_OUTPUT_SYNCHRONOUS (the callback runs inside the call), espeakCHARS_UTF8
-_RATE, _PITCH = 1, 3  # espeakRATE, espeakPITCH
+_RATE, _PITCH, _PAUSE = 1, 3, 7  # espeakRATE, espeakPITCH, espeakWORDGAP
 _CALLBACK = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
 
 
@@ -33,11 +33,13 @@ class Voice:
       name: espeak-ng voice with an optional variant, e.g. "en-us" or "en-gb-scotland+f1".
       rate: words per minute.
       pitch: 0 to 99, 50 is the voice's own.
+      pause: between words, beyond the voice's own, in 10 ms at the usual rate.
     """
 
     name: str
     rate: int = 190
     pitch: int = 50
+    pause: int = 0
 
 
 class _Engine:
@@ -66,6 +68,7 @@ class _Engine:
             self._voice = voice.name
         self._lib.espeak_SetParameter(_RATE, voice.rate, 0)
         self._lib.espeak_SetParameter(_PITCH, voice.pitch, 0)
+        self._lib.espeak_SetParameter(_PAUSE, voice.pause, 0)
         self._pieces.clear()
         data = text.encode() + b"\0"
         self._lib.espeak_Synth(data, ctypes.c_size_t(len(data)), 0, 0, 0, _CHARS_UTF8, None, None)
@@ -98,10 +101,10 @@ def speak(text: str, voice: Voice) -> np.ndarray:
 
 
 def main() -> None:
-    """Reads JSON `[[text, name, rate, pitch], ..]` from stdin, writes an npz of int16 `wave` and its `lengths`."""
-    jobs: list[tuple[str, str, int, int]] = json.load(sys.stdin)
+    """Reads JSON `[[text, fields of a voice ..], ..]` from stdin, writes an npz of int16 `wave` and its `lengths`."""
+    jobs: list[tuple[str, str, int, int, int]] = json.load(sys.stdin)
     try:
-        waves = [speak(text, Voice(name, rate, pitch)) for text, name, rate, pitch in jobs]
+        waves = [speak(text, Voice(name, rate, pitch, pause)) for text, name, rate, pitch, pause in jobs]
     except ValueError as error:
         sys.exit(str(error))
     samples = np.clip(np.rint(np.concatenate(waves) * 32768), -32768, 32767).astype(np.int16)

@@ -4,6 +4,7 @@
 on the number of processes nor on what this process spoke before.
 """
 
+import dataclasses
 import io
 import json
 import os
@@ -29,7 +30,7 @@ def _speak_chunk(jobs: Sequence[Job]) -> list[np.ndarray]:
     paths = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH")) if p)
     result = subprocess.run(
         [sys.executable, "-m", "data_pipelines.worlds.espeak"],
-        input=json.dumps([[text, v.name, v.rate, v.pitch] for text, v in jobs]).encode(),
+        input=json.dumps([[text, *dataclasses.astuple(voice)] for text, voice in jobs]).encode(),
         capture_output=True,
         env={**os.environ, "PYTHONPATH": paths},
     )

@@ -9,6 +9,7 @@ A key is a digest of the encoder's parameters and of all that is done to a wave 
 import dataclasses
 import functools
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -151,14 +152,19 @@ def _missing(store: FeatureStore, rows: PreparedRows) -> list[tuple[int, int]]:
 def _fill(store: FeatureStore, encoder: Encoder, rows: PreparedRows, change: Change, threads: int) -> None:
     """Encodes this host's share of the waves of rows that a store does not have."""
     missing = _missing(store, rows)[jax.process_index() :: jax.process_count()]
+
+    def prepare(wave: np.ndarray) -> tuple[np.ndarray, int]:
+        changed = change(wave)
+        return host_log_mel(changed, encoder.model.mel_bins), len(changed)
+
     with ThreadPoolExecutor(threads) as pool, bar("encoding what users say", len(missing)) as advance:
         for start in range(0, len(missing), CHUNK):
             waves = [user_waves(rows.records[row])[turn] for row, turn in missing[start : start + CHUNK]]
-            heard = list(pool.map(change, waves))
-            mels = pool.map(lambda wave: host_log_mel(wave, encoder.model.mel_bins), heard)
+            ready, given = itertools.tee(pool.map(prepare, waves))
+            windows = encoder.features(mel for mel, _ in given)
             made = {
-                digest(wave): StoredFeatures(windows, len(changed))
-                for wave, changed, windows in zip(waves, heard, encoder.features(mels), strict=True)
+                digest(wave): StoredFeatures(one, samples)
+                for wave, (_, samples), one in zip(waves, ready, windows, strict=True)
             }
             store.write(made)
             advance(len(made))

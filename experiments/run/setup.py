@@ -8,6 +8,7 @@ WORKDIR/tokenizer/   that of the model to start from, or of the data
 import contextlib
 import dataclasses
 import hashlib
+import json
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
@@ -33,11 +34,11 @@ from experiments.run.schema import RunConfig, SetConfig
 from experiments.run.sets import ROWS_FILE, RecordSet, lock_rows, make_set, write_quarantine
 from experiments.run.shared_stages import stage_source
 from fac_jax.audio.remarks import FILE as HEARD
-from fac_jax.checkpoint.export import CODEC, resolve
+from fac_jax.checkpoint.export import CODEC, load_params, resolve
 from fac_jax.io import copy, is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first, several
 from fac_jax.training.recipe import Recipe, run_recipe
-from fac_jax.types import InputError
+from fac_jax.types import InputError, Params
 
 TOY_WORLD: Final = "toy_world"
 HELD_OUT: Final = "dev"  # split of a toy world that a stage is evaluated on
@@ -217,6 +218,23 @@ def _report(run: Run) -> None:
     count = sum(map(len, rejected.values()))
     if count:
         print(f"not trained on: {count} row{'s' * (count != 1)}, in {file}", file=sys.stderr)
+
+
+def finished_run(workdir: epath.Path, data_dir: str | None, checkpoint: str | None) -> tuple[Run, Params]:
+    """Opens a run to ask its model: the run, and the parameters of a checkpoint, of its last model if that is None.
+
+    Data sets are those of `data_dir`; if that is None, of WORKDIR/data where it exists, else of runs/data.
+
+    Raises:
+      InputError: the folder holds no run or no such model; or as `start` and `load_params`.
+    """
+    config, own = workdir / CONFIG_FILE, workdir / "data"
+    if not config.exists():
+        raise InputError(f"--workdir={workdir}: holds no run: {config.name} is missing")
+    model = resolve(checkpoint or workdir)  # before data are made
+    run = start(json.loads(config.read_text()), workdir, data_dir or (own if own.exists() else "runs/data"))
+    params, _ = load_params(model, recipe_of(run).abstract())
+    return run, params
 
 
 def train(run: Run, recipe: Recipe, **options: Any) -> epath.Path:

@@ -26,6 +26,7 @@ from data_pipelines.loading.encode import Encode
 from experiments.run.data import Run
 from experiments.run.model_card import model_card
 from experiments.run.scores import losses
+from fac_jax.audio.remarks import Heard
 from fac_jax.checkpoint.export import CODEC, load_config, load_params
 from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
 from fac_jax.types import InputError
@@ -108,6 +109,8 @@ def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(t
     model = load_config(tmp_path / "run")
     assert (model.units, model.vocab_size) == (4, fitted.vocab_size)
     assert {file.name for file in (tmp_path / "run" / "finetune" / "model").iterdir()} >= {"tokenizer.json", "codec"}
+    measured = Heard.load(tmp_path / "run" / "finetune" / "model" / "heard.json")
+    assert measured.seconds >= 4 and measured.level_db is not None and measured.level_db[0] < measured.level_db[1] < 0
 
     again = begin(config, tmp_path)
     (stage,) = again.config.stages
