@@ -20,6 +20,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "quickstart": "experiments.quickstart",
     "train": "experiments.train",
     "evaluate": "experiments.evaluate",
+    "listen": "experiments.listen",
     "robustness": "experiments.robustness",
     "generate": "experiments.generate",
     "post-training": "experiments.post_training",

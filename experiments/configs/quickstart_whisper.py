@@ -31,20 +31,20 @@ def get_config() -> ConfigDict:
     silent = {"silent_qa": 6, "silent_statements": 8}
     written = Sft(speech_weight=0.0)
     heard: dict[str, Any] = {"loss": Ctc(), "trainable": (f"encoder/(?!{FEATURE_PARAMS.removeprefix('encoder/')})",)}
-    stored = {"feature_copies": 3}
+    stored = {"feature_copies": 2}
     stages = {
         "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
-        "ears": stage(300, 4e-3, {"asr": 1}, **heard, data={**single(32, 56), **stored}),
+        "ears": stage(300, 4e-3, {"asr": 1}, **heard, data={**single(32, 52), **stored}),
         "listen": stage(
             350, 2e-3, {"s2t": 22, **text(5, 4, 1)}, loss=written, trainable=FROZEN, data={**packed(8, 160), **stored}
         ),
         "speak": stage(
-            1000,
+            850,
             2e-3,
             {**spoken, **silent, "s2t": 6, **text(1, 1, 1)},
             weight_decay=1.0,
             trainable=("(?!encoder/)",),
-            data={**single(32, 64), **stored},
+            data={**single(32, 60), **stored},
         ),
     }
     data = dataclasses.replace(DATA, world=SLOWER, waves=HARDER)
