@@ -20,8 +20,8 @@ from fac_jax.models.audio_encoder import FEATURE_PARAMS
 # Windows of 3 s hold a question of somebody who speaks slowly, with silence around it.
 EARS = {"encoder_from": "whisper-tiny.en", "audio": {"n_window": 150}}
 NOISE = Noise(0.6, (3.0, 30.0), ("white", "pink"))
-HARDER = dataclasses.replace(WAVES, silence=Silence(0.9, (0.0, 1.0), within=3.0), noise=NOISE)
-SLOWER = dataclasses.replace(WORLD, clips_per_pair=16, rates=(140, 235), pauses=(0, 20))
+HARDER = dataclasses.replace(WAVES, silence=Silence(0.9, (0.0, 1.0), within=2.6), noise=NOISE)
+SLOWER = dataclasses.replace(WORLD, clips_per_pair=16, rates=(150, 235), pauses=(0, 15))
 FROZEN = (f"(?!{FEATURE_PARAMS})",)
 
 
@@ -31,17 +31,23 @@ def get_config() -> ConfigDict:
     silent = {"silent_qa": 6, "silent_statements": 8}
     written = Sft(speech_weight=0.0)
     heard: dict[str, Any] = {"loss": Ctc(), "trainable": (f"encoder/(?!{FEATURE_PARAMS.removeprefix('encoder/')})",)}
-    stored = {"feature_copies": 2}
+    # Features are only projected, so that a second window for those who speak slowly costs nothing.
+    stored = {"feature_copies": 2, "windows_per_row": 2}
     stages = {
         "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
         "ears": stage(300, 4e-3, {"asr": 1}, **heard, data={**single(32, 52), **stored}),
         "listen": stage(
-            350, 2e-3, {"s2t": 22, **text(5, 4, 1)}, loss=written, trainable=FROZEN, data={**packed(8, 160), **stored}
+            350,
+            2e-3,
+            {"s2t": 22, **text(5, 4, 1)},
+            loss=written,
+            trainable=FROZEN,
+            data={**packed(8, 160), **stored, "windows_per_row": None},
         ),
         "speak": stage(
-            850,
+            1100,
             2e-3,
-            {**spoken, **silent, "s2t": 6, **text(1, 1, 1)},
+            {**spoken, **silent, "s2t": 4, **text(1, 1, 1)},
             weight_decay=1.0,
             trainable=("(?!encoder/)",),
             data={**single(32, 60), **stored},
