@@ -21,6 +21,8 @@ from fac_jax.types import InputError
 
 # Power falls with frequency as f^-exponent.
 COLOURS: Final[Mapping[str, float]] = {"white": 0.0, "pink": 1.0, "brown": 2.0}
+TALKERS: Final = 6  # of babble
+TALKERS_SPEED: Final = (0.8, 1.25)
 KEPT: Final = 64  # decoded files held in memory
 FIRST_REFLECTION: Final = 0.003  # seconds after the direct sound: a wall half a metre away
 TELEPHONE_RATE: Final = 8000  # Hz
@@ -38,6 +40,18 @@ def coloured_noise(samples: int, colour: str, rng: np.random.Generator) -> np.nd
         wave = np.asarray(scipy.fft.irfft(spectrum * frequencies ** (-COLOURS[colour] / 2), len(wave)))
     wave = wave[:samples] - wave[:samples].mean()
     return (wave / np.sqrt(np.mean(wave**2))).astype(np.float32)
+
+
+def babble(wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Talkers in the background, float32 `[N]` of unit power: shifted copies of the wave itself, half of them reversed.
+
+    Each speaks faster or slower, and higher or lower, than the wave. A silent wave gives silence.
+    """
+    found = np.zeros(len(wave), np.float32)
+    for talker in range(TALKERS):
+        other = change_speed(wave, rng.uniform(*TALKERS_SPEED))
+        found += np.roll(np.resize(other[:: 1 - 2 * (talker % 2)], len(wave)), rng.integers(len(wave)))
+    return found / max(1e-9, float(np.sqrt(np.mean(np.square(found)))))
 
 
 def recorded_noise(samples: int, file: Path, rng: np.random.Generator) -> np.ndarray:

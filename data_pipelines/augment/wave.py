@@ -21,6 +21,7 @@ from fac_jax.types import InputError
 T = TypeVar("T")
 
 SIMULATED: Final = "simulated"  # a room without a recorded impulse response
+BABBLE: Final = "babble"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Noise:
     Attributes:
       probability: share of waves that are changed.
       snr_db: range of the power of the speech over that of the noise, both over the whole wave, in decibels.
-      sources: colours (`effects.COLOURS`) or folders of recordings, one of which is drawn.
+      sources: colours (`effects.COLOURS`), "babble" (`effects.babble`) or folders of recordings, one of which is drawn.
     """
 
     probability: float = 0.5
@@ -111,12 +112,14 @@ class Noise:
 
     def __post_init__(self) -> None:
         _check("noise", self.probability, snr_db=(self.snr_db, -40, 100))
-        _check_sources("noise", self.sources, tuple(COLOURS))
+        _check_sources("noise", self.sources, (*COLOURS, BABBLE))
 
     def __call__(self, wave: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         source, snr = _one_of(self.sources, rng), rng.uniform(*self.snr_db)
         if source in COLOURS:
             return mix(wave, coloured_noise(len(wave), source, rng), snr)
+        if source == BABBLE:
+            return mix(wave, effects.babble(wave, rng), snr)
         return mix(wave, recorded_noise(len(wave), _one_of(recordings(source), rng), rng), snr)
 
 

@@ -11,6 +11,7 @@ from data_pipelines.augment.effects import (
     COLOURS,
     add_noise,
     amplify,
+    babble,
     change_speed,
     recorded_noise,
     recorded_room,
@@ -158,6 +159,14 @@ def test_recorded_room_starts_with_its_direct_sound(tmp_path: Path) -> None:
     np.testing.assert_allclose(direct, wave, atol=1e-6)
 
 
+def test_babble_is_other_talkers_of_unit_power() -> None:
+    wave = speechlike()
+    talkers = babble(wave, np.random.default_rng(0))
+    assert len(talkers) == len(wave) and power(talkers) == pytest.approx(1, rel=1e-3)
+    assert abs(np.corrcoef(talkers, wave)[0, 1]) < 0.5
+    np.testing.assert_array_equal(talkers, babble(wave, np.random.default_rng(0)))
+
+
 def test_results_stay_within_range() -> None:
     loud = np.sign(sine(90, level=1.0)) * np.float32(0.98)
     rng = np.random.default_rng(0)
@@ -178,6 +187,7 @@ def test_silence_stays_silence() -> None:
     for out in (
         reverberate(silence, simulated_room(0.3, 0, rng)),
         add_noise(silence, 10, "pink", rng),
+        babble(silence, rng),
         change_speed(silence, 0.9),
         amplify(silence, 6),
     ):

@@ -36,6 +36,11 @@ def test_rate_and_pitch_are_heard() -> None:
     assert pitches[1] > 1.3 * pitches[0]
 
 
+def test_a_pause_between_words_is_heard() -> None:
+    together, apart = (speak("three plus four", Voice("en-us", pause=pause)) for pause in (0, 20))
+    assert 0.3 < (len(apart) - len(together)) / SAMPLE_RATE < 0.5  # two pauses of 0.2 s at the usual rate
+
+
 def test_neither_processes_nor_order_change_what_is_spoken() -> None:
     once = speak_all(JOBS, processes=2, chunk=2)
     again = speak_all(JOBS[::-1], processes=1, chunk=2)[::-1]
