@@ -20,8 +20,8 @@ from fac_jax.models.audio_encoder import FEATURE_PARAMS
 # Windows of 3 s hold a question of somebody who speaks slowly, with silence around it.
 EARS = {"encoder_from": "whisper-tiny.en", "audio": {"n_window": 150}}
 NOISE = Noise(0.6, (3.0, 30.0), ("white", "pink"))
-HARDER = dataclasses.replace(WAVES, silence=Silence(0.9, (0.0, 1.0), within=2.6), noise=NOISE)
-SLOWER = dataclasses.replace(WORLD, clips_per_pair=16, rates=(150, 235), pauses=(0, 15))
+HARDER = dataclasses.replace(WAVES, silence=Silence(0.9, (0.0, 1.0), within=3.0), noise=NOISE)
+SLOWER = dataclasses.replace(WORLD, clips_per_pair=16, rates=(125, 235), pauses=(0, 25))
 FROZEN = (f"(?!{FEATURE_PARAMS})",)
 
 
@@ -32,7 +32,7 @@ def get_config() -> ConfigDict:
     written = Sft(speech_weight=0.0)
     heard: dict[str, Any] = {"loss": Ctc(), "trainable": (f"encoder/(?!{FEATURE_PARAMS.removeprefix('encoder/')})",)}
     # Features are only projected, so that a second window for those who speak slowly costs nothing.
-    stored = {"feature_copies": 2, "windows_per_row": 2}
+    stored = {"feature_copies": 3, "windows_per_row": 2}
     stages = {
         "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
         "ears": stage(300, 4e-3, {"asr": 1}, **heard, data={**single(32, 52), **stored}),

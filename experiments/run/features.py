@@ -11,7 +11,7 @@ import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -117,7 +117,7 @@ def stored_features(
     Raises:
       InputError: an audio cannot be read; names its row.
     """
-    found = []
+    found, places = [], None
     for copy in range(copies if waves.operations() else 1):
         used = dataclasses.asdict(waves) if copy else {}
         key = hashlib.sha256(json.dumps([encoder.key, used, seed * bool(copy), copy]).encode()).hexdigest()[:16]
@@ -125,7 +125,9 @@ def stored_features(
         done = folder / f"{rows.key}.done"
         if not done.exists():
             change = functools.partial(_heard, encoder.model, waves if copy else UNCHANGED, seed, copy)
-            _fill(FeatureStore(folder), encoder, rows, change, threads)
+            if places is None:
+                places = _places(rows, threads)
+            _fill(FeatureStore(folder), encoder, rows, places, change, threads)
             hosts.wait(f"features {key}")  # all have written their shares
             if hosts.is_first():
                 write_text(done, "")
@@ -140,18 +142,38 @@ def _heard(model: ModelConfig, waves: WaveAugmentConfig, seed: int, copy: int, w
     return heard
 
 
-def _missing(store: FeatureStore, rows: PreparedRows) -> list[tuple[int, int]]:
-    """Returns (row, number of the user's turn) of every wave that a store does not have, equal waves once."""
-    found: dict[str, tuple[int, int]] = {}
-    for row in np.flatnonzero(rows.lengths.length > 0).tolist():
-        for turn, wave in enumerate(user_waves(rows.records[row])):
-            found.setdefault(digest(wave), (row, turn))
-    return [place for name, place in found.items() if name not in store]
+def _places(rows: PreparedRows, threads: int) -> dict[str, tuple[int, int]]:
+    """Returns (row, number of the user's turn) of every wave by its digest, equal waves once.
+
+    Rows that are too long for the model are among them, so that the store serves any model.
+
+    Raises:
+      InputError: an audio cannot be read; names its row.
+    """
+    records, found = rows.records, dict[str, tuple[int, int]]()
+    numbers = range(len(rows.lengths.length))
+
+    def digests(row: int) -> list[str]:
+        return [digest(wave) for wave in user_waves(records[row])]
+
+    with ThreadPoolExecutor(threads) as pool:
+        for row, names in zip(numbers, pool.map(digests, numbers), strict=True):
+            for turn, name in enumerate(names):
+                found.setdefault(name, (row, turn))
+    return found
 
 
-def _fill(store: FeatureStore, encoder: Encoder, rows: PreparedRows, change: Change, threads: int) -> None:
+def _fill(
+    store: FeatureStore,
+    encoder: Encoder,
+    rows: PreparedRows,
+    places: Mapping[str, tuple[int, int]],
+    change: Change,
+    threads: int,
+) -> None:
     """Encodes this host's share of the waves of rows that a store does not have."""
-    missing = _missing(store, rows)[jax.process_index() :: jax.process_count()]
+    missing = [place for name, place in places.items() if name not in store]
+    missing, records = missing[jax.process_index() :: jax.process_count()], rows.records
 
     def prepare(wave: np.ndarray) -> tuple[np.ndarray, int]:
         changed = change(wave)
@@ -159,7 +181,7 @@ def _fill(store: FeatureStore, encoder: Encoder, rows: PreparedRows, change: Cha
 
     with ThreadPoolExecutor(threads) as pool, bar("encoding what users say", len(missing)) as advance:
         for start in range(0, len(missing), CHUNK):
-            waves = [user_waves(rows.records[row])[turn] for row, turn in missing[start : start + CHUNK]]
+            waves = [user_waves(records[row])[turn] for row, turn in missing[start : start + CHUNK]]
             ready, given = itertools.tee(pool.map(prepare, waves))
             windows = encoder.features(mel for mel, _ in given)
             made = {
