@@ -55,7 +55,7 @@ class FeatureStore:
 
     def write(self, found: Mapping[str, StoredFeatures]) -> None:
         """Adds features of at least one wave by their digests; they appear together, or not at all."""
-        name = min(found)
+        name = digest(np.frombuffer("".join(found).encode(), np.uint8))  # of the waves, as runs may write side by side
         places, first = {}, 0
         for one, features in found.items():
             places[one] = first, len(features.windows), features.samples
