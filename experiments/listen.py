@@ -43,11 +43,11 @@ def faster_whisper(name: str) -> Recogniser:
       InputError: the package is not installed, or there is no such model.
     """
     package = _imported("faster_whisper")
-    path = str(encoder_path(name)) if name in KNOWN else name
     try:
+        path = str(encoder_path(name)) if name in KNOWN else name
         model = package.WhisperModel(path, device="cpu", compute_type="float32")
     except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"--recogniser={name}: {str(error).splitlines()[0]}") from error
+        raise InputError(f"--recogniser={name}: {' '.join(str(error).split())}") from error
 
     def write_down(wave: np.ndarray) -> str:
         return " ".join(part.text for part in model.transcribe(wave, language="en", beam_size=5)[0])

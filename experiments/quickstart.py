@@ -44,7 +44,6 @@ DATA_DIR = flags.DEFINE_string("data_dir", None, "Folder of data sets; WORKDIR/d
 JOIN = cluster_flags()
 FAST = flags.DEFINE_bool("fast", False, "Few rows, few steps, few questions: shows that it works, not how well.")
 
-WITH_EARS = " but the ears of Whisper tiny.en"
 SOUNDS = 12  # answers with players on the page
 FAST_QUESTIONS = 6
 
@@ -66,11 +65,11 @@ def quickstart(
     metrics, answers, items = evaluate(params, run, asked, SOUNDS)
     conditions, by_condition = robustness(params, run, evenly(asked, QUESTIONS))
     clock.lap("questions")
-    whisper = run.config.encoder_from is not None
+    ears = f" but the ears of {run.config.encoder_from}" if run.config.encoder_from else ""
     found = report.Report(
         title="fac_jax quickstart",
         summary=(
-            f"A Fun-Audio-Chat trained from nothing{WITH_EARS * whisper} on synthesized speech. It is asked sums and "
+            f"A Fun-Audio-Chat trained from nothing{ears} on synthesized speech. It is asked sums and "
             "differences that nobody has asked it aloud, by voices that it has never heard. Heard means that MFCC and "
             "dynamic time warping find the right reply nearest among all replies of the world."
         ),

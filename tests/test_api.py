@@ -107,7 +107,7 @@ def test_instruction_and_system_prompt_are_read(model: Model, monkeypatch: pytes
 def test_what_cannot_be_heard_and_what_was_cut_is_said(model: Model) -> None:
     assert model.heard is not None
     long = np.tile(WAVE, 1 + int(16000 * model.heard.seconds) // len(WAVE))
-    for wave, message in ((0 * WAVE, "question 0 is silent"), (long, "question 0 is .* s long: no audio of training")):
+    for wave, message in ((0 * WAVE, "question 0 is silent"), (long, "question 0 is .* s long: no row of training")):
         with pytest.warns(UserWarning, match=message):
             model.respond(wave, mode="s2t", max_steps=STEPS)
     with pytest.warns(UserWarning, match=f"reply 0 was cut at max_steps={STEPS}"):

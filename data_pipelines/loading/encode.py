@@ -57,10 +57,10 @@ class Encode:
 
     def _heard(self, conversation: Conversation, row: str, epoch: int) -> Conversation:
         if self.stored:
-            store = self.stored[epoch]
-            return dataclasses.replace(
-                conversation, turns=tuple(_with_stored(turn, store) for turn in conversation.turns)
-            )
+            # A wave that is heard as it is keeps its speech ids, as without a store.
+            plain = epoch == 0 and self.model.front_end == "plain"
+            turns = tuple(_with_stored(turn, self.stored[epoch], plain) for turn in conversation.turns)
+            return dataclasses.replace(conversation, turns=turns)
         changed = augment_waves(conversation, self.waves, self.seed, epoch, row)
         return dataclasses.replace(changed, turns=tuple(self._with_mel(row, turn) for turn in changed.turns))
 
@@ -84,10 +84,10 @@ def user_waves(record: Record) -> list[np.ndarray]:
     return [turn.wave for turn in turns if turn.role == "user" and turn.wave is not None]
 
 
-def _with_stored(turn: Turn, store: FeatureStore) -> Turn:
+def _with_stored(turn: Turn, store: FeatureStore, plain: bool) -> Turn:
     if turn.role != "user" or turn.wave is None:
         return turn
-    return dataclasses.replace(turn, mel=store.of(turn.wave), speech=None)
+    return dataclasses.replace(turn, mel=store.of(turn.wave), speech=turn.speech if plain else None)
 
 
 def _decoded(record: Record) -> Conversation | Pair:

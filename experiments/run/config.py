@@ -16,7 +16,7 @@ from fac_jax.batching.batch_config import check_divides
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.config import from_tree, is_unset, nearest, to_tree
 from fac_jax.models import limits
-from fac_jax.models.config import ModelConfig, replace
+from fac_jax.models.config import EncoderConfig, ModelConfig, replace
 from fac_jax.models.presets import preset
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.recipe import check_parameters, check_starts
@@ -84,7 +84,7 @@ def _model(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ModelConfig]:
             )
     elif source["preset"]:
         start = preset(source["preset"])
-        if source["encoder_from"]:
+        if source["encoder_from"] and None in _audio_keys(tree):  # a resolved config needs no file
             shape = encoder_shape(source["encoder_from"])
             start = dataclasses.replace(start, audio=dataclasses.replace(shape, n_window=start.n_window))
     else:
@@ -93,6 +93,12 @@ def _model(tree: Mapping[str, Any]) -> tuple[dict[str, Any], ModelConfig]:
     # Master weights are float32 whatever the dtype of the checkpoint, unless another dtype is asked for by name.
     values = _changed({**to_tree(start), "param_dtype": "float32"}, changes)
     return source, from_tree(ModelConfig, values, "model")
+
+
+def _audio_keys(tree: Mapping[str, Any]) -> list[Any]:
+    """Returns the values of all keys of `model.audio` in a tree, None where one is not set."""
+    audio = tree.get("audio") or {}
+    return [audio.get(field.name) for field in dataclasses.fields(EncoderConfig)]
 
 
 def _changed(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from fac_jax.checkpoint.release.encoder import whisper_shape
+from fac_jax.checkpoint.release.encoder import check_whisper, whisper_shape
 from fac_jax.models.config import EncoderConfig, ModelConfig
 from fac_jax.types import InputError
 
@@ -73,7 +73,7 @@ def encoder_path(name: str) -> Path:
         return Path(name)
     known, path = KNOWN[name], KNOWN[name].path()
     if path is None:
-        raise InputError(f"model.encoder_from={name} is not installed: pip install 'fac_jax[ears]', or give a path")
+        raise InputError(f"{name} is not installed: pip install 'fac_jax[ears]', or give a path")
     if _sha256(path / known.file) != known.sha256:
         raise InputError(f"{path / known.file} is not the known file: its SHA-256 is another; install the extra anew")
     return path
@@ -94,9 +94,11 @@ def check_encoder(name: str, model: ModelConfig) -> None:
     Raises:
       InputError: it is not.
     """
-    found = dataclasses.replace(whisper_shape(encoder_path(name)), n_window=model.n_window)
+    path = encoder_path(name)
+    found = dataclasses.replace(whisper_shape(path), n_window=model.n_window)
     if found != model.audio:
-        raise InputError(f"model.audio is {model.audio}, model.encoder_from={name} has {found}: leave model.audio out")
+        raise InputError(f"model.audio is {model.audio}, but {name} has {found}: set no key of it but n_window")
+    check_whisper(path, model)
 
 
 @functools.cache

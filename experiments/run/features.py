@@ -6,6 +6,7 @@ DATA_DIR/features/KEY/ROWS.done   all waves of these rows are in it
 A key is a digest of the encoder's parameters and of all that is done to a wave before it.
 """
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
@@ -18,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 import jax
 import numpy as np
+from filelock import FileLock
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from data_pipelines.augment.wave import WaveAugmentConfig, augment_wave
@@ -35,7 +37,7 @@ from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel import hosts
 from fac_jax.progress import bar
 from fac_jax.training.trainable import split
-from fac_jax.types import Params
+from fac_jax.types import InputError, Params
 
 FEATURES: Final = "features"  # folder in the data's
 BATCH: Final = 32  # windows encoded together on one device
@@ -81,7 +83,10 @@ class Encoder:
                 windows[row, : len(window)] = window
             lengths = np.array([n for _, n in chosen] + [0] * (rows - len(chosen)), np.int32)
             found = _encode(self.model, params, *jax.device_put((windows, lengths), batched))
-            return np.asarray(found)[: len(chosen)]
+            kept = np.asarray(found)[: len(chosen)]
+            if not np.isfinite(kept).all():
+                raise InputError("the encoder's features leave the range of float16: set data.feature_copies to None")
+            return kept
 
         made = np.zeros((0, self.model.n_window // 2, self.model.audio.width), np.float16)
         for mel in mels:
@@ -123,16 +128,24 @@ def stored_features(
         key = hashlib.sha256(json.dumps([encoder.key, used, seed * bool(copy), copy]).encode()).hexdigest()[:16]
         folder = data_dir / FEATURES / key
         done = folder / f"{rows.key}.done"
-        if not done.exists():
+        if not hosts.of_first(done.exists()):
             change = functools.partial(_heard, encoder.model, waves if copy else UNCHANGED, seed, copy)
             if places is None:
                 places = _places(rows, threads)
-            _fill(FeatureStore(folder), encoder, rows, places, change, threads)
-            hosts.wait(f"features {key}")  # all have written their shares
-            if hosts.is_first():
-                write_text(done, "")
+            folder.mkdir(parents=True, exist_ok=True)
+            with _first_of_several_runs(folder):
+                _fill(FeatureStore(folder), encoder, rows, places, change, threads)
+                hosts.wait(f"features {key}")  # all have written their shares
+                if hosts.is_first():
+                    write_text(done, "")
+            hosts.wait(f"features {key} are there")
         found.append(FeatureStore(folder))
     return tuple(found)
+
+
+def _first_of_several_runs(folder: Path) -> contextlib.AbstractContextManager[Any]:
+    """Lets one of the runs that share a store fill it; the others find it filled."""
+    return FileLock(folder / "making.lock") if hosts.is_first() else contextlib.nullcontext()
 
 
 def _heard(model: ModelConfig, waves: WaveAugmentConfig, seed: int, copy: int, wave: np.ndarray) -> np.ndarray:
@@ -172,8 +185,9 @@ def _fill(
     threads: int,
 ) -> None:
     """Encodes this host's share of the waves of rows that a store does not have."""
-    missing = [place for name, place in places.items() if name not in store]
-    missing, records = missing[jax.process_index() :: jax.process_count()], rows.records
+    # By name, since hosts may see what others have written already.
+    mine = {name: place for name, place in places.items() if int(name, 16) % jax.process_count() == jax.process_index()}
+    missing, records = [place for name, place in mine.items() if name not in store], rows.records
 
     def prepare(wave: np.ndarray) -> tuple[np.ndarray, int]:
         changed = change(wave)

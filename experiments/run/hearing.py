@@ -31,6 +31,7 @@ def _levels(one: RecordSet) -> list[float]:
     """Returns the levels of waves of a set, in dB of full scale, with the gain of its changes."""
     rows = np.flatnonzero(one.train.lengths.windows > 0)
     chosen = rows[:: max(1, len(rows) // ROWS)]
-    measured = [level(wave) for row in chosen.tolist() for wave in user_waves(one.train.records[row])]
+    records = one.train.records
+    measured = [level(wave) for row in chosen.tolist() for wave in user_waves(records[row])]
     gains = one.waves.gain.gain_db if one.waves.gain is not None else (0.0, 0.0)
     return [db + gain for db in measured if db is not None for gain in (0.0, *gains)]

@@ -34,7 +34,7 @@ from experiments.run.schema import RunConfig, SetConfig
 from experiments.run.sets import ROWS_FILE, RecordSet, lock_rows, make_set, write_quarantine
 from experiments.run.shared_stages import stage_source
 from fac_jax.audio.remarks import FILE as HEARD
-from fac_jax.checkpoint.export import CODEC, load_params, resolve
+from fac_jax.checkpoint.export import CODEC, MODEL, is_model, load_params, resolve
 from fac_jax.io import copy, is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first, several
 from fac_jax.training.recipe import Recipe, run_recipe
@@ -55,9 +55,16 @@ def recipe_of(run: Run) -> Recipe:
     """Returns the recipe of a run."""
     config = run.config
     initial = None if config.init_from is None else resolve(config.init_from)
-    encoder = None if config.encoder_from is None else encoder_path(config.encoder_from)
     return Recipe(
-        config.model, config.stages, initial, encoder, run.layout, config.attention, config.trackers, config.evals
+        model=config.model,
+        stages=config.stages,
+        initial=initial,
+        encoder=config.encoder_from,
+        encoder_path=encoder_path,
+        layout=run.layout,
+        attention=config.attention,
+        trackers=config.trackers,
+        evals=config.evals,
     )
 
 
@@ -95,7 +102,7 @@ def start(
     if layout is None and several():
         raise InputError("several processes train on one mesh, and the config has none: set --config.mesh.fsdp=-1")
     check_layout(found, layout)
-    if found.encoder_from is not None:
+    if found.encoder_from is not None and not is_model(workdir / found.stages[0].name / MODEL):
         check_encoder(found.encoder_from, found.model)
     for name, one in found.data.sets.items():
         one.source(f"data.sets.{name}")

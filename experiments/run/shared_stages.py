@@ -40,7 +40,7 @@ def stage_keys(recipe: Recipe, data: str) -> dict[str, str]:
         made_of = {
             "model": changed(recipe.model),
             "initial": str(recipe.initial),
-            **({"encoder": str(recipe.encoder)} if recipe.encoder else {}),
+            **({"encoder": recipe.encoder} if recipe.encoder else {}),
             "data": data,
             "stage": changed(stage),
             "starts": [name and keys[name] for name in starts],

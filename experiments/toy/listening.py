@@ -40,7 +40,7 @@ def listen(
     The places of words are counted in the replies that have the most frequent number of words.
 
     Raises:
-      ValueError: no waves, or a text without words.
+      ValueError: there are no waves.
     """
     padded = [np.concatenate([SILENCE, wave, SILENCE]).astype(np.float32) for wave in waves]
     said = [as_words(text) for text in texts]

@@ -1,6 +1,6 @@
 """What looks wrong in a wave: by itself, and beside the waves that a model was trained to hear.
 
-MODEL/heard.json    {"seconds": the longest audio of training, "level_db": [least, greatest] or null}
+MODEL/heard.json    {"seconds": the most audio of a row of training, "level_db": [least, greatest] or null}
 """
 
 import dataclasses
@@ -25,10 +25,10 @@ FAR: Final = 6.0  # dB beyond the levels of training
 
 @dataclasses.dataclass(frozen=True)
 class Heard:
-    """The waves that a model was trained to hear.
+    """The waves that a model was trained to hear, in its last training.
 
     Attributes:
-      seconds: length of the longest, silence at its ends included.
+      seconds: the most audio of a row of the last training, in whole encoder windows, changes of its length included.
       level_db: least and greatest level (`front_end.level`) in dB of full scale; None where a front end makes it one.
     """
 
@@ -57,7 +57,7 @@ class Heard:
         """Says how a wave at 16 kHz is unlike those of training; empty for one like them."""
         found, seconds = [], len(wave) / RATE
         if seconds > self.seconds:
-            found.append(f"is {seconds:.1f} s long: no audio of training was longer than {self.seconds:g} s")
+            found.append(f"is {seconds:.1f} s long: no row of training has more than {self.seconds:g} s of audio")
         loud = level(wave)
         if self.level_db is not None and loud is not None:
             least, most = self.level_db
@@ -68,7 +68,9 @@ class Heard:
 
 def faults(wave: Float[np.ndarray, " N"]) -> list[tuple[str, str]]:
     """Names and details of what looks wrong in a wave float32 at 16 kHz: "silent" or "clipped"."""
-    peak = float(np.abs(wave).max())
+    peak = float(np.abs(wave).max(initial=0))
+    if not wave.size:
+        return []
     if peak < SILENT_PEAK:
         return [("silent", f"is silent: its greatest sample is {peak:.1e} of full scale")]
     share = float(np.mean(np.abs(wave) >= CLIPPED_AT))

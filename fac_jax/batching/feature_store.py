@@ -13,6 +13,7 @@ import numpy as np
 
 from fac_jax.batching.conversation import StoredFeatures
 from fac_jax.io import replacing, write_text
+from fac_jax.types import InputError
 
 
 def digest(wave: np.ndarray) -> str:
@@ -21,7 +22,7 @@ def digest(wave: np.ndarray) -> str:
 
 
 class FeatureStore:
-    """The features in a folder, which are read when they are asked for; processes open it for themselves.
+    """The features in a folder, each read when it is asked for; processes open it for themselves.
 
     Attributes:
       folder: need not exist, for a store without features.
@@ -30,7 +31,6 @@ class FeatureStore:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._places: dict[str, tuple[str, int, int, int]] = {}
-        self._files: dict[str, np.ndarray] = {}
         for file in sorted(folder.glob("*.json")):
             for name, place in json.loads(file.read_text()).items():
                 self._places[name] = file.stem, *place
@@ -46,12 +46,14 @@ class FeatureStore:
         """Returns the features of a wave, float32 `[N]` at 16 kHz as it was before it was changed.
 
         Raises:
-          KeyError: there are none.
+          InputError: there are none, or their file is gone.
         """
-        file, first, count, samples = self._places[digest(wave)]
-        if file not in self._files:
-            self._files[file] = np.load(self.folder / f"{file}.npy", mmap_mode="r")
-        return StoredFeatures(self._files[file][first : first + count], samples)
+        try:
+            file, first, count, samples = self._places[digest(wave)]
+            windows = np.load(self.folder / f"{file}.npy", mmap_mode="r")[first : first + count]
+        except (KeyError, OSError, ValueError) as error:
+            raise InputError(f"{self.folder} lacks features of a wave ({error!r}): remove that folder") from error
+        return StoredFeatures(np.array(windows), samples)  # a copy, so that no file stays open
 
     def write(self, found: Mapping[str, StoredFeatures]) -> None:
         """Adds features of at least one wave by their digests; they appear together, or not at all."""

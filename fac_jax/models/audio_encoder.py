@@ -34,6 +34,10 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     return np.concatenate([np.sin(angle), np.cos(angle)], axis=1).astype(np.float32)
 
 
+def _computed(key: jax.Array, shape: tuple[int, int], dtype: str) -> jax.Array:
+    return jnp.asarray(sinusoids(*shape), dtype)
+
+
 class Convolution(Typed):
     """Convolution over time with kernel 3 and padding 1, as one matrix product of the three shifts.
 
@@ -106,8 +110,10 @@ class AudioEncoder(Typed):
         names = (None, axes.EMBED)
         self.bos_eos = param(self, "bos_eos", embedding_init, names, (2, self.output_width), self.param_dtype)
         if c.positions == "stored":
-            table, shape = lambda *_: jnp.asarray(sinusoids(c.n_window, c.width)), (c.n_window, c.width)
-            self.positions = param(self, "positions", table, names, shape, self.param_dtype)
+            shape = (c.n_window, c.width)
+            # A constant of Whisper: it has no gradient.
+            stored = param(self, "positions", _computed, names, shape, self.param_dtype)
+            self.positions = jax.lax.stop_gradient(stored)
 
     def __call__(
         self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]

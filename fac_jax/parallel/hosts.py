@@ -77,6 +77,11 @@ def everywhere(tree: Any) -> Any:
     return multihost_utils.process_allgather(tree, tiled=True) if several() else jax.device_get(tree)
 
 
+def of_first(flag: bool) -> bool:
+    """Returns on every host what the first one has found."""
+    return bool(multihost_utils.broadcast_one_to_all(np.array(flag))) if several() else flag
+
+
 def wait(where: str) -> None:
     """Waits until all processes have reached `where`, at most a day; returns at once in a run of one process.
 

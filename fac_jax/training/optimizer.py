@@ -4,8 +4,8 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, cast, get_args
+from collections.abc import Sequence
+from typing import Any, Final, Literal, NamedTuple, cast, get_args
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from fac_jax.training.trainable import SEP
 from fac_jax.types import InputError, Params
 
 Kind = Literal["adamw", "adafactor"]
+POSITIONS: Final = "encoder/positions"
 Moments = Literal["float32", "bfloat16"]
 
 
@@ -33,8 +34,9 @@ class OptimizerConfig:
       eps: term that keeps Adam's denominator above 0.
       weight_decay: decoupled weight decay, which the learning rate multiplies.
       no_decay: regular expression of the parameter paths that do not decay.
-      rates: factors of the learning rate by the regular expression of the parameters' paths, matched at their beginning
-        ("encoder/": 0.1); of several that match, the first counts, and the factor is 1 where none does.
+      rates: factors of the learning rate, "PATTERN=FACTOR" with a regular expression of the parameters' paths that is
+        matched at their beginning ("encoder/=0.1"); of several that match, the first counts, and the factor is 1 where
+        none does.
       clip_norm: highest global norm of the gradient over the trainable parameters.
       average: decay of an exponential moving average of the trainable parameters, which becomes the stage's model, in
         (0, 1); None takes the parameters of the last step.
@@ -56,7 +58,7 @@ class OptimizerConfig:
     eps: float = 1e-8
     weight_decay: float = 0.01
     no_decay: str = r"(^|/)(scale|bias|embedding|bos_eos)$"
-    rates: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    rates: tuple[str, ...] = ()
     clip_norm: float = 1.0
     average: float | None = None
     kind: Kind = "adamw"
@@ -76,14 +78,30 @@ class OptimizerConfig:
         self._require("average", 0 < average < 1, "more than 0 and less than 1, or None")
         for name, known in (("kind", Kind), ("moments", Moments), ("rounding", Rounding)):
             self._require(name, getattr(self, name) in get_args(known), f"one of {', '.join(get_args(known))}")
-        for name, pattern in (("no_decay", self.no_decay), *(("rates key", pattern) for pattern in self.rates)):
+        for name, pattern in (("no_decay", self.no_decay), *(("rates", pattern) for pattern, _ in self.factors())):
             try:
                 re.compile(pattern)
             except re.error as error:
                 raise InputError(f"optimizer.{name} is {pattern!r}, no regular expression: {error}") from None
-        for pattern, factor in self.rates.items():
-            if not 0 <= factor < math.inf:
-                raise InputError(f"optimizer.rates[{pattern!r}] is {factor!r}; it is a finite number, at least 0")
+
+    def factors(self) -> list[tuple[str, float]]:
+        """Returns the patterns of `rates` with their factors, in their order.
+
+        Raises:
+          InputError: one is no pattern and factor.
+        """
+        found = []
+        for rate in self.rates:
+            pattern, _, factor = rate.rpartition("=")
+            try:
+                found.append((pattern, float(factor)))
+            except ValueError:
+                raise InputError(
+                    f'optimizer.rates has {rate!r}; it is "PATTERN=FACTOR", as in "encoder/=0.1"'
+                ) from None
+            if not 0 <= found[-1][1] < math.inf:
+                raise InputError(f"optimizer.rates has {rate!r}; the factor is a finite number, at least 0")
+        return found
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
@@ -106,26 +124,30 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 
 
 def decays(params: Params, no_decay: str) -> Params:
-    """Tree of bools with the structure of `params`: True for the parameters that weight decay acts on."""
+    """Tree of bools with the structure of `params`: True for the parameters that weight decay acts on.
+
+    Whisper's stored table of positions never decays: it is a constant.
+    """
     flat = traverse_util.flatten_dict(params, sep=SEP)
-    return traverse_util.unflatten_dict({path: re.search(no_decay, path) is None for path in flat}, sep=SEP)
+    found = {path: re.search(no_decay, path) is None and path != POSITIONS for path in flat}
+    return traverse_util.unflatten_dict(found, sep=SEP)
 
 
-def factors(params: Params, rates: Mapping[str, float]) -> Params:
-    """Returns the factor of the learning rate of every parameter (`OptimizerConfig.rates`), as a tree of floats.
+def factors(params: Params, rates: Sequence[tuple[str, float]]) -> Params:
+    """Returns the factor of the learning rate of every parameter (`OptimizerConfig.factors`), as a tree of floats.
 
     Raises:
       InputError: a pattern matches no parameter.
     """
     flat = traverse_util.flatten_dict(params, sep=SEP)
-    for pattern in rates:
+    for pattern, _ in rates:
         if not any(re.match(pattern, path) for path in flat):
             raise InputError(f"optimizer.rates: {pattern!r} matches no parameter that trains")
-    found = {path: next((x for pattern, x in rates.items() if re.match(pattern, path)), 1.0) for path in flat}
+    found = {path: next((x for pattern, x in rates if re.match(pattern, path)), 1.0) for path in flat}
     return traverse_util.unflatten_dict(found, sep=SEP)
 
 
-def scaled(rates: Mapping[str, float]) -> optax.GradientTransformation:
+def scaled(rates: Sequence[tuple[str, float]]) -> optax.GradientTransformation:
     """Multiplies the updates of parameters by their factors."""
 
     def update(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
@@ -204,7 +226,7 @@ def make_optimizer(config: OptimizerConfig, schedule: optax.Schedule) -> optax.G
         )
     links = [optax.clip_by_global_norm(config.clip_norm), kept_in(chosen, config.moments)]
     if config.rates:
-        links.append(scaled(config.rates))
+        links.append(scaled(config.factors()))
     links.append(rounded(config.rounding))
     if config.average is not None:
         links.append(average_params(config.average))

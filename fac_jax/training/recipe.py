@@ -71,7 +71,8 @@ class Recipe:
 
     Attributes:
       initial: model that the first stage starts from; None for fresh parameters.
-      encoder: Whisper whose encoder takes the place of a fresh one; None for none.
+      encoder: name of a Whisper whose encoder takes the place of a fresh one; None for none.
+      encoder_path: finds its files, when the first stage starts.
       layout: mesh that all stages train on; None for one device.
       attention: that they train with (`parallel/kernels.py`).
       trackers: that their curves go to (`training/trackers.py`).
@@ -81,7 +82,8 @@ class Recipe:
     model: ModelConfig
     stages: tuple[StageConfig, ...]
     initial: epath.Path | None = None
-    encoder: Path | None = None
+    encoder: str | None = None
+    encoder_path: Callable[[str], Path] = Path
     layout: Layout | None = None
     attention: Attention = "auto"
     trackers: tuple[str, ...] = DEFAULT
@@ -207,7 +209,7 @@ def check_parameters(model: ModelConfig, stages: Sequence[StageConfig], layout: 
             if stage.steps:
                 trainable = split(params, stage.trainable)[0]
                 check_master(trainable, stage.optimizer.rounding)
-                factors(trainable, stage.optimizer.rates)
+                factors(trainable, stage.optimizer.factors())
                 _check_frozen(trainable, stage)
         except InputError as error:
             raise InputError(f"stages.{stage.name}: {error}") from None
@@ -244,7 +246,8 @@ def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Par
         placed = None if recipe.layout is None else shardings(recipe.abstract())
         params = jax.jit(recipe.init_params, out_shardings=placed)(jax.random.key(stage.seed))
         if recipe.encoder is not None:
-            params = in_place_of(params, whisper_params(recipe.encoder, recipe.model))
+            given = whisper_params(recipe.encoder_path(recipe.encoder), recipe.model)
+            params = in_place_of(params, given)
     if stage.merge is None:
         return params
     return merge(params, _load(workdir / stage.merge.start / MODEL, recipe), stage.merge.alphas)

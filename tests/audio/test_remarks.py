@@ -17,7 +17,7 @@ WAVE = 0.1 * np.sin(np.arange(16000) / 10).astype(np.float32)  # 1 s, -23 dB
     [
         (WAVE, Heard(2.0), ""),
         (WAVE, Heard(2.0, (-30.0, -20.0)), ""),
-        (np.tile(WAVE, 3), Heard(2.0), "is 3.0 s long: no audio of training was longer than 2 s"),
+        (np.tile(WAVE, 3), Heard(2.0), "is 3.0 s long: no row of training has more than 2 s of audio"),
         (0.05 * WAVE, Heard(2.0, (-30.0, -20.0)), "has a level of -49 dB: in training it was -30 to -20 dB"),
         (np.zeros(16000, np.float32), Heard(2.0, (-30.0, -20.0)), ""),
     ],

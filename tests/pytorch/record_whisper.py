@@ -1,4 +1,4 @@
-"""Records what three implementations of Whisper's encoder give, for `tests/release/test_whisper_frames.py`.
+"""Records what three implementations of Whisper's encoder give, for `tests/checkpoint/test_whisper_frames.py`.
 
 python record_whisper.py OUT [--model=FOLDER]
 

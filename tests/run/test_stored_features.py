@@ -85,7 +85,7 @@ def test_stored_features_give_the_loss_of_the_encoder_itself(rows: Path, tmp_pat
     ("changes", "message"),
     [
         ({"trainable": ("",), "data": {"feature_copies": 1}}, "feature_copies stores what the encoder gives, and enc"),
-        ({"optimizer": {"rates": {"encoder/layers": 0.1}}}, "'encoder/layers' matches no parameter that trains"),
+        ({"optimizer": {"rates": ("encoder/layers=0.1",)}}, "'encoder/layers' matches no parameter that trains"),
     ],
     ids=["the encoder trains", "a rate of a frozen parameter"],
 )

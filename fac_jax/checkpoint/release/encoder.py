@@ -10,8 +10,9 @@ import numpy as np
 from flax import traverse_util
 
 from fac_jax.checkpoint.release.config import encoder_config, encoder_problems, refuse
-from fac_jax.checkpoint.release.names import WHISPER
+from fac_jax.checkpoint.release.names import WHISPER, Entry
 from fac_jax.checkpoint.release.params import filled, match, one_dtype
+from fac_jax.checkpoint.release.tensors import Tensors
 from fac_jax.checkpoint.release.whisper import ENCODER, open_whisper
 from fac_jax.models.config import EncoderConfig, ModelConfig
 from fac_jax.types import InputError, Params
@@ -48,15 +49,25 @@ def whisper_params(path: Path, config: ModelConfig) -> Params:
       InputError: as `whisper_shape`; tensors are missing, unknown or of another shape; or windows are longer than the
         table of positions.
     """
+    entries, tensors = _matched(path, config)
+    found: Any = traverse_util.flatten_dict(filled(entries, tensors))
+    found["encoder", "positions"] = tensors[POSITIONS][: config.n_window]
+    return traverse_util.unflatten_dict({name: np.asarray(leaf, np.float32) for name, leaf in found.items()})
+
+
+def check_whisper(path: Path, config: ModelConfig) -> None:
+    """Checks all that `whisper_params` asks of a Whisper, from the shapes of its tensors; raises as it does."""
+    _matched(path, config)
+
+
+def _matched(path: Path, config: ModelConfig) -> tuple[list[Entry], Tensors]:
     _, tensors = open_whisper(path)
     entries = match(tensors.shapes, WHISPER, config)
     one_dtype(tensors, WHISPER)
-    positions, wanted = tensors[POSITIONS], config.n_window
-    if len(positions) < wanted:
-        raise InputError(f"{path}: {len(positions)} positions; model.audio.n_window is {wanted}, at most that many")
-    found: Any = traverse_util.flatten_dict(filled(entries, tensors))
-    found["encoder", "positions"] = positions[:wanted]
-    return traverse_util.unflatten_dict({name: np.asarray(leaf, np.float32) for name, leaf in found.items()})
+    count, wanted = tensors.shapes[POSITIONS][0], config.n_window
+    if count < wanted:
+        raise InputError(f"{path}: {count} positions; model.audio.n_window is {wanted}, at most that many")
+    return entries, tensors
 
 
 def in_place_of(params: Params, given: Params) -> Params:
