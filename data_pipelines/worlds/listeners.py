@@ -85,11 +85,9 @@ class Person:
         """
         needed = sorted({word for text in texts for word in text.split() if word in self.words})
         with ThreadPoolExecutor(processes) as pool:
-            spoken = dict(zip(needed, pool.map(self._word, needed), strict=True))
+            waves = pool.map(lambda word: io.load(self.folder / self.words[word]), needed)
+            spoken = dict(zip(needed, waves, strict=True))
         return [np.concatenate([spoken[word] for word in text.split() if word in spoken]) for text in texts]
-
-    def _word(self, word: str) -> np.ndarray:
-        return io.load(self.folder / self.words[word])
 
 
 PERSON: Final = Person(

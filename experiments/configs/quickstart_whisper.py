@@ -31,18 +31,19 @@ def get_config() -> ConfigDict:
     silent = {"silent_qa": 6, "silent_statements": 8}
     written = Sft(speech_weight=0.0)
     heard: dict[str, Any] = {"loss": Ctc(), "trainable": (f"encoder/(?!{FEATURE_PARAMS.removeprefix('encoder/')})",)}
+    stored = {"feature_copies": 3}
     # Features are only projected, so that a second window for those who speak slowly costs nothing.
-    stored = {"feature_copies": 3, "windows_per_row": 2}
+    two_windows = {**stored, "windows_per_row": 2}
     stages = {
         "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
-        "ears": stage(300, 4e-3, {"asr": 1}, **heard, data={**single(32, 52), **stored}),
+        "ears": stage(300, 4e-3, {"asr": 1}, **heard, data={**single(32, 52), **two_windows}),
         "listen": stage(
             350,
             2e-3,
             {"s2t": 22, **text(5, 4, 1)},
             loss=written,
             trainable=FROZEN,
-            data={**packed(8, 160), **stored, "windows_per_row": None},
+            data={**packed(8, 160), **stored},
         ),
         "speak": stage(
             1100,
@@ -50,7 +51,7 @@ def get_config() -> ConfigDict:
             {**spoken, **silent, "s2t": 4, **text(1, 1, 1)},
             weight_decay=1.0,
             trainable=("(?!encoder/)",),
-            data={**single(32, 60), **stored},
+            data={**single(32, 60), **two_windows},
         ),
     }
     data = dataclasses.replace(DATA, world=SLOWER, waves=HARDER)

@@ -68,9 +68,9 @@ class Heard:
 
 def faults(wave: Float[np.ndarray, " N"]) -> list[tuple[str, str]]:
     """Names and details of what looks wrong in a wave float32 at 16 kHz: "silent" or "clipped"."""
-    peak = float(np.abs(wave).max(initial=0))
     if not wave.size:
         return []
+    peak = float(np.abs(wave).max())
     if peak < SILENT_PEAK:
         return [("silent", f"is silent: its greatest sample is {peak:.1e} of full scale")]
     share = float(np.mean(np.abs(wave) >= CLIPPED_AT))

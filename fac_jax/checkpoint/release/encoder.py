@@ -20,7 +20,7 @@ from fac_jax.types import InputError, Params
 POSITIONS: Final = f"{ENCODER}embed_positions.weight"
 
 
-@functools.cache  # every stage of a run asks
+@functools.cache  # a config is resolved more than once
 def whisper_shape(path: Path) -> EncoderConfig:
     """Returns the sizes of a Whisper's encoder, in any layout of `open_whisper`, with its stored positions.
 
