@@ -8,17 +8,19 @@ other ablations, and of those that have no finished run in the workdir, stay as 
 """
 
 import dataclasses
+import math
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from absl import flags
+from scipy.stats import norm
 
 from experiments.comparing.page import between, make_comparison, markdown, rows
 from experiments.comparing.variants import Variant, difference, find_runs, read_runs, variants
 from fac_jax import cli
-from fac_jax.evaluation.reports.comparison import Comparison, write_comparison
+from fac_jax.evaluation.reports.comparison import Comparison, Estimate, write_comparison
 from fac_jax.io import write_text
 from fac_jax.types import PREFERENCE_TASKS, InputError
 
@@ -28,6 +30,7 @@ PAGE_ONLY = flags.DEFINE_bool("page_only", False, "Run nothing; write the sectio
 ROOT = Path(__file__).parents[1]
 CONFIGS = ROOT / "experiments" / "configs" / "ablations"
 PAGE = ROOT / "docs" / "results.md"
+MOST_SEEDS = 1000  # beyond it, a number of seeds only says that there is no difference to speak of
 MARKS = "<!-- ablation {} -->", "<!-- end of ablation {} -->"
 
 
@@ -134,8 +137,22 @@ def verdicts(ablation: Ablation, found: Sequence[Variant]) -> Iterator[str]:
         met = ("met" if gain.mean > 0 else "**the other way round**") if gain.significant else "**not decided**"
         yield (
             f"- Expected: `{one.figure}` greater for `{one.greater}` than for `{one.less}`: {met}, "
-            f"{gain.mean:+.3g} [{gain.low:.3g}, {gain.high:.3g}], {gain.seeds} seeds."
+            f"{gain.mean:+.3g} [{gain.low:.3g}, {gain.high:.3g}], {gain.seeds} seeds"
+            f"{'' if gain.significant else needed(gain)}."
         )
+
+
+def needed(gain: Estimate) -> str:
+    """Returns how many seeds would decide a difference of that size and spread between seeds, with 80 % power.
+
+    The number is that of a two-sided test of a normal mean at 5 %: `((z_0.975 + z_0.8) * spread / mean)^2`.
+    """
+    if not gain.mean or gain.spread is None:
+        return ""
+    seeds = math.ceil((float(norm.ppf(0.975) + norm.ppf(0.8)) * gain.spread / gain.mean) ** 2)
+    if seeds > MOST_SEEDS:
+        return f"; more than {MOST_SEEDS:,} would be needed"
+    return f"; a difference of this size and spread would need about {max(seeds, gain.seeds + 1)}"
 
 
 def compared(ablation: Ablation, folder: Path) -> tuple[list[Variant], Comparison]:

@@ -34,7 +34,7 @@ REPLAYED = {"s2s": 2, "s2t": 2, "text_rehearsed": 2}
 
 def get_config() -> ConfigDict:
     """Returns the toy recipe with shortened stages."""
-    aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(24, 80, segments=1)}
+    aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(24, 56, segments=1)}
     return recipe(
         {"context": 1024},  # groups of one speech token take many positions
         dataclasses.replace(DATA, world=WORLD, waves=WaveAugmentConfig(), pairs=PairsConfig(train=320, test=60)),

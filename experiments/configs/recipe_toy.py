@@ -79,7 +79,7 @@ def recipe(model: Mapping[str, Any], data: DataConfig, **trained: StageConfig) -
 
 def get_config() -> ConfigDict:
     """Returns the eight stages at full size."""
-    aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(32, 80, segments=1)}
+    aligned = {"loss": Sft(ctc_weight=1.0), "trainable": PRE_ALIGNED, "data": packed(32, 56, segments=1)}
     return recipe(
         {},
         dataclasses.replace(

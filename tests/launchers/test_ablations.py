@@ -12,6 +12,7 @@ from experiments.comparing.variants import read_runs, variants
 from experiments.run.config import resolve_config
 from experiments.sweeps.config import read_sweep
 from experiments.sweeps.runs import changed, load_config, make_runs
+from fac_jax.evaluation.reports.comparison import Estimate
 
 CONFIGS = Path(__file__).parents[2] / "experiments" / "configs" / "ablations"
 NAMES = sorted(file.stem for file in CONFIGS.glob("*.py") if file.stem != "__init__")
@@ -27,7 +28,7 @@ def ablations() -> Iterator[ModuleType]:
 def test_every_ablation_can_be_run_and_compares_what_it_expects(name: str, ablations: ModuleType) -> None:
     runs = make_runs(read_sweep(load_config(str(CONFIGS / f"{name}.py"))), resolve_config)
     found = {run.name.rsplit(",seed=", 1)[0] for run in runs}
-    assert len(runs) == len(found) * (2 if name == "smallest" else 3)
+    assert len(runs) == len(found) * {"smallest": 2, "refined_head": 5}.get(name, 3)
     ablation = next((one for one in ablations.ABLATIONS if one.name == name), None)
     assert (ablation is None) == (name == "smallest")
     if ablation is not None:
@@ -72,8 +73,17 @@ def test_the_page_says_what_was_expected_and_what_came(tmp_path: Path, ablations
     )
     met, other, undecided, cheaper = (line for line in text.splitlines() if line.startswith("- "))
     assert "than for `k=1`: met, +0." in met and met.endswith("3 seeds.")
-    assert "**the other way round**, -0." in other and "**not decided**, +0 [0, 0]" in undecided
+    assert "**the other way round**, -0." in other and "**not decided**, +0 [0, 0], 3 seeds." in undecided
     assert "`flops` greater for `k=1` than for `k=5`: met, +8e+11" in cheaper
+
+
+def test_a_difference_that_is_not_decided_says_how_many_seeds_it_needs(ablations: ModuleType) -> None:
+    def needed(mean: float, spread: float | None) -> str:
+        return ablations.needed(Estimate(mean, spread, -1.0, 1.0, 3, 40))
+
+    assert needed(0.1, 0.1).endswith("would need about 8")  # (1.960 + 0.842)^2 = 7.85
+    assert needed(0.1, 0.01).endswith("would need about 4") and needed(0.1, None) == ""
+    assert needed(0.001, 0.1).endswith("more than 1,000 would be needed")
 
 
 def test_what_was_not_run_stays_on_the_page(tmp_path: Path, ablations: ModuleType) -> None:
