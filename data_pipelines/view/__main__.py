@@ -34,7 +34,7 @@ TASK = flags.DEFINE_string("task", "", "Only preference pairs of this task; with
 AUGMENT = flags.DEFINE_string("augment", "{}", "Changes of what is heard: a WaveAugmentConfig as JSON.")
 EPOCH = flags.DEFINE_integer("epoch", 0, "Epoch whose changes are drawn.", lower_bound=0)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the changes.", lower_bound=0)
-MODEL = flags.DEFINE_string("model", None, "Finished model whose tokenizer, codec and grid are used.")
+MODEL = flags.DEFINE_string("model", None, "Model or workdir whose tokenizer, codec and grid are used.")
 
 
 def _changes(text: str) -> WaveAugmentConfig:

@@ -1,7 +1,6 @@
 """What the viewer shows: samples, and the tokenizer, codec and grid that they are laid out with."""
 
 import dataclasses
-import json
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,12 +16,10 @@ from fac_jax.audio.io import RATE
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import speech_tokens
 from fac_jax.batching.grid import ModelGrid
+from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.codec.base import FILE as CODEC_FILE
 from fac_jax.codec.base import TOKEN_RATE, Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
-from fac_jax.config import from_tree
-from fac_jax.models import limits
-from fac_jax.models.config import ModelConfig
 from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import FILE as TOKENIZER_FILE
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
@@ -52,23 +49,16 @@ class Reader:
     words: str
 
 
-def reader_of(model: Path) -> Reader:
-    """Loads tokenizer, codec and grid of a finished model (WORKDIR/STAGE/model).
+def reader_of(path: Path) -> Reader:
+    """Loads tokenizer, codec and grid of a finished model, or of the last one in a workdir.
 
     Raises:
-      InputError: the model does not exist, or one of its files is damaged.
+      InputError: there is no model, or one of its files is damaged.
     """
-    file = model / "config.json"
-    if not file.is_file():
-        raise InputError(f"{model}: no finished model, {file.name} is not there; name WORKDIR/STAGE/model")
-    try:
-        grid = from_tree(ModelConfig, json.loads(file.read_text(encoding="utf-8")))
-        limits.check(grid)
-    except ValueError as error:
-        raise InputError(f"{file}: not the config of a finished model ({error}); name WORKDIR/STAGE/model") from error
+    model = Path(resolve(path))
     tokenizer = Tokenizer.load(model / TOKENIZER_FILE)
     codec = load_codec(model / "codec") if (model / "codec" / CODEC_FILE).is_file() else None
-    return Reader(tokenizer, codec, grid, f"Tokenizer, codec and grid of {model}.")
+    return Reader(tokenizer, codec, load_config(model), f"Tokenizer, codec and grid of {model}.")
 
 
 def stand_ins(chosen: Sequence[Sample]) -> Reader:

@@ -70,8 +70,8 @@ def losses(run: Run, params: Params) -> dict[str, float]:
 def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple[str, dict[str, float]]]:
     """Yields, for every set of conversations with rows to evaluate on, how the model answers their prompts.
 
-    "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies,
-    "finished" the share that ended by themselves. Where replies are spoken and the run has all renderings of a closed
+    "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies whose
+    right text has words ("<beep>" has none), "finished" the share that ended by themselves. Where replies are spoken and the run has all renderings of a closed
     set of replies, "heard" is the share of waveforms that are nearest to the right one.
     """
     model, decoder = prepare_model(run.config.model, params, run.layout)
@@ -100,8 +100,9 @@ def _prompts(run: Run, conversations: list[Conversation]) -> tuple[list[Example]
 def _scored(run: Run, conversations: list[Conversation], replies: list[Response]) -> dict[str, float]:
     expected, said = [c.turns[-1].text for c in conversations], [reply.text for reply in replies]
     scores = {"exact": accuracy(expected, said), "finished": float(np.mean([reply.finished for reply in replies]))}
-    if all(normalize(text) for text in expected):
-        scores["word_error_rate"] = word_error_rate(expected, said)
+    worded = [pair for pair in zip(expected, said, strict=True) if normalize(pair[0])]
+    if worded:
+        scores["word_error_rate"] = word_error_rate(*zip(*worded, strict=True))
     return scores | _heard(run, conversations, replies)
 
 

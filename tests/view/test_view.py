@@ -167,10 +167,10 @@ def test_stand_ins_are_fitted_on_the_rows(folder: Path) -> None:
 
 
 def test_reader_of_a_model(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no finished model, config.json is not there; name WORKDIR/STAGE/model"):
+    with pytest.raises(InputError, match="holds no finished stage and no checkpoint"):
         reader_of(tmp_path)
-    (tmp_path / "config.json").write_text('{"vocab_size": 3}')
-    with pytest.raises(InputError, match=r"not the config of a finished model \(config key text is missing\)"):
+    (tmp_path / "params").mkdir()
+    with pytest.raises(InputError, match="tokenizer file not found"):
         reader_of(tmp_path)
     from fac_jax.checkpoint.json_files import write_json
     from fac_jax.models.config import replace
