@@ -10,7 +10,7 @@ from typing import TypeAlias
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from einops import rearrange
+from einops import rearrange, repeat
 from flax import struct
 from jaxtyping import Bool, Float, Int
 
@@ -49,12 +49,47 @@ def sorted_experts(
     kernels: ExpertKernels,
 ) -> Float[jax.Array, "B T D"]:
     """Runs all experts on one device: a copy of every token for each of its picks, in the order of the experts."""
-    tokens, top_k = rearrange(x, "b t d -> (b t) d"), picks.shape[-1]
-    order = jnp.argsort(picks.reshape(-1), stable=True)
-    source = order // top_k
-    sizes = jnp.bincount(picks.reshape(-1), length=kernels.gate.shape[0]).astype(jnp.int32)
-    out = grouped_swiglu(tokens[source], sizes, kernels) * weights.reshape(-1)[order][:, None].astype(x.dtype)
-    return jnp.zeros_like(tokens).at[source].add(out).reshape(x.shape)
+    flat, top_k = picks.reshape(-1), picks.shape[-1]
+    order = jnp.argsort(flat, stable=True)
+    inverse = inverse_of(order)
+    sizes = jnp.bincount(flat, length=kernels.gate.shape[0]).astype(jnp.int32)
+    copies = permuted(repeat(x, "b t d -> (b t k) d", k=top_k), order, inverse)
+    made = permuted(grouped_swiglu(copies, sizes, kernels), inverse, order)
+    return weighted_sum(made, weights).reshape(x.shape)
+
+
+def inverse_of(order: Int[jax.Array, " R"]) -> Int[jax.Array, " R"]:
+    """Inverts a permutation."""
+    return jnp.zeros_like(order).at[order].set(jnp.arange(len(order), dtype=order.dtype), unique_indices=True)
+
+
+@jax.custom_vjp
+def permuted(
+    rows: Float[jax.Array, "R D"], order: Int[jax.Array, " R"], inverse: Int[jax.Array, " R"]
+) -> Float[jax.Array, "R D"]:
+    """Returns the rows in another order; `inverse` is the inverse permutation.
+
+    The gradient is permuted back. That of an indexed array would be a sum by atomic operations on a GPU, which takes
+    longer and whose order, and so its rounding, is another in every run.
+    """
+    return rows[order]
+
+
+def _permuted_forward(rows: jax.Array, order: jax.Array, inverse: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return rows[order], inverse
+
+
+def _permuted_backward(inverse: jax.Array, grads: jax.Array) -> tuple[jax.Array, None, None]:
+    return grads[inverse], None, None
+
+
+permuted.defvjp(_permuted_forward, _permuted_backward)
+
+
+def weighted_sum(made: Float[jax.Array, "R D"], weights: Float[jax.Array, "*T k"]) -> Float[jax.Array, "T D"]:
+    """Adds up what the experts made of the copies of a token, which stand one behind the other."""
+    made = rearrange(made, "(t k) d -> t k d", k=weights.shape[-1])
+    return jnp.sum(made * weights.reshape(made.shape[:2])[..., None].astype(made.dtype), axis=1)
 
 
 class MoE(Typed):

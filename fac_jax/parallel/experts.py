@@ -10,10 +10,10 @@ from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
-from einops import rearrange
+from einops import rearrange, repeat
 
 from fac_jax import axes
-from fac_jax.layers.moe import ExpertKernels, grouped_swiglu, sorted_experts
+from fac_jax.layers.moe import ExpertKernels, grouped_swiglu, inverse_of, permuted, sorted_experts, weighted_sum
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
 
@@ -95,8 +95,8 @@ def travelling_experts(
     """
     devices, own, top_k = jax.lax.axis_size(over), kernels.gate.shape[0], picks.shape[-1]
     order = jnp.argsort(picks.reshape(-1), stable=True)
-    source = order // top_k
-    copies = x[source]
+    inverse = inverse_of(order)
+    copies = permuted(repeat(x, "t d -> (t k) d", k=top_k), order, inverse)
     sizes = jnp.bincount(picks.reshape(-1), length=devices * own).astype(jnp.int32).reshape(devices, own)
     counts = jax.lax.all_to_all(sizes, over, 0, 0, tiled=True)  # [devices, own]: what each device sends to my experts
     sent, taken, room = sizes.sum(axis=1), counts.sum(axis=1), len(copies)
@@ -106,11 +106,11 @@ def travelling_experts(
     received = route.send(copies)
     mine = _expert_of_slots(route.slots, counts, len(received))
     by_expert = jnp.argsort(mine, stable=True)
-    made = grouped_swiglu(received[by_expert], counts.sum(axis=0), kernels)
+    by_slot = inverse_of(by_expert)
+    made = grouped_swiglu(permuted(received, by_expert, by_slot), counts.sum(axis=0), kernels)
     made = jnp.where((mine < own)[by_expert][:, None], made, 0)
-    returned = route.back(jnp.zeros_like(received).at[by_expert].set(made))
-    out = returned * weights.reshape(-1)[order][:, None].astype(x.dtype)
-    return jnp.zeros_like(x).at[source].add(out)
+    returned = route.back(permuted(made, by_slot, by_expert))
+    return weighted_sum(permuted(returned, inverse, order), weights)
 
 
 def _expert_of_slots(first: jax.Array, counts: jax.Array, slots: int) -> jax.Array:
