@@ -43,7 +43,7 @@ def training_step(
     """Returns the training step of a stage, which is compiled when it is called, and what makes its first state."""
     schedule = make_schedule(stage.optimizer, stage.steps)
     transform = make_optimizer(stage.optimizer, schedule)
-    objective = bind(stage.loss, FunAudioChat(config, training_kernels(attention=attention)))
+    objective = bind(stage.loss, FunAudioChat(config, training_kernels(attention=attention)), precision=stage.precision)
     step = make_step(objective, transform, schedule, stage.trainable)
     return step, lambda: init_state(random_params(config), transform, stage.trainable)
 

@@ -62,7 +62,8 @@ def losses(run: Run, params: Params) -> dict[str, float]:
         start = start_params(recipe_of(run), one, run.workdir) if one.loss.needs_reference else params
         batches = some.eval_data(one, start, run.workdir / one.name)
         reference = start if one.loss.needs_reference == "frozen" else None
-        scores = Evaluator(bind(one.loss, model, run.layout), batches, run.config.evals.batches)(params, reference)
+        objective = bind(one.loss, model, run.layout, one.precision)
+        scores = Evaluator(objective, batches, run.config.evals.batches)(params, reference)
         found |= {name: value for name, value in scores.items() if "/" in name}
     return found
 
@@ -71,8 +72,9 @@ def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple
     """Yields, for every set of conversations with rows to evaluate on, how the model answers their prompts.
 
     "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies whose
-    right text has words ("<beep>" has none), "finished" the share that ended by themselves. Where replies are spoken and the run has all renderings of a closed
-    set of replies, "heard" is the share of waveforms that are nearest to the right one.
+    right text has words ("<beep>" has none), "finished" the share that ended by themselves. Where replies are spoken
+    and the run has all renderings of a closed set of replies, "heard" is the share of waveforms that are nearest to
+    the right one.
     """
     model, decoder = prepare_model(run.config.model, params, run.layout)
     for name in stages_by_set(run):

@@ -17,8 +17,9 @@ from etils import epath
 
 from fac_jax.batching.loaded import Loaded
 from fac_jax.io import is_local, write_text
-from fac_jax.losses.base import Metrics
+from fac_jax.losses.base import Counts, Metrics
 from fac_jax.parallel import hosts
+from fac_jax.precision import products
 from fac_jax.training.step import Objective
 from fac_jax.types import InputError, Params
 
@@ -60,7 +61,12 @@ class Evaluator:
         """Takes the objective of a stage, and held-out sets by name; of each at most `batches` are read."""
         self._sets, self._most = sets, batches
         self._count = jax.jit(objective.counts)
-        self._loss = jax.jit(lambda params, batch, counts, reference: objective.loss(params, batch, counts, reference))
+
+        def loss(params: Params, batch: Any, counts: Counts, reference: Params | None) -> tuple[jax.Array, Metrics]:
+            with products(objective.precision):
+                return objective.loss(params, batch, counts, reference)
+
+        self._loss = jax.jit(loss)
         self._counts: dict[str, Any] = {}
 
     def __call__(self, params: Params, reference: Params | None = None) -> dict[str, float]:

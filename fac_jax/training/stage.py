@@ -6,6 +6,7 @@ from typing import Final
 
 from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.losses import AnyLoss, Sft
+from fac_jax.precision import Precision
 from fac_jax.training.merge import SHARED_LLM
 from fac_jax.training.optimizer import OptimizerConfig
 from fac_jax.types import InputError
@@ -44,6 +45,7 @@ class StageConfig:
       merge: merge with an earlier stage's model before the first step.
       micro_batches: number of parts that the rows of a batch are cut into, whose gradients are summed one after the
         other.
+      precision: precision of float32 matrix products (`fac_jax/precision.py`).
 
     Raises:
       InputError: a number that no stage can have; names the stage and the key.
@@ -61,6 +63,7 @@ class StageConfig:
     start_from: str | None = None
     merge: MergeConfig | None = None
     micro_batches: int = 1
+    precision: Precision = "default"
 
     def __post_init__(self) -> None:
         for key, least in LEAST.items():

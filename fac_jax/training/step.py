@@ -14,6 +14,7 @@ from jaxtyping import Int32
 from fac_jax.losses.base import Counts, Loss, Metrics
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.mesh import Layout
+from fac_jax.precision import Precision, products
 from fac_jax.training.optimizer import averaged
 from fac_jax.training.trainable import join, split
 from fac_jax.types import Array, Params
@@ -66,17 +67,21 @@ class Objective:
       counts: maps a batch to float32 scalars, the numbers of labels, pairs, .. that its means are over.
       loss: maps parameters, a batch, the counts of all micro-batches together, and the parameters of the reference
         (None without one) to the batch's part of the loss, and to metrics that add up in the same way.
+      precision: precision of float32 matrix products, of the loss and of its gradients.
     """
 
     counts: Callable[[Any], Counts]
     loss: Callable[[Params, Any, Counts, Params | None], tuple[jax.Array, Metrics]]
+    precision: Precision = "default"
 
 
-def bind(loss: Loss, model: FunAudioChat, layout: Layout | None = None) -> Objective:
+def bind(loss: Loss, model: FunAudioChat, layout: Layout | None = None, precision: Precision = "default") -> Objective:
     """Binds a loss to a model, and the logical axis names in both to a mesh."""
     counts = functools.partial(loss.counts, config=model.config)
     value = functools.partial(loss, model)
-    return Objective(counts, value) if layout is None else Objective(layout.inside(counts), layout.inside(value))
+    if layout is not None:
+        counts, value = layout.inside(counts), layout.inside(value)
+    return Objective(counts, value, precision)
 
 
 def make_step(
@@ -117,10 +122,11 @@ def make_step(
             value, grads = jax.value_and_grad(loss, has_aux=True)(trainable)
             return value, sharded(grads)
 
-        if micro_batches == 1:
-            (loss, metrics), grads = gradients(batch, objective.counts(batch))
-        else:
-            (loss, metrics), grads = _accumulated(gradients, objective.counts, batch)
+        with products(objective.precision):
+            if micro_batches == 1:
+                (loss, metrics), grads = gradients(batch, objective.counts(batch))
+            else:
+                (loss, metrics), grads = _accumulated(gradients, objective.counts, batch)
         grads = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), grads)  # norm and clipping are float32
         norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, trainable)

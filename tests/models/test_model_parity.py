@@ -19,6 +19,7 @@ from fac_jax.models.config import ModelConfig
 from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import PRESETS, preset
+from fac_jax.precision import EXACT, products
 from fac_jax.types import InputError
 
 
@@ -44,14 +45,17 @@ def test_another_model_is_told_from_the_recorded_one():
 def test_layers_side_by_side_equal_scanned_layers(case):
     g = golden(case)
     batch, config = training_batch(g.arrays, g.config)
-    scanned = jax.jit(FunAudioChat(config).apply)({"params": g.params}, batch)
+    with products(EXACT):
+        scanned = jax.jit(FunAudioChat(config).apply)({"params": g.params}, batch)
     params = dict(g.params)
     params["backbone"] = {**params["backbone"], "decoder": unstack_layers(params["backbone"]["decoder"], config.text)}
     params["refined_head"] = {
         **params["refined_head"],
         "decoder": unstack_layers(params["refined_head"]["decoder"], config.head),
     }
-    unrolled = jax.jit(FunAudioChat(dataclasses.replace(config, scan_layers=False)).apply)({"params": params}, batch)
+    with products(EXACT):
+        model = FunAudioChat(dataclasses.replace(config, scan_layers=False))
+        unrolled = jax.jit(model.apply)({"params": params}, batch)
     np.testing.assert_allclose(unrolled.hidden, scanned.hidden, atol=1e-5)
     np.testing.assert_allclose(unrolled.speech_hidden, scanned.speech_hidden, atol=1e-5)
 

@@ -1,10 +1,12 @@
 """The step: micro-batches are exactly their whole, for every loss."""
 
 import dataclasses
+import re
 from typing import Any
 
 import jax
 import numpy as np
+import optax
 import pytest
 from toy_pairs import pairs_of
 from toy_training import MODEL, make_batch, stage, unlike_halves
@@ -12,16 +14,22 @@ from toy_training import MODEL, make_batch, stage, unlike_halves
 from fac_jax.losses import Ctc, Preference, Sft
 from fac_jax.losses.base import Metrics
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.precision import Precision
 from fac_jax.training.optimizer import make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
-from fac_jax.training.step import TrainState, bind, init_state, make_step
+from fac_jax.training.step import Step, TrainState, bind, init_state, make_step
 from fac_jax.types import Params
 
 
-def one_step(what: StageConfig, params: Params, batch: Any) -> tuple[TrainState, Metrics]:
+def step_of(what: StageConfig) -> tuple[Step, optax.GradientTransformation]:
     schedule = make_schedule(what.optimizer, what.steps)
     optimizer = make_optimizer(what.optimizer, schedule)
-    step = make_step(bind(what.loss, FunAudioChat(MODEL)), optimizer, schedule, what.trainable, what.micro_batches)
+    objective = bind(what.loss, FunAudioChat(MODEL), precision=what.precision)
+    return make_step(objective, optimizer, schedule, what.trainable, what.micro_batches), optimizer
+
+
+def one_step(what: StageConfig, params: Params, batch: Any) -> tuple[TrainState, Metrics]:
+    step, optimizer = step_of(what)
     return step(init_state(jax.tree.map(np.copy, params), optimizer, what.trainable), batch)
 
 
@@ -69,3 +77,14 @@ def test_ctc_is_added_to_the_other_losses_with_its_weight(toy_params: Params) ->
     np.testing.assert_allclose(both[1]["ctc_loss"], alone, rtol=1e-5)
     np.testing.assert_allclose(both[0], plain[0] + 0.3 * alone, rtol=1e-5)
     assert "ctc_loss" not in plain[1]
+
+
+@pytest.mark.parametrize("precision", ["default", "highest"])
+def test_every_product_of_a_step_has_the_precision_of_its_stage(precision: Precision, toy_params: Params) -> None:
+    """Those of the backward pass too."""
+    step, optimizer = step_of(stage(loss=Sft(ctc_weight=0.5), precision=precision))
+    state = jax.eval_shape(lambda: init_state(toy_params, optimizer, ("",)))
+    program = str(step.trace(state, make_batch(0)).jaxpr)
+    products = len(re.findall(r"dot_general\[|conv_general_dilated\[", program))
+    asked = len(re.findall(r"precision=\(Precision.HIGHEST, Precision.HIGHEST\)", program))
+    assert products > 50 and asked == (products if precision == "highest" else 0)

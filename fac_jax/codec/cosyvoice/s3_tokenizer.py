@@ -27,6 +27,7 @@ from fac_jax.layers.mlp import GeluMLP
 from fac_jax.layers.norm import LayerNorm
 from fac_jax.layers.rope import Rope, rope, rotate
 from fac_jax.layers.stack import stacked
+from fac_jax.precision import EXACT, products
 from fac_jax.types import Array, InputError, Params
 
 THETA: float = 10000.0
@@ -124,7 +125,7 @@ def _ids(
     config: TokenizerConfig, params: Params, waves: Float[jax.Array, "B N"], lengths: Int[jax.Array, " B"]
 ) -> Int[jax.Array, "B T"]:
     """Returns the ids of a batch of waves at 16 kHz with `lengths` samples."""
-    with jax.default_matmul_precision("highest"):  # a lower precision changes ids
+    with products(EXACT):  # a lower precision changes ids
         model = S3Tokenizer(config)
         return model.apply({"params": params}, log_mel(waves, lengths), lengths // HOP)  # type: ignore[return-value]
 

@@ -19,6 +19,7 @@ from fac_jax.codec.cosyvoice.config import FlowConfig, VocoderConfig, pieces
 from fac_jax.codec.cosyvoice.flow import ABSENT, BEFORE, empty_past, sample, sample_chunk
 from fac_jax.codec.cosyvoice.source import Phase
 from fac_jax.codec.cosyvoice.vocoder_windows import Pitch, WindowedVocoder
+from fac_jax.precision import EXACT, Precision, products
 from fac_jax.types import Params
 
 PIECE: Final = 750  # tokens of a piece, 30 s
@@ -37,15 +38,15 @@ class SpeechConfig:
     Attributes:
       hop: tokens of a chunk of a stream; the first audio comes after `hop + 3` tokens.
       left: earlier chunks that a chunk sees; memory and time of a chunk grow with it.
-      precision: precision of the flow's matrix products, a name of `jax.default_matmul_precision`. "highest" gives the
-        release's numbers on every device, "default" is faster on accelerators.
+      precision: precision of the flow's matrix products (`fac_jax/precision.py`). "highest" gives the release's numbers
+        on every device, "default" is faster on accelerators.
       pitch: "host" computes the pitch in float64, "device" in float32.
       phase: see `source.tones`.
     """
 
     hop: int = 15
     left: int = 14
-    precision: str = "highest"
+    precision: Precision = EXACT
     pitch: Pitch = "host"
     phase: Phase = "exact"
 
@@ -86,7 +87,7 @@ class Token2Wav:
         padded = np.full(BEFORE + size + self.flow.lookahead, ABSENT, np.int32)
         padded[BEFORE : BEFORE + len(ids)] = ids
         mask = {} if chunk is None else {"chunk": chunk * frames, "left": self.config.left}
-        with jax.default_matmul_precision(self.config.precision):
+        with products(self.config.precision):
             mel = sample(
                 self.flow,
                 self.params,
@@ -169,7 +170,7 @@ class Stream:
         ids = self._ids[:size]
         ids = np.pad(ids, (0, size - len(ids)), constant_values=ABSENT)
         length = tokens * voice.flow.token_frames
-        with jax.default_matmul_precision(voice.config.precision):
+        with products(voice.config.precision):
             mel, self._past = sample_chunk(
                 voice.flow,
                 voice.params,

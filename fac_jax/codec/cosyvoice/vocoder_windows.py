@@ -16,6 +16,7 @@ from jaxtyping import Float, Float32
 from fac_jax.codec.cosyvoice.config import VocoderConfig
 from fac_jax.codec.cosyvoice.source import F0_BEFORE, F0_LOOKAHEAD, Phase, host_f0, tones
 from fac_jax.codec.cosyvoice.vocoder import POST_WIDTH, Vocoder
+from fac_jax.precision import EXACT, products
 from fac_jax.types import Array, Params
 
 Pitch = Literal["host", "device"]
@@ -52,7 +53,7 @@ def _span(width: int, dilations: tuple[int, ...]) -> int:
 @functools.partial(jax.jit, static_argnames=("config", "method"))
 def _apply(config: VocoderConfig, method: str, params: Params, *inputs: Array) -> jax.Array:
     """Applies a method of `Vocoder` to a batch of one window."""
-    with jax.default_matmul_precision("highest"):  # rounding to a lower precision is audible
+    with products(EXACT):  # rounding to a lower precision is audible
         out: Any = Vocoder(config).apply({"params": params}, *inputs, method=method)
         return out[0]
 

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
-import jax
 import numpy as np
 
 from fac_jax.codec.cosyvoice.config import pieces
@@ -18,6 +17,7 @@ from fac_jax.codec.cosyvoice.token2wav import PIECE, SHORT, SpeechConfig, Token2
 from fac_jax.evaluation.parity import networks
 from fac_jax.evaluation.parity.model import Figure, channels_last, difference, unequal
 from fac_jax.evaluation.parity.recording import Recording, read_recording
+from fac_jax.precision import EXACT, products
 from fac_jax.types import InputError
 
 SPOKEN_LIMIT: Final = 1e-3  # limit of waves from tokens, where the errors of all parts add up
@@ -89,10 +89,15 @@ def compare_codec(folder: Path) -> Iterator[Figure]:
     for name in known:
         recording = read_recording(folder / name)
         try:
-            with jax.default_matmul_precision("highest"):
-                for figure in PARTS[name](recording):
-                    yield dataclasses.replace(figure, name=f"{name}: {figure.name}")
+            found = compare_part(name, recording)
         except InputError as error:
             message = str(error)
             named = message if message.startswith(str(folder)) else f"{folder / name}: {message}"
             raise InputError(named) from error
+        yield from (dataclasses.replace(figure, name=f"{name}: {figure.name}") for figure in found)
+
+
+def compare_part(name: str, recording: Recording) -> list[Figure]:
+    """Returns the figures of one of `PARTS`, computed at the highest precision."""
+    with products(EXACT):
+        return list(PARTS[name](recording))

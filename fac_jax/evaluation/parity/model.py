@@ -21,6 +21,7 @@ from fac_jax.generation.sampling import Sampling
 from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.precision import EXACT, products
 from fac_jax.types import Array, Batch, InputError, Params
 
 LIMIT = 1e-4  # absolute limit of quantities with a scale of about 1
@@ -66,8 +67,9 @@ def compare(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarray
     if not known:
         raise InputError(f"recorded arrays hold nothing below {', '.join(parts)}")
     for part in known:
-        with jax.default_matmul_precision("highest"):
-            yield from part(params, config, arrays)
+        with products(EXACT):
+            found = list(part(params, config, arrays))
+        yield from found
 
 
 class Recorded(dict[str, np.ndarray]):
