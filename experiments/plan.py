@@ -4,8 +4,8 @@ python -m experiments.plan --config experiments/configs/sft_8b.py --topology v5e
 python -m experiments.plan --config experiments/configs/sft_8b.py --topology v5e:8x8 --search
 
 The real training step is compiled ahead of time; no device is needed and no array is made. Topologies: TPU slices as
-v5e:4x4, v6e:8x8, v5p:2x2x4 (libtpu: pip install 'fac_jax[tpu]'), the GPUs that are here (gpu), a CPU (cpu:8). Exit
-code 1: it does not fit.
+v5e:4x4, v6e:8x8, v5p:2x2x4 (libtpu: pip install 'fac_jax[tpu]'), GPUs as h100:8, h200:1, b200:2x8, hosts x GPUs
+(pip install 'fac_jax[cuda]', Python 3.12), the GPUs that are here (gpu), a CPU (cpu:8). Exit code 1: it does not fit.
 """
 
 import dataclasses
@@ -21,14 +21,14 @@ from ml_collections import config_flags
 
 from experiments.planning.search import search
 from experiments.planning.step import GIB, Plan, make_plan
-from experiments.planning.topologies import fake_devices, topology_of
+from experiments.planning.topologies import FORMS, flags_of, topology_of
 from experiments.run.config import resolve_config
 from fac_jax import cli
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
-TOPOLOGY = flags.DEFINE_string("topology", None, "Devices: v5e:4x4, v6e:8x8, v5p:2x2x4, gpu, cpu:8.", required=True)
+TOPOLOGY = flags.DEFINE_string("topology", None, f"Devices: {FORMS}.", required=True)
 MESH = flags.DEFINE_list(
     "mesh", [], "Devices along mesh axes, fsdp=8,tensor=2; the config's, or fsdp alone, if absent."
 )
@@ -112,7 +112,7 @@ def _gib(size: float | None) -> str:
 
 def main() -> None:
     """The command."""
-    flag = fake_devices(TOPOLOGY.value)
+    flag = flags_of(TOPOLOGY.value)
     if flag:  # before jax starts
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}"
     if not TOPOLOGY.value.startswith("gpu"):

@@ -15,6 +15,7 @@ from fac_jax import axes
 from fac_jax.batching.batch_stats import causal_stats, dense_stats, full_stats
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
+from fac_jax.parallel.chips import Chip
 from fac_jax.parallel.kernels import Attention, attention_choice, kernel_name, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import BLOCKS, SplashAttend
@@ -61,12 +62,27 @@ def least_seconds(topology: Topology, executed: float, traffic: float, found: Se
     chip, chips = topology.chip, len(topology.devices)
     if chip is None:
         return {}
-    network = sum(one.sent / (chip.link_bandwidth * links(topology, one.group)) for one in found)
+    network = sum(one.sent / sending_rate(topology, chip, one) for one in found)
     return {
         "arithmetic": executed / (chips * chip.peak_flops),
         "memory": traffic / chip.hbm_bandwidth,
         "network": network,
     }
+
+
+def sending_rate(topology: Topology, chip: Chip, one: Collective) -> float:
+    """Returns the bytes per second that a chip can send in a collective.
+
+    A group of GPUs on several hosts is limited by its network adapters. In a ring every byte leaves a host once, by the
+    adapters of all members on that host together; in an exchange of all with all, most bytes leave it.
+    """
+    hosts = math.ceil(one.span / topology.of_host)
+    if chip.network_bandwidth is None or hosts == 1:
+        return chip.link_bandwidth * links(topology, one.group)
+    on_host = max(one.group // hosts, 1)
+    if one.kind in ("all-to-all", "ragged-all-to-all", "collective-permute"):
+        on_host = 1
+    return min(chip.link_bandwidth, on_host * chip.network_bandwidth)
 
 
 def links(topology: Topology, group: int) -> float:

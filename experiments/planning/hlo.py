@@ -3,8 +3,10 @@
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
 
 KINDS: Final = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "ragged-all-to-all", "collective-permute")
 BITS: Final = {
@@ -23,9 +25,10 @@ _BRANCHES: Final = re.compile(r"branch_computations=\{([^}]*)\}")
 _TRIPS: Final = re.compile(r'"known_trip_count":\{"n":"(\d+)"\}')
 _CHAIN: Final = re.compile(r'chain_id="(\d+)"')
 _GROUPS: Final = re.compile(r"replica_groups=\{\{([\d,]+)\}")
-_IOTA_GROUPS: Final = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=")
+_IOTA_GROUPS: Final = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
+_PAIRS: Final = re.compile(r"source_target_pairs=\{((?:\{\d+,\d+\},?)+)\}")
 _MESH_GROUPS: Final = re.compile(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}")
-_AXIS: Final = re.compile(r"'([^']+)'(?::\(\d+\)(\d+))?")  # of a mesh, or a part of it, 'axis':(before)size
+_AXIS: Final = re.compile(r"'([^']+)'(?::\((\d+)\)(\d+))?")  # of a mesh, or a part of it, 'axis':(before)size
 _OPERATION: Final = re.compile(r"(?:^|\s)([a-z][a-z\-]*)\(")
 
 
@@ -38,12 +41,14 @@ class Collective:
       group: devices that take part together.
       count: how often one runs in a step.
       bytes: what one device holds of the whole result (of the whole operand for a reduce-scatter), over all runs.
+      span: consecutive devices among which the members of a group are: 8 for members 0 and 7.
     """
 
     kind: str
     group: int
     count: int
     bytes: int
+    span: int
 
     @property
     def sent(self) -> float:
@@ -55,7 +60,7 @@ class Collective:
 
 
 def collectives(text: str) -> list[Collective]:
-    """The collectives of a program by kind and size of their groups, largest first.
+    """The collectives of a program by kind and by size and span of their groups, largest first.
 
     An asynchronous collective of a TPU stands in the text in several parts, which share a chain, and a reduce-scatter
     as an all-reduce in a fusion that is named so. A loop counts as often as it is known to run, once where it is not.
@@ -71,11 +76,12 @@ def collectives(text: str) -> list[Collective]:
                 chain = _CHAIN.search(line)
                 key = chain[1] if chain else f"{name} {number}"
                 by_chain[key] = one, max(runs[name], by_chain.get(key, (one, 0))[1])
-    found: dict[tuple[str, int], tuple[int, int]] = {}
+    found: dict[tuple[str, int, int], tuple[int, int]] = {}
     for one, times in by_chain.values():
-        count, size = found.get((one.kind, one.group), (0, 0))
-        found[one.kind, one.group] = count + times, size + times * one.bytes
-    made = [Collective(kind, group, count, size) for (kind, group), (count, size) in found.items()]
+        key = (one.kind, one.group, one.span)
+        count, size = found.get(key, (0, 0))
+        found[key] = count + times, size + times * one.bytes
+    made = [Collective(kind, group, count, size, span) for (kind, group, span), (count, size) in found.items()]
     return sorted(made, key=lambda one: -one.bytes)
 
 
@@ -130,22 +136,51 @@ def _collective(line: str, scatters: bool) -> Collective | None:
     if kind not in KINDS or operation[1].endswith("-done"):
         return None
     result = [_size(*shape) for shape in _SHAPE.findall(match[1][: operation.start()])]
-    group = _group(line)
+    members = _members(line)
+    group, span = len(members), max(members) - min(members) + 1
     if operation[1].endswith("-start") and kind in ("all-gather", "collective-permute"):
         result = [max(result)]  # operand and result stand side by side there
     size = sum(result) * (group if kind == "reduce-scatter" else 1)
     if scatters and kind == "all-reduce":
         kind = "reduce-scatter"
-    return Collective(kind, 2 if kind == "collective-permute" else group, 1, size)
+    return Collective(kind, group, 1, size, span)
 
 
-def _group(line: str) -> int:
-    """Devices of a group, in any of the forms in which XLA writes groups."""
-    mesh, iota, listed = (form.search(line) for form in (_MESH_GROUPS, _IOTA_GROUPS, _GROUPS))
+def _members(line: str) -> list[int]:
+    """Devices of the first group, in any of the forms in which XLA writes groups; of a permutation, its widest pair."""
+    mesh, iota, listed, pairs = (form.search(line) for form in (_MESH_GROUPS, _IOTA_GROUPS, _GROUPS, _PAIRS))
     if mesh:
-        sizes = dict(re.findall(r"'([^']+)'=(\d+)", mesh[1]))
-        return math.prod(int(part or sizes[axis]) for axis, part in _AXIS.findall(mesh[2]))
-    return int(iota[2]) if iota else len(listed[1].split(",")) if listed else 1
+        sizes = {axis: int(size) for axis, size in re.findall(r"'([^']+)'=(\d+)", mesh[1])}
+        return members(
+            sizes, [(axis, int(before or 1), int(part or sizes[axis])) for axis, before, part in _AXIS.findall(mesh[2])]
+        )
+    if iota:
+        shape, order = ([int(number) for number in numbers.split(",")] for numbers in (iota[3], iota[4] or "0"))
+        devices = np.arange(math.prod(shape)).reshape(shape)
+        return (devices.transpose(order) if iota[4] else devices).reshape(-1, int(iota[2]))[0].tolist()
+    if pairs:
+        return max(
+            (list(map(int, pair)) for pair in re.findall(r"\{(\d+),(\d+)\}", pairs[1])),
+            key=lambda pair: abs(pair[0] - pair[1]),
+        )
+    return [int(device) for device in listed[1].split(",")] if listed else [0]
+
+
+def members(sizes: Mapping[str, int], axes: Sequence[tuple[str, int, int]]) -> list[int]:
+    """Returns the devices of the group of device 0 in a mesh whose last axis is that of neighbours.
+
+    Args:
+      sizes: devices along every axis of the mesh, in its order.
+      axes: of the group: name of the axis; number of parts that it is cut into before, 1 for all of it; members along
+        it.
+    """
+    devices = np.arange(math.prod(sizes.values())).reshape(tuple(sizes.values()))
+    chosen: list[Any] = [0] * len(sizes)
+    for axis, before, size in axes:
+        after = sizes[axis] // (before * size)
+        chosen[list(sizes).index(axis)] = np.arange(size) * after
+    whole = [np.atleast_1d(one) for one in chosen]
+    return devices[np.ix_(*whole)].reshape(-1).tolist()
 
 
 def _size(kind: str, dimensions: str) -> int:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from experiments.planning.estimate import capacity_of, estimate, held_bytes
-from experiments.planning.hlo import Collective
+from experiments.planning.hlo import Collective, members
 from experiments.planning.step import Plan, make_plan, stage_batch
 from experiments.planning.topologies import Topology
 from fac_jax import axes
@@ -127,9 +127,13 @@ def guessed_collectives(
         3 * 2 * config.text.depth * tokens * config.text.width * 2 * (config.text.moe.top_k if config.text.moe else 0)
     )
     found = [
-        Collective("all-gather", layout.shards(axes.EMBED), passes, passes * gathered + read),
-        Collective("reduce-scatter", layout.shards(axes.EMBED), 1, 2 * gathered),
-        Collective("all-reduce", mesh["tensor"], 1, summed),
-        Collective("all-to-all", mesh["expert"], 1, sent),
+        ("all-gather", layout.axes(axes.EMBED), passes, passes * gathered + read),
+        ("reduce-scatter", layout.axes(axes.EMBED), 1, 2 * gathered),
+        ("all-reduce", ("tensor",), 1, summed),
+        ("all-to-all", ("expert",), 1, sent),
     ]
-    return [one for one in found if one.group > 1]
+    made = []
+    for kind, over, count, size in found:
+        group = members(mesh, [(axis, 1, mesh[axis]) for axis in over])
+        made.append(Collective(kind, len(group), count, size, max(group) + 1))
+    return [one for one in made if one.group > 1]

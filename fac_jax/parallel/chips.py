@@ -17,6 +17,8 @@ class Chip:
       hbm_bandwidth: bytes per second of that memory.
       link_bandwidth: bytes per second that it can send to its neighbours over all its links together.
       source: address of these figures.
+      network_bandwidth: of a GPU, bytes per second that it can send to GPUs of other hosts, each GPU with an adapter of
+        its own; None for a TPU, whose links reach all chips of a slice.
     """
 
     name: str
@@ -26,10 +28,12 @@ class Chip:
     hbm_bandwidth: float
     link_bandwidth: float
     source: str
+    network_bandwidth: float | None = None
 
 
 _TPU, _GPU = "https://cloud.google.com/tpu/docs", "https://www.nvidia.com/en-us/data-center"
-# TPU links in one direction: v4 2400, v5e 1600, v5p 4800, v6e 3200 Gbit/s. NVLink: half of the total of both.
+# TPU links in one direction: v4 2400, v5e 1600, v5p 4800, v6e 3200 Gbit/s. NVLink: half of the total of both. Adapters
+# of NVIDIA's own machines of eight GPUs: 200 Gbit/s (DGX A100), 400 Gbit/s (DGX H100, H200, B200).
 CHIPS: Final = {
     chip.name: chip
     for chip in (
@@ -37,10 +41,11 @@ CHIPS: Final = {
         Chip("v5e", ("TPU v5 lite", "TPU v5e"), 197e12, 15.75 * 2**30, 819e9, 200e9, f"{_TPU}/v5e"),
         Chip("v5p", ("TPU v5", "TPU v5p"), 459e12, 95.74 * 2**30, 2765e9, 600e9, f"{_TPU}/v5p"),
         Chip("v6e", ("TPU v6 lite", "TPU v6e"), 918e12, 31.25 * 2**30, 1600e9, 400e9, f"{_TPU}/v6e"),
-        Chip("a100-40gb", ("NVIDIA A100-SXM4-40GB",), 312e12, 40e9, 1555e9, 300e9, f"{_GPU}/a100"),
-        Chip("a100-80gb", ("NVIDIA A100-SXM4-80GB",), 312e12, 80e9, 2039e9, 300e9, f"{_GPU}/a100"),
-        Chip("h100", ("NVIDIA H100 80GB HBM3",), 989e12, 80e9, 3350e9, 450e9, f"{_GPU}/h100"),
-        Chip("h200", ("NVIDIA H200",), 989e12, 141e9, 4800e9, 450e9, f"{_GPU}/h200"),
+        Chip("a100-40gb", ("NVIDIA A100-SXM4-40GB",), 312e12, 40e9, 1555e9, 300e9, f"{_GPU}/a100", 25e9),
+        Chip("a100-80gb", ("NVIDIA A100-SXM4-80GB",), 312e12, 80e9, 2039e9, 300e9, f"{_GPU}/a100", 25e9),
+        Chip("h100", ("NVIDIA H100 80GB HBM3",), 989e12, 80e9, 3350e9, 450e9, f"{_GPU}/h100", 50e9),
+        Chip("h200", ("NVIDIA H200",), 989e12, 141e9, 4800e9, 450e9, f"{_GPU}/h200", 50e9),
+        Chip("b200", ("NVIDIA B200",), 2250e12, 180e9, 8000e9, 900e9, f"{_GPU}/dgx-b200", 50e9),
     )
 }
 

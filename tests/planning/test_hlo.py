@@ -43,10 +43,10 @@ ENTRY %main (p: f32[8,4]) -> f32[8,4] {
 
 def test_loops_count_as_often_as_they_run() -> None:
     found = {one.kind: one for one in collectives(TEXT)}
-    assert found["all-gather"] == Collective("all-gather", 4, 36, 36 * 64)
-    assert found["reduce-scatter"] == Collective("reduce-scatter", 4, 36, 36 * 64)
-    assert found["all-reduce"] == Collective("all-reduce", 8, 1, 128 + 8)  # a group of one sends nothing
-    assert found["collective-permute"] == Collective("collective-permute", 2, 1, 128)
+    assert found["all-gather"] == Collective("all-gather", 4, 36, 36 * 64, 4)
+    assert found["reduce-scatter"] == Collective("reduce-scatter", 4, 36, 36 * 64, 4)
+    assert found["all-reduce"] == Collective("all-reduce", 8, 1, 128 + 8, 8)  # a group of one sends nothing
+    assert found["collective-permute"] == Collective("collective-permute", 2, 1, 128, 2)
     assert len(found) == 4
 
 
@@ -54,25 +54,28 @@ def test_loops_count_as_often_as_they_run() -> None:
     ("kind", "sent"), [("all-gather", 75.0), ("reduce-scatter", 75.0), ("all-reduce", 150.0), ("all-to-all", 75.0)]
 )
 def test_what_a_device_sends(kind: str, sent: float) -> None:
-    assert Collective(kind, 4, 1, 100).sent == sent
+    assert Collective(kind, 4, 1, 100, 4).sent == sent
 
 
 @pytest.mark.parametrize(
-    ("groups", "size"),
+    ("groups", "size", "span"),
     [
-        ("{{0,1,2},{3,4,5}}", 3),
-        ("[2,4]<=[8]", 4),
-        ("[4,2]<=[2,4]T(1,0)", 2),
-        ("mesh['a'=4,'b'=2] {'a'}", 4),
-        ("mesh['a'=4,'b'=2] {'a','b'}", 8),
-        ("mesh['a'=8,'b'=2] {'a':(2)4}", 4),
+        ("{{0,1,2},{3,4,5}}", 3, 3),
+        ("{{0,4},{1,5}}", 2, 5),
+        ("[2,4]<=[8]", 4, 4),
+        ("[4,2]<=[2,4]T(1,0)", 2, 5),
+        ("mesh['a'=4,'b'=2] {'a'}", 4, 7),
+        ("mesh['a'=4,'b'=2] {'b'}", 2, 2),
+        ("mesh['a'=4,'b'=2] {'a','b'}", 8, 8),
+        ("mesh['a'=8,'b'=2] {'a':(2)4}", 4, 7),
+        ("mesh['a'=8,'b'=2] {'a':(1)2}", 2, 9),
     ],
 )
-def test_groups_are_read_in_every_form(groups: str, size: int) -> None:
+def test_groups_are_read_in_every_form(groups: str, size: int, span: int) -> None:
     text = (
         f"ENTRY %main (p: f32[2]) -> f32[2] {{\n  ROOT %r = f32[2]{{0}} all-reduce(%p), replica_groups={groups}\n}}\n"
     )
-    assert [one.group for one in collectives(text)] == [size]
+    assert [(one.group, one.span) for one in collectives(text)] == [(size, span)]
 
 
 ON_TPU = """%fused.1 (p: bf16[2,4]) -> bf16[8,4] {
@@ -110,7 +113,7 @@ ENTRY %main (p: bf16[2,4]) -> bf16[2,4] {
 
 def test_a_tpus_loops_and_parts_of_collectives() -> None:
     found = collectives(ON_TPU)
-    assert found == [Collective("all-gather", 4, 36, 36 * 64), Collective("reduce-scatter", 4, 36, 36 * 64)]
+    assert found == [Collective("all-gather", 4, 36, 36 * 64, 4), Collective("reduce-scatter", 4, 36, 36 * 64, 4)]
 
 
 PROGRAM = """

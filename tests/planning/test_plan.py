@@ -13,11 +13,11 @@ from launchers import called
 
 from experiments.comparing.page import between
 from experiments.planning import table
-from experiments.planning.estimate import least_seconds, links
+from experiments.planning.estimate import least_seconds, links, sending_rate
 from experiments.planning.hlo import Collective
 from experiments.planning.search import Candidate, guessed_collectives, with_rows
 from experiments.planning.step import _refused, budget_of, stage_batch
-from experiments.planning.topologies import Topology, fake_devices, topology_of
+from experiments.planning.topologies import Topology, flags_of, topology_of
 from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.batching.packing import Budget
 from fac_jax.models.presets import preset
@@ -133,7 +133,7 @@ def slice_of(name: str, *sides: int) -> Topology:
     count = 1
     for side in sides:
         count *= side
-    return Topology(name, range(count), CHIPS[name], sides)
+    return Topology(name, range(count), CHIPS[name], sides, count)
 
 
 @pytest.mark.parametrize(
@@ -151,9 +151,30 @@ def test_links_that_a_group_can_use(topology: Topology, group: int, share: float
     assert links(topology, group) == pytest.approx(share)
 
 
+@pytest.mark.parametrize(
+    ("kind", "group", "span", "gigabytes"),
+    [
+        ("all-gather", 8, 8, 450),  # a host, by NVLink
+        ("all-gather", 16, 16, 400),  # eight adapters of 50 GB/s each
+        ("all-reduce", 2, 9, 50),  # one GPU of each host
+        ("all-to-all", 16, 16, 50),
+    ],
+)
+def test_what_gpus_of_two_hosts_send(kind: str, group: int, span: int, gigabytes: float) -> None:
+    chip = CHIPS["h100"]
+    gpus = Topology("h100:2x8", range(16), chip, (16,), 8)
+    assert sending_rate(gpus, chip, Collective(kind, group, 1, 1, span)) == gigabytes * 1e9
+
+
+@pytest.mark.parametrize("name", ["h100:", "h100:0", "h100:2x", "h200:2x8x2"])
+def test_numbers_of_gpus_that_make_no_hosts(name: str) -> None:
+    with pytest.raises(InputError, match="GPUs of one host, h[12]00:8, or hosts x GPUs"):
+        topology_of(name)
+
+
 def test_bounds_by_hand() -> None:
     chips = slice_of("v5p", 4, 4, 4)
-    found = [Collective("all-gather", 64, 1, 64 * 600_000_000)]
+    found = [Collective("all-gather", 64, 1, 64 * 600_000_000, 64)]
     bounds = least_seconds(chips, executed=64 * 459e12 * 2, traffic=2765e9 * 3, found=found)
     assert bounds == {"arithmetic": 2.0, "memory": pytest.approx(3.0), "network": pytest.approx(0.063)}
     assert least_seconds(dataclasses.replace(chips, chip=None), 1.0, 1.0, found) == {}
@@ -185,8 +206,9 @@ def test_a_mesh_without_a_second_axis_only_gathers() -> None:
 
 
 def test_devices_to_play_are_asked_for_by_number() -> None:
-    assert fake_devices("cpu:8") == "--xla_force_host_platform_device_count=8"
-    assert fake_devices("cpu") is None and fake_devices("v5e:4x4") is None
+    assert flags_of("cpu:8") == "--xla_force_host_platform_device_count=8"
+    assert flags_of("cpu") is None and flags_of("v5e:4x4") is None
+    assert flags_of("h100:8") == "--xla_gpu_autotune_level=0"
     assert topology_of("cpu").sides == (len(jax.devices("cpu")),)
 
 

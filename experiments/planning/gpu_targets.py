@@ -1,0 +1,73 @@
+"""Descriptions of NVIDIA GPUs from which XLA compiles for them where there is none (XLA's `GpuTargetConfigProto`).
+
+A compiler that has no GPU can neither try out kernels nor ask cuDNN for the size of a workspace: with
+`FLAGS` it chooses products by a cost model, and `workspace_bytes` in `hlo.py` adds what cuDNN takes.
+"""
+
+import dataclasses
+from typing import Final
+
+from fac_jax.parallel.chips import CHIPS
+
+FLAGS: Final = "--xla_gpu_autotune_level=0"
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """What the compiler reads of a GPU, beside the memory and the bandwidth of its `Chip`.
+
+    Attributes:
+      chip: name in `CHIPS`.
+      capability: compute capability, major and minor.
+      cores: streaming multiprocessors.
+      clock: GHz.
+      l2: bytes of the second cache.
+    """
+
+    chip: str
+    capability: tuple[int, int]
+    cores: int
+    clock: float
+    l2: int
+
+
+TARGETS: Final = {
+    target.chip: target
+    for target in (
+        Target("h100", (9, 0), 132, 1.98, 50 * 2**20),
+        Target("h200", (9, 0), 132, 1.98, 50 * 2**20),
+        Target("b200", (10, 0), 148, 1.965, 126 * 2**20),
+    )
+}
+
+
+def target_config(name: str) -> str:
+    """Returns the description of a GPU of `TARGETS` as the text of a protocol buffer."""
+    target, chip = TARGETS[name], CHIPS[name]
+    major, minor = target.capability
+    return f"""
+gpu_device_info {{
+  threads_per_block_limit: 1024
+  threads_per_warp: 32
+  shared_memory_per_block: {48 * 2**10}
+  shared_memory_per_core: {228 * 2**10}
+  threads_per_core_limit: 2048
+  core_count: {target.cores}
+  fpus_per_core: 128
+  block_dim_limit_x: {2**31 - 1}
+  block_dim_limit_y: {2**16 - 1}
+  block_dim_limit_z: {2**16 - 1}
+  memory_bandwidth: {int(chip.hbm_bandwidth)}
+  l2_cache_size: {target.l2}
+  clock_rate_ghz: {target.clock}
+  device_memory_size: {int(chip.hbm_bytes)}
+  shared_memory_per_block_optin: {227 * 2**10}
+  cuda_compute_capability {{ major: {major} minor: {minor} }}
+  registers_per_core_limit: {2**16}
+  registers_per_block_limit: {2**16}
+}}
+platform_name: "CUDA"
+dnn_version_info {{ major: 9 minor: 10 }}
+runtime_version {{ major: 13 minor: 0 }}
+device_description_str: "{chip.kinds[0]}"
+"""
