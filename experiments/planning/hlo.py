@@ -138,8 +138,10 @@ def _collective(line: str, scatters: bool) -> Collective | None:
     result = [_size(*shape) for shape in _SHAPE.findall(match[1][: operation.start()])]
     members = _members(line)
     group, span = len(members), max(members) - min(members) + 1
-    if operation[1].endswith("-start") and kind in ("all-gather", "collective-permute"):
-        result = [max(result)]  # operand and result stand side by side there
+    if operation[1].endswith("-start") and kind == "collective-permute":
+        result = result[1:2]  # operand, result, and what the device keeps beside them
+    elif operation[1].endswith("-start") and kind in ("all-gather", "reduce-scatter"):
+        result = result[len(result) // 2 :]  # all operands stand before all results there
     size = sum(result) * (group if kind == "reduce-scatter" else 1)
     if scatters and kind == "all-reduce":
         kind = "reduce-scatter"

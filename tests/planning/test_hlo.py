@@ -78,6 +78,22 @@ def test_groups_are_read_in_every_form(groups: str, size: int, span: int) -> Non
     assert [(one.group, one.span) for one in collectives(text)] == [(size, span)]
 
 
+ON_GPUS = """ENTRY %main (p: f32[2,4]) -> f32[8,4] {
+  %ag = ((bf16[2,4]{1,0}, f32[1]{0}), (bf16[8,4]{1,0}, f32[4]{0})) all-gather-start(%p, %q), replica_groups=[1,4]<=[4]
+  %rs = ((f32[8,4]{1,0}, f32[4]{0}), (f32[2,4]{1,0}, f32[1]{0})) reduce-scatter-start(%p, %q), replica_groups=[1,4]<=[4]
+  ROOT %cp = (f32[8,4]{1,0}, f32[8,4]{1,0}) collective-permute-start(%p), source_target_pairs={{0,1},{1,2},{3,0}}
+}
+"""
+
+
+def test_collectives_that_several_arrays_share_count_all_their_results() -> None:
+    assert collectives(ON_GPUS) == [
+        Collective("reduce-scatter", 4, 1, 4 * (32 + 4), 4),
+        Collective("collective-permute", 2, 1, 128, 4),
+        Collective("all-gather", 4, 1, 64 + 16, 4),
+    ]
+
+
 ON_TPU = """%fused.1 (p: bf16[2,4]) -> bf16[8,4] {
   ROOT %ag = bf16[8,4]{1,0:T(8,128)(2,1)} all-gather(%p), attributes={chain_id="5"}, replica_groups=[1,4]<=[4]
 }
