@@ -8,6 +8,7 @@ v5e:4x4, v6e:8x8, v5p:2x2x4 (libtpu: pip install 'fac_jax[tpu]'), GPUs as h100:8
 (pip install 'fac_jax[cuda]', Python 3.12), the GPUs that are here (gpu), a CPU (cpu:8). Exit code 1: it does not fit.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -19,6 +20,7 @@ import jax
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.planning.gpu_targets import TARGETS, asked_of
 from experiments.planning.search import search
 from experiments.planning.step import GIB, Plan, make_plan
 from experiments.planning.topologies import FORMS, flags_of, topology_of
@@ -118,7 +120,9 @@ def main() -> None:
     if not TOPOLOGY.value.startswith("gpu"):
         jax.config.update("jax_platforms", "cpu")  # where nothing is computed; a TPU that is here is left alone
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # so another process may have it, or compile as well
-    found = plans()
+    kind = TOPOLOGY.value.partition(":")[0]
+    with asked_of(kind) if kind in TARGETS else contextlib.nullcontext():
+        found = plans()
     if AS_JSON.value:
         made = [as_json(plan) for plan in found]
         print(json.dumps(made if SEARCH.value else made[0], indent=2))

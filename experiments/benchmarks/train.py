@@ -1,5 +1,6 @@
 """Speed of training steps: plain, of preferences, with against without grouping, and their utilisation (MFU)."""
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from experiments.benchmarks.workloads import (
     preference_batch,
     seconds_of_audio,
 )
+from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.batching.batch_stats import batch_stats
 from fac_jax.losses import Preference
 from fac_jax.models.config import ModelConfig, replace
@@ -43,7 +45,8 @@ def training_step(
     """Returns the training step of a stage, which is compiled when it is called, and what makes its first state."""
     schedule = make_schedule(stage.optimizer, stage.steps)
     transform = make_optimizer(stage.optimizer, schedule)
-    objective = bind(stage.loss, FunAudioChat(config, training_kernels(attention=attention)), precision=stage.precision)
+    kernels = training_kernels(attention=attention, segments=stage.data.segments)
+    objective = bind(stage.loss, FunAudioChat(config, kernels), precision=stage.precision)
     step = make_step(objective, transform, schedule, stage.trainable)
     return step, lambda: init_state(random_params(config), transform, stage.trainable)
 
@@ -60,6 +63,8 @@ def step_program(
     The state is created on the device and donated, so that it is in memory only once.
     """
     stage = StageConfig("benchmark", steps=1000, optimizer=optimizer, **values)
+    segments = int(np.max(stage.loss.conversations(batch).segment_ids))
+    stage = dataclasses.replace(stage, data=BatchConfig(segments=segments))
     step, fresh = training_step(config, stage, attention)
     state, batch = jax.jit(fresh)(), jax.device_put(batch)
     program = compiled(step, state, batch)

@@ -23,5 +23,7 @@ MODEL = {"remat": "full"}
 def get_config() -> ConfigDict:
     """Returns a config of one stage on one set."""
     # In proportion to size; a larger temperature evens small and large sets out.
-    stages = {"finetune": base.stage(1000, 1e-5, {"mine": 1.0}, data={"batch_rows": 4, "temperature": 1.0})}
+    stages = {
+        "finetune": base.stage(1000, 1e-5, {"mine": 1.0}, data={"batch_rows": 4, "segments": 32, "temperature": 1.0})
+    }
     return base.config(MODEL, stages, data=DataConfig(sets={"mine": base.rows(waves=WAVES)}))

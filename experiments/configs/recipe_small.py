@@ -39,7 +39,7 @@ def get_config() -> ConfigDict:
     return recipe(
         {"context": 1024},  # groups of one speech token take many positions
         dataclasses.replace(DATA, world=WORLD, waves=WaveAugmentConfig(), pairs=PairsConfig(train=320, test=60)),
-        text_pretraining=stage(300, 4e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(10, 112)),
+        text_pretraining=stage(300, 4e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(16, 112)),
         pre_alignment=stage(400, 5e-3, READ, **aligned),
         stage1=stage(240, 1.5e-3, TALK, data=packed(12, 160)),
         stage2=stage(80, 1.5e-4, TALK, data=packed(12, 160)),

@@ -18,7 +18,7 @@ from experiments.configs import base
 from experiments.run.schema import DataConfig
 from fac_jax.training.stage import StageConfig
 
-BATCH = {"batch_rows": 64, "seq_len": 2048, "windows_per_row": 128}
+BATCH = {"batch_rows": 64, "seq_len": 2048, "windows_per_row": 128, "segments": 32}
 MODEL = {"dtype": "bfloat16", "remat": "full"}
 
 

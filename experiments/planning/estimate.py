@@ -16,6 +16,7 @@ from fac_jax.batching.batch_stats import causal_stats, dense_stats, full_stats
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
 from fac_jax.parallel.chips import Chip
+from fac_jax.parallel.cudnn import TILE, PackedAttend
 from fac_jax.parallel.kernels import Attention, attention_choice, kernel_name, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import BLOCKS, SplashAttend
@@ -144,7 +145,7 @@ def executed_flops(
     config: ModelConfig, stage: StageConfig, paths: Collection[str], batch: Batch, layout: Layout, attention: Attention
 ) -> dict[Part, float]:
     """FLOPs of a step by part, as its program goes about it on these devices."""
-    kernels = training_kernels(layout, attention)
+    kernels = training_kernels(layout, attention, stage.data.segments)
     length, text, audio = batch.kind.shape[-1], config.text, config.audio
     heads = (text.num_heads, text.num_kv_heads, text.head_dim)
     windows = (audio.num_heads, audio.num_heads, audio.width // audio.num_heads)
@@ -154,4 +155,6 @@ def executed_flops(
     stats = dense_stats(batch)
     if isinstance(attend, SplashAttend):
         stats = causal_stats(stats, BLOCKS, config.group_size)
+    if isinstance(attend, PackedAttend):
+        stats = causal_stats(stats, (TILE, 1), config.group_size)
     return step_flops(config, stage, paths, stats, Execution(length, again, encoder))

@@ -4,12 +4,21 @@ A compiler that has no GPU can neither try out kernels nor ask cuDNN for the siz
 `FLAGS` it chooses products by a cost model, and `workspace_bytes` in `hlo.py` adds what cuDNN takes.
 """
 
+import contextlib
 import dataclasses
+from collections.abc import Iterator
 from typing import Final
+from unittest import mock
+
+from jax._src.cudnn import fused_attention_stablehlo as fused
 
 from fac_jax.parallel.chips import CHIPS
 
 FLAGS: Final = "--xla_gpu_autotune_level=0"
+
+
+# What jax would ask of a driver and of cuDNN before it lowers attention for a GPU.
+CUDNN: Final = 91_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +48,28 @@ TARGETS: Final = {
         Target("b200", (10, 0), 148, 1.965, 126 * 2**20),
     )
 }
+
+
+@contextlib.contextmanager
+def asked_of(name: str) -> Iterator[None]:
+    """Answers for a GPU of `TARGETS` what jax asks of the GPU of this machine before it lowers cuDNN's attention."""
+    capability = TARGETS[name].capability
+
+    def at_least(wanted: str) -> bool:
+        return capability >= tuple(map(int, wanted.split(".")))
+
+    def equal(wanted: str) -> bool:
+        return capability == tuple(map(int, wanted.split(".")))
+
+    answers = {
+        "check_cudnn_version": lambda: CUDNN,
+        "check_compute_capability": at_least,
+        "is_cuda_compute_capability_equal": equal,
+    }
+    with contextlib.ExitStack() as stack:
+        for asked, answer in answers.items():
+            stack.enter_context(mock.patch.object(fused, asked, answer))
+        yield
 
 
 def target_config(name: str) -> str:

@@ -54,7 +54,7 @@ def score_pairs(
     Returns:
       float32 `[R, 2, 2]`: (chosen, rejected) x (text, speech) of every pair of the source, in their order.
     """
-    model = FunAudioChat(config, training_kernels(layout, attention))
+    model = FunAudioChat(config, training_kernels(layout, attention, budget.segments))
     found = np.zeros((len(source.rows), 2, 2), np.float32)
     batches = PackedBatches(one_epoch("pairs", source), budget, config, loss.collate, Shares.on(layout))
     with bar("scoring pairs", len(source.rows)) as advance:

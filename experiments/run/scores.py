@@ -53,7 +53,6 @@ def losses(run: Run, params: Params) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     by_set = stages_by_set(run)
-    model = FunAudioChat(run.config.model, training_kernels(run.layout, run.config.attention))
     for stage in dict.fromkeys(stage.name for stage in by_set.values()):
         names = tuple(name for name, one in by_set.items() if one.name == stage)
         one = by_set[names[0]]
@@ -62,7 +61,8 @@ def losses(run: Run, params: Params) -> dict[str, float]:
         start = start_params(recipe_of(run), one, run.workdir) if one.loss.needs_reference else params
         batches = some.eval_data(one, start, run.workdir / one.name)
         reference = start if one.loss.needs_reference == "frozen" else None
-        objective = bind(one.loss, model, run.layout, one.precision)
+        kernels = training_kernels(run.layout, run.config.attention, one.data.segments)
+        objective = bind(one.loss, FunAudioChat(run.config.model, kernels), run.layout, one.precision)
         scores = Evaluator(objective, batches, run.config.evals.batches)(params, reference)
         found |= {name: value for name, value in scores.items() if "/" in name}
     return found

@@ -15,7 +15,6 @@ from fac_jax.layers.attention import Attend, Visibility, masked_softmax
 from fac_jax.layers.stack import ATTENTION
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
-from fac_jax.types import InputError
 
 Operand: TypeAlias = jax.Array | jax.ShapeDtypeStruct  # queries or keys; the choice of a kernel needs no values
 
@@ -62,30 +61,6 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
 
     out = jnp.stack([one(q) for q in rearrange(q, "b 1 (k g) h -> g (b k) h", k=heads)])
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
-
-
-def cudnn_refusal(q: Operand, k: Operand) -> str | None:
-    """Says in one line why cuDNN cannot train with queries `[B, T, N, H]` and keys `[B, T', K, H]`; None if it can."""
-    if q.dtype not in (jnp.bfloat16, jnp.float16):
-        return f"cuDNN attention takes bfloat16, not {q.dtype}: set model.dtype"
-    if q.shape[-1] > 128 or q.shape[-1] % 8:
-        return f"cuDNN attention takes head dims to 128 that 8 divides, not {q.shape[-1]}"
-    if q.shape[1] % 2 or k.shape[1] % 2:
-        return f"cuDNN attention takes an even number of positions, not {q.shape[1]} on {k.shape[1]}"
-    return None
-
-
-def cudnn_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
-    """Flash attention of cuDNN on a GPU; segments and causality go in as a mask.
-
-    Raises:
-      InputError: see `cudnn_refusal`.
-    """
-    refusal = cudnn_refusal(q, k)
-    if refusal:
-        raise InputError(f'{refusal}, or take attention "einsum"')
-    mask = visibility.mask()[:, None]
-    return checkpoint_name(jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn"), ATTENTION)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,14 +9,8 @@ import jax
 from fac_jax import axes
 from fac_jax.layers.attention import APART, Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
-from fac_jax.parallel.attention import (
-    AutoAttend,
-    ShardedAttend,
-    cudnn_attend,
-    cudnn_refusal,
-    mapped_attend,
-    stepwise_attend,
-)
+from fac_jax.parallel.attention import AutoAttend, ShardedAttend, mapped_attend, stepwise_attend
+from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend, cudnn_refusal, devices_refusal
 from fac_jax.parallel.experts import ShardedExperts
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import SplashAttend
@@ -29,13 +23,17 @@ TRAINING: Final[Mapping[str, Attend]] = {"cpu": mapped_attend, "gpu": einsum_att
 DECODING: Final[Mapping[str, Attend]] = {"cpu": stepwise_attend, "gpu": einsum_attend, "tpu": einsum_attend}
 
 
-def training_kernels(layout: Layout | None = None, attention: Attention = "auto") -> Kernels:
+def training_kernels(
+    layout: Layout | None = None, attention: Attention = "auto", segments: int | None = None
+) -> Kernels:
     """Kernels for training on the devices of a layout, or on the default device.
 
     Args:
       attention: of the Shared LLM and the refined head. "flash" is cuDNN's kernel on a GPU and Splash on a TPU, which
         never hold the scores of a row. "auto" is flash where there is such a kernel and it takes the shapes and the
         dtype, and einsum elsewhere. The encoder's windows of 100 frames always use einsum.
+      segments: most conversations of a row. With it cuDNN computes nothing between conversations; without it
+        (None) it takes a mask.
 
     Raises:
       InputError: attention is "flash" and the devices have no such kernel.
@@ -50,6 +48,8 @@ def training_kernels(layout: Layout | None = None, attention: Attention = "auto"
         attend = splash if attention == "flash" else AutoAttend(splash, kernels.attend, splash.refusal)
     else:
         local = cudnn_attend if attention == "flash" else AutoAttend(cudnn_attend, TRAINING["gpu"], cudnn_refusal)
+        packed = PackedAttend(segments, devices_refusal(segments, layout))
+        local = AutoAttend(packed, local, packed.refusal)
         attend = local if layout is None else ShardedAttend(layout, local)
     return dataclasses.replace(kernels, attend=attend)
 
@@ -62,22 +62,30 @@ def decoding_kernels(layout: Layout | None = None) -> Kernels:
 def attention_choice(
     attend: Attend, heads: tuple[int, int, int], dtype: str, length: int, layout: Layout | None = None
 ) -> tuple[Attend, str | None]:
-    """The kernel that runs for rows of a length, without what wraps it, and why it is not flash; None if it is.
+    """The kernel that runs for rows of a length, without what wraps it, and why it is no faster one; None if it is.
 
     `heads` are those of the queries and of the keys, and the head dim; `length` counts positions.
     """
-    local = attend.local if isinstance(attend, ShardedAttend) else attend
-    if isinstance(local, AutoAttend):
-        # Under `shard_map` a kernel sees the queries of a device and the keys of whole rows.
-        parts = layout.shards(axes.LENGTH) if layout is not None and isinstance(attend, ShardedAttend) else 1
-        rows = 1 if layout is None else layout.shards(axes.BATCH)  # a number that the mesh divides
-        q = jax.ShapeDtypeStruct((rows, length // parts, heads[0], heads[2]), dtype)
-        k = jax.ShapeDtypeStruct((rows, length, heads[1], heads[2]), dtype)
-        kernel, reason = local.chosen(q, k), local.refusal(q, k)
-        return (kernel.local if isinstance(kernel, ShardedAttend) else kernel), reason
-    if local is cudnn_attend or isinstance(local, SplashAttend):
+    parts = rows = 1
+    if layout is not None:
+        rows = layout.shards(axes.BATCH)  # a number that the mesh divides
+        if isinstance(attend, ShardedAttend):  # a kernel sees the queries of a device and the keys of whole rows
+            parts = layout.shards(axes.LENGTH)
+    q = jax.ShapeDtypeStruct((rows, length // parts, heads[0], heads[2]), dtype)
+    k = jax.ShapeDtypeStruct((rows, length, heads[1], heads[2]), dtype)
+    reason, local = None, attend
+    while isinstance(local, AutoAttend | ShardedAttend):
+        if isinstance(local, AutoAttend):
+            reason = local.refusal(q, k) or reason
+            local = local.chosen(q, k)
+        else:
+            local = local.local
+    if isinstance(local, PackedAttend | SplashAttend):
         return local, None
-    return local, _no_flash(_platform(layout)) or 'attention is "einsum"'
+    if local is cudnn_attend:
+        return local, f"with a mask: {reason}"
+    reason = reason or _no_flash(_platform(layout)) or 'attention is "einsum"'
+    return local, f"not flash: {reason}"
 
 
 def kernel_name(attend: Attend) -> str:

@@ -42,7 +42,7 @@ def _again(none: int, dots: int, save_attention: int, full: int) -> Mapping[Rema
 ATTENTION_AGAIN: Final[Mapping[str, Mapping[Remat, int]]] = {
     "einsum_attend": _again(none=0, dots=2, save_attention=1, full=2),
     "mapped_attend": _again(none=1, dots=0, save_attention=1, full=3),
-    "cudnn_attend": _again(none=1, dots=3, save_attention=3, full=3),
+    **dict.fromkeys(("cudnn_attend", "PackedAttend"), _again(none=1, dots=3, save_attention=3, full=3)),
     # One backward kernel for queries, one for keys and values.
     "SplashAttend": _again(none=3, dots=5, save_attention=3, full=5),
 }

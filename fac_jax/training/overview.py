@@ -87,7 +87,7 @@ def describe(
         if decoder.depth:
             heads = (decoder.num_heads, decoder.num_kv_heads, decoder.head_dim)
             kernel, reason = attention_choice(kernels.attend, heads, model.dtype, positions, layout)
-            why = f", not flash: {reason}" if reason else ""
+            why = f", {reason}" if reason else ""
             lines.append(f"attention of the {name}: {kernel_name(kernel)}{why}")
     return "\n".join(lines)
 

@@ -50,7 +50,7 @@ def stage_program(
     """
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    kernels = training_kernels(layout, attention)
+    kernels = training_kernels(layout, attention, stage.data.segments)
     objective = bind(stage.loss, FunAudioChat(model, kernels), layout, stage.precision)
     frozen = stage.loss.needs_reference == "frozen"
     state = abstract_state(abstract_params(model, layout), optimizer, stage.trainable, frozen)

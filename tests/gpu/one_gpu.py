@@ -12,7 +12,7 @@ from fac_jax.layers.attention import Visibility, einsum_attend
 from fac_jax.losses import Sft
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import preset
-from fac_jax.parallel.attention import cudnn_attend
+from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.training.step import bind
 
@@ -49,14 +49,18 @@ def _outputs(attend, rows, dtype):
     return [np.asarray(x, np.float64) for x in (out, *grads)]
 
 
-def test_cudnn_attention_in_bfloat16_is_near_to_float32(rows, figures):
+KINDS = {"mask": cudnn_attend, "packed": PackedAttend(3), "packed with room": PackedAttend(8)}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cudnn_attention_in_bfloat16_is_near_to_float32(rows, kind, figures):
+    """Of three conversations a row, where up to eight may be as well."""
     exact = _outputs(einsum_attend, rows, jnp.float32)
-    off = {
-        attend: [_apart(a, b) for a, b in zip(_outputs(attend, rows, jnp.bfloat16), exact, strict=True)]
-        for attend in (einsum_attend, cudnn_attend)
-    }
-    for name, einsum, cudnn in zip(("output", "dq", "dk", "dv"), off[einsum_attend], off[cudnn_attend], strict=True):
-        figures(f"cuDNN against float32, {name}, relative (the einsum: {einsum:.1e})", cudnn, 1e-2)
+    names = ("output", "dq", "dk", "dv")
+    einsum, cudnn = (_outputs(kernel, rows, jnp.bfloat16) for kernel in (einsum_attend, KINDS[kind]))
+    for name, ours, plain, wanted in zip(names, cudnn, einsum, exact, strict=True):
+        beside = f"relative (the einsum: {_apart(plain, wanted):.1e})"
+        figures(f"cuDNN, {kind}, against float32, {name}, {beside}", _apart(ours, wanted), 1e-2)
 
 
 def test_both_attentions_give_a_training_step_the_same_loss_and_gradients(figures):

@@ -12,7 +12,8 @@ from jax.interpreters import partial_eval
 from fac_jax.layers.attention import Visibility, einsum_attend, self_visibility
 from fac_jax.layers.moe import ExpertKernels, sorted_experts
 from fac_jax.layers.stack import POLICIES
-from fac_jax.parallel.attention import AutoAttend, ShardedAttend, cudnn_attend
+from fac_jax.parallel.attention import AutoAttend, ShardedAttend
+from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend
 from fac_jax.parallel.experts import ShardedExperts
 from fac_jax.parallel.kernels import attention_choice, kernel_name, training_kernels
 from fac_jax.parallel.mesh import make_layout
@@ -91,14 +92,21 @@ HEADS_OF = (16, 8, 128)  # of the released 8B
 def test_auto_attention_is_flash_where_a_kernel_takes_the_rows_and_says_why_not() -> None:
     assert training_kernels(None, "auto") == training_kernels(None, "einsum")  # on a CPU
     kernel, reason = attention_choice(training_kernels(None, "auto").attend, HEADS_OF, "bfloat16", 2048)
-    assert (kernel_name(kernel), reason) == ("mapped_attend", "it runs on a GPU or a TPU, not on a cpu")
+    assert (kernel_name(kernel), reason) == ("mapped_attend", "not flash: it runs on a GPU or a TPU, not on a cpu")
     with mock.patch("jax.default_backend", lambda: "gpu"):
         attend = training_kernels(None, "auto").attend
-        assert attention_choice(attend, HEADS_OF, "bfloat16", 2048) == (cudnn_attend, None)
+        unknown = "the most conversations of a row are not known: set stages.NAME.data.segments"
+        assert attention_choice(attend, HEADS_OF, "bfloat16", 2048) == (cudnn_attend, f"with a mask: {unknown}")
+        old = training_kernels(None, "auto", segments=6).attend
+        reason = attention_choice(old, HEADS_OF, "bfloat16", 2048)[1]
+        assert reason == "with a mask: packed rows need a GPU of compute capability 9.0, not 0.0"
+        alone = training_kernels(None, "flash", segments=1).attend
+        assert attention_choice(alone, HEADS_OF, "bfloat16", 2048) == (PackedAttend(1), None)
         kernel, reason = attention_choice(attend, HEADS_OF, "float32", 2048)
-        assert kernel is einsum_attend and reason == "cuDNN attention takes bfloat16, not float32: set model.dtype"
+        words = "not flash: cuDNN attention takes bfloat16, not float32: set model.dtype"
+        assert kernel is einsum_attend and reason == words
         reason = attention_choice(training_kernels(None, "einsum").attend, HEADS_OF, "bfloat16", 2048)[1]
-        assert reason == 'attention is "einsum"'
+        assert reason == 'not flash: attention is "einsum"'
     for layout in (None, make_layout(MESH)):
         with mock.patch("fac_jax.parallel.kernels._platform", lambda _: "tpu"):
             attend = training_kernels(layout, "auto").attend
@@ -130,21 +138,6 @@ def test_splash_keeps_what_its_backward_pass_needs(where: str) -> None:
 
     stored = {name: calls(POLICIES[name]) for name in ("full", "save_attention")}
     assert stored == {"full": 4, "save_attention": 3}
-
-
-def test_cudnn_takes_half_precision_alone_and_lowers_forward_and_backward() -> None:
-    (q, k, v), seen, _ = rows()
-    with pytest.raises(InputError, match="cuDNN attention takes bfloat16, not float32"):
-        cudnn_attend(q, k, v, seen)
-    half = tuple(array.astype(jnp.bfloat16) for array in (q, k, v))
-    private = "jax._src.cudnn.fused_attention_stablehlo."
-    with (  # jax asks the machine's cuDNN before it lowers for another machine
-        mock.patch(private + "check_cudnn_version", lambda: 91_500),
-        mock.patch(private + "check_compute_capability", lambda *_: True),
-    ):
-        traced = jax.jit(jax.grad(lambda x: jnp.sum(cudnn_attend(*x, seen).astype(jnp.float32)))).trace(half)
-        text = traced.lower(lowering_platforms=("cuda",)).as_text()
-    assert "__cudnn$fmhaScaleBiasSoftmax(" in text and "__cudnn$fmhaScaleBiasSoftmaxBackward(" in text
 
 
 EXPERTS, TOP_K, WIDTH, HIDDEN = 8, 3, 16, 12

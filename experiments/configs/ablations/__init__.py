@@ -11,7 +11,10 @@ UNTIL_STAGE2 = ("text_pretraining", "pre_alignment", "stage1", "merge", "stage2"
 
 
 def ablation(
-    axes: Mapping[str, Mapping[str, Any]], stages: tuple[str, ...], seeds: Sequence[int] = (0, 1, 2), **fixed: Any
+    axes: Mapping[str, Mapping[str, Any]],
+    stages: tuple[str, ...],
+    seeds: Sequence[int] = (0, 1, 2),
+    fixed: Mapping[str, Any] | None = None,
 ) -> ConfigDict:
     """Returns a sweep of the small recipe's `stages`, whose report asks the model of stage 2.
 
@@ -27,6 +30,6 @@ def ablation(
         "experiments/configs/recipe_small.py",
         axes,
         seeds,
-        fixed=always | fixed,
+        fixed=always | dict(fixed or {}),
         local={"processes": 2, "memory_gib": 4.0},
     )

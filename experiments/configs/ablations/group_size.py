@@ -30,7 +30,7 @@ LARGE = {"model.text.depth": 8, "model.head.depth": 1}
 def get_config() -> ConfigDict:
     """Returns a sweep of four group sizes and three seeds."""
     sizes = {"group_size": points({str(k): _sized(k) for k in ALIGNED})}
-    return ablation(sizes, UNTIL_STAGE2, **SLOW, **LARGE)
+    return ablation(sizes, UNTIL_STAGE2, fixed={**SLOW, **LARGE})
 
 
 def _sized(k: int) -> dict[str, Any]:
