@@ -255,11 +255,8 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
         ({"data": {"mixture": {"mine": -1.0}}}, r"finetune\.data: mixture\.mine is -1\.0; a weight is a finite number"),
         ({"trainable": ("heaad/",)}, r'stages\.finetune: trainable pattern "heaad/" matches no parameter'),
         ({"trainable": ("[",)}, r"stages\.finetune\.trainable: '\[' is no regular expression"),
-        ({"loss": {"kind": "ctc"}}, r"finetune\.data\.segments is 32: CTC needs 1"),
-        (
-            {"loss": {"kind": "preference"}, "data": {"segments": None}},
-            r"finetune\.data\.segments is missing: preferences need",
-        ),
+        ({"loss": {"kind": "ctc"}}, r"finetune\.data\.segments is None: CTC needs 1"),
+        ({"loss": {"kind": "preference"}}, r"finetune\.data\.segments is missing: preferences need"),
         (DPO, r'data\.sets\.mine\.waves changes what is heard .* set loss\.reference = "frozen"'),
         ({"set": {"path": "gone.jsonl"}}, r"data\.sets\.mine: gone\.jsonl: no such file or folder"),
         ({"set": {"path": ""}}, r"config key data\.sets\.mine\.path is not set: --config\.data\.sets\.mine\.path="),

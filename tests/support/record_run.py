@@ -51,7 +51,7 @@ def make_config(initial: Path | None, sets: dict[str, Any], steps: int = 2, **st
     if initial is not None:
         config.model.init_from = str(initial)
     data = {**STAGE, **stage.pop("data", {})}
-    config.stages.finetune.data.windows_per_row = None
+    config.stages.finetune.data.update({"windows_per_row": None, "segments": None})
     config.stages.finetune.data.update({key: value for key, value in data.items() if value is not None})
     config.stages.finetune.data.temperature = None
     config.stages.finetune.update({"steps": steps, "checkpoint_every": steps, **stage})
