@@ -1,7 +1,7 @@
 """Descriptions of NVIDIA GPUs from which XLA compiles for them where there is none (XLA's `GpuTargetConfigProto`).
 
-A compiler that has no GPU can neither try out kernels nor ask cuDNN for the size of a workspace: with
-`FLAGS` it chooses products by a cost model, and `workspace_bytes` in `hlo.py` adds what cuDNN takes.
+A compiler that has no GPU can neither try out kernels nor ask cuDNN for the size of a workspace: with `FLAGS` it
+chooses products by a cost model, and `hlo.cudnn_workspace` adds what cuDNN takes.
 """
 
 import contextlib

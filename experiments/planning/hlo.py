@@ -28,6 +28,9 @@ _GROUPS: Final = re.compile(r"replica_groups=\{\{([\d,]+)\}")
 _IOTA_GROUPS: Final = re.compile(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?")
 _PAIRS: Final = re.compile(r"source_target_pairs=\{((?:\{\d+,\d+\},?)+)\}")
 _MESH_GROUPS: Final = re.compile(r"replica_groups=mesh\[([^\]]*)\] ?\{([^}]*)\}")
+_BACKWARD: Final = re.compile(
+    r"= \(\w+\[([\d,]+)\][^=]*, u8\[0\]\S*\) custom-call\(.*custom_call_target=\"__cudnn\$fmha\w*Backward\""
+)
 _AXIS: Final = re.compile(r"'([^']+)'(?::\((\d+)\)(\d+))?")  # of a mesh, or a part of it, 'axis':(before)size
 _OPERATION: Final = re.compile(r"(?:^|\s)([a-z][a-z\-]*)\(")
 
@@ -83,6 +86,15 @@ def collectives(text: str) -> list[Collective]:
         found[key] = count + times, size + times * one.bytes
     made = [Collective(kind, group, count, size, span) for (kind, group, span), (count, size) in found.items()]
     return sorted(made, key=lambda one: -one.bytes)
+
+
+def cudnn_workspace(text: str) -> int:
+    """Returns the bytes that cuDNN needs beside the buffers of a program that was compiled without a GPU to ask.
+
+    The backward kernel sums the gradients of the queries in float32, and needs a number for each of their rows.
+    """
+    shapes = [[int(size) for size in found[1].split(",")] for found in _BACKWARD.finditer(text)]
+    return max((4 * math.prod(shape) + 4 * math.prod(shape[:-1]) for shape in shapes), default=0)
 
 
 def _computations(text: str) -> Iterator[tuple[str, list[str]]]:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import jax
 
 from experiments.planning.estimate import capacity_of, estimate, held_bytes, local_bytes
-from experiments.planning.hlo import Collective, collectives
+from experiments.planning.hlo import Collective, collectives, cudnn_workspace
 from experiments.planning.topologies import Topology
 from fac_jax import axes
 from fac_jax.batching.batch_config import check_divides
@@ -123,8 +123,11 @@ def make_plan(
         memory["peak"] = _refused(error)
     else:
         sizes = compiled_memory(compiled)
-        memory |= {"arguments": sizes["arguments"], "temporaries": sizes["temporaries"], "peak": sizes["total"]}
-        found = collectives(compiled.as_text() or "")
+        text = compiled.as_text() or ""
+        workspace = cudnn_workspace(text)
+        memory |= {"arguments": sizes["arguments"], "temporaries": sizes["temporaries"] + workspace}
+        memory["peak"] = topology.spare * (sizes["total"] + workspace)
+        found = collectives(text)
     seconds = time.perf_counter() - start
 
     analysis = estimate(config, stage, state, batch, topology, layout, attention, found)

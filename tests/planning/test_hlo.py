@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.planning.hlo import Collective, collectives
+from experiments.planning.hlo import Collective, collectives, cudnn_workspace
 
 ROOT = Path(__file__).parents[2]
 
@@ -92,6 +92,21 @@ def test_collectives_that_several_arrays_share_count_all_their_results() -> None
         Collective("collective-permute", 2, 1, 128, 4),
         Collective("all-gather", 4, 1, 64 + 16, 4),
     ]
+
+
+def test_the_workspace_of_cudnn_is_that_of_its_largest_gradient() -> None:
+    lines = [
+        f"  %{name} = (bf16[2,{heads},{length},64]{{3,1,2,0}}, bf16[2,4,{length},64]{{3,1,2,0}}, u8[{given}]{{0}}) "
+        f'custom-call(%q, %k), custom_call_target="__cudnn$fmhaSoftmax{kind}", operand_layout_constraints={{}}'
+        for name, heads, length, given, kind in (
+            ("a", 8, 100, 0, "Backward"),
+            ("b", 16, 100, 0, "Backward"),
+            ("c", 16, 900, 0, ""),  # the forward kernel needs none
+            ("d", 16, 900, 512, "Backward"),  # a GPU was asked: it is among the buffers
+        )
+    ]
+    assert cudnn_workspace("\n".join(lines)) == 4 * 2 * 16 * 100 * 65
+    assert cudnn_workspace(TEXT) == 0
 
 
 ON_TPU = """%fused.1 (p: bf16[2,4]) -> bf16[8,4] {
