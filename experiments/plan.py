@@ -102,6 +102,12 @@ def lines(plan: Plan) -> Iterator[str]:
         yield "  no estimate of time: what such a device can do is not known"
     else:
         yield f"  step {plan.estimated_step_seconds:.3g} s at best, MFU {plan.estimated_mfu:.0%} at most"
+    for one in plan.kernels:
+        flops = f", {one.flops:.3g} FLOPs" if one.flops else ""
+        yield f"  {one.kind:12} {one.dtype:5} {one.count:6} kernels a chip, {one.bytes / 1e9:.3g} GB{flops}"
+    if plan.expected_step_seconds is not None:
+        parts = ", ".join(f"{name} {seconds:.3g}" for name, seconds in plan.expected.items())
+        yield f"  step {plan.expected_step_seconds:.3g} s expected ({parts}), MFU {plan.expected_mfu:.0%}"
     yield f"  compiled in {plan.compile_seconds:.0f} s"
     if not plan.fits:
         yield f"does not fit: {_gib(used - plan.hbm_bytes)} a chip too much"

@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import psutil
 
+from experiments.planning.gpu_kernels import Kernels
 from experiments.planning.hlo import Collective
+from experiments.planning.shares import SHARES, TF32
 from experiments.planning.topologies import Topology
 from fac_jax import axes
-from fac_jax.batching.batch_stats import causal_stats, dense_stats, full_stats
+from fac_jax.batching.batch_stats import BatchStats, causal_stats, dense_stats, full_stats
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
 from fac_jax.parallel.chips import Chip
@@ -110,6 +112,7 @@ class Estimate:
     needed: dict[Part, float]
     executed: dict[Part, float]
     bounds: dict[str, float]
+    expected: dict[str, float]
 
     @property
     def seconds(self) -> float | None:
@@ -118,9 +121,22 @@ class Estimate:
 
     def mfu(self, topology: Topology) -> float | None:
         """Returns the needed FLOPs in that time, as a share of what the chips can do; None without bounds."""
-        if self.seconds is None or topology.chip is None:
-            return None
-        return sum(self.needed.values()) / (self.seconds * topology.chip.peak_flops * len(topology.devices))
+        return _mfu(topology, sum(self.needed.values()), self.seconds)
+
+    @property
+    def expected_seconds(self) -> float | None:
+        """Returns the sum of what is expected of the kernels; None without."""
+        return sum(self.expected.values()) or None
+
+    def expected_mfu(self, topology: Topology) -> float | None:
+        """Returns the needed FLOPs in that time, as a share of what the chips can do; None without."""
+        return _mfu(topology, sum(self.needed.values()), self.expected_seconds)
+
+
+def _mfu(topology: Topology, needed: float, seconds: float | None) -> float | None:
+    if seconds is None or topology.chip is None:
+        return None
+    return needed / (seconds * topology.chip.peak_flops * len(topology.devices))
 
 
 def estimate(
@@ -132,19 +148,67 @@ def estimate(
     layout: Layout,
     attention: Attention,
     found: Sequence[Collective],
+    kernels: Sequence[Kernels] = (),
 ) -> Estimate:
-    """Estimates the step of a stage from its abstract state and batch; `found` are its collectives, read or guessed."""
+    """Estimates the step of a stage from its abstract state and batch.
+
+    `found` are its collectives, read or guessed; `kernels` are those of its compiled program, where it is for GPUs.
+    """
     rows, paths = stage.loss.conversations(batch), trainable_paths(state.params, stage.trainable)
     executed = executed_flops(config, stage, paths, rows, layout, attention)
     traffic = weight_traffic(config, layout, held_bytes(state))
     bounds = least_seconds(topology, sum(executed.values()), traffic, found)
-    return Estimate(step_flops(config, stage, paths, full_stats(rows)), executed, bounds)
+    attended = attention_flops(config, stage, paths, rows, layout, attention) / len(topology.devices)
+    expected = expected_seconds(topology, kernels, attended, bounds.get("network", 0.0))
+    return Estimate(step_flops(config, stage, paths, full_stats(rows)), executed, bounds, expected)
+
+
+def expected_seconds(
+    topology: Topology, kernels: Sequence[Kernels], attention: float, network: float
+) -> dict[str, float]:
+    """Seconds of a step by kinds of kernels, one after the other; none for devices of which no shares are known.
+
+    Args:
+      kernels: those of the compiled program, which one chip runs.
+      attention: FLOPs of cuDNN's attention on one chip, which the program does not tell.
+      network: seconds of the collectives, as if nothing hid them.
+    """
+    chip, shares = topology.chip, SHARES.get(topology.chip.name) if topology.chip else None
+    if chip is None or shares is None or not kernels:
+        return {}
+    peak, bandwidth = shares.products * chip.peak_flops, shares.bandwidth * chip.hbm_bandwidth
+    found = {"products": 0.0, "attention": attention / (shares.attention * chip.peak_flops), "elementwise": 0.0}
+    for one in kernels:
+        moved = one.bytes / bandwidth
+        if one.kind == "product":
+            rate = peak * (TF32 if one.dtype == "f32" else 1.0)
+            found["products"] += max(one.flops / rate, moved)
+        elif one.kind == "elementwise":
+            found["elementwise"] += moved
+    return found | {"launches": shares.launch * sum(one.count for one in kernels), "network": network}
+
+
+def attention_flops(
+    config: ModelConfig, stage: StageConfig, paths: Collection[str], batch: Batch, layout: Layout, attention: Attention
+) -> float:
+    """FLOPs of a step in the attention of the Shared LLM and of the refined head, as its program goes about it."""
+    execution, stats = _execution(config, stage, batch, layout, attention)
+    none = dataclasses.replace(stats, pairs=0 * stats.pairs, fine_pairs=0 * stats.fine_pairs)
+    with_it, without = (sum(step_flops(config, stage, paths, one, execution).values()) for one in (stats, none))
+    return with_it - without
 
 
 def executed_flops(
     config: ModelConfig, stage: StageConfig, paths: Collection[str], batch: Batch, layout: Layout, attention: Attention
 ) -> dict[Part, float]:
     """FLOPs of a step by part, as its program goes about it on these devices."""
+    execution, stats = _execution(config, stage, batch, layout, attention)
+    return step_flops(config, stage, paths, stats, execution)
+
+
+def _execution(
+    config: ModelConfig, stage: StageConfig, batch: Batch, layout: Layout, attention: Attention
+) -> tuple[Execution, BatchStats]:
     kernels = training_kernels(layout, attention, stage.data.segments)
     length, text, audio = batch.kind.shape[-1], config.text, config.audio
     heads = (text.num_heads, text.num_kv_heads, text.head_dim)
@@ -157,4 +221,4 @@ def executed_flops(
         stats = causal_stats(stats, BLOCKS, config.group_size)
     if isinstance(attend, PackedAttend):
         stats = causal_stats(stats, (TILE, 1), config.group_size)
-    return step_flops(config, stage, paths, stats, Execution(length, again, encoder))
+    return Execution(length, again, encoder), stats

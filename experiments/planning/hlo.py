@@ -68,9 +68,7 @@ def collectives(text: str) -> list[Collective]:
     An asynchronous collective of a TPU stands in the text in several parts, which share a chain, and a reduce-scatter
     as an all-reduce in a fusion that is named so. A loop counts as often as it is known to run, once where it is not.
     """
-    bodies = dict(_computations(text))
-    entry = next(match[1] for line in text.splitlines() if line.startswith("ENTRY") and (match := _HEAD.match(line)))
-    runs = _runs(bodies, entry)
+    bodies, runs = dict(computations(text)), computation_runs(text)
     by_chain: dict[str, tuple[Collective, int]] = {}
     for name, lines in bodies.items():
         for number, line in enumerate(lines if runs.get(name) else ()):
@@ -97,7 +95,14 @@ def cudnn_workspace(text: str) -> int:
     return max((4 * math.prod(shape) + 4 * math.prod(shape[:-1]) for shape in shapes), default=0)
 
 
-def _computations(text: str) -> Iterator[tuple[str, list[str]]]:
+def computation_runs(text: str) -> dict[str, int]:
+    """Returns how often each computation of a program runs in a step, by name."""
+    entry = next(match[1] for line in text.splitlines() if line.startswith("ENTRY") and (match := _HEAD.match(line)))
+    return _runs(dict(computations(text)), entry)
+
+
+def computations(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Yields the computations of a program: name and lines."""
     name, lines = "", []
     for line in text.splitlines():
         head = None if line.startswith(" ") else _HEAD.match(line)

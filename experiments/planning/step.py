@@ -9,6 +9,7 @@ from typing import Any, Final
 import jax
 
 from experiments.planning.estimate import capacity_of, estimate, held_bytes, local_bytes
+from experiments.planning.gpu_kernels import Kernels, gpu_kernels
 from experiments.planning.hlo import Collective, collectives, cudnn_workspace
 from experiments.planning.topologies import Topology
 from fac_jax import axes
@@ -51,6 +52,10 @@ class Plan:
         its collectives; empty for a device that the table does not have.
       estimated_step_seconds: the greatest of the bounds, as if everything overlapped.
       estimated_mfu: needed FLOPs in that time, as a share of what the chips can do.
+      kernels: of a chip, by kind, where the program is for GPUs.
+      expected: seconds that these are expected to take, by kind (`shares.py`); empty for other devices.
+      expected_step_seconds: their sum, as if nothing overlapped.
+      expected_mfu: needed FLOPs in that time.
       collectives: of a step, by kind and size of group.
       helps: what would make it fit.
       compile_seconds: tracing and compilation.
@@ -67,6 +72,10 @@ class Plan:
     bounds: dict[str, float]
     estimated_step_seconds: float | None
     estimated_mfu: float | None
+    kernels: list[Kernels]
+    expected: dict[str, float]
+    expected_step_seconds: float | None
+    expected_mfu: float | None
     collectives: list[Collective]
     helps: list[str]
     compile_seconds: float
@@ -115,7 +124,7 @@ def make_plan(
     held = held_bytes(state)
     arguments = sum(held.values()) + local_bytes(batch)
     memory: dict[str, Any] = {"arguments": arguments, "temporaries": None, "peak": None, "state": held}
-    capacity, found = hbm or capacity_of(topology), []
+    capacity, found, kernels = hbm or capacity_of(topology), [], []
     start = time.perf_counter()
     try:
         compiled = program.step.lower(state, batch).compile()
@@ -128,9 +137,10 @@ def make_plan(
         memory |= {"arguments": sizes["arguments"], "temporaries": sizes["temporaries"] + workspace}
         memory["peak"] = topology.spare * (sizes["total"] + workspace)
         found = collectives(text)
+        kernels = gpu_kernels(text) if layout.platform == "gpu" else []
     seconds = time.perf_counter() - start
 
-    analysis = estimate(config, stage, state, batch, topology, layout, attention, found)
+    analysis = estimate(config, stage, state, batch, topology, layout, attention, found, kernels)
     flops = {"needed": analysis.needed, "executed": analysis.executed}
     return Plan(
         fits=memory["peak"] <= capacity,
@@ -144,6 +154,10 @@ def make_plan(
         bounds=analysis.bounds,
         estimated_step_seconds=analysis.seconds,
         estimated_mfu=analysis.mfu(topology),
+        kernels=kernels,
+        expected=analysis.expected,
+        expected_step_seconds=analysis.expected_seconds,
+        expected_mfu=analysis.expected_mfu(topology),
         collectives=found,
         helps=[] if memory["peak"] <= capacity else helps(config, stage, layout, memory, capacity),
         compile_seconds=seconds,
