@@ -35,7 +35,7 @@ HEAVY = ("quickstart", "post_training", "evaluate")  # launchers with stages to 
 SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small")
 # Configs whose every part other tests run: steps of big models are traced in tests/planning/test_same_program.py,
 # those of data sets train in tests/run/test_record_configs.py.
-TWICE = ("sft_8b", "sft_30b_a3b", "dpo_30b_a3b", "librispeech", "common_voice", "preferences")
+TWICE = ("sft_8b", "dpo_8b", "sft_30b_a3b", "dpo_30b_a3b", "librispeech", "common_voice", "preferences")
 EVERY_TIME = "slurm.sbatch"  # the scripts start the same launcher, on meshes that differ little
 
 
