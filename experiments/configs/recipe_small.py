@@ -41,7 +41,7 @@ def get_config() -> ConfigDict:
         dataclasses.replace(DATA, world=WORLD, waves=WaveAugmentConfig(), pairs=PairsConfig(train=320, test=60)),
         text_pretraining=stage(300, 4e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(16, 112)),
         pre_alignment=stage(400, 5e-3, READ, **aligned),
-        stage1=stage(240, 1.5e-3, TALK, data=packed(12, 160)),
-        stage2=stage(80, 1.5e-4, TALK, data=packed(12, 160)),
+        stage1=stage(300, 1.5e-3, TALK, data=packed(12, 160)),
+        stage2=stage(120, 1.5e-4, TALK, data=packed(12, 160)),
         preference=stage(240, 3e-4, PAIRS | REPLAYED, loss=LOSS, data=packed(8, 128, segments=4)),
     )
