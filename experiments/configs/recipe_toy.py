@@ -85,7 +85,7 @@ def get_config() -> ConfigDict:
         dataclasses.replace(
             DATA, world=WorldConfig(), waves=WaveAugmentConfig(), pairs=PairsConfig(train=960, test=60)
         ),
-        text_pretraining=stage(700, 3e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(25, 112)),
+        text_pretraining=stage(700, 3e-3, KNOWN, loss=Sft(speech_weight=0.0), data=packed(20, 112)),
         pre_alignment=stage(500, 4e-3, READ, **aligned),
         stage1=stage(550, 1e-3, TALK, data=packed(24, 160)),
         stage2=stage(200, 1e-4, TALK_AGAIN, data=packed(24, 160)),

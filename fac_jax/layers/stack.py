@@ -5,6 +5,7 @@ from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 import flax.linen as nn
 import jax
+import jax.extend.core
 
 from fac_jax import axes
 
@@ -17,6 +18,13 @@ PROJECTIONS: Final = "attention_projections"  # queries, keys and values as thei
 ATTENTION: Final = "attention_output"  # [B, T, N, H], before the output projection
 MLP_INPUT: Final = "mlp_input"  # [B, T, D], the residual stream between attention and feed-forward
 _NAMED: Final = (PROJECTIONS, ATTENTION, MLP_INPUT)
+_both: Final = jax.checkpoint_policies.save_from_both_policies
+
+
+def _is_flash(primitive: jax.extend.core.Primitive, *_: Any, **__: Any) -> bool:
+    """Whether a primitive is the forward pass of cuDNN's attention, whose statistics have no name of their own."""
+    return primitive.name.startswith("dot_product_attention_fwd")
+
 
 # In this order from the least memory to the most. "none" is no policy: everything is stored.
 POLICIES: Final[Mapping[Remat, Callable[..., Any]]] = {
@@ -27,8 +35,11 @@ POLICIES: Final[Mapping[Remat, Callable[..., Any]]] = {
         offload_dst="pinned_host",
     ),
     "full": jax.checkpoint_policies.nothing_saveable,
-    "save_attention": jax.checkpoint_policies.save_only_these_names(*_NAMED),
-    "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    "save_attention": _both(jax.checkpoint_policies.save_only_these_names(*_NAMED), _is_flash),
+    "dots": _both(
+        _both(jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _is_flash),
+        jax.checkpoint_policies.save_only_these_names(ATTENTION),
+    ),
 }
 
 

@@ -36,15 +36,15 @@ def _again(none: int, dots: int, save_attention: int, full: int) -> Mapping[Rema
     return {"none": none, "dots": dots, "save_attention": kept, "full": full, "offload": kept}
 
 
-# By kernel and `ModelConfig.remat`; the forward pass has two of them, its gradient four more. Scores and weighted
-# values have batch dimensions in the einsum, so that "dots" does not keep them; in the map over samples and heads it
-# does. "save_attention" keeps the weighted values, and the log-sum-exp of Splash's scores, but not cuDNN's.
+# By kernel and `ModelConfig.remat`; the forward pass has two of them, its gradient four more. "dots" and
+# "save_attention" keep the weighted values, and of a flash kernel the log-sum-exp of the scores. Scores have batch
+# dimensions in the einsum, so that "dots" does not keep them; in the map over samples and heads it does.
 ATTENTION_AGAIN: Final[Mapping[str, Mapping[Remat, int]]] = {
-    "einsum_attend": _again(none=0, dots=2, save_attention=1, full=2),
+    "einsum_attend": _again(none=0, dots=1, save_attention=1, full=2),
     "mapped_attend": _again(none=1, dots=0, save_attention=1, full=3),
-    **dict.fromkeys(("cudnn_attend", "PackedAttend"), _again(none=1, dots=3, save_attention=3, full=3)),
+    **dict.fromkeys(("cudnn_attend", "PackedAttend"), _again(none=1, dots=1, save_attention=1, full=3)),
     # One backward kernel for queries, one for keys and values.
-    "SplashAttend": _again(none=3, dots=5, save_attention=3, full=5),
+    "SplashAttend": _again(none=3, dots=3, save_attention=3, full=5),
 }
 
 

@@ -1,5 +1,6 @@
 """Losses against NumPy."""
 
+import re
 from itertools import groupby, product
 
 import jax
@@ -71,6 +72,20 @@ def test_logits_of_all_positions_are_never_held() -> None:
     grad = jax.grad(lambda h, t, y: jnp.sum(chunked_token_losses(h, t, y, 32).loss), (0, 1))
     memory = jax.jit(grad).lower(*shapes, labels).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 2048 * 151936 * 4 / 8
+
+
+def test_gradients_of_bfloat16_states_are_multiplied_in_bfloat16_and_summed_in_float32() -> None:
+    hidden, table = jnp.ones((2, 64, 8), jnp.bfloat16), jnp.ones((50, 8), jnp.float32)
+    of = lambda h, t: jnp.sum(chunked_token_losses(h, t, jnp.ones((2, 64), jnp.int32), 16).loss)  # noqa: E731
+    program = str(jax.make_jaxpr(jax.grad(of, (0, 1)))(hidden, table))
+    products = re.findall(r":(\w+)\[[\d,]*\] = dot_general\[.*?\n *\] (\w+) (\w+)", program, re.DOTALL)
+    kinds = dict(re.findall(r"(\w+):(\w+)\[[\d,]*\]", program))
+    assert [(made, kinds[one], kinds[other]) for made, one, other in products] == [
+        ("f32", "bf16", "bf16"),  # logits, forward and again
+        ("f32", "bf16", "bf16"),
+        ("f32", "bf16", "bf16"),  # of the table
+        ("bf16", "bf16", "bf16"),  # of the states
+    ]
 
 
 @pytest.mark.parametrize("chunk", [2, 8])
