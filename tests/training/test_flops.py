@@ -100,6 +100,7 @@ def test_a_step_of_all_parameters_is_what_its_program_multiplies(attend: Attend,
         (("refined_head/",), "none"),
         (("backbone/",), "full"),
         (("backbone/",), "save_attention"),
+        (("(?!.*attention/o)",), "dots"),
         (("encoder/proj/",), "none"),
     ],
 )
