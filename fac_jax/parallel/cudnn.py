@@ -65,6 +65,22 @@ def real(segments: Int[Array, "B T"]) -> Bool[jax.Array, "B T 1 1"]:
     return (jnp.asarray(segments) > 0)[..., None, None]
 
 
+@jax.custom_vjp
+def _without_gradient_of_padding(array: jax.Array, kept: jax.Array) -> jax.Array:
+    return array
+
+
+def _forward(array: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return array, kept
+
+
+def _backward(kept: jax.Array, grads: jax.Array) -> tuple[jax.Array, None]:
+    return jnp.where(kept, grads, 0), None
+
+
+_without_gradient_of_padding.defvjp(_forward, _backward)
+
+
 @dataclasses.dataclass(frozen=True)
 class PackedAttend:
     """Flash attention inside conversations, forward and backward: no mask is made, and nothing between them computed.
@@ -91,7 +107,7 @@ class PackedAttend:
         assert self.segments is not None
         kept = real(visibility.q_segments)
         # The kernel neither reads nor writes padding: what is there, in outputs and in gradients, may be anything.
-        q, k, v = (jnp.where(kept, array, 0) for array in (q, k, v))
+        q, k, v = (_without_gradient_of_padding(array, kept) for array in (q, k, v))
         lengths, offsets = conversation_lengths(visibility.q_segments, self.segments)
         how = {
             "scale": q.shape[-1] ** -0.5,
