@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGES = ("fac_jax", "data_pipelines", "experiments")
 MAX_LINES = 400
 
-GROUND = ("fac_jax.types", "fac_jax.axes", "fac_jax.io", "fac_jax.config", "fac_jax.progress", "fac_jax.cli")
+GROUND = tuple(f"fac_jax.{name}" for name in "types axes io config precision progress cli".split())
 FLOOR_1 = ("fac_jax.audio", "fac_jax.text", "fac_jax.layers")
 FLOOR_2 = ("fac_jax.codec",)
 FLOOR_3 = ("fac_jax.batching",)
@@ -33,6 +33,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.types": (),
     "fac_jax.axes": (),
     "fac_jax.io": (),
+    "fac_jax.precision": (),
     "fac_jax.progress": (),
     "fac_jax.config": ("fac_jax.types",),
     "fac_jax.config_files": ("fac_jax.types", "fac_jax.config"),

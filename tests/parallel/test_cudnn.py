@@ -95,7 +95,7 @@ def test_lengths_and_places_of_the_conversations_of_a_row() -> None:
     assert offsets.tolist() == [[0, 3, 5, -1], [0, 1, 2, 6], [0, -1, -1, -1]]
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("most", [1, MOST])
 def test_packed_attention_is_that_of_the_reference(kernel: None, most: int, seed: int) -> None:
     qkv, seen = packed_rows(seed, most)

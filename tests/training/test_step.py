@@ -80,7 +80,7 @@ def test_ctc_is_added_to_the_other_losses_with_its_weight(toy_params: Params) ->
 
 def test_every_product_of_a_step_has_the_precision_of_its_stage(toy_params: Params) -> None:
     """Those of the backward pass too."""
-    step, optimizer = step_of(stage(loss=Sft(ctc_weight=0.5), precision="highest"))
+    step, optimizer = step_of(stage(precision="highest"))
     state = jax.eval_shape(lambda: init_state(toy_params, optimizer, ("",)))
     program = str(step.trace(state, make_batch(0)).jaxpr)
     products = len(re.findall(r"dot_general\[|conv_general_dilated\[", program))
