@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import psutil
 
-from experiments.planning.gpu_kernels import Kernels
+from experiments.planning.gpu_kernels import KernelGroup
 from experiments.planning.hlo import Collective
 from experiments.planning.shares import SHARES, TF32
 from experiments.planning.topologies import Topology
@@ -148,7 +148,7 @@ def estimate(
     layout: Layout,
     attention: Attention,
     found: Sequence[Collective],
-    kernels: Sequence[Kernels] = (),
+    kernels: Sequence[KernelGroup] = (),
 ) -> Estimate:
     """Estimates the step of a stage from its abstract state and batch.
 
@@ -164,7 +164,7 @@ def estimate(
 
 
 def expected_seconds(
-    topology: Topology, kernels: Sequence[Kernels], attention: float, network: float
+    topology: Topology, kernels: Sequence[KernelGroup], attention: float, network: float
 ) -> dict[str, float]:
     """Seconds of a step by kinds of kernels, one after the other; none for devices of which no shares are known.
 

@@ -50,7 +50,7 @@ class Instruction:
 
 
 @dataclasses.dataclass(frozen=True)
-class Kernels:
+class KernelGroup:
     """All kernels of one kind and dtype.
 
     Attributes:
@@ -68,7 +68,7 @@ class Kernels:
     bytes: float
 
 
-def gpu_kernels(text: str) -> list[Kernels]:
+def gpu_kernels(text: str) -> list[KernelGroup]:
     """Returns the kernels of a compiled program by kind and dtype; those of loops count as often as these run."""
     bodies = {name: list(_instructions(lines)) for name, lines in computations(text)}
     runs = computation_runs(text)
@@ -87,7 +87,7 @@ def gpu_kernels(text: str) -> list[Kernels]:
             counts[key] += runs[name]
             flops[key] += runs[name] * operations
             moved[key] += runs[name] * size
-    return [Kernels(*key, counts[key], flops[key], moved[key]) for key in sorted(counts)]
+    return [KernelGroup(*key, counts[key], flops[key], moved[key]) for key in sorted(counts)]
 
 
 def _instructions(lines: Sequence[str]) -> Iterator[Instruction]:
@@ -137,7 +137,7 @@ def _kernel(
     """Returns kind and dtype of a kernel, its FLOPs, and its bytes."""
     called = _CALLS.search(one.rest)
     target = _TARGET.search(one.rest)
-    largest = max(one.shapes, key=lambda shape: _bytes([shape]))[0]
+    largest = max(one.shapes, key=lambda shape: _bytes([shape]), default=("", ()))[0]
     operands = [by_name[name].shapes for name in one.operands if name in by_name]
     if target and "fmha" in target[1]:
         return ("attention", largest), 0.0, _bytes(one.shapes) + sum(map(_bytes, operands))

@@ -9,7 +9,7 @@ from typing import Any, Final
 import jax
 
 from experiments.planning.estimate import capacity_of, estimate, held_bytes, local_bytes
-from experiments.planning.gpu_kernels import Kernels, gpu_kernels
+from experiments.planning.gpu_kernels import KernelGroup, gpu_kernels
 from experiments.planning.hlo import Collective, collectives, cudnn_workspace
 from experiments.planning.topologies import Topology
 from fac_jax import axes
@@ -72,7 +72,7 @@ class Plan:
     bounds: dict[str, float]
     estimated_step_seconds: float | None
     estimated_mfu: float | None
-    kernels: list[Kernels]
+    kernels: list[KernelGroup]
     expected: dict[str, float]
     expected_step_seconds: float | None
     expected_mfu: float | None

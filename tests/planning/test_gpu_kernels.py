@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.planning.estimate import expected_seconds
-from experiments.planning.gpu_kernels import Kernels, gpu_kernels
+from experiments.planning.gpu_kernels import KernelGroup, gpu_kernels
 from experiments.planning.topologies import Topology
 from fac_jax.parallel.chips import CHIPS
 
@@ -58,10 +58,12 @@ def test_kernels_move_and_multiply_what_they_read_and_write() -> None:
     found = {(one.kind, one.dtype): one for one in gpu_kernels(TEXT)}
     flops, weights, inputs, outputs = 2 * 64 * 16 * 32, 2 * 16 * 32, 2 * 64 * 16, 2 * 64 * 32
     # Of the stacked weights each of eight runs reads one layer, and of the stacked results it writes one.
-    assert found["product", "bf16"] == Kernels("product", "bf16", 8, 8 * flops, 8 * (weights + inputs + outputs + 4))
+    assert found["product", "bf16"] == KernelGroup(
+        "product", "bf16", 8, 8 * flops, 8 * (weights + inputs + outputs + 4)
+    )
     moved = 8 * (outputs + 2 * outputs + 4) + inputs + 2 * inputs
-    assert found["elementwise", "f32"] == Kernels("elementwise", "f32", 9, 0.0, moved)
-    assert found["attention", "bf16"] == Kernels("attention", "bf16", 1, 0.0, 2 * 1024 + 4 * 64 + inputs)
+    assert found["elementwise", "f32"] == KernelGroup("elementwise", "f32", 9, 0.0, moved)
+    assert found["attention", "bf16"] == KernelGroup("attention", "bf16", 1, 0.0, 2 * 1024 + 4 * 64 + inputs)
     assert found["product", "f32"].flops == 2 * 64 * 64 * 16
     # Collectives are counted elsewhere; what is left is the comparison that ends the loop.
     assert set(found) == {
@@ -75,9 +77,9 @@ def test_kernels_move_and_multiply_what_they_read_and_write() -> None:
 
 def test_what_is_expected_is_the_sum_of_the_kernels() -> None:
     kernels = [
-        Kernels("product", "bf16", 100, 0.71 * 989e12, 1.0),  # one second by its products
-        Kernels("product", "f32", 100, 1.0, 2 * 0.9 * 4.8e12),  # two by its bytes
-        Kernels("elementwise", "bf16", 200, 0.0, 0.5 * 0.9 * 4.8e12),
+        KernelGroup("product", "bf16", 100, 0.71 * 989e12, 1.0),  # one second by its products
+        KernelGroup("product", "f32", 100, 1.0, 2 * 0.9 * 4.8e12),  # two by its bytes
+        KernelGroup("elementwise", "bf16", 200, 0.0, 0.5 * 0.9 * 4.8e12),
     ]
     topology = Topology("h200:1", range(1), CHIPS["h200"], (1,), 1)
     found = expected_seconds(topology, kernels, attention=0.4 * 989e12 * 3, network=0.25)
