@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, TypeAlias
 
-from experiments.planning.hlo import BITS, KINDS, computation_runs, computations
+from experiments.planning.hlo import BITS, KINDS, SHAPE, computation_runs, computations
 
 Kind: TypeAlias = Literal["product", "attention", "elementwise"]
 Shape: TypeAlias = tuple[str, tuple[int, ...]]  # dtype, sizes
@@ -23,7 +23,6 @@ SILENT: Final = frozenset(
     "fusion-done copy-done async-start async-update async-done opt-barrier".split()
 )
 VIEWS: Final = frozenset(("bitcast", "reshape", "transpose", "convert", "copy"))
-_SHAPE: Final = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\]")
 _ASSIGNED: Final = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = ")
 _OPERATION: Final = re.compile(r"\s*([a-z][\w\-]*)\(")
 _CALLS: Final = re.compile(r"calls=%?([\w.\-]+)")
@@ -103,7 +102,7 @@ def _instructions(lines: Sequence[str]) -> Iterator[Instruction]:
         yield Instruction(
             head[2],
             operation[1],
-            tuple((dtype, _sizes(sizes)) for dtype, sizes in _SHAPE.findall(kind)),
+            tuple((dtype, _sizes(sizes)) for dtype, sizes in SHAPE.findall(kind)),
             tuple(re.findall(r"%([\w.\-]+)", inside)),
             line[behind:],
             bool(head[1]),

@@ -18,7 +18,7 @@ BITS: Final = {
 }
 
 _HEAD: Final = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\) -> .* \{$")
-_SHAPE: Final = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\]")
+SHAPE: Final = re.compile(r"\b([a-z]+\d*(?:e\d+m\d+\w*)?)\[([\d,]*)\]")
 _INSTRUCTION: Final = re.compile(r"^\s*(?:ROOT )?%?[\w.\-]+ = (.*)$")
 _CALLED: Final = re.compile(r"(?:body|condition|calls|to_apply|true_computation|false_computation)=%?([\w.\-]+)")
 _BRANCHES: Final = re.compile(r"branch_computations=\{([^}]*)\}")
@@ -152,7 +152,7 @@ def _collective(line: str, scatters: bool) -> Collective | None:
     kind = operation[1].removesuffix("-start")
     if kind not in KINDS or operation[1].endswith("-done"):
         return None
-    result = [_size(*shape) for shape in _SHAPE.findall(match[1][: operation.start()])]
+    result = [_size(*shape) for shape in SHAPE.findall(match[1][: operation.start()])]
     members = _members(line)
     group, span = len(members), max(members) - min(members) + 1
     if operation[1].endswith("-start") and kind == "collective-permute":
