@@ -1,6 +1,7 @@
 """Devices to plan for: TPUs or GPUs that are not there, the GPUs that are, or a CPU that plays several devices."""
 
 import dataclasses
+import platform
 import re
 from collections.abc import Sequence
 from typing import Any, Final
@@ -71,11 +72,11 @@ def _absent_gpus(name: str, kind: str, shape: str) -> Topology:
         found = topologies.get_topology_desc(
             platform="cuda", target_config=target_config(kind), topology=f"1x{hosts}x{each}"
         )
-    except (RuntimeError, ValueError, NotImplementedError) as error:
+    except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"--topology={name}: compiling for a GPU that is not here needs Python 3.12 and "
-            f"pip install 'fac_jax[cuda]' ({reason})"
+            f"--topology={name}: compiling for a GPU that is not here needs Python 3.12, here is "
+            f"{platform.python_version()}, and pip install 'fac_jax[cuda]' ({reason})"
         ) from error
     return Topology(name, found.devices, CHIPS[kind], (hosts * each,), each, spare=1.05)
 

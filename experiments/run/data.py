@@ -123,6 +123,15 @@ class Run:
         filled = min(data.seq_len, segments * length)  # LLM positions of a full row
         return dataclasses.replace(budget, windows_per_row=max(largest, math.ceil(SPARE * windows / length * filled)))
 
+    def trained_rows(self, name: str) -> np.ndarray:
+        """Returns which training rows of a set some stage takes, bool `[R]`; raises as `budget`."""
+        rows = self.sets[name].train
+        taken = np.zeros(len(rows.lengths.length), bool)
+        for stage in self.config.stages:
+            if stage.steps and name in stage.data.sources:
+                taken |= self._fits(stage, rows, self.budget(stage))
+        return taken
+
     def _fits(self, stage: StageConfig, rows: PreparedRows, budget: Budget) -> np.ndarray:
         """Returns which rows a stage takes, bool `[R]`."""
         fits = rows.fits(stage.loss.pairs, budget)

@@ -17,19 +17,20 @@ ROWS: Final = 50  # of a set, whose levels are measured
 def heard_in(run: Run) -> Heard | None:
     """Returns what the waves of training are like; None for a run in which no user speaks, or tokens are heard."""
     model = run.config.model
-    windows = max((int(one.train.lengths.windows.max(initial=0)) for one in run.sets.values()), default=0)
+    heard = {name: one.train.lengths.windows * run.trained_rows(name) for name, one in run.sets.items()}
+    windows = max((int(many.max(initial=0)) for many in heard.values()), default=0)
     if model.user_audio == "tokens" or not windows:
         return None
     seconds = windows * model.audio.mel_frames * HOP / RATE
     if model.front_end == "levelled":
         return Heard(seconds)
-    found = [db for one in run.sets.values() for db in _levels(one)]
+    found = [db for name, one in run.sets.items() for db in _levels(one, heard[name])]
     return Heard(seconds, (min(found), max(found)) if found else None)
 
 
-def _levels(one: RecordSet) -> list[float]:
-    """Returns the levels of waves of a set, in dB of full scale, with the gain of its changes."""
-    rows = np.flatnonzero(one.train.lengths.windows > 0)
+def _levels(one: RecordSet, windows: np.ndarray) -> list[float]:
+    """Returns the levels of waves of a set's rows with `windows`, in dB of full scale, with the gain of its changes."""
+    rows = np.flatnonzero(windows)
     chosen = rows[:: max(1, len(rows) // ROWS)]
     records = one.train.records
     measured = [level(wave) for row in chosen.tolist() for wave in user_waves(records[row])]

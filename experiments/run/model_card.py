@@ -45,7 +45,7 @@ def _data(run: Run) -> Iterator[str]:
     changed = {name for stage in run.config.stages if stage.data.augment for name in stage.data.sources}
     for name, one in sorted(run.sets.items()):
         changes = ", ".join(key for key, _ in one.waves.operations() if name in changed) or "none"
-        yield f"| {name} | {int((one.train.lengths.length > 0).sum())} | {changes} |"
+        yield f"| {name} | {int(run.trained_rows(name).sum())} | {changes} |"
     yield ""
     if run.config.data.world is not None:
         yield from _voices(run.config.data.world)

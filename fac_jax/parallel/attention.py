@@ -15,8 +15,19 @@ from fac_jax.layers.attention import Attend, Visibility, masked_softmax
 from fac_jax.layers.stack import ATTENTION
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
+from fac_jax.types import InputError
 
 Operand: TypeAlias = jax.Array | jax.ShapeDtypeStruct  # queries or keys; the choice of a kernel needs no values
+
+
+def check(refusal: str | None) -> None:
+    """Raises what a flash kernel says against its inputs.
+
+    Raises:
+      InputError: it says something.
+    """
+    if refusal:
+        raise InputError(f'{refusal}, or take attention "einsum"')
 
 
 def mapped_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:

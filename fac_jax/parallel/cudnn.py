@@ -11,9 +11,9 @@ from jaxtyping import Bool, Int
 
 from fac_jax.layers.attention import Visibility
 from fac_jax.layers.stack import ATTENTION
-from fac_jax.parallel.attention import Operand
+from fac_jax.parallel.attention import Operand, check
 from fac_jax.parallel.mesh import Layout
-from fac_jax.types import Array, InputError
+from fac_jax.types import Array
 
 HOPPER: Final = 9.0  # least compute capability that takes packed rows
 # Before it, the offsets of keys were counted with the heads of the queries: wrong under grouped queries
@@ -39,9 +39,7 @@ def cudnn_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibilit
     Raises:
       InputError: see `cudnn_refusal`.
     """
-    refusal = cudnn_refusal(q, k)
-    if refusal:
-        raise InputError(f'{refusal}, or take attention "einsum"')
+    check(cudnn_refusal(q, k))
     mask = visibility.mask()[:, None]
     return checkpoint_name(jax.nn.dot_product_attention(q, k, v, mask=mask, implementation="cudnn"), ATTENTION)
 
@@ -101,9 +99,7 @@ class PackedAttend:
         Raises:
           InputError: see `refusal`.
         """
-        refusal = self.refusal(q, k)
-        if refusal:
-            raise InputError(f'{refusal}, or take attention "einsum"')
+        check(self.refusal(q, k))
         assert self.segments is not None
         kept = real(visibility.q_segments)
         # The kernel neither reads nor writes padding: what is there, in outputs and in gradients, may be anything.

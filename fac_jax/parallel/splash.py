@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from fac_jax import axes
 from fac_jax.layers.attention import Visibility
 from fac_jax.layers.stack import ATTENTION
-from fac_jax.parallel.attention import Operand
+from fac_jax.parallel.attention import Operand, check
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
 from fac_jax.types import Array, InputError
@@ -43,9 +43,7 @@ class SplashAttend:
         Raises:
           InputError: see `refusal`.
         """
-        refusal = self.refusal(q, k)
-        if refusal:
-            raise InputError(f'{refusal}, or take attention "einsum"')
+        check(self.refusal(q, k))
         kernel = self._kernel(q, visibility.causal)
         scaled = q * q.shape[-1] ** -0.5
         segments = (visibility.q_segments, visibility.k_segments)

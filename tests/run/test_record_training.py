@@ -165,6 +165,7 @@ def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: 
     ]
     assert "a row of stage finetune has 96" in found[0]["detail"]
     assert made.sets["both"].train.lengths.length.max() > 96
+    assert made.trained_rows("both").sum() == 4  # of six; those of the others are not in the model card either
     with config.unlocked():
         config.stages.finetune.data.mixture = ConfigDict({"long": 1.0})
     with pytest.raises(InputError, match=r"data\.sets\.long has no conversations that fit its batches: the shortest"):
