@@ -17,7 +17,7 @@ from etils import epath
 from ml_collections import ConfigDict, config_flags
 
 from experiments.run.cluster import cluster_flags
-from experiments.run.ears import quickstart_config
+from experiments.run.ears import check_environment, quickstart_config
 from experiments.run.record import RunRecord
 from experiments.run.setup import recipe_of, start, train
 from experiments.toy.questions import evaluate, world_rows
@@ -110,6 +110,7 @@ def show(found: report.Report, workdir: epath.Path) -> None:
 
 def main() -> None:
     """Runs the command."""
+    check_environment()
     JOIN()
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = CONFIG.value

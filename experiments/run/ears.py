@@ -45,6 +45,7 @@ class Packaged:
         return folder if (folder / self.file).is_file() else None
 
 
+SCRATCH: Final = "scratch"  # value of EARS
 TINY_EN: Final = "whisper-tiny.en"
 KNOWN: Final = {
     TINY_EN: Packaged(
@@ -57,9 +58,20 @@ KNOWN: Final = {
 }
 
 
+def check_environment() -> None:
+    """Refuses values of the environment variable EARS that mean nothing.
+
+    Raises:
+      InputError: it is neither unset, nor empty, nor "scratch".
+    """
+    asked = os.environ.get("EARS", "")
+    if asked not in ("", SCRATCH):
+        raise InputError(f"EARS={asked}: not known; EARS={SCRATCH} trains ears from nothing, unset takes Whisper's")
+
+
 def quickstart_config() -> str:
     """Returns the name of the quickstart's config: with Whisper where that is installed, unless EARS=scratch."""
-    whisper = os.environ.get("EARS") != "scratch" and KNOWN[TINY_EN].path() is not None
+    whisper = os.environ.get("EARS") != SCRATCH and KNOWN[TINY_EN].path() is not None
     return "quickstart_whisper.py" if whisper else "quickstart.py"
 
 

@@ -78,3 +78,12 @@ def test_an_unknown_key_is_one_line_and_exit_code_two() -> None:
     assert result.returncode == cli.BAD_INPUT and not result.stdout
     assert result.stderr.startswith("error: unknown config key --config.model.text.dept; did you mean ")
     assert "--config.model.text.depth?" in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_ears_of_the_quickstart_are_those_that_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EARS", "scratch")
+    check_environment()
+    assert quickstart_config() == "quickstart.py"
+    monkeypatch.setenv("EARS", "scrtach")
+    with pytest.raises(InputError, match="EARS=scrtach: not known; EARS=scratch trains ears from nothing"):
+        check_environment()
