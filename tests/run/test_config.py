@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from launchers import called
 
+from experiments.run.ears import check_environment, quickstart_config
 from fac_jax import cli
+from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = [
