@@ -22,6 +22,29 @@ def against_rows(
     return products.T.reshape(*x.shape[:-1], rows.shape[0])
 
 
+@jax.custom_vjp
+def product(x: Float[jax.Array, "*dims D"], kernel: Float[jax.Array, "D F"]) -> Float[jax.Array, "*dims F"]:
+    """Multiplies `x` with a kernel; the kernel's gradient is computed as the kernel lies.
+
+    Automatic differentiation asks for the transposed gradient. XLA's CPU backend then makes the transposed copy of the
+    wider factor, with all the arithmetic behind it at one strided element after the other.
+    """
+    return jnp.matmul(x, kernel)
+
+
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return jnp.matmul(x, kernel), (x, kernel)
+
+
+def _backward(saved: tuple[jax.Array, jax.Array], grads: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = saved
+    rows = tuple(range(x.ndim - 1))
+    return jnp.matmul(grads, kernel.T), jnp.tensordot(x, grads, (rows, rows))
+
+
+product.defvjp(_forward, _backward)
+
+
 def by_rows(params: Params) -> Params:
     """Replaces the kernel `[in, out]` of every `Linear` by its transpose `rows` `[out, in]`, for decoding."""
     out = {}
@@ -54,7 +77,7 @@ class Linear(Typed):
         else:
             shape = (x.shape[-1], self.features)
             kernel = param(self, "kernel", kernel_init, self.axes, shape, self.param_dtype)
-            y = jnp.matmul(x.astype(self.dtype), kernel.astype(self.dtype))
+            y = product(x.astype(self.dtype), kernel.astype(self.dtype))
         if self.use_bias:
             y = y + param(self, "bias", zeros, self.axes[1:], (self.features,), self.param_dtype).astype(self.dtype)
         return y

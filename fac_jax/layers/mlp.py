@@ -1,5 +1,6 @@
 """Feed-forward blocks."""
 
+import math
 from functools import partial
 
 import flax.linen as nn
@@ -9,6 +10,44 @@ from jaxtyping import Float
 from fac_jax import axes
 from fac_jax.layers.linear import Linear
 from fac_jax.layers.param import Typed
+
+
+@jax.custom_vjp
+def gated(gate: Float[jax.Array, "*dims F"], up: Float[jax.Array, "*dims F"]) -> Float[jax.Array, "*dims F"]:
+    """Computes `silu(gate) * up`; the backward pass keeps these two alone, not what lies between them."""
+    return jax.nn.silu(gate) * up
+
+
+def _gated_forward(gate: jax.Array, up: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return jax.nn.silu(gate) * up, (gate, up)
+
+
+def _gated_backward(saved: tuple[jax.Array, jax.Array], grads: jax.Array) -> tuple[jax.Array, jax.Array]:
+    gate, up = saved
+    sigmoid = jax.nn.sigmoid(gate)
+    return grads * up * sigmoid * (1 + gate * (1 - sigmoid)), grads * gate * sigmoid
+
+
+gated.defvjp(_gated_forward, _gated_backward)
+
+
+@jax.custom_vjp
+def gelu(x: Float[jax.Array, "*dims F"]) -> Float[jax.Array, "*dims F"]:
+    """Computes the GELU with the exact error function; the backward pass keeps `x` alone."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def _gelu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return jax.nn.gelu(x, approximate=False), x
+
+
+def _gelu_backward(x: jax.Array, grads: jax.Array) -> tuple[jax.Array]:
+    below = 0.5 * (1 + jax.lax.erf(x * 0.5**0.5))
+    density = jax.lax.exp(-0.5 * x * x) * (2 * math.pi) ** -0.5
+    return (grads * (below + x * density),)
+
+
+gelu.defvjp(_gelu_forward, _gelu_backward)
 
 
 class SwiGLU(Typed):
@@ -26,7 +65,7 @@ class SwiGLU(Typed):
         linear = partial(Linear, **self.dtypes)
         gate = linear(self.hidden, (axes.EMBED, axes.MLP), name="gate")(x)
         up = linear(self.hidden, (axes.EMBED, axes.MLP), name="up")(x)
-        return linear(x.shape[-1], (axes.MLP, axes.EMBED), name="down")(jax.nn.silu(gate) * up)
+        return linear(x.shape[-1], (axes.MLP, axes.EMBED), name="down")(gated(gate, up))
 
 
 class GeluMLP(Typed):
@@ -42,5 +81,5 @@ class GeluMLP(Typed):
     def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims D"]:
         """Maps vectors of the last axis."""
         linear = partial(Linear, use_bias=True, **self.dtypes)
-        hidden = jax.nn.gelu(linear(self.hidden, (axes.EMBED, axes.MLP), name="fc1")(x), approximate=False)
+        hidden = gelu(linear(self.hidden, (axes.EMBED, axes.MLP), name="fc1")(x))
         return linear(x.shape[-1], (axes.MLP, axes.EMBED), name="fc2")(hidden)

@@ -7,12 +7,11 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jax.ad_checkpoint import checkpoint_name
 from jax.sharding import PartitionSpec
 
 from fac_jax import axes
 from fac_jax.layers.attention import Attend, Visibility, masked_softmax
-from fac_jax.layers.stack import ATTENTION
+from fac_jax.parallel.blocked import blocked_attend
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
 from fac_jax.types import InputError
@@ -30,37 +29,14 @@ def check(refusal: str | None) -> None:
         raise InputError(f'{refusal}, or take attention "einsum"')
 
 
-def mapped_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
-    """One (sample, kv head) at a time, recomputed in the backward pass.
-
-    XLA's CPU backend runs the grouped einsums of the reference at a fraction of a plain matrix product; a map over
-    samples and kv heads gives it plain products and keeps one `[g * T, T']` score matrix alive instead of all.
-    """
-    heads = k.shape[2]
-    grouped = rearrange(q, "b t (k g) h -> (b k) g t h", k=heads)
-    keys, values = rearrange(k, "b s k h -> (b k) s h"), rearrange(v, "b s k h -> (b k) s h")
-    masks = jnp.repeat(visibility.mask(), heads, axis=0)
-
-    @jax.checkpoint
-    def one(inputs: tuple[jax.Array, jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        q, k, v, mask = inputs
-        rows = rearrange(q, "g t h -> (g t) h")
-        scores = rearrange(jnp.matmul(rows, k.T, preferred_element_type=jnp.float32), "(g t) s -> g t s", g=q.shape[0])
-        weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask[None]).astype(v.dtype)
-        return rearrange(rearrange(weights, "g t s -> (g t) s") @ v, "(g t) h -> g t h", g=q.shape[0])
-
-    out = jax.lax.map(one, (grouped, keys, values, masks))
-    return checkpoint_name(rearrange(out, "(b k) g t h -> b t (k g) h", k=heads), ATTENTION)
-
-
 def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
-    """A single new position (a step of decoding) by matrix-vector products alone; more than one as `mapped_attend`.
+    """A single new position (a step of decoding) by matrix-vector products alone; more than one as `blocked_attend`.
 
     XLA's CPU backend transposes a copy of the whole cache for the einsums of the reference. A batch of products of
     one (sample, kv head)'s `[T', H]` with one vector it runs in place, if the cache stores them so (`KVCache`).
     """
     if q.shape[1] > 1:
-        return mapped_attend(q, k, v, visibility)
+        return blocked_attend(q, k, v, visibility)
     heads = k.shape[2]
     keys, values = rearrange(k, "b s k h -> (b k) s h"), rearrange(v, "b s k h -> (b k) s h")
     mask = jnp.repeat(visibility.mask()[:, 0], heads, axis=0)

@@ -9,7 +9,8 @@ import jax
 from fac_jax import axes
 from fac_jax.layers.attention import APART, Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
-from fac_jax.parallel.attention import AutoAttend, ShardedAttend, mapped_attend, stepwise_attend
+from fac_jax.parallel.attention import AutoAttend, ShardedAttend, stepwise_attend
+from fac_jax.parallel.blocked import blocked_attend
 from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend, cudnn_refusal, devices_refusal
 from fac_jax.parallel.experts import ShardedExperts
 from fac_jax.parallel.mesh import Layout
@@ -18,8 +19,8 @@ from fac_jax.types import InputError
 
 Attention: TypeAlias = Literal["auto", "einsum", "flash"]
 
-# `einsum_attend` is the reference that all are tested against; `mapped_attend` is its form for XLA's CPU backend.
-TRAINING: Final[Mapping[str, Attend]] = {"cpu": mapped_attend, "gpu": einsum_attend, "tpu": einsum_attend}
+# `einsum_attend` is the reference that all are tested against; `blocked_attend` is its form for XLA's CPU backend.
+TRAINING: Final[Mapping[str, Attend]] = {"cpu": blocked_attend, "gpu": einsum_attend, "tpu": einsum_attend}
 DECODING: Final[Mapping[str, Attend]] = {"cpu": stepwise_attend, "gpu": einsum_attend, "tpu": einsum_attend}
 
 

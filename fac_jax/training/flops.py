@@ -37,12 +37,14 @@ def _again(none: int, dots: int, save_attention: int, full: int) -> Mapping[Rema
 
 
 # By kernel and `ModelConfig.remat`; the forward pass has two of them, its gradient four more. "dots" and
-# "save_attention" keep the weighted values, and of a flash kernel the log-sum-exp of the scores. Scores have batch
-# dimensions in the einsum, so that "dots" does not keep them; in the map over samples and heads it does.
+# "save_attention" keep the weighted values, and the log-sum-exp of the scores where a kernel has a backward pass of its
+# own. Scores have batch dimensions in the einsum, so that "dots" does not keep them. They are counted whole, those of
+# keys behind a causal query, which a kernel leaves out, among them.
 ATTENTION_AGAIN: Final[Mapping[str, Mapping[Remat, int]]] = {
     "einsum_attend": _again(none=0, dots=1, save_attention=1, full=2),
-    "mapped_attend": _again(none=1, dots=0, save_attention=1, full=3),
-    **dict.fromkeys(("cudnn_attend", "PackedAttend"), _again(none=1, dots=1, save_attention=1, full=3)),
+    **dict.fromkeys(
+        ("blocked_attend", "cudnn_attend", "PackedAttend"), _again(none=1, dots=1, save_attention=1, full=3)
+    ),
     # One backward kernel for queries, one for keys and values.
     "SplashAttend": _again(none=3, dots=3, save_attention=3, full=5),
 }

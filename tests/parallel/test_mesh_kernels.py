@@ -92,7 +92,7 @@ HEADS_OF = (16, 8, 128)  # of the released 8B
 def test_auto_attention_is_flash_where_a_kernel_takes_the_rows_and_says_why_not() -> None:
     assert training_kernels(None, "auto") == training_kernels(None, "einsum")  # on a CPU
     kernel, reason = attention_choice(training_kernels(None, "auto").attend, HEADS_OF, "bfloat16", 2048)
-    assert (kernel_name(kernel), reason) == ("mapped_attend", "not flash: it runs on a GPU or a TPU, not on a cpu")
+    assert (kernel_name(kernel), reason) == ("blocked_attend", "not flash: it runs on a GPU or a TPU, not on a cpu")
     with mock.patch("jax.default_backend", lambda: "gpu"):
         attend = training_kernels(None, "auto").attend
         unknown = "the most conversations of a row are not known: set stages.NAME.data.segments"

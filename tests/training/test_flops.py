@@ -22,7 +22,7 @@ from fac_jax.models.config import ModelConfig, MoEConfig, replace
 from fac_jax.models.flops import blocks, by_part
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import preset
-from fac_jax.parallel.attention import mapped_attend
+from fac_jax.parallel.blocked import blocked_attend
 from fac_jax.parallel.chips import CHIPS, chip_of, peak_flops_of
 from fac_jax.training.flops import ATTENTION_AGAIN, Execution, Meter, step_flops, trainable_paths
 from fac_jax.training.stage import StageConfig
@@ -85,7 +85,7 @@ def counts(config: ModelConfig, stage: StageConfig, batch: Any, attend: Attend =
     return sum(parts.values()), product_flops(traced)
 
 
-@pytest.mark.parametrize(("attend", "moe"), [(einsum_attend, MOE), (mapped_attend, None)])
+@pytest.mark.parametrize(("attend", "moe"), [(einsum_attend, MOE), (blocked_attend, None)])
 @pytest.mark.parametrize("remat", get_args(Remat))
 def test_a_step_of_all_parameters_is_what_its_program_multiplies(attend: Attend, remat: Remat, moe: Any):
     config = replace(MODEL, remat=remat, text={"moe": moe})

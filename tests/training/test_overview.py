@@ -32,8 +32,8 @@ def test_a_stage_is_described_with_its_mesh_and_kernels() -> None:
     assert told[-4:] == [
         "devices: 8 x cpu in 1 processes, mesh fsdp=4 x tensor=2",
         "a step: 64 rows of 128 LLM positions, activations in float32, remat none",
-        "attention of the Shared LLM: mapped_attend, not flash: it runs on a GPU or a TPU, not on a cpu",
-        "attention of the refined head: mapped_attend, not flash: it runs on a GPU or a TPU, not on a cpu",
+        "attention of the Shared LLM: blocked_attend, not flash: it runs on a GPU or a TPU, not on a cpu",
+        "attention of the refined head: blocked_attend, not flash: it runs on a GPU or a TPU, not on a cpu",
     ]
 
 
