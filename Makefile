@@ -21,7 +21,7 @@ TPU_STAMP := .venv-tpu/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-tpu test-gpu benchmark benchmark-torch lint format clean
+.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-tpu test-gpu gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -133,6 +133,17 @@ GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/,$(addsuffix .py,models/test
 
 test-gpu: $(GPU_STAMP)
 	JAX_PLATFORMS=cuda XLA_FLAGS= $(GPU_BIN)/python -m pytest -q $(GPU_TESTS)
+
+# Everything that only a GPU can answer, in pieces that resume; GPU="--seconds=540" leaves long ones to the next call.
+# GPU_PYTHON=python3 takes the jax of the machine in place of .venv-gpu.
+GPU ?=
+ifdef GPU_PYTHON
+gpu:
+else
+GPU_PYTHON := $(GPU_BIN)/python
+gpu: $(GPU_STAMP)
+endif
+	$(GPU_PYTHON) -m experiments.gpu $(GPU)
 
 # The site in site/; strict: a link that leads nowhere is an error.
 $(DOCS_STAMP): requirements.txt pyproject.toml | $(STAMP)

@@ -1,25 +1,29 @@
 """Measures speed on this machine: training, decoding, loading of data, and the voice.
 
 python -m experiments.benchmark [--measure=train,decode] [--presets=tiny,base] [--json=out.json]
+python -m experiments.benchmark --measure=decode --presets=8b --questions=1,8,32
 python -m experiments.benchmark --measure=data --presets=base [--workers=2] [--step_seconds=0.4]
 python -m experiments.benchmark --measure=codec [--parts=tokenizer,stream] [--seconds=10] [--minutes=1]
 
-The measures are: train, a training step; utilisation, a step in bfloat16 against matrix products; grouping, a step at
-the model's group size and at k = 1; decode, joint decoding; data, loading of synthetic recordings, alone and next to a
-training step; codec, the released voice at full size. docs/benchmark.md explains the figures.
+The measures are: card, the products and copies of the device; train, a training step; utilisation, a step in bfloat16
+against matrix products; grouping, a step at the model's group size and at k = 1; decode, joint decoding; data, loading
+of synthetic recordings, alone and next to a training step; codec, the released voice at full size. docs/benchmark.md
+explains the figures.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 from absl import flags
 
+from experiments.benchmarks.card import card_figures
 from experiments.benchmarks.codec import KINDS, Speaking, codec_figures
 from experiments.benchmarks.data import Loading, data_figures
 from experiments.benchmarks.decode import decode_figures, endless
+from experiments.benchmarks.tables import TITLES, table
 from experiments.benchmarks.train import grouping_figures, random_params, train_figures, utilisation_figures
 from experiments.benchmarks.workloads import WORKLOADS
 from fac_jax import cli
@@ -30,8 +34,9 @@ from fac_jax.types import InputError
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
 MEASURE = flags.DEFINE_list(
-    "measure", ["train", "decode"], "Some of train, utilisation, grouping, decode, data, codec."
+    "measure", ["train", "decode"], "Some of card, train, utilisation, grouping, decode, data, codec."
 )
+QUESTIONS = flags.DEFINE_list("questions", None, "decode: numbers of questions answered together; by preset if absent.")
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 ROWS = flags.DEFINE_integer("rows", 1, "data: rows of a batch.", lower_bound=1)
 SEQ_LEN = flags.DEFINE_integer("seq_len", 512, "data: LLM positions of a row.", lower_bound=512)
@@ -47,42 +52,18 @@ HOP = flags.DEFINE_integer("hop", Speaking.hop, "codec: tokens of a chunk of a s
 LEFT = flags.DEFINE_integer("left", Speaking.left, "codec: chunks before its own that a chunk hears.", 1)
 STEPS = flags.DEFINE_integer("steps", Speaking.steps, "codec: Euler steps of the flow.", 1)
 
-TITLES = {
-    "train": "training step",
-    "utilisation": "step in bfloat16",
-    "grouping": "step at k = 5 and k = 1",
-    "decode": "joint decoding",
-    "data": "loading",
-    "codec": "voice",
-}
 
-
-def table(first: str, rows: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
-    """Yields the lines of a Markdown table with one row for each measurement and one column for each figure.
+def benchmark(
+    presets: Sequence[str],
+    measure: Sequence[str],
+    loading: Loading,
+    speaking: Speaking,
+    batches: Sequence[int] | None = None,
+) -> dict[str, Any]:
+    """Measures every preset, the device and the voice.
 
     Args:
-      first: head of the first column.
-      rows: figures by measurement; all rows have the figures of the first one. "bytes" are shown as MiB.
-    """
-    names = list(next(iter(rows.values())))
-    heads = ["MiB" if name == "bytes" else name for name in names]
-    yield f"| {first} | {' | '.join(heads)} |"
-    yield "|---|" + "---:|" * len(heads)
-    for label, values in rows.items():
-        yield f"| {label} | {' | '.join(formatted(name, values[name]) for name in names)} |"
-
-
-def formatted(name: str, value: float) -> str:
-    """Formats a figure: three digits, a percentage for shares, or MiB for bytes."""
-    if name == "bytes":
-        return f"{value / 2**20:.0f}"
-    if name.startswith("share") or name.endswith("fill"):
-        return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"
-    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def benchmark(presets: Sequence[str], measure: Sequence[str], loading: Loading, speaking: Speaking) -> dict[str, Any]:
-    """Measures every preset, and the voice.
+      batches: numbers of questions answered together; None for those of the preset.
 
     Returns:
       "machine", and for each of `TITLES` the figures by measurement.
@@ -99,15 +80,19 @@ def benchmark(presets: Sequence[str], measure: Sequence[str], loading: Loading, 
         if unknown or not given:
             raise InputError(f"--{option}={','.join(unknown)}: known are {', '.join(known)}")
     figures: dict[str, Any] = {"machine": f"{machine()}, jax {jax.__version__}"} | {name: {} for name in TITLES}
-    for name in presets if set(measure) - {"codec"} else ():
-        for kind, rows in _preset_figures(name, measure, loading).items():
+    if "card" in measure:
+        figures["card"] = {jax.devices()[0].device_kind: card_figures()}
+    for name in presets if set(measure) - {"card", "codec"} else ():
+        for kind, rows in _preset_figures(name, measure, loading, batches).items():
             figures[kind] |= rows
     if "codec" in measure:
         figures["codec"] = codec_figures(speaking)
     return figures
 
 
-def _preset_figures(name: str, measure: Sequence[str], loading: Loading) -> dict[str, dict[str, Any]]:
+def _preset_figures(
+    name: str, measure: Sequence[str], loading: Loading, batches: Sequence[int] | None
+) -> dict[str, dict[str, Any]]:
     work, config = WORKLOADS[name], endless(preset(name))
     shapes = jax.eval_shape(lambda: random_params(config))
     size = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6:.1f} M"
@@ -125,7 +110,7 @@ def _preset_figures(name: str, measure: Sequence[str], loading: Loading) -> dict
     if "decode" in measure:
         params = jax.jit(lambda: random_params(config))()
         figures["decode"] = {
-            f"{label}, batch {rows}": decode_figures(config, params, work, rows) for rows in work.batches
+            f"{label}, batch {rows}": decode_figures(config, params, work, rows) for rows in batches or work.batches
         }
     if "data" in measure:
         case = f"{label}, {loading.rows} x {loading.seq_len}, {loading.workers} workers"
@@ -141,15 +126,22 @@ def report(figures: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def _counts(words: Sequence[str]) -> list[int]:
+    if not all(word.isdecimal() and int(word) for word in words):
+        raise InputError(f"--questions={','.join(words)}: each is a number of questions, at least 1")
+    return [int(word) for word in words]
+
+
 def main() -> None:
     """Measures, prints tables and writes the figures."""
     out = Path(JSON.value) if JSON.value else None
     if out and not out.parent.is_dir():
         raise InputError(f"--json={out}: there is no folder {out.parent}")
+    batches = _counts(QUESTIONS.value) if QUESTIONS.value else None
     jax.config.update("jax_enable_compilation_cache", False)  # so that compile seconds are compile seconds
     loading = Loading(ROWS.value, SEQ_LEN.value, BATCHES.value, WORKERS.value, STEP_SECONDS.value)
     speaking = Speaking(PARTS.value, SECONDS.value, MINUTES.value, HOP.value, LEFT.value, STEPS.value)
-    figures = benchmark(PRESETS.value, MEASURE.value, loading, speaking)
+    figures = benchmark(PRESETS.value, MEASURE.value, loading, speaking, batches)
     print(report(figures))
     if out:
         write_text(out, json.dumps(figures, indent=2) + "\n")

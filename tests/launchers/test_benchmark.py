@@ -12,12 +12,12 @@ import pytest
 from launchers import imported
 from toy_training import MODEL
 
-from experiments.benchmark import table
 from experiments.benchmarks import workloads
 from experiments.benchmarks.codec import Speaking
 from experiments.benchmarks.data import Loading
 from experiments.benchmarks.decode import endless, step_bytes
 from experiments.benchmarks.measure import best
+from experiments.benchmarks.tables import table
 from experiments.benchmarks.train import step_parts
 from fac_jax.generation.decode import prepare
 from fac_jax.models.config import replace

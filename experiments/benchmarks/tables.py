@@ -1,0 +1,37 @@
+"""Tables of what was measured, in Markdown."""
+
+from collections.abc import Iterator, Mapping
+
+TITLES = {
+    "card": "device",
+    "train": "training step",
+    "utilisation": "step in bfloat16",
+    "grouping": "step at k = 5 and k = 1",
+    "decode": "joint decoding",
+    "data": "loading",
+    "codec": "voice",
+}
+
+
+def table(first: str, rows: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
+    """Yields the lines of a Markdown table with one row for each measurement and one column for each figure.
+
+    Args:
+      first: head of the first column.
+      rows: figures by measurement; all rows have the figures of the first one. "bytes" are shown as MiB.
+    """
+    names = list(next(iter(rows.values())))
+    heads = ["MiB" if name == "bytes" else name for name in names]
+    yield f"| {first} | {' | '.join(heads)} |"
+    yield "|---|" + "---:|" * len(heads)
+    for label, values in rows.items():
+        yield f"| {label} | {' | '.join(formatted(name, values[name]) for name in names)} |"
+
+
+def formatted(name: str, value: float) -> str:
+    """Formats a figure: three digits, a percentage for shares, or MiB for bytes."""
+    if name == "bytes":
+        return f"{value / 2**20:.0f}"
+    if name.startswith("share") or name.endswith("fill"):
+        return f"{value:.1%}" if 0 < value < 0.1 else f"{value:.0%}"
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
