@@ -134,7 +134,7 @@ GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/,$(addsuffix .py,models/test
 test-gpu: $(GPU_STAMP)
 	JAX_PLATFORMS=cuda XLA_FLAGS= $(GPU_BIN)/python -m pytest -q $(GPU_TESTS)
 
-# Everything that only a GPU can answer, in pieces that resume; GPU="--seconds=540" leaves long ones to the next call.
+# Everything that only a GPU can answer, in pieces that resume; GPU="--seconds=570" leaves long ones to the next call.
 # GPU_PYTHON=python3 takes the jax of the machine in place of .venv-gpu.
 GPU ?=
 ifdef GPU_PYTHON

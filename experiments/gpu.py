@@ -1,6 +1,6 @@
 """Runs everything that only a GPU can answer, in pieces, and keeps what each found.
 
-python -m experiments.gpu [--out=docs/gpu] [--pieces=card,train_8b] [--seconds=540] [--again=train_8b]
+python -m experiments.gpu [--out=docs/gpu] [--pieces=card,train_8b] [--seconds=570] [--again=train_8b]
 python -m experiments.gpu --page            writes the tables of docs/benchmark.md from docs/gpu, and runs nothing
 python -m experiments.gpu --dry --out=DIR   the same commands on a tiny model, on any device
 
