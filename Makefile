@@ -64,7 +64,7 @@ test-browser: $(STAMP)
 $(TORCH_STAMP): requirements.txt pyproject.toml
 	@echo "Installing into .venv-torch"
 	test -x $(TORCH_BIN)/python || $(PYTHON) -m venv .venv-torch
-	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch]'
+	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,test]'
 	@touch $@
 
 # The weights of Whisper tiny.en against recorded frames of CTranslate2.
@@ -106,7 +106,7 @@ endif
 $(BEAM_STAMP): requirements.txt pyproject.toml
 	@echo "Installing into .venv-beam"
 	test -x $(BEAM_BIN)/python || $(PYTHON) -m venv .venv-beam
-	$(BEAM_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[beam]' 'pytest>=9,<10'
+	$(BEAM_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[beam,test]'
 	@touch $@
 
 test-beam: $(BEAM_STAMP)
@@ -116,7 +116,7 @@ test-beam: $(BEAM_STAMP)
 $(TPU_STAMP): requirements.txt pyproject.toml
 	@echo "Installing into .venv-tpu"
 	test -x $(TPU_BIN)/python || $(PYTHON) -m venv .venv-tpu
-	$(TPU_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[tpu]' 'pytest>=9,<10'
+	$(TPU_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[tpu,test]'
 	@touch $@
 
 test-tpu: $(TPU_STAMP)
@@ -126,7 +126,7 @@ test-tpu: $(TPU_STAMP)
 $(GPU_STAMP): requirements.txt pyproject.toml
 	@echo "Installing into .venv-gpu"
 	test -x $(GPU_BIN)/python || $(PYTHON) -m venv .venv-gpu
-	$(GPU_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cuda]' 'pytest>=9,<10'
+	$(GPU_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cuda,test]'
 	@touch $@
 
 GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/,$(addsuffix .py,models/test_model_parity models/test_reference codec/test_codec_parity codec/test_codec_stream))
