@@ -28,6 +28,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "codec": "experiments.codec",
     "plan": "experiments.plan",
     "benchmark": "experiments.benchmark",
+    "gpu": "experiments.gpu",
     "sweep": "experiments.sweep",
     "ablations": "experiments.ablations",
     "compare": "experiments.compare",
