@@ -29,7 +29,7 @@ def _writes(text: str) -> str:
 XML = '<testsuites><testcase name="a"/><testcase name="b"><failure/></testcase></testsuites>'
 GOOD = _piece("good", _writes(json.dumps(FIGURES)))
 BAD = _piece("bad", _writes(XML) + "; raise ValueError")
-LONG = _piece("long", "import time; print('begun', flush=True); time.sleep(60)", limit=1)
+LONG = _piece("long", "import time; print('begun', flush=True); time.sleep(60)", limit=3)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_every_piece_leaves_its_result_however_it_ends(device, tmp_path):
     assert {name: piece["status"] for name, piece in found.items()} == {
         "good": "done",
         "bad": "failed, exit code 1",
-        "long": "stopped at its limit of 1 s",
+        "long": "stopped at its limit of 3 s",
     }
     assert found["good"]["figures"] == {"card": FIGURES["card"]}
     assert found["bad"]["tests"] == {"run": 2, "failed": ["b"]}
