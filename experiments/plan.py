@@ -37,6 +37,9 @@ MESH = flags.DEFINE_list(
 STAGE = flags.DEFINE_string("stage", None, "Stage of the recipe; the last that trains if absent.")
 HBM = flags.DEFINE_float("hbm_gib", None, "GiB of a chip, if not those of the table.", lower_bound=0)
 AS_JSON = flags.DEFINE_bool("json", False, "Print JSON.")
+CONVERSATIONS = flags.DEFINE_integer(
+    "conversations", 1, "Conversations of a row, of equal lengths: attention does not cross them.", lower_bound=1
+)
 SEARCH = flags.DEFINE_bool("search", False, "Try meshes, remat policies and batch sizes; print those that fit.")
 TRIES = flags.DEFINE_integer("tries", 6, "Steps that a search compiles at most.", lower_bound=1)
 
@@ -71,7 +74,7 @@ def plans() -> list[Plan]:
         return search(model, stage, topology, attention, config.rules, hbm, TRIES.value)
     sizes = mesh_sizes(MESH.value) or config.mesh.sizes or {"fsdp": len(topology.devices)}
     layout = make_layout(sizes, config.rules, topology.devices)
-    return [make_plan(model, stage, topology, layout, attention, hbm)]
+    return [make_plan(model, stage, topology, layout, attention, hbm, CONVERSATIONS.value)]
 
 
 def as_json(plan: Plan) -> dict[str, Any]:

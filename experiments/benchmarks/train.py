@@ -23,6 +23,7 @@ from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.flops import Part
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.parallel.chips import peak_flops_of
+from fac_jax.parallel.compiler import compiler_options
 from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.training.flops import step_flops, trainable_paths
 from fac_jax.training.optimizer import OptimizerConfig, make_optimizer, make_schedule
@@ -47,7 +48,7 @@ def training_step(
     transform = make_optimizer(stage.optimizer, schedule)
     kernels = training_kernels(attention=attention, segments=stage.data.segments)
     objective = bind(stage.loss, FunAudioChat(config, kernels), precision=stage.precision)
-    step = make_step(objective, transform, schedule, stage.trainable)
+    step = make_step(objective, transform, schedule, stage.trainable, options=compiler_options(None))
     return step, lambda: init_state(random_params(config), transform, stage.trainable)
 
 

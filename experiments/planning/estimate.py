@@ -14,7 +14,7 @@ from experiments.planning.hlo import Collective
 from experiments.planning.shares import SHARES, TF32
 from experiments.planning.topologies import Topology
 from fac_jax import axes
-from fac_jax.batching.batch_stats import BatchStats, causal_stats, dense_stats, full_stats
+from fac_jax.batching.batch_stats import BatchStats, causal_stats, dense_stats, full_stats, packed_stats
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
 from fac_jax.parallel.chips import Chip
@@ -149,18 +149,22 @@ def estimate(
     attention: Attention,
     found: Sequence[Collective],
     kernels: Sequence[KernelGroup] = (),
+    conversations: int = 1,
 ) -> Estimate:
     """Estimates the step of a stage from its abstract state and batch.
 
     `found` are its collectives, read or guessed; `kernels` are those of its compiled program, where it is for GPUs.
+    Every row holds so many conversations of equal lengths.
     """
     rows, paths = stage.loss.conversations(batch), trainable_paths(state.params, stage.trainable)
-    executed = executed_flops(config, stage, paths, rows, layout, attention)
+    execution, stats = _execution(config, stage, rows, layout, attention, conversations)
+    none = dataclasses.replace(stats, pairs=0 * stats.pairs, fine_pairs=0 * stats.fine_pairs, frame_pairs=0)
+    executed, others = (step_flops(config, stage, paths, counted, execution) for counted in (stats, none))
+    attended = (sum(executed.values()) - sum(others.values())) / len(topology.devices)
     traffic = weight_traffic(config, layout, held_bytes(state))
     bounds = least_seconds(topology, sum(executed.values()), traffic, found)
-    attended = attention_flops(config, stage, paths, rows, layout, attention) / len(topology.devices)
     expected = expected_seconds(topology, kernels, attended, bounds.get("network", 0.0))
-    return Estimate(step_flops(config, stage, paths, full_stats(rows)), executed, bounds, expected)
+    return Estimate(step_flops(config, stage, paths, full_stats(rows, conversations)), executed, bounds, expected)
 
 
 def expected_seconds(
@@ -188,26 +192,13 @@ def expected_seconds(
     return found | {"launches": shares.launch * sum(one.count for one in kernels), "network": network}
 
 
-def attention_flops(
-    config: ModelConfig, stage: StageConfig, paths: Collection[str], batch: Batch, layout: Layout, attention: Attention
-) -> float:
-    """FLOPs of a step in the attention of the Shared LLM and of the refined head, as its program goes about it."""
-    execution, stats = _execution(config, stage, batch, layout, attention)
-    none = dataclasses.replace(stats, pairs=0 * stats.pairs, fine_pairs=0 * stats.fine_pairs)
-    with_it, without = (sum(step_flops(config, stage, paths, one, execution).values()) for one in (stats, none))
-    return with_it - without
-
-
-def executed_flops(
-    config: ModelConfig, stage: StageConfig, paths: Collection[str], batch: Batch, layout: Layout, attention: Attention
-) -> dict[Part, float]:
-    """FLOPs of a step by part, as its program goes about it on these devices."""
-    execution, stats = _execution(config, stage, batch, layout, attention)
-    return step_flops(config, stage, paths, stats, execution)
-
-
 def _execution(
-    config: ModelConfig, stage: StageConfig, batch: Batch, layout: Layout, attention: Attention
+    config: ModelConfig,
+    stage: StageConfig,
+    batch: Batch,
+    layout: Layout,
+    attention: Attention,
+    conversations: int = 1,
 ) -> tuple[Execution, BatchStats]:
     kernels = training_kernels(layout, attention, stage.data.segments)
     length, text, audio = batch.kind.shape[-1], config.text, config.audio
@@ -220,5 +211,5 @@ def _execution(
     if isinstance(attend, SplashAttend):
         stats = causal_stats(stats, BLOCKS, config.group_size)
     if isinstance(attend, PackedAttend):
-        stats = causal_stats(stats, (TILE, 1), config.group_size)
+        stats = packed_stats(stats, TILE, config.group_size, conversations)
     return Execution(length, again, encoder), stats

@@ -27,6 +27,8 @@ _ASSIGNED: Final = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = ")
 _OPERATION: Final = re.compile(r"\s*([a-z][\w\-]*)\(")
 _CALLS: Final = re.compile(r"calls=%?([\w.\-]+)")
 _CONTRACTED: Final = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
+_CUBLAS_CONTRACTED: Final = re.compile(r'"lhs_contracting_dimensions":\[([\d",]*)\]')
+_SECOND: Final = re.compile(r"index=[1-9]")  # of the results of a call of cuBLAS, workspace
 _TARGET: Final = re.compile(r'custom_call_target="([^"]+)"')
 
 
@@ -142,13 +144,13 @@ def _kernel(
         return ("attention", largest), 0.0, _bytes(one.shapes) + sum(map(_bytes, operands))
     if called and called[1] in bodies:
         inside = {each.name: each for each in bodies[called[1]]}
-        dots = [each for each in inside.values() if each.operation == "dot"]
+        dots = [each for each in inside.values() if _multiplies(each)]
         size = _read(inside) + _written(inside)
         if dots:
             return ("product", _factors(dots[0], inside)), sum(_dot_flops(dot, inside) for dot in dots), size
         return ("elementwise", largest), 0.0, size
-    if one.operation == "dot":
-        size = _bytes(one.shapes) + sum(map(_bytes, operands))
+    if _multiplies(one):
+        size = _bytes(one.shapes[:1]) + sum(map(_bytes, operands))
         return ("product", _factors(one, by_name)), _dot_flops(one, by_name), size
     if one.operation in ("dynamic-slice", "slice", "gather"):
         return ("elementwise", largest), 0.0, 2 * _bytes(one.shapes)
@@ -157,14 +159,20 @@ def _kernel(
     return ("elementwise", largest), 0.0, _bytes(one.shapes) + sum(map(_bytes, operands))
 
 
+def _multiplies(one: Instruction) -> bool:
+    """Whether an instruction is a matrix product, the compiler's own or a call of cuBLAS."""
+    target = _TARGET.search(one.rest)
+    return one.operation == "dot" or bool(target and target[1].startswith("__cublas$"))
+
+
 def _factors(dot: Instruction, inside: Mapping[str, Instruction]) -> str:
     return inside[dot.operands[0]].shapes[0][0]
 
 
 def _dot_flops(dot: Instruction, inside: Mapping[str, Instruction]) -> float:
-    contracted = _CONTRACTED.search(dot.rest)
+    contracted = _CONTRACTED.search(dot.rest) or _CUBLAS_CONTRACTED.search(dot.rest)
     factor = inside[dot.operands[0]].shapes[0][1]
-    over = math.prod(factor[axis] for axis in _sizes(contracted[1])) if contracted else 1
+    over = math.prod(factor[axis] for axis in _sizes(contracted[1].replace('"', ""))) if contracted else 1
     return 2.0 * over * math.prod(dot.shapes[0][1])
 
 
@@ -202,9 +210,14 @@ def _written(inside: Mapping[str, Instruction]) -> float:
     outputs = [inside[name] for name in root.operands] if root.operation == "tuple" else [root]
     total = 0.0
     for one in outputs:
+        if one.operation == "get-tuple-element" and _SECOND.search(one.rest):
+            continue
         last = one
         while last.operation in VIEWS and last.operands and last.operands[0] in inside:
             last = inside[last.operands[0]]
+        if _multiplies(one):
+            total += _bytes(one.shapes[:1])
+            continue
         updates = last.operation == "dynamic-update-slice"
         total += _bytes(inside[last.operands[1]].shapes if updates else one.shapes)
     return total

@@ -46,8 +46,8 @@ class Plan:
         the arguments by analysis and the peak that the compiler tells. "state" has what a chip holds of parameters, of
         a frozen reference and of the optimizer.
       hbm_bytes: that a program can have of a chip's memory.
-      flops: of a step on all chips, by part: "needed" counts full rows of one conversation each, "executed" what the
-        program does, with what it computes again.
+      flops: of a step on all chips, by part: "needed" counts full rows, "executed" what the program does, with what it
+        computes again.
       bounds: seconds that a step takes at least for its arithmetic, for reading weights and state from memory, and for
         its collectives; empty for a device that the table does not have.
       estimated_step_seconds: the greatest of the bounds, as if everything overlapped.
@@ -113,8 +113,13 @@ def make_plan(
     layout: Layout,
     attention: Attention,
     hbm: float | None = None,
+    conversations: int = 1,
 ) -> Plan:
-    """Compiles the step of a stage for devices that need not be there; `hbm` are bytes of a chip, if not the table's.
+    """Compiles the step of a stage for devices that need not be there.
+
+    Args:
+      hbm: bytes of a chip, if not the table's.
+      conversations: those of a row, of equal lengths, for the FLOPs of attention.
 
     Raises:
       InputError: the mesh does not divide a parameter or the batch.
@@ -140,7 +145,7 @@ def make_plan(
         kernels = gpu_kernels(text) if layout.platform == "gpu" else []
     seconds = time.perf_counter() - start
 
-    analysis = estimate(config, stage, state, batch, topology, layout, attention, found, kernels)
+    analysis = estimate(config, stage, state, batch, topology, layout, attention, found, kernels, conversations)
     flops = {"needed": analysis.needed, "executed": analysis.executed}
     return Plan(
         fits=memory["peak"] <= capacity,

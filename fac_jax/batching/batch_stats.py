@@ -98,10 +98,24 @@ def causal_stats(stats: BatchStats, blocks: Sequence[int], group: int) -> BatchS
     return dataclasses.replace(stats, pairs=seen(stats.positions), fine_pairs=seen(group * stats.positions))
 
 
-def full_stats(batch: Any) -> BatchStats:
-    """Counts what a full batch of these shapes needs: one conversation in every row, and full windows."""
+def packed_stats(stats: BatchStats, tile: int, group: int, conversations: int = 1) -> BatchStats:
+    """Counts what a causal kernel computes that works on tiles inside conversations and skips those that are masked.
+
+    `stats` are those of `dense_stats`; rows hold so many conversations of equal lengths.
+    """
+
+    def seen(length: np.ndarray) -> np.ndarray:
+        tiles = -(-length // (conversations * tile))
+        return conversations * (tiles * (tiles + 1) // 2 * tile**2)
+
+    return dataclasses.replace(stats, pairs=seen(stats.positions), fine_pairs=seen(group * stats.positions))
+
+
+def full_stats(batch: Any, conversations: int = 1) -> BatchStats:
+    """Counts what a full batch of these shapes needs: full windows, and rows of conversations of equal lengths."""
     stats, group = dense_stats(batch), batch.speech_ids.shape[-1]
-    fine = group * stats.positions
-    return dataclasses.replace(
-        stats, pairs=stats.positions * (stats.positions + 1) // 2, fine_pairs=fine * (fine + 1) // 2
-    )
+
+    def seen(length: np.ndarray) -> np.ndarray:
+        return length * (length // conversations + 1) // 2
+
+    return dataclasses.replace(stats, pairs=seen(stats.positions), fine_pairs=seen(group * stats.positions))

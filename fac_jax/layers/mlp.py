@@ -5,6 +5,7 @@ from functools import partial
 
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 from jaxtyping import Float
 
 from fac_jax import axes
@@ -33,18 +34,28 @@ gated.defvjp(_gated_forward, _gated_backward)
 
 @jax.custom_vjp
 def gelu(x: Float[jax.Array, "*dims F"]) -> Float[jax.Array, "*dims F"]:
-    """Computes the GELU with the exact error function; the backward pass keeps `x` alone."""
-    return jax.nn.gelu(x, approximate=False)
+    """Computes the GELU with the exact error function, in float32; the backward pass keeps `x` alone."""
+    return _times_below(x)
+
+
+def _below(x: jax.Array) -> jax.Array:
+    """Returns how much of the normal distribution is below `x`."""
+    return 0.5 * (1 + jax.lax.erf(x * 0.5**0.5))
+
+
+def _times_below(x: jax.Array) -> jax.Array:
+    x32 = x.astype(jnp.float32)
+    return (x32 * _below(x32)).astype(x.dtype)
 
 
 def _gelu_forward(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return jax.nn.gelu(x, approximate=False), x
+    return _times_below(x), x
 
 
 def _gelu_backward(x: jax.Array, grads: jax.Array) -> tuple[jax.Array]:
-    below = 0.5 * (1 + jax.lax.erf(x * 0.5**0.5))
-    density = jax.lax.exp(-0.5 * x * x) * (2 * math.pi) ** -0.5
-    return (grads * (below + x * density),)
+    x32 = x.astype(jnp.float32)
+    density = jax.lax.exp(-0.5 * x32 * x32) * (2 * math.pi) ** -0.5
+    return ((grads.astype(jnp.float32) * (_below(x32) + x32 * density)).astype(x.dtype),)
 
 
 gelu.defvjp(_gelu_forward, _gelu_backward)

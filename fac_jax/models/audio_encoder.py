@@ -15,7 +15,7 @@ from fac_jax import axes
 from fac_jax.layers.attention import Attend, EncoderAttention, Visibility, einsum_attend, self_visibility
 from fac_jax.layers.conv import conv_init
 from fac_jax.layers.linear import Linear
-from fac_jax.layers.mlp import GeluMLP
+from fac_jax.layers.mlp import GeluMLP, gelu
 from fac_jax.layers.norm import LayerNorm
 from fac_jax.layers.param import Typed, embedding_init, param, zeros
 from fac_jax.layers.stack import LAYER_INPUT, MLP_INPUT, Remat, rematerialised, stacked
@@ -142,9 +142,9 @@ class AudioEncoder(Typed):
         c = self.config
         valid = jnp.arange(c.mel_frames) < mel_lengths[:, None]
         x = self.conv1(jnp.where(valid[..., None], mel_windows, 0.0))
-        x = self.conv2(jnp.where(valid[..., None], jax.nn.gelu(x, approximate=False), 0))
+        x = self.conv2(jnp.where(valid[..., None], gelu(x), 0))
         positions = self.positions if c.positions == "stored" else sinusoids(c.n_window, c.width)
-        x = jax.nn.gelu(x, approximate=False) + positions.astype(self.dtype)
+        x = gelu(x) + positions.astype(self.dtype)
         x = with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED))
 
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])

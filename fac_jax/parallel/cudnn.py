@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax._src.cudnn import fused_attention_stablehlo as fused  # jax.nn has no offsets
 from jax.ad_checkpoint import checkpoint_name
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 
 from fac_jax.layers.attention import Visibility
 from fac_jax.layers.stack import ATTENTION
@@ -45,45 +45,24 @@ def cudnn_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibilit
 
 
 def conversation_lengths(segments: Int[Array, "B T"], most: int) -> tuple[Int[jax.Array, "B M"], Int[jax.Array, "B O"]]:
-    """Returns the lengths of the conversations of every row, and the places where they begin and the last one ends.
+    """Returns the lengths of the conversations of every row, and the places where they begin.
 
-    Conversations stand one behind the other, numbered from 1, and padding (0) is behind them. Numbers of conversations
-    that a row does not have are -1, as cuDNN wants them. M is `most`, O is M + 1.
+    Conversations stand one behind the other, numbered from 1. The padding (0) behind them counts as one more, so that
+    the kernel computes every position: what it leaves out may hold anything. M is `most` + 1, O is M + 1. Numbers that
+    a row does not have are -1, and so is the last place, as jax wants them.
     """
-    counts = jnp.sum(jnp.asarray(segments)[..., None] == jnp.arange(1, most + 1), axis=1, dtype=jnp.int32)
-    ends = jnp.cumsum(counts, axis=1)
-    begins = jnp.concatenate([jnp.zeros_like(ends[:, :1]), ends], axis=1)
-    there = counts > 0
-    marks = jnp.concatenate([jnp.ones_like(there[:, :1]), there], axis=1)
-    return jnp.where(there, counts, -1), jnp.where(marks, begins, -1)
-
-
-def real(segments: Int[Array, "B T"]) -> Bool[jax.Array, "B T 1 1"]:
-    """Returns which positions are no padding."""
-    return (jnp.asarray(segments) > 0)[..., None, None]
-
-
-@jax.custom_vjp
-def _without_gradient_of_padding(array: jax.Array, kept: jax.Array) -> jax.Array:
-    return array
-
-
-def _forward(array: jax.Array, kept: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return array, kept
-
-
-def _backward(kept: jax.Array, grads: jax.Array) -> tuple[jax.Array, None]:
-    return jnp.where(kept, grads, 0), None
-
-
-_without_gradient_of_padding.defvjp(_forward, _backward)
+    segments = jnp.asarray(segments)
+    numbers = jnp.where(segments > 0, segments, jnp.max(segments, axis=1, keepdims=True) + 1)
+    counts = jnp.sum(numbers[..., None] == jnp.arange(1, most + 2), axis=1, dtype=jnp.int32)
+    begins = jnp.where(counts > 0, jnp.cumsum(counts, axis=1) - counts, -1)
+    return jnp.where(counts > 0, counts, -1), jnp.pad(begins, ((0, 0), (0, 1)), constant_values=-1)
 
 
 @dataclasses.dataclass(frozen=True)
 class PackedAttend:
     """Flash attention inside conversations, forward and backward: no mask is made, and nothing between them computed.
 
-    Padding sees nothing, as in the reference, and its output is 0.
+    Outputs of padding are finite and mean nothing.
 
     Attributes:
       segments: most conversations of a row; a row with more would be wrong, so that batches must not have more.
@@ -101,18 +80,22 @@ class PackedAttend:
         """
         check(self.refusal(q, k))
         assert self.segments is not None
-        kept = real(visibility.q_segments)
-        # The kernel neither reads nor writes padding: what is there, in outputs and in gradients, may be anything.
-        q, k, v = (_without_gradient_of_padding(array, kept) for array in (q, k, v))
-        lengths, offsets = conversation_lengths(visibility.q_segments, self.segments)
-        how = {
-            "scale": q.shape[-1] ** -0.5,
-            "mask_type": fused.MaskType.PADDING_CAUSAL if visibility.causal else fused.MaskType.PADDING,
-        }
-        if self.segments == 1:
-            lengths, offsets = jnp.maximum(lengths[:, 0], 0), None
-        out: Any = fused.dot_product_attention(q, k, v, None, None, lengths, lengths, offsets, offsets, **how)
-        return checkpoint_name(jnp.where(kept, out, 0), ATTENTION)
+        segments, causal = jnp.asarray(visibility.q_segments), visibility.causal
+        lengths = offsets = keys = None
+        if self.segments > 1:
+            kind = fused.MaskType.PADDING_CAUSAL if causal else fused.MaskType.PADDING
+            lengths, offsets = conversation_lengths(segments, self.segments)
+            keys = lengths
+        elif causal:  # padding is behind all that a conversation sees
+            kind = fused.MaskType.CAUSAL
+        else:
+            kind = fused.MaskType.PADDING
+            lengths = jnp.full(segments.shape[:1], segments.shape[1], jnp.int32)
+            keys = jnp.maximum(jnp.sum(segments > 0, axis=1, dtype=jnp.int32), 1)
+        out: Any = fused.dot_product_attention(
+            q, k, v, None, None, lengths, keys, offsets, offsets, scale=q.shape[-1] ** -0.5, mask_type=kind
+        )
+        return checkpoint_name(out, ATTENTION)
 
     def refusal(self, q: Operand, k: Operand) -> str | None:
         """Says in one line why queries `[B, T, N, H]` and keys `[B, T', K, H]` do not fit; None if they do."""

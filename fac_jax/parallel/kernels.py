@@ -30,9 +30,9 @@ def training_kernels(
     """Kernels for training on the devices of a layout, or on the default device.
 
     Args:
-      attention: of the Shared LLM and the refined head. "flash" is cuDNN's kernel on a GPU and Splash on a TPU, which
-        never hold the scores of a row. "auto" is flash where there is such a kernel and it takes the shapes and the
-        dtype, and einsum elsewhere. The encoder's windows of 100 frames always use einsum.
+      attention: "flash" is cuDNN's kernel on a GPU and Splash on a TPU, which never hold the scores of a row. "auto"
+        is flash where there is such a kernel and it takes the shapes and the dtype, and einsum elsewhere. The
+        encoder's windows of 100 frames use cuDNN where they can, and einsum on a TPU.
       segments: most conversations of a row. With it cuDNN computes nothing between conversations; without it
         (None) it takes a mask.
 
@@ -52,6 +52,9 @@ def training_kernels(
         packed = PackedAttend(segments, devices_refusal(segments, layout))
         local = AutoAttend(packed, local, packed.refusal)
         attend = local if layout is None else ShardedAttend(layout, local)
+        window = PackedAttend(1)
+        window = AutoAttend(window, TRAINING["gpu"], window.refusal)
+        kernels = dataclasses.replace(kernels, encoder_attend=_in_windows(layout, window))
     return dataclasses.replace(kernels, attend=attend)
 
 
@@ -106,10 +109,15 @@ def _on(layout: Layout | None, table: Mapping[str, Attend]) -> Kernels:
     local = table[_platform(layout)]
     if layout is None:
         return Kernels(local, local)
-    heads = (axes.WINDOWS, None, axes.AUDIO_HEADS)
     return Kernels(
         attend=ShardedAttend(layout, local),
-        encoder_attend=ShardedAttend(layout, local, heads, axes.AUDIO_HEADS),
+        encoder_attend=_in_windows(layout, local),
         experts=ShardedExperts(layout),
         cache=APART,
     )
+
+
+def _in_windows(layout: Layout | None, local: Attend) -> Attend:
+    if layout is None:
+        return local
+    return ShardedAttend(layout, local, (axes.WINDOWS, None, axes.AUDIO_HEADS), axes.AUDIO_HEADS)

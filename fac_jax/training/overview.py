@@ -14,6 +14,7 @@ from rich.table import Table
 
 from fac_jax.layers.kernels import Kernels
 from fac_jax.models.config import ModelConfig
+from fac_jax.parallel.compiler import compiler_options
 from fac_jax.parallel.kernels import attention_choice, kernel_name
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.flops import trainable_paths
@@ -61,7 +62,9 @@ def describe(
     rows: int,
     length: int,
 ) -> str:
-    """The table of parameters, a line for the devices, one for a step, and one for the attention of each decoder.
+    """The table of parameters, a line for the devices, one for a step, one for the attention of each decoder.
+
+    A last line has what XLA is told for these devices (`parallel.compiler`), if there is something.
 
     Args:
       params: real or abstract parameters, with their shardings.
@@ -89,6 +92,9 @@ def describe(
             kernel, reason = attention_choice(kernels.attend, heads, model.dtype, positions, layout)
             why = f", {reason}" if reason else ""
             lines.append(f"attention of the {name}: {kernel_name(kernel)}{why}")
+    options = ", ".join(f"{name}={value}" for name, value in compiler_options(layout).items())
+    if options:
+        lines.append(f"compiler options: {options}")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from fac_jax.layers.kernels import Kernels
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, boxed_params
+from fac_jax.parallel.compiler import compiler_options
 from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.optimizer import make_optimizer, make_schedule
@@ -65,7 +66,8 @@ def stage_program(
             return begin(params, reference)
         return jax.jit(begin, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
 
-    step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed)
+    options = compiler_options(layout)
+    step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed, options)
     return StageProgram(kernels, objective, step, state, start)
 
 

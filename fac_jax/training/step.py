@@ -13,6 +13,7 @@ from jaxtyping import Int32
 
 from fac_jax.losses.base import Counts, Loss, Metrics
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.compiler import Options
 from fac_jax.parallel.mesh import Layout
 from fac_jax.precision import Precision, products
 from fac_jax.training.optimizer import averaged
@@ -91,6 +92,7 @@ def make_step(
     patterns: Sequence[str],
     micro_batches: int = 1,
     shardings: TrainState | None = None,
+    options: Options | None = None,
 ) -> Step:
     """Makes the jitted `step(state, batch) -> (state, metrics)`, which donates its state.
 
@@ -105,6 +107,7 @@ def make_step(
         micro-batches are summed in float32 one after the other.
       shardings: shardings of the state on a mesh (`program.shardings`); gradients are sharded like their parameters.
         None for one device.
+      options: what XLA is told (`parallel.compiler`); None for its own defaults.
     """
 
     def sharded(grads: Params) -> Params:
@@ -140,9 +143,10 @@ def make_step(
         metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
         return dataclasses.replace(state, step=state.step + 1, params=params, opt_state=opt_state), metrics
 
-    if shardings is None:
-        return jax.jit(step, donate_argnums=0)
-    return jax.jit(step, donate_argnums=0, in_shardings=(shardings, None), out_shardings=(shardings, shardings.step))
+    how: dict[str, Any] = {"donate_argnums": 0, "compiler_options": dict(options or {})}
+    if shardings is not None:
+        how |= {"in_shardings": (shardings, None), "out_shardings": (shardings, shardings.step)}
+    return jax.jit(step, **how)
 
 
 def _accumulated(gradients: Callable[[Any, Counts], Any], count: Callable[[Any], Counts], batch: Any) -> Any:

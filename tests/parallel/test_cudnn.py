@@ -3,6 +3,7 @@
 `tests/gpu/one_gpu.py` runs the kernel itself.
 """
 
+import re
 from collections.abc import Iterator
 from unittest import mock
 
@@ -19,7 +20,7 @@ from fac_jax.types import InputError
 ROWS, LENGTH, HEADS, KV_HEADS, HEAD_DIM, MOST = 3, 24, 4, 2, 8, 5
 
 
-def packed_rows(seed: int, most: int) -> tuple[tuple[jax.Array, ...], Visibility]:
+def packed_rows(seed: int, most: int, causal: bool) -> tuple[tuple[jax.Array, ...], Visibility]:
     """Random rows of 0 to `most` conversations, with padding behind them."""
     rng = np.random.default_rng(seed)
     segments = np.zeros((ROWS, LENGTH), np.int32)
@@ -33,23 +34,34 @@ def packed_rows(seed: int, most: int) -> tuple[tuple[jax.Array, ...], Visibility
             at += size
     q = rng.standard_normal((ROWS, LENGTH, HEADS, HEAD_DIM))
     k, v = rng.standard_normal((2, ROWS, LENGTH, KV_HEADS, HEAD_DIM))
-    seen = self_visibility(jnp.asarray(segments), jnp.asarray(positions), causal=True)
+    seen = self_visibility(jnp.asarray(segments), jnp.asarray(positions), causal=causal)
     return tuple(jnp.asarray(array, jnp.float32) for array in (q, k, v)), seen
 
 
 def as_the_kernel(
     q, k, v, bias=None, mask=None, q_seqlen=None, kv_seqlen=None, q_offsets=None, kv_offsets=None, *, scale, mask_type
 ):
-    """Attention by lengths and offsets, as cuDNN takes them; padding is left as it was found, here NaN."""
-    assert scale == HEAD_DIM**-0.5 and mask_type == cudnn.fused.MaskType.PADDING_CAUSAL
-    assert bias is mask is None and q_seqlen is kv_seqlen and q_offsets is kv_offsets
-    if q_offsets is None:  # a sequence a row
-        q_seqlen, q_offsets = q_seqlen[:, None], jnp.zeros_like(q_seqlen[:, None])
-    place = jnp.arange(LENGTH)[None, :, None]
-    begins, sizes = (array[:, None, : q_seqlen.shape[1]] for array in (q_offsets, q_seqlen))
-    inside = (sizes > 0) & (place >= begins) & (place < begins + sizes)
-    sequence = jnp.max(inside * jnp.arange(1, sizes.shape[-1] + 1), axis=-1)
-    seen = self_visibility(sequence, jnp.broadcast_to(place[..., 0], sequence.shape), causal=True)
+    """Attention by lengths and places, which jax makes of what it gets as it does for cuDNN.
+
+    All rows are one line of positions. What is in none of the sequences is left as it was found, here NaN.
+    """
+    kinds = cudnn.fused.MaskType
+    assert scale == HEAD_DIM**-0.5 and bias is mask is None
+    line = ROWS * LENGTH
+    place = jnp.broadcast_to(jnp.arange(LENGTH), (ROWS, LENGTH))
+    if mask_type == kinds.CAUSAL:
+        assert q_seqlen is kv_seqlen is q_offsets is kv_offsets is None
+        sequence = keys = jnp.ones((ROWS, LENGTH), jnp.int32)
+    elif q_offsets is None:  # a sequence a row
+        sequence, keys = ((place < size[:, None]).astype(jnp.int32) for size in (q_seqlen, kv_seqlen))
+    else:
+        assert q_seqlen is kv_seqlen and q_offsets is kv_offsets
+        lengths, _, begins, _ = cudnn.fused._fix_seqlen_offsets(q_seqlen, kv_seqlen, q_offsets, kv_offsets, q, k)
+        lengths, begins = lengths.ravel(), begins.ravel()[: lengths.size] // (HEADS * HEAD_DIM)
+        at = jnp.arange(line)[:, None]
+        inside = (at >= begins) & (at < begins + lengths)
+        sequence = keys = jnp.max(inside * jnp.arange(1, lengths.size + 1), axis=1).reshape(ROWS, LENGTH)
+    seen = Visibility(sequence, keys, place, place, mask_type in (kinds.CAUSAL, kinds.PADDING_CAUSAL))
     kept = (sequence > 0)[..., None, None]
 
     @jax.custom_vjp
@@ -60,7 +72,7 @@ def as_the_kernel(
         return attend(q, k, v), (q, k, v)
 
     def backward(inputs, grads):
-        back = jax.vjp(lambda *qkv: einsum_attend(*qkv, seen), *inputs)[1](jnp.where(kept, grads, 0))
+        back = jax.vjp(lambda *qkv: einsum_attend(*qkv, seen), *inputs)[1](grads)
         return tuple(jnp.where(kept, one, jnp.nan) for one in back)
 
     attend.defvjp(forward, backward)
@@ -78,7 +90,7 @@ def kernel() -> Iterator[None]:
 
 def outputs(attend: Attend, qkv: tuple[jax.Array, ...], seen: Visibility) -> tuple[jax.Array, ...]:
     """The real positions of an attention, and its gradients."""
-    kept = cudnn.real(seen.q_segments)
+    kept = (seen.q_segments > 0)[..., None, None]
 
     def loss(qkv):
         out = jnp.where(kept, attend(*qkv, seen), 0)
@@ -91,14 +103,14 @@ def outputs(attend: Attend, qkv: tuple[jax.Array, ...], seen: Visibility) -> tup
 def test_lengths_and_places_of_the_conversations_of_a_row() -> None:
     segments = np.array([[1, 1, 1, 2, 2, 0], [1, 2, 3, 3, 3, 3], [0, 0, 0, 0, 0, 0]])
     lengths, offsets = conversation_lengths(segments, 3)
-    assert lengths.tolist() == [[3, 2, -1], [1, 1, 4], [-1, -1, -1]]
-    assert offsets.tolist() == [[0, 3, 5, -1], [0, 1, 2, 6], [0, -1, -1, -1]]
+    assert lengths.tolist() == [[3, 2, 1, -1], [1, 1, 4, -1], [6, -1, -1, -1]]
+    assert offsets.tolist() == [[0, 3, 5, -1, -1], [0, 1, 2, -1, -1], [0, -1, -1, -1, -1]]
 
 
 @pytest.mark.parametrize("seed", range(2))
-@pytest.mark.parametrize("most", [1, MOST])
-def test_packed_attention_is_that_of_the_reference(kernel: None, most: int, seed: int) -> None:
-    qkv, seen = packed_rows(seed, most)
+@pytest.mark.parametrize(("most", "causal"), [(1, True), (MOST, True), (1, False), (MOST, False)])
+def test_packed_attention_is_that_of_the_reference(kernel: None, most: int, causal: bool, seed: int) -> None:
+    qkv, seen = packed_rows(seed, most, causal)
     ours, theirs = (outputs(attend, qkv, seen) for attend in (PackedAttend(most), einsum_attend))
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -111,14 +123,14 @@ def test_packed_attention_is_of_rows_on_themselves() -> None:
 
 
 def test_cudnn_takes_half_precision_alone_and_lowers_forward_and_backward() -> None:
-    (q, k, v), seen = packed_rows(0, MOST)
+    (q, k, v), seen = packed_rows(0, MOST, causal=True)
     with pytest.raises(InputError, match="cuDNN attention takes bfloat16, not float32"):
         cudnn_attend(q, k, v, seen)
     half = tuple(array.astype(jnp.bfloat16) for array in (q, k, v))
-    for attend, call in (
-        (cudnn_attend, "ScaleBiasSoftmax"),
-        (PackedAttend(MOST), "Softmax"),
-        (PackedAttend(1), "Softmax"),
+    for attend, call, mask in (
+        (cudnn_attend, "ScaleBiasSoftmax", "NO_MASK"),
+        (PackedAttend(MOST), "Softmax", "PADDING_CAUSAL"),
+        (PackedAttend(1), "Softmax", "CAUSAL"),
     ):
         with (  # jax asks the machine's cuDNN before it lowers for another machine
             mock.patch.object(cudnn.fused, "check_cudnn_version", lambda: 91_500),
@@ -127,4 +139,5 @@ def test_cudnn_takes_half_precision_alone_and_lowers_forward_and_backward() -> N
             traced = jax.jit(jax.grad(lambda x, a=attend: jnp.sum(a(*x, seen).astype(jnp.float32)))).trace(half)
             text = traced.lower(lowering_platforms=("cuda",)).as_text()
         assert f"__cudnn$fmha{call}(" in text and f"__cudnn$fmha{call}Backward(" in text
-        assert ("PADDING_CAUSAL" in text) == (attend is not cudnn_attend)
+        masks = set(re.findall(r"mask_type\\22: \\22(\w+)", text))
+        assert masks == {mask}

@@ -53,6 +53,44 @@ ENTRY %main (x: bf16[64,16]) -> f32[64,16] {
 }
 """
 
+# A call of cuBLAS has a workspace as its second result; alone, or in a fusion with the slices that it reads or writes.
+CALL = 'custom_call_target="__cublas$lt$matmul", backend_config={"lhs_contracting_dimensions":["1"],"alpha":1}'
+CUBLAS = """HloModule jit_step
+
+%called (p: bf16[8,16,32], x: bf16[64,16], i: s32[]) -> (bf16[64,32], s8[4096]) {
+  %p = bf16[8,16,32]{2,1,0} parameter(0)
+  %x = bf16[64,16]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %layer = bf16[1,16,32]{2,1,0} dynamic-slice(%p, %i, %i, %i), dynamic_slice_sizes={1,16,32}
+  %w = bf16[16,32]{1,0} bitcast(%layer)
+  ROOT %call = (bf16[64,32]{1,0}, s8[4096]{0}) custom-call(%x, %w), CALL
+}
+
+%kept (s: bf16[8,16,32], x: bf16[64,16], g: bf16[64,32], i: s32[]) -> (bf16[8,16,32], s8[4096]) {
+  %s = bf16[8,16,32]{2,1,0} parameter(0)
+  %x = bf16[64,16]{1,0} parameter(1)
+  %g = bf16[64,32]{1,0} parameter(2)
+  %i = s32[] parameter(3)
+  %t = bf16[16,64]{0,1} bitcast(%x)
+  %call = (bf16[16,32]{1,0}, s8[4096]{0}) custom-call(%t, %g), CALL
+  %grads = bf16[16,32]{1,0} get-tuple-element(%call), index=0
+  %one = bf16[1,16,32]{2,1,0} bitcast(%grads)
+  %all = bf16[8,16,32]{2,1,0} dynamic-update-slice(%s, %one, %i, %i, %i)
+  %workspace = s8[4096]{0} get-tuple-element(%call), index=1
+  ROOT %both = (bf16[8,16,32]{2,1,0}, s8[4096]{0}) tuple(%all, %workspace)
+}
+
+ENTRY %main (p: bf16[8,16,32], x: bf16[64,16], i: s32[]) -> bf16[8,16,32] {
+  %p = bf16[8,16,32]{2,1,0} parameter(0)
+  %x = bf16[64,16]{1,0} parameter(1)
+  %i = s32[] parameter(2)
+  %forward = (bf16[64,32]{1,0}, s8[4096]{0}) fusion(%p, %x, %i), kind=kCustom, calls=%called
+  %y = bf16[64,32]{1,0} get-tuple-element(%forward), index=0
+  %backward = (bf16[8,16,32]{2,1,0}, s8[4096]{0}) fusion(%p, %x, %y, %i), kind=kCustom, calls=%kept
+  ROOT %alone = (bf16[64,64]{1,0}, s8[4096]{0}) custom-call(%x, %x), CALL
+}
+""".replace("CALL", CALL)
+
 
 def test_kernels_move_and_multiply_what_they_read_and_write() -> None:
     found = {(one.kind, one.dtype): one for one in gpu_kernels(TEXT)}
@@ -73,6 +111,14 @@ def test_kernels_move_and_multiply_what_they_read_and_write() -> None:
         ("product", "f32"),
         ("elementwise", "pred"),
     }
+
+
+def test_a_product_of_cublas_is_one_with_the_layer_that_it_reads_or_writes() -> None:
+    found = {(one.kind, one.dtype): one for one in gpu_kernels(CUBLAS)}
+    product, weights, inputs, outputs = 2 * 64 * 16 * 32, 2 * 16 * 32, 2 * 64 * 16, 2 * 64 * 32
+    flops = 2 * product + 2 * 64 * 64 * 16
+    moved = 2 * (weights + inputs + outputs + 4) + 2 * inputs + 2 * 64 * 64
+    assert found == {("product", "bf16"): KernelGroup("product", "bf16", 3, flops, moved)}
 
 
 def test_what_is_expected_is_the_sum_of_the_kernels() -> None:
