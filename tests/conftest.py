@@ -28,7 +28,8 @@ gc.set_threshold(100_000, 50, 100)
 # Nearly all of the suite's time is compilation: the code generator need not optimise programs that run once.
 FAST_COMPILE = "--xla_backend_optimization_level=0"
 if version("jaxlib").startswith("0.10."):  # XLA ends at once for a flag that it does not know
-    FAST_COMPILE += " --xla_cpu_use_fusion_emitters=false"  # a training step compiles in less than half of the time
+    # A training step compiles in less than half of the time without the emitters, and in fewer modules faster still.
+    FAST_COMPILE += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 os.environ.setdefault("XLA_FLAGS", FAST_COMPILE)
 # Tests of meshes need devices; all others run on the first.
 os.environ["XLA_FLAGS"] += " --xla_force_host_platform_device_count=8"

@@ -1,6 +1,9 @@
 """The table of plans in docs/scaling.md: every one in a process of its own, with the time and memory that it takes.
 
-python -m experiments.planning.table     (minutes a plan; `experiments.plan` says what it needs)
+python -m experiments.planning.table [CHIP ..]     (minutes a plan; `experiments.plan` says what it needs)
+
+Chips as h100 or v5e: the plans for these are made anew, all others stay as they stand on the page. Without a chip all
+are made, which takes libtpu and a jax with CUDA in one environment.
 """
 
 import dataclasses
@@ -33,6 +36,11 @@ class Row:
     mesh: str
     options: tuple[str, ...] = ()
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What the first columns of the table say of it."""
+        return " ".join((self.config, *self.options)), self.topology, self.mesh
+
 
 ROWS = (
     Row("sft_8b", "v5e:8x8", "fsdp=64"),
@@ -41,6 +49,9 @@ ROWS = (
     Row("sft_30b_a3b", "v5p:4x4x4", "fsdp=64"),
     Row("dpo_30b_a3b", "v5p:4x4x4", "fsdp=64"),
     Row("dpo_30b_a3b", "v5p:2x2x4", "fsdp=16", ("--config.stages.dpo.micro_batches=4",)),
+    Row("sft_8b", "h100:8", "fsdp=8", ("--config.stages.sft.micro_batches=8",)),
+    Row("dpo_8b", "h100:8", "fsdp=8", ("--config.stages.dpo.micro_batches=8",)),
+    Row("sft_30b_a3b", "h100:2x8", "fsdp=2,expert=8", ("--config.stages.sft.micro_batches=4",)),
 )
 HEADS = (
     "config",
@@ -51,6 +62,8 @@ HEADS = (
     "step, s",
     "MFU at most",
     "bound by",
+    "expected, s",
+    "MFU expected",
     "plan, CPU s",
     "host GiB",
 )
@@ -80,22 +93,35 @@ def cells(row: Row) -> list[str]:
     """A line of the table."""
     plan, seconds, host = planned(row)
     bounds, step = plan["bounds"], plan["estimated_step_seconds"]
-    time_of = (
-        [f"{step:.2f}", f"{plan['estimated_mfu']:.0%}", max(bounds, key=bounds.get)] if plan["fits"] else ["-"] * 3
-    )
+    time_of = ["-"] * 5
+    if plan["fits"]:
+        time_of[:3] = f"{step:.2f}", f"{plan['estimated_mfu']:.0%}", max(bounds, key=bounds.get)
+    if plan["fits"] and plan["expected_step_seconds"] is not None:
+        time_of[3:] = f"{plan['expected_step_seconds']:.2f}", f"{plan['expected_mfu']:.0%}"
     memory = [f"{plan['per_chip_bytes']['peak'] / GIB:.1f}", f"{plan['hbm_bytes'] / GIB:.1f}"]
-    config = " ".join((row.config, *row.options))
-    return [config, row.topology, row.mesh, *memory, *time_of, f"{seconds:.0f}", f"{host:.1f}"]
+    return [*row.key, *memory, *time_of, f"{seconds:.0f}", f"{host:.1f}"]
 
 
-def main() -> None:
+def standing(page: str) -> dict[tuple[str, ...], list[str]]:
+    """Returns the lines of the table that stand on a page, by config, topology and mesh."""
+    lines = page.partition(BEGIN)[2].partition(END)[0].strip().splitlines()[2:]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {tuple(cells[:3]): cells for cells in found}
+
+
+def main(*chips: str) -> None:
     """The command. The page is written anew, between its marks, after every plan."""
-    made: list[list[str]] = [list(HEADS)]
-    for row in shown("plans")(ROWS):
+    chosen = [row for row in ROWS if not chips or row.topology.partition(":")[0] in chips]
+    if not chosen:
+        raise InputError(f"{' '.join(chips)}: no plan of the table is for such a chip")
+    made: dict[Row, list[str]] = {}
+    for row in shown("plans")(chosen):
+        made[row] = cells(row)
         text = PAGE.read_text()
-        between(text, BEGIN, END, "")
-        made.append(cells(row))
-        write_text(PAGE, between(text, BEGIN, END, markdown(made)))
+        old = standing(text)
+        table = [made.get(row) or old.get(row.key) for row in ROWS]
+        kept = [list(HEADS), *(line for line in table if line)]
+        write_text(PAGE, between(text, BEGIN, END, markdown(kept)))
 
 
 if __name__ == "__main__":

@@ -65,7 +65,7 @@ def record(model: Reference, rng: np.random.Generator, answers: tuple[str, ...])
     return arrays
 
 
-@pytest.mark.parametrize("size", VARIED)
+@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 2, 3, 7])
 def test_a_varied_model_is_the_reference(size: int, tmp_path: Path, figures) -> None:
     rng = np.random.default_rng(size)
     reference = checkpoint(tmp_path, size, rng)

@@ -227,6 +227,8 @@ def test_a_line_of_the_table_is_that_of_its_plan(monkeypatch: pytest.MonkeyPatch
         "bounds": {"arithmetic": 0.5, "network": 1.25},
         "estimated_step_seconds": 1.25,
         "estimated_mfu": 0.4,
+        "expected_step_seconds": 1.5,
+        "expected_mfu": 0.333,
     }
     monkeypatch.setattr(table, "planned", lambda row: (found, 61.2, 2.5))
     line = table.cells(table.Row("sft_8b", "v5e:8x8", "fsdp=64"))
@@ -239,6 +241,8 @@ def test_a_line_of_the_table_is_that_of_its_plan(monkeypatch: pytest.MonkeyPatch
         "step, s": "1.25",
         "MFU at most": "40%",
         "bound by": "network",
+        "expected, s": "1.50",
+        "MFU expected": "33%",
         "plan, CPU s": "61",
         "host GiB": "2.5",
     }
