@@ -21,7 +21,7 @@ TPU_STAMP := .venv-tpu/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-tpu test-gpu gpu benchmark benchmark-torch lint format clean
+.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -133,6 +133,10 @@ GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/,$(addsuffix .py,models/test
 
 test-gpu: $(GPU_STAMP)
 	JAX_PLATFORMS=cuda XLA_FLAGS= $(GPU_BIN)/python -m pytest -q $(GPU_TESTS)
+
+# A training step compiled for an H200 that is not there, its kernels and bytes against limits.
+test-absent-gpu: $(GPU_STAMP)
+	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_gpu_autotune_level=0 $(GPU_BIN)/python -m pytest -q tests/gpu/absent_gpu.py
 
 # Everything that only a GPU can answer, in pieces that resume; GPU="--seconds=570" leaves long ones to the next call.
 # GPU_PYTHON=python3 takes the jax of the machine in place of .venv-gpu.
