@@ -134,7 +134,7 @@ GPU_TESTS := tests/gpu/one_gpu.py $(addprefix tests/,$(addsuffix .py,models/test
 test-gpu: $(GPU_STAMP)
 	JAX_PLATFORMS=cuda XLA_FLAGS= $(GPU_BIN)/python -m pytest -q $(GPU_TESTS)
 
-# A training step compiled for an H200 that is not there, its kernels and bytes against limits.
+# A training step compiled for an H200 that is not there, its kernels and bytes against limits; needs Python 3.12.
 test-absent-gpu: $(GPU_STAMP)
 	JAX_PLATFORMS=cpu XLA_FLAGS=--xla_gpu_autotune_level=0 $(GPU_BIN)/python -m pytest -q tests/gpu/absent_gpu.py
 

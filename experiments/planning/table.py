@@ -1,9 +1,9 @@
 """The table of plans in docs/scaling.md: every one in a process of its own, with the time and memory that it takes.
 
-python -m experiments.planning.table [CHIP ..]     (minutes a plan; `experiments.plan` says what it needs)
+python -m experiments.planning.table [--chips=h100,v5e]     (minutes a plan; `experiments.plan` says what it needs)
 
-Chips as h100 or v5e: the plans for these are made anew, all others stay as they stand on the page. Without a chip all
-are made, which takes libtpu and a jax with CUDA in one environment.
+With `--chips` the plans for these are made anew, and all others stay as they stand on the page. Without it all are
+made, which takes libtpu and a jax with CUDA in one environment.
 """
 
 import dataclasses
@@ -15,11 +15,15 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from absl import flags
+
 from experiments.comparing.page import between, markdown
 from fac_jax import cli
 from fac_jax.io import write_text
 from fac_jax.progress import shown
 from fac_jax.types import InputError
+
+CHIPS = flags.DEFINE_list("chips", [], "Chips whose plans are made anew; all if absent.")
 
 PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
 BEGIN, END = "<!-- plans -->", "<!-- end of plans -->"
@@ -109,11 +113,13 @@ def standing(page: str) -> dict[tuple[str, ...], list[str]]:
     return {tuple(cells[:3]): cells for cells in found}
 
 
-def main(*chips: str) -> None:
+def main() -> None:
     """The command. The page is written anew, between its marks, after every plan."""
-    chosen = [row for row in ROWS if not chips or row.topology.partition(":")[0] in chips]
-    if not chosen:
-        raise InputError(f"{' '.join(chips)}: no plan of the table is for such a chip")
+    known = {row.topology.partition(":")[0] for row in ROWS}
+    unknown = sorted(set(CHIPS.value) - known)
+    if unknown:
+        raise InputError(f"--chips={','.join(unknown)}: the plans of the table are for {', '.join(sorted(known))}")
+    chosen = [row for row in ROWS if not CHIPS.value or row.topology.partition(":")[0] in CHIPS.value]
     made: dict[Row, list[str]] = {}
     for row in shown("plans")(chosen):
         made[row] = cells(row)
