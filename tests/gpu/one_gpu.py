@@ -16,19 +16,25 @@ from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.training.step import bind
 
-ROWS, LENGTH, HEADS, KV_HEADS, HEAD_DIM = 2, 512, 8, 2, 128
+
+def _made(lengths, heads, head_dim, causal):
+    """Bfloat16 queries, keys, values of rows whose segments have these lengths; padding is behind them."""
+    rng = np.random.default_rng(0)
+    shape = (len(lengths), max(map(sum, lengths)))
+    q = rng.standard_normal((*shape, heads[0], head_dim))
+    k, v = rng.standard_normal((2, *shape, heads[1], head_dim))
+    segments, positions = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+    for row, sizes in enumerate(lengths):
+        segments[row, : sum(sizes)] = np.repeat(np.arange(1, len(sizes) + 1), sizes)
+        positions[row, : sum(sizes)] = np.concatenate([np.arange(size) for size in sizes])
+    seen = Visibility(segments, segments, positions, positions, causal)
+    return tuple(jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)), jax.tree.map(jnp.asarray, seen)
 
 
 @pytest.fixture(scope="module")
 def rows():
-    """Bfloat16 queries, keys, values: three segments in a row, and padding behind them that nobody may see."""
-    rng = np.random.default_rng(0)
-    q = rng.standard_normal((ROWS, LENGTH, HEADS, HEAD_DIM))
-    k, v = rng.standard_normal((2, ROWS, LENGTH, KV_HEADS, HEAD_DIM))
-    segments = np.repeat([1, 2, 3, 0], [100, 230, 150, 32])[None].repeat(ROWS, axis=0).astype(np.int32)
-    positions = np.concatenate([np.arange(n) for n in (100, 230, 150, 32)])[None].repeat(ROWS, axis=0).astype(np.int32)
-    seen = Visibility(segments, segments, positions, positions)
-    return tuple(jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)), jax.tree.map(jnp.asarray, seen)
+    """Rows of one to three segments; padding, which nobody may see, is behind the last ones of two of them."""
+    return _made([(100, 230, 182), (300, 12), (480,)], (8, 2), 128, causal=True)
 
 
 def _apart(ours, exact):
@@ -54,13 +60,23 @@ KINDS = {"mask": cudnn_attend, "packed": PackedAttend(3), "packed with room": Pa
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_cudnn_attention_in_bfloat16_is_near_to_float32(rows, kind, figures):
-    """Of three conversations a row, where up to eight may be as well."""
+    """Of up to three conversations a row, where up to eight may be as well."""
+    _compare(KINDS[kind], rows, f"cuDNN, {kind}", figures)
+
+
+@pytest.mark.parametrize(("lengths", "causal"), [([(512,), (300,)], True), ([(100,), (37,), (1,)], False)])
+def test_one_sequence_a_row_needs_no_places(lengths, causal, figures):
+    """A conversation a row, and windows of the audio encoder."""
+    what = "conversations" if causal else "windows"
+    _compare(PackedAttend(1), _made(lengths, (8, 8), 64, causal), f"cuDNN, {what}", figures)
+
+
+def _compare(attend, rows, name, figures):
     exact = _outputs(einsum_attend, rows, jnp.float32)
-    names = ("output", "dq", "dk", "dv")
-    einsum, cudnn = (_outputs(kernel, rows, jnp.bfloat16) for kernel in (einsum_attend, KINDS[kind]))
-    for name, ours, plain, wanted in zip(names, cudnn, einsum, exact, strict=True):
+    einsum, cudnn = (_outputs(kernel, rows, jnp.bfloat16) for kernel in (einsum_attend, attend))
+    for what, ours, plain, wanted in zip(("output", "dq", "dk", "dv"), cudnn, einsum, exact, strict=True):
         beside = f"relative (the einsum: {_apart(plain, wanted):.1e})"
-        figures(f"cuDNN, {kind}, against float32, {name}, {beside}", _apart(ours, wanted), 1e-2)
+        figures(f"{name}, against float32, {what}, {beside}", _apart(ours, wanted), 1e-2)
 
 
 def test_both_attentions_give_a_training_step_the_same_loss_and_gradients(figures):
