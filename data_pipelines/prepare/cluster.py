@@ -114,7 +114,7 @@ def prepare(sources: Sequence[Source], out: Path, settings: Settings, options: S
 
 def _beam() -> Any:
     if importlib.util.find_spec("apache_beam") is None:
-        raise InputError("--beam needs Apache Beam in a separate environment: pip install 'fac_jax[beam]'")
+        raise InputError("--beam needs Apache Beam in a separate environment: pip install -e '.[beam]'")
     return tfds.core.lazy_imports.apache_beam
 
 

@@ -76,7 +76,7 @@ def _absent_gpus(name: str, kind: str, shape: str) -> Topology:
         reason = str(error).splitlines()[0]
         raise InputError(
             f"--topology={name}: compiling for a GPU that is not here needs Python 3.12, here is "
-            f"{platform.python_version()}, and pip install 'fac_jax[cuda]' ({reason})"
+            f"{platform.python_version()}, and pip install -e '.[cuda]' ({reason})"
         ) from error
     return Topology(name, found.devices, CHIPS[kind], (hosts * each,), each, spare=1.05)
 
@@ -91,7 +91,7 @@ def _slice(name: str, kind: str, shape: str) -> Topology:
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         if "libtpu" in reason or "tpu" in reason.lower() and "not" in reason.lower():
-            reason = f"compiling for a TPU that is not here needs libtpu: pip install 'fac_jax[tpu]' ({reason})"
+            reason = f"compiling for a TPU that is not here needs libtpu: pip install -e '.[tpu]' ({reason})"
         raise InputError(f"--topology={name}: {reason}") from error
     return Topology(name, found.devices, CHIPS[kind], sides, len(found.devices))
 

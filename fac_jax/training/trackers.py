@@ -78,4 +78,4 @@ def check_trackers(names: Sequence[str]) -> None:
         if name not in TRACKERS:
             raise InputError(f"trackers has {name!r}; known: {', '.join(TRACKERS)}; () for none")
     if "wandb" in names and importlib.util.find_spec("wandb") is None:
-        raise InputError("trackers has 'wandb', which is not installed: pip install 'fac_jax[wandb]'")
+        raise InputError("trackers has 'wandb', which is not installed: pip install -e '.[wandb]'")

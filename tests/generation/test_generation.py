@@ -48,7 +48,7 @@ def _pad(batch: Batch, left: int, right: int, special) -> Batch:
     return batch.replace(**{name: pad(getattr(batch, name), fills.get(name, 0)) for name in grid})
 
 
-@pytest.mark.parametrize("prefill", ["release", "as_trained"])
+@pytest.mark.parametrize("prefill", ["release", pytest.param("as_trained", marks=pytest.mark.slow)])
 def test_a_padded_batch_equals_its_samples_alone(prefill):
     g = golden("dense")
     config = dataclasses.replace(g.config, head_prefill=prefill)

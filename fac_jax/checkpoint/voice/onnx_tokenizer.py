@@ -88,7 +88,7 @@ def is_published(file: Path) -> bool:
 
 def _graph(file: Path) -> Graph:
     if importlib.util.find_spec("onnx") is None:
-        raise InputError(f"{file} needs onnx to be read: pip install 'fac_jax[codec]'")
+        raise InputError(f"{file} needs onnx to be read: pip install -e '.[codec]'")
     onnx: Any = importlib.import_module("onnx")
     if not file.is_file():
         raise InputError(f"{file}: no such file")
