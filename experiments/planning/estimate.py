@@ -198,7 +198,7 @@ def _execution(
     batch: Batch,
     layout: Layout,
     attention: Attention,
-    conversations: int = 1,
+    conversations: int,
 ) -> tuple[Execution, BatchStats]:
     kernels = training_kernels(layout, attention, stage.data.segments)
     length, text, audio = batch.kind.shape[-1], config.text, config.audio

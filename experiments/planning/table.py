@@ -120,14 +120,14 @@ def main() -> None:
     if unknown:
         raise InputError(f"--chips={','.join(unknown)}: the plans of the table are for {', '.join(sorted(known))}")
     chosen = [row for row in ROWS if not CHIPS.value or row.topology.partition(":")[0] in CHIPS.value]
+    between(PAGE.read_text(), BEGIN, END, "")  # refused before minutes of work
     made: dict[Row, list[str]] = {}
     for row in shown("plans")(chosen):
         made[row] = cells(row)
         text = PAGE.read_text()
-        old = standing(text)
-        table = [made.get(row) or old.get(row.key) for row in ROWS]
-        kept = [list(HEADS), *(line for line in table if line)]
-        write_text(PAGE, between(text, BEGIN, END, markdown(kept)))
+        lines = standing(text) | {row.key: line for row, line in made.items()}
+        kept = [lines[row.key] for row in ROWS if row.key in lines]
+        write_text(PAGE, between(text, BEGIN, END, markdown([list(HEADS), *kept])))
 
 
 if __name__ == "__main__":
