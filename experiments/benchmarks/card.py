@@ -1,8 +1,8 @@
-"""What a device can do at best: large matrix products by dtype and precision, and copies of its memory."""
+"""What a device can do at best: large products by dtype and precision, of experts too, and copies of its memory."""
 
 import jax
 
-from experiments.benchmarks.measure import copy_bandwidth, product_rate
+from experiments.benchmarks.measure import copy_bandwidth, grouped_rate, product_rate
 from fac_jax.parallel.chips import peak_flops_of
 from fac_jax.precision import EXACT, products
 
@@ -17,6 +17,8 @@ def card_figures() -> dict[str, float]:
         "bfloat16 TFLOP/s": fast / 1e12,
         "float32 TFLOP/s": plain / 1e12,
         "float32, exact, TFLOP/s": exact / 1e12,
+        "grouped TFLOP/s": grouped_rate(1) / 1e12,
+        "grouped and back, TFLOP/s": grouped_rate(3) / 1e12,
         "copied GB/s": copy_bandwidth() / 1e9,
         **({"share of peak, bfloat16": fast / peak} if peak else {}),
     }

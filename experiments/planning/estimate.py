@@ -161,20 +161,26 @@ def estimate(
     none = dataclasses.replace(stats, pairs=0 * stats.pairs, fine_pairs=0 * stats.fine_pairs, frame_pairs=0)
     executed, others = (step_flops(config, stage, paths, counted, execution) for counted in (stats, none))
     attended = (sum(executed.values()) - sum(others.values())) / len(topology.devices)
+    experts = 0.0
+    if config.text.moe:
+        idle = dataclasses.replace(config.text, moe=dataclasses.replace(config.text.moe, expert_width=0))
+        rest = step_flops(dataclasses.replace(config, text=idle), stage, paths, stats, execution)
+        experts = (sum(executed.values()) - sum(rest.values())) / len(topology.devices)
     traffic = weight_traffic(config, layout, held_bytes(state))
     bounds = least_seconds(topology, sum(executed.values()), traffic, found)
-    expected = expected_seconds(topology, kernels, attended, bounds.get("network", 0.0))
+    expected = expected_seconds(topology, kernels, attended, experts, bounds.get("network", 0.0))
     return Estimate(step_flops(config, stage, paths, full_stats(rows, conversations)), executed, bounds, expected)
 
 
 def expected_seconds(
-    topology: Topology, kernels: Sequence[KernelGroup], attention: float, network: float
+    topology: Topology, kernels: Sequence[KernelGroup], attention: float, experts: float, network: float
 ) -> dict[str, float]:
     """Seconds of a step by kinds of kernels, one after the other; none for devices of which no shares are known.
 
     Args:
       kernels: those of the compiled program, which one chip runs.
       attention: FLOPs of cuDNN's attention on one chip, which the program does not tell.
+      experts: likewise, of the experts; they count where the program has grouped products.
       network: seconds of the collectives, as if nothing hid them.
     """
     chip, shares = topology.chip, SHARES.get(topology.chip.name) if topology.chip else None
@@ -182,13 +188,18 @@ def expected_seconds(
         return {}
     peak, bandwidth = shares.products * chip.peak_flops, shares.bandwidth * chip.hbm_bandwidth
     found = {"products": 0.0, "attention": attention / (shares.attention * chip.peak_flops), "elementwise": 0.0}
+    grouped = 0.0
     for one in kernels:
         moved = one.bytes / bandwidth
         if one.kind == "product":
             rate = peak * (TF32 if one.dtype == "f32" else 1.0)
             found["products"] += max(one.flops / rate, moved)
+        elif one.kind == "grouped":
+            grouped += moved
         elif one.kind == "elementwise":
             found["elementwise"] += moved
+    if grouped:
+        found["experts"] = max(experts / peak, grouped)
     return found | {"launches": shares.launch * sum(one.count for one in kernels), "network": network}
 
 

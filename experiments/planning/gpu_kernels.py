@@ -14,7 +14,7 @@ from typing import Final, Literal, TypeAlias
 
 from experiments.planning.hlo import BITS, KINDS, SHAPE, computation_runs, computations
 
-Kind: TypeAlias = Literal["product", "attention", "elementwise"]
+Kind: TypeAlias = Literal["product", "grouped", "attention", "elementwise"]
 Shape: TypeAlias = tuple[str, tuple[int, ...]]  # dtype, sizes
 
 # What is no kernel: it only names, points or controls.
@@ -55,10 +55,12 @@ class KernelGroup:
     """All kernels of one kind and dtype.
 
     Attributes:
-      kind: "product" has a matrix product in it, "attention" is cuDNN's, "elementwise" is everything else.
+      kind: "product" has a matrix product in it, "grouped" is the grouped product of experts, "attention" is cuDNN's,
+        "elementwise" is everything else.
       dtype: of the factors of a product, of the greatest result otherwise.
       count: runs in a step.
-      flops: of its products, over all runs; 0 for cuDNN's attention, which the text does not tell.
+      flops: of its products, over all runs; 0 for grouped products and for cuDNN's attention, whose work depends on
+        the batch.
       bytes: that they move, over all runs.
     """
 
@@ -142,6 +144,8 @@ def _kernel(
     operands = [by_name[name].shapes for name in one.operands if name in by_name]
     if target and "fmha" in target[1]:
         return ("attention", largest), 0.0, _bytes(one.shapes) + sum(map(_bytes, operands))
+    if target and target[1].startswith("mosaic_gpu"):
+        return ("grouped", largest), 0.0, _bytes(one.shapes) + sum(map(_bytes, operands))
     if called and called[1] in bodies:
         inside = {each.name: each for each in bodies[called[1]]}
         dots = [each for each in inside.values() if _multiplies(each)]

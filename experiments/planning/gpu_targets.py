@@ -7,9 +7,11 @@ chooses products by a cost model, and `hlo.cudnn_workspace` adds what cuDNN take
 import contextlib
 import dataclasses
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Final
 from unittest import mock
 
+import jax
 from jax._src.cudnn import fused_attention_stablehlo as fused
 
 from fac_jax.parallel.chips import CHIPS
@@ -52,8 +54,9 @@ TARGETS: Final = {
 
 @contextlib.contextmanager
 def asked_of(name: str) -> Iterator[None]:
-    """Answers for a GPU of `TARGETS` what jax asks of the GPU of this machine before it lowers cuDNN's attention."""
-    capability = TARGETS[name].capability
+    """Answers for a GPU of `TARGETS` what jax asks of the GPU of this machine before it lowers its kernels for GPUs."""
+    target = TARGETS[name]
+    capability = target.capability
 
     def at_least(wanted: str) -> bool:
         return capability >= tuple(map(int, wanted.split(".")))
@@ -69,6 +72,8 @@ def asked_of(name: str) -> Iterator[None]:
     with contextlib.ExitStack() as stack:
         for asked, answer in answers.items():
             stack.enter_context(mock.patch.object(fused, asked, answer))
+        # The grouped product asks the first device for its cores.
+        stack.enter_context(mock.patch.object(jax, "devices", lambda: [SimpleNamespace(core_count=target.cores)]))
         yield
 
 

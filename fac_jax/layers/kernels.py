@@ -3,7 +3,7 @@
 import dataclasses
 
 from fac_jax.layers.attention import MERGED, Attend, CacheDims, einsum_attend
-from fac_jax.layers.moe import Experts, sorted_experts
+from fac_jax.layers.moe import Experts, SortedExperts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,5 +19,5 @@ class Kernels:
 
     attend: Attend = einsum_attend
     encoder_attend: Attend = einsum_attend
-    experts: Experts = sorted_experts
+    experts: Experts = SortedExperts()
     cache: CacheDims = MERGED

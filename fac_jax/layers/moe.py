@@ -4,6 +4,7 @@ Tokens are sorted by expert for one grouped matrix product. Shapes: R tokens in 
 width of an expert.
 """
 
+import dataclasses
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -30,32 +31,45 @@ class ExpertKernels:
 
 
 # Computes, for every token, the weighted sum of the outputs of the experts it is sent to, with the shapes of
-# `sorted_experts`. The weights are float32, the result has the dtype of the tokens.
+# `SortedExperts`. The weights are float32, the result has the dtype of the tokens.
 Experts: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, ExpertKernels], jax.Array]
+# Multiplies the first `sizes[0]` of the rows `[R, D]` with the first of the kernels `[E, D, F]`, the next `sizes[1]`
+# with the second, and so on, to `[R, F]`, which is 0 behind them: `jax.lax.ragged_dot`, or a device's own.
+GroupedProduct: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array], jax.Array]
 
 
 def grouped_swiglu(
-    rows: Float[jax.Array, "R D"], sizes: Int[jax.Array, " E"], kernels: ExpertKernels
+    rows: Float[jax.Array, "R D"],
+    sizes: Int[jax.Array, " E"],
+    kernels: ExpertKernels,
+    product: GroupedProduct = jax.lax.ragged_dot,
 ) -> Float[jax.Array, "R D"]:
     """Sends the first `sizes[0]` rows through expert 0, the next `sizes[1]` through expert 1, and so on."""
-    hidden = jax.nn.silu(jax.lax.ragged_dot(rows, kernels.gate, sizes)) * jax.lax.ragged_dot(rows, kernels.up, sizes)
-    return jax.lax.ragged_dot(hidden, kernels.down, sizes)
+    hidden = jax.nn.silu(product(rows, kernels.gate, sizes)) * product(rows, kernels.up, sizes)
+    return product(hidden, kernels.down, sizes)
 
 
-def sorted_experts(
-    x: Float[jax.Array, "B T D"],
-    picks: Int[jax.Array, "B T k"],
-    weights: Float[jax.Array, "B T k"],
-    kernels: ExpertKernels,
-) -> Float[jax.Array, "B T D"]:
+@dataclasses.dataclass(frozen=True)
+class SortedExperts:
     """Runs all experts on one device: a copy of every token for each of its picks, in the order of the experts."""
-    flat, top_k = picks.reshape(-1), picks.shape[-1]
-    order = jnp.argsort(flat, stable=True)
-    inverse = inverse_of(order)
-    sizes = jnp.bincount(flat, length=kernels.gate.shape[0]).astype(jnp.int32)
-    copies = permuted(repeat(x, "b t d -> (b t k) d", k=top_k), order, inverse)
-    made = permuted(grouped_swiglu(copies, sizes, kernels), inverse, order)
-    return weighted_sum(made, weights).reshape(x.shape)
+
+    product: GroupedProduct = jax.lax.ragged_dot
+
+    def __call__(
+        self,
+        x: Float[jax.Array, "B T D"],
+        picks: Int[jax.Array, "B T k"],
+        weights: Float[jax.Array, "B T k"],
+        kernels: ExpertKernels,
+    ) -> Float[jax.Array, "B T D"]:
+        """See `Experts`."""
+        flat, top_k = picks.reshape(-1), picks.shape[-1]
+        order = jnp.argsort(flat, stable=True)
+        inverse = inverse_of(order)
+        sizes = jnp.bincount(flat, length=kernels.gate.shape[0]).astype(jnp.int32)
+        copies = permuted(repeat(x, "b t d -> (b t k) d", k=top_k), order, inverse)
+        made = permuted(grouped_swiglu(copies, sizes, kernels, self.product), inverse, order)
+        return weighted_sum(made, weights).reshape(x.shape)
 
 
 def inverse_of(order: Int[jax.Array, " R"]) -> Int[jax.Array, " R"]:
@@ -107,7 +121,7 @@ class MoE(Typed):
     top_k: int
     hidden: int
     normalize_top_k: bool
-    experts: Experts = sorted_experts
+    experts: Experts = SortedExperts()
 
     @nn.compact
     def __call__(

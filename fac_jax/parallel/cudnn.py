@@ -110,10 +110,15 @@ def devices_refusal(segments: int | None, layout: Layout | None) -> str | None:
     """Says in one line why the devices of a layout, or the local ones, need a mask for rows; None if they do not."""
     if segments is None:
         return "the most conversations of a row are not known: set stages.NAME.data.segments"
-    devices = jax.local_devices() if layout is None else layout.mesh.devices.flat
-    capability = min(float(getattr(device, "compute_capability", 0)) for device in devices)
+    capability = compute_capability(layout)
     if segments > 1 and capability < HOPPER:
         return f"packed rows need a GPU of compute capability {HOPPER}, not {capability}"
     if segments > 1 and jax.__version_info__ < PACKS:
         return f"packed rows need jax {'.'.join(map(str, PACKS))}, not {jax.__version__}"
     return None
+
+
+def compute_capability(layout: Layout | None) -> float:
+    """The least compute capability of the GPUs of a layout, or of the local ones; 0 for other devices."""
+    devices = jax.local_devices() if layout is None else layout.mesh.devices.flat
+    return min(float(getattr(device, "compute_capability", 0)) for device in devices)

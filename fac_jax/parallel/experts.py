@@ -13,7 +13,15 @@ import jax.numpy as jnp
 from einops import rearrange, repeat
 
 from fac_jax import axes
-from fac_jax.layers.moe import ExpertKernels, grouped_swiglu, inverse_of, permuted, sorted_experts, weighted_sum
+from fac_jax.layers.moe import (
+    ExpertKernels,
+    GroupedProduct,
+    SortedExperts,
+    grouped_swiglu,
+    inverse_of,
+    permuted,
+    weighted_sum,
+)
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
 
@@ -26,10 +34,12 @@ class ShardedExperts:
 
     Attributes:
       tokens: number of tokens of a device that are exchanged at the same time.
+      product: grouped product of a device.
     """
 
     layout: Layout
     tokens: int = TOKENS
+    product: GroupedProduct = jax.lax.ragged_dot
 
     def __call__(self, x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels) -> jax.Array:
         """Computes the output of the experts. See `layers.moe.Experts`.
@@ -61,7 +71,7 @@ class ShardedExperts:
         self, x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels, over: tuple[str, ...]
     ) -> jax.Array:
         if math.prod(self.layout.mesh.shape[axis] for axis in over) == 1:
-            return sorted_experts(x, picks, weights, kernels)
+            return SortedExperts(self.product)(x, picks, weights, kernels)
         ragged = self.layout.platform != "cpu"  # XLA's CPU backend has no ragged exchange
         flat = tuple(rearrange(a, "b t d -> (b t) d") for a in (x, picks, weights))
         count = len(flat[0])
@@ -70,13 +80,19 @@ class ShardedExperts:
 
         @jax.checkpoint
         def some(part: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-            return travelling_experts(*part, kernels, over, ragged)
+            return travelling_experts(*part, kernels, over, ragged, self.product)
 
         return jax.lax.map(some, parts).reshape(x.shape)
 
 
 def travelling_experts(
-    x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels, over: tuple[str, ...], ragged: bool
+    x: jax.Array,
+    picks: jax.Array,
+    weights: jax.Array,
+    kernels: ExpertKernels,
+    over: tuple[str, ...],
+    ragged: bool,
+    product: GroupedProduct,
 ) -> jax.Array:
     """Computes the experts' outputs for the tokens of one device, inside `shard_map`.
 
@@ -89,6 +105,7 @@ def travelling_experts(
       kernels: those of the device's own experts, `[E / devices, ..]`.
       over: mesh axes of the experts.
       ragged: True sends only the copies; False sends every device a buffer with room for all copies.
+      product: grouped product of a device.
 
     Returns:
       `[T, D]`.
@@ -107,7 +124,7 @@ def travelling_experts(
     mine = _expert_of_slots(route.slots, counts, len(received))
     by_expert = jnp.argsort(mine, stable=True)
     by_slot = inverse_of(by_expert)
-    made = grouped_swiglu(permuted(received, by_expert, by_slot), counts.sum(axis=0), kernels)
+    made = grouped_swiglu(permuted(received, by_expert, by_slot), counts.sum(axis=0), kernels, product)
     made = jnp.where((mine < own)[by_expert][:, None], made, 0)
     returned = route.back(permuted(made, by_slot, by_expert))
     return weighted_sum(permuted(returned, inverse, order), weights)

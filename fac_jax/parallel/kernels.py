@@ -5,13 +5,22 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 import jax
+import jax.numpy as jnp
 
 from fac_jax import axes
 from fac_jax.layers.attention import APART, Attend, einsum_attend
 from fac_jax.layers.kernels import Kernels
+from fac_jax.layers.moe import GroupedProduct, SortedExperts
 from fac_jax.parallel.attention import AutoAttend, ShardedAttend, stepwise_attend
 from fac_jax.parallel.blocked import blocked_attend
-from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend, cudnn_refusal, devices_refusal
+from fac_jax.parallel.cudnn import (
+    HOPPER,
+    PackedAttend,
+    compute_capability,
+    cudnn_attend,
+    cudnn_refusal,
+    devices_refusal,
+)
 from fac_jax.parallel.experts import ShardedExperts
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import SplashAttend
@@ -97,6 +106,33 @@ def kernel_name(attend: Attend) -> str:
     return getattr(attend, "__name__", type(attend).__name__)
 
 
+def grouped_product(layout: Layout | None) -> GroupedProduct:
+    """The grouped product of experts on the devices of a layout, or on the default device."""
+    if not _on_hopper(layout):
+        return jax.lax.ragged_dot
+    from fac_jax.parallel.grouped import hopper_product  # imports jax's kernels for half a second
+
+    return hopper_product
+
+
+def expanded_experts(layout: Layout | None, dtype: str, widths: tuple[int, int]) -> str | None:
+    """Why XLA multiplies every row with every expert; None where it does not.
+
+    `widths` are those of the model and of one expert.
+    """
+    if _platform(layout) != "gpu":
+        return None
+    if not _on_hopper(layout):
+        return "the grouped product needs a GPU of compute capability 9"
+    from fac_jax.parallel.grouped import grouped_refusal
+
+    return grouped_refusal(jnp.dtype(dtype), (widths[0], widths[1] // (layout.shards(axes.MLP) if layout else 1)))
+
+
+def _on_hopper(layout: Layout | None) -> bool:
+    return _platform(layout) == "gpu" and int(compute_capability(layout)) == int(HOPPER)
+
+
 def _no_flash(platform: str) -> str | None:
     return None if platform in ("gpu", "tpu") else f"it runs on a GPU or a TPU, not on a {platform}"
 
@@ -106,13 +142,13 @@ def _platform(layout: Layout | None) -> str:
 
 
 def _on(layout: Layout | None, table: Mapping[str, Attend]) -> Kernels:
-    local = table[_platform(layout)]
+    local, product = table[_platform(layout)], grouped_product(layout)
     if layout is None:
-        return Kernels(local, local)
+        return Kernels(local, local, SortedExperts(product))
     return Kernels(
         attend=ShardedAttend(layout, local),
         encoder_attend=_in_windows(layout, local),
-        experts=ShardedExperts(layout),
+        experts=ShardedExperts(layout, product=product),
         cache=APART,
     )
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from fac_jax.layers.kernels import Kernels
 from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.compiler import compiler_options
-from fac_jax.parallel.kernels import attention_choice, kernel_name
+from fac_jax.parallel.kernels import attention_choice, expanded_experts, kernel_name
 from fac_jax.parallel.mesh import Layout
 from fac_jax.training.flops import trainable_paths
 from fac_jax.training.trainable import SEP
@@ -64,7 +64,8 @@ def describe(
 ) -> str:
     """The table of parameters, a line for the devices, one for a step, one for the attention of each decoder.
 
-    A last line has what XLA is told for these devices (`parallel.compiler`), if there is something.
+    A line says so if XLA expands the products of experts. A last one has what XLA is told for these devices
+    (`parallel.compiler`), if there is something.
 
     Args:
       params: real or abstract parameters, with their shardings.
@@ -92,6 +93,10 @@ def describe(
             kernel, reason = attention_choice(kernels.attend, heads, model.dtype, positions, layout)
             why = f", {reason}" if reason else ""
             lines.append(f"attention of the {name}: {kernel_name(kernel)}{why}")
+    moe = model.text.moe
+    why = expanded_experts(layout, model.dtype, (model.text.width, moe.expert_width)) if moe else None
+    if why:
+        lines.append(f"experts: every one for every row, {why}")
     options = ", ".join(f"{name}={value}" for name, value in compiler_options(layout).items())
     if options:
         lines.append(f"compiler options: {options}")

@@ -4,14 +4,22 @@ Limits are a little above what was counted, so that a change that costs kernels 
 """
 
 import dataclasses
+from types import SimpleNamespace
+from unittest import mock
 
+import jax
+import jax.numpy as jnp
 import pytest
+from grouped_cases import SIZES, worst
+from jax.experimental.pallas import mosaic_gpu
 
+from experiments.planning.gpu_kernels import gpu_kernels
 from experiments.planning.gpu_targets import asked_of
 from experiments.planning.step import Plan, make_plan
 from experiments.planning.topologies import topology_of
 from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.models.presets import preset
+from fac_jax.parallel import grouped
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.training.stage import StageConfig
 
@@ -48,3 +56,28 @@ def test_memory_traffic_does_not_grow(plan: Plan, figures) -> None:
         figures(f"{kind}, kernels", sum(one.count for one in found), count)
     figures("temporaries, GiB", plan.per_chip_bytes["temporaries"] / 2**30, 4.1)
     figures("expected seconds of a step", plan.expected_step_seconds, 0.037)
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_the_kernels_of_the_grouped_product_equal_the_reference_interpreted(case: str, figures) -> None:
+    cores = [SimpleNamespace(core_count=132)]
+    with (
+        mock.patch.object(grouped, "ROWS", 256),
+        mock.patch.object(jax, "devices", lambda: cores),
+        mosaic_gpu.force_gpu_interpret_mode(mosaic_gpu.InterpretGPUParams()),
+    ):
+        for name, difference in worst(grouped.hopper_product, SIZES[case]).items():
+            figures(f"grouped product, interpreted, {case}, {name}: max rel diff", difference, 1e-2)
+
+
+def test_the_grouped_product_compiles_to_three_kernels_for_a_step() -> None:
+    """Of an expert's product one forward, one for the gradient of the rows, one for that of the kernels."""
+    on = jax.sharding.SingleDeviceSharding(topology_of("h200:1").devices[0])
+    shapes = (((131_072, 2048), jnp.bfloat16), ((16, 2048, 768), jnp.bfloat16), ((16,), jnp.int32))
+    arguments = [jax.ShapeDtypeStruct(shape, dtype, sharding=on) for shape, dtype in shapes]
+    with asked_of("h200"):
+        gradient = jax.grad(lambda *a: jnp.sum(grouped.hopper_product(*a).astype(jnp.float32) ** 2), (0, 1))
+        text = jax.jit(gradient).lower(*arguments).compile().as_text()
+    found = {one.kind: one for one in gpu_kernels(text or "")}
+    assert found["grouped"].count == 3
+    assert "product" not in found

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from grouped_cases import SIZES, worst
 
 from experiments.benchmarks.workloads import Conversation, packed_batch
 from fac_jax.layers.attention import Visibility, einsum_attend
@@ -100,3 +101,10 @@ def test_both_attentions_give_a_training_step_the_same_loss_and_gradients(figure
         loss, grads = gradients("bfloat16", attention)
         figures(f"{attention}, bfloat16: loss against float32, relative", abs(loss / value - 1), 5e-3)
         figures(f"{attention}, bfloat16: gradients, relative", _apart(grads, exact), 5e-2)
+
+
+@pytest.mark.parametrize("case", SIZES)
+def test_the_grouped_product_of_experts_equals_the_reference(case, figures):
+    """On a Hopper GPU its own kernels; elsewhere the reference itself."""
+    for name, difference in worst(training_kernels().experts.product, SIZES[case]).items():
+        figures(f"grouped product, {case}, {name}: max rel diff", difference, 1e-2)

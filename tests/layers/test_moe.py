@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fac_jax.layers.moe import ExpertKernels, inverse_of, permuted, sorted_experts
+from fac_jax.layers.moe import ExpertKernels, SortedExperts, inverse_of, permuted
 
 TOKENS, WIDTH, HIDDEN, EXPERTS, PICKS = 12, 6, 5, 4, 3
 
@@ -31,7 +31,7 @@ def inputs() -> tuple[jax.Array, jax.Array, jax.Array, ExpertKernels]:
 def test_no_sum_of_numbers_has_a_free_order(inputs) -> None:
     """A scatter that adds is a row of atomic operations on a GPU; whole numbers add up the same in any order."""
     x, picks, weights, kernels = inputs
-    grads = jax.grad(lambda *inputs: jnp.sum(sorted_experts(inputs[0], picks, *inputs[1:])), (0, 1, 2))
+    grads = jax.grad(lambda *inputs: jnp.sum(SortedExperts()(inputs[0], picks, *inputs[1:])), (0, 1, 2))
     program = str(jax.make_jaxpr(grads)(x, weights, kernels))
     assert "scatter-add" in program  # the tokens of every expert are counted
     assert not re.search(r"f32\[[\d,]*\] = scatter-add", program)

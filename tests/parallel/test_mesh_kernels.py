@@ -10,7 +10,7 @@ import pytest
 from jax.interpreters import partial_eval
 
 from fac_jax.layers.attention import Visibility, einsum_attend, self_visibility
-from fac_jax.layers.moe import ExpertKernels, sorted_experts
+from fac_jax.layers.moe import ExpertKernels, SortedExperts
 from fac_jax.layers.stack import POLICIES
 from fac_jax.parallel.attention import AutoAttend, ShardedAttend
 from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend
@@ -175,7 +175,7 @@ def test_experts_equal_the_dense_reference(where: str, skewed: bool, figures) ->
     """Also when all tokens want the same experts: none is dropped."""
     sizes = EXPERT_MESHES[where]
     # Two tokens are exchanged at once, so that a device goes several rounds.
-    ours = sorted_experts if sizes is None else ShardedExperts(make_layout(sizes), tokens=2)
+    ours = SortedExperts() if sizes is None else ShardedExperts(make_layout(sizes), tokens=2)
     x, picks, weights, kernels = experts_inputs(skewed)
 
     def both(experts):

@@ -128,7 +128,7 @@ def test_what_is_expected_is_the_sum_of_the_kernels() -> None:
         KernelGroup("elementwise", "bf16", 200, 0.0, 0.5 * 0.9 * 4.8e12),
     ]
     topology = Topology("h200:1", range(1), CHIPS["h200"], (1,), 1)
-    found = expected_seconds(topology, kernels, attention=0.4 * 989e12 * 3, network=0.25)
+    found = expected_seconds(topology, kernels, attention=0.4 * 989e12 * 3, experts=0.0, network=0.25)
     wanted = {"products": 3.0, "attention": 3.0, "elementwise": 0.5, "launches": 400 * 2.5e-6, "network": 0.25}
     assert found == pytest.approx(wanted)
-    assert expected_seconds(Topology("v5e:4x4", range(16), CHIPS["v5e"], (4, 4), 16), kernels, 1.0, 1.0) == {}
+    assert expected_seconds(Topology("v5e:4x4", range(16), CHIPS["v5e"], (4, 4), 16), kernels, 1.0, 1.0, 1.0) == {}
