@@ -3,7 +3,8 @@
 python -m experiments.reproduce runs/a [--workdir runs/a_again] [--data_dir runs/data]
 
 Launcher, options, config, environment variables and the number of cores are those of the record. Changes of code,
-packages and machine since then are printed. The exit code is 1 if a figure differs.
+packages and machine since then are printed. The exit code is 1 if a figure differs. The same command goes on with a
+repetition that was stopped, and only compares one that is finished.
 """
 
 import json
@@ -88,6 +89,21 @@ def run_again(run: Path, record: Mapping[str, Any], workdir: Path, data_dir: Pat
         ).returncode
 
 
+def is_repeated(run: Path, record: Mapping[str, Any], workdir: Path) -> bool:
+    """Whether a workdir holds a finished run of the same config.
+
+    Raises:
+      InputError: it holds another finished run, or is that run itself.
+    """
+    found = json.loads((workdir / RECORD).read_text()) if (workdir / RECORD).exists() else None
+    if found is None or found["finished"] is None:
+        return False
+    alone = {"stages_dir": None}  # a repetition trains every stage itself
+    if workdir == run or {**found["config"], **alone} != {**record["config"], **alone}:
+        raise InputError(f"{workdir}: holds another finished run; name another --workdir")
+    return True
+
+
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """Returns the differences between the results of two records."""
     found = [] if then["data"] == now["data"] else [f"data: {then['data']} then, {now['data']} now"]
@@ -103,13 +119,12 @@ def main(run: str) -> None:
     folder = Path(run).absolute()
     record = read_record(folder)
     workdir = Path(WORKDIR.value or f"{folder}-reproduced").absolute()
-    if (workdir / RECORD).exists() and json.loads((workdir / RECORD).read_text())["finished"] is not None:
-        raise InputError(f"{workdir}: holds a finished run; name another --workdir")
     for change in changes_since(record):
         print(f"changed since: {change}", file=sys.stderr)
-    code = run_again(folder, record, workdir, Path(DATA_DIR.value or workdir / "data").absolute())
-    if code:
-        sys.exit(code)
+    if not is_repeated(folder, record, workdir):
+        code = run_again(folder, record, workdir, Path(DATA_DIR.value or workdir / "data").absolute())
+        if code:
+            sys.exit(code)
     found = differences(record, read_record(workdir))
     if found:
         print("\n".join(found[:SHOWN]), file=sys.stderr)

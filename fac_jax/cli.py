@@ -95,7 +95,7 @@ def _taken(main: Callable[..., None], words: Sequence[str], name: str) -> Sequen
     if len(words) > len(wanted) and not some:
         _refuse(f"unexpected argument {words[len(wanted)]}; options are written --name=value")
     if len(words) < len(wanted):
-        _refuse(f"{wanted[len(words)]} is missing: {name}{' '.join(wanted)}")
+        _refuse(f"{wanted[len(words)]} is missing: the command takes {name}{' '.join(wanted)}")
     return words
 
 

@@ -46,7 +46,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Resu
     ("case", "words"),
     [
         ("no command", "give a command: hf-to-jax | jax-to-hf"),
-        ("words missing", "DST is missing: hf-to-jax SRC DST"),
+        ("words missing", "DST is missing: the command takes hf-to-jax SRC DST"),
         ("no such folder", "nowhere"),
         ("verify nothing", "none.npz: no such file"),
     ],

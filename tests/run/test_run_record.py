@@ -110,10 +110,25 @@ def test_a_run_is_run_again_from_its_record(tmp_path: Path, reproduce: ModuleTyp
     record = recorded(tmp_path / "run", MODEL.group_size)
     again = tmp_path / "again"
     again.mkdir()
+    assert not reproduce.is_repeated(tmp_path / "run", record, again)
     assert reproduce.run_again(tmp_path / "run", record, again, tmp_path / "data") == 0
+    assert reproduce.is_repeated(tmp_path / "run", record, again)
     now = reproduce.read_record(again)
     assert reproduce.differences(record, now) == []
     assert reproduce.differences(recorded(tmp_path / "other", 4), now) == [f"size: 4 then, {MODEL.group_size} now"]
+
+
+def test_a_repetition_goes_on_and_another_run_is_refused(tmp_path: Path, reproduce: ModuleType) -> None:
+    record = recorded(tmp_path / "run", 3)
+    start(tmp_path / "stopped")
+    assert not reproduce.is_repeated(tmp_path / "run", record, tmp_path / "stopped")
+    with pytest.raises(InputError, match="run: holds another finished run; name another --workdir"):
+        reproduce.is_repeated(tmp_path / "run", record, tmp_path / "run")
+    other = recorded(tmp_path / "other", 3)
+    other["config"]["seed"] = 7
+    (tmp_path / "other" / RECORD).write_text(json.dumps(other))
+    with pytest.raises(InputError, match="other: holds another finished run"):
+        reproduce.is_repeated(tmp_path / "run", record, tmp_path / "other")
 
 
 def test_what_has_changed_is_told(tmp_path: Path, reproduce: ModuleType) -> None:

@@ -34,7 +34,8 @@ def main(_: list[str]) -> None:
             file.flush()
             if model.get("grouping") == "crash":
                 sys.exit(1)
-    record = {"finished": time.time(), "data": "none", "metrics": {"size": model.get("group_size"), "seed": seed}}
+    metrics = {"size": model.get("group_size"), "seed": seed}
+    record = {"finished": time.time(), "config": asked["config"], "data": "none", "metrics": metrics}
     (workdir / "record.json").write_text(json.dumps(record))
 
 
