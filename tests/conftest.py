@@ -115,12 +115,10 @@ def model(tokenizer: "Tokenizer") -> "ModelConfig":
 @pytest.fixture(scope="session")
 def toy_params() -> "Params":
     """Parameters of `toy_training.MODEL`."""
-    import jax
+    from initial import initial_params
     from toy_training import MODEL
 
-    from fac_jax.models.fun_audio_chat import init_params
-
-    return jax.jit(lambda: init_params(MODEL, jax.random.key(0)))()
+    return initial_params(MODEL)
 
 
 @pytest.fixture(scope="session")

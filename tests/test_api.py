@@ -7,9 +7,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import jax
 import numpy as np
 import pytest
+from initial import initial_params
 
 import fac_jax
 from fac_jax.api import Model
@@ -17,7 +17,6 @@ from fac_jax.audio.remarks import Heard
 from fac_jax.checkpoint.export import export_model
 from fac_jax.checkpoint.release.convert import export_release
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.models.presets import preset
 from fac_jax.text.prompts import SYSTEM_JOINT
 from fac_jax.text.tokenizer import train_tokenizer
@@ -48,7 +47,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         codebook_size=UNITS + 4,
         special=tokenizer.special_ids(UNITS),
     )
-    params = jax.jit(lambda: init_params(config, jax.random.key(3)))()
+    params = initial_params(config, 3)
     Heard(2.0).save(folder / "heard.json")
     assets = {name: folder / name for name in ("tokenizer.json", "codec", "heard.json")}
     export_model(folder / "run" / "speak" / "model", params, config, {"order": 0}, assets)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from initial import initial_params
 from toy_world import PAIRS, WORLD, LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.augment.effects import COLOURS, add_noise, coloured_noise
@@ -27,7 +28,7 @@ from fac_jax.generation.respond import Response
 from fac_jax.losses import Preference
 from fac_jax.losses.log_probs import reply_log_probs
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.types import NO_TASK, PREFERENCE_TASKS, InputError, Params, PreferenceBatch
 
 
@@ -55,7 +56,7 @@ def scored(rows: dict[str, list[PairRow]], tmp_path_factory: pytest.TempPathFact
     tokenizer = make_tokenizer(tmp_path_factory.mktemp("tokenizer"))
     config = make_model(tokenizer)
     pairs = encode_pairs(rows["train"], tokenizer, config, LoudnessCodec())
-    return Scored(pairs, config, jax.jit(lambda: init_params(config, jax.random.key(0)))())
+    return Scored(pairs, config, initial_params(config))
 
 
 @pytest.mark.parametrize("split", ["train", "test"])

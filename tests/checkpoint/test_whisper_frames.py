@@ -7,11 +7,11 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from initial import initial_params
 from whisper_golden import WHISPER, normed_states, pseudo_mel
 
 from fac_jax.checkpoint.release.encoder import in_place_of, whisper_params, whisper_shape
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.models.presets import preset
 from fac_jax.types import InputError
 
@@ -33,7 +33,7 @@ def test_frames_are_those_of_the_library_that_wrote_the_file(layout: str, figure
 def test_an_encoder_takes_the_place_of_a_fresh_one() -> None:
     path = WHISPER / "ctranslate2"
     config = with_whisper(path, 20)
-    fresh = init_params(config, jax.random.key(0))
+    fresh = initial_params(config)
     given = whisper_params(path, config)
     found = in_place_of(fresh, given)
     assert found["encoder"]["positions"].shape == (20, 16)

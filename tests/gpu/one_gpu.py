@@ -7,11 +7,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from grouped_cases import SIZES, worst
+from initial import initial_params
 
 from experiments.benchmarks.workloads import Conversation, packed_batch
 from fac_jax.layers.attention import Visibility, einsum_attend
 from fac_jax.losses import Sft
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.models.presets import preset
 from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend
 from fac_jax.parallel.kernels import training_kernels
@@ -82,7 +83,7 @@ def _compare(attend, rows, name, figures):
 
 def test_both_attentions_give_a_training_step_the_same_loss_and_gradients(figures):
     config = dataclasses.replace(preset("tiny"), dtype="bfloat16", context=512)
-    params = jax.jit(lambda: init_params(config, jax.random.key(0)))()
+    params = initial_params(config)
     batch = jax.device_put(packed_batch(config, 2, 3, Conversation(12, 20, 30)))
 
     def gradients(dtype, attention):

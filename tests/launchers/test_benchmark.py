@@ -6,9 +6,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+from initial import initial_params
 from launchers import imported
 from toy_training import MODEL
 
@@ -21,7 +21,6 @@ from experiments.benchmarks.tables import table
 from experiments.benchmarks.train import step_parts
 from fac_jax.generation.decode import prepare
 from fac_jax.models.config import replace
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.models.presets import PRESETS
 from fac_jax.types import InputError, Kind
 
@@ -37,7 +36,7 @@ def _decoder(width: int, depth: int, mlp: int, heads: int, kv_heads: int, head_d
 @pytest.mark.parametrize("tied", [True, False])
 def test_step_bytes(tied):
     config = replace(MODEL, tie_embeddings=tied)
-    model, params = prepare(config, jax.jit(lambda: init_params(config, jax.random.key(0)))())
+    model, params = prepare(config, initial_params(config))
     text, head, group = 32, 16, 5
     once = _decoder(text, 2, 48, 2, 1, 16)
     once += 40 * text  # text head

@@ -12,6 +12,7 @@ from types import ModuleType
 import jax
 import numpy as np
 import pytest
+from initial import initial_params
 from launchers import called, imported
 
 from fac_jax.api import Model
@@ -23,7 +24,6 @@ from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.config import from_tree
 from fac_jax.generation.decode import Decoding
 from fac_jax.models.config import ModelConfig, replace
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import train_tokenizer
 from fac_jax.types import InputError
@@ -50,7 +50,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
         codebook_size=UNITS + 4,
         special=tokenizer.special_ids(UNITS),
     )
-    params = init_params(config, jax.random.key(0))
+    params = initial_params(config)
     assets = {"tokenizer.json": folder / "tokenizer.json", "codec": folder / "codec"}
     export_model(folder / "model", params, config, {"stage": "none", "order": 0, "steps": 0}, assets)
     return folder / "model"

@@ -2,18 +2,19 @@
 
 import jax
 import jax.numpy as jnp
+from initial import initial_params
 from toy_training import MODEL, make_batch
 
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.models.config import replace
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.models.fun_audio_chat import FunAudioChat
 
 NO_HEAD = replace(MODEL, head={"depth": 0})
 
 
 def test_without_its_transformer_the_head_sees_its_piece_and_the_token_before() -> None:
     batch = make_batch(0, rows=1)
-    params = init_params(NO_HEAD, jax.random.key(0))
+    params = initial_params(NO_HEAD)
     assert [name for name in params["refined_head"]["decoder"]] == ["norm"]
     spoken = jax.jit(FunAudioChat(NO_HEAD).apply)
 
@@ -30,7 +31,7 @@ def test_without_its_transformer_the_head_sees_its_piece_and_the_token_before() 
 
 
 def test_it_decodes() -> None:
-    model, params = prepare(NO_HEAD, init_params(NO_HEAD, jax.random.key(0)), None)
+    model, params = prepare(NO_HEAD, initial_params(NO_HEAD), None)
     assert [name for name in params["refined_head"]["decoder"]] == ["norm"]
     prompt, keys = make_batch(0, rows=1), jax.random.split(jax.random.key(0), 1)
     reply = generate(model, params, prompt, keys, jnp.int32(3), Decoding("joint", 3))

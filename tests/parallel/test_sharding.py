@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import optax
 import pytest
+from initial import initial_params
 from mesh_run import CONFIGS, MESHES, ROWS, STAGES, alone, fresh, layout, one_step
 from toy_training import make_batch
 
 from fac_jax.generation.decode import Decoding, generate, prepare
 from fac_jax.generation.sampling import Sampling
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.models.presets import preset
 from fac_jax.parallel.batches import place_batch
 from fac_jax.parallel.mesh import make_layout
@@ -147,7 +147,7 @@ DECODING = Decoding("joint", 6, speech=Sampling("draw", temperature=0.9, top_p=0
 def test_generation_is_the_same_token_for_token(config: str, mesh: str) -> None:
     model = CONFIGS[config]
     prompt, keys = make_batch(0, rows=ROWS), jax.random.split(jax.random.key(0), ROWS)
-    params = jax.jit(lambda: init_params(model, jax.random.key(0)))()
+    params = initial_params(model)
     prepared, decoder = prepare(model, params)
     expected = jax.device_get(generate(prepared, decoder, prompt, keys, np.int32(6), DECODING))
     assert len(np.unique(expected.speech_ids)) > 4

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from initial import initial_params
 from record_run import begin, make_config, run
 from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 from whisper_golden import WHISPER
@@ -16,7 +17,7 @@ from experiments.run import features
 from fac_jax.checkpoint.export import load_params
 from fac_jax.checkpoint.release.encoder import whisper_params
 from fac_jax.losses import Sft
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
+from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.training.trainable import split
 from fac_jax.types import InputError, Params
 
@@ -68,7 +69,7 @@ def test_stored_features_give_the_loss_of_the_encoder_itself(rows: Path, tmp_pat
         begin(config(rows, data={"feature_copies": copies}), tmp_path, str(copies)) for copies in (None, 1)
     )
     model = FunAudioChat(plain.config.model)
-    params: Params = jax.jit(lambda: init_params(plain.config.model, jax.random.key(0)))()
+    params: Params = initial_params(plain.config.model)
     (stage,) = plain.config.stages
     unchanged = dataclasses.replace(stage, data=dataclasses.replace(stage.data, augment=False))
     folder = epath.Path(tmp_path)
@@ -77,7 +78,8 @@ def test_stored_features_give_the_loss_of_the_encoder_itself(rows: Path, tmp_pat
     assert wanted.features is None and given.features.dtype == np.float16 and given.mel_windows.shape[1] == 0
     np.testing.assert_array_equal(wanted.mel_lengths, given.mel_lengths)
     np.testing.assert_array_equal(wanted.frame_index, given.frame_index)
-    losses = [float(Sft()(model, params, batch)[0]) for batch in (wanted, given)]
+    loss = jax.jit(lambda params, batch: Sft()(model, params, batch)[0])
+    losses = [float(loss(params, batch)) for batch in (wanted, given)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-3)
 
 

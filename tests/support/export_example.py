@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 
 import jax
+from initial import initial_params
 
 from fac_jax.checkpoint.export import export_model
 from fac_jax.models.config import DecoderConfig, EncoderConfig, ModelConfig
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.text.tokenizer import train_tokenizer
 
 ORIGIN = {"stage": "example", "order": 0, "steps": 0}
@@ -32,7 +32,7 @@ def write_example(folder: Path) -> None:
         tie_embeddings=True,
         context=256,
     )
-    leaves, structure = jax.tree.flatten(init_params(config, jax.random.key(0)))
+    leaves, structure = jax.tree.flatten(initial_params(config))
     keys = jax.random.split(jax.random.key(2), len(leaves))
     noisy = [leaf + 0.1 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
     export_model(folder, jax.tree.unflatten(structure, noisy), config, ORIGIN, {file.name: file})

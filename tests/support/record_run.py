@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from etils import epath
+from initial import initial_params
 from ml_collections import ConfigDict
 from toy_world import UNITS, make_model, make_tokenizer
 
@@ -17,7 +17,6 @@ from fac_jax.checkpoint.export import CODEC, export_model
 from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
 from fac_jax.config import from_tree, to_config_dict
 from fac_jax.models.config import replace
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.training.metrics import read_curve
 from fac_jax.training.recipe import run_recipe
 
@@ -34,7 +33,7 @@ def write_initial(folder: Path, seed: int = 0, codec: bool = False, **changes: A
         centroids = np.random.default_rng(seed).standard_normal((UNITS, STACK * BINS)).astype(np.float32)
         UnitCodec(centroids, UnitCodecConfig(units=UNITS)).save(folder / CODEC)
         copied[CODEC] = folder / CODEC
-    params = jax.jit(lambda: init_params(model, jax.random.key(seed)))()
+    params = initial_params(model, seed)
     export_model(folder / "model", params, model, origin, copied)
     return folder / "model"
 

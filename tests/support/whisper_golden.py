@@ -29,7 +29,7 @@ def normed_states(path: Path, config: ModelConfig, mel: np.ndarray) -> np.ndarra
 
     module = AudioEncoder(config.audio, config.text.width)
     params = whisper_params(path, config)["encoder"]
-    fresh = module.init(jax.random.key(0), mel[None], np.array([len(mel)], np.int32))["params"]
+    fresh = jax.jit(module.init)(jax.random.key(0), mel[None], np.array([len(mel)], np.int32))["params"]
     with jax.default_matmul_precision("highest"):
         apply = jax.jit(partial(module.apply, method=run))
         return np.asarray(apply({"params": {**fresh, **params}}, mel[None], np.array([len(mel)], np.int32)))[0]
