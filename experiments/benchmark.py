@@ -6,9 +6,9 @@ python -m experiments.benchmark --measure=data --presets=base [--workers=2] [--s
 python -m experiments.benchmark --measure=codec [--parts=tokenizer,stream] [--seconds=10] [--minutes=1]
 
 The measures are: card, the products and copies of the device; train, a training step; utilisation, a step in bfloat16
-against matrix products; grouping, a step at the model's group size and at k = 1; decode, joint decoding; data, loading
-of synthetic recordings, alone and next to a training step; codec, the released voice at full size. docs/benchmark.md
-explains the figures.
+against matrix products; grouping, a step at the model's group size and at k = 1; decode, joint decoding; mixed,
+answers of different lengths in static batches and continuously; data, loading of synthetic recordings, alone and next
+to a training step; codec, the released voice at full size. docs/benchmark.md explains the figures.
 """
 
 import json
@@ -22,7 +22,7 @@ from absl import flags
 from experiments.benchmarks.card import card_figures
 from experiments.benchmarks.codec import KINDS, Speaking, codec_figures
 from experiments.benchmarks.data import Loading, data_figures
-from experiments.benchmarks.decode import decode_figures, endless
+from experiments.benchmarks.decode import decode_figures, endless, mixed_figures
 from experiments.benchmarks.tables import TITLES, table
 from experiments.benchmarks.train import grouping_figures, random_params, train_figures, utilisation_figures
 from experiments.benchmarks.workloads import WORKLOADS
@@ -34,9 +34,9 @@ from fac_jax.types import InputError
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
 MEASURE = flags.DEFINE_list(
-    "measure", ["train", "decode"], "Some of card, train, utilisation, grouping, decode, data, codec."
+    "measure", ["train", "decode"], "Some of card, train, utilisation, grouping, decode, mixed, data, codec."
 )
-QUESTIONS = flags.DEFINE_list("questions", None, "decode: numbers of questions answered together; by preset if absent.")
+QUESTIONS = flags.DEFINE_list("questions", None, "decode, mixed: questions answered together, several numbers.")
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 ROWS = flags.DEFINE_integer("rows", 1, "data: rows of a batch.", lower_bound=1)
 SEQ_LEN = flags.DEFINE_integer("seq_len", 512, "data: LLM positions of a row.", lower_bound=512)
@@ -111,6 +111,11 @@ def _preset_figures(
         params = jax.jit(lambda: random_params(config))()
         figures["decode"] = {
             f"{label}, batch {rows}": decode_figures(config, params, work, rows) for rows in batches or work.batches
+        }
+    if "mixed" in measure:
+        params = jax.jit(lambda: random_params(config))()
+        figures["mixed"] = {
+            f"{label}, {rows} side by side": mixed_figures(config, params, rows) for rows in batches or (8,)
         }
     if "data" in measure:
         case = f"{label}, {loading.rows} x {loading.seq_len}, {loading.workers} workers"

@@ -23,7 +23,7 @@ from fac_jax.api import MODES, Mode, Model, sampling, single_turn
 from fac_jax.audio import io
 from fac_jax.batching.conversation import Conversation
 from fac_jax.codec.base import TOKEN_RATE
-from fac_jax.generation.decode import Decoding
+from fac_jax.generation.slots import Decoding
 from fac_jax.types import InputError
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Finished model, stage or workdir.", required=True)

@@ -9,6 +9,7 @@ text is right, with its 95 % interval, and writes `robustness.json` into the wor
 
 import dataclasses
 import json
+import sys
 from typing import Final
 
 from absl import flags
@@ -37,15 +38,17 @@ def main() -> None:
     found, _ = robustness(params, run, rows)
     different = {row.question: row for row in world_rows(run, "test")}
     for voice in VOICES:
-        if voice.installed:
-            questions = evenly(list(different.values()), MOST.value)
-            spoken = voice.speak_all([row.question for row in questions])
-            by_sound = {wave.tobytes(): (row, wave) for row, wave in zip(questions, spoken, strict=True)}
-            asked = [dataclasses.replace(row, user_audio=wave) for row, wave in by_sound.values()]
-            wanted = ("clean", *(HARDER if voice is VOICES[0] else ()))
-            heard, _ = robustness(params, run, asked, {name: CONDITIONS[name] for name in wanted})
-            names = {name: voice.name if name == "clean" else f"{voice.name}, {name}" for name in wanted}
-            found += [Condition(names[one.name], one.right, one.questions) for one in heard]
+        if not voice.installed:
+            print(f"left out: {voice.name}, which is not installed", file=sys.stderr)
+            continue
+        questions = evenly(list(different.values()), MOST.value)
+        spoken = voice.speak_all([row.question for row in questions])
+        by_sound = {wave.tobytes(): (row, wave) for row, wave in zip(questions, spoken, strict=True)}
+        asked = [dataclasses.replace(row, user_audio=wave) for row, wave in by_sound.values()]
+        wanted = ("clean", *(HARDER if voice is VOICES[0] else ()))
+        heard, _ = robustness(params, run, asked, {name: CONDITIONS[name] for name in wanted})
+        names = {name: voice.name if name == "clean" else f"{voice.name}, {name}" for name in wanted}
+        found += [Condition(names[one.name], one.right, one.questions) for one in heard]
     for one in found:
         print(f"{one.name:44s} {one.share:.3f}  [{one.interval[0]:.3f}, {one.interval[1]:.3f}]")
     shares = {one.name: {"right": one.right, "questions": one.questions, "share": one.share} for one in found}

@@ -28,9 +28,10 @@ from fac_jax.checkpoint.release.names import RELEASE
 from fac_jax.checkpoint.release.params import from_release, one_dtype
 from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
 from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, load_codec
-from fac_jax.generation.decode import Decoding, prepare
+from fac_jax.generation.engine import prepare
 from fac_jax.generation.respond import respond
 from fac_jax.generation.sampling import Sampling
+from fac_jax.generation.slots import Decoding
 from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import init_params
@@ -269,8 +270,7 @@ def sampling(temperature: float, top_p: float, repetition_penalty: float) -> Sam
     Raises:
       InputError: a value is out of its range.
     """
-    drawn = Sampling("draw", temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
-    return drawn if temperature else Sampling(repetition_penalty=repetition_penalty)
+    return Sampling(temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
 
 
 def single_turn(

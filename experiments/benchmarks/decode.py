@@ -1,16 +1,28 @@
 """Speed of joint decoding, compared with the time that reading the weights from memory takes."""
 
-from typing import Any
+import dataclasses
+import functools
+import time
+from collections.abc import Sequence
+from typing import Any, Final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from experiments.benchmarks.measure import compiled, copy_bandwidth, once
-from experiments.benchmarks.workloads import QUESTION, UNIT_RATE, Workload, packed_batch
-from fac_jax.generation.decode import Decoding, generate, prepare
+from experiments.benchmarks.workloads import QUESTION, UNIT_RATE, Conversation, Workload, packed_batch
+from fac_jax.generation.continuous import answers
+from fac_jax.generation.decode import generate
+from fac_jax.generation.engine import advance, prefill, prepare
+from fac_jax.generation.slots import Decoding, Request, requests
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.types import Params
+from fac_jax.types import Batch, Params
+
+MIXED: Final = 64  # questions
+SHORT: Final = Conversation(text=19, heard=15, spoken=0)  # 3 s
+SHORTEST, LONGEST = 5, 60  # text ids of an answer
 
 
 def endless(config: ModelConfig) -> ModelConfig:
@@ -45,24 +57,30 @@ def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: in
     prompt = jax.device_put(packed_batch(config, rows, 1, QUESTION))
     keys = jax.random.split(jax.random.key(0), rows)
     decoding = Decoding("joint", max_steps=work.steps)
-    program = compiled(generate, model, params, prompt, keys, jnp.int32(work.steps), decoding)
-
-    def respond(limit: int) -> float:
-        return once(lambda: program.run(params, prompt, keys, jnp.int32(limit), decoding))
+    length = prompt.text_ids.shape[1] + work.steps
+    shapes = {"length": length, "max_steps": work.steps, "joint": True, "draws": False}
+    request = requests(decoding, keys)
+    begins = compiled(prefill, model, params, prompt, request, **shapes)
+    slots = begins.run(params, prompt, request)
+    steps = compiled(advance, model, params, slots, jnp.int32(work.steps), False, draws=False)
 
     size, measured = step_bytes(model, params), []
-    respond(1)  # the first run of a program also loads it
+    steps.run(params, slots, jnp.int32(1), False)  # the first run of a program also loads it
     before = copy_bandwidth()
     for _ in range(work.responses):
-        whole, prefill = respond(work.steps), respond(1)
+        start = time.perf_counter()
+        slots = jax.block_until_ready(begins.run(params, prompt, request))
+        prefilled = time.perf_counter()
+        jax.block_until_ready(steps.run(params, slots, jnp.int32(work.steps), False))
+        whole, taken = time.perf_counter() - prefilled, prefilled - start
         after = copy_bandwidth()
-        step, copies = (whole - prefill) / (work.steps - 1), (before + after) / 2
-        measured.append((size / copies / step, step, copies, prefill))
+        step, copies = whole / (work.steps - 1), (before + after) / 2
+        measured.append((size / copies / step, step, copies, taken))
         before = after
     measured.sort()
-    share, step, copies, prefill = measured[len(measured) // 2]
+    share, step, copies, begun = measured[len(measured) // 2]
     return {
-        "prefill seconds": prefill,
+        "prefill seconds": begun,
         "LLM steps/s": 1 / step,
         "speech tokens/s": rows * config.group_size / step,
         "times real time": config.group_size / UNIT_RATE / step,
@@ -71,6 +89,65 @@ def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: in
         "share of bound": share,
         "share, least": measured[0][0],
         "share, greatest": measured[-1][0],
-        "compile seconds": program.compile_seconds,
-        "bytes": program.bytes,
+        "compile seconds": begins.compile_seconds + steps.compile_seconds,
+        "bytes": max(begins.bytes, steps.bytes),
+    }
+
+
+@functools.cache
+def _questions(config: ModelConfig, rows: int) -> Batch:
+    return jax.device_put(packed_batch(config, rows, 1, SHORT))
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixed:
+    """Questions of 3 s whose answers have lengths of their own (`continuous.Prompts`)."""
+
+    config: ModelConfig
+    limits: np.ndarray
+    decoding: Decoding
+    length: int = SHORT.text + SHORT.heard
+    together: int = 1
+
+    def __len__(self) -> int:
+        return len(self.limits)
+
+    def batch(self, chosen: Sequence[int | None]) -> tuple[Batch, Request]:
+        """See `Prompts`."""
+        limits = np.array([0 if number is None else self.limits[number] for number in chosen])
+        keys = jax.random.split(jax.random.key(0), len(chosen))
+        return _questions(self.config, len(chosen)), requests(self.decoding, keys, limits)
+
+
+def mixed_figures(config: ModelConfig, params: Params, rows: int) -> dict[str, float]:
+    """Measures answers of 5 to 60 steps to questions of 3 s, in static batches and continuously.
+
+    Their lengths are spread evenly on a logarithmic scale. A static batch begins when the one before it has ended. Both
+    answer the same questions in the same order, one after the other; the fastest of three runs counts.
+    """
+    model, params = prepare(config, params)
+    decoding = Decoding("joint", max_steps=LONGEST)
+    limits = np.random.default_rng(0).permutation(np.geomspace(SHORTEST, LONGEST, MIXED).round().astype(int))
+    asked = Mixed(config, limits, decoding)
+
+    def static() -> None:
+        for start in range(0, MIXED, rows):
+            batch, request = asked.batch(range(start, min(start + rows, MIXED)))
+            jax.block_until_ready(generate(model, params, batch, request.keys, request.limit, decoding))
+
+    def continuous() -> None:
+        for _ in answers(model, params, asked, decoding, rows):
+            pass
+
+    static()
+    continuous()
+    times = [(once(static), once(continuous)) for _ in range(3)]
+    waiting, flowing = (min(each) for each in zip(*times, strict=True))
+    steps = int(np.sum(limits))
+    return {
+        "answers/s, static": MIXED / waiting,
+        "answers/s, continuous": MIXED / flowing,
+        "continuous / static": waiting / flowing,
+        "ids/s, static": steps / waiting,
+        "ids/s, continuous": steps / flowing,
     }

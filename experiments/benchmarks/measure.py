@@ -26,10 +26,10 @@ class Program:
     bytes: int
 
 
-def compiled(function: Any, *arguments: Any) -> Program:
-    """Compiles a jitted function for arguments, static ones included."""
+def compiled(function: Any, *arguments: Any, **options: Any) -> Program:
+    """Compiles a jitted function for arguments and options, static ones included."""
     start = time.perf_counter()
-    program = function.lower(*arguments).compile()
+    program = function.lower(*arguments, **options).compile()
     seconds = time.perf_counter() - start
     return Program(program, seconds, compiled_memory(program)["total"])
 

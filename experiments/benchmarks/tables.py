@@ -8,6 +8,7 @@ TITLES = {
     "utilisation": "step in bfloat16",
     "grouping": "step at k = 5 and k = 1",
     "decode": "joint decoding",
+    "mixed": "64 answers of 5 to 60 steps",
     "data": "loading",
     "codec": "voice",
 }

@@ -1,23 +1,23 @@
-"""Replies to many prompts, batch by batch at one static shape."""
+"""Replies to many prompts, side by side in slots."""
 
 import dataclasses
 from collections.abc import Iterable, Sequence
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int32
 
 from fac_jax import axes
 from fac_jax.batching.collate import collate
 from fac_jax.batching.grid import Example, windows_of
-from fac_jax.generation.decode import Decoding, generate
+from fac_jax.generation.continuous import answers
+from fac_jax.generation.slots import Decoding, Request, requests
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.batches import HostShard, host_shard, place_batch
-from fac_jax.parallel.hosts import everywhere
 from fac_jax.parallel.mesh import Layout
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import Params
+from fac_jax.types import Batch, Params
 
 BUCKET = 16  # prompts are padded to a multiple of this number of LLM positions
 
@@ -49,39 +49,67 @@ def respond(
     seed: int = 0,
     layout: Layout | None = None,
 ) -> Iterable[Response]:
-    """Replies to prompts in their order; one compilation serves all of them.
+    """Replies to prompts in their order, `rows` of them side by side; where one ends, the next prompt begins.
+
+    Programs are compiled for the longest prompt, and serve all.
 
     Args:
-      model: model with unstacked layers (`decode.prepare`).
+      model: model with unstacked layers (`engine.prepare`).
       prompts: examples encoded with the generation prompt.
-      rows: prompts in one batch.
+      rows: prompts that are answered side by side.
       seed: seed of the draws; every prompt has its own key.
       layout: mesh on which the parameters are; it divides `rows` evenly.
 
     Raises:
       InputError: the mesh does not divide `rows`.
     """
-    c = model.config
-    length = -(-max(map(len, prompts)) // BUCKET) * BUCKET
-    windows = rows * max(sum(windows_of(mel, c.audio.n_window) for mel in prompt.mels) for prompt in prompts)
-    shards = 1 if layout is None else layout.shards(axes.BATCH)
-    windows = -(-windows // shards) * shards
-    shard = HostShard() if layout is None else host_shard(layout)
-    mine = slice(shard.host * rows // shard.hosts, (shard.host + 1) * rows // shard.hosts)
-    keys = jax.random.split(jax.random.key(seed), len(prompts) + rows)
-    for start in range(0, len(prompts), rows):
-        chosen = prompts[start : start + rows]
-        filled = [*chosen, *[chosen[0]] * (rows - len(chosen))][mine]
-        batch = collate(filled, len(filled), length, windows // shard.hosts, c)
-        placed = batch if layout is None else place_batch(batch, layout)
-        limit = jnp.int32(decoding.max_steps)
-        made = generate(model, params, placed, keys[start : start + rows], limit, decoding, layout)
-        reply = everywhere(made)
-        for row, prompt in enumerate(chosen):
-            ids = reply.text_ids[row, : reply.text_count[row]]
-            spoken = np.zeros(0, np.int32)
-            if reply.speech_ids is not None:
-                groups = reply.speech_ids[row, : reply.speech_count[row]].reshape(-1)
-                spoken = groups[groups < c.units].astype(np.int32)  # specials never reach a codec
-            text = tokenizer.decode(ids.tolist()).strip()
-            yield Response(prompt.id, text, spoken, bool(np.any(ids == c.special.eos)))
+    keys = jax.random.split(jax.random.key(seed), len(prompts))
+    laid_out = _Prompts(model.config, prompts, decoding, keys, layout)
+    done: dict[int, Response] = {}
+    given = 0
+    for answer in answers(model, params, laid_out, decoding, rows, layout):
+        units = answer.groups.reshape(-1)
+        done[answer.number] = Response(
+            id=prompts[answer.number].id,
+            text=tokenizer.decode(answer.text.tolist()).strip(),
+            units=units[units < model.config.units].astype(np.int32),  # specials never reach a codec
+            finished=bool(np.any(answer.text == model.config.special.eos)),
+        )
+        while given in done:
+            yield done.pop(given)
+            given += 1
+
+
+class _Prompts:
+    """`Prompts` of examples, all answered in the same way."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        prompts: Sequence[Example],
+        decoding: Decoding,
+        keys: jax.Array,
+        layout: Layout | None,
+    ) -> None:
+        self._config, self._prompts, self._decoding, self._keys, self._layout = config, prompts, decoding, keys, layout
+        self.length = -(-max(map(len, prompts)) // BUCKET) * BUCKET
+        self.together = 1 if layout is None else layout.shards(axes.BATCH)
+        size = config.audio.n_window
+        self._windows = max(sum(windows_of(mel, size) for mel in prompt.mels) for prompt in prompts)
+
+    def __len__(self) -> int:
+        return len(self._prompts)
+
+    def batch(self, chosen: Sequence[int | None]) -> tuple[Batch, Request]:
+        """See `Prompts`."""
+        rows, layout = len(chosen), self._layout
+        shards = 1 if layout is None else layout.shards(axes.BATCH)
+        shard = HostShard() if layout is None else host_shard(layout)
+        mine = slice(shard.host * rows // shard.hosts, (shard.host + 1) * rows // shard.hosts)
+        windows = -(-rows * self._windows // shards) * shards
+        filled = [self._prompts[index or 0] for index in chosen][mine]
+        batch = collate(filled, len(filled), self.length, windows // shard.hosts, self._config)
+        numbers = np.array([index or 0 for index in chosen])
+        limits = np.where([index is None for index in chosen], 0, self._decoding.max_steps)
+        request = requests(self._decoding, self._keys[numbers], limits)
+        return batch if layout is None else place_batch(batch, layout), request

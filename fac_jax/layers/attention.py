@@ -92,13 +92,24 @@ def _dims(cache: Array) -> CacheDims:
 
 
 def update_cache(
-    cache: KVCache, k: Float[jax.Array, "B T K H"], v: Float[jax.Array, "B T K H"], slot: Int[jax.Array, ""] | int
+    cache: KVCache, k: Float[jax.Array, "B T K H"], v: Float[jax.Array, "B T K H"], slot: Int[jax.Array, "*B"] | int
 ) -> KVCache:
-    """Writes T new keys and values into the cache, from slot `slot` on."""
+    """Writes T new keys and values into the cache, from place `slot` on; a single one at a place of its own by sample.
+
+    A place behind the last is the last.
+    """
+    samples, length = len(k), jnp.asarray(cache.k).shape[-2]
 
     def write(old: Array, new: Array) -> jax.Array:
         new = rearrange(new, f"b s k h -> {_dims(old)}").astype(old.dtype)
-        written = jax.lax.dynamic_update_slice_in_dim(old, new, slot, axis=-2)
+        if jnp.ndim(slot) == 0 or samples == 1:
+            first = slot if jnp.ndim(slot) == 0 else jnp.asarray(slot)[0]
+            written = jax.lax.dynamic_update_slice_in_dim(old, new, first, axis=-2)
+        else:
+            rows = jnp.asarray(old).reshape(samples, -1, *old.shape[-2:])
+            place = jnp.minimum(jnp.asarray(slot), length - 1)
+            new = new.reshape(samples, -1, old.shape[-1])
+            written = rows.at[jnp.arange(samples), :, place].set(new, unique_indices=True).reshape(old.shape)
         names = (axes.BATCH, axes.KV_HEADS, None, None)
         return with_logical_constraint(written, names) if _dims(old) == APART else written
 
@@ -136,7 +147,7 @@ class DecoderAttention(Typed):
         table: Rope,
         visibility: Visibility,
         cache: KVCache | None = None,
-        slot: Int[jax.Array, ""] | int = 0,
+        slot: Int[jax.Array, "*B"] | int = 0,
     ) -> tuple[Float[jax.Array, "B T D"], KVCache | None]:
         """Attends. With a cache, new keys and values enter it at `slot`, and attention runs over all of it."""
         linear = partial(Linear, **self.dtypes)

@@ -25,11 +25,11 @@ ACTIVATION = (axes.BATCH, axes.LENGTH, axes.EMBED)  # the residual stream `[B, T
 
 @struct.dataclass
 class Context:
-    """Inputs that every layer of a stack shares: rotation, visibility, and the cache slot of the first new key."""
+    """Inputs that every layer of a stack shares: rotation, visibility, and the cache place of the first new key."""
 
     table: Rope
     visibility: Visibility
-    slot: Int[jax.Array, ""] | int = 0
+    slot: Int[jax.Array, "*B"] | int = 0
 
 
 class DecoderLayer(Typed):
@@ -91,7 +91,7 @@ class Decoder(Typed):
         positions: Int[Array, "B T"],
         visibility: Visibility,
         caches: tuple[KVCache, ...] = (),
-        slot: Int[jax.Array, ""] | int = 0,
+        slot: Int[jax.Array, "*B"] | int = 0,
     ) -> tuple[Float[jax.Array, "B T D"], tuple[KVCache, ...], RouterStats | None]:
         """Runs all layers.
 
@@ -99,7 +99,7 @@ class Decoder(Typed):
           positions: positions inside the segments, for the rotary embedding.
           visibility: which key each query sees; with caches, the keys are the slots of the caches.
           caches: one for each layer, which takes `scan_layers=False`; empty without decoding.
-          slot: cache slot of the first new key.
+          slot: cache place of the first new key, or one for each sample.
 
         Returns:
           States after the final norm, new caches, router statistics (None for a dense decoder).

@@ -50,7 +50,7 @@ class RefinedHead(nn.Module):
         positions: Int[Array, "B T"],
         visibility: Visibility,
         caches: tuple[KVCache, ...] = (),
-        slot: Int[jax.Array, ""] | int = 0,
+        slot: Int[jax.Array, "*B"] | int = 0,
     ) -> tuple[Float[jax.Array, "B T D"], tuple[KVCache, ...]]:
         """Runs the transformer on fine inputs (piece + embedding of the token before).
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,10 @@ from golden_model import golden
 
 from fac_jax.checkpoint.release.batch import release_batch
 from fac_jax.evaluation.parity.model import under
-from fac_jax.generation.decode import Decoding, generate, prepare
-from fac_jax.generation.sampling import GREEDY, Sampling, keep_top_k, keep_top_p, mark, pick
+from fac_jax.generation.decode import generate
+from fac_jax.generation.engine import advance, prefill, prepare
+from fac_jax.generation.sampling import GREEDY, Sampling, keep_likeliest, mark, pick
+from fac_jax.generation.slots import Decoding, requests
 from fac_jax.layers.attention import APART, MERGED, CacheDims
 from fac_jax.types import Batch, InputError
 
@@ -73,10 +76,10 @@ def test_a_padded_batch_equals_its_samples_alone(prefill):
 
 def test_the_limit_is_an_array_and_may_be_zero():
     g, full = _answer("dense", "s2s")
-    compiled = generate._cache_size()
+    compiled = prefill._cache_size(), advance._cache_size()
     _, none = _answer("dense", "s2s", 0)
     _, some = _answer("dense", "s2s", 5)
-    assert generate._cache_size() == compiled
+    assert (prefill._cache_size(), advance._cache_size()) == compiled
     assert int(none.text_count[0]) == 0 and int(none.speech_count[0]) == 0
     assert np.all(np.asarray(none.text_ids) == g.config.special.pad)
     assert int(some.text_count[0]) == 5 and int(some.speech_count[0]) == 4
@@ -92,9 +95,12 @@ def test_no_step_copies_a_cache():
 
     def copies(dims: CacheDims) -> int:
         chosen = model.clone(kernels=dataclasses.replace(model.kernels, cache=dims))
-        program = generate.lower(chosen, params, prompt, _keys(1), jnp.int32(steps), Decoding("joint", steps)).compile()
+        length = prompt.text_ids.shape[1] + steps
+        begun = partial(prefill, chosen, length=length, max_steps=steps, joint=True, draws=False)
+        slots = jax.eval_shape(begun, params, prompt, requests(Decoding("joint", steps), _keys(1)))
+        program = advance.lower(chosen, params, slots, jnp.int32(steps), False, draws=False).compile()
         rows = f"{text.num_kv_heads}" if dims == MERGED else f"1,{text.num_kv_heads}"
-        cache = f"f32[{rows},{prompt.text_ids.shape[1] + steps},{text.head_dim}]"
+        cache = f"f32[{rows},{length},{text.head_dim}]"
         hlo = program.as_text()
         assert cache in hlo
         return len(re.findall(re.escape(f"= {cache}") + r"\{[\d,]*\} copy\(", hlo))
@@ -106,7 +112,7 @@ def test_drawn_speech_depends_on_the_key_alone():
     g = golden("dense")
     model, params = prepare(g.config, g.params)
     prompt = release_batch(under(g.arrays, "s2s/in/"), g.config)
-    decoding = Decoding("joint", 6, speech=Sampling("draw", top_k=20, top_p=0.95))
+    decoding = Decoding("joint", 6, speech=Sampling(temperature=1.0, top_k=20, top_p=0.95))
 
     def draw(seed: int) -> np.ndarray:
         return np.asarray(
@@ -127,20 +133,28 @@ def test_penalty_touches_every_seen_id_once():
 def test_top_k_and_top_p_keep_the_likeliest():
     logits = jnp.log(jnp.array([[0.5, 0.3, 0.15, 0.05]]))
     kept = lambda x: np.isfinite(np.asarray(x[0])).tolist()  # noqa: E731
-    assert kept(keep_top_k(logits, 2)) == [True, True, False, False]
-    assert kept(keep_top_k(logits, 0)) == [True] * 4
-    assert kept(keep_top_p(logits, 0.79)) == [True, True, False, False]
-    assert kept(keep_top_p(logits, 0.81)) == [True, True, True, False]
-    assert kept(keep_top_p(logits, 0.01)) == [True, False, False, False]
-    assert kept(keep_top_p(logits, 0.0)) == [True, False, False, False]
+    for top_k, top_p, count in (
+        (2, 1.0, 2),
+        (0, 1.0, 4),
+        (9, 1.0, 4),
+        (0, 0.79, 2),
+        (0, 0.81, 3),
+        (0, 0.01, 1),
+        (0, 0.0, 1),
+    ):
+        assert kept(keep_likeliest(logits, top_k, top_p)) == [i < count for i in range(4)]
+    # Of the two likeliest, whose probabilities are then 0.625 and 0.375.
+    assert kept(keep_likeliest(logits, 2, 0.6)) == [True, False, False, False]
+    of_rows = keep_likeliest(jnp.tile(logits, (3, 1)), jnp.asarray([2, 0, 0]), jnp.asarray([1.0, 1.0, 0.01]))
+    assert np.isfinite(of_rows).sum(axis=1).tolist() == [2, 4, 1]
 
 
 def test_a_draw_at_temperature_zero_or_top_p_zero_takes_the_likeliest():
     logits = jnp.array([[0.0, 0.1, 0.2, 0.1]] * 64)
     unseen = jnp.zeros(logits.shape, bool)
-    for cold in (Sampling("draw", temperature=0.0), Sampling("draw", top_p=0.0)):
+    for cold in (Sampling(temperature=0.0), Sampling(temperature=1.0, top_p=0.0)):
         assert np.unique(pick(logits, unseen, _keys(64), cold)).tolist() == [2]
-    assert len(np.unique(pick(logits, unseen, _keys(64), Sampling("draw")))) > 1
+    assert len(np.unique(pick(logits, unseen, _keys(64), Sampling(temperature=1.0)))) > 1
 
 
 @pytest.mark.parametrize(
@@ -158,7 +172,7 @@ def test_a_draw_at_temperature_zero_or_top_p_zero_takes_the_likeliest():
 )
 def test_values_that_pick_nothing_are_refused(values):
     with pytest.raises(InputError, match=f"{next(iter(values))} is .*; give"):
-        Sampling("draw", **values)
+        Sampling(**values)
 
 
 def test_a_reply_of_no_steps_is_refused():

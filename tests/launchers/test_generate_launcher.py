@@ -22,7 +22,7 @@ from fac_jax.codec.base import load_codec
 from fac_jax.codec.cosyvoice.codec import CosyVoice3
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.config import from_tree
-from fac_jax.generation.decode import Decoding
+from fac_jax.generation.slots import Decoding
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import train_tokenizer

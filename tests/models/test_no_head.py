@@ -5,7 +5,9 @@ import jax.numpy as jnp
 from initial import initial_params
 from toy_training import MODEL, make_batch
 
-from fac_jax.generation.decode import Decoding, generate, prepare
+from fac_jax.generation.decode import generate
+from fac_jax.generation.engine import prepare
+from fac_jax.generation.slots import Decoding
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
 

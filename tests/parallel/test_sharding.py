@@ -14,8 +14,10 @@ from initial import initial_params
 from mesh_run import CONFIGS, MESHES, ROWS, STAGES, alone, fresh, layout, one_step
 from toy_training import make_batch
 
-from fac_jax.generation.decode import Decoding, generate, prepare
+from fac_jax.generation.decode import generate
+from fac_jax.generation.engine import prepare
 from fac_jax.generation.sampling import Sampling
+from fac_jax.generation.slots import Decoding
 from fac_jax.models.presets import preset
 from fac_jax.parallel.batches import place_batch
 from fac_jax.parallel.mesh import make_layout
@@ -140,7 +142,7 @@ def test_a_merge_equals_that_of_one_device_and_stays_in_its_shards(config: str, 
     )
 
 
-DECODING = Decoding("joint", 6, speech=Sampling("draw", temperature=0.9, top_p=0.9, repetition_penalty=1.1))
+DECODING = Decoding("joint", 6, speech=Sampling(temperature=0.9, top_p=0.9, repetition_penalty=1.1))
 
 
 @pytest.mark.parametrize(("config", "mesh"), marked({("moe", "2x2x2")}, CONFIGS, MESHES))
@@ -149,11 +151,11 @@ def test_generation_is_the_same_token_for_token(config: str, mesh: str) -> None:
     prompt, keys = make_batch(0, rows=ROWS), jax.random.split(jax.random.key(0), ROWS)
     params = initial_params(model)
     prepared, decoder = prepare(model, params)
-    expected = jax.device_get(generate(prepared, decoder, prompt, keys, np.int32(6), DECODING))
+    expected = jax.device_get(generate(prepared, decoder, prompt, keys, 6, DECODING))
     assert len(np.unique(expected.speech_ids)) > 4
     on = layout(mesh)
     prepared, decoder = prepare(model, fresh(model, on), on)
-    reply = generate(prepared, decoder, place_batch(prompt, on), keys, np.int32(6), DECODING, on)
+    reply = generate(prepared, decoder, place_batch(prompt, on), keys, 6, DECODING, on)
     jax.tree.map(np.testing.assert_array_equal, jax.device_get(reply), expected)
 
 

@@ -16,8 +16,10 @@ from einops import rearrange
 
 from fac_jax.checkpoint.release.batch import encoder_spans, release_batch
 from fac_jax.checkpoint.release.params import to_release
-from fac_jax.generation.decode import Decoding, generate, prepare
+from fac_jax.generation.decode import generate
+from fac_jax.generation.engine import prepare
 from fac_jax.generation.sampling import Sampling
+from fac_jax.generation.slots import Decoding
 from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -166,7 +168,7 @@ def _response(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
     steps = expected.shape[1] + int((expected == special.eos).any(axis=1).all())
     decoding = dataclasses.replace(RUNS[run], max_steps=steps)
     model, prepared = prepare(config, params)
-    reply = generate(model, prepared, prompt, jax.random.split(jax.random.key(0), rows), jnp.int32(steps), decoding)
+    reply = generate(model, prepared, prompt, jax.random.split(jax.random.key(0), rows), steps, decoding)
     wrong = _tokens(reply.text_ids, int(reply.text_count.max()), expected)
     if reply.speech_ids is not None and reply.speech_count is not None:
         ours = reply.speech_ids.reshape(rows, -1)
@@ -174,7 +176,7 @@ def _response(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
     yield Figure(f"{run}, tokens that differ", wrong, 0)
 
 
-def _tokens(padded: jax.Array, length: int, theirs: np.ndarray) -> int:
+def _tokens(padded: Array, length: int, theirs: np.ndarray) -> int:
     """Counts the tokens that differ; `length` is that of our longest row, and shorter rows are padded in both."""
     ours = np.asarray(padded)[:, :length]
     common = min(length, theirs.shape[1])

@@ -1,0 +1,136 @@
+"""Slots that reply side by side: prompts come and replies go while the others continue (docs/generation.md).
+
+`prefill` makes a slot of a prompt, `insert` puts it among others, `advance` runs steps of all, `release` frees one.
+All are compiled once for a number of slots, a length and a limit, whatever the requests ask for.
+"""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Bool, Int
+
+from fac_jax import axes
+from fac_jax.generation.prefill import begin
+from fac_jax.generation.slots import Request, Slots, insert_slots
+from fac_jax.generation.step import step
+from fac_jax.layers.linear import by_rows
+from fac_jax.models.config import ModelConfig
+from fac_jax.models.decoder import unstack_layers
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.kernels import decoding_kernels
+from fac_jax.parallel.mesh import Layout
+from fac_jax.types import Batch, InputError, Params
+
+
+def prepare(config: ModelConfig, params: Params, layout: Layout | None = None) -> tuple[FunAudioChat, Params]:
+    """Prepares a trained model for generation: unstacked layers, kernels by rows, attention for its devices.
+
+    Raises:
+      InputError: the mesh divides rows by positions, of which a step has only one.
+    """
+    if layout is not None and layout.shards(axes.LENGTH) > 1:
+        raise InputError("generation has no use for the mesh axis context: a step has one position; give it size 1")
+    backbone, head = params["backbone"], params["refined_head"]
+    stepped = {
+        "backbone": {**backbone, "decoder": unstack_layers(backbone["decoder"], config.text)},
+        "refined_head": {**head, "decoder": unstack_layers(head["decoder"], config.head)},
+        "speech_embedder": params["speech_embedder"],
+    }
+    params = {**params, **by_rows(stepped)}
+    return FunAudioChat(replace(config, scan_layers=False, remat="none"), decoding_kernels(layout)), params
+
+
+@partial(jax.jit, static_argnames=("model", "length", "max_steps", "joint", "draws", "layout"))
+def prefill(
+    model: FunAudioChat,
+    params: Params,
+    prompt: Batch,
+    request: Request,
+    *,
+    length: int,
+    max_steps: int,
+    joint: bool,
+    draws: bool,
+    layout: Layout | None = None,
+) -> Slots:
+    """Runs prompts, and returns a slot for each in which the first text id is picked.
+
+    Args:
+      model: a model with `scan_layers=False`; model and parameters are those of `prepare`.
+      prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
+      request: how each row replies.
+      length: positions of the caches, at least those of the prompts.
+      max_steps: most text ids of a reply, at least the greatest limit of the requests.
+      joint: whether some reply speaks; without it there is no state of the refined head.
+      draws: whether some row draws ids; without it every row takes the likeliest.
+      layout: mesh on which the parameters and the prompts are; None for one device.
+    """
+
+    def run(model: FunAudioChat, prompt: Batch, request: Request) -> Slots:
+        return begin(model, prompt, request, length, max_steps, joint, draws)
+
+    return _inside(nn.apply(run, model), layout)({"params": params}, prompt, request)
+
+
+@partial(jax.jit, donate_argnames=("slots",))
+def insert(slots: Slots, prefix: Slots, at: Int[jax.Array, " R"]) -> Slots:
+    """Puts slots that `prefill` made into others, whose caches are as long or longer.
+
+    Args:
+      slots: S slots; their buffers are given up.
+      prefix: R slots.
+      at: place of each of them, from 0; S leaves it out.
+    """
+    return insert_slots(slots, prefix, at)
+
+
+@partial(jax.jit, static_argnames=("model", "draws", "layout"), donate_argnames=("slots",))
+def advance(
+    model: FunAudioChat,
+    params: Params,
+    slots: Slots,
+    most: Int[jax.Array, ""] | int,
+    until_free: Bool[jax.Array, ""] | bool,
+    *,
+    draws: bool,
+    layout: Layout | None = None,
+) -> Slots:
+    """Runs LLM steps of all slots until no reply goes on.
+
+    Args:
+      slots: their buffers are given up.
+      most: steps after which it stops.
+      until_free: whether it stops as soon as one of the replies has ended.
+      draws: see `prefill`.
+    """
+
+    def run(model: FunAudioChat, slots: Slots) -> Slots:
+        # A bound method inside a loop would be lifted variable by variable; parameters are constants here.
+        one, variables = nn.apply(partial(step, draws=draws), model.clone(parent=None)), model.variables["params"]
+        begun = slots.alive
+
+        def running(carry: tuple[jax.Array, Slots]) -> jax.Array:
+            number, slots = carry
+            free = until_free & jnp.any(begun & ~slots.alive)
+            return (number < most) & jnp.any(slots.alive) & ~free
+
+        def next_step(carry: tuple[jax.Array, Slots]) -> tuple[jax.Array, Slots]:
+            return carry[0] + 1, one({"params": variables}, carry[1])
+
+        return jax.lax.while_loop(running, next_step, (jnp.int32(0), slots))[1]
+
+    return _inside(nn.apply(run, model), layout)({"params": params}, slots)
+
+
+@partial(jax.jit, donate_argnames=("slots",))
+def release(slots: Slots, at: Int[jax.Array, ""] | int) -> Slots:
+    """Ends the reply of a slot, which is then free; its ids stay until another comes in."""
+    return replace(slots, alive=slots.alive.at[at].set(False))
+
+
+def _inside(function: Any, layout: Layout | None) -> Any:
+    return function if layout is None else layout.inside(function)
