@@ -23,11 +23,11 @@ import numpy as np
 from absl import flags
 
 from fac_jax import cli
-from fac_jax.api import is_release
 from fac_jax.checkpoint.export import TOKENIZER, load_config, load_params
 from fac_jax.checkpoint.release.assemble import assemble as assemble_model
 from fac_jax.checkpoint.release.config import load_release_config
 from fac_jax.checkpoint.release.convert import FLOATS, combine_models, export_release, import_release
+from fac_jax.checkpoint.release.load import is_release
 from fac_jax.checkpoint.release.params import from_release, param_shapes
 from fac_jax.checkpoint.release.parts import PARTS
 from fac_jax.checkpoint.release.survey import UNMAPPED, survey_params, survey_tensors

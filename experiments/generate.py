@@ -5,7 +5,8 @@ python -m experiments.generate --checkpoint runs/quickstart --mode t2t --text "w
 python -m experiments.generate --checkpoint runs/quickstart --prompts questions.jsonl --out replies
 
 A line of --prompts is an object with "audio" or "text" or both, and optionally "system" and "id". Its responses are
-JSON lines on stdout, and --out is the folder of their waves. See docs/generation.md.
+JSON lines on stdout. --out is the folder of their waves, and of `replies.jsonl`, which has the same lines: the same
+command goes on after the last of them. See docs/generation.md.
 """
 
 import json
@@ -19,11 +20,14 @@ from data_pipelines.importers.rows import json_rows
 from data_pipelines.paths import check_output, check_output_file
 from data_pipelines.records.reject import Rejected, formatted
 from fac_jax import cli
-from fac_jax.api import MODES, Mode, Model, sampling, single_turn
+from fac_jax.api import Model, sampling
 from fac_jax.audio import io
 from fac_jax.batching.conversation import Conversation
+from fac_jax.batching.question import MODES, Mode, single_turn
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.generation.slots import Decoding
+from fac_jax.io import write_text
+from fac_jax.progress import passing
 from fac_jax.types import InputError
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Finished model, stage or workdir.", required=True)
@@ -41,6 +45,9 @@ TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Above 0, speech ids are dr
 TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw speech ids from the likeliest of this total probability.", 0.0, 1.0)
 PENALTY = flags.DEFINE_float("repetition_penalty", 1.0, "Penalty on speech ids spoken before.", 0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
+SAMPLED = (MAX_STEPS, TEMPERATURE, TOP_P, PENALTY, SEED)
+
+REPLIES, OPTIONS = "replies.jsonl", "options.json"  # in the folder of --out
 
 
 def question(mode: Mode, audio: str | None, text: str, system: str | None = None, name: str = "") -> Conversation:
@@ -105,12 +112,19 @@ def main() -> None:
         asked = questions(Path(PROMPTS.value or ""), mode, SYSTEM.value)
     else:
         asked = [question(mode, AUDIO.value, TEXT.value, SYSTEM.value)]
+    done = _answered(Path(OUT.value)) if several and OUT.value is not None else {}
+    left = [(number, one) for number, one in enumerate(asked) if one.id not in done]
+    if done:
+        print(f"{len(asked) - len(left)} of {len(asked)} were answered before", file=sys.stderr)
+    if not left:
+        return
     model = Model.load(CHECKPOINT.value, CODEC.value)
-    for one in asked:
+    for _, one in left:
         for remark in (found for turn in one.turns if turn.wave is not None for found in model.remarks(turn.wave)):
             print(f"warning: {one.id} {remark}", file=sys.stderr)
-    replies = model.respond_to(asked, decoding, SEED.value, ROWS.value)
-    for one, reply in zip(asked, replies, strict=True):
+    numbers, conversations = [number for number, _ in left], [one for _, one in left]
+    replies = model.respond_to(conversations, decoding, SEED.value, ROWS.value, numbers)
+    for one, reply in zip(conversations, passing("replies", len(left))(replies), strict=True):
         file = None
         if out is not None and reply.wave.size:
             file = out / f"{one.id}.wav" if several else out
@@ -118,11 +132,35 @@ def main() -> None:
         wave = {"wave": None if file is None else str(file), "seconds": round(len(reply.wave) / reply.rate, 3)}
         line = json.dumps({"id": one.id, "text": reply.text, "finished": reply.finished, **wave}, ensure_ascii=False)
         print(line if several or JSON.value else reply.text, flush=True)
+        if several and OUT.value is not None:
+            _keep(Path(OUT.value), line)
         if not reply.finished:
             print(f"{one.id}: " * several + f"(cut at {MAX_STEPS.value})", file=sys.stderr)
         if joint and file is None:
             print(f"{one.id}: " * several + "(no speech, so no wave is written)", file=sys.stderr)
 
 
+def _answered(folder: Path) -> dict[str, str]:
+    """Returns the replies that a folder holds already, and notes in it how these and all others are made.
+
+    Raises:
+      InputError: they were made with other options.
+    """
+    options = {flag.name: flag.value for flag in (CHECKPOINT, PROMPTS, MODE, CODEC, SYSTEM, *SAMPLED)}
+    noted, file = folder / OPTIONS, folder / REPLIES
+    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
+    whole = [line for line in lines if line.endswith("\n")]  # a kill leaves half a line
+    if whole and json.loads(noted.read_text()) != options:
+        raise InputError(f"--out={folder}: holds replies that were made with other options ({OPTIONS}); name another")
+    write_text(noted, json.dumps(options, indent=1) + "\n")
+    write_text(file, "".join(whole))
+    return {json.loads(line)["id"]: line for line in whole}
+
+
+def _keep(folder: Path, line: str) -> None:
+    with (folder / REPLIES).open("a", encoding="utf-8") as file:
+        file.write(line + "\n")
+
+
 if __name__ == "__main__":
-    cli.run(main, interrupted="responses that were printed are complete")
+    cli.run(main, interrupted="responses that were printed are complete; with --out the same command goes on")

@@ -7,41 +7,36 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import Final, TypedDict, Unpack, overload
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from fac_jax.audio.io import RATE, RATES, resampled
+from fac_jax.audio.io import RATE
 from fac_jax.audio.remarks import FILE as HEARD
 from fac_jax.audio.remarks import Heard, faults
-from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
+from fac_jax.batching.question import Mode, Question, mode_of, single_turn
 from fac_jax.checkpoint.export import CODEC, assets, copy_assets, load_config, load_params, resolve
-from fac_jax.checkpoint.release.config import load_release_config
-from fac_jax.checkpoint.release.names import RELEASE
-from fac_jax.checkpoint.release.params import from_release, one_dtype
-from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
-from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, load_codec
+from fac_jax.checkpoint.release.load import is_release, load_release
+from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, SpeechStream, load_codec
 from fac_jax.generation.engine import prepare
-from fac_jax.generation.respond import respond
+from fac_jax.generation.respond import Response, respond
 from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding
+from fac_jax.generation.stream import stream
 from fac_jax.io import is_local
-from fac_jax.models.config import ModelConfig, replace
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
-from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError, Params
 
-Mode: TypeAlias = Literal["s2s", "s2t", "t2s", "t2t"]
-Question: TypeAlias = np.ndarray | str
-MODES: Final = ("s2s", "s2t", "t2s", "t2t")
 ROWS: Final = 8  # conversations that are answered together
 
 
@@ -61,6 +56,25 @@ class Reply:
     wave: np.ndarray
     rate: int
     units: np.ndarray
+    finished: bool
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Piece:
+    """A part of a reply that is being made; an LLM step gives one, which is 200 ms of speech.
+
+    Attributes:
+      text: what the text goes on with, whole characters; may be empty.
+      wave: float32 `[N]`, the samples that are ready, at `Model.codec.rate`; may be empty.
+      units: int32 `[T]`, the new ids of the codec; may be empty.
+      last: whether nothing follows.
+      finished: whether the model has ended the reply; False in the last piece if it was cut off at `max_steps`.
+    """
+
+    text: str
+    wave: np.ndarray
+    units: np.ndarray
+    last: bool
     finished: bool
 
 
@@ -186,47 +200,105 @@ class Model:
         questions: list[Question] = [question] if single else list(question)
         if not questions:
             return []
-        if mode is None:
-            mode = "t2t" if isinstance(questions[0], str) else "s2s"
-        if mode not in MODES:
-            raise InputError(f"unknown mode {mode!r}; known: {', '.join(MODES)}")
+        mode = mode_of(questions[0], mode)
         asked = [single_turn(str(i), q, rate, mode, instruction, system) for i, q in enumerate(questions)]
         decoding = Decoding("joint" if mode.endswith("2s") else "text", max_steps, speech=speech)
-        for one in asked:
-            for remark in (found for turn in one.turns if turn.wave is not None for found in self.remarks(turn.wave)):
-                warnings.warn(f"question {one.id} {remark}", stacklevel=2)
-        replies = self.respond_to(asked, decoding, seed)
+        for remark in self._remarks(asked):
+            warnings.warn(remark, stacklevel=2)
+        replies = list(self.respond_to(asked, decoding, seed))
         for i, reply in enumerate(replies):
             if not reply.finished:
                 warnings.warn(f"reply {i} was cut at max_steps={max_steps}", stacklevel=2)
         return replies[0] if single else replies
 
+    def stream(
+        self,
+        question: Question,
+        rate: int = RATE,
+        mode: Mode | None = None,
+        *,
+        instruction: str = "",
+        system: str | None = None,
+        max_steps: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> Iterator[Piece]:
+        """Answers one question piece by piece, while the rest is still being made.
+
+        The texts and units of all pieces, one after the other, are those of `respond`. Their waves are as long as that
+        of `respond`, and sound the same but for where they are joined. Leaving the loop ends the reply.
+
+        The arguments are those of `respond`.
+
+        Raises:
+          InputError: see `respond`; before the first piece.
+        """
+        speech = sampling(temperature, top_p, repetition_penalty)
+        mode = mode_of(question, mode)
+        asked = [single_turn("0", question, rate, mode, instruction, system)]
+        decoding = Decoding("joint" if mode.endswith("2s") else "text", max_steps, speech=speech)
+        for remark in self._remarks(asked):
+            warnings.warn(remark, stacklevel=2)
+        (prompt,), codec = self._prompts(asked, decoding)
+        spoken = codec.stream() if codec is not None and decoding.stream == "joint" else None
+        return self._pieces(prompt, decoding, seed, spoken)
+
+    def _pieces(self, prompt: Example, decoding: Decoding, seed: int, spoken: SpeechStream | None) -> Iterator[Piece]:
+        for part in stream(self._module, self._params, prompt, self.tokenizer, decoding, seed):
+            wave = np.zeros(0, np.float32)
+            if spoken is not None:
+                wave = spoken.push(part.units)
+                if part.last:
+                    wave = np.concatenate([wave, spoken.finish()])
+            yield Piece(part.text, wave, part.units, part.last, part.finished)
+
     def respond_to(
-        self, conversations: Sequence[Conversation], decoding: Decoding, seed: int, rows: int = ROWS
-    ) -> list[Reply]:
-        """Answers conversations that end with a user's turn.
+        self,
+        conversations: Sequence[Conversation],
+        decoding: Decoding,
+        seed: int,
+        rows: int = ROWS,
+        numbers: Sequence[int] | None = None,
+    ) -> Iterator[Reply]:
+        """Answers conversations that end with a user's turn, in their order.
 
         Args:
           conversations: waves at 16 kHz; their ids name them in messages.
           decoding: how to answer; stream "joint" answers in text and speech.
-          seed: of the draws.
-          rows: conversations that are answered together, at most.
+          seed: of the draws; the key of a conversation follows from it and the conversation's number.
+          rows: conversations that are answered side by side, at most.
+          numbers: of the conversations; 0, 1, .. if not given.
 
         Raises:
-          InputError: see `respond`.
+          InputError: see `respond`; before anything is answered.
         """
+        prompts, codec = self._prompts(conversations, decoding)
+        rows = min(len(prompts), rows)
+        found = respond(
+            self._module, self._params, prompts, self.tokenizer, decoding, rows=rows, seed=seed, numbers=numbers
+        )
+        return self._replies(found, codec)
+
+    def _replies(self, found: Iterable[Response], codec: Codec | None) -> Iterator[Reply]:
+        for one in found:
+            wave = codec.decode(one.units) if codec is not None and one.units.size else np.zeros(0, np.float32)
+            yield Reply(one.text, wave, codec.rate if codec is not None else RATE, one.units, one.finished)
+
+    def _remarks(self, conversations: Iterable[Conversation]) -> Iterator[str]:
+        for one in conversations:
+            for turn in one.turns:
+                if turn.wave is not None:
+                    yield from (f"question {one.id} {remark}" for remark in self.remarks(turn.wave))
+
+    def _prompts(self, conversations: Sequence[Conversation], decoding: Decoding) -> tuple[list[Example], Codec | None]:
+        """The prompts of conversations, and the codec where it speaks or hears."""
         joint = decoding.stream == "joint"
         heard = self.config.user_audio == "tokens" and any(t.wave is not None for c in conversations for t in c.turns)
         codec = self.codec if joint or heard else None
         filled = add_features(conversations, codec, self.config)
-        prompts = [self._prompt(conversation, decoding.max_steps) for conversation in filled]
-        rows = min(len(prompts), rows)
-        replies = []
-        for found in respond(self._module, self._params, prompts, self.tokenizer, decoding, rows=rows, seed=seed):
-            wave = codec.decode(found.units) if codec is not None and found.units.size else np.zeros(0, np.float32)
-            rate = codec.rate if codec is not None else RATE
-            replies.append(Reply(found.text, wave, rate, found.units, found.finished))
-        return replies
+        return [self._prompt(conversation, decoding.max_steps) for conversation in filled], codec
 
     def _prompt(self, conversation: Conversation, max_steps: int) -> Example:
         """Lays a conversation out for generation, if it leaves room for the reply."""
@@ -248,22 +320,6 @@ class Model:
         return example
 
 
-def is_release(folder: Path) -> bool:
-    """Returns whether a folder is a checkpoint in the released layout: safetensors, whole or in shards."""
-    return (folder / SINGLE).exists() or (folder / INDEX).exists()
-
-
-def load_release(folder: Path) -> tuple[Params, ModelConfig]:
-    """Returns the parameters and the configuration of a checkpoint in the released layout, in its own dtype.
-
-    Raises:
-      InputError: a file is missing or damaged, or the tensors are not those of its config.json.
-    """
-    config, tensors = load_release_config(folder), TensorFolder(folder)
-    dtype = one_dtype(tensors, RELEASE)
-    return from_release(tensors, config), replace(config, dtype=dtype, param_dtype=dtype)
-
-
 def sampling(temperature: float, top_p: float, repetition_penalty: float) -> Sampling:
     """Returns how speech ids are picked: the likeliest, or drawn if `temperature` is above 0.
 
@@ -271,39 +327,6 @@ def sampling(temperature: float, top_p: float, repetition_penalty: float) -> Sam
       InputError: a value is out of its range.
     """
     return Sampling(temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
-
-
-def single_turn(
-    row: str, question: Question, rate: int, mode: Mode, instruction: str, system: str | None
-) -> Conversation:
-    """Returns the conversation `row` of a system prompt and one question; arguments are those of `Model.respond`.
-
-    Raises:
-      InputError: the question does not suit the mode, or is no wave; names the row.
-    """
-    if system is None:
-        system = SYSTEM_JOINT if mode.endswith("2s") else SYSTEM_TEXT
-    if isinstance(question, str):
-        if mode.startswith("s"):
-            raise InputError(f"row {row}: mode {mode} hears a wave, not a text")
-        if not question:
-            raise InputError(f"row {row}: the text is empty")
-        return Conversation(row, system, (Turn("user", question),))
-    if mode.startswith("t"):
-        raise InputError(f"row {row}: mode {mode} reads a text, not a wave")
-    return Conversation(row, system, (Turn("user", instruction, wave=_checked(row, np.asarray(question), rate)),))
-
-
-def _checked(row: str, wave: np.ndarray, rate: int) -> np.ndarray:
-    """Returns a user's wave at the model's rate."""
-    if wave.ndim != 1 or not np.issubdtype(wave.dtype, np.floating):
-        shape = f"{wave.dtype} {list(wave.shape)}"
-        raise InputError(f"row {row}: a wave is floats [N] between -1 and 1, one channel; this one is {shape}")
-    if not np.isfinite(wave).all():
-        raise InputError(f"row {row}: the wave holds samples that are not finite")
-    if not RATES[0] <= rate <= RATES[1]:
-        raise InputError(f"rate={rate}: give the sampling rate of the wave in Hz, {RATES[0]} to {RATES[1]}")
-    return resampled(wave, rate)
 
 
 def _local_assets(model: epath.Path) -> Path:

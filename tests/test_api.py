@@ -67,6 +67,23 @@ def test_a_wave_is_answered_in_text_and_speech(model: Model) -> None:
     np.testing.assert_array_equal(reply.wave, model.codec.decode(reply.units))
 
 
+@pytest.mark.parametrize(("question", "mode"), [(WAVE, "s2s"), (WAVE, "s2t"), ("what is two", "t2s")])
+def test_pieces_are_the_reply_as_it_is_made(model: Model, question: Any, mode: Any) -> None:
+    whole = model.respond(question, mode=mode, max_steps=STEPS)
+    pieces = list(model.stream(question, mode=mode, max_steps=STEPS))
+    assert len(pieces) == STEPS  # no reply of this model ends before
+    assert [piece.last for piece in pieces] == [False] * (STEPS - 1) + [True]
+    assert "".join(piece.text for piece in pieces) == whole.text
+    assert np.concatenate([piece.units for piece in pieces]).tolist() == whole.units.tolist()
+    assert sum(len(piece.wave) for piece in pieces) == len(whole.wave)
+    assert pieces[-1].finished == whole.finished
+
+
+def test_a_stream_refuses_before_its_first_piece(model: Model) -> None:
+    with pytest.raises(InputError, match="mode t2s reads a text, not a wave"):
+        model.stream(WAVE, mode="t2s")
+
+
 def test_a_list_is_answered_in_its_order_each_as_if_it_were_alone(model: Model) -> None:
     waves = [WAVE, WAVE[:9000], WAVE * 0.1]
     replies = model.respond(waves, max_steps=STEPS)

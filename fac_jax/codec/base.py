@@ -23,6 +23,24 @@ _CODECS: dict[str, tuple[str, str]] = {
 _ELSEWHERE = "elsewhere"  # name in a codec.json that only names the folder of another codec (`refer`)
 
 
+class SpeechStream(Protocol):
+    """A wave that is made as its ids arrive (`Codec.stream`)."""
+
+    def push(self, ids: np.ndarray) -> np.ndarray:
+        """Takes the next ids, integers `[T]`, and returns the samples that they complete, float32 `[N]`.
+
+        T and N may be 0.
+
+        Raises:
+          InputError: an id is outside the codebook.
+        """
+        ...
+
+    def finish(self) -> np.ndarray:
+        """Returns the remaining samples, float32 `[N]`. Nothing may be pushed afterwards."""
+        ...
+
+
 class Codec(Protocol):
     """Turns waves into speech ids and back.
 
@@ -58,6 +76,10 @@ class Codec(Protocol):
         Raises:
           InputError: there is no id, or an id is outside the codebook.
         """
+        ...
+
+    def stream(self) -> SpeechStream:
+        """Begins a wave whose ids come one after the other; in the end it has as many samples as `decode` gives."""
         ...
 
     def save(self, folder: str | os.PathLike[str]) -> None:

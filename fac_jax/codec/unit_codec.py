@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from fac_jax.audio.mel import HOP, RATE, filterbank, hann
-from fac_jax.codec.base import FILE, TOKEN_RATE, check_ids
+from fac_jax.codec.base import FILE, TOKEN_RATE, check_codebook, check_ids
 from fac_jax.io import replacing, write_text
 from fac_jax.types import InputError
 
@@ -28,6 +28,10 @@ STACK: int = RATE // TOKEN_RATE // HOP  # mel frames of one unit
 SAMPLES: int = HOP * STACK  # samples of one unit
 FLOOR: float = 1e-6  # lower bound of the mel power, for silence
 CHUNK: int = 16384  # mel frames transformed at a time, to bound memory
+
+PIECE: int = 10  # units that a stream speaks at a time
+CONTEXT: int = 5  # units before and behind a piece that are spoken with it and cut off
+FADE: int = SAMPLES // 2  # samples over which pieces pass into each other
 
 CENTROIDS_FILE: str = "centroids.npy"
 
@@ -143,6 +147,51 @@ class UnitCodec:
             length=len(ids) * SAMPLES,
             random_state=self.config.seed,
         ).astype(np.float32)
+
+    def stream(self) -> "UnitStream":
+        """Begins a wave whose units come one after the other."""
+        return UnitStream(self)
+
+
+class UnitStream:
+    """A `SpeechStream` of units: Griffin-Lim speaks pieces with what is around them, which fade into each other.
+
+    A piece is 0.4 s long and comes when the 0.2 s behind it are known.
+    """
+
+    def __init__(self, codec: UnitCodec) -> None:
+        """Starts the stream; `UnitCodec.stream` calls this."""
+        self._codec = codec
+        self._ids = np.zeros(0, np.int32)
+        self._first = 0  # unit of the next piece
+        self._tail = np.zeros(0, np.float32)  # what the piece before says of its beginning
+
+    def push(self, ids: np.ndarray) -> np.ndarray:
+        """Takes the next ids and returns the samples of the pieces that they complete, float32 `[N]`.
+
+        Raises:
+          InputError: an id is outside the codebook; none of them is taken.
+        """
+        self._ids = np.concatenate([self._ids, check_codebook(ids, self._codec.units)])
+        waves = [np.zeros(0, np.float32)]
+        while len(self._ids) >= self._first + PIECE + CONTEXT:
+            waves.append(self._speak(self._first + PIECE))
+        return np.concatenate(waves)
+
+    def finish(self) -> np.ndarray:
+        """Returns the remaining samples, float32 `[N]`. Nothing may be pushed afterwards."""
+        return self._speak(len(self._ids)) if len(self._ids) > self._first else np.zeros(0, np.float32)
+
+    def _speak(self, end: int) -> np.ndarray:
+        """Speaks from the first unit that is not spoken to `end`."""
+        before = max(0, self._first - CONTEXT)
+        around = self._codec.decode(self._ids[before : end + CONTEXT])
+        wave, behind = np.split(around[(self._first - before) * SAMPLES :], [(end - self._first) * SAMPLES])
+        if self._tail.size:
+            rise = np.linspace(0, 1, FADE, dtype=np.float32)
+            wave[:FADE] = rise * wave[:FADE] + (1 - rise) * self._tail
+        self._first, self._tail = end, behind[:FADE]
+        return wave
 
 
 @functools.cache

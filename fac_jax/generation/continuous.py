@@ -75,7 +75,7 @@ def answers(
     slots = prefill(model, params, *first, length=prompts.length + decoding.max_steps, layout=layout, **sizes)
     while running:
         slots = advance(model, params, slots, decoding.max_steps, bool(waiting), draws=decoding.draws, layout=layout)
-        alive, *ids = everywhere(_ids(slots))
+        alive, *ids = everywhere(written(slots))
         ended = [slot for slot in running if not alive[slot]]
         yield from (_answer(running.pop(slot), [each[slot] for each in ids], model) for slot in ended)
         while ended and waiting:
@@ -87,10 +87,11 @@ def answers(
             slots = insert(slots, prefix, np.array([*places, *[rows] * spare], np.int32))
 
 
-def _ids(slots: Slots) -> tuple[jax.Array, ...]:
+def written(slots: Slots) -> tuple[jax.Array, ...]:
+    """Which slots are alive, their text ids and how many; where something speaks, their groups and how many."""
     speech = slots.speech
-    written = (slots.alive, slots.ids, slots.count)
-    return written if speech is None else (*written, speech.ids, speech.count)
+    text = (slots.alive, slots.ids, slots.count)
+    return text if speech is None else (*text, speech.ids, speech.count)
 
 
 def _answer(number: int, ids: Sequence[Any], model: FunAudioChat) -> Answer:

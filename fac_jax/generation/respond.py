@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int32
 
@@ -11,6 +12,7 @@ from fac_jax import axes
 from fac_jax.batching.collate import collate
 from fac_jax.batching.grid import Example, windows_of
 from fac_jax.generation.continuous import answers
+from fac_jax.generation.sampling import fold
 from fac_jax.generation.slots import Decoding, Request, requests
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -48,6 +50,7 @@ def respond(
     rows: int,
     seed: int = 0,
     layout: Layout | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> Iterable[Response]:
     """Replies to prompts in their order, `rows` of them side by side; where one ends, the next prompt begins.
 
@@ -57,14 +60,15 @@ def respond(
       model: model with unstacked layers (`engine.prepare`).
       prompts: examples encoded with the generation prompt.
       rows: prompts that are answered side by side.
-      seed: seed of the draws; every prompt has its own key.
+      seed: seed of the draws; every prompt has its own key, by its number.
       layout: mesh on which the parameters are; it divides `rows` evenly.
+      numbers: of the prompts; 0, 1, .. if not given.
 
     Raises:
       InputError: the mesh does not divide `rows`.
     """
-    keys = jax.random.split(jax.random.key(seed), len(prompts))
-    laid_out = _Prompts(model.config, prompts, decoding, keys, layout)
+    keys = fold(jnp.broadcast_to(jax.random.key(seed), len(prompts)), np.array(numbers or range(len(prompts))))
+    laid_out = ExamplePrompts(model.config, prompts, decoding, keys, layout)
     done: dict[int, Response] = {}
     given = 0
     for answer in answers(model, params, laid_out, decoding, rows, layout):
@@ -80,7 +84,7 @@ def respond(
             given += 1
 
 
-class _Prompts:
+class ExamplePrompts:
     """`Prompts` of examples, all answered in the same way."""
 
     def __init__(
@@ -89,8 +93,9 @@ class _Prompts:
         prompts: Sequence[Example],
         decoding: Decoding,
         keys: jax.Array,
-        layout: Layout | None,
+        layout: Layout | None = None,
     ) -> None:
+        """Takes a key for each prompt."""
         self._config, self._prompts, self._decoding, self._keys, self._layout = config, prompts, decoding, keys, layout
         self.length = -(-max(map(len, prompts)) // BUCKET) * BUCKET
         self.together = 1 if layout is None else layout.shards(axes.BATCH)

@@ -55,7 +55,7 @@ def _check(name: str, value: object, holds: Callable[[float], bool], wanted: str
 GREEDY = Sampling()
 
 
-def fold(keys: Key[jax.Array, " B"], data: Int[jax.Array, "*B"] | int) -> Key[jax.Array, " B"]:
+def fold(keys: Key[jax.Array, " B"], data: Int[Array, "*B"] | int) -> Key[jax.Array, " B"]:
     """Derives a key for each sample from its key and a number, or from a number of its own."""
     return jax.vmap(jax.random.fold_in)(keys, jnp.broadcast_to(data, keys.shape))
 

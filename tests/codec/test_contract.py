@@ -73,6 +73,17 @@ def test_a_decoded_wave_lasts_as_long_as_its_ids(codec: Codec) -> None:
         assert np.isfinite(wave).all() and np.abs(wave).max() > 0
 
 
+@pytest.mark.parametrize("count", [0, 1, 7, 33])
+def test_a_stream_says_as_much_as_the_whole(codec: Codec, count: int) -> None:
+    stream, ids = codec.stream(), spoken(codec, count)
+    waves = [*(stream.push(ids[first : first + 5]) for first in range(0, count, 5)), stream.finish()]
+    assert {wave.dtype for wave in waves} == {np.dtype(np.float32)}
+    assert sum(map(len, waves)) == count * codec.rate // TOKEN_RATE
+    assert count < 33 or any(len(wave) for wave in waves[:-1])
+    with pytest.raises(InputError, match=f"speech id {codec.units} is outside"):
+        codec.stream().push(np.array([0, codec.units]))
+
+
 def test_equal_ids_give_equal_waves(codec: Codec) -> None:
     np.testing.assert_array_equal(codec.decode(spoken(codec, 7)), codec.decode(spoken(codec, 7)))
 

@@ -187,6 +187,15 @@ def test_a_file_of_questions(model: Path, files: Path, tmp_path: Path, capsys) -
         assert (one["wave"] is None) == (one["seconds"] == 0)
         if one["wave"]:
             assert len(io.load(one["wave"])) / 16_000 == pytest.approx(one["seconds"], abs=1e-3)
+    kept = tmp_path / "waves" / "replies.jsonl"
+    assert kept.read_text() == printed.out
+    kept.write_text(printed.out.splitlines(keepends=True)[0] + '{"id": "00')  # as a kill may leave it
+    called("experiments.generate", *options, f"--out={tmp_path / 'waves'}")
+    again = capsys.readouterr()
+    assert again.out == printed.out.splitlines(keepends=True)[1] and kept.read_text() == printed.out
+    assert "1 of 2 were answered before" in again.err
+    with pytest.raises(InputError, match="holds replies that were made with other options"):
+        called("experiments.generate", *options, f"--out={tmp_path / 'waves'}", "--seed=1")
     for bad in ('{"audio": "good.wav", "prompt": "x"}', '{"audio": 1}', '{"id": "a/b", "audio": "good.wav"}', "[]"):
         (files / "bad.jsonl").write_text(bad + "\n")
         with pytest.raises(InputError, match="bad.jsonl"):

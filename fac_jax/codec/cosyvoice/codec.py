@@ -25,7 +25,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from fac_jax.audio.mel import RATE
-from fac_jax.codec.base import FILE, refer
+from fac_jax.codec.base import FILE, SpeechStream, refer
 from fac_jax.codec.cosyvoice.config import FlowConfig, TokenizerConfig, VocoderConfig
 from fac_jax.codec.cosyvoice.flow import BEFORE, Flow
 from fac_jax.codec.cosyvoice.noise import release_noise
@@ -176,6 +176,10 @@ class CosyVoice3:
           InputError: there is no id, an id is outside the codebook, or a file is missing or damaged.
         """
         return self.voice.offline(ids, self.speaker)
+
+    def stream(self) -> SpeechStream:
+        """Speaks ids in that voice as they arrive, chunk by chunk (docs/codec.md)."""
+        return self.voice.stream(self.speaker)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes a codec.json that refers to this codec's folder; its files have gigabytes and are not copied."""
