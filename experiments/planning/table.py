@@ -50,7 +50,7 @@ ROWS = (
     Row("sft_8b", "v5e:8x8", "fsdp=64"),
     Row("sft_8b", "v6e:8x8", "fsdp=64"),
     Row("sft_8b", "v5p:4x4x4", "fsdp=64"),
-    Row("dpo_8b", "v5e:8x8", "fsdp=64"),
+    Row("dpo_8b", "v5e:8x16", "fsdp=64,tensor=2", ("--config.rules=fsdp_tensor",)),
     Row("dpo_8b", "v6e:8x8", "fsdp=64"),
     Row("dpo_8b", "v5p:4x4x4", "fsdp=64"),
     Row("sft_30b_a3b", "v5e:16x16", "fsdp=64,expert=4"),

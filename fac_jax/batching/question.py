@@ -14,7 +14,7 @@ Question: TypeAlias = np.ndarray | str
 MODES: Final = ("s2s", "s2t", "t2s", "t2t")
 
 
-def mode_of(question: Question, mode: Mode | None) -> Mode:
+def mode_of(question: Question, mode: str | None) -> Mode:
     """Returns a mode that is known; that of the kind of question if none is given."""
     if mode is None:
         mode = "t2t" if isinstance(question, str) else "s2s"
