@@ -84,7 +84,7 @@ def answers(
             spare = prompts.together - len(places)
             batch, request = prompts.batch([*(running[place] for place in places), *[None] * spare])
             prefix = prefill(model, params, batch, request, length=prompts.length, layout=layout, **sizes)
-            slots = insert(slots, prefix, np.array([*places, *[rows] * spare], np.int32))
+            slots = insert(slots, prefix, np.array([*places, *[rows] * spare], np.int32), layout=layout)
 
 
 def written(slots: Slots) -> tuple[jax.Array, ...]:

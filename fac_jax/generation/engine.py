@@ -15,7 +15,7 @@ from jaxtyping import Bool, Int
 
 from fac_jax import axes
 from fac_jax.generation.prefill import begin
-from fac_jax.generation.slots import Request, Slots, insert_slots
+from fac_jax.generation.slots import Request, Slots, insert_slots, on_their_devices
 from fac_jax.generation.step import step
 from fac_jax.layers.linear import by_rows
 from fac_jax.models.config import ModelConfig
@@ -23,7 +23,7 @@ from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.kernels import decoding_kernels
 from fac_jax.parallel.mesh import Layout
-from fac_jax.types import Batch, InputError, Params
+from fac_jax.types import Array, Batch, InputError, Params
 
 
 def prepare(config: ModelConfig, params: Params, layout: Layout | None = None) -> tuple[FunAudioChat, Params]:
@@ -71,13 +71,13 @@ def prefill(
     """
 
     def run(model: FunAudioChat, prompt: Batch, request: Request) -> Slots:
-        return begin(model, prompt, request, length, max_steps, joint, draws)
+        return on_their_devices(begin(model, prompt, request, length, max_steps, joint, draws))
 
     return _inside(nn.apply(run, model), layout)({"params": params}, prompt, request)
 
 
-@partial(jax.jit, donate_argnames=("slots",))
-def insert(slots: Slots, prefix: Slots, at: Int[jax.Array, " R"]) -> Slots:
+@partial(jax.jit, static_argnames=("layout",), donate_argnames=("slots",))
+def insert(slots: Slots, prefix: Slots, at: Int[Array, " R"], layout: Layout | None = None) -> Slots:
     """Puts slots that `prefill` made into others, whose caches are as long or longer.
 
     Args:
@@ -85,7 +85,7 @@ def insert(slots: Slots, prefix: Slots, at: Int[jax.Array, " R"]) -> Slots:
       prefix: R slots.
       at: place of each of them, from 0; S leaves it out.
     """
-    return insert_slots(slots, prefix, at)
+    return _inside(lambda *given: on_their_devices(insert_slots(*given)), layout)(slots, prefix, jnp.asarray(at))
 
 
 @partial(jax.jit, static_argnames=("model", "draws", "layout"), donate_argnames=("slots",))
@@ -121,15 +121,16 @@ def advance(
         def next_step(carry: tuple[jax.Array, Slots]) -> tuple[jax.Array, Slots]:
             return carry[0] + 1, one({"params": variables}, carry[1])
 
-        return jax.lax.while_loop(running, next_step, (jnp.int32(0), slots))[1]
+        return on_their_devices(jax.lax.while_loop(running, next_step, (jnp.int32(0), slots))[1])
 
     return _inside(nn.apply(run, model), layout)({"params": params}, slots)
 
 
-@partial(jax.jit, donate_argnames=("slots",))
-def release(slots: Slots, at: Int[jax.Array, ""] | int) -> Slots:
+@partial(jax.jit, static_argnames=("layout",), donate_argnames=("slots",))
+def release(slots: Slots, at: Int[jax.Array, ""] | int, layout: Layout | None = None) -> Slots:
     """Ends the reply of a slot, which is then free; its ids stay until another comes in."""
-    return replace(slots, alive=slots.alive.at[at].set(False))
+    ended = replace(slots, alive=slots.alive.at[at].set(False))
+    return _inside(on_their_devices, layout)(ended)
 
 
 def _inside(function: Any, layout: Layout | None) -> Any:

@@ -10,8 +10,10 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import struct
+from flax.linen.spmd import with_logical_constraint
 from jaxtyping import Bool, Float, Int, Key
 
+from fac_jax import axes
 from fac_jax.generation.sampling import GREEDY, Sampling
 from fac_jax.layers.attention import CacheDims
 from fac_jax.models.config import ModelConfig
@@ -158,6 +160,19 @@ def empty_speech(config: ModelConfig, rows: int, length: int, max_steps: int, di
         ids=jnp.full((rows, max_steps, c.group_size), special.speech_pad, jnp.int32),
         count=jnp.zeros(rows, jnp.int32),
     )
+
+
+def on_their_devices(slots: Slots) -> Slots:
+    """Keeps slots where the mesh divides rows, and caches also where it divides heads, in whatever program they are.
+
+    Without it every program would choose for itself, and the next would be compiled anew.
+    """
+
+    def kept(leaf: jax.Array) -> jax.Array:
+        heads = (axes.KV_HEADS, None, None) if leaf.ndim == 4 else (None,) * (leaf.ndim - 1)
+        return with_logical_constraint(leaf, (axes.BATCH, *heads))
+
+    return jax.tree.map(kept, slots)
 
 
 def insert_slots(slots: Slots, prefix: Slots, at: Int[jax.Array, " R"]) -> Slots:
