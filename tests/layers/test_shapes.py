@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import pytest
 from jaxtyping import TypeCheckError
 
-from fac_jax.generation.sampling import keep_top_k
+from fac_jax.generation.sampling import keep_likeliest
 from fac_jax.layers.attention import Visibility, einsum_attend
 from fac_jax.models.refined_head import fine_positions
 
@@ -18,4 +18,4 @@ def test_wrong_shapes_are_seen():
     with pytest.raises(TypeCheckError):
         fine_positions(jnp.zeros((1, 4)), 5)
     with pytest.raises(TypeCheckError):
-        keep_top_k(jnp.zeros((4,)), 2)
+        keep_likeliest(jnp.zeros((4,)), 2, 1.0)
