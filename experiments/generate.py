@@ -103,6 +103,8 @@ def main() -> None:
         raise InputError(f"--mode {mode} speaks: name with --out {'a folder' if several else 'a .wav file'}")
     if OUT.value is not None and several:
         check_output("--out", OUT.value)
+        if Path(OUT.value).is_file():
+            raise InputError(f"--out={OUT.value}: is a file; name a folder")
     elif OUT.value is not None:
         check_output_file("--out", OUT.value, ".wav")
     out = Path(OUT.value) if joint and OUT.value is not None else None
@@ -131,9 +133,9 @@ def main() -> None:
             io.save_wav(file, reply.wave, reply.rate)
         wave = {"wave": None if file is None else str(file), "seconds": round(len(reply.wave) / reply.rate, 3)}
         line = json.dumps({"id": one.id, "text": reply.text, "finished": reply.finished, **wave}, ensure_ascii=False)
-        print(line if several or JSON.value else reply.text, flush=True)
         if several and OUT.value is not None:
             _keep(Path(OUT.value), line)
+        print(line if several or JSON.value else reply.text, flush=True)
         if not reply.finished:
             print(f"{one.id}: " * several + f"(cut at {MAX_STEPS.value})", file=sys.stderr)
         if joint and file is None:
@@ -146,15 +148,17 @@ def _answered(folder: Path) -> dict[str, str]:
     Raises:
       InputError: they were made with other options.
     """
-    options = {flag.name: flag.value for flag in (CHECKPOINT, PROMPTS, MODE, CODEC, SYSTEM, *SAMPLED)}
+    options = {flag.name: flag.value for flag in (MODE, CODEC, SYSTEM, *SAMPLED)}
+    options |= {"checkpoint": str(Path(CHECKPOINT.value)), "prompts": Path(PROMPTS.value or "").read_text("utf-8")}
     noted, file = folder / OPTIONS, folder / REPLIES
-    lines = file.read_text().splitlines(keepends=True) if file.exists() else []
-    whole = [line for line in lines if line.endswith("\n")]  # a kill leaves half a line
-    if whole and json.loads(noted.read_text()) != options:
-        raise InputError(f"--out={folder}: holds replies that were made with other options ({OPTIONS}); name another")
+    lines = file.read_text("utf-8").split("\n")[:-1] if file.exists() else []  # a kill leaves half a line
+    before = json.loads(noted.read_text("utf-8")) if noted.exists() else {}
+    other = [name for name, value in options.items() if before.get(name) != value]
+    if lines and other:
+        raise InputError(f"--out={folder}: holds replies that were made with another {', '.join(other)}; name another")
     write_text(noted, json.dumps(options, indent=1) + "\n")
-    write_text(file, "".join(whole))
-    return {json.loads(line)["id"]: line for line in whole}
+    write_text(file, "".join(f"{line}\n" for line in lines))
+    return {json.loads(line)["id"]: line for line in lines}
 
 
 def _keep(folder: Path, line: str) -> None:

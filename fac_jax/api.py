@@ -209,6 +209,8 @@ class Model:
         for i, reply in enumerate(replies):
             if not reply.finished:
                 warnings.warn(f"reply {i} was cut at max_steps={max_steps}", stacklevel=2)
+            if mode.endswith("2s") and not reply.units.size:
+                warnings.warn(f"reply {i} has no speech", stacklevel=2)
         return replies[0] if single else replies
 
     def stream(
@@ -228,7 +230,8 @@ class Model:
         """Answers one question piece by piece, while the rest is still being made.
 
         The texts and units of all pieces, one after the other, are those of `respond`. Their waves are as long as that
-        of `respond`, and sound the same but for where they are joined. Leaving the loop ends the reply.
+        of `respond`, and sound alike, not equal, where they are joined. Leaving the loop ends the reply. No warning
+        tells that a reply was cut; `finished` of the last piece does.
 
         The arguments are those of `respond`.
 
@@ -236,6 +239,8 @@ class Model:
           InputError: see `respond`; before the first piece.
         """
         speech = sampling(temperature, top_p, repetition_penalty)
+        if not isinstance(question, np.ndarray | str):
+            raise InputError("stream answers one question: give a wave or a text, no list")
         mode = mode_of(question, mode)
         asked = [single_turn("0", question, rate, mode, instruction, system)]
         decoding = Decoding("joint" if mode.endswith("2s") else "text", max_steps, speech=speech)

@@ -111,7 +111,7 @@ def test_instruction_and_system_prompt_are_read(model: Model, monkeypatch: pytes
 
     def remembered(self: Model, conversations: Any, *_: Any) -> list[Any]:
         asked.extend(conversations)
-        return [SimpleNamespace(finished=True)]
+        return [SimpleNamespace(finished=True, units=np.zeros(1))]
 
     monkeypatch.setattr(Model, "respond_to", remembered)
     model.respond(WAVE, instruction="be short", system="You are kind.")

@@ -175,13 +175,13 @@ def test_out_is_checked_before_anything_is_loaded(out: str, tmp_path: Path) -> N
 
 
 def test_a_file_of_questions(model: Path, files: Path, tmp_path: Path, capsys) -> None:
-    rows = [{"id": "heard", "audio": "good.wav", "text": "what is two"}, {"audio": "good.wav", "system": "what"}]
+    rows = [{"id": "heard\u2028", "audio": "good.wav", "text": "what is two"}, {"audio": "good.wav", "system": "what"}]
     (files / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     options = (f"--checkpoint={model}", f"--prompts={files / 'rows.jsonl'}", "--max_steps=8", "--rows=2")
     called("experiments.generate", *options, f"--out={tmp_path / 'waves'}")
     printed = capsys.readouterr()
-    found = [json.loads(line) for line in printed.out.splitlines()]
-    assert [one["id"] for one in found] == ["heard", "0002"]
+    found = [json.loads(line) for line in printed.out.split("\n")[:-1]]
+    assert [one["id"] for one in found] == ["heard\u2028", "0002"]
     for one in found:
         assert one["finished"] or f"{one['id']}: (cut at 8)" in printed.err
         assert (one["wave"] is None) == (one["seconds"] == 0)
@@ -189,12 +189,16 @@ def test_a_file_of_questions(model: Path, files: Path, tmp_path: Path, capsys) -
             assert len(io.load(one["wave"])) / 16_000 == pytest.approx(one["seconds"], abs=1e-3)
     kept = tmp_path / "waves" / "replies.jsonl"
     assert kept.read_text() == printed.out
-    kept.write_text(printed.out.splitlines(keepends=True)[0] + '{"id": "00')  # as a kill may leave it
+    kept.write_text(printed.out.split("\n")[0] + "\n" + '{"id": "00')  # as a kill may leave it
     called("experiments.generate", *options, f"--out={tmp_path / 'waves'}")
     again = capsys.readouterr()
-    assert again.out == printed.out.splitlines(keepends=True)[1] and kept.read_text() == printed.out
+    assert again.out == printed.out.split("\n")[1] + "\n" and kept.read_text() == printed.out
     assert "1 of 2 were answered before" in again.err
-    with pytest.raises(InputError, match="holds replies that were made with other options"):
+    (files / "rows.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    with pytest.raises(InputError, match="holds replies that were made with another prompts"):
+        called("experiments.generate", *options, f"--out={tmp_path / 'waves'}")
+    (files / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="holds replies that were made with another seed"):
         called("experiments.generate", *options, f"--out={tmp_path / 'waves'}", "--seed=1")
     for bad in ('{"audio": "good.wav", "prompt": "x"}', '{"audio": 1}', '{"id": "a/b", "audio": "good.wav"}', "[]"):
         (files / "bad.jsonl").write_text(bad + "\n")
