@@ -114,7 +114,7 @@ def main() -> None:
         asked = questions(Path(PROMPTS.value or ""), mode, SYSTEM.value)
     else:
         asked = [question(mode, AUDIO.value, TEXT.value, SYSTEM.value)]
-    done = _answered(Path(OUT.value)) if several and OUT.value is not None else {}
+    done = _answered(Path(OUT.value)) if several and OUT.value is not None else set()
     left = [(number, one) for number, one in enumerate(asked) if one.id not in done]
     if done:
         print(f"{len(asked) - len(left)} of {len(asked)} were answered before", file=sys.stderr)
@@ -142,8 +142,8 @@ def main() -> None:
             print(f"{one.id}: " * several + "(no speech, so no wave is written)", file=sys.stderr)
 
 
-def _answered(folder: Path) -> dict[str, str]:
-    """Returns the replies that a folder holds already, and notes in it how these and all others are made.
+def _answered(folder: Path) -> set[str]:
+    """Returns the ids of the replies that a folder holds already, and notes in it how these and all others are made.
 
     Raises:
       InputError: they were made with other options.
@@ -158,7 +158,7 @@ def _answered(folder: Path) -> dict[str, str]:
         raise InputError(f"--out={folder}: holds replies that were made with another {', '.join(other)}; name another")
     write_text(noted, json.dumps(options, indent=1) + "\n")
     write_text(file, "".join(f"{line}\n" for line in lines))
-    return {json.loads(line)["id"]: line for line in lines}
+    return {json.loads(line)["id"] for line in lines}
 
 
 def _keep(folder: Path, line: str) -> None:

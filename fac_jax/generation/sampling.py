@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -38,12 +39,13 @@ class Sampling:
 
     def of_rows(self, rows: int) -> "Sampling":
         """The same with arrays `[rows]`."""
-        dtypes = {"temperature": jnp.float32, "top_k": jnp.int32, "top_p": jnp.float32}
-        values = {
-            name: jnp.broadcast_to(jnp.asarray(getattr(self, name), dtypes.get(name, jnp.float32)), (rows,))
-            for name in ("temperature", "top_k", "top_p", "repetition_penalty")
-        }
-        return Sampling(**values)
+
+        def every(value: float | int | jax.Array, dtype: Any = jnp.float32) -> jax.Array:
+            return jnp.broadcast_to(jnp.asarray(value, dtype), (rows,))
+
+        return Sampling(
+            every(self.temperature), every(self.top_k, jnp.int32), every(self.top_p), every(self.repetition_penalty)
+        )
 
 
 def _check(name: str, value: object, holds: Callable[[float], bool], wanted: str) -> None:

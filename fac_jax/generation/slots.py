@@ -9,6 +9,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 from flax.linen.spmd import with_logical_constraint
 from jaxtyping import Bool, Float, Int, Key
@@ -51,7 +52,7 @@ class Decoding:
     @property
     def draws(self) -> bool:
         """Whether an id of either stream is drawn, so that logits are sorted."""
-        return bool(jnp.any(jnp.asarray(self.text.temperature) > 0) | jnp.any(jnp.asarray(self.speech.temperature) > 0))
+        return any(bool(np.any(np.asarray(stream.temperature) > 0)) for stream in (self.text, self.speech))
 
 
 @struct.dataclass
