@@ -2,6 +2,7 @@
 
 python -m experiments.benchmark [--measure=train,decode] [--presets=tiny,base] [--json=out.json]
 python -m experiments.benchmark --measure=decode --presets=8b --questions=1,8,32
+python -m experiments.benchmark --measure=decode --presets=base --weights=trained,int8
 python -m experiments.benchmark --measure=data --presets=base [--workers=2] [--step_seconds=0.4]
 python -m experiments.benchmark --measure=codec [--parts=tokenizer,stream] [--seconds=10] [--minutes=1]
 
@@ -14,7 +15,7 @@ to a training step; codec, the released voice at full size. docs/benchmark.md ex
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 from absl import flags
@@ -30,6 +31,7 @@ from fac_jax import cli
 from fac_jax.evaluation.reports.machine import machine
 from fac_jax.io import write_text
 from fac_jax.models.presets import preset
+from fac_jax.parallel.kernels import QUANTIZED, Quantized
 from fac_jax.types import InputError
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
@@ -37,6 +39,7 @@ MEASURE = flags.DEFINE_list(
     "measure", ["train", "decode"], "Some of card, train, utilisation, grouping, decode, mixed, data, codec."
 )
 QUESTIONS = flags.DEFINE_list("questions", None, "decode, mixed: questions answered together, several numbers.")
+WEIGHTS = flags.DEFINE_list("weights", ["trained"], "decode: forms of weights, trained or one of --quantize.")
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 ROWS = flags.DEFINE_integer("rows", 1, "data: rows of a batch.", lower_bound=1)
 SEQ_LEN = flags.DEFINE_integer("seq_len", 512, "data: LLM positions of a row.", lower_bound=512)
@@ -59,11 +62,13 @@ def benchmark(
     loading: Loading,
     speaking: Speaking,
     batches: Sequence[int] | None = None,
+    weights: Sequence[Quantized | None] = (None,),
 ) -> dict[str, Any]:
     """Measures every preset, the device and the voice.
 
     Args:
       batches: numbers of questions answered together; None for those of the preset.
+      weights: forms of the weights of decoding; tables are int8 where kernels are quantised.
 
     Returns:
       "machine", and for each of `TITLES` the figures by measurement.
@@ -83,7 +88,7 @@ def benchmark(
     if "card" in measure:
         figures["card"] = {jax.devices()[0].device_kind: card_figures()}
     for name in presets if set(measure) - {"card", "codec"} else ():
-        for kind, rows in _preset_figures(name, measure, loading, batches).items():
+        for kind, rows in _preset_figures(name, measure, loading, batches, weights).items():
             figures[kind] |= rows
     if "codec" in measure:
         figures["codec"] = codec_figures(speaking)
@@ -91,7 +96,11 @@ def benchmark(
 
 
 def _preset_figures(
-    name: str, measure: Sequence[str], loading: Loading, batches: Sequence[int] | None
+    name: str,
+    measure: Sequence[str],
+    loading: Loading,
+    batches: Sequence[int] | None,
+    weights: Sequence[Quantized | None],
 ) -> dict[str, dict[str, Any]]:
     work, config = WORKLOADS[name], endless(preset(name))
     shapes = jax.eval_shape(lambda: random_params(config))
@@ -110,7 +119,9 @@ def _preset_figures(
     if "decode" in measure:
         params = jax.jit(lambda: random_params(config))()
         figures["decode"] = {
-            f"{label}, batch {rows}": decode_figures(config, params, work, rows) for rows in batches or work.batches
+            f"{label}, {form or 'as trained'}, batch {rows}": decode_figures(config, params, work, rows, form)
+            for rows in batches or work.batches
+            for form in weights
         }
     if "mixed" in measure:
         params = jax.jit(lambda: random_params(config))()
@@ -137,6 +148,13 @@ def _counts(words: Sequence[str]) -> list[int]:
     return [int(word) for word in words]
 
 
+def _forms(words: Sequence[str]) -> list[Quantized | None]:
+    unknown = [word for word in words if word not in ("trained", *QUANTIZED)]
+    if unknown or not words:
+        raise InputError(f"--weights={','.join(unknown)}: known are trained, {', '.join(QUANTIZED)}")
+    return [None if word == "trained" else cast(Quantized, word) for word in words]
+
+
 def main() -> None:
     """Measures, prints tables and writes the figures."""
     out = Path(JSON.value) if JSON.value else None
@@ -146,7 +164,8 @@ def main() -> None:
     jax.config.update("jax_enable_compilation_cache", False)  # so that compile seconds are compile seconds
     loading = Loading(ROWS.value, SEQ_LEN.value, BATCHES.value, WORKERS.value, STEP_SECONDS.value)
     speaking = Speaking(PARTS.value, SECONDS.value, MINUTES.value, HOP.value, LEFT.value, STEPS.value)
-    figures = benchmark(PRESETS.value, MEASURE.value, loading, speaking, batches)
+    weights = _forms(WEIGHTS.value)
+    figures = benchmark(PRESETS.value, MEASURE.value, loading, speaking, batches, weights)
     print(report(figures))
     if out:
         write_text(out, json.dumps(figures, indent=2) + "\n")

@@ -27,6 +27,7 @@ from fac_jax.batching.question import MODES, Mode, single_turn
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.generation.slots import Decoding
 from fac_jax.io import write_text
+from fac_jax.parallel.kernels import QUANTIZED, Quantized
 from fac_jax.progress import passing
 from fac_jax.types import InputError
 
@@ -45,6 +46,8 @@ TEMPERATURE = flags.DEFINE_float("temperature", 0.0, "Above 0, speech ids are dr
 TOP_P = flags.DEFINE_float("top_p", 1.0, "Draw speech ids from the likeliest of this total probability.", 0.0, 1.0)
 PENALTY = flags.DEFINE_float("repetition_penalty", 1.0, "Penalty on speech ids spoken before.", 0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
+QUANTIZE = flags.DEFINE_enum("quantize", None, QUANTIZED, "Form of the weights; as they are stored if absent.")
+TABLES = flags.DEFINE_bool("quantize_tables", False, "Bring the tables of text and speech ids to int8.")
 SAMPLED = (MAX_STEPS, TEMPERATURE, TOP_P, PENALTY, SEED)
 
 REPLIES, OPTIONS = "replies.jsonl", "options.json"  # in the folder of --out
@@ -120,7 +123,8 @@ def main() -> None:
         print(f"{len(asked) - len(left)} of {len(asked)} were answered before", file=sys.stderr)
     if not left:
         return
-    model = Model.load(CHECKPOINT.value, CODEC.value)
+    quantize = cast(Quantized | None, QUANTIZE.value)
+    model = Model.load(CHECKPOINT.value, CODEC.value, quantize, TABLES.value)
     for _, one in left:
         for remark in (found for turn in one.turns if turn.wave is not None for found in model.remarks(turn.wave)):
             print(f"warning: {one.id} {remark}", file=sys.stderr)
@@ -148,7 +152,7 @@ def _answered(folder: Path) -> set[str]:
     Raises:
       InputError: they were made with other options.
     """
-    options = {flag.name: flag.value for flag in (MODE, CODEC, SYSTEM, *SAMPLED)}
+    options = {flag.name: flag.value for flag in (MODE, CODEC, SYSTEM, QUANTIZE, TABLES, *SAMPLED)}
     options |= {"checkpoint": str(Path(CHECKPOINT.value)), "prompts": Path(PROMPTS.value or "").read_text("utf-8")}
     noted, file = folder / OPTIONS, folder / REPLIES
     lines = file.read_text("utf-8").split("\n")[:-1] if file.exists() else []  # a kill leaves half a line

@@ -23,7 +23,7 @@ from experiments.toy.questions import JOINT_STEPS, ROWS, joint, prompts, world_r
 from experiments.toy.robustness import evenly
 from fac_jax import cli
 from fac_jax.audio.io import RATE, resampled
-from fac_jax.generation.engine import prepare
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.respond import respond
 from fac_jax.io import write_text
 from fac_jax.types import InputError

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Final, TypedDict, Unpack, overload
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -23,10 +22,11 @@ from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.question import Mode, Question, mode_of, single_turn
-from fac_jax.checkpoint.export import CODEC, assets, copy_assets, load_config, load_params, resolve
+from fac_jax.checkpoint.export import CODEC, assets, copy_assets, load_config, resolve
+from fac_jax.checkpoint.lazy import lazy_params
 from fac_jax.checkpoint.release.load import is_release, load_release
 from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, SpeechStream, load_codec
-from fac_jax.generation.engine import prepare
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.respond import Response, respond
 from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding
@@ -34,6 +34,7 @@ from fac_jax.generation.stream import stream
 from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.parallel.kernels import Quantized
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError, Params
 
@@ -99,17 +100,30 @@ class Model:
       heard: the waves that it was trained to hear; None where that is not known, as for releases.
     """
 
-    def __init__(self, config: ModelConfig, params: Params, tokenizer: Tokenizer, codec_folder: Path) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        params: Params,
+        tokenizer: Tokenizer,
+        codec_folder: Path,
+        quantize: Quantized | None = None,
+        quantize_tables: bool = False,
+    ) -> None:
         """Prepares trained parameters for generation; the codec is read when a wave is first spoken or encoded."""
         self.config = config
         self.tokenizer = tokenizer
-        self._module, prepared = prepare(config, params)
-        self._params = jax.tree.map(jnp.asarray, prepared)
+        self._module, self._params = prepare(config, params, None, quantize, quantize_tables)
         self._codec_folder = codec_folder
         self.heard: Heard | None = None
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str], codec: str | os.PathLike[str] | None = None) -> "Model":
+    def load(
+        cls,
+        folder: str | os.PathLike[str],
+        codec: str | os.PathLike[str] | None = None,
+        quantize: Quantized | None = None,
+        quantize_tables: bool = False,
+    ) -> "Model":
         """Reads a model from disk; see `fac_jax.load`."""
         path, heard = Path(folder), None
         if is_release(path):
@@ -117,10 +131,11 @@ class Model:
         else:
             found = resolve(folder)
             config = load_config(found)
-            params, _ = load_params(found, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+            params = lazy_params(found, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
             path = _local_assets(found)
             heard = Heard.load(found / HEARD) if (found / HEARD).exists() else None
-        model = cls(config, params, Tokenizer.load(path), Path(codec) if codec is not None else path / CODEC)
+        codec_folder = Path(codec) if codec is not None else path / CODEC
+        model = cls(config, params, Tokenizer.load(path), codec_folder, quantize, quantize_tables)
         model.heard = heard
         return model
 

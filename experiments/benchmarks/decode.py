@@ -1,4 +1,4 @@
-"""Speed of joint decoding, compared with the time that reading the weights from memory takes."""
+"""Speed of joint decoding, compared with the time that reading weights and caches from memory takes."""
 
 import dataclasses
 import functools
@@ -14,10 +14,12 @@ from experiments.benchmarks.measure import compiled, copy_bandwidth, once
 from experiments.benchmarks.workloads import QUESTION, UNIT_RATE, Conversation, Workload, packed_batch
 from fac_jax.generation.continuous import answers
 from fac_jax.generation.decode import generate
-from fac_jax.generation.engine import advance, prefill, prepare
-from fac_jax.generation.slots import Decoding, Request, requests
+from fac_jax.generation.engine import advance, prefill
+from fac_jax.generation.prepared import prepare
+from fac_jax.generation.slots import Decoding, Request, Slots, requests
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.kernels import Quantized
 from fac_jax.types import Batch, Params
 
 MIXED: Final = 64  # questions
@@ -46,14 +48,27 @@ def step_bytes(model: FunAudioChat, params: Params) -> int:
     return once + model.config.group_size * each
 
 
-def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: int) -> dict[str, float]:
+def cache_bytes(model: FunAudioChat, slots: Slots, positions: float) -> float:
+    """Returns the bytes of caches that an LLM step reads when `positions` of each reply are filled.
+
+    The Shared LLM reads its keys and values once, the head its own G times.
+    """
+    assert slots.speech is not None
+    length = slots.caches[0].k.shape[-2]
+    once, each = (sum(leaf.nbytes for leaf in jax.tree.leaves(c)) for c in (slots.caches, slots.speech.caches))
+    return (once + model.config.group_size * each) * positions / length
+
+
+def decode_figures(
+    config: ModelConfig, params: Params, work: Workload, rows: int, quantize: Quantized | None = None
+) -> dict[str, float]:
     """Measures joint greedy responses to `rows` questions together, all of them `work.steps` LLM steps long.
 
     Every response is compared with copies of memory made just before and just after it, because the bandwidth of a
     shared machine changes within seconds. The figures are those of the response with the median share of the bound; the
     least and the greatest share are given too.
     """
-    model, params = prepare(config, params)
+    model, params = prepare(config, params, None, quantize, quantize is not None)
     prompt = jax.device_put(packed_batch(config, rows, 1, QUESTION))
     keys = jax.random.split(jax.random.key(0), rows)
     decoding = Decoding("joint", max_steps=work.steps)
@@ -64,7 +79,9 @@ def decode_figures(config: ModelConfig, params: Params, work: Workload, rows: in
     slots = begins.run(params, prompt, request)
     steps = compiled(advance, model, params, slots, jnp.int32(work.steps), False, draws=False)
 
-    size, measured = step_bytes(model, params), []
+    asked = int(jnp.sum(prompt.segment_ids[0]))
+    size = step_bytes(model, params) + cache_bytes(model, slots, asked + work.steps / 2)
+    measured = []
     steps.run(params, slots, jnp.int32(1), False)  # the first run of a program also loads it
     before = copy_bandwidth()
     for _ in range(work.responses):

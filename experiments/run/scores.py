@@ -16,7 +16,7 @@ from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.evaluation.speech.heard import Listener
 from fac_jax.evaluation.speech.transcripts import accuracy, normalize, word_error_rate
-from fac_jax.generation.engine import prepare as prepare_model
+from fac_jax.generation.prepared import prepare as prepare_model
 from fac_jax.generation.respond import Response, respond
 from fac_jax.generation.slots import Decoding
 from fac_jax.models.fun_audio_chat import FunAudioChat

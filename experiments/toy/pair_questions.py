@@ -16,7 +16,7 @@ from fac_jax.batching.conversation import prompt
 from fac_jax.batching.packing import Budget
 from fac_jax.batching.pairs import PairExample
 from fac_jax.evaluation.speech.transcripts import exact_match, normalize
-from fac_jax.generation.engine import prepare as prepare_model
+from fac_jax.generation.prepared import prepare as prepare_model
 from fac_jax.generation.respond import Response, respond
 from fac_jax.losses.preference import Preference
 from fac_jax.types import PREFERENCE_TASKS, Params

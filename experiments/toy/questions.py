@@ -22,7 +22,7 @@ from fac_jax.evaluation.reports.report import ScoredResponse, evenly_spaced
 from fac_jax.evaluation.speech.heard import Listener
 from fac_jax.evaluation.speech.transcripts import exact_match
 from fac_jax.generation import respond as generation
-from fac_jax.generation.engine import prepare as prepare_model
+from fac_jax.generation.prepared import prepare as prepare_model
 from fac_jax.generation.slots import Decoding
 from fac_jax.models.config import ModelConfig
 from fac_jax.types import InputError, Params

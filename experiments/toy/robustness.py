@@ -20,7 +20,7 @@ from experiments.run.data import Run
 from experiments.toy.questions import JOINT_STEPS, ROWS, Items, encode_prompts, joint, right
 from fac_jax.batching.conversation import prompt
 from fac_jax.evaluation.reports.report import Condition, evenly_spaced
-from fac_jax.generation.engine import prepare
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.respond import respond
 from fac_jax.progress import passing
 from fac_jax.types import Params

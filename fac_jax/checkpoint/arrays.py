@@ -73,6 +73,12 @@ class StoredArray:
         with readable(self._name):
             self._array = ts.open({"driver": "zarr", "kvstore": kvstore}, open=True).result()
 
+    @property
+    def apart(self) -> bool:
+        """Whether no chunk on disk holds more than one piece of the first axis."""
+        chunk = self._array.chunk_layout.read_chunk.shape
+        return bool(chunk) and chunk[0] == 1
+
     def write(self, index: tuple[int, ...], piece: np.ndarray) -> None:
         """Writes the piece at `index` of the leading axes, and waits until it is on disk.
 

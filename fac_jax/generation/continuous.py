@@ -63,7 +63,7 @@ def answers(
     """Yields the answers to prompts, in the order in which they end.
 
     Args:
-      model: model with unstacked layers (`engine.prepare`).
+      model: model with unstacked layers (`prepared.prepare`).
       decoding: sizes and streams; the requests of the prompts say the rest.
       rows: prompts that are answered side by side.
       layout: mesh on which the parameters are; it divides `rows` and `prompts.together` evenly.

@@ -40,7 +40,7 @@ def generate(
     """Replies to a batch of prompts.
 
     Args:
-      model: a model with `scan_layers=False`; model and parameters are those of `engine.prepare`.
+      model: a model with `scan_layers=False`; model and parameters are those of `prepared.prepare`.
       prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
       keys: one PRNG key for each prompt.
       limit: text ids that a reply may have, at most `decoding.max_steps`; one number or one for each prompt.

@@ -13,35 +13,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
-from fac_jax import axes
 from fac_jax.generation.prefill import begin
 from fac_jax.generation.slots import Request, Slots, insert_slots, on_their_devices
 from fac_jax.generation.step import step
-from fac_jax.layers.linear import by_rows
-from fac_jax.models.config import ModelConfig
-from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.parallel.kernels import decoding_kernels
 from fac_jax.parallel.mesh import Layout
-from fac_jax.types import Array, Batch, InputError, Params
-
-
-def prepare(config: ModelConfig, params: Params, layout: Layout | None = None) -> tuple[FunAudioChat, Params]:
-    """Prepares a trained model for generation: unstacked layers, kernels by rows, attention for its devices.
-
-    Raises:
-      InputError: the mesh divides rows by positions, of which a step has only one.
-    """
-    if layout is not None and layout.shards(axes.LENGTH) > 1:
-        raise InputError("generation has no use for the mesh axis context: a step has one position; give it size 1")
-    backbone, head = params["backbone"], params["refined_head"]
-    stepped = {
-        "backbone": {**backbone, "decoder": unstack_layers(backbone["decoder"], config.text)},
-        "refined_head": {**head, "decoder": unstack_layers(head["decoder"], config.head)},
-        "speech_embedder": params["speech_embedder"],
-    }
-    params = {**params, **by_rows(stepped)}
-    return FunAudioChat(replace(config, scan_layers=False, remat="none"), decoding_kernels(layout)), params
+from fac_jax.types import Array, Batch, Params
 
 
 @partial(jax.jit, static_argnames=("model", "length", "max_steps", "joint", "draws", "layout"))
@@ -60,7 +37,7 @@ def prefill(
     """Runs prompts, and returns a slot for each in which the first text id is picked.
 
     Args:
-      model: a model with `scan_layers=False`; model and parameters are those of `prepare`.
+      model: a model with `scan_layers=False`; model and parameters are those of `prepared.prepare`.
       prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
       request: how each row replies.
       length: positions of the caches, at least those of the prompts.

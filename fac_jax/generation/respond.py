@@ -57,7 +57,7 @@ def respond(
     Programs are compiled for the longest prompt, and serve all.
 
     Args:
-      model: model with unstacked layers (`engine.prepare`).
+      model: model with unstacked layers (`prepared.prepare`).
       prompts: examples encoded with the generation prompt.
       rows: prompts that are answered side by side.
       seed: seed of the draws; every prompt has its own key, by its number.

@@ -17,7 +17,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
-from fac_jax.layers.linear import Linear
+from fac_jax.layers.linear import Linear, fan_out
 from fac_jax.layers.norm import RMSNorm
 from fac_jax.layers.param import Typed
 from fac_jax.layers.rope import Rope, rotate
@@ -150,23 +150,23 @@ class DecoderAttention(Typed):
         slot: Int[jax.Array, "*B"] | int = 0,
     ) -> tuple[Float[jax.Array, "B T D"], KVCache | None]:
         """Attends. With a cache, new keys and values enter it at `slot`, and attention runs over all of it."""
-        linear = partial(Linear, **self.dtypes)
-
-        def project(name: str, heads: int, axis: str) -> jax.Array:
-            y = checkpoint_name(linear(heads * self.head_dim, (axes.EMBED, axis), name=name)(x), PROJECTIONS)
-            return rearrange(y, "b t (n h) -> b t n h", n=heads)
 
         def norm(name: str) -> RMSNorm:
             return RMSNorm(self.norm_eps, axis=axes.HEAD_DIM, param_dtype=self.param_dtype, name=name)
 
-        q = rotate(norm("q_norm")(project("q", self.num_heads, axes.HEADS)), table)
-        k = rotate(norm("k_norm")(project("k", self.num_kv_heads, axes.KV_HEADS)), table)
-        v = project("v", self.num_kv_heads, axes.KV_HEADS)
+        queries, keys = self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim
+        outputs = {"q": (queries, axes.HEADS), "k": (keys, axes.KV_HEADS), "v": (keys, axes.KV_HEADS)}
+        q, k, v = (
+            rearrange(checkpoint_name(y, PROJECTIONS), "b t (n h) -> b t n h", h=self.head_dim)
+            for y in fan_out(self, x, outputs)
+        )
+        q = rotate(norm("q_norm")(q), table)
+        k = rotate(norm("k_norm")(k), table)
         if cache is not None:
             cache = update_cache(cache, k, v, slot)
             k, v = read_cache(cache, x.shape[0])
         out = rearrange(self.attend(q, k, v, visibility), "b t n h -> b t (n h)")
-        return linear(x.shape[-1], (axes.HEADS, axes.EMBED), name="o")(out), cache
+        return Linear(x.shape[-1], (axes.HEADS, axes.EMBED), name="o", **self.dtypes)(out), cache
 
 
 class EncoderAttention(Typed):

@@ -1,25 +1,17 @@
-"""Affine maps with logically partitioned kernels, and the form of them that decoding reads."""
+"""Affine maps and tables with logically partitioned parameters."""
+
+import itertools
+from collections.abc import Iterable, Mapping
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float32, Int
 
+from fac_jax.axes import EMBED
+from fac_jax.layers.matrices import Matrix, Rows
 from fac_jax.layers.param import Typed, embedding_init, kernel_init, param, zeros
-from fac_jax.types import Array, Params
-
-
-def against_rows(
-    x: Float[jax.Array, "*dims D"], rows: Float[Array, "F D"], dtype: str | None = None
-) -> Float[jax.Array, "*dims F"]:
-    """Multiplies `x` with every row of a matrix, accumulated in `dtype` (None: the dtype of `x`).
-
-    Few `x` against many rows are bound by the reading of the rows. XLA's CPU backend reads a left factor where it
-    lies and repacks a right one at every call, hence the order, which the barrier keeps it from changing.
-    """
-    flat = x.reshape(-1, x.shape[-1])
-    products = jax.lax.optimization_barrier(jnp.matmul(rows.astype(x.dtype), flat.T, preferred_element_type=dtype))
-    return products.T.reshape(*x.shape[:-1], rows.shape[0])
+from fac_jax.types import Array
 
 
 @jax.custom_vjp
@@ -45,19 +37,30 @@ def _backward(saved: tuple[jax.Array, jax.Array], grads: jax.Array) -> tuple[jax
 product.defvjp(_forward, _backward)
 
 
-def by_rows(params: Params) -> Params:
-    """Replaces the kernel `[in, out]` of every `Linear` by its transpose `rows` `[out, in]`, for decoding."""
-    out = {}
-    for name, value in params.items():
-        if name == "kernel":
-            out["rows"] = value.T
-        else:
-            out[name] = by_rows(value) if isinstance(value, dict) else value
-    return out
+def fan_out(
+    module: Typed, x: Float[jax.Array, "*dims D"], outputs: Mapping[str, tuple[int, str]]
+) -> list[Float[jax.Array, "*dims F"]]:
+    """Maps vectors by several `Linear` layers of a module at once, if their kernels were joined (`joined`).
+
+    Args:
+      outputs: width and logical axis of each output, by the name of its layer.
+    """
+    widths = [width for width, _ in outputs.values()]
+    if module.has_variable("params", joined(outputs)):
+        together = module.get_variable("params", joined(outputs)).multiply(x.astype(module.dtype))
+        return jnp.split(together, list(itertools.accumulate(widths))[:-1], axis=-1)
+    return [Linear(width, (EMBED, axis), name=name, **module.dtypes)(x) for name, (width, axis) in outputs.items()]
+
+
+def joined(names: Iterable[str]) -> str:
+    """Name of the matrix that is made of the kernels of several `Linear` layers, which read the same vectors."""
+    return "_".join(names)
 
 
 class Linear(Typed):
-    """`x @ kernel (+ bias)`; kernel `[in, out]` (the transpose of a torch weight), or `rows` if prepared (`by_rows`).
+    """`x @ kernel (+ bias)`; the kernel is `[in, out]` (the transpose of a torch weight).
+
+    In generation a `Matrix` takes the place of the kernel (`generation.prepared`).
 
     Attributes:
       features: output width.
@@ -72,8 +75,8 @@ class Linear(Typed):
     @nn.compact
     def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims F"]:
         """Maps vectors of the last axis."""
-        if self.has_variable("params", "rows"):
-            y = against_rows(x.astype(self.dtype), self.get_variable("params", "rows"))
+        if self.has_variable("params", "matrix"):
+            y = self.get_variable("params", "matrix").multiply(x.astype(self.dtype))
         else:
             shape = (x.shape[-1], self.features)
             kernel = param(self, "kernel", kernel_init, self.axes, shape, self.param_dtype)
@@ -86,6 +89,8 @@ class Linear(Typed):
 class Embedding(Typed):
     """A table `[rows, width]` that is looked up here and may be read whole as a tied output head.
 
+    In generation a `Matrix` takes its place (`generation.prepared`).
+
     Attributes:
       rows: number of ids.
       width: length of a row.
@@ -97,9 +102,16 @@ class Embedding(Typed):
     axes: tuple[str, str]
 
     def setup(self) -> None:
-        shape = (self.rows, self.width)
-        self.embedding = param(self, "embedding", embedding_init, self.axes, shape, self.param_dtype)
+        if self.has_variable("params", "matrix"):
+            self.matrix: Matrix = self.get_variable("params", "matrix")
+        else:
+            shape = (self.rows, self.width)
+            self.matrix = Rows(param(self, "embedding", embedding_init, self.axes, shape, self.param_dtype))
 
     def __call__(self, ids: Int[Array, "*dims"]) -> Float[jax.Array, "*dims D"]:
         """Looks up one row for every id."""
-        return jnp.take(self.embedding, ids, axis=0, mode="clip").astype(self.dtype)
+        return self.matrix.take(ids).astype(self.dtype)
+
+    def logits(self, x: Float[jax.Array, "*dims D"]) -> Float32[jax.Array, "*dims rows"]:
+        """Multiplies vectors with every row."""
+        return self.matrix.multiply(x.astype(self.dtype), "float32")

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Float
 
 from fac_jax import axes
-from fac_jax.layers.linear import Linear
+from fac_jax.layers.linear import Linear, fan_out
 from fac_jax.layers.param import Typed
 
 
@@ -73,10 +73,9 @@ class SwiGLU(Typed):
     @nn.compact
     def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims D"]:
         """Maps vectors of the last axis."""
-        linear = partial(Linear, **self.dtypes)
-        gate = linear(self.hidden, (axes.EMBED, axes.MLP), name="gate")(x)
-        up = linear(self.hidden, (axes.EMBED, axes.MLP), name="up")(x)
-        return linear(x.shape[-1], (axes.MLP, axes.EMBED), name="down")(gated(gate, up))
+        width = (self.hidden, axes.MLP)
+        gate, up = fan_out(self, x, {"gate": width, "up": width})
+        return Linear(x.shape[-1], (axes.MLP, axes.EMBED), name="down", **self.dtypes)(gated(gate, up))
 
 
 class GeluMLP(Typed):

@@ -18,7 +18,7 @@ from fac_jax.layers.param import Typed
 from fac_jax.layers.rope import Rope, rope
 from fac_jax.layers.stack import LAYER_INPUT, MLP_INPUT, Remat, rematerialised, stacked
 from fac_jax.models.config import DecoderConfig, MoEConfig
-from fac_jax.types import Array, KVCache, Params, RouterStats
+from fac_jax.types import Array, KVCache, RouterStats
 
 ACTIVATION = (axes.BATCH, axes.LENGTH, axes.EMBED)  # the residual stream `[B, T, D]`
 
@@ -70,7 +70,7 @@ class Decoder(Typed):
     """Decoder layers and the final norm.
 
     Runs of equal layers are scanned (`layers_{start}` holds stacked parameters). With `scan_layers=False` every layer
-    `i` is a module of its own, `layers_{i}`; `unstack_layers` converts the parameters of the first form to the second.
+    `i` is a module of its own, `layers_{i}`, as in generation (`generation.prepared`).
 
     Attributes:
       scan_layers: whether runs of equal layers are scanned.
@@ -129,15 +129,6 @@ class Decoder(Typed):
         router = jax.tree.map(lambda *a: sum(a), *stats) if stats else None
         x = RMSNorm(c.norm_eps, param_dtype=self.param_dtype, name="norm")(x)
         return x, tuple(new_caches), router
-
-
-def unstack_layers(params: Params, config: DecoderConfig) -> Params:
-    """Converts the parameters of a scanned `Decoder` to those of one with `scan_layers=False`."""
-    out = {name: value for name, value in params.items() if not name.startswith("layers_")}
-    for start, length in config.runs():
-        for i in range(length):
-            out[f"layers_{start + i}"] = jax.tree.map(lambda a, i=i: a[i], params[f"layers_{start}"])
-    return out
 
 
 def empty_caches(config: DecoderConfig, batch: int, slots: int, dtype: str, dims: CacheDims) -> tuple[KVCache, ...]:

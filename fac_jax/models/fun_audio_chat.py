@@ -13,7 +13,7 @@ from jaxtyping import Float, Float32, Int, Key
 from fac_jax import axes
 from fac_jax.layers.attention import self_visibility
 from fac_jax.layers.kernels import Kernels
-from fac_jax.layers.linear import Embedding, against_rows
+from fac_jax.layers.linear import Embedding
 from fac_jax.models.audio_encoder import AudioEncoder
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.decoder import ACTIVATION, Decoder
@@ -45,9 +45,9 @@ class Backbone(nn.Module):
             c.text, self.kernels, c.scan_layers, c.remat, c.unroll_layers, dtype=c.dtype, param_dtype=c.param_dtype
         )
 
-    def unembedding(self) -> Float[Array, "V D"]:
-        """The text head."""
-        return self.embed.embedding if self.config.tie_embeddings else self.unembed.embedding
+    def logits(self, hidden: Float[jax.Array, "*dims D"]) -> Float32[jax.Array, "*dims V"]:
+        """Logits of the text head."""
+        return (self.embed if self.config.tie_embeddings else self.unembed).logits(hidden)
 
 
 class FunAudioChat(nn.Module):
@@ -145,11 +145,11 @@ class FunAudioChat(nn.Module):
 
     def text_logits(self, hidden: Float[jax.Array, "*dims D"]) -> Float32[jax.Array, "*dims V"]:
         """Logits of text ids from states of the Shared LLM."""
-        return against_rows(hidden, self.backbone.unembedding(), "float32")
+        return self.backbone.logits(hidden)
 
     def speech_logits(self, speech_hidden: Float[jax.Array, "*dims D"]) -> Float32[jax.Array, "*dims C"]:
         """Logits of speech ids from states of the refined head; the output head is the speech table."""
-        return against_rows(speech_hidden, self.speech_embedder.embed.embedding, "float32")
+        return self.speech_embedder.embed.logits(speech_hidden)
 
 
 def text_unembedding(params: Params, config: ModelConfig) -> Float[Array, "V D"]:

@@ -2,14 +2,16 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
 
 from fac_jax import axes
 from fac_jax.layers.attention import APART, Attend, einsum_attend
+from fac_jax.layers.four_bits import Int4Rows, NormalRows
 from fac_jax.layers.kernels import Kernels
+from fac_jax.layers.matrices import Float8Rows, Int8Rows, LeftInt8Rows, LeftRows, Matrix, Rows
 from fac_jax.layers.moe import GroupedProduct, SortedExperts
 from fac_jax.parallel.attention import AutoAttend, ShardedAttend, stepwise_attend
 from fac_jax.parallel.blocked import blocked_attend
@@ -30,6 +32,16 @@ Attention: TypeAlias = Literal["auto", "einsum", "flash"]
 
 # `einsum_attend` is the reference that all are tested against; `blocked_attend` is its form for XLA's CPU backend.
 TRAINING: Final[Mapping[str, Attend]] = {"cpu": blocked_attend, "gpu": einsum_attend, "tpu": einsum_attend}
+# Matrices of generation: as they are trained (None), or quantised.
+Quantized: TypeAlias = Literal["int8", "fp8", "int4", "nf4"]
+QUANTIZED: Final[tuple[Quantized, ...]] = get_args(Quantized)
+_COMPACT: Final[Mapping[Quantized | None, type[Matrix]]] = {"fp8": Float8Rows, "int4": Int4Rows, "nf4": NormalRows}
+_WIDE: Final[Mapping[Quantized | None, type[Matrix]]] = {None: Rows, "int8": Int8Rows, **_COMPACT}
+MATRICES: Final[Mapping[str, Mapping[Quantized | None, type[Matrix]]]] = {
+    "cpu": {None: LeftRows, "int8": LeftInt8Rows, **_COMPACT},
+    "gpu": _WIDE,
+    "tpu": _WIDE,
+}
 DECODING: Final[Mapping[str, Attend]] = {"cpu": stepwise_attend, "gpu": einsum_attend, "tpu": einsum_attend}
 
 
@@ -70,6 +82,11 @@ def training_kernels(
 def decoding_kernels(layout: Layout | None = None) -> Kernels:
     """Kernels for generation on the devices of a layout, or on the default device."""
     return _on(layout, DECODING)
+
+
+def matrix_form(layout: Layout | None, quantize: Quantized | None) -> type[Matrix]:
+    """The form of matrices for generation on the devices of a layout, or on the default device."""
+    return MATRICES[_platform(layout)][quantize]
 
 
 def attention_choice(

@@ -13,7 +13,7 @@ from mesh_run import layout as make_mesh
 from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.question import single_turn
 from fac_jax.generation.continuous import Answer, answers
-from fac_jax.generation.engine import prepare
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.respond import ExamplePrompts
 from fac_jax.generation.slots import Decoding, Request
 from fac_jax.models.config import ModelConfig

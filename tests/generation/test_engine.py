@@ -12,7 +12,8 @@ from golden_model import golden
 from fac_jax.checkpoint.release.batch import release_batch
 from fac_jax.evaluation.parity.model import under
 from fac_jax.generation.decode import generate
-from fac_jax.generation.engine import advance, insert, prefill, prepare, release
+from fac_jax.generation.engine import advance, insert, prefill, release
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding, Request, Slots, requests
 from fac_jax.models.fun_audio_chat import FunAudioChat

@@ -13,7 +13,8 @@ from golden_model import golden
 from fac_jax.checkpoint.release.batch import release_batch
 from fac_jax.evaluation.parity.model import under
 from fac_jax.generation.decode import generate
-from fac_jax.generation.engine import advance, prefill, prepare
+from fac_jax.generation.engine import advance, prefill
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.sampling import GREEDY, Sampling, keep_likeliest, mark, pick
 from fac_jax.generation.slots import Decoding, requests
 from fac_jax.layers.attention import APART, MERGED, CacheDims

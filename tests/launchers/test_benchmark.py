@@ -19,7 +19,7 @@ from experiments.benchmarks.decode import endless, step_bytes
 from experiments.benchmarks.measure import best
 from experiments.benchmarks.tables import table
 from experiments.benchmarks.train import step_parts
-from fac_jax.generation.engine import prepare
+from fac_jax.generation.prepared import prepare
 from fac_jax.models.config import replace
 from fac_jax.models.presets import PRESETS
 from fac_jax.types import InputError, Kind

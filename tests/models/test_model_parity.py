@@ -15,8 +15,8 @@ from fac_jax.checkpoint.release.names import TIED_SPEECH_HEAD, release_entries
 from fac_jax.checkpoint.release.params import from_release, to_release
 from fac_jax.config import from_tree
 from fac_jax.evaluation.parity.model import compare, training_batch, under
+from fac_jax.generation.prepared import prepare
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.decoder import unstack_layers
 from fac_jax.models.fun_audio_chat import FunAudioChat, init_params
 from fac_jax.models.presets import PRESETS, preset
 from fac_jax.precision import EXACT, products
@@ -48,15 +48,9 @@ def test_layers_side_by_side_equal_scanned_layers(case):
     batch, config = training_batch(g.arrays, g.config)
     with products(EXACT):
         scanned = jax.jit(FunAudioChat(config).apply)({"params": g.params}, batch)
-    params = dict(g.params)
-    params["backbone"] = {**params["backbone"], "decoder": unstack_layers(params["backbone"]["decoder"], config.text)}
-    params["refined_head"] = {
-        **params["refined_head"],
-        "decoder": unstack_layers(params["refined_head"]["decoder"], config.head),
-    }
+    model, params = prepare(config, g.params)
     with products(EXACT):
-        model = FunAudioChat(dataclasses.replace(config, scan_layers=False))
-        unrolled = jax.jit(model.apply)({"params": params}, batch)
+        unrolled = jax.jit(FunAudioChat(model.config).apply)({"params": params}, batch)
     np.testing.assert_allclose(unrolled.hidden, scanned.hidden, atol=1e-5)
     np.testing.assert_allclose(unrolled.speech_hidden, scanned.speech_hidden, atol=1e-5)
 

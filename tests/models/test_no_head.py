@@ -6,7 +6,7 @@ from initial import initial_params
 from toy_training import MODEL, make_batch
 
 from fac_jax.generation.decode import generate
-from fac_jax.generation.engine import prepare
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.slots import Decoding
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat

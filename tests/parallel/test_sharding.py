@@ -15,7 +15,7 @@ from mesh_run import CONFIGS, MESHES, ROWS, STAGES, alone, fresh, layout, one_st
 from toy_training import make_batch
 
 from fac_jax.generation.decode import generate
-from fac_jax.generation.engine import prepare
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding
 from fac_jax.models.presets import preset

@@ -2,9 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
+from flax import traverse_util
+
+from fac_jax.checkpoint.lazy import Lazy
 from fac_jax.checkpoint.release.config import load_release_config
-from fac_jax.checkpoint.release.names import RELEASE
-from fac_jax.checkpoint.release.params import from_release, one_dtype
+from fac_jax.checkpoint.release.names import RELEASE, Entry, relaid
+from fac_jax.checkpoint.release.params import check_tied, match, one_dtype
 from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.types import Params
@@ -16,11 +20,23 @@ def is_release(folder: Path) -> bool:
 
 
 def load_release(folder: Path) -> tuple[Params, ModelConfig]:
-    """Returns the parameters and the configuration of a checkpoint in the released layout, in its own dtype.
+    """Returns the parameters, each a `Lazy`, and the configuration of a checkpoint in the released layout.
 
     Raises:
       InputError: a file is missing or damaged, or the tensors are not those of its config.json.
     """
     config, tensors = load_release_config(folder), TensorFolder(folder)
     dtype = one_dtype(tensors, RELEASE)
-    return from_release(tensors, config), replace(config, dtype=dtype, param_dtype=dtype)
+    entries = match(tensors.shapes, RELEASE, config)
+    check_tied(tensors, RELEASE, config)
+
+    def lazy(entry: Entry) -> Lazy:
+        def read(index: tuple[int, ...]) -> np.ndarray:
+            names = np.asarray(entry.names[index])
+            pieces = [relaid(tensors[name], entry.layout) for name in names.ravel().tolist()]
+            return np.stack(pieces).reshape(*names.shape, *pieces[0].shape)
+
+        return Lazy(read)
+
+    params = traverse_util.unflatten_dict({entry.path: lazy(entry) for entry in entries})
+    return params, replace(config, dtype=dtype, param_dtype=dtype)

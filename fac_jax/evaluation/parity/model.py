@@ -17,7 +17,7 @@ from einops import rearrange
 from fac_jax.checkpoint.release.batch import encoder_spans, release_batch
 from fac_jax.checkpoint.release.params import to_release
 from fac_jax.generation.decode import generate
-from fac_jax.generation.engine import prepare
+from fac_jax.generation.prepared import prepare
 from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding
 from fac_jax.losses import Sft

@@ -1,0 +1,104 @@
+"""A trained model in the form that generation reads (docs/generation.md, "Weights")."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from fac_jax import axes
+from fac_jax.layers.linear import joined
+from fac_jax.layers.matrices import Matrix
+from fac_jax.models.config import DecoderConfig, ModelConfig, replace
+from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.parallel.kernels import Quantized, decoding_kernels, matrix_form
+from fac_jax.parallel.mesh import Layout
+from fac_jax.types import InputError, Params
+
+JOINED = (("q", "k", "v"), ("gate", "up"))  # layers that read the same vectors
+
+
+def prepare(
+    config: ModelConfig,
+    params: Params,
+    layout: Layout | None = None,
+    quantize: Quantized | None = None,
+    quantize_tables: bool = False,
+) -> tuple[FunAudioChat, Params]:
+    """Brings a trained model into the form of generation: layers apart, and a `Matrix` for every kernel and table.
+
+    One layer is read at a time, so that a model whose leaves are read from disk when they are indexed
+    (`checkpoint.lazy`) is never whole in memory as it was trained.
+
+    Args:
+      params: nested dict of arrays, or of what gives arrays when it is indexed or converted.
+      layout: mesh on which the parameters are; None for one device.
+      quantize: form of the kernels of the Shared LLM and of the refined head; None for values as they are. Experts
+        and the audio encoder stay as they are.
+      quantize_tables: whether the tables of text and speech ids are int8 by row.
+
+    Raises:
+      InputError: the mesh divides rows by positions, of which a step has only one.
+    """
+    if layout is not None and layout.shards(axes.LENGTH) > 1:
+        raise InputError("generation has no use for the mesh axis context: a step has one position; give it size 1")
+    # Shares of joined kernels would have to be exchanged between the devices that divide heads.
+    together = JOINED if layout is None else ()
+    kernel = functools.partial(_matrix, matrix_form(layout, quantize), config.dtype, True)
+    table = functools.partial(_matrix, matrix_form(layout, "int8" if quantize_tables else None), config.dtype, False)
+
+    def formed(tree: Any) -> Any:
+        return _formed(tree, kernel, table, together)
+
+    def decoder(tree: Params, config: DecoderConfig) -> Params:
+        apart = {name: formed(value) for name, value in tree.items() if not name.startswith("layers_")}
+        for start, length in config.runs():
+            stack = tree[f"layers_{start}"]
+            for i in range(length):
+                apart[f"layers_{start + i}"] = formed(jax.tree.map(lambda leaf, i=i: leaf[i], stack))
+        return apart
+
+    def whole(tree: Params, config: DecoderConfig) -> Params:
+        return {name: decoder(value, config) if name == "decoder" else formed(value) for name, value in tree.items()}
+
+    prepared = {
+        "backbone": whole(params["backbone"], config.text),
+        "refined_head": whole(params["refined_head"], config.head),
+        "speech_embedder": formed(params["speech_embedder"]),
+        "encoder": jax.tree.map(jnp.asarray, params["encoder"]),
+    }
+    return FunAudioChat(replace(config, scan_layers=False, remat="none"), decoding_kernels(layout)), prepared
+
+
+def _formed(
+    tree: Any,
+    kernel: Callable[[Sequence[Any]], Matrix],
+    table: Callable[[Sequence[Any]], Matrix],
+    together: Sequence[tuple[str, ...]],
+) -> Any:
+    """Replaces the kernels of all layers and all tables of a tree."""
+    if not isinstance(tree, dict):
+        return jnp.asarray(tree)
+    out = {}
+    for names in together:
+        if all(isinstance(tree.get(name), dict) for name in names):
+            out[joined(names)] = kernel([tree[name]["kernel"] for name in names])
+    done = [name for names in together if joined(names) in out for name in names]
+    for name, value in tree.items():
+        if name == "kernel":
+            out["matrix"] = kernel([value])
+        elif name == "embedding":
+            out["matrix"] = table([value])
+        elif name not in done:
+            out[name] = _formed(value, kernel, table, together)
+    return out
+
+
+def _matrix(form: type[Matrix], dtype: str, transposed: bool, values: Sequence[Any]) -> Matrix:
+    return _compiled(form, dtype, transposed, [jnp.asarray(each) for each in values])
+
+
+@functools.partial(jax.jit, static_argnames=("form", "dtype", "transposed"))
+def _compiled(form: type[Matrix], dtype: str, transposed: bool, values: Sequence[jax.Array]) -> Matrix:
+    return form.of(jnp.concatenate([each.T for each in values] if transposed else values), dtype)
