@@ -2,18 +2,23 @@
 
 python -m experiments.evaluate --workdir runs/mine [--checkpoint runs/mine/STAGE] [--split test] [--most 200]
 
+With --quantize the answers are those of quantised weights (docs/generation.md, "Weights"), losses those of the weights
+as they are, and text_kl and speech_kl say how far the two are apart.
+
 Any config with rows to evaluate on can be scored (docs/finetuning.md); the config is that of the workdir.
 """
 
 import json
+from typing import cast
 
 from absl import flags
 from ml_collections import config_flags
 
-from experiments.run.scores import answers, losses
+from experiments.run.scores import answers, divergences, losses
 from experiments.run.setup import open_workdir, recipe_of, start
 from fac_jax import cli
 from fac_jax.checkpoint.export import load_params, resolve
+from fac_jax.parallel.kernels import QUANTIZED, Quantized
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; that of the workdir if absent.")
@@ -23,6 +28,8 @@ CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Model, stage or checkpoint
 SPLIT = flags.DEFINE_string("split", None, "Split of the sets that have several; that of the config if absent.")
 MOST = flags.DEFINE_integer("most", None, "Rows of a set that are answered; all if absent.", 1)
 ANSWER = flags.DEFINE_bool("answer", True, "Answer the prompts; otherwise only losses are computed.")
+QUANTIZE = flags.DEFINE_enum("quantize", None, QUANTIZED, "Form of the weights that answer; as trained if absent.")
+TABLES = flags.DEFINE_bool("quantize_tables", False, "Bring the tables of text and speech ids to int8.")
 
 
 def main() -> None:
@@ -40,8 +47,12 @@ def main() -> None:
     scores = losses(run, params)
     if not scores:
         raise InputError(f"{workdir}: no set of the run has rows to evaluate on; set eval_path or eval_split of one")
+    quantize = cast(Quantized | None, QUANTIZE.value)
+    if quantize is not None:
+        for name, found in divergences(run, params, quantize, TABLES.value):
+            scores |= {f"{name}/{key}": value for key, value in found.items()}
     if ANSWER.value:
-        for name, found in answers(run, params, MOST.value):
+        for name, found in answers(run, params, MOST.value, quantize, TABLES.value):
             scores |= {f"{name}/{key}": value for key, value in found.items()}
     print(json.dumps(dict(sorted(scores.items())), indent=2))
 

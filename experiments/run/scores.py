@@ -1,8 +1,9 @@
 """Scores of a model on held-out rows: losses, and what it answers against the replies of the rows."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, cast
 
 import numpy as np
 
@@ -14,19 +15,21 @@ from fac_jax.audio.io import resampled
 from fac_jax.batching.conversation import Conversation, prompt
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
+from fac_jax.evaluation.divergence import divergence
 from fac_jax.evaluation.speech.heard import Listener
 from fac_jax.evaluation.speech.transcripts import accuracy, normalize, word_error_rate
 from fac_jax.generation.prepared import prepare as prepare_model
 from fac_jax.generation.respond import Response, respond
 from fac_jax.generation.slots import Decoding
+from fac_jax.losses import Sft
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.parallel.kernels import training_kernels
+from fac_jax.parallel.kernels import Quantized, training_kernels
 from fac_jax.progress import passing
 from fac_jax.training.evals import Evaluator
 from fac_jax.training.recipe import start_params
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import bind
-from fac_jax.types import Params
+from fac_jax.types import Batch, Params
 
 ROWS: Final = 32  # prompts answered together
 SPARE_STEPS: Final = 4  # LLM positions of an answer over those of the longest reply
@@ -68,7 +71,29 @@ def losses(run: Run, params: Params) -> dict[str, float]:
     return found
 
 
-def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple[str, dict[str, float]]]:
+def divergences(
+    run: Run, params: Params, quantize: Quantized, quantize_tables: bool
+) -> Iterator[tuple[str, dict[str, float]]]:
+    """Yields, for every set of conversations with rows to evaluate on, how far a quantised model is (`divergence`)."""
+    exact = prepare_model(run.config.model, params, run.layout)
+    approximate = prepare_model(run.config.model, params, run.layout, quantize, quantize_tables)
+    for name, stage in stages_by_set(run).items():
+        evals = dataclasses.replace(run.config.evals, sets=(name,))
+        some = dataclasses.replace(run, config=dataclasses.replace(run.config, evals=evals))
+        if not isinstance(stage.loss, Sft):
+            continue
+        batches = some.eval_data(stage, params, run.workdir / stage.name)[name]
+        read = itertools.islice(batches(), run.config.evals.batches)
+        yield name, divergence(exact, approximate, (cast(Batch, one.batch) for one in read))
+
+
+def answers(
+    run: Run,
+    params: Params,
+    most: int | None = None,
+    quantize: Quantized | None = None,
+    quantize_tables: bool = False,
+) -> Iterator[tuple[str, dict[str, float]]]:
     """Yields, for every set of conversations with rows to evaluate on, how the model answers their prompts.
 
     "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies whose
@@ -76,7 +101,7 @@ def answers(run: Run, params: Params, most: int | None = None) -> Iterator[tuple
     and the run has all renderings of a closed set of replies, "heard" is the share of waveforms that are nearest to
     the right one.
     """
-    model, decoder = prepare_model(run.config.model, params, run.layout)
+    model, decoder = prepare_model(run.config.model, params, run.layout, quantize, quantize_tables)
     for name in stages_by_set(run):
         rows = run.sets[name].held_out
         assert rows is not None

@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from fac_jax import axes
 from fac_jax.layers.linear import joined
@@ -17,6 +18,8 @@ from fac_jax.parallel.mesh import Layout
 from fac_jax.types import InputError, Params
 
 JOINED = (("q", "k", "v"), ("gate", "up"))  # layers that read the same vectors
+LARGE = 2**26  # values of a table that is brought into another form in parts, as XLA's CPU backend widens it
+BLOCKS = 32
 
 
 def prepare(
@@ -59,6 +62,12 @@ def prepare(
                 apart[f"layers_{start + i}"] = formed(jax.tree.map(lambda leaf, i=i: leaf[i], stack))
         return apart
 
+    def encoder(tree: Params) -> Params:
+        apart = jax.tree.map(jnp.asarray, {name: value for name, value in tree.items() if name != "layers"})
+        for i in range(config.audio.depth):
+            apart[f"layers_{i}"] = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), tree["layers"])
+        return apart
+
     def whole(tree: Params, config: DecoderConfig) -> Params:
         return {name: decoder(value, config) if name == "decoder" else formed(value) for name, value in tree.items()}
 
@@ -66,7 +75,7 @@ def prepare(
         "backbone": whole(params["backbone"], config.text),
         "refined_head": whole(params["refined_head"], config.head),
         "speech_embedder": formed(params["speech_embedder"]),
-        "encoder": jax.tree.map(jnp.asarray, params["encoder"]),
+        "encoder": encoder(params["encoder"]),
     }
     return FunAudioChat(replace(config, scan_layers=False, remat="none"), decoding_kernels(layout)), prepared
 
@@ -96,7 +105,14 @@ def _formed(
 
 
 def _matrix(form: type[Matrix], dtype: str, transposed: bool, values: Sequence[Any]) -> Matrix:
-    return _compiled(form, dtype, transposed, [jnp.asarray(each) for each in values])
+    """Forms a matrix from kernels `[D, F]`, one below the other, or from a table `[F, D]`."""
+    if transposed:
+        return _compiled(form, dtype, True, [jnp.asarray(each) for each in values])
+    table = values[0] if isinstance(values[0], jax.Array) else np.asarray(values[0])
+    if isinstance(table, jax.Array) or table.size < LARGE:
+        return _compiled(form, dtype, False, [jnp.asarray(table)])
+    made = [_compiled(form, dtype, False, [jnp.asarray(some)]) for some in np.array_split(table, BLOCKS)]
+    return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *made)
 
 
 @functools.partial(jax.jit, static_argnames=("form", "dtype", "transposed"))

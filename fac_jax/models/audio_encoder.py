@@ -88,6 +88,7 @@ class AudioEncoder(Typed):
     Attributes:
       output_width: width D of the Shared LLM.
       attend: attention inside a window.
+      scan_layers: whether the layers are scanned over their stacked parameters, or modules of their own, `layers_{i}`.
       remat: what a layer recomputes in the backward pass (`ModelConfig.remat`).
       unroll: whether the compiled scan has no loop (`ModelConfig.unroll_layers`).
     """
@@ -95,6 +96,7 @@ class AudioEncoder(Typed):
     config: EncoderConfig
     output_width: int
     attend: Attend = einsum_attend
+    scan_layers: bool = True
     remat: Remat = "none"
     unroll: bool = False
 
@@ -102,8 +104,11 @@ class AudioEncoder(Typed):
         c = self.config
         self.conv1 = Convolution(c.width, 1, (axes.CONV, axes.MEL, axes.EMBED), **self.dtypes)
         self.conv2 = Convolution(c.width, 2, (axes.CONV, axes.EMBED, axes.MLP), **self.dtypes)
-        layer = rematerialised(EncoderLayer, self.remat, scanned=not self.unroll)
-        self.layers = stacked(layer, c.depth, unroll=self.unroll)(c, self.attend, **self.dtypes)
+        if self.scan_layers:
+            layer = rematerialised(EncoderLayer, self.remat, scanned=not self.unroll)
+            self.layers = [stacked(layer, c.depth, unroll=self.unroll)(c, self.attend, name="layers", **self.dtypes)]
+        else:
+            self.layers = [EncoderLayer(c, self.attend, **self.dtypes) for _ in range(c.depth)]
         self.norm = LayerNorm(param_dtype=self.param_dtype)
         self.proj = Linear(self.output_width, (axes.EMBED, axes.MLP), True, **self.dtypes)
         # The released checkpoint carries two vectors that its forward pass never reads.
@@ -150,7 +155,9 @@ class AudioEncoder(Typed):
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])
         valid = frames < (mel_lengths[:, None] + 1) // 2
         visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
-        return self.layers(x, visibility)[0], valid
+        for layer in self.layers:
+            x, _ = layer(x, visibility)
+        return x, valid
 
     def project(self, features: Float[Array, "W F C"]) -> Float[jax.Array, "W F D"]:
         """Normalises features and brings them to the width of the LLM."""

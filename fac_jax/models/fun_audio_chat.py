@@ -58,8 +58,8 @@ class FunAudioChat(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        encoder = partial(AudioEncoder, c.audio, c.text.width, self.kernels.encoder_attend, c.remat, c.unroll_layers)
-        self.encoder = encoder(dtype=c.dtype, param_dtype=c.param_dtype)
+        encoder = partial(AudioEncoder, c.audio, c.text.width, self.kernels.encoder_attend, c.scan_layers)
+        self.encoder = encoder(c.remat, c.unroll_layers, dtype=c.dtype, param_dtype=c.param_dtype)
         self.speech_embedder = SpeechEmbedder(c)
         self.backbone = Backbone(c, self.kernels)
         self.refined_head = RefinedHead(c, self.kernels)
