@@ -25,7 +25,7 @@ def load(
       folder: a run's workdir (its last finished stage), a stage, a finished model, or a checkpoint in the released
         layout, which is converted in memory.
       codec: folder of a codec of the same ids, in place of the model's own.
-      quantize: "int8", "fp8", "int4" or "nf4" for the kernels of the Shared LLM and of the refined head; None for
+      quantize: "int8", "fp8", "int4" or "nf4" for the kernels of Shared LLM, refined head and audio encoder; None for
         values as they are stored (docs/generation.md, "Weights").
       quantize_tables: whether the tables of text and speech ids are int8.
 

@@ -37,8 +37,8 @@ def prepare(
     Args:
       params: nested dict of arrays, or of what gives arrays when it is indexed or converted.
       layout: mesh on which the parameters are; None for one device.
-      quantize: form of the kernels of the Shared LLM and of the refined head; None for values as they are. Experts
-        and the audio encoder stay as they are.
+      quantize: form of the kernels of the Shared LLM, of the refined head and of the audio encoder; None for values as
+        they are. Experts and convolutions stay as they are.
       quantize_tables: whether the tables of text and speech ids are int8 by row.
 
     Raises:
@@ -62,10 +62,14 @@ def prepare(
                 apart[f"layers_{start + i}"] = formed(jax.tree.map(lambda leaf, i=i: leaf[i], stack))
         return apart
 
+    def heard(tree: Any) -> Any:
+        return jax.tree.map(jnp.asarray, tree) if quantize is None else _formed(tree, kernel, table, ())
+
     def encoder(tree: Params) -> Params:
-        apart = jax.tree.map(jnp.asarray, {name: value for name, value in tree.items() if name != "layers"})
+        apart = {name: value for name, value in tree.items() if name not in ("layers", "proj")}
+        apart = {**jax.tree.map(jnp.asarray, apart), "proj": heard(tree["proj"])}
         for i in range(config.audio.depth):
-            apart[f"layers_{i}"] = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), tree["layers"])
+            apart[f"layers_{i}"] = heard(jax.tree.map(lambda leaf, i=i: leaf[i], tree["layers"]))
         return apart
 
     def whole(tree: Params, config: DecoderConfig) -> Params:
