@@ -23,7 +23,7 @@ def load(
 
     Args:
       folder: a run's workdir (its last finished stage), a stage, a finished model, or a checkpoint in the released
-        layout, which is converted in memory.
+        layout, which is read as it is.
       codec: folder of a codec of the same ids, in place of the model's own.
       quantize: "int8", "fp8", "int4" or "nf4" for the kernels of Shared LLM, refined head and audio encoder; None for
         values as they are stored (docs/generation.md, "Weights").
@@ -33,7 +33,7 @@ def load(
       a model whose `respond` answers waves and texts.
 
     Raises:
-      InputError: there is no such model, or a file of it is missing or damaged.
+      InputError: there is no such model, a file of it is missing or damaged, or `quantize` is no form.
     """
     from fac_jax.api import Model  # `import fac_jax` must not wait for jax
 

@@ -199,3 +199,8 @@ def test_importing_the_package_is_light() -> None:
 
 def test_the_version_is_that_of_the_installation() -> None:
     assert fac_jax.__version__ == importlib.metadata.version("fac_jax")
+
+
+def test_quantised_weights_answer(workdir: Path) -> None:
+    reply = fac_jax.load(workdir, quantize="int8", quantize_tables=True).respond(WAVE, max_steps=STEPS)
+    assert reply.units.size

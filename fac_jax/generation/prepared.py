@@ -42,7 +42,7 @@ def prepare(
       quantize_tables: whether the tables of text and speech ids are int8 by row.
 
     Raises:
-      InputError: the mesh divides rows by positions, of which a step has only one.
+      InputError: the mesh divides rows by positions, of which a step has only one; `quantize` is no form.
     """
     if layout is not None and layout.shards(axes.LENGTH) > 1:
         raise InputError("generation has no use for the mesh axis context: a step has one position; give it size 1")

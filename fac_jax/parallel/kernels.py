@@ -85,7 +85,13 @@ def decoding_kernels(layout: Layout | None = None) -> Kernels:
 
 
 def matrix_form(layout: Layout | None, quantize: Quantized | None) -> type[Matrix]:
-    """The form of matrices for generation on the devices of a layout, or on the default device."""
+    """The form of matrices for generation on the devices of a layout, or on the default device.
+
+    Raises:
+      InputError: there is no such form.
+    """
+    if quantize not in (None, *QUANTIZED):
+        raise InputError(f"quantize={quantize!r}: known are {', '.join(QUANTIZED)}")
     return MATRICES[_platform(layout)][quantize]
 
 
