@@ -46,8 +46,8 @@ def prepare(
     """
     if layout is not None and layout.shards(axes.LENGTH) > 1:
         raise InputError("generation has no use for the mesh axis context: a step has one position; give it size 1")
-    # Shares of joined kernels would have to be exchanged between the devices that divide heads.
-    together = JOINED if layout is None else ()
+    # Where devices divide heads, their shares of joined kernels would have to be exchanged.
+    together = JOINED if layout is None or layout.mesh.size == 1 else ()
     kernel = functools.partial(_matrix, matrix_form(layout, quantize), config.dtype, True)
     table = functools.partial(_matrix, matrix_form(layout, "int8" if quantize_tables else None), config.dtype, False)
 
