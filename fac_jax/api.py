@@ -22,7 +22,7 @@ from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.question import Mode, Question, mode_of, single_turn
-from fac_jax.checkpoint.export import CODEC, assets, copy_assets, load_config, resolve
+from fac_jax.checkpoint.export import CODEC, assets, copy_assets, load_config, load_params, resolve
 from fac_jax.checkpoint.lazy import lazy_params
 from fac_jax.checkpoint.release.load import is_release, load_release
 from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, SpeechStream, load_codec
@@ -131,7 +131,8 @@ class Model:
         else:
             found = resolve(folder)
             config = load_config(found)
-            params = lazy_params(found, jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+            shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+            params = lazy_params(found, shapes) if is_local(found) else load_params(found, shapes)[0]
             path = _local_assets(found)
             heard = Heard.load(found / HEARD) if (found / HEARD).exists() else None
         codec_folder = Path(codec) if codec is not None else path / CODEC
