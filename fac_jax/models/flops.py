@@ -60,10 +60,11 @@ def encoder_blocks(config: ModelConfig, stats: BatchStats) -> list[Block]:
     conv1, conv2 = 6.0 * stats.mel_frames * c.mel_bins * c.width, 6.0 * stats.frames * c.width**2
     projection = 2.0 * stats.audio_frames * c.width * config.text.width
     attention, part = c.depth * 4.0 * stats.frame_pairs * c.width, "audio encoder"
+    layer = "encoder/layers/" if config.scan_layers else "encoder/layers_0/"
     return [
         Block("conv1", part, "encoder/conv1/", (), {"kernel": conv1}),
         Block("conv2", part, "encoder/conv2/", ("conv1",), {"kernel": conv2}),
-        Block("encoder", part, "encoder/layers/", ("conv2",), products, attention, True, ("mlp/fc2/kernel",)),
+        Block("encoder", part, layer, ("conv2",), products, attention, True, ("mlp/fc2/kernel",)),
         Block("encoder norm", part, "encoder/norm/", ("encoder",)),
         Block("proj", part, "encoder/proj/", ("encoder norm",), {"kernel": projection}),
     ]
