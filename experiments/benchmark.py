@@ -151,7 +151,7 @@ def _counts(words: Sequence[str]) -> list[int]:
 def _forms(words: Sequence[str]) -> list[Quantized | None]:
     unknown = [word for word in words if word not in ("trained", *QUANTIZED)]
     if unknown or not words:
-        raise InputError(f"--weights={','.join(unknown)}: known are trained, {', '.join(QUANTIZED)}")
+        raise InputError(f"--weights={','.join(words)}: known are trained, {', '.join(QUANTIZED)}")
     return [None if word == "trained" else cast(Quantized, word) for word in words]
 
 

@@ -2,8 +2,8 @@
 
 python -m experiments.evaluate --workdir runs/mine [--checkpoint runs/mine/STAGE] [--split test] [--most 200]
 
-With --quantize the answers are those of quantised weights (docs/generation.md, "Weights"), losses those of the weights
-as they are, and text_kl and speech_kl say how far the two are apart.
+With --quantize or --quantize_tables the answers are those of quantised weights (docs/generation.md, "Weights"). Losses
+are those of the weights as they are, and text_kl and speech_kl say how far the two are apart.
 
 Any config with rows to evaluate on can be scored (docs/finetuning.md); the config is that of the workdir.
 """
@@ -48,7 +48,7 @@ def main() -> None:
     if not scores:
         raise InputError(f"{workdir}: no set of the run has rows to evaluate on; set eval_path or eval_split of one")
     quantize = cast(Quantized | None, QUANTIZE.value)
-    if quantize is not None:
+    if quantize is not None or TABLES.value:
         for name, found in divergences(run, params, quantize, TABLES.value):
             scores |= {f"{name}/{key}": value for key, value in found.items()}
     if ANSWER.value:

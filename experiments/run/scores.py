@@ -72,16 +72,16 @@ def losses(run: Run, params: Params) -> dict[str, float]:
 
 
 def divergences(
-    run: Run, params: Params, quantize: Quantized, quantize_tables: bool
+    run: Run, params: Params, quantize: Quantized | None, quantize_tables: bool
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Yields, for every set of conversations with rows to evaluate on, how far a quantised model is (`divergence`)."""
     exact = prepare_model(run.config.model, params, run.layout)
     approximate = prepare_model(run.config.model, params, run.layout, quantize, quantize_tables)
     for name, stage in stages_by_set(run).items():
-        evals = dataclasses.replace(run.config.evals, sets=(name,))
-        some = dataclasses.replace(run, config=dataclasses.replace(run.config, evals=evals))
         if not isinstance(stage.loss, Sft):
             continue
+        evals = dataclasses.replace(run.config.evals, sets=(name,))
+        some = dataclasses.replace(run, config=dataclasses.replace(run.config, evals=evals))
         batches = some.eval_data(stage, params, run.workdir / stage.name)[name]
         read = itertools.islice(batches(), run.config.evals.batches)
         yield name, divergence(exact, approximate, (cast(Batch, one.batch) for one in read))
