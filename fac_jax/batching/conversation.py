@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Float16, Int
+from jaxtyping import Float, Float16, Int, Int32
 
 from fac_jax.audio.mel import mel_frames
 from fac_jax.text.prompts import Role
@@ -30,6 +30,19 @@ class StoredFeatures:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class GeneratedReply:
+    """A reply as the model made it, id for id, in place of its text and its wave.
+
+    Attributes:
+      text_ids: its text ids, from the first to the eos.
+      groups: its groups of speech ids in order, that of the eos included; none for a reply in text.
+    """
+
+    text_ids: Int32[np.ndarray, " n"]
+    groups: Int32[np.ndarray, "c G"]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Turn:
     """One message.
 
@@ -41,6 +54,7 @@ class Turn:
       mel: float32 log-mel of a user's `wave` at 100 Hz, or its stored features; None where it is not computed yet.
       learns: streams of a spoken reply that carry loss; "text" places the text next to silence, which carries none.
       lead: text of a user before the user's audio.
+      generated: ids of a reply that the model made; then nothing else but `role` is read.
     """
 
     role: Role
@@ -50,6 +64,7 @@ class Turn:
     mel: Float[np.ndarray, "M bins"] | StoredFeatures | None = None
     learns: Learns = "both"
     lead: str = ""
+    generated: GeneratedReply | None = None
 
     @property
     def silent(self) -> bool:

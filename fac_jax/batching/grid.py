@@ -12,9 +12,10 @@ from jaxtyping import Bool, Float, Int32
 
 from fac_jax.batching.conversation import Conversation, StoredFeatures, Turn
 from fac_jax.batching.features import Hearing, as_heard, mels, speech_tokens
+from fac_jax.batching.generated import fill
 from fac_jax.codec.base import TOKEN_RATE
 from fac_jax.text import chat
-from fac_jax.text.chat import AudioPiece, Piece, TextIds, TextPiece
+from fac_jax.text.chat import AudioPiece, GeneratedPiece, Piece, TextIds, TextPiece
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import IGNORE, NO_FRAME, InputError, Kind
@@ -98,9 +99,9 @@ def encode(
       InputError: names the row and an audio shorter than one token, one without the speech ids that are needed, or an
         id outside the codebook or the vocabulary.
     """
-    audios = [_as_heard(conversation.id, turn, model) for turn in conversation.turns]
+    turns = [_as_heard(conversation.id, turn, model) for turn in conversation.turns]
     pieces = _render(conversation, tokenizer, add_generation_prompt)
-    return lay_out(conversation.id, pieces, audios, model)
+    return lay_out(conversation.id, pieces, turns, model)
 
 
 def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, delay_groups: int) -> int:
@@ -118,6 +119,10 @@ def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, d
     for piece in _render(conversation, tokenizer, add_generation_prompt=False):
         if isinstance(piece, TextPiece):
             length += len(piece.ids)
+        elif isinstance(piece, GeneratedPiece):
+            reply = conversation.turns[piece.generated].generated
+            assert reply is not None
+            length += len(reply.text_ids)
         else:
             groups = -(-speech_tokens(conversation.id, conversation.turns[piece.audio]) // group_size)
             length += max(groups + delay_groups * piece.joint, len(piece.text_ids))
@@ -127,14 +132,16 @@ def positions(conversation: Conversation, tokenizer: TextIds, group_size: int, d
 def _render(conversation: Conversation, tokenizer: TextIds, add_generation_prompt: bool) -> list[Piece]:
     """Renders a conversation; the audio index of a piece is that of its turn."""
     turns = [
-        chat.Turn(t.role, t.text, None if t.wave is None and t.speech is None and not t.silent else i, t.lead)
+        chat.Turn(t.role, generated=i)
+        if t.generated is not None
+        else chat.Turn(t.role, t.text, None if t.wave is None and t.speech is None and not t.silent else i, t.lead)
         for i, t in enumerate(conversation.turns)
     ]
     return chat.render(conversation.system, turns, tokenizer, add_generation_prompt)
 
 
-def lay_out(row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: ModelGrid) -> Example:
-    """Lays the pieces of a rendered conversation out on the grid; `AudioPiece.audio` is an index into `audios`.
+def lay_out(row: str, pieces: Sequence[Piece], turns: Sequence[Turn], model: ModelGrid) -> Example:
+    """Lays the pieces of a rendered conversation out on the grid; the indices of pieces are those of `turns`.
 
     Raises:
       InputError: see `encode`.
@@ -148,7 +155,14 @@ def lay_out(row: str, pieces: Sequence[Piece], audios: Sequence[Turn], model: Mo
             parts.append(_text(piece, model, ended))
             ended = None
             continue
-        turn = audios[piece.audio]
+        if isinstance(piece, GeneratedPiece):
+            reply = turns[piece.generated].generated
+            assert reply is not None
+            parts.append(_blank(len(reply.text_ids), Kind.TEXT, model))
+            fill(parts[-1], reply, model.special)
+            seconds += np.count_nonzero(reply.groups < model.units) / TOKEN_RATE
+            continue
+        turn = turns[piece.audio]
         if piece.joint:
             parts.append(_joint(row, piece, turn, model))
             ended = turn if piece.loss else None

@@ -14,19 +14,24 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Int
 
 from fac_jax.generation.prefill import begin
-from fac_jax.generation.slots import Request, Slots, insert_slots, on_their_devices
+from fac_jax.generation.slots import Past, Request, Slots, insert_slots, on_their_devices, take_past
 from fac_jax.generation.step import step
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.parallel.mesh import Layout
 from fac_jax.types import Array, Batch, Params
 
 
-@partial(jax.jit, static_argnames=("model", "length", "max_steps", "joint", "draws", "layout"))
+@partial(
+    jax.jit,
+    static_argnames=("model", "length", "max_steps", "joint", "draws", "layout"),
+    donate_argnames=("past",),
+)
 def prefill(
     model: FunAudioChat,
     params: Params,
     prompt: Batch,
     request: Request,
+    past: Past | None = None,
     *,
     length: int,
     max_steps: int,
@@ -40,17 +45,39 @@ def prefill(
       model: a model with `scan_layers=False`; model and parameters are those of `prepared.prepare`.
       prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
       request: how each row replies.
-      length: positions of the caches, at least those of the prompts.
+      past: what each prompt continues (`park`); its buffers are given up. None for prompts that begin.
+      length: positions of the caches, at least those of the past and of the prompts with their padding.
       max_steps: most text ids of a reply, at least the greatest limit of the requests.
       joint: whether some reply speaks; without it there is no state of the refined head.
       draws: whether some row draws ids; without it every row takes the likeliest.
       layout: mesh on which the parameters and the prompts are; None for one device.
     """
 
-    def run(model: FunAudioChat, prompt: Batch, request: Request) -> Slots:
-        return on_their_devices(begin(model, prompt, request, length, max_steps, joint, draws))
+    def run(model: FunAudioChat, prompt: Batch, request: Request, past: Past | None) -> Slots:
+        return on_their_devices(begin(model, prompt, request, past, length, max_steps, joint, draws))
 
-    return _inside(nn.apply(run, model), layout)({"params": params}, prompt, request)
+    return _inside(nn.apply(run, model), layout)({"params": params}, prompt, request, past)
+
+
+@partial(jax.jit, static_argnames=("layout",))
+def park(
+    slots: Slots,
+    at: Int[Array, " R"],
+    length: Int[Array, " R"],
+    text_ids: Int[Array, "R P"],
+    layout: Layout | None = None,
+) -> Past:
+    """Copies the beginning of conversations out of slots, so that other prompts can continue it.
+
+    Args:
+      slots: S slots, which stay as they are.
+      at: places of R of them, from 0.
+      length: LLM positions of each that are kept; a reply that was cut is left out by a smaller number.
+      text_ids: text ids of these positions, in any order, filled up with -1; repetition penalties read them.
+    """
+    return _inside(lambda *given: on_their_devices(take_past(*given)), layout)(
+        slots, jnp.asarray(at), jnp.asarray(length, jnp.int32), text_ids
+    )
 
 
 @partial(jax.jit, static_argnames=("layout",), donate_argnames=("slots",))

@@ -5,48 +5,64 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 from einops import rearrange
-from jaxtyping import Float, Int, Key
+from jaxtyping import Bool, Float, Int, Key, Shaped
 
 from fac_jax.generation.sampling import Sampling, fold, mark, pick
-from fac_jax.generation.slots import Request, Slots, SpeechSlots, empty_speech
+from fac_jax.generation.slots import Past, Request, Slots, SpeechSlots, empty_speech, longer
 from fac_jax.layers.attention import Visibility
 from fac_jax.models.decoder import empty_caches
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.models.refined_head import fine_positions
-from fac_jax.types import Array, Batch
+from fac_jax.types import IGNORE, Array, Batch
 
 
 def begin(
-    model: FunAudioChat, prompt: Batch, request: Request, length: int, max_steps: int, joint: bool, draws: bool
+    model: FunAudioChat,
+    prompt: Batch,
+    request: Request,
+    past: Past | None,
+    length: int,
+    max_steps: int,
+    joint: bool,
+    draws: bool,
 ) -> Slots:
     """Runs prompts and picks the first text id of each.
 
     Args:
       prompt: one segment a row, padded on either side; S positions.
-      length: n, positions of the caches, S or more.
+      past: what the prompts continue; None if they begin.
+      length: n, positions of the caches; the prompts with their padding fit in behind the past.
       joint: whether there is a refined head.
     """
     c, special, rows = model.config, model.config.special, prompt.text_ids.shape[0]
     embedded, text = (_from_first(each, prompt) for each in model.embed(prompt, model.audio_frames(prompt)))
-    total = jnp.sum(prompt.segment_ids, axis=1)
-    positions = jnp.broadcast_to(jnp.arange(embedded.shape[1]), embedded.shape[:2])
-    segments = (positions < total[:, None]).astype(jnp.int32)
-    visibility = Visibility(segments, _wide(segments, length), positions, _wide(positions, length))
-    caches = empty_caches(c.text, rows, length, c.dtype, model.kernels.cache)
-    hidden, caches, _ = model.backbone.decoder(embedded, positions, visibility, caches, 0)
-    seen = mark(jnp.zeros((rows, c.vocab_size), bool), prompt.text_ids, prompt.segment_ids > 0)
+    total = jnp.sum(prompt.segment_ids > 0, axis=1)
+    if past is None:
+        before, caches = 0, empty_caches(c.text, rows, length, c.dtype, model.kernels.cache)
+        seen, start = jnp.zeros((rows, c.vocab_size), bool), jnp.zeros(rows, jnp.int32)
+    else:
+        before, caches = past.length, longer(past.caches, length)
+        seen, start = past.seen, past.length
+    there = jnp.broadcast_to(jnp.arange(embedded.shape[1]), embedded.shape[:2])
+    positions = start[:, None] + there
+    visibility = _after(there < total[:, None], positions, start + total, length)
+    hidden, caches, _ = model.backbone.decoder(embedded, positions, visibility, caches, before)
+    seen = mark(seen, prompt.text_ids, prompt.segment_ids > 0)
     first = pick(model.text_logits(_at(hidden, total - 1)), seen, fold(request.keys, 0), request.text, draws)
     speech = None
     if joint:
         first = jnp.where(request.joint & request.force_audio_bos, special.audio_bos, first)
         speech = empty_speech(c, rows, length, max_steps, model.kernels.cache)
+        if past is not None and past.speech_caches:
+            speech = replace(speech, caches=longer(past.speech_caches, length * c.group_size))
+        labels = _from_first(prompt.speech_labels, prompt)
+        pieces = rearrange(model.refined_head.condition(hidden, text), "b s g d -> b (s g) d")
         keys = fold(request.keys, 1)
-        speech = _head_prefill(model, speech, hidden, text, total, segments, length, keys, request.speech, draws)
+        speech = _head_prefill(model, speech, pieces, labels, total, before, keys, request.speech, draws)
     some = request.limit > 0
     ids = jnp.full((rows, max_steps), special.pad, jnp.int32)
     return Slots(
         caches=caches,
-        position=total,
+        position=start + total,
         last=first,
         seen=mark(seen, first, jnp.ones_like(first, bool)),
         alive=(request.limit > 1) & (first != special.eos),
@@ -60,31 +76,38 @@ def begin(
 def _head_prefill(
     model: FunAudioChat,
     speech: SpeechSlots,
-    hidden: Float[jax.Array, "B S D"],
-    text: Float[jax.Array, "B S D"],
+    pieces: Float[jax.Array, "B T D"],
+    labels: Int[Array, "B S G"],
     total: Int[jax.Array, " B"],
-    segments: Int[jax.Array, "B S"],
-    places: int,
+    before: Int[jax.Array, " B"] | int,
     keys: Key[jax.Array, " B"],
     sampling: Sampling,
     draws: bool,
 ) -> SpeechSlots:
     """Runs the refined head over prompts of `total` positions, with the inputs that `config.head_prefill` names.
 
-    `places` counts the LLM positions of the caches.
+    Args:
+      pieces: what the states of the Shared LLM open into, T = S G.
+      labels: speech labels of the prompt, those of earlier replies.
+      before: LLM positions that the caches hold already.
     """
     c = model.config
-    group, rows, length = c.group_size, *segments.shape
+    group, rows, fine = c.group_size, pieces.shape[0], pieces.shape[1]
     released = c.head_prefill == "release"
     tail = group - 1 if released else 0
-    fill = c.special.speech_bos if released else c.special.speech_pad
-    pieces = rearrange(model.refined_head.condition(hidden, text), "b s g d -> b (s g) d")
-    last = model.speech_embedder.lookup(jnp.full((rows,), fill, jnp.int32))
-
-    fine = fine_positions(jnp.broadcast_to(jnp.arange(length), (rows, length)), group)
-    filled = jnp.repeat(segments, group, axis=1) * (fine < (total * group - tail)[:, None])
-    visibility = Visibility(filled, _wide(filled, places * group), fine, _wide(fine, places * group))
-    states, caches = model.refined_head.decode(pieces + last[:, None], fine, visibility, speech.caches, 0)
+    places = speech.caches[0].k.shape[-2]
+    if released:
+        last = model.speech_embedder.lookup(jnp.full((rows,), c.special.speech_bos, jnp.int32))
+        previous = last[:, None]
+    else:
+        last = model.speech_embedder.lookup(jnp.full((rows,), c.special.speech_pad, jnp.int32))
+        previous = model.speech_embedder.lookup(_shifted(labels, c.special.speech_pad))
+    start = jnp.broadcast_to(jnp.asarray(before, jnp.int32) * group, (rows,))
+    there = jnp.broadcast_to(jnp.arange(fine), (rows, fine))
+    filled = total * group - tail
+    positions = start[:, None] + there
+    visibility = _after(there < filled[:, None], positions, start + filled, places)
+    states, caches = model.refined_head.decode(pieces + previous, positions, visibility, speech.caches, before * group)
 
     if released:  # for any G: at G = 1 the only pick stays in `last`
         state = _at(states, total * group - group)
@@ -95,13 +118,27 @@ def _head_prefill(
             last = model.speech_embedder.lookup(ids)
             if j == group - 1:
                 break
-            position = total * group - tail + j
-            x = (_at(pieces, position) + last)[:, None]
-            step, caches = model.refined_head.decode(
-                x, position[:, None], earlier(position, places * group), caches, position
-            )
+            position = start + filled + j
+            x = (_at(pieces, filled + j) + last)[:, None]
+            step, caches = model.refined_head.decode(x, position[:, None], earlier(position, places), caches, position)
             state = step[:, 0]
     return replace(speech, caches=caches, last=last)
+
+
+def _shifted(labels: Int[Array, "B S G"], pad: int) -> Int[jax.Array, "B T"]:
+    """The id before each that fine position iG + j predicts, label (i + 1) G + j, as in training; pad at the end."""
+    group = labels.shape[-1]
+    flat = rearrange(jnp.where(labels == IGNORE, pad, labels), "b s g -> b (s g)")
+    return jnp.pad(flat[:, group - 1 :], ((0, 0), (0, group - 1)), constant_values=pad)
+
+
+def _after(
+    valid: Bool[jax.Array, "B S"], positions: Int[jax.Array, "B S"], filled: Int[jax.Array, " B"], length: int
+) -> Visibility:
+    """What the queries of a prompt see of caches whose first `filled` places, the prompt's included, are valid."""
+    keys = jnp.broadcast_to(jnp.arange(length), (len(filled), length))
+    present = (keys < filled[:, None]).astype(jnp.int32)
+    return Visibility(valid.astype(jnp.int32), present, positions, keys)
 
 
 def earlier(position: Int[jax.Array, " B"], length: int) -> Visibility:
@@ -112,17 +149,12 @@ def earlier(position: Int[jax.Array, " B"], length: int) -> Visibility:
     return Visibility(ones, jnp.ones((rows, length), jnp.int32), position[:, None], keys)
 
 
-def _from_first(values: Float[jax.Array, "B S D"], prompt: Batch) -> Float[jax.Array, "B S D"]:
+def _from_first(values: Shaped[Array, "B S D"], prompt: Batch) -> Shaped[jax.Array, "B S D"]:
     """Moves the padding before a prompt behind it."""
     first = jnp.argmax(jnp.asarray(prompt.segment_ids) > 0, axis=1)
     length = values.shape[1]
     index = (first[:, None] + jnp.arange(length)) % length
-    return jnp.take_along_axis(values, index[..., None], axis=1)
-
-
-def _wide(values: Int[Array, "B S"], length: int) -> Int[jax.Array, "B {length}"]:
-    """Pads the values of S positions with zeros at the end, one value for each place of a cache."""
-    return jnp.pad(values, ((0, 0), (0, length - values.shape[1])))
+    return jnp.take_along_axis(jnp.asarray(values), index[..., None], axis=1)
 
 
 def _at(values: Float[jax.Array, "B T D"], wanted: Int[Array, " B"]) -> Float[jax.Array, "B D"]:

@@ -5,7 +5,7 @@ its number, so that a slot needs no table of what is where.
 """
 
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from flax.linen.spmd import with_logical_constraint
 from jaxtyping import Bool, Float, Int, Key
 
 from fac_jax import axes
-from fac_jax.generation.sampling import GREEDY, Sampling
+from fac_jax.generation.sampling import GREEDY, Sampling, mark
 from fac_jax.layers.attention import CacheDims
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.decoder import empty_caches
@@ -148,6 +148,53 @@ class Slots:
     speech: SpeechSlots | None
 
 
+@struct.dataclass
+class Past:
+    """Conversations so far, which prompts continue.
+
+    Attributes:
+      caches: one for each layer of the Shared LLM.
+      speech_caches: one for each layer of the refined head; none where nothing speaks.
+      length: LLM positions that are kept; later places of the caches hold nothing.
+      seen: text ids of these positions.
+    """
+
+    caches: tuple[KVCache, ...]
+    speech_caches: tuple[KVCache, ...]
+    length: Int[jax.Array, " R"]
+    seen: Bool[jax.Array, "R V"]
+
+
+def take_past(
+    slots: Slots, at: Int[jax.Array, " R"], length: Int[jax.Array, " R"], text_ids: Int[Array, "R P"]
+) -> Past:
+    """Copies what slots hold of their first `length` positions; `text_ids` are those of these positions, and -1."""
+    rows = len(slots.position)
+
+    def take(cache: jax.Array) -> jax.Array:
+        apart = cache.reshape(rows, -1, *cache.shape[-2:])[at]
+        return apart if cache.ndim == 4 else apart.reshape(-1, *cache.shape[-2:])
+
+    speech = () if slots.speech is None else slots.speech.caches
+    seen = jnp.zeros((len(at), slots.seen.shape[1]), bool)
+    return Past(
+        caches=jax.tree.map(take, slots.caches),
+        speech_caches=jax.tree.map(take, speech),
+        length=length,
+        seen=mark(seen, jnp.maximum(text_ids, 0), text_ids >= 0),
+    )
+
+
+def longer(caches: tuple[KVCache, ...], length: int) -> tuple[KVCache, ...]:
+    """Adds empty places to caches, up to a number of them."""
+
+    def wide(cache: jax.Array) -> jax.Array:
+        more = length - cache.shape[-2]
+        return jnp.pad(cache, (*[(0, 0)] * (cache.ndim - 2), (0, more), (0, 0)))
+
+    return jax.tree.map(wide, caches)
+
+
 def empty_speech(config: ModelConfig, rows: int, length: int, max_steps: int, dims: CacheDims) -> SpeechSlots:
     """Slots of the head in which nothing was spoken, for n = `length` LLM positions."""
     c, special = config, config.special
@@ -163,7 +210,10 @@ def empty_speech(config: ModelConfig, rows: int, length: int, max_steps: int, di
     )
 
 
-def on_their_devices(slots: Slots) -> Slots:
+State = TypeVar("State", Slots, Past)
+
+
+def on_their_devices(slots: State) -> State:
     """Keeps slots where the mesh divides rows, and caches also where it divides heads, in whatever program they are.
 
     Without it every program would choose for itself, and the next would be compiled anew.

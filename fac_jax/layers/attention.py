@@ -94,11 +94,11 @@ def _dims(cache: Array) -> CacheDims:
 def update_cache(
     cache: KVCache, k: Float[jax.Array, "B T K H"], v: Float[jax.Array, "B T K H"], slot: Int[jax.Array, "*B"] | int
 ) -> KVCache:
-    """Writes T new keys and values into the cache, from place `slot` on; a single one at a place of its own by sample.
+    """Writes T new keys and values into the cache, from place `slot` on, which may differ from sample to sample.
 
-    A place behind the last is the last.
+    Where they would end behind the last place, they end there.
     """
-    samples, length = len(k), jnp.asarray(cache.k).shape[-2]
+    samples = len(k)
 
     def write(old: Array, new: Array) -> jax.Array:
         new = rearrange(new, f"b s k h -> {_dims(old)}").astype(old.dtype)
@@ -107,9 +107,12 @@ def update_cache(
             written = jax.lax.dynamic_update_slice_in_dim(old, new, first, axis=-2)
         else:
             rows = jnp.asarray(old).reshape(samples, -1, *old.shape[-2:])
-            place = jnp.minimum(jnp.asarray(slot), length - 1)
-            new = new.reshape(samples, -1, old.shape[-1])
-            written = rows.at[jnp.arange(samples), :, place].set(new, unique_indices=True).reshape(old.shape)
+            new = new.reshape(samples, -1, *new.shape[-2:])
+            first = jnp.minimum(jnp.asarray(slot), rows.shape[2] - new.shape[2])
+            places = first[:, None] + jnp.arange(new.shape[2])
+            number = jnp.arange(samples)[:, None]
+            new = jnp.moveaxis(new, 2, 1)
+            written = rows.at[number, :, places].set(new, unique_indices=True).reshape(old.shape)
         names = (axes.BATCH, axes.KV_HEADS, None, None)
         return with_logical_constraint(written, names) if _dims(old) == APART else written
 

@@ -20,12 +20,14 @@ class Turn:
         in parallel with its speech.
       audio: the caller's index of the message's audio; None for a message without audio.
       lead: a user's text before the user's audio.
+      generated: the caller's index of a reply that the model made; None for every other message.
     """
 
     role: Role
     text: str = ""
     audio: int | None = None
     lead: str = ""
+    generated: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +60,14 @@ class AudioPiece:
     loss: bool
 
 
-Piece: TypeAlias = TextPiece | AudioPiece
+@dataclasses.dataclass(frozen=True)
+class GeneratedPiece:
+    """A reply that the model made, from its first id to the eos; `generated` is the index from the `Turn`."""
+
+    generated: int
+
+
+Piece: TypeAlias = TextPiece | AudioPiece | GeneratedPiece
 
 
 class TextIds(Protocol):
@@ -115,6 +124,10 @@ def render(system: str, turns: Sequence[Turn], tokenizer: TextIds, add_generatio
     for number, turn in enumerate(turns):
         if turn.role not in ("user", "assistant"):
             raise InputError(f"turn {number} has the unknown role {turn.role!r}; known: user, assistant")
+        if turn.generated is not None:
+            open_turn(f"{turn.role}\n")
+            pieces.append(GeneratedPiece(turn.generated))
+            continue
         if turn.audio is None and not turn.text:
             raise InputError(f"turn {number} ({turn.role}) has neither text nor audio")
         assistant = turn.role == "assistant"
