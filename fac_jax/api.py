@@ -1,7 +1,6 @@
 """A trained model to talk with from Python: waves or texts in, text and speech out."""
 
 import atexit
-import dataclasses
 import functools
 import os
 import shutil
@@ -21,16 +20,16 @@ from fac_jax.audio.remarks import Heard, faults
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
-from fac_jax.batching.question import Mode, Question, mode_of, single_turn
+from fac_jax.batching.question import Mode, Question, check_mode, mode_of, single_turn
+from fac_jax.chat import Chat, Piece, Reply
 from fac_jax.checkpoint.export import CODEC, assets, copy_assets, load_config, load_params, resolve
 from fac_jax.checkpoint.lazy import lazy_params
 from fac_jax.checkpoint.release.load import is_release, load_release
-from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, SpeechStream, load_codec
+from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, load_codec
 from fac_jax.generation.prepared import prepare
 from fac_jax.generation.respond import Response, respond
 from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding
-from fac_jax.generation.stream import stream
 from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import init_params
@@ -39,44 +38,6 @@ from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError, Params
 
 ROWS: Final = 8  # conversations that are answered together
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Reply:
-    """What the model answers.
-
-    Attributes:
-      text: its text, special tokens left out.
-      wave: float32 `[N]`, its speech; empty if nothing was spoken.
-      rate: sampling rate of `wave` in Hz.
-      units: int32 `[T]`, the codec's ids of its speech at 25 Hz; empty if nothing was spoken.
-      finished: whether the model ended the reply; False if it was cut off at `max_steps`.
-    """
-
-    text: str
-    wave: np.ndarray
-    rate: int
-    units: np.ndarray
-    finished: bool
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class Piece:
-    """A part of a reply that is being made; an LLM step gives one, which is 200 ms of speech.
-
-    Attributes:
-      text: what the text goes on with, whole characters; may be empty.
-      wave: float32 `[N]`, the samples that are ready, at `Model.codec.rate`; may be empty.
-      units: int32 `[T]`, the new ids of the codec; may be empty.
-      last: whether nothing follows.
-      finished: whether the model has ended the reply; False in the last piece if it was cut off at `max_steps`.
-    """
-
-    text: str
-    wave: np.ndarray
-    units: np.ndarray
-    last: bool
-    finished: bool
 
 
 class Options(TypedDict, total=False):
@@ -97,6 +58,8 @@ class Model:
     Attributes:
       config: its configuration.
       tokenizer: its tokenizer.
+      module: the model in the form of generation (`generation.prepared`).
+      params: its parameters in that form.
       heard: the waves that it was trained to hear; None where that is not known, as for releases.
     """
 
@@ -112,7 +75,7 @@ class Model:
         """Prepares trained parameters for generation; the codec is read when a wave is first spoken or encoded."""
         self.config = config
         self.tokenizer = tokenizer
-        self._module, self._params = prepare(config, params, None, quantize, quantize_tables)
+        self.module, self.params = prepare(config, params, None, quantize, quantize_tables)
         self._codec_folder = codec_folder
         self.heard: Heard | None = None
 
@@ -219,7 +182,7 @@ class Model:
         mode = mode_of(questions[0], mode)
         asked = [single_turn(str(i), q, rate, mode, instruction, system) for i, q in enumerate(questions)]
         decoding = Decoding("joint" if mode.endswith("2s") else "text", max_steps, speech=speech)
-        for remark in self._remarks(asked):
+        for remark in self.remarks_on(asked):
             warnings.warn(remark, stacklevel=2)
         replies = list(self.respond_to(asked, decoding, seed))
         for i, reply in enumerate(replies):
@@ -254,26 +217,44 @@ class Model:
         Raises:
           InputError: see `respond`; before the first piece.
         """
-        speech = sampling(temperature, top_p, repetition_penalty)
         if not isinstance(question, np.ndarray | str):
             raise InputError("stream answers one question: give a wave or a text, no list")
         mode = mode_of(question, mode)
-        asked = [single_turn("0", question, rate, mode, instruction, system)]
-        decoding = Decoding("joint" if mode.endswith("2s") else "text", max_steps, speech=speech)
-        for remark in self._remarks(asked):
-            warnings.warn(remark, stacklevel=2)
-        (prompt,), codec = self._prompts(asked, decoding)
-        spoken = codec.stream() if codec is not None and decoding.stream == "joint" else None
-        return self._pieces(prompt, decoding, seed, spoken)
+        check_mode("0", question, mode)
+        chat = self.chat(
+            mode.endswith("2s"),
+            system=system,
+            max_steps=max_steps,
+            temperature=temperature,
+            top_p=top_p,
+            repetition_penalty=repetition_penalty,
+            seed=seed,
+        )
+        return chat.stream(question, rate, instruction=instruction)
 
-    def _pieces(self, prompt: Example, decoding: Decoding, seed: int, spoken: SpeechStream | None) -> Iterator[Piece]:
-        for part in stream(self._module, self._params, prompt, self.tokenizer, decoding, seed):
-            wave = np.zeros(0, np.float32)
-            if spoken is not None:
-                wave = spoken.push(part.units)
-                if part.last:
-                    wave = np.concatenate([wave, spoken.finish()])
-            yield Piece(part.text, wave, part.units, part.last, part.finished)
+    def chat(
+        self,
+        spoken: bool = True,
+        *,
+        system: str | None = None,
+        max_steps: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+    ) -> Chat:
+        """Begins a conversation of several turns, in which the model remembers what was said.
+
+        Args:
+          spoken: whether it answers in text and speech, or in text alone; questions are waves or texts in both.
+
+        The other arguments are those of `respond`.
+
+        Raises:
+          InputError: an option is out of its range.
+        """
+        speech = sampling(temperature, top_p, repetition_penalty)
+        return Chat(self, Decoding("joint" if spoken else "text", max_steps, speech=speech), system, seed)
 
     def respond_to(
         self,
@@ -298,7 +279,7 @@ class Model:
         prompts, codec = self._prompts(conversations, decoding)
         rows = min(len(prompts), rows)
         found = respond(
-            self._module, self._params, prompts, self.tokenizer, decoding, rows=rows, seed=seed, numbers=numbers
+            self.module, self.params, prompts, self.tokenizer, decoding, rows=rows, seed=seed, numbers=numbers
         )
         return self._replies(found, codec)
 
@@ -307,7 +288,8 @@ class Model:
             wave = codec.decode(one.units) if codec is not None and one.units.size else np.zeros(0, np.float32)
             yield Reply(one.text, wave, codec.rate if codec is not None else RATE, one.units, one.finished)
 
-    def _remarks(self, conversations: Iterable[Conversation]) -> Iterator[str]:
+    def remarks_on(self, conversations: Iterable[Conversation]) -> Iterator[str]:
+        """Says the `remarks` on all waves of conversations, which it names."""
         for one in conversations:
             for turn in one.turns:
                 if turn.wave is not None:
@@ -319,10 +301,14 @@ class Model:
         heard = self.config.user_audio == "tokens" and any(t.wave is not None for c in conversations for t in c.turns)
         codec = self.codec if joint or heard else None
         filled = add_features(conversations, codec, self.config)
-        return [self._prompt(conversation, decoding.max_steps) for conversation in filled], codec
+        return [self.prompt(conversation, decoding.max_steps) for conversation in filled], codec
 
-    def _prompt(self, conversation: Conversation, max_steps: int) -> Example:
-        """Lays a conversation out for generation, if it leaves room for the reply."""
+    def prompt(self, conversation: Conversation, max_steps: int) -> Example:
+        """Lays a conversation out for generation.
+
+        Raises:
+          InputError: it leaves no room for the reply in the context; names the row.
+        """
         room = self.config.context - max_steps
         if max_steps < 1:
             raise InputError(f"max_steps={max_steps}: give at least 1")

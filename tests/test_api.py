@@ -1,14 +1,21 @@
 """`fac_jax.load(..).respond(..)`: every kind of folder, of question and of mode, and what is refused."""
 
+import copy
+import dataclasses
 import importlib.metadata
+import json
+import re
+import shutil
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 from initial import initial_params
 
 import fac_jax
@@ -17,11 +24,13 @@ from fac_jax.audio.remarks import Heard
 from fac_jax.checkpoint.export import export_model
 from fac_jax.checkpoint.release.convert import export_release
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.generation import turns
 from fac_jax.models.presets import preset
 from fac_jax.text.prompts import SYSTEM_JOINT
 from fac_jax.text.tokenizer import train_tokenizer
 from fac_jax.types import InputError
 
+ROOT = Path(__file__).parents[1]
 UNITS = 16
 STEPS = 4
 WAVE = np.sin(np.arange(16000, dtype=np.float32) / 20) * 0.3
@@ -82,6 +91,52 @@ def test_pieces_are_the_reply_as_it_is_made(model: Model, question: Any, mode: A
 def test_a_stream_refuses_before_its_first_piece(model: Model) -> None:
     with pytest.raises(InputError, match="mode t2s reads a text, not a wave"):
         model.stream(WAVE, mode="t2s")
+
+
+@pytest.fixture
+def patient(model: Model) -> Model:
+    """The model with room for several turns."""
+    patient = copy.copy(model)
+    patient.config = dataclasses.replace(model.config, context=512)
+    return patient
+
+
+def test_a_chat_remembers_and_continues_what_it_has_computed(patient: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = [WAVE, "what is two", WAVE[:9000]]
+    chat = patient.chat(max_steps=STEPS)
+    hot = [chat.ask(question) for question in asked]
+    alone = patient.respond(WAVE, max_steps=STEPS)
+    assert hot[0].text == alone.text and hot[0].wave.tolist() == alone.wave.tolist()
+    assert len({reply.units.tobytes() for reply in hot}) > 1
+    streamed = patient.chat(max_steps=STEPS)
+    for question, reply in zip(asked, hot, strict=True):
+        pieces = list(streamed.stream(question))
+        assert "".join(piece.text for piece in pieces) == reply.text
+        assert np.concatenate([piece.units for piece in pieces]).tolist() == reply.units.tolist()
+    monkeypatch.setattr(turns, "kept_positions", lambda *_: 0)
+    cold = patient.chat(max_steps=STEPS)
+    for question, reply in zip(asked, hot, strict=True):
+        again = cold.ask(question)
+        assert again.text == reply.text and again.units.tolist() == reply.units.tolist()
+
+
+def test_a_chat_forgets_what_was_not_heard(patient: Model) -> None:
+    chats = [patient.chat(max_steps=STEPS) for _ in range(3)]
+    for chat in chats[:2]:
+        chat.ask(WAVE)
+    chats[0].cut(0.21)  # the second group had begun
+    heard = 0
+    for piece in chats[2].stream(WAVE):
+        heard += len(piece.units)
+        if heard > 5:
+            break
+    said = [chat.ask(WAVE[:9000]) for chat in chats]
+    assert said[0].text == said[2].text and said[0].units.tolist() == said[2].units.tolist()
+    assert (said[0].text, said[0].units.tolist()) != (said[1].text, said[1].units.tolist())
+    with pytest.raises(InputError, match="no reply to cut"):
+        patient.chat().cut(1)
+    with pytest.raises(InputError, match="seconds=-1"):
+        chats[0].cut(-1)
 
 
 def test_a_list_is_answered_in_its_order_each_as_if_it_were_alone(model: Model) -> None:
@@ -204,3 +259,33 @@ def test_the_version_is_that_of_the_installation() -> None:
 def test_quantised_weights_answer(workdir: Path) -> None:
     reply = fac_jax.load(workdir, quantize="int8", quantize_tables=True).respond(WAVE, max_steps=STEPS)
     assert reply.units.size
+
+
+def test_the_python_that_the_pages_show_runs(workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = tmp_path / "runs" / "quickstart"
+    shutil.copytree(workdir, run)
+    (run / "sounds").mkdir()
+    soundfile.write(run / "sounds" / "0-asked.flac", WAVE, 16000)
+    stage = run / "speak" / "model" / "config.json"
+    values = json.loads(stage.read_text())
+    stage.write_text(json.dumps(values | {"context": 512}))
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"play": lambda wave: None}
+    for shown in (*_here_documents(ROOT / "README.md"), *_python_blocks(ROOT / "docs" / "generation.md")):
+        exec(compile(shown, "the page", "exec"), names)
+    assert names["reply"].wave.size and Path("reply.wav").stat().st_size > 1000
+
+
+def _here_documents(page: Path) -> list[str]:
+    found = re.findall(r"python - <<'END'\n(.*?)^END$", page.read_text(), re.MULTILINE | re.DOTALL)
+    assert found
+    return found
+
+
+def _python_blocks(page: Path) -> list[str]:
+    """The indented blocks of the section "From Python", in which each goes on where the one before ends."""
+    section = page.read_text().split("## From Python")[1]
+    blocks = re.findall(r"(?:^(?:    .*)?\n)+", section, re.MULTILINE)
+    found = [textwrap.dedent(block) for block in blocks if block.strip()]
+    assert len(found) >= 3
+    return found

@@ -23,6 +23,18 @@ def mode_of(question: Question, mode: str | None) -> Mode:
     return mode
 
 
+def check_mode(row: str, question: Question, mode: Mode) -> None:
+    """Checks that a question is of the kind that a mode takes.
+
+    Raises:
+      InputError: it is not; names the row.
+    """
+    if isinstance(question, str) and mode.startswith("s"):
+        raise InputError(f"row {row}: mode {mode} hears a wave, not a text")
+    if not isinstance(question, str) and mode.startswith("t"):
+        raise InputError(f"row {row}: mode {mode} reads a text, not a wave")
+
+
 def single_turn(
     row: str, question: Question, rate: int, mode: Mode, instruction: str, system: str | None
 ) -> Conversation:
@@ -33,14 +45,11 @@ def single_turn(
     """
     if system is None:
         system = SYSTEM_JOINT if mode.endswith("2s") else SYSTEM_TEXT
+    check_mode(row, question, mode)
     if isinstance(question, str):
-        if mode.startswith("s"):
-            raise InputError(f"row {row}: mode {mode} hears a wave, not a text")
         if not question:
             raise InputError(f"row {row}: the text is empty")
         return Conversation(row, system, (Turn("user", question),))
-    if mode.startswith("t"):
-        raise InputError(f"row {row}: mode {mode} reads a text, not a wave")
     return Conversation(row, system, (Turn("user", instruction, wave=_checked(row, np.asarray(question), rate)),))
 
 

@@ -1,14 +1,13 @@
 """Continuous batching: prompts are answered side by side, and where a reply ends, the next prompt begins."""
 
-import dataclasses
 from collections import deque
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
-from jaxtyping import Int32
 
+from fac_jax.batching.conversation import GeneratedReply
 from fac_jax.generation.engine import advance, insert, prefill
 from fac_jax.generation.slots import Decoding, Request, Slots
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -37,19 +36,11 @@ class Prompts(Protocol):
         ...
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Answer:
-    """The ids of a reply.
-
-    Attributes:
-      number: of its prompt.
-      text: text ids, the eos included.
-      groups: groups of speech ids, that of the eos included; none where nothing is spoken.
-    """
+class Answer(NamedTuple):
+    """The reply to the prompt with this number."""
 
     number: int
-    text: Int32[np.ndarray, " n"]
-    groups: Int32[np.ndarray, "c G"]
+    reply: GeneratedReply
 
 
 def answers(
@@ -69,6 +60,7 @@ def answers(
       layout: mesh on which the parameters are; it divides `rows` and `prompts.together` evenly.
     """
     sizes = {"max_steps": decoding.max_steps, "joint": decoding.stream == "joint", "draws": decoding.draws}
+    group = model.config.group_size
     waiting = deque(range(len(prompts)))
     running: dict[int, int] = {slot: waiting.popleft() for slot in range(min(rows, len(waiting)))}
     first = prompts.batch([running.get(slot) for slot in range(rows)])
@@ -77,7 +69,8 @@ def answers(
         slots = advance(model, params, slots, decoding.max_steps, bool(waiting), draws=decoding.draws, layout=layout)
         alive, *ids = everywhere(written(slots))
         ended = [slot for slot in running if not alive[slot]]
-        yield from (_answer(running.pop(slot), [each[slot] for each in ids], model) for slot in ended)
+        for slot in ended:
+            yield Answer(running.pop(slot), reply_of(*(each[slot] for each in ids), group_size=group))
         while ended and waiting:
             places = [ended.pop(0) for _ in range(min(prompts.together, len(ended), len(waiting)))]
             running |= {place: waiting.popleft() for place in places}
@@ -94,7 +87,7 @@ def written(slots: Slots) -> tuple[jax.Array, ...]:
     return text if speech is None else (*text, speech.ids, speech.count)
 
 
-def _answer(number: int, ids: Sequence[Any], model: FunAudioChat) -> Answer:
-    text, count, *speech = ids
-    groups = speech[0][: speech[1]] if speech else np.zeros((0, model.config.group_size), np.int32)
-    return Answer(number, text[:count], groups)
+def reply_of(text: np.ndarray, count: np.integer, *speech: Any, group_size: int) -> GeneratedReply:
+    """Makes a reply of what a slot has written: text ids and how many, and groups and how many where it speaks."""
+    groups = speech[0][: speech[1]] if speech else np.zeros((0, group_size), np.int32)
+    return GeneratedReply(text[:count], groups)

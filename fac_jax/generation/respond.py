@@ -72,12 +72,12 @@ def respond(
     done: dict[int, Response] = {}
     given = 0
     for answer in answers(model, params, laid_out, decoding, rows, layout):
-        units = answer.groups.reshape(-1)
+        units = answer.reply.groups.reshape(-1)
         done[answer.number] = Response(
             id=prompts[answer.number].id,
-            text=tokenizer.decode(answer.text.tolist()).strip(),
+            text=tokenizer.decode(answer.reply.text_ids.tolist()).strip(),
             units=units[units < model.config.units].astype(np.int32),  # specials never reach a codec
-            finished=bool(np.any(answer.text == model.config.special.eos)),
+            finished=bool(np.any(answer.reply.text_ids == model.config.special.eos)),
         )
         while given in done:
             yield done.pop(given)

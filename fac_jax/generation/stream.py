@@ -8,12 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Int32
 
-from fac_jax.batching.grid import Example
-from fac_jax.generation.continuous import written
-from fac_jax.generation.engine import advance, prefill
-from fac_jax.generation.respond import ExamplePrompts
-from fac_jax.generation.sampling import fold
-from fac_jax.generation.slots import Decoding
+from fac_jax.batching.conversation import GeneratedReply
+from fac_jax.generation.continuous import reply_of, written
+from fac_jax.generation.engine import advance
+from fac_jax.generation.slots import Decoding, Slots
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import Params
@@ -30,48 +28,39 @@ class Part:
       units: codec ids of the group that was spoken.
       last: whether nothing follows.
       finished: whether the reply has ended with its eos.
+      reply: all ids so far.
+      slots: the state behind the step that follows; given up when the next part is asked for.
     """
 
     text: str
     units: Int32[np.ndarray, " T"]
     last: bool
     finished: bool
+    reply: GeneratedReply
+    slots: Slots
 
 
 def stream(
-    model: FunAudioChat, params: Params, prompt: Example, tokenizer: Tokenizer, decoding: Decoding, seed: int = 0
+    model: FunAudioChat, params: Params, slots: Slots, tokenizer: Tokenizer, decoding: Decoding
 ) -> Iterator[Part]:
-    """Yields a reply as it is made; its parts together are the `Response` of `respond` to the prompt alone.
+    """Yields a reply as it is made, from the one slot in which it begins (`engine.prefill`, `turns.take_up`).
 
-    A step is read when the next one has been started, so that the device does not wait for what is done with it.
+    Its parts together are the `Response` of `respond` to the same prompt. A step is read when the next one has been
+    started, so that the device does not wait for what is done with it.
     """
     c = model.config
-    laid_out = ExamplePrompts(c, [prompt], decoding, fold(jax.random.key(seed)[None], 0))
-    batch, request = laid_out.batch([0])
-    slots = prefill(
-        model,
-        params,
-        batch,
-        request,
-        length=laid_out.length + decoding.max_steps,
-        max_steps=decoding.max_steps,
-        joint=decoding.stream == "joint",
-        draws=decoding.draws,
-    )
     told = groups = 0
     last = False
     while not last:
         made = _copied(written(slots))  # before the next step takes the buffers
         slots = advance(model, params, slots, 1, False, draws=decoding.draws)
-        alive, ids, count, *speech = (each[0] for each in jax.device_get(made))
-        last = not alive
-        units = np.zeros(0, np.int32)
-        if speech:
-            units, groups = speech[0][groups : speech[1]].reshape(-1), int(speech[1])
-            units = units[units < c.units].astype(np.int32)
-        text = _text(tokenizer, ids[:count].tolist(), last)
-        yield Part(text[told:], units, last, bool(np.any(ids[:count] == c.special.eos)))
-        told = len(text)
+        alive, *ids = (each[0] for each in jax.device_get(made))
+        reply, last = reply_of(*ids, group_size=c.group_size), not alive
+        units = reply.groups[groups:]
+        units = units[units < c.units].astype(np.int32)
+        text = _text(tokenizer, reply.text_ids.tolist(), last)
+        yield Part(text[told:], units, last, bool(np.any(reply.text_ids == c.special.eos)), reply, slots)
+        told, groups = len(text), len(reply.groups)
 
 
 @jax.jit

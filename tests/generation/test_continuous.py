@@ -57,14 +57,15 @@ def found(
 
 def same(ours: dict[int, Answer], theirs: dict[int, Answer]) -> None:
     for number, answer in theirs.items():
-        assert ours[number].text.tolist() == answer.text.tolist()
-        assert ours[number].groups.tolist() == answer.groups.tolist()
+        mine = ours[number].reply
+        assert mine.text_ids.tolist() == answer.reply.text_ids.tolist()
+        assert mine.groups.tolist() == answer.reply.groups.tolist()
 
 
 def test_answers_are_those_of_prompts_alone(examples: list[Example], model: ModelConfig) -> None:
     params = initial_params(model)
     alone = found(model, params, examples, 1, None)
-    assert {number: len(answer.text) for number, answer in alone.items()} == dict(enumerate(LIMITS))
+    assert {number: len(answer.reply.text_ids) for number, answer in alone.items()} == dict(enumerate(LIMITS))
     beside = found(model, params, examples, 4, None)
     assert list(beside) != sorted(beside)  # short answers pass long ones
     same(beside, alone)

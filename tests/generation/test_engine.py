@@ -89,6 +89,11 @@ def alone(ready: Ready) -> dict[tuple[str, int, int], tuple[list[int], list[list
     return found
 
 
+def live_bytes() -> int:
+    """What all arrays hold."""
+    return sum(array.nbytes for array in jax.live_arrays())
+
+
 def empty(ready: Ready) -> Slots:
     """Eight slots of which none is alive."""
     rows = jax.tree.map(lambda leaf: np.concatenate([leaf] * SLOTS), ready.prompts[1])
@@ -118,7 +123,7 @@ def test_a_reply_is_the_same_beside_others_that_come_and_go(ready: Ready, alone,
     slots = ready.steps(release(empty(ready), 0), 1)
     running: dict[int, tuple[str, int, int]] = {}
     finished = cancelled = 0
-    compiled = None
+    compiled, held = None, 0
     for number in range(count):
         free = [slot for slot in range(SLOTS) if slot not in running]
         place = rng.choice(free) if number else 7
@@ -138,9 +143,11 @@ def test_a_reply_is_the_same_beside_others_that_come_and_go(ready: Ready, alone,
                 assert not slots.alive[gone]
                 cancelled += 1
         sizes = [function._cache_size() for function in (prefill, insert, advance, release)]
-        compiled = sizes if number == 20 else compiled
+        if number == 20:
+            compiled, held = sizes, live_bytes()
         assert number <= 20 or sizes == compiled
     assert finished > count // 2 and cancelled > count // 20
+    assert live_bytes() == held  # nothing of those that have gone is kept
 
 
 def test_a_slot_that_is_not_alive_changes_nothing(ready: Ready) -> None:
