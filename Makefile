@@ -92,7 +92,7 @@ test-release: $(STAMP) $(RELEASE_STAMP)
 	$(RELEASE_BIN)/python tests/pytorch/record_release.py $(RELEASE_RUN)/hf $(RELEASE_RUN)/io.npz --code=$(CODE) --gradients
 	$(BIN)/python -m experiments.convert verify $(RELEASE_RUN)/hf --recorded=$(RELEASE_RUN)/io.npz
 
-# The tokenizer of the voice; with CODE, a clone of github.com/FunAudioLLM/Fun-Audio-Chat, a training step too.
+# The tokenizer of the voice; with CODE, a clone of github.com/FunAudioLLM/Fun-Audio-Chat, a training step and replies too.
 # s3tokenizer comes without its dependencies; of those that are not installed yet, only onnx is needed here.
 benchmark-torch: $(STAMP) $(TORCH_STAMP) $(RELEASE_STAMP)
 	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check 'onnx>=1.17,<2'
@@ -100,6 +100,7 @@ benchmark-torch: $(STAMP) $(TORCH_STAMP) $(RELEASE_STAMP)
 	$(TORCH_BIN)/python tests/pytorch/s3_tokenizer_speed.py
 ifdef CODE
 	$(BIN)/python tests/pytorch/training_speed.py --code=$(CODE) --python=$(RELEASE_BIN)/python
+	$(BIN)/python tests/pytorch/decoding_speed.py --code=$(CODE) --python=$(RELEASE_BIN)/python
 endif
 
 # Apache Beam holds protobuf and pyarrow back.

@@ -7,13 +7,16 @@ python -m experiments.benchmark --measure=data --presets=base [--workers=2] [--s
 python -m experiments.benchmark --measure=codec [--parts=tokenizer,stream] [--seconds=10] [--minutes=1]
 
 The measures are: card, the products and copies of the device; train, a training step; utilisation, a step in bfloat16
-against matrix products; grouping, a step at the model's group size and at k = 1; decode, joint decoding; mixed,
-answers of different lengths in static batches and continuously; data, loading of synthetic recordings, alone and next
-to a training step; codec, the released voice at full size. docs/benchmark.md explains the figures.
+against matrix products; grouping, a step at the model's group size and at k = 1; decode, joint decoding; first_audio,
+from a question to the first samples of the released voice; mixed, answers of different lengths in static batches and
+continuously; data, loading of synthetic recordings, alone and next to a training step; codec, the released voice at
+full size. A row is printed when it is there. docs/benchmark.md explains the figures.
 """
 
+import dataclasses
+import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,25 +24,27 @@ import jax
 from absl import flags
 
 from experiments.benchmarks.card import card_figures
-from experiments.benchmarks.codec import KINDS, Speaking, codec_figures
+from experiments.benchmarks.codec import KINDS, Speaking, codec_figures, random_voice
 from experiments.benchmarks.data import Loading, data_figures
-from experiments.benchmarks.decode import decode_figures, endless, mixed_figures
-from experiments.benchmarks.tables import TITLES, table
+from experiments.benchmarks.decode import decode_figures, endless, first_audio_figures, mixed_figures
+from experiments.benchmarks.tables import TITLES, head, row
 from experiments.benchmarks.train import grouping_figures, random_params, train_figures, utilisation_figures
 from experiments.benchmarks.workloads import WORKLOADS
 from fac_jax import cli
 from fac_jax.evaluation.reports.machine import machine
 from fac_jax.io import write_text
+from fac_jax.models.config import replace
 from fac_jax.models.presets import preset
 from fac_jax.parallel.kernels import QUANTIZED, Quantized
 from fac_jax.types import InputError
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
-MEASURE = flags.DEFINE_list(
-    "measure", ["train", "decode"], "Some of card, train, utilisation, grouping, decode, mixed, data, codec."
-)
+MEASURE = flags.DEFINE_list("measure", ["train", "decode"], f"Some of {', '.join(TITLES)}.")
 QUESTIONS = flags.DEFINE_list("questions", None, "decode, mixed: questions answered together, several numbers.")
-WEIGHTS = flags.DEFINE_list("weights", ["trained"], "decode: forms of weights, trained or one of --quantize.")
+DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Of the models; that of the preset if not given.")
+WEIGHTS = flags.DEFINE_list(
+    "weights", ["trained"], "decode, first_audio: forms of weights, trained or one of --quantize."
+)
 JSON = flags.DEFINE_string("json", None, "File that gets all figures.")
 ROWS = flags.DEFINE_integer("rows", 1, "data: rows of a batch.", lower_bound=1)
 SEQ_LEN = flags.DEFINE_integer("seq_len", 512, "data: LLM positions of a row.", lower_bound=512)
@@ -56,90 +61,94 @@ LEFT = flags.DEFINE_integer("left", Speaking.left, "codec: chunks before its own
 STEPS = flags.DEFINE_integer("steps", Speaking.steps, "codec: Euler steps of the flow.", 1)
 
 
-def benchmark(
-    presets: Sequence[str],
-    measure: Sequence[str],
-    loading: Loading,
-    speaking: Speaking,
-    batches: Sequence[int] | None = None,
-    weights: Sequence[Quantized | None] = (None,),
-) -> dict[str, Any]:
-    """Measures every preset, the device and the voice.
+@dataclasses.dataclass(frozen=True)
+class Asked:
+    """What is measured.
 
-    Args:
+    Attributes:
+      presets: models.
+      measure: some of `TITLES`.
+      loading: of the measure data.
+      speaking: of the measures codec and first_audio.
       batches: numbers of questions answered together; None for those of the preset.
       weights: forms of the weights of decoding; tables are int8 where kernels are quantised.
-
-    Returns:
-      "machine", and for each of `TITLES` the figures by measurement.
-
-    Raises:
-      InputError: a preset without a workload, an unknown measure or an unknown part of the voice.
+      dtype: of the models; None for that of the preset.
     """
-    for option, given, known in (
-        ("presets", presets, tuple(WORKLOADS)),
-        ("measure", measure, tuple(TITLES)),
-        ("parts", speaking.parts, KINDS),
-    ):
-        unknown = [name for name in given if name not in known]
-        if unknown or not given:
-            raise InputError(f"--{option}={','.join(unknown)}: known are {', '.join(known)}")
-    figures: dict[str, Any] = {"machine": f"{machine()}, jax {jax.__version__}"} | {name: {} for name in TITLES}
-    if "card" in measure:
-        figures["card"] = {jax.devices()[0].device_kind: card_figures()}
-    for name in presets if set(measure) - {"card", "codec"} else ():
-        for kind, rows in _preset_figures(name, measure, loading, batches, weights).items():
-            figures[kind] |= rows
-    if "codec" in measure:
-        figures["codec"] = codec_figures(speaking)
-    return figures
+
+    presets: Sequence[str]
+    measure: Sequence[str]
+    loading: Loading = Loading()
+    speaking: Speaking = Speaking()
+    batches: Sequence[int] | None = None
+    weights: Sequence[Quantized | None] = (None,)
+    dtype: str | None = None
+
+    def check(self) -> None:
+        """Refuses what is unknown.
+
+        Raises:
+          InputError: a preset without a workload, an unknown measure or an unknown part of the voice.
+        """
+        for option, given, known in (
+            ("presets", self.presets, tuple(WORKLOADS)),
+            ("measure", self.measure, tuple(TITLES)),
+            ("parts", self.speaking.parts, KINDS),
+        ):
+            unknown = [name for name in given if name not in known]
+            if unknown or not given:
+                raise InputError(f"--{option}={','.join(unknown)}: known are {', '.join(known)}")
 
 
-def _preset_figures(
-    name: str,
-    measure: Sequence[str],
-    loading: Loading,
-    batches: Sequence[int] | None,
-    weights: Sequence[Quantized | None],
-) -> dict[str, dict[str, Any]]:
+Row = tuple[str, dict[str, float]]  # what was measured, and its figures by name
+
+
+def measured(asked: Asked) -> Iterator[tuple[str, Row]]:
+    """Yields each row of figures when it is there, with its measure."""
+    for kind in (kind for kind in TITLES if kind in asked.measure):
+        for name in (None,) if kind in ("card", "codec") else asked.presets:
+            yield from ((kind, row) for row in _rows(kind, name, asked))
+
+
+def _rows(kind: str, name: str | None, asked: Asked) -> Iterator[Row]:
+    """Yields the rows of a measure, and of a preset if it is one of models."""
+    if name is None:
+        if kind == "card":
+            yield jax.devices()[0].device_kind, card_figures()
+        else:
+            yield from codec_figures(asked.speaking).items()
+        return
     work, config = WORKLOADS[name], endless(preset(name))
-    shapes = jax.eval_shape(lambda: random_params(config))
-    size = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(shapes)) / 1e6:.1f} M"
-    label = f"{size}, {config.dtype}"
-    figures: dict[str, dict[str, Any]] = {}
-    if "train" in measure:
-        figures["train"] = {label: train_figures(config, work)}
-    if "utilisation" in measure:
-        by_attention = utilisation_figures(config, work.utilisation, work.updates)
-        figures["utilisation"] = {f"{size}, {kind}": values for kind, values in by_attention.items()}
-    if "grouping" in measure:
-        one = work.conversation
-        cases = {label: one, f"{label}, six times as long": one.longer(6), f"{label}, a reply to text": one.read()}
-        figures["grouping"] = {case: grouping_figures(config, spoken, work.updates) for case, spoken in cases.items()}
-    if "decode" in measure:
-        params = jax.jit(lambda: random_params(config))()
-        figures["decode"] = {
-            f"{label}, {form or 'as trained'}, batch {rows}": decode_figures(config, params, work, rows, form)
-            for rows in batches or work.batches
-            for form in weights
-        }
-    if "mixed" in measure:
-        params = jax.jit(lambda: random_params(config))()
-        figures["mixed"] = {
-            f"{label}, {rows} side by side": mixed_figures(config, params, rows) for rows in batches or (8,)
-        }
-    if "data" in measure:
-        case = f"{label}, {loading.rows} x {loading.seq_len}, {loading.workers} workers"
-        figures["data"] = {case: data_figures(preset(name), loading)}
-    return figures
-
-
-def report(figures: dict[str, Any]) -> str:
-    """Returns all figures in Markdown."""
-    lines = [figures["machine"]]
-    for name, title in TITLES.items():
-        lines += ["", *table(title, figures[name])] if figures[name] else []
-    return "\n".join(lines)
+    if asked.dtype is not None:
+        config = replace(config, dtype=asked.dtype, param_dtype=asked.dtype)
+    sizes = jax.eval_shape(lambda: random_params(config))
+    size = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(sizes)) / 1e6:.1f} M"
+    label, one = f"{size}, {config.dtype}", work.conversation
+    decoded = kind in ("decode", "first_audio", "mixed")
+    params = jax.jit(lambda: random_params(config))() if decoded else {}
+    match kind:
+        case "train":
+            yield label, train_figures(config, work)
+        case "utilisation":
+            for attention, values in utilisation_figures(config, work.utilisation, work.updates).items():
+                yield f"{size}, {attention}", values
+        case "grouping":
+            for case, spoken in (("", one), (", six times as long", one.longer(6)), (", a reply to text", one.read())):
+                yield label + case, grouping_figures(config, spoken, work.updates)
+        case "decode":
+            for rows, form in itertools.product(asked.batches or work.batches, asked.weights):
+                case = f"{label}, {form or 'as trained'}, batch {rows}"
+                yield case, decode_figures(config, params, work, rows, form)
+        case "first_audio":
+            voice = random_voice(asked.speaking)
+            for form in asked.weights:
+                yield f"{label}, {form or 'as trained'}", first_audio_figures(config, params, voice, form)
+        case "mixed":
+            for rows in asked.batches or (8,):
+                yield f"{label}, {rows} side by side", mixed_figures(config, params, rows)
+        case "data":
+            loading = asked.loading
+            case = f"{label}, {loading.rows} x {loading.seq_len}, {loading.workers} workers"
+            yield case, data_figures(preset(name), loading)
 
 
 def _counts(words: Sequence[str]) -> list[int]:
@@ -162,14 +171,26 @@ def main() -> None:
         raise InputError(f"--json={out}: there is no folder {out.parent}")
     batches = _counts(QUESTIONS.value) if QUESTIONS.value else None
     jax.config.update("jax_enable_compilation_cache", False)  # so that compile seconds are compile seconds
-    loading = Loading(ROWS.value, SEQ_LEN.value, BATCHES.value, WORKERS.value, STEP_SECONDS.value)
-    speaking = Speaking(PARTS.value, SECONDS.value, MINUTES.value, HOP.value, LEFT.value, STEPS.value)
-    weights = _forms(WEIGHTS.value)
-    figures = benchmark(PRESETS.value, MEASURE.value, loading, speaking, batches, weights)
-    print(report(figures))
-    if out:
-        write_text(out, json.dumps(figures, indent=2) + "\n")
+    asked = Asked(
+        PRESETS.value,
+        MEASURE.value,
+        Loading(ROWS.value, SEQ_LEN.value, BATCHES.value, WORKERS.value, STEP_SECONDS.value),
+        Speaking(PARTS.value, SECONDS.value, MINUTES.value, HOP.value, LEFT.value, STEPS.value),
+        batches,
+        _forms(WEIGHTS.value),
+        DTYPE.value,
+    )
+    asked.check()
+    figures: dict[str, Any] = {"machine": f"{machine()}, jax {jax.__version__}"} | {name: {} for name in TITLES}
+    print(figures["machine"], flush=True)
+    for kind, (label, values) in measured(asked):
+        if not figures[kind]:
+            print("", *head(TITLES[kind], values), sep="\n")
+        print(row(label, values), flush=True)
+        figures[kind][label] = values
+        if out:
+            write_text(out, json.dumps(figures, indent=2) + "\n")
 
 
 if __name__ == "__main__":
-    cli.run(main, interrupted="nothing was written")
+    cli.run(main, interrupted="--json holds the rows that were printed")

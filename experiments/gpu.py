@@ -77,6 +77,9 @@ def measured(name: str, limit: int, *options: str, dry: Sequence[str] = ("--pres
     return Piece(name, limit, command, (*command, *dry))
 
 
+BOTH: Final = ("--dtype=bfloat16", "--weights=trained,int8")
+DRY_DECODE: Final = ("--measure=decode", "--presets=tiny")
+
 PIECES: Final = (
     measured("card", 120, "--measure=card", "--presets=tiny"),
     tested("kernels", 300, "gpu/one_gpu.py", "layers", "parallel/test_cudnn.py"),
@@ -84,11 +87,12 @@ PIECES: Final = (
     tested("parity_codec", 540, "codec/test_codec_parity.py", "codec/test_codec_stream.py"),
     measured("train_base", 300, "--measure=utilisation", "--presets=base"),
     measured("train_8b", 420, "--measure=utilisation", "--presets=8b"),
-    measured("decode_base", 300, "--measure=decode", "--presets=base"),
     *(
-        measured(f"decode_8b_{rows}", 540, "--measure=decode", "--presets=8b", f"--questions={rows}")
+        measured(f"decode_{name}_{rows}", 540, "--measure=decode", f"--presets={name}", f"--questions={rows}", *BOTH)
+        for name in ("base", "8b")
         for rows in (1, 8, 32)
     ),
+    measured("first_audio_8b", 540, "--measure=first_audio", "--presets=8b", *BOTH, dry=DRY_DECODE),
     measured("codec", 540, "--measure=codec", dry=("--parts=tokenizer", "--seconds=1")),
 )
 

@@ -46,15 +46,19 @@ def codec_figures(speaking: Speaking) -> dict[str, dict[str, float]]:
     if "tokenizer" in speaking.parts:
         figures |= _tokenizer(speaking.seconds, long)
     if {"offline", "stream"} & set(speaking.parts):
-        flow, vocoder = FlowConfig(steps=speaking.steps), PARTS["vocoder"].config()
-        voice = Token2Wav(
-            (flow, random_params("flow", flow)),
-            (vocoder, random_params("vocoder", vocoder)),
-            release_noise(),
-            SpeechConfig(hop=speaking.hop, left=speaking.left),
-        )
-        figures |= _voice(voice, speaking.parts, speaking.seconds, long)
+        figures |= _voice(random_voice(speaking), speaking.parts, speaking.seconds, long)
     return figures
+
+
+def random_voice(speaking: Speaking) -> Token2Wav:
+    """Returns the voice at full size with random weights."""
+    flow, vocoder = FlowConfig(steps=speaking.steps), PARTS["vocoder"].config()
+    return Token2Wav(
+        (flow, random_params("flow", flow)),
+        (vocoder, random_params("vocoder", vocoder)),
+        release_noise(),
+        SpeechConfig(hop=speaking.hop, left=speaking.left),
+    )
 
 
 def random_params(part: str, config: Any) -> Params:

@@ -12,6 +12,7 @@ import numpy as np
 
 from experiments.benchmarks.measure import compiled, copy_bandwidth, once
 from experiments.benchmarks.workloads import QUESTION, UNIT_RATE, Conversation, Workload, packed_batch
+from fac_jax.codec.cosyvoice.token2wav import Token2Wav
 from fac_jax.generation.continuous import answers
 from fac_jax.generation.decode import generate
 from fac_jax.generation.engine import advance, prefill
@@ -98,6 +99,7 @@ def decode_figures(
     share, step, copies, begun = measured[len(measured) // 2]
     return {
         "prefill seconds": begun,
+        "prompt positions/s": rows * asked / begun,
         "LLM steps/s": 1 / step,
         "speech tokens/s": rows * config.group_size / step,
         "times real time": config.group_size / UNIT_RATE / step,
@@ -109,6 +111,45 @@ def decode_figures(
         "compile seconds": begins.compile_seconds + steps.compile_seconds,
         "bytes": max(begins.bytes, steps.bytes),
     }
+
+
+def first_audio_figures(
+    config: ModelConfig, params: Params, voice: Token2Wav, quantize: Quantized | None = None
+) -> dict[str, float]:
+    """Measures how long a question of 3 s waits for the beginning of its reply: the second of two runs.
+
+    The log-mel of the question is there. What the random model says is spoken by the voice at full size, whose ids are
+    taken from those of the model.
+    """
+    model, params = prepare(config, params, None, quantize, quantize is not None)
+    decoding = Decoding("joint", max_steps=LONGEST)
+    batch, request = _questions(config, 1), requests(decoding, jax.random.key(0)[None])
+    speaker = np.random.default_rng(0).standard_normal(192).astype(np.float32)
+    shapes = {"length": SHORT.text + SHORT.heard + LONGEST, "max_steps": LONGEST, "joint": True, "draws": False}
+
+    def run() -> dict[str, float]:
+        start, spoken, found = time.perf_counter(), voice.stream(speaker), {}
+
+        def reached(name: str) -> None:
+            found.setdefault(name, time.perf_counter() - start)
+
+        slots, groups = prefill(model, params, batch, request, **shapes), 0
+        slots.last.block_until_ready()
+        reached("first text id, seconds")
+        while True:
+            slots = advance(model, params, slots, 1, False, draws=False)
+            assert slots.speech is not None
+            made = np.asarray(slots.speech.ids[0, : slots.speech.count[0]])
+            if len(made) > groups:
+                reached("first group, seconds")
+                wave = spoken.push(made[groups:].reshape(-1) % min(voice.flow.vocab_size, config.units))
+                groups = len(made)
+                if wave.size:
+                    reached("first audio, seconds")
+                    return found | {"LLM steps before it": float(slots.count[0]) - 1}
+
+    run()
+    return run()
 
 
 @functools.cache

@@ -1,6 +1,6 @@
 """Tables of what was measured, in Markdown."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 TITLES = {
     "card": "device",
@@ -8,6 +8,7 @@ TITLES = {
     "utilisation": "step in bfloat16",
     "grouping": "step at k = 5 and k = 1",
     "decode": "joint decoding",
+    "first_audio": "beginning of a reply",
     "mixed": "64 answers of 5 to 60 steps",
     "data": "loading",
     "codec": "voice",
@@ -22,11 +23,21 @@ def table(first: str, rows: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
       rows: figures by measurement; all rows have the figures of the first one. "bytes" are shown as MiB.
     """
     names = list(next(iter(rows.values())))
+    yield from head(first, names)
+    for label, values in rows.items():
+        yield row(label, {name: values[name] for name in names})
+
+
+def head(first: str, names: Iterable[str]) -> Iterator[str]:
+    """Yields the first two lines of a table."""
     heads = ["MiB" if name == "bytes" else name for name in names]
     yield f"| {first} | {' | '.join(heads)} |"
     yield "|---|" + "---:|" * len(heads)
-    for label, values in rows.items():
-        yield f"| {label} | {' | '.join(formatted(name, values[name]) for name in names)} |"
+
+
+def row(label: str, values: Mapping[str, float]) -> str:
+    """Returns the line of a measurement."""
+    return f"| {label} | {' | '.join(formatted(name, value) for name, value in values.items())} |"
 
 
 def formatted(name: str, value: float) -> str:

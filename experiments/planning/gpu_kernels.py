@@ -26,6 +26,7 @@ VIEWS: Final = frozenset(("bitcast", "reshape", "transpose", "convert", "copy"))
 _ASSIGNED: Final = re.compile(r"^\s*(ROOT )?%?([\w.\-]+) = ")
 _OPERATION: Final = re.compile(r"\s*([a-z][\w\-]*)\(")
 _CALLS: Final = re.compile(r"calls=%?([\w.\-]+)")
+_APPLIES: Final = re.compile(r"to_apply=%?([\w.\-]+)")
 _CONTRACTED: Final = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
 _CUBLAS_CONTRACTED: Final = re.compile(r'"lhs_contracting_dimensions":\[([\d",]*)\]')
 _SECOND: Final = re.compile(r"index=[1-9]")  # of the results of a call of cuBLAS, workspace
@@ -75,7 +76,7 @@ def gpu_kernels(text: str) -> list[KernelGroup]:
     """Returns the kernels of a compiled program by kind and dtype; those of loops count as often as these run."""
     bodies = {name: list(_instructions(lines)) for name, lines in computations(text)}
     runs = computation_runs(text)
-    fused = {called[1] for body in bodies.values() for one in body if (called := _CALLS.search(one.rest))}
+    fused = {name for body in bodies.values() for one in body for name in _inlined(one)}
     counts: Counter[tuple[Kind, str]] = Counter()
     flops: defaultdict[tuple[Kind, str], float] = defaultdict(float)
     moved: defaultdict[tuple[Kind, str], float] = defaultdict(float)
@@ -91,6 +92,13 @@ def gpu_kernels(text: str) -> list[KernelGroup]:
             flops[key] += runs[name] * operations
             moved[key] += runs[name] * size
     return [KernelGroup(*key, counts[key], flops[key], moved[key]) for key in sorted(counts)]
+
+
+def _inlined(one: Instruction) -> Iterator[str]:
+    """The computations that are a part of an instruction's own kernel: a fusion's, and what a reduction combines by."""
+    called = _CALLS.search(one.rest)
+    applied = _APPLIES.search(one.rest) if one.operation != "call" else None
+    yield from (found[1] for found in (called, applied) if found)
 
 
 def _instructions(lines: Sequence[str]) -> Iterator[Instruction]:

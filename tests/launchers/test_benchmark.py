@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,6 @@ from toy_training import MODEL
 
 from experiments.benchmarks import workloads
 from experiments.benchmarks.codec import Speaking
-from experiments.benchmarks.data import Loading
 from experiments.benchmarks.decode import endless, step_bytes
 from experiments.benchmarks.measure import best
 from experiments.benchmarks.tables import table
@@ -71,7 +71,9 @@ def test_figures_of_a_tiny_model(monkeypatch):
     monkeypatch.setitem(workloads.WORKLOADS, "micro", dataclasses.replace(work, utilisation=filled))
     with imported("experiments.benchmark") as launcher:
         measures = ["train", "utilisation", "grouping", "decode"]
-        figures = launcher.benchmark(["micro"], measures, Loading(), Speaking())
+        figures: dict[str, dict[str, Any]] = {name: {} for name in measures}
+        for kind, (label, values) in launcher.measured(launcher.Asked(["micro"], measures)):
+            figures[kind][label] = values
     (trained,), (decoded,) = figures["train"].values(), figures["decode"].values()
     ((name, used),) = figures["utilisation"].items()  # a CPU has no flash attention
     assert np.isfinite([*trained.values(), *used.values(), *decoded.values()]).all() and name.endswith("einsum")
@@ -116,7 +118,7 @@ def test_best_ignores_the_first_run():
 )
 def test_unknown_names_are_refused_before_anything_is_measured(presets, measure, parts, option):
     with imported("experiments.benchmark") as launcher, pytest.raises(InputError, match=option):
-        launcher.benchmark(presets, measure, Loading(), Speaking(parts=parts))
+        launcher.Asked(presets, measure, speaking=Speaking(parts=parts)).check()
 
 
 def test_exit_code_of_an_unknown_preset():

@@ -9,6 +9,12 @@ from fac_jax.parallel.chips import CHIPS
 
 TEXT = """HloModule jit_step
 
+%add (a: bf16[], b: bf16[]) -> bf16[] {
+  %a = bf16[] parameter(0)
+  %b = bf16[] parameter(1)
+  ROOT %sum = bf16[] add(%a, %b)
+}
+
 %product (p: bf16[8,16,32], x: bf16[64,16], i: s32[]) -> bf16[64,32] {
   %p = bf16[8,16,32]{2,1,0} parameter(0)
   %x = bf16[64,16]{1,0} parameter(1)
