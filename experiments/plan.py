@@ -2,30 +2,35 @@
 
 python -m experiments.plan --config experiments/configs/sft_8b.py --topology v5e:8x8 [--mesh fsdp=32,tensor=2] [--json]
 python -m experiments.plan --config experiments/configs/sft_8b.py --topology v5e:8x8 --search
+python -m experiments.plan --config experiments/configs/sft_8b.py --topology v5e:2x2 --decode=8,32 --quantize=int8
 
-The real training step is compiled ahead of time; no device is needed and no array is made. Topologies: TPU slices as
+The real training step is compiled ahead of time, or with --decode the steps of spoken replies on one device of the
+topology; no device is needed and no array is made. Topologies: TPU slices as
 v5e:4x4, v6e:8x8, v5p:2x2x4 (libtpu: pip install -e '.[tpu]'), GPUs as h100:8, h200:1, b200:2x8, hosts x GPUs
 (pip install -e '.[cuda]', Python 3.12), the GPUs that are here (gpu), a CPU (cpu:8). Exit code 1: it does not fit.
 """
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 import sys
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import jax
 from absl import flags
 from ml_collections import config_flags
 
+from experiments.planning.decoding import DecodingPlan, make_decoding_plan
 from experiments.planning.gpu_targets import TARGETS, asked_of
 from experiments.planning.search import search
 from experiments.planning.step import GIB, Plan, make_plan
 from experiments.planning.topologies import FORMS, flags_of, topology_of
 from experiments.run.config import resolve_config
 from fac_jax import cli
+from fac_jax.parallel.kernels import QUANTIZED, Quantized
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.types import InputError
 
@@ -42,6 +47,10 @@ CONVERSATIONS = flags.DEFINE_integer(
 )
 SEARCH = flags.DEFINE_bool("search", False, "Try meshes, remat policies and batch sizes; print those that fit.")
 TRIES = flags.DEFINE_integer("tries", 6, "Steps that a search compiles at most.", lower_bound=1)
+
+DECODE = flags.DEFINE_list("decode", None, "Plan spoken replies in place of training: replies side by side, 1,8,32.")
+POSITIONS = flags.DEFINE_integer("positions", 512, "decode: LLM positions of a question and its reply.", lower_bound=32)
+QUANTIZE = flags.DEFINE_enum("quantize", None, QUANTIZED, "decode: form of the weights; tables are int8 then.")
 
 DOES_NOT_FIT = 1
 
@@ -75,6 +84,31 @@ def plans() -> list[Plan]:
     sizes = mesh_sizes(MESH.value) or config.mesh.sizes or {"fsdp": len(topology.devices)}
     layout = make_layout(sizes, config.rules, topology.devices)
     return [make_plan(model, stage, topology, layout, attention, hbm, CONVERSATIONS.value)]
+
+
+def decoding_plans(slots: list[str]) -> list[DecodingPlan]:
+    """What `--decode` asks for, a plan for each number of slots."""
+    if not all(word.isdecimal() and int(word) for word in slots):
+        raise InputError(f"--decode={','.join(slots)}: each is a number of replies side by side, at least 1")
+    model, topology = resolve_config(CONFIG.value).model, topology_of(TOPOLOGY.value)
+    plan = functools.partial(make_decoding_plan, model, topology, positions=POSITIONS.value)
+    form, hbm = cast(Quantized | None, QUANTIZE.value), HBM.value and HBM.value * GIB
+    return [plan(slots=int(word), quantize=form, hbm=hbm) for word in slots]
+
+
+def decoding_lines(plan: DecodingPlan) -> Iterator[str]:
+    """The plan of spoken replies for people."""
+    yield f"one device of {plan.topology}  {plan.weights}, {plan.slots} replies of {plan.positions} LLM positions"
+    for name, size in (("weights", plan.weight_bytes), ("slots", plan.slot_bytes), ("peak", plan.peak_bytes)):
+        yield f"  {name:12} {_gib(size)}" + (f" of {_gib(plan.device_bytes)}" if name == "peak" else "")
+    for one in plan.kernels:
+        yield f"  {one.kind:12} {one.dtype:5} {one.count:6} kernels an LLM step"
+    if plan.kernels:
+        yield f"  {'kernels':18} {sum(one.count for one in plan.kernels):6} an LLM step"
+    yield f"  compiled in {plan.compile_seconds:.0f} s"
+    if not plan.fits:
+        over = _gib(plan.peak_bytes - plan.device_bytes)
+        yield f"does not fit: {over} too much; would help: fewer replies or positions, or --quantize=int8"
 
 
 def as_json(plan: Plan) -> dict[str, Any]:
@@ -131,14 +165,20 @@ def main() -> None:
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # so another process may have it, or compile as well
     kind = TOPOLOGY.value.partition(":")[0]
     with asked_of(kind) if kind in TARGETS else contextlib.nullcontext():
-        found = plans()
-    if AS_JSON.value:
-        made = [as_json(plan) for plan in found]
-        print(json.dumps(made if SEARCH.value else made[0], indent=2))
-    else:
-        print("\n".join(line for plan in found for line in lines(plan)) or "nothing that was tried fits")
+        found: Sequence[Plan | DecodingPlan] = decoding_plans(DECODE.value) if DECODE.value else plans()
+    show(found)
     if not any(plan.fits for plan in found):
         sys.exit(DOES_NOT_FIT)
+
+
+def show(found: Sequence[Plan | DecodingPlan]) -> None:
+    """Prints plans."""
+    if AS_JSON.value:
+        made = [as_json(plan) if isinstance(plan, Plan) else dataclasses.asdict(plan) for plan in found]
+        print(json.dumps(made if SEARCH.value or DECODE.value else made[0], indent=2))
+    else:
+        said = (lines(plan) if isinstance(plan, Plan) else decoding_lines(plan) for plan in found)
+        print("\n".join(line for some in said for line in some) or "nothing that was tried fits")
 
 
 if __name__ == "__main__":

@@ -134,7 +134,7 @@ def make_plan(
     try:
         compiled = program.step.lower(state, batch).compile()
     except jax.errors.JaxRuntimeError as error:
-        memory["peak"] = _refused(error)
+        memory["peak"] = refused_bytes(error)
     else:
         sizes = compiled_memory(compiled)
         text = compiled.as_text() or ""
@@ -169,7 +169,7 @@ def make_plan(
     )
 
 
-def _refused(error: RuntimeError) -> float:
+def refused_bytes(error: RuntimeError) -> float:
     """Bytes of a chip that a program would need, told by a compiler that refuses it for want of them."""
     needed = _NEEDED.search(str(error))
     if needed is None:

@@ -15,6 +15,7 @@ from fac_jax.parallel.attention import Operand, check
 from fac_jax.parallel.mesh import Layout
 from fac_jax.types import Array
 
+AMPERE: Final = 8.0  # least compute capability that cuDNN's flash attention takes
 HOPPER: Final = 9.0  # least compute capability that takes packed rows
 # Before it, the offsets of keys were counted with the heads of the queries: wrong under grouped queries
 # (jax-ml/jax, pull request 39521).
@@ -104,6 +105,38 @@ class PackedAttend:
         if q.shape[1] != k.shape[1]:
             return f"packed attention is of a row on itself, not of {q.shape[1]} queries on {k.shape[1]} keys"
         return cudnn_refusal(q, k)
+
+
+def cached_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
+    """Flash attention of one new position a row on a cache, of which only the places before it are read.
+
+    The cache is read as it lies, `[B, K, S, H]`.
+
+    Raises:
+      InputError: see `cached_refusal`.
+    """
+    check(cached_refusal(q, k))
+    lengths = jnp.asarray(visibility.q_positions, jnp.int32)[:, 0] + 1
+    out: Any = fused.dot_product_attention(
+        jnp.swapaxes(q, 1, 2),
+        jnp.swapaxes(k, 1, 2),
+        jnp.swapaxes(v, 1, 2),
+        None,
+        None,
+        jnp.ones_like(lengths),
+        lengths,
+        scale=q.shape[-1] ** -0.5,
+        mask_type=fused.MaskType.PADDING,
+        qkv_layout="BNTH",
+    )
+    return jnp.swapaxes(out, 1, 2)
+
+
+def cached_refusal(q: Operand, k: Operand) -> str | None:
+    """Says why cuDNN cannot attend from queries `[B, T, N, H]` to a cache `[B, S, K, H]`; None if it can."""
+    if q.shape[1] != 1:
+        return f"attention on a cache is of one new position, not of {q.shape[1]}"
+    return cudnn_refusal(jax.ShapeDtypeStruct((q.shape[0], 2, *q.shape[2:]), q.dtype), k)
 
 
 def devices_refusal(segments: int | None, layout: Layout | None) -> str | None:

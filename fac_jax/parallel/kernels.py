@@ -16,8 +16,11 @@ from fac_jax.layers.moe import GroupedProduct, SortedExperts
 from fac_jax.parallel.attention import AutoAttend, ShardedAttend, stepwise_attend
 from fac_jax.parallel.blocked import blocked_attend
 from fac_jax.parallel.cudnn import (
+    AMPERE,
     HOPPER,
     PackedAttend,
+    cached_attend,
+    cached_refusal,
     compute_capability,
     cudnn_attend,
     cudnn_refusal,
@@ -42,7 +45,11 @@ MATRICES: Final[Mapping[str, Mapping[Quantized | None, type[Matrix]]]] = {
     "gpu": _WIDE,
     "tpu": _WIDE,
 }
-DECODING: Final[Mapping[str, Attend]] = {"cpu": stepwise_attend, "gpu": einsum_attend, "tpu": einsum_attend}
+DECODING: Final[Mapping[str, Attend]] = {
+    "cpu": stepwise_attend,
+    "gpu": AutoAttend(cached_attend, einsum_attend, cached_refusal),
+    "tpu": einsum_attend,
+}
 
 
 def training_kernels(
@@ -81,7 +88,8 @@ def training_kernels(
 
 def decoding_kernels(layout: Layout | None = None) -> Kernels:
     """Kernels for generation on the devices of a layout, or on the default device."""
-    return _on(layout, DECODING)
+    old = _platform(layout) == "gpu" and compute_capability(layout) < AMPERE
+    return _on(layout, TRAINING if old else DECODING)
 
 
 def matrix_form(layout: Layout | None, quantize: Quantized | None) -> type[Matrix]:

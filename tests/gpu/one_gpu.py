@@ -14,8 +14,9 @@ from fac_jax.layers.attention import Visibility, einsum_attend
 from fac_jax.losses import Sft
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.models.presets import preset
-from fac_jax.parallel.cudnn import PackedAttend, cudnn_attend
-from fac_jax.parallel.kernels import training_kernels
+from fac_jax.parallel.attention import AutoAttend
+from fac_jax.parallel.cudnn import PackedAttend, cached_attend, cudnn_attend
+from fac_jax.parallel.kernels import decoding_kernels, training_kernels
 from fac_jax.training.step import bind
 
 
@@ -102,6 +103,27 @@ def test_both_attentions_give_a_training_step_the_same_loss_and_gradients(figure
         loss, grads = gradients("bfloat16", attention)
         figures(f"{attention}, bfloat16: loss against float32, relative", abs(loss / value - 1), 5e-3)
         figures(f"{attention}, bfloat16: gradients, relative", _apart(grads, exact), 5e-2)
+
+
+@pytest.mark.parametrize("heads", [(8, 2, 128), (4, 4, 64)])
+def test_one_position_on_a_cache_equals_the_reference(heads, figures):
+    """The places behind a row's own position hold what the kernel must not read."""
+    queries, keys, head_dim = heads
+    rng, positions, length = np.random.default_rng(1), np.array([[0], [17], [255], [130]]), 256
+    q = rng.standard_normal((4, 1, queries, head_dim))
+    k, v = rng.standard_normal((2, 4, length, keys, head_dim))
+    k[np.arange(length) > positions] = v[np.arange(length) > positions] = 1e4
+    places = np.broadcast_to(np.arange(length), (4, length))
+    seen = jax.tree.map(jnp.asarray, Visibility(np.ones((4, 1), int), np.ones((4, length), int), positions, places))
+    attend = decoding_kernels().attend
+    assert (
+        isinstance(attend, AutoAttend)
+        and attend.chosen(*(jnp.asarray(x, jnp.bfloat16) for x in (q, k))) is cached_attend
+    )
+    with jax.default_matmul_precision("highest"):
+        exact = jax.jit(einsum_attend)(*(jnp.asarray(x, jnp.float32) for x in (q, k, v)), seen)
+        ours = jax.jit(attend)(*(jnp.asarray(x, jnp.bfloat16) for x in (q, k, v)), seen)
+    figures(f"cuDNN on a cache, head dim {head_dim}, relative", _apart(np.float64(ours), np.float64(exact)), 1e-2)
 
 
 @pytest.mark.parametrize("case", SIZES)

@@ -14,7 +14,7 @@ import pytest
 
 from fac_jax.layers.attention import Attend, Visibility, einsum_attend, self_visibility
 from fac_jax.parallel import cudnn
-from fac_jax.parallel.cudnn import PackedAttend, conversation_lengths, cudnn_attend
+from fac_jax.parallel.cudnn import PackedAttend, cached_attend, cached_refusal, conversation_lengths, cudnn_attend
 from fac_jax.types import InputError
 
 ROWS, LENGTH, HEADS, KV_HEADS, HEAD_DIM, MOST = 3, 24, 4, 2, 8, 5
@@ -120,6 +120,35 @@ def test_packed_attention_is_of_rows_on_themselves() -> None:
     q, k = (jax.ShapeDtypeStruct((ROWS, length, HEADS, HEAD_DIM), jnp.bfloat16) for length in (LENGTH, 2 * LENGTH))
     assert PackedAttend(MOST).refusal(q, q) is None
     assert "of a row on itself, not of 24 queries on 48 keys" in str(PackedAttend(MOST).refusal(q, k))
+
+
+def test_one_position_on_a_cache_reads_the_places_up_to_its_own() -> None:
+    def as_the_kernel(q, k, v, bias, mask, q_seqlen, kv_seqlen, *, scale, mask_type, qkv_layout):
+        assert bias is mask is None and mask_type == cudnn.fused.MaskType.PADDING and qkv_layout == "BNTH"
+        assert q.shape == (ROWS, HEADS, 1, HEAD_DIM) and k.shape == (ROWS, KV_HEADS, LENGTH, HEAD_DIM)
+        assert scale == HEAD_DIM**-0.5 and q_seqlen.tolist() == [1] * ROWS
+        out = []
+        for row, length in enumerate(kv_seqlen.tolist()):
+            q1, k1, v1 = (jnp.swapaxes(x[row : row + 1], 1, 2) for x in (q, k[:, :, :length], v[:, :, :length]))
+            places = jnp.arange(length)[None]
+            seen = Visibility(jnp.ones((1, 1), int), jnp.ones_like(places), places[:, -1:], places)
+            out.append(jnp.swapaxes(einsum_attend(q1, k1, v1, seen), 1, 2))
+        return jnp.concatenate(out)
+
+    (q, k, v), _ = packed_rows(0, 1, causal=True)
+    positions = jnp.array([[0], [LENGTH - 1], [7]])
+    places = jnp.broadcast_to(jnp.arange(LENGTH), (ROWS, LENGTH))
+    seen = Visibility(jnp.ones((ROWS, 1), int), jnp.ones((ROWS, LENGTH), int), positions, places)
+    with (
+        mock.patch.object(cudnn.fused, "dot_product_attention", as_the_kernel),
+        mock.patch.object(cudnn, "cudnn_refusal", lambda q, k: None),
+    ):
+        ours = cached_attend(q[:, :1], k, v, seen)
+    np.testing.assert_allclose(ours, einsum_attend(q[:, :1], k, v, seen), atol=1e-6)
+    halves = [jax.ShapeDtypeStruct(x.shape, jnp.bfloat16) for x in (q[:, :1], q, k)]
+    assert cached_refusal(halves[0], halves[2]) is None
+    assert "of one new position, not of 24" in str(cached_refusal(halves[1], halves[2]))
+    assert "takes bfloat16, not float32" in str(cached_refusal(q[:, :1], k))
 
 
 def test_cudnn_takes_half_precision_alone_and_lowers_forward_and_backward() -> None:

@@ -16,7 +16,7 @@ from experiments.planning import table
 from experiments.planning.estimate import least_seconds, links, sending_rate
 from experiments.planning.hlo import Collective
 from experiments.planning.search import Candidate, guessed_collectives, with_rows
-from experiments.planning.step import _refused, budget_of, stage_batch
+from experiments.planning.step import budget_of, refused_bytes, stage_batch
 from experiments.planning.topologies import Topology, flags_of, topology_of
 from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.batching.packing import Budget
@@ -76,9 +76,20 @@ def test_what_does_not_fit_exits_with_1_and_says_by_how_much(tmp_path: Path) -> 
     assert "would help: --config.model.remat=full" in result.stdout
 
 
+def test_replies_are_planned_for_one_device(tmp_path: Path) -> None:
+    result = plan(tmp_path, "--topology=cpu:2", "--decode=2,3", "--positions=64", "--hbm_gib=0.0001", "--json")
+    assert result.returncode == 1, result.stderr
+    two, three = json.loads(result.stdout)
+    assert not two["fits"] and two["weights"] == "float32" and (two["slots"], three["slots"]) == (2, 3)
+    keys = 2 * 4 * 2 * 16 * (1 + 5)  # bytes of a position: key and value, 2 heads, LLM once and head 5 times
+    assert 64 * keys < three["slot_bytes"] - two["slot_bytes"] < 64 * keys + 4000
+    assert two["peak_bytes"] > two["weight_bytes"] + two["slot_bytes"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--topology=cpu:4", "--decode=1,0"], "--decode=1,0: each is a number of replies"),
         (["--topology=v7:4x4"], "--topology=v7:4x4: not known; it is like v5e:4x4"),
         (["--topology=v5p:4x4"], "a slice of v5p has 3 sides, v5p:4x4x4"),
         (["--topology=cpu:4", "--mesh=fsdp=3"], "does not multiply to the 4 devices"),
@@ -122,11 +133,11 @@ def test_windows_that_are_left_to_the_data_are_asked_for() -> None:
 
 def test_a_refusal_for_want_of_memory_is_read() -> None:
     told = "RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 19.50G of 15.75G hbm. Exceeded by 3.75G."
-    assert _refused(RuntimeError(told)) == 19.5 * 2**30
+    assert refused_bytes(RuntimeError(told)) == 19.5 * 2**30
     told = "the total memory required for HLO temporaries (180.00G) exceeds available HBM (15.75G)."
-    assert _refused(RuntimeError(told)) == 180 * 2**30
+    assert refused_bytes(RuntimeError(told)) == 180 * 2**30
     with pytest.raises(RuntimeError, match="something else"):
-        _refused(RuntimeError("something else"))
+        refused_bytes(RuntimeError("something else"))
 
 
 def slice_of(name: str, *sides: int) -> Topology:
