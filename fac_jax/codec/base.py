@@ -1,11 +1,12 @@
 """The interface of all codecs, which turn a waveform into speech ids at 25 Hz and back."""
 
+import dataclasses
 import importlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
@@ -39,6 +40,64 @@ class SpeechStream(Protocol):
     def finish(self) -> np.ndarray:
         """Returns the remaining samples, float32 `[N]`. Nothing may be pushed afterwards."""
         ...
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Spoken:
+    """What a stream of a pool goes on with.
+
+    Attributes:
+      place: of the stream.
+      wave: float32 `[N]`, the new samples; N may be 0.
+      last: whether the stream has ended; its place is free.
+    """
+
+    place: int
+    wave: np.ndarray
+    last: bool
+
+
+class SpeechPool(Protocol):
+    """Streams that are spoken together, each in a place of its own (`Codec.pool`)."""
+
+    def start(self) -> int | None:
+        """Begins a stream and returns its place; None if no place is free."""
+        ...
+
+    def push(self, place: int, ids: np.ndarray) -> None:
+        """Takes the next ids of a stream, integers `[T]`.
+
+        Raises:
+          InputError: an id is outside the codebook, or nothing is spoken in this place.
+        """
+        ...
+
+    def end(self, place: int) -> None:
+        """Says that a stream has all its ids; `speak` gives the rest, and then frees the place."""
+        ...
+
+    def stop(self, place: int) -> None:
+        """Ends a stream at once, and frees its place."""
+        ...
+
+    def speak(self) -> list[Spoken]:
+        """Speaks the next chunk of every stream that has one; call it until it returns nothing."""
+        ...
+
+
+T = TypeVar("T")
+
+
+def check_place(places: Sequence[T | None], place: int) -> T:
+    """Returns what is in a place of a pool.
+
+    Raises:
+      InputError: there is no such place, or nothing in it.
+    """
+    found = places[place] if 0 <= place < len(places) else None
+    if found is None:
+        raise InputError(f"nothing is spoken in place {place} of {len(places)}")
+    return found
 
 
 class Codec(Protocol):
@@ -82,9 +141,59 @@ class Codec(Protocol):
         """Begins a wave whose ids come one after the other; in the end it has as many samples as `decode` gives."""
         ...
 
+    def pool(self, places: int) -> SpeechPool:
+        """Makes places for so many streams that are spoken together; each gives the samples of `stream`."""
+        ...
+
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes the codec into a folder, for `load_codec`."""
         ...
+
+
+class SeparatePool:
+    """A `SpeechPool` of streams that are spoken one after the other, for a codec whose work is no program."""
+
+    def __init__(self, codec: Codec, places: int) -> None:
+        """Makes the places, all of them free."""
+        self._codec = codec
+        self._places: list[SpeechStream | None] = [None] * places
+        self._made: dict[int, list[np.ndarray]] = {}
+        self._ended: set[int] = set()
+
+    def start(self) -> int | None:
+        """See `SpeechPool`."""
+        if None not in self._places:
+            return None
+        place = self._places.index(None)
+        self._places[place] = self._codec.stream()
+        return place
+
+    def push(self, place: int, ids: np.ndarray) -> None:
+        """See `SpeechPool`."""
+        wave = check_place(self._places, place).push(ids)
+        if wave.size:
+            self._made.setdefault(place, []).append(wave)
+
+    def end(self, place: int) -> None:
+        """See `SpeechPool`."""
+        self._made.setdefault(place, []).append(check_place(self._places, place).finish())
+        self._ended.add(place)
+
+    def stop(self, place: int) -> None:
+        """See `SpeechPool`."""
+        check_place(self._places, place)
+        self._places[place] = None
+        self._made.pop(place, None)
+        self._ended.discard(place)
+
+    def speak(self) -> list[Spoken]:
+        """See `SpeechPool`."""
+        found = [Spoken(at, np.concatenate(waves), at in self._ended) for at, waves in self._made.items()]
+        self._made = {}
+        for one in found:
+            if one.last:
+                self.stop(one.place)
+        return found
 
 
 def check_ids(ids: np.ndarray, units: int) -> np.ndarray:

@@ -18,7 +18,7 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from fac_jax.audio.mel import HOP, RATE, filterbank, hann
-from fac_jax.codec.base import FILE, TOKEN_RATE, check_codebook, check_ids
+from fac_jax.codec.base import FILE, TOKEN_RATE, SeparatePool, check_codebook, check_ids
 from fac_jax.io import replacing, write_text
 from fac_jax.types import InputError
 
@@ -151,6 +151,10 @@ class UnitCodec:
     def stream(self) -> "UnitStream":
         """Begins a wave whose units come one after the other."""
         return UnitStream(self)
+
+    def pool(self, places: int) -> SeparatePool:
+        """Makes places for streams, which a host speaks one after the other."""
+        return SeparatePool(self, places)
 
 
 class UnitStream:

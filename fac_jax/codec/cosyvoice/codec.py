@@ -29,6 +29,7 @@ from fac_jax.codec.base import FILE, SpeechStream, refer
 from fac_jax.codec.cosyvoice.config import FlowConfig, TokenizerConfig, VocoderConfig
 from fac_jax.codec.cosyvoice.flow import BEFORE, Flow
 from fac_jax.codec.cosyvoice.noise import release_noise
+from fac_jax.codec.cosyvoice.pool import VoicePool
 from fac_jax.codec.cosyvoice.s3_tokenizer import S3Tokenizer, WaveTokenizer
 from fac_jax.codec.cosyvoice.token2wav import Speaker, SpeechConfig, Token2Wav
 from fac_jax.codec.cosyvoice.vocoder import Vocoder
@@ -180,6 +181,10 @@ class CosyVoice3:
     def stream(self) -> SpeechStream:
         """Speaks ids in that voice as they arrive, chunk by chunk (docs/codec.md)."""
         return self.voice.stream(self.speaker)
+
+    def pool(self, places: int) -> VoicePool:
+        """Makes places for streams in that voice, whose chunks run in one program."""
+        return VoicePool(self.voice, self.speaker, places)
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes a codec.json that refers to this codec's folder; its files have gigabytes and are not copied."""

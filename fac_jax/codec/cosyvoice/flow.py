@@ -4,6 +4,7 @@ There are two masks. Without chunks every frame sees every other, as the release
 sees its own chunk and some earlier ones, so that `sample_chunk` can compute chunk by chunk as tokens arrive.
 """
 
+import dataclasses
 import functools
 from typing import Any, cast
 
@@ -189,6 +190,34 @@ def empty_past(config: FlowConfig, chunk: int, left: int) -> Past:
     return Past(keys, keys.copy(), jnp.zeros((config.steps, 2, 2, c.conv_width - 1, c.width)))
 
 
+@functools.partial(jax.jit, static_argnames="config", donate_argnames="pool")
+def sample_chunks(
+    config: FlowConfig,
+    params: Params,
+    pool: Past,
+    at: Int[Array, " B"],
+    number: Int[Array, " B"],
+    ids: Int[Array, "B padded"],
+    length: Int[Array, " B"],
+    embedding: Float[Array, "B speaker_width"],
+    noise: Float[Array, "B M mel_bins"],
+) -> tuple[Float[jax.Array, "B M mel_bins"], Past]:
+    """Solves the next chunk of B streams, each as `sample_chunk`.
+
+    Args:
+      pool: pasts of P streams, one behind the other along a leading axis; its buffers are donated.
+      at: place of each stream in the pool, from 0; P for a row that is left out.
+    """
+    past = jax.tree.map(lambda leaf: leaf.at[at].get(mode="clip"), pool)
+    begins = (number == 0)[:, None, None, None, None, None]
+    past = dataclasses.replace(past, tails=jnp.where(begins, 0, past.tails))  # keys of the stream before are not seen
+    every = (None, 0, 0, 0, 0, 0, 0)
+    mel, past = jax.vmap(functools.partial(_next_chunk, config), every)(
+        params, past, number, ids, length, embedding, noise
+    )
+    return mel, jax.tree.map(lambda old, new: old.at[at].set(new, mode="drop"), pool, past)
+
+
 @functools.partial(jax.jit, static_argnames="config", donate_argnames="past")
 def sample_chunk(
     config: FlowConfig,
@@ -211,6 +240,19 @@ def sample_chunk(
     Returns:
       log-mel float32, and the past of the next chunk.
     """
+    return _next_chunk(config, params, past, number, ids, length, embedding, noise)
+
+
+def _next_chunk(
+    config: FlowConfig,
+    params: Params,
+    past: Past,
+    number: Int[Array, ""],
+    ids: Int[Array, " padded"],
+    length: Int[Array, ""],
+    embedding: Float[Array, " speaker_width"],
+    noise: Float[Array, "M mel_bins"],
+) -> tuple[Float[jax.Array, "M mel_bins"], Past]:
     cond = jnp.zeros_like(noise)  # there is no prompt
     conditions: Any = Flow(config).apply({"params": params}, ids, embedding, cond, method="conditions")
     chunk, window = len(noise), past.k.shape[3]

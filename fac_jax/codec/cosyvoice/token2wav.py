@@ -12,7 +12,7 @@ from typing import Final, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Float32, Int
+from jaxtyping import Float, Float32, Int, Int32
 
 from fac_jax.codec.base import check_codebook, check_ids
 from fac_jax.codec.cosyvoice.config import FlowConfig, VocoderConfig, pieces
@@ -125,9 +125,65 @@ class Token2Wav:
         """Starts a stream of ids."""
         return Stream(self, speaker)
 
+    @property
+    def chunk_frames(self) -> int:
+        """Number of mel frames of a chunk of a stream."""
+        return self.config.hop * self.flow.token_frames
+
+    def chunk_noise(self, chunk: "Chunk") -> Float[np.ndarray, "M mel_bins"]:
+        """Returns the flow's noise of a chunk."""
+        return self.noise(chunk.number * self.chunk_frames, self.chunk_frames)
+
     def noise(self, first: int, frames: int) -> Float[np.ndarray, "{frames} mel_bins"]:
         """Returns frames `first .. first + frames` of the flow's noise."""
         return self._noise[np.arange(first, first + frames) % len(self._noise)]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Chunk:
+    """The next tokens of a stream that can be spoken.
+
+    Attributes:
+      number: of the chunk, from 0.
+      ids: two tokens before it, its own, those that follow; ABSENT for none.
+      frames: frames to speak.
+      last: whether the speech ends with it.
+    """
+
+    number: int
+    ids: Int32[np.ndarray, " padded"]
+    frames: int
+    last: bool
+
+
+class Waiting:
+    """The ids of a stream that wait to be spoken, `hop` at a time."""
+
+    def __init__(self, voice: Token2Wav) -> None:
+        self._flow, self._hop = voice.flow, voice.config.hop
+        self._number = 0
+        self._ids = np.full(BEFORE, ABSENT, np.int32)  # the two tokens before the next chunk, then the waiting ones
+
+    def push(self, ids: Int[np.ndarray, " T"]) -> None:
+        """Takes the next ids.
+
+        Raises:
+          InputError: an id is outside the codebook; none of them is taken.
+        """
+        self._ids = np.concatenate([self._ids, check_codebook(ids, self._flow.vocab_size)])
+
+    def chunk(self, ended: bool) -> Chunk | None:
+        """Takes out the next chunk; None if its tokens, or those that follow it, are not there yet."""
+        left, lookahead = len(self._ids) - BEFORE, self._flow.lookahead
+        if left < (1 if ended else self._hop + lookahead):
+            return None
+        size = BEFORE + self._hop + lookahead
+        ids = np.pad(self._ids[:size], (0, max(0, size - len(self._ids))), constant_values=ABSENT)
+        frames = min(left, self._hop) * self._flow.token_frames
+        chunk = Chunk(self._number, ids, frames, ended and left <= self._hop)
+        self._number += 1
+        self._ids = self._ids[self._hop :]
+        return chunk
 
 
 class Stream:
@@ -135,13 +191,10 @@ class Stream:
 
     def __init__(self, voice: Token2Wav, speaker: Speaker) -> None:
         """Starts the stream; `Token2Wav.stream` calls this."""
-        config = voice.config
-        self._voice, self._speaker, self._hop = voice, speaker, config.hop
-        self._frames = config.hop * voice.flow.token_frames
-        self._past = empty_past(voice.flow, self._frames, config.left)
-        self._wave = voice.vocoder.speech(self._frames, config.phase)
-        self._number = 0  # number of the next chunk
-        self._ids = np.full(BEFORE, ABSENT, np.int32)  # the two tokens before the next chunk, then the waiting ones
+        self._voice, self._speaker = voice, speaker
+        self._past = empty_past(voice.flow, voice.chunk_frames, voice.config.left)
+        self._wave = voice.vocoder.speech(voice.chunk_frames, voice.config.phase)
+        self._ids = Waiting(voice)
 
     def push(self, ids: Int[np.ndarray, " T"]) -> Float[np.ndarray, " N"]:
         """Takes the next ids, T >= 0, and returns the samples that they complete, float32, N >= 0.
@@ -149,41 +202,31 @@ class Stream:
         Raises:
           InputError: an id is outside the codebook; none of them is taken.
         """
-        self._ids = np.concatenate([self._ids, check_codebook(ids, self._voice.flow.vocab_size)])
-        waves = [np.zeros(0, np.float32)]
-        while len(self._ids) >= BEFORE + self._hop + self._voice.flow.lookahead:
-            waves.append(self._speak(self._hop, last=False))
-        return np.concatenate(waves)
+        self._ids.push(ids)
+        return self._speak(ended=False)
 
     def finish(self) -> np.ndarray:
         """Returns the remaining samples, float32 `[N]`. Nothing may be pushed afterwards."""
-        waves, left = [], len(self._ids) - BEFORE
-        for spoken in range(0, left, self._hop):
-            waves.append(self._speak(min(left - spoken, self._hop), last=left - spoken <= self._hop))
-        if not waves:
-            waves.append(self._wave.push(np.zeros((0, self._voice.flow.mel_bins), np.float32), final=True))
-        return np.concatenate(waves)
+        rest = self._speak(ended=True)
+        return rest if len(rest) else self._wave.push(np.zeros((0, self._voice.flow.mel_bins), np.float32), final=True)
 
-    def _speak(self, tokens: int, last: bool) -> np.ndarray:
-        """Speaks the first `tokens` tokens of the next chunk."""
-        voice, size = self._voice, BEFORE + self._hop + self._voice.flow.lookahead
-        ids = self._ids[:size]
-        ids = np.pad(ids, (0, size - len(ids)), constant_values=ABSENT)
-        length = tokens * voice.flow.token_frames
-        with products(voice.config.precision):
-            mel, self._past = sample_chunk(
-                voice.flow,
-                voice.params,
-                self._past,
-                np.int32(self._number),
-                ids,
-                np.int32(length),
-                jnp.asarray(self._speaker),
-                voice.noise(self._number * self._frames, self._frames),
-            )
-        self._number += 1
-        self._ids = self._ids[self._hop :]
-        return self._wave.push(np.asarray(mel)[:length], final=last)
+    def _speak(self, ended: bool) -> np.ndarray:
+        """Speaks all chunks that are there."""
+        voice, waves = self._voice, [np.zeros(0, np.float32)]
+        while (chunk := self._ids.chunk(ended)) is not None:
+            with products(voice.config.precision):
+                mel, self._past = sample_chunk(
+                    voice.flow,
+                    voice.params,
+                    self._past,
+                    np.int32(chunk.number),
+                    chunk.ids,
+                    np.int32(chunk.frames),
+                    jnp.asarray(self._speaker),
+                    voice.chunk_noise(chunk),
+                )
+            waves.append(self._wave.push(np.asarray(mel)[: chunk.frames], final=chunk.last))
+        return np.concatenate(waves)
 
 
 def bucket(tokens: int) -> int:

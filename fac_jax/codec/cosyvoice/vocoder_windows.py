@@ -7,7 +7,8 @@ kept from window to window.
 
 import functools
 import math
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -52,10 +53,32 @@ def _span(width: int, dilations: tuple[int, ...]) -> int:
 
 @functools.partial(jax.jit, static_argnames=("config", "method"))
 def _apply(config: VocoderConfig, method: str, params: Params, *inputs: Array) -> jax.Array:
-    """Applies a method of `Vocoder` to a batch of one window."""
-    with products(EXACT):  # rounding to a lower precision is audible
-        out: Any = Vocoder(config).apply({"params": params}, *inputs, method=method)
+    """Applies a method of `Vocoder` to every row of a batch, as it applies to a batch of one."""
+
+    def one(*row: Array) -> jax.Array:
+        out: Any = Vocoder(config).apply({"params": params}, *(a[None] if a.ndim else a for a in row), method=method)
         return out[0]
+
+    with products(EXACT):  # rounding to a lower precision is audible
+        return jax.vmap(one)(*inputs)
+
+
+class Window(NamedTuple):
+    """What the vocoder reads to make the wave of M frames.
+
+    Attributes:
+      mel: log-mel.
+      sines: `sines` of `Tones`.
+      level: `noise` of `Tones`.
+      noise: in [0, 1), N = `M * frame_samples`.
+      length: the log-mel is zero from this frame on.
+    """
+
+    mel: Float32[np.ndarray, "M mel_bins"]
+    sines: Float32[np.ndarray, "M harmonics"]
+    level: Float32[np.ndarray, " M"]
+    noise: Float32[np.ndarray, "N harmonics"]
+    length: np.int32
 
 
 class WindowedVocoder:
@@ -86,26 +109,26 @@ class WindowedVocoder:
         for start in range(0, len(mel), window):
             first = max(0, start - F0_BEFORE)
             heard = _padded(mel[first : first + size], size)[None]
-            piece = np.asarray(_apply(self.config, "f0", self._params, heard))
+            piece = np.asarray(_apply(self.config, "f0", self._params, heard))[0]
             found.append(piece[start - first : min(start + window, len(mel)) - first])
         return np.concatenate(found)
 
-    def decode(
+    def window(
         self,
         mel: Float[np.ndarray, "M mel_bins"],
         sines: Float[np.ndarray, "M harmonics"],
         level: Float[np.ndarray, " M"],
         first: int,
         length: int,
-    ) -> Float[np.ndarray, " N"]:
-        """Makes the wave of a window of M frames, float32, N = `M * frame_samples`.
-
-        `sines` and `level` are `sines` and `noise` of `Tones`. `first` is the number of the window's first frame in the
-        speech, and the log-mel is zero from frame `length` on.
-        """
+    ) -> Window:
+        """Returns a window with its noise; `first` is the number of its first frame in the speech."""
         count = self.config.frame_samples
         samples = np.arange(first * count, (first + len(mel)) * count) % len(self._noise)
-        inputs = (mel[None], sines[None], level[None], self._noise[samples][None], np.int32(length))
+        return Window(mel, sines, level, self._noise[samples], np.int32(length))
+
+    def decode(self, windows: Sequence[Window]) -> Float[np.ndarray, "B N"]:
+        """Makes the waves of windows of one size, float32; each number of them compiles one program."""
+        inputs = (np.stack(arrays) for arrays in zip(*windows, strict=True))
         return np.asarray(_apply(self.config, "__call__", self._params, *inputs))
 
 
@@ -116,7 +139,9 @@ class Speech:
         config = vocoder.config
         self._vocoder, self._window, self._held = vocoder, window, held
         self._phase: Phase = phase
-        self._start = self._done = 0  # number of the first frame that is kept, and of the first not yet returned
+        # Numbers of the first frame that is kept, of the first not yet returned, and of the one behind the last.
+        self._start = self._done = self._end = 0
+        self._final = False
         self._mel = np.zeros((0, config.mel_bins), np.float32)
         self._sines = np.zeros((0, config.harmonics), np.float32)
         self._level = np.zeros(0, np.float32)
@@ -128,25 +153,39 @@ class Speech:
         The frames that are held back have no samples until the speech ends, with `final`. All calls together return
         `frame_samples` samples for each frame.
         """
-        vocoder, config = self._vocoder, self._vocoder.config
+        self.feed(mel, final)
+        waves = [np.zeros(0, np.float32)]
+        while (window := self.window()) is not None:
+            waves.append(self.take(self._vocoder.decode([window])[0]))
+        return np.concatenate(waves)
+
+    def feed(self, mel: Float[np.ndarray, "M mel_bins"], final: bool = False) -> None:
+        """Takes the next frames; `window` and `take` then make the samples that they complete."""
         self._mel = np.concatenate([self._mel, np.asarray(mel, np.float32)])
         total = self._start + len(self._mel)
+        self._final, self._end = final, total if final else total - self._held
         self._play(total if final else total - F0_LOOKAHEAD)
-        end = total if final else total - self._held
-        size = vocoder.before + self._window + vocoder.after
-        waves = [np.zeros(0, np.float32)]
-        while self._done < end:
-            first, count = max(0, self._done - vocoder.before), min(self._window, end - self._done)
-            kept = slice(first - self._start, first - self._start + size)
-            pieces = (_padded(array[kept], size) for array in (self._mel, self._sines, self._level))
-            wave = vocoder.decode(*pieces, first=first, length=min(size, total - first) if final else size)
-            skipped = (self._done - first) * config.frame_samples
-            waves.append(wave[skipped : skipped + count * config.frame_samples])
-            self._done += count
+
+    def window(self) -> Window | None:
+        """Returns what the vocoder reads for the next samples; None if those of the frames so far are made."""
+        if self._done >= self._end:
+            return None
+        vocoder, total = self._vocoder, self._start + len(self._mel)
+        size, first = vocoder.before + self._window + vocoder.after, max(0, self._done - vocoder.before)
+        kept = slice(first - self._start, first - self._start + size)
+        pieces = (_padded(array[kept], size) for array in (self._mel, self._sines, self._level))
+        return vocoder.window(*pieces, first=first, length=min(size, total - first) if self._final else size)
+
+    def take(self, wave: Float[np.ndarray, " N"]) -> Float32[np.ndarray, " n"]:
+        """Takes the wave of the window, and returns the samples that are new."""
+        vocoder, samples = self._vocoder, self._vocoder.config.frame_samples
+        first, count = max(0, self._done - vocoder.before), min(self._window, self._end - self._done)
+        skipped = (self._done - first) * samples
+        self._done += count
         forgotten = max(0, self._done - vocoder.before) - self._start
         self._start += forgotten
         self._mel, self._sines, self._level = (a[forgotten:] for a in (self._mel, self._sines, self._level))
-        return np.concatenate(waves)
+        return wave[skipped : skipped + count * samples]
 
     def _play(self, end: int) -> None:
         """Computes the tones of the frames up to `end`."""
