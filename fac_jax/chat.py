@@ -17,6 +17,7 @@ from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.question import Question, mode_of, single_turn
 from fac_jax.codec.base import TOKEN_RATE, Codec, SpeechStream
 from fac_jax.generation.engine import advance
+from fac_jax.generation.listening import Listener
 from fac_jax.generation.sampling import fold
 from fac_jax.generation.slots import Decoding, Slots, requests
 from fac_jax.generation.stream import Part, stream
@@ -96,11 +97,19 @@ class Chat:
         self._reply = GeneratedReply(np.zeros(0, np.int32), np.zeros((0, 1), np.int32))
         self._parked: Parked | None = None
 
-    def ask(self, question: Question, rate: int = RATE, *, instruction: str = "") -> Reply:
+    def listen(self, rate: int = RATE) -> Listener:
+        """Begins a question that is heard while it is spoken.
+
+        Its `push` takes samples at `rate` Hz; `ask` and `stream` take it in place of a wave when the user has stopped.
+        """
+        return Listener(self._model.module, self._model.params, rate)
+
+    def ask(self, question: Question | Listener, rate: int = RATE, *, instruction: str = "") -> Reply:
         """Says something to the model, a wave float `[N]` or a text, and returns its reply.
 
         Args:
-          rate: sampling rate of the wave in Hz.
+          question: a wave, a text, or what was heard of a user (`listen`).
+          rate: sampling rate of a wave in Hz.
           instruction: text that follows a wave in the same turn.
 
         Raises:
@@ -117,7 +126,7 @@ class Chat:
             warnings.warn(f"reply {prompt.id} was cut at max_steps={decoding.max_steps}", stacklevel=2)
         return Reply(part.text, wave, RATE if codec is None else codec.rate, part.units, part.finished)
 
-    def stream(self, question: Question, rate: int = RATE, *, instruction: str = "") -> Iterator[Piece]:
+    def stream(self, question: Question | Listener, rate: int = RATE, *, instruction: str = "") -> Iterator[Piece]:
         """Says something to the model, and hands its reply out piece by piece.
 
         Leaving the loop ends the reply; what was handed out is remembered. The arguments are those of `ask`.
@@ -142,14 +151,21 @@ class Chat:
         turns = (*self._said.turns[:-1], Turn("assistant", generated=heard))
         self._said = dataclasses.replace(self._said, turns=turns)
 
-    def _prompt(self, question: Question, rate: int, instruction: str) -> tuple[Conversation, Example, Codec | None]:
+    def _prompt(
+        self, question: Question | Listener, rate: int, instruction: str
+    ) -> tuple[Conversation, Example, Codec | None]:
         """The conversation with a question, as a prompt, and the codec if the model answers aloud."""
         model, number = self._model, str(len(self._said.turns) // 2)
+        features = None
+        if isinstance(question, Listener):
+            (question, features), rate = question.close(), RATE
         heard = "t" if isinstance(question, str) else "s"
         mode = mode_of(question, f"{heard}2{self._answers}")
         one = single_turn(number, question, rate, mode, instruction, self._said.system)
         for remark in model.remarks_on([one]):
             warnings.warn(remark, stacklevel=3)
+        if features is not None:
+            one = dataclasses.replace(one, turns=(dataclasses.replace(one.turns[0], mel=features),))
         codec = model.codec if self._answers == "s" or (heard == "s" and model.config.user_audio == "tokens") else None
         (one,) = add_features([one], codec, model.config)
         asked = dataclasses.replace(one, turns=(*self._said.turns, *one.turns))

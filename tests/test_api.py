@@ -113,7 +113,17 @@ def test_a_chat_remembers_and_continues_what_it_has_computed(patient: Model, mon
         pieces = list(streamed.stream(question))
         assert "".join(piece.text for piece in pieces) == reply.text
         assert np.concatenate([piece.units for piece in pieces]).tolist() == reply.units.tolist()
+    heard = patient.chat(max_steps=STEPS)
+    for question, reply in zip(asked, hot, strict=True):
+        if not isinstance(question, str):
+            ear = heard.listen()
+            for piece in np.array_split(question, 5):
+                ear.push(piece)
+            question = ear
+        again = heard.ask(question)
+        assert again.text == reply.text and again.units.tolist() == reply.units.tolist()
     monkeypatch.setattr(turns, "kept_positions", lambda *_: 0)
+    assert heard.ask(WAVE[:9000]).units.size  # what was heard on the way and a wave, in one prompt
     cold = patient.chat(max_steps=STEPS)
     for question, reply in zip(asked, hot, strict=True):
         again = cold.ask(question)

@@ -97,6 +97,17 @@ def host_log_mel(wave: Float[np.ndarray, " N"], bins: int = BINS) -> Float[np.nd
 
     The wave is float32 at 16 kHz, N > 1; the result is float32, M = `N // 160`.
     """
+    log = host_log_power(wave, bins)
+    return normalised(log, float(log.max(initial=-10.0)))
+
+
+def normalised(log: Float[np.ndarray, "M bins"], loudest: float) -> Float32[np.ndarray, "M bins"]:
+    """Brings log10 powers to Whisper's range; `loudest` is the greatest of the clip."""
+    return (np.maximum(log, np.float32(loudest - 8.0)) + np.float32(4.0)) / np.float32(4.0)
+
+
+def host_log_power(wave: Float[np.ndarray, " N"], bins: int = BINS) -> Float32[np.ndarray, "M bins"]:
+    """Computes log10 of the mel power of a wave at 16 kHz, N > 1, M = `N // 160`: `host_log_mel` before its range."""
     mirrored = np.pad(wave, WINDOW // 2, mode="reflect")
     framed = np.lib.stride_tricks.sliding_window_view(mirrored, WINDOW)[: mel_frames(len(wave)) * HOP : HOP]
     window, filters = hann(WINDOW), _sparse_filters(bins)
@@ -105,5 +116,4 @@ def host_log_mel(wave: Float[np.ndarray, " N"], bins: int = BINS) -> Float[np.nd
         # numpy's rfft takes seven times as long
         spectrum = np.asarray(scipy.fft.rfft(framed[start : start + HOST_CHUNK] * window))
         mel[start : start + HOST_CHUNK] = (filters @ (np.square(np.real(spectrum)) + np.square(np.imag(spectrum))).T).T
-    log = np.log10(np.maximum(mel, 1e-10, out=mel), out=mel)
-    return (np.maximum(log, log.max(initial=-10.0) - 8.0, out=log) + 4.0) / 4.0
+    return np.log10(np.maximum(mel, 1e-10, out=mel), out=mel)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from numpy.typing import DTypeLike
 
 from fac_jax.batching.conversation import StoredFeatures
 from fac_jax.batching.grid import Example, ModelGrid, windows_of
@@ -13,9 +14,17 @@ from fac_jax.types import NO_FRAME, Batch, InputError
 GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")
 
 
-def collate(examples: Sequence[Example], rows: int, seq_len: int, windows: int, model: ModelGrid) -> Batch:
+def collate(
+    examples: Sequence[Example],
+    rows: int,
+    seq_len: int,
+    windows: int,
+    model: ModelGrid,
+    features: int | None = None,
+    dtype: DTypeLike = np.float16,
+) -> Batch:
     """Lays every example out in its own row (`collate_packed`)."""
-    return collate_packed([[example] for example in examples], rows, seq_len, windows, model)
+    return collate_packed([[example] for example in examples], rows, seq_len, windows, model, features, dtype)
 
 
 def collate_packed(
@@ -25,6 +34,7 @@ def collate_packed(
     windows: int,
     model: ModelGrid,
     features: int | None = None,
+    dtype: DTypeLike = np.float16,
 ) -> Batch:
     """Lays the examples of a row out one after the other, each a segment whose positions start at 0.
 
@@ -34,6 +44,7 @@ def collate_packed(
       packed: the examples of every row; at most `rows` rows.
       windows: W of the whole batch; they hold all audios one after the other.
       features: width of the stored features that the examples have in place of log-mels; None for log-mels.
+      dtype: of these features.
 
     Raises:
       InputError: the examples exceed one of the three; says both numbers.
@@ -51,7 +62,7 @@ def collate_packed(
         speech_pad=model.special.speech_pad,
     )
     if features:
-        stored = np.zeros((windows, model.n_window // 2, features), np.float16)
+        stored = np.zeros((windows, model.n_window // 2, features), dtype)
         batch = dataclasses.replace(batch, features=stored)
     window = 0
     for row, examples in enumerate(packed):

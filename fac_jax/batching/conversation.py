@@ -4,7 +4,7 @@ import dataclasses
 from typing import Literal, TypeAlias
 
 import numpy as np
-from jaxtyping import Float, Float16, Int, Int32
+from jaxtyping import Float, Int, Int32
 
 from fac_jax.audio.mel import mel_frames
 from fac_jax.text.prompts import Role
@@ -17,11 +17,11 @@ class StoredFeatures:
     """The encoder's features of a user's wave, made before, in place of its log-mel; its length is that of the log-mel.
 
     Attributes:
-      windows: float16, F = `n_window // 2` frames of every window, of the encoder's width C.
+      windows: F = `n_window // 2` frames of every window, of the encoder's width C; float16 from a disk.
       samples: of the wave as it was heard, at 16 kHz.
     """
 
-    windows: Float16[np.ndarray, "W F C"]
+    windows: Float[np.ndarray, "W F C"]
     samples: int
 
     def __len__(self) -> int:

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from fac_jax.batching.collate import GRID_FIELDS, collate
+from fac_jax.batching.conversation import StoredFeatures
 from fac_jax.batching.grid import Example, windows_of
 from fac_jax.generation.engine import park, prefill
+from fac_jax.generation.listening import with_features
 from fac_jax.generation.slots import Decoding, Past, Request, Slots
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.types import Kind, Params
+from fac_jax.types import Batch, Kind, Params
 
 LEAST = 16  # LLM positions of the shortest prompt program
 CACHE = 256  # LLM positions of the shortest caches
@@ -59,11 +61,10 @@ def take_up(
     if parked is not None and kept:
         length = max(length, parked.slots.caches[0].k.shape[-2])
         past = _past(parked, kept, length)
-    windows = sum(windows_of(mel, model.config.n_window) for mel in new.mels)
     return prefill(
         model,
         params,
-        collate([new], 1, size, _power(windows, 1) if windows else 0, model.config),
+        _batch(model, params, new, size),
         request,
         past,
         length=length,
@@ -71,6 +72,17 @@ def take_up(
         joint=decoding.stream == "joint",
         draws=decoding.draws,
     )
+
+
+def _batch(model: FunAudioChat, params: Params, prompt: Example, size: int) -> Batch:
+    """Lays a prompt out; where some of its audio is encoded already, the rest is encoded before."""
+    config = model.config
+    windows = sum(windows_of(mel, config.n_window) for mel in prompt.mels)
+    count, features = _power(windows, 1) if windows else 0, None
+    if any(isinstance(mel, StoredFeatures) for mel in prompt.mels):
+        mels = [mel if isinstance(mel, StoredFeatures) else with_features(model, params, mel) for mel in prompt.mels]
+        prompt, features = dataclasses.replace(prompt, mels=tuple(mels)), config.audio.width
+    return collate([prompt], 1, size, count, config, features, config.dtype)
 
 
 def kept_positions(parked: Parked, prompt: Example, config: ModelConfig) -> int:
