@@ -116,7 +116,7 @@ def cached_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibili
       InputError: see `cached_refusal`.
     """
     check(cached_refusal(q, k))
-    lengths = jnp.asarray(visibility.q_positions, jnp.int32)[:, 0] + 1
+    lengths = jnp.minimum(jnp.asarray(visibility.q_positions, jnp.int32)[:, 0] + 1, k.shape[1])
     out: Any = fused.dot_product_attention(
         jnp.swapaxes(q, 1, 2),
         jnp.swapaxes(k, 1, 2),
