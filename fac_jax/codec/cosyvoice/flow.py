@@ -212,7 +212,7 @@ def sample_chunks(
     begins = (number == 0)[:, None, None, None, None, None]
     past = dataclasses.replace(past, tails=jnp.where(begins, 0, past.tails))  # keys of the stream before are not seen
     every = (None, 0, 0, 0, 0, 0, 0)
-    mel, past = jax.vmap(functools.partial(_next_chunk, config), every)(
+    mel, past = jax.vmap(functools.partial(sample_chunk, config), every)(
         params, past, number, ids, length, embedding, noise
     )
     return mel, jax.tree.map(lambda old, new: old.at[at].set(new, mode="drop"), pool, past)
@@ -240,19 +240,6 @@ def sample_chunk(
     Returns:
       log-mel float32, and the past of the next chunk.
     """
-    return _next_chunk(config, params, past, number, ids, length, embedding, noise)
-
-
-def _next_chunk(
-    config: FlowConfig,
-    params: Params,
-    past: Past,
-    number: Int[Array, ""],
-    ids: Int[Array, " padded"],
-    length: Int[Array, ""],
-    embedding: Float[Array, " speaker_width"],
-    noise: Float[Array, "M mel_bins"],
-) -> tuple[Float[jax.Array, "M mel_bins"], Past]:
     cond = jnp.zeros_like(noise)  # there is no prompt
     conditions: Any = Flow(config).apply({"params": params}, ids, embedding, cond, method="conditions")
     chunk, window = len(noise), past.k.shape[3]
