@@ -57,7 +57,7 @@ def begin(
         labels = _from_first(prompt.speech_labels, prompt)
         pieces = rearrange(model.refined_head.condition(hidden, text), "b s g d -> b (s g) d")
         keys = fold(request.keys, 1)
-        speech = _head_prefill(model, speech, pieces, labels, total, before, keys, request.speech, draws)
+        speech = _head_prefill(model, speech, pieces, labels, total, before, length, keys, request.speech, draws)
     some = request.limit > 0
     ids = jnp.full((rows, max_steps), special.pad, jnp.int32)
     return Slots(
@@ -80,6 +80,7 @@ def _head_prefill(
     labels: Int[Array, "B S G"],
     total: Int[jax.Array, " B"],
     before: Int[jax.Array, " B"] | int,
+    length: int,
     keys: Key[jax.Array, " B"],
     sampling: Sampling,
     draws: bool,
@@ -90,12 +91,13 @@ def _head_prefill(
       pieces: what the states of the Shared LLM open into, T = S G.
       labels: speech labels of the prompt, those of earlier replies.
       before: LLM positions that the caches hold already.
+      length: LLM positions of the caches.
     """
     c = model.config
     group, rows, fine = c.group_size, pieces.shape[0], pieces.shape[1]
     released = c.head_prefill == "release"
     tail = group - 1 if released else 0
-    places = speech.caches[0].k.shape[-2]
+    places = length * group  # a model without a head has no caches
     if released:
         last = model.speech_embedder.lookup(jnp.full((rows,), c.special.speech_bos, jnp.int32))
         previous = last[:, None]
