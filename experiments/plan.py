@@ -72,6 +72,8 @@ def mesh_sizes(words: list[str]) -> dict[str, int]:
 
 def plans() -> list[Plan]:
     """What the flags ask for: one plan, or those of a search that fit."""
+    if QUANTIZE.value:
+        raise InputError(f"--quantize={QUANTIZE.value} is of replies: give --decode=1,8 too")
     config = resolve_config(CONFIG.value)
     found = [stage for stage in config.stages if stage.steps and STAGE.value in (None, stage.name)]
     if not found:
@@ -88,7 +90,10 @@ def plans() -> list[Plan]:
 
 def decoding_plans(slots: list[str]) -> list[DecodingPlan]:
     """What `--decode` asks for, a plan for each number of slots."""
-    if not all(word.isdecimal() and int(word) for word in slots):
+    for option, given in (("stage", STAGE.value), ("search", SEARCH.value), ("mesh", MESH.value)):
+        if given:
+            raise InputError(f"--{option} is of training: a plan with --decode is of one device")
+    if not slots or not all(word.isdecimal() and int(word) for word in slots):
         raise InputError(f"--decode={','.join(slots)}: each is a number of replies side by side, at least 1")
     model, topology = resolve_config(CONFIG.value).model, topology_of(TOPOLOGY.value)
     plan = functools.partial(make_decoding_plan, model, topology, positions=POSITIONS.value)
@@ -165,7 +170,7 @@ def main() -> None:
         os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")  # so another process may have it, or compile as well
     kind = TOPOLOGY.value.partition(":")[0]
     with asked_of(kind) if kind in TARGETS else contextlib.nullcontext():
-        found: Sequence[Plan | DecodingPlan] = decoding_plans(DECODE.value) if DECODE.value else plans()
+        found: Sequence[Plan | DecodingPlan] = plans() if DECODE.value is None else decoding_plans(DECODE.value)
     show(found)
     if not any(plan.fits for plan in found):
         sys.exit(DOES_NOT_FIT)
@@ -175,7 +180,7 @@ def show(found: Sequence[Plan | DecodingPlan]) -> None:
     """Prints plans."""
     if AS_JSON.value:
         made = [as_json(plan) if isinstance(plan, Plan) else dataclasses.asdict(plan) for plan in found]
-        print(json.dumps(made if SEARCH.value or DECODE.value else made[0], indent=2))
+        print(json.dumps(made if SEARCH.value or DECODE.value is not None else made[0], indent=2))
     else:
         said = (lines(plan) if isinstance(plan, Plan) else decoding_lines(plan) for plan in found)
         print("\n".join(line for some in said for line in some) or "nothing that was tried fits")

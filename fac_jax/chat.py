@@ -94,8 +94,14 @@ class Chat:
         self._keys = jax.random.key(seed)[None]
         self._answers = "s" if joint else "t"
         self._said = Conversation("0", (SYSTEM_JOINT if joint else SYSTEM_TEXT) if system is None else system, ())
+        self._number = 0  # of the next turn
+        self._streaming = False
         self._reply = GeneratedReply(np.zeros(0, np.int32), np.zeros((0, 1), np.int32))
         self._parked: Parked | None = None
+
+    def __len__(self) -> int:
+        """Returns the number of turns that are remembered, a question and its reply each."""
+        return len(self._said.turns) // 2
 
     def listen(self, rate: int = RATE) -> Listener:
         """Begins a question that is heard while it is spoken.
@@ -117,19 +123,22 @@ class Chat:
         """
         asked, prompt, codec = self._prompt(question, rate, instruction)
         model, decoding = self._model, self._decoding
-        slots = self._begin(prompt)
+        slots = self._begin(asked, prompt)
         slots = advance(model.module, model.params, slots, decoding.max_steps, False, draws=decoding.draws)
         (part,) = stream(model.module, model.params, slots, model.tokenizer, decoding)
         self._remember(asked, prompt, part)
         wave = codec.decode(part.units) if codec is not None and part.units.size else np.zeros(0, np.float32)
         if not part.finished:
             warnings.warn(f"reply {prompt.id} was cut at max_steps={decoding.max_steps}", stacklevel=2)
+        if codec is not None and not part.units.size:
+            warnings.warn(f"reply {prompt.id} has no speech", stacklevel=2)
         return Reply(part.text, wave, RATE if codec is None else codec.rate, part.units, part.finished)
 
     def stream(self, question: Question | Listener, rate: int = RATE, *, instruction: str = "") -> Iterator[Piece]:
         """Says something to the model, and hands its reply out piece by piece.
 
-        Leaving the loop ends the reply; what was handed out is remembered. The arguments are those of `ask`.
+        Leaving the loop ends the reply; what was handed out is remembered. Until then nothing else may be said. The
+        arguments are those of `ask`.
         """
         asked, prompt, codec = self._prompt(question, rate, instruction)
         return self._pieces(asked, prompt, None if codec is None else codec.stream())
@@ -137,25 +146,46 @@ class Chat:
     def cut(self, seconds: float) -> None:
         """Says how much of the last reply was heard, in seconds of its speech; the rest of it is forgotten.
 
+        The text that was picked together with this speech stays; it is ahead of what the speech says.
+
         Raises:
-          InputError: there is no reply yet, or `seconds` is below 0.
+          InputError: there is no spoken reply yet, one is still being made, or `seconds` is below 0.
         """
+        self._check_idle()
         if not self._said.turns:
             raise InputError("chat: there is no reply to cut; ask something first")
-        if seconds < 0:
+        if self._answers == "t":
+            raise InputError("chat: a reply in text alone is not heard, and cannot be cut")
+        if not 0 <= seconds < float("inf"):
             raise InputError(f"chat: seconds={seconds}; give 0 or more seconds of the reply's speech")
         config = self._model.config
         spoken = np.cumsum(np.sum(self._reply.groups < config.units, axis=1))
         groups = int(np.searchsorted(spoken, seconds * TOKEN_RATE)) + 1 if seconds else 0
-        heard = cut(self._reply, groups, config.special)
-        turns = (*self._said.turns[:-1], Turn("assistant", generated=heard))
+        self._reply = cut(self._reply, groups, config.special)
+        turns = (*self._said.turns[:-1], Turn("assistant", generated=self._reply))
         self._said = dataclasses.replace(self._said, turns=turns)
+
+    def forget(self, turns: int = 1) -> None:
+        """Forgets the oldest turns, a question and its reply each, to make room in the model's context.
+
+        Raises:
+          InputError: there are not so many turns, or a reply is being made.
+        """
+        self._check_idle()
+        if not 0 <= turns <= len(self):
+            raise InputError(f"chat: forget {turns} turns; there are {len(self)}")
+        self._said = dataclasses.replace(self._said, turns=self._said.turns[2 * turns :])
+
+    def _check_idle(self) -> None:
+        if self._streaming:
+            raise InputError("chat: a reply is being streamed; take it to its end, or close the stream")
 
     def _prompt(
         self, question: Question | Listener, rate: int, instruction: str
     ) -> tuple[Conversation, Example, Codec | None]:
         """The conversation with a question, as a prompt, and the codec if the model answers aloud."""
-        model, number = self._model, str(len(self._said.turns) // 2)
+        self._check_idle()
+        model, number = self._model, str(self._number)
         features = None
         if isinstance(question, Listener):
             (question, features), rate = question.close(), RATE
@@ -169,17 +199,30 @@ class Chat:
         codec = model.codec if self._answers == "s" or (heard == "s" and model.config.user_audio == "tokens") else None
         (one,) = add_features([one], codec, model.config)
         asked = dataclasses.replace(one, turns=(*self._said.turns, *one.turns))
-        return asked, model.prompt(asked, self._decoding.max_steps), codec if self._answers == "s" else None
+        try:
+            prompt = model.prompt(asked, self._decoding.max_steps)
+        except InputError as error:
+            if not len(self):
+                raise
+            raise InputError(
+                f"chat: the question and the {len(self)} turns before it do not fit; call forget(), or begin another "
+                f"chat ({error})"
+            ) from error
+        return asked, prompt, codec if self._answers == "s" else None
 
-    def _begin(self, prompt: Example) -> Slots:
-        key = fold(self._keys, len(self._said.turns) // 2)
+    def _begin(self, asked: Conversation, prompt: Example) -> Slots:
+        self._check_idle()
+        if asked.turns[:-1] != self._said.turns:
+            raise InputError("chat: something else was said since this stream was asked for; ask again")
+        key = fold(self._keys, self._number)
         model, decoding = self._model, self._decoding
         return take_up(model.module, model.params, prompt, requests(decoding, key), decoding, self._parked)
 
     def _pieces(self, asked: Conversation, prompt: Example, spoken: SpeechStream | None) -> Iterator[Piece]:
         model, part = self._model, None
+        begun = self._begin(asked, prompt)
+        self._streaming = True
         try:
-            begun = self._begin(prompt)
             for part in stream(model.module, model.params, begun, model.tokenizer, self._decoding):
                 wave = np.zeros(0, np.float32)
                 if spoken is not None:
@@ -188,11 +231,13 @@ class Chat:
                         wave = np.concatenate([wave, spoken.finish()])
                 yield Piece(part.text, wave, part.units, part.last, part.finished)
         finally:
+            self._streaming = False
             if part is not None:
                 self._remember(asked, prompt, part)
 
     def _remember(self, asked: Conversation, prompt: Example, part: Part) -> None:
         config = self._model.config
+        self._number += 1
         self._reply = closed(part.reply, config.special)
         self._said = dataclasses.replace(asked, turns=(*asked.turns, Turn("assistant", generated=self._reply)))
         self._parked = Parked(part.slots, 0, encode(self._said, self._model.tokenizer, config), len(prompt))

@@ -145,8 +145,40 @@ def test_a_chat_forgets_what_was_not_heard(patient: Model) -> None:
     assert (said[0].text, said[0].units.tolist()) != (said[1].text, said[1].units.tolist())
     with pytest.raises(InputError, match="no reply to cut"):
         patient.chat().cut(1)
-    with pytest.raises(InputError, match="seconds=-1"):
-        chats[0].cut(-1)
+    for seconds in (-1, float("nan"), float("inf")):
+        with pytest.raises(InputError, match=f"seconds={seconds}"):
+            chats[0].cut(seconds)
+    written = patient.chat(spoken=False, max_steps=STEPS)
+    written.ask("what is two")
+    with pytest.raises(InputError, match="in text alone"):
+        written.cut(1)
+
+
+def test_a_chat_says_one_thing_at_a_time(patient: Model) -> None:
+    chat = patient.chat(max_steps=STEPS)
+    asked, late = chat.stream(WAVE), chat.stream("what is two")
+    next(asked)
+    for say in (lambda: chat.ask("what"), lambda: chat.stream("what"), lambda: chat.cut(1), lambda: next(late)):
+        with pytest.raises(InputError, match="a reply is being streamed"):
+            say()
+    list(asked)
+    late = chat.stream("what is two")
+    chat.ask("what is three")
+    with pytest.raises(InputError, match="something else was said"):
+        next(late)
+    assert len(chat) == 2
+
+
+def test_a_full_chat_forgets_its_oldest_turns(model: Model) -> None:
+    chat = model.chat(max_steps=STEPS)
+    with pytest.raises(InputError, match=r"the question and the \d turns before it do not fit; call forget\(\)"):
+        for _ in range(9):
+            chat.ask("what")
+    before = len(chat)
+    with pytest.raises(InputError, match=f"forget {before + 1} turns; there are {before}"):
+        chat.forget(before + 1)
+    chat.forget()
+    assert isinstance(chat.ask("what").text, str) and len(chat) == before
 
 
 def test_a_list_is_answered_in_its_order_each_as_if_it_were_alone(model: Model) -> None:

@@ -90,6 +90,9 @@ def test_replies_are_planned_for_one_device(tmp_path: Path) -> None:
     ("words", "message"),
     [
         (["--topology=cpu:4", "--decode=1,0"], "--decode=1,0: each is a number of replies"),
+        (["--topology=cpu:4", "--decode="], "--decode=: each is a number of replies"),
+        (["--topology=cpu:4", "--decode=1", "--mesh=fsdp=1"], "--mesh is of training"),
+        (["--topology=cpu:4", "--quantize=int8"], "--quantize=int8 is of replies"),
         (["--topology=v7:4x4"], "--topology=v7:4x4: not known; it is like v5e:4x4"),
         (["--topology=v5p:4x4"], "a slice of v5p has 3 sides, v5p:4x4x4"),
         (["--topology=cpu:4", "--mesh=fsdp=3"], "does not multiply to the 4 devices"),
