@@ -46,7 +46,8 @@ def prefill(
       prompt: prompts up to and including the assistant's header, one segment a row, padded on either side.
       request: how each row replies.
       past: what each prompt continues (`park`); its buffers are given up. None for prompts that begin.
-      length: positions of the caches, at least those of the past and of the prompts with their padding.
+      length: positions of the caches, those of the past if there is one; the prompts with their padding fit in behind
+        what it keeps.
       max_steps: most text ids of a reply, at least the greatest limit of the requests.
       joint: whether some reply speaks; without it there is no state of the refined head.
       draws: whether some row draws ids; without it every row takes the likeliest.
@@ -73,7 +74,8 @@ def park(
       slots: S slots, which stay as they are.
       at: places of R of them, from 0.
       length: LLM positions of each that are kept; a reply that was cut is left out by a smaller number.
-      text_ids: text ids of these positions, in any order, filled up with -1; repetition penalties read them.
+      text_ids: text ids of these positions, in any order, filled up with -1; repetition penalties read them. P is the
+        number of LLM positions that the copied caches have, at least those of the slots.
     """
     return _inside(lambda *given: on_their_devices(take_past(*given)), layout)(
         slots, jnp.asarray(at), jnp.asarray(length, jnp.int32), text_ids

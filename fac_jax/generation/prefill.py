@@ -8,7 +8,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int, Key, Shaped
 
 from fac_jax.generation.sampling import Sampling, fold, mark, pick
-from fac_jax.generation.slots import Past, Request, Slots, SpeechSlots, empty_speech, longer
+from fac_jax.generation.slots import Past, Request, Slots, SpeechSlots, empty_speech
 from fac_jax.layers.attention import Visibility
 from fac_jax.models.decoder import empty_caches
 from fac_jax.models.fun_audio_chat import FunAudioChat
@@ -29,7 +29,7 @@ def begin(
 
     Args:
       prompt: one segment a row, padded on either side; S positions.
-      past: what the prompts continue; None if they begin.
+      past: what the prompts continue, with caches of n positions; None if they begin.
       length: n, positions of the caches; the prompts with their padding fit in behind the past.
       joint: whether there is a refined head.
     """
@@ -40,7 +40,7 @@ def begin(
         before, caches = 0, empty_caches(c.text, rows, length, c.dtype, model.kernels.cache)
         seen, start = jnp.zeros((rows, c.vocab_size), bool), jnp.zeros(rows, jnp.int32)
     else:
-        before, caches = past.length, longer(past.caches, length)
+        before, caches = past.length, past.caches
         seen, start = past.seen, past.length
     there = jnp.broadcast_to(jnp.arange(embedded.shape[1]), embedded.shape[:2])
     positions = start[:, None] + there
@@ -53,7 +53,7 @@ def begin(
         first = jnp.where(request.joint & request.force_audio_bos, special.audio_bos, first)
         speech = empty_speech(c, rows, length, max_steps, model.kernels.cache)
         if past is not None and past.speech_caches:
-            speech = replace(speech, caches=longer(past.speech_caches, length * c.group_size))
+            speech = replace(speech, caches=past.speech_caches)
         labels = _from_first(prompt.speech_labels, prompt)
         pieces = rearrange(model.refined_head.condition(hidden, text), "b s g d -> b (s g) d")
         keys = fold(request.keys, 1)

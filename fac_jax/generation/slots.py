@@ -168,12 +168,17 @@ class Past:
 def take_past(
     slots: Slots, at: Int[jax.Array, " R"], length: Int[jax.Array, " R"], text_ids: Int[Array, "R P"]
 ) -> Past:
-    """Copies what slots hold of their first `length` positions; `text_ids` are those of these positions, and -1."""
-    rows = len(slots.position)
+    """Copies what slots hold of their first `length` positions, into caches of P positions, S's or more.
+
+    `text_ids` are those of these positions, and -1.
+    """
+    rows, held = len(slots.position), slots.caches[0].k.shape[-2]
 
     def take(cache: jax.Array) -> jax.Array:
         apart = cache.reshape(rows, -1, *cache.shape[-2:])[at]
-        return apart if cache.ndim == 4 else apart.reshape(-1, *cache.shape[-2:])
+        more = (text_ids.shape[1] - held) * cache.shape[-2] // held  # the head has G places for each position
+        apart = jnp.pad(apart, ((0, 0), (0, 0), (0, more), (0, 0)))
+        return apart if cache.ndim == 4 else apart.reshape(-1, *apart.shape[-2:])
 
     speech = () if slots.speech is None else slots.speech.caches
     seen = jnp.zeros((len(at), slots.seen.shape[1]), bool)
@@ -183,16 +188,6 @@ def take_past(
         length=length,
         seen=mark(seen, jnp.maximum(text_ids, 0), text_ids >= 0),
     )
-
-
-def longer(caches: tuple[KVCache, ...], length: int) -> tuple[KVCache, ...]:
-    """Adds empty places to caches, up to a number of them."""
-
-    def wide(cache: jax.Array) -> jax.Array:
-        more = length - cache.shape[-2]
-        return jnp.pad(cache, (*[(0, 0)] * (cache.ndim - 2), (0, more), (0, 0)))
-
-    return jax.tree.map(wide, caches)
 
 
 def empty_speech(config: ModelConfig, rows: int, length: int, max_steps: int, dims: CacheDims) -> SpeechSlots:

@@ -132,7 +132,7 @@ def tail(example: Example, start: int, config: ModelConfig) -> Example:
 
 
 def _past(parked: Parked, kept: int, length: int) -> Past:
-    """Copies the kept positions out of a slot whose caches have at most `length` places."""
+    """Copies the kept positions out of a slot into caches of `length` positions."""
     ids = np.full((1, length), -1, np.int32)
     ids[0, :kept] = parked.example.text_ids[:kept]
     return park(parked.slots, jnp.array([parked.at]), jnp.array([kept]), ids)
