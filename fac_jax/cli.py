@@ -88,13 +88,13 @@ def cache_compilations(folder: str | None = None) -> None:
 
 
 def _taken(main: Callable[..., None], words: Sequence[str], name: str) -> Sequence[str]:
-    """Returns the words, if there are as many as `main` has parameters; `*words` takes one or more."""
+    """Returns the words, if `main` has a parameter for each; `*words` takes one or more."""
     parameters = inspect.signature(main).parameters.values()
     wanted = [parameter.name.upper() for parameter in parameters]
     some = any(parameter.kind is parameter.VAR_POSITIONAL for parameter in parameters)
     if len(words) > len(wanted) and not some:
         _refuse(f"unexpected argument {words[len(wanted)]}; options are written --name=value")
-    if len(words) < len(wanted):
+    if len(words) < sum(parameter.default is parameter.empty for parameter in parameters):
         _refuse(f"{wanted[len(words)]} is missing: the command takes {name}{' '.join(wanted)}")
     return words
 

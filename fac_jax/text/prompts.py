@@ -11,7 +11,6 @@ TEMPLATE_TEXTS: tuple[str, ...] = (f"system\n{SYSTEM_TEXT}", f"system\n{SYSTEM_J
 """Texts that the template writes around every conversation; a tokenizer is trained to encode them with few ids."""
 
 TOOLS_BLOCK: str = """
-
 # Tools
 
 You may call one or more functions to assist with the user query.
@@ -25,6 +24,6 @@ For each function call, return a json object with function name and arguments wi
 <tool_call>
 {{"name": <function-name>, "arguments": <args-json-object>}}
 </tool_call>"""
-"""The tools block of Qwen (Hermes), which follows a system prompt."""
+"""The tools block that follows a system prompt in the released model: that of Qwen (Hermes), after a single line break."""
 
 TRANSCRIBE = "write down what you hear"

@@ -166,7 +166,7 @@ def test_no_system_prompt_and_bad_turns(tokenizer):
 def test_tools_block():
     tools = [{"type": "function", "function": {"name": "größe", "parameters": {}}}, {"name": "b"}]
     prompt = with_tools(SYSTEM_TEXT, tools)
-    assert prompt.startswith(f"{SYSTEM_TEXT}\n\n# Tools\n\n")
+    assert prompt.startswith(f"{SYSTEM_TEXT}\n# Tools\n\n")  # one line break, as in the release
     block = prompt.split("<tools>\n")[1].split("\n</tools>")[0].split("\n")
     assert [json.loads(line) for line in block] == tools and "größe" in block[0]
     assert prompt.endswith('<tool_call>\n{"name": <function-name>, "arguments": <args-json-object>}\n</tool_call>')

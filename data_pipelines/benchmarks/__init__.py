@@ -1,0 +1,1 @@
+"""Loaders of the official benchmarks as they lie on disk; nothing is downloaded (docs/evaluation.md)."""

@@ -1,0 +1,1 @@
+"""Libraries of `experiments.score` and of `experiments.evaluate --benchmark`."""

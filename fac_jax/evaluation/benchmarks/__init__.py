@@ -1,0 +1,1 @@
+"""Scorers of the benchmarks that the paper reports, one file a scorer (docs/evaluation.md)."""

@@ -1,0 +1,1 @@
+"""Judges: language models, through an endpoint or a file of recorded replies, that say how good an answer is."""
