@@ -24,7 +24,7 @@ from data_pipelines.paths import check_output
 from experiments.scoring.config import ScoringConfig
 from experiments.scoring.page import examples, printed, write_report
 from experiments.scoring.recorded.run import Comparison, compare, folders
-from experiments.scoring.scoring import score_set
+from experiments.scoring.scoring import check_models, score_set
 from fac_jax import cli
 from fac_jax.config import from_tree
 from fac_jax.evaluation.benchmarks.assets import JUDGE_PROMPTS, PHRASES, Assets, help_text
@@ -70,11 +70,12 @@ def _score(file: Path) -> None:
     benchmark = benchmarks[0]
     rules = checked_rules(benchmark, cast(Rules | None, RULES_FLAG.value))
     config = from_tree(ScoringConfig, SCORING.value.to_dict(), "scoring")
+    out, folder = Path(OUT.value), None if ASSETS.value is None else Path(ASSETS.value)
+    assets, own = Assets(folder), out / benchmark.name
+    check_models(benchmark, rules, config, assets, folder, own)
     data = None if DATA.value is None else table.load(benchmark.name, DATA.value)
     found = table.load_predictions(benchmark.name, file, data)
-    out, assets = Path(OUT.value), None if ASSETS.value is None else Path(ASSETS.value)
-    how = {"predictions": file.name}
-    scored = score_set(benchmark, rules, found, config, Assets(assets), assets, out / benchmark.name, how)
+    scored = score_set(benchmark, rules, found, config, assets, folder, own, {"predictions": file.name})
     page = write_report(out, f"Scores of {file.name}", {benchmark.name: examples(scored, found.replies)})
     (line,) = printed([scored.result])
     print(json.dumps(line if JSON.value else line | {"report": str(page)}, ensure_ascii=False))

@@ -13,12 +13,16 @@ from fac_jax.types import InputError
 REVISION = re.compile(r"[0-9a-f]{40}")
 
 
+class AbsentError(InputError):
+    """A data set is not in the folder that was given."""
+
+
 def load_items(benchmark: DataSet, root: Path) -> ItemSet:
     """Reads the rows of a benchmark from its folder; no audio is read.
 
     Raises:
-      InputError: the data set is not there (the first file that was looked for is named), a file of it cannot be read,
-        a row lacks a column, or there is no row.
+      AbsentError: the data set is not there; names the first file that was looked for.
+      InputError: a file of it cannot be read, a row lacks a column, or there is no row.
     """
     items: list[Item] = []
     left_out: dict[str, str] = {}
@@ -44,7 +48,7 @@ def _found(benchmark: DataSet, root: Path) -> Iterator[Row]:
         if files := sorted(root.glob(layout.files)):
             return layout.read(files)
     family = benchmark.name.partition("/")[0]
-    raise InputError(
+    raise AbsentError(
         f"{family}: {root / benchmark.layouts[0].files} not found; "
         f"download {benchmark.source} there, or give --predictions"
     )

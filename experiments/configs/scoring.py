@@ -7,6 +7,8 @@ Nothing is set: rows that need a model which is not there are not scored, and th
 lists the keys. `--scoring.recogniser.entry=faster_whisper --scoring.recogniser.options.model=DIR` writes down speech.
 """
 
+from typing import cast
+
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
@@ -19,5 +21,5 @@ def get_config() -> ConfigDict:
     config = to_config_dict(ScoringConfig())
     with config.unlocked():
         for name in ("recogniser", "mos", "embedder"):
-            config[name].options = ConfigDict({"model": placeholder(str)})
+            cast(ConfigDict, config[name]).options = ConfigDict({"model": placeholder(str)})
     return config

@@ -6,6 +6,7 @@ stopped run goes on after the last of them. With several hosts each answers its 
 own (`predictions.1-of-4.jsonl`), and the first host joins them.
 """
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from data_pipelines.benchmarks.predictions import prediction_row
 from fac_jax.api import Model
 from fac_jax.audio.io import RATE
 from fac_jax.batching.conversation import Conversation, Turn
+from fac_jax.evaluation.appended import AppendedLines
 from fac_jax.evaluation.benchmarks.benchmark import Benchmark
 from fac_jax.generation.sampling import GREEDY, Sampling
 from fac_jax.generation.slots import Decoding
@@ -65,15 +67,8 @@ def file_of(folder: Path, shard: HostShard) -> Path:
 
 
 def answered(file: Path) -> dict[str, dict[str, Any]]:
-    """Returns the answers in a file by id; half a line, which a kill leaves at the end, is cut off the file."""
-    if not file.exists():
-        return {}
-    text = file.read_text("utf-8")
-    whole = text[: text.rfind("\n") + 1]
-    if whole != text:
-        write_text(file, whole)
-    rows = [json.loads(line) for line in whole.split("\n") if line]
-    return {row["id"]: row for row in rows}
+    """Returns the answers in a file by id; none if there is no such file."""
+    return {row["id"]: row for row in AppendedLines(file).rows}
 
 
 def check_how(folder: Path, how: dict[str, Any]) -> None:
@@ -104,14 +99,16 @@ def answer(
     left = [(number, item) for number, item in mine if item.id not in done]
     if not left:
         return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with file.open("a", encoding="utf-8") as out, bar(benchmark.name, len(mine)) as advance:
+    out = AppendedLines(file)
+    with contextlib.closing(out), bar(benchmark.name, len(mine)) as advance:
         advance(len(mine) - len(left))
         for start in range(0, len(left), how.rows * TOGETHER):
-            for row in _answers(model, benchmark, left[start : start + how.rows * TOGETHER], how, folder):
-                out.write(json.dumps(row, ensure_ascii=False) + "\n")
-                out.flush()
-                advance(1)
+            try:
+                for row in _answers(model, benchmark, left[start : start + how.rows * TOGETHER], how, folder):
+                    out.append(row)
+                    advance(1)
+            except InputError as error:
+                raise InputError(f"{benchmark.name}: {error}") from error
 
 
 def _answers(

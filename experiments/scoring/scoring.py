@@ -18,7 +18,7 @@ import soundfile
 from data_pipelines.benchmarks.items import AudioRef
 from data_pipelines.benchmarks.predictions import Predicted, PredictionSet
 from experiments.scoring.config import ScoringConfig
-from fac_jax.evaluation.benchmarks.assets import Assets
+from fac_jax.evaluation.benchmarks.assets import FILES, Assets
 from fac_jax.evaluation.benchmarks.base import Outcome, Rules
 from fac_jax.evaluation.benchmarks.benchmark import Answered, Ask, Benchmark, Need, Scorer
 from fac_jax.evaluation.judges.base import Judge, JudgeIdentity, Request
@@ -39,6 +39,23 @@ class Scored:
     answers: Sequence[Answered]
     outcomes: Sequence[Outcome]
     result: Result
+
+
+def check_models(
+    benchmark: Benchmark, rules: Rules, config: ScoringConfig, assets: Assets, assets_folder: Path | None, folder: Path
+) -> None:
+    """Checks before any work that a scorer will find what it needs; arguments are those of `score_set`.
+
+    Raises:
+      InputError: an asset, a key or the weights of a model are missing.
+    """
+    scorer = benchmark.scorers[rules]
+    for name in scorer.assets:
+        assets.path({file.name: file for file in FILES}[name])
+    if scorer.asks is not None and config.judge is not None:
+        make_judge(config.judge, folder / JUDGEMENTS, assets_folder)
+    for need in scorer.needs:
+        _plugin(need, config, folder)
 
 
 def score_set(

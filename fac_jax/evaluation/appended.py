@@ -4,7 +4,7 @@ import json
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from fac_jax.types import InputError
 
@@ -36,40 +36,42 @@ class AppendedLines:
     """
 
     def __init__(self, path: Path) -> None:
-        """Reads a file and opens it for appending; the file and its folder are made if absent.
+        """Reads a file; it is opened, and with its folder made if absent, when the first line is appended.
 
         Raises:
           InputError: as `read_lines`.
         """
-        path.parent.mkdir(parents=True, exist_ok=True)
         self.rows = read_lines(path) if path.exists() else []
-        self._file = path.open("ab")
+        self._path = path
+        self._file: BinaryIO | None = None
         self._lock = threading.Lock()
-        if self._file.tell():
-            self._end_last_line(path)
 
     def append(self, row: Mapping[str, Any]) -> None:
         """Writes one line and hands it to the system, so that it outlives this process."""
         line = json.dumps(row, ensure_ascii=False).encode("utf-8", errors="surrogatepass") + b"\n"
         with self._lock:
+            if self._file is None:
+                self._file = _opened(self._path)
             self._file.write(line)
             self._file.flush()
 
     def close(self) -> None:
         """Closes the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
 
-    def _end_last_line(self, path: Path) -> None:
-        """Gives a whole last line its end, and cuts off half a line, so that the next line stands alone."""
-        data = path.read_bytes()
-        whole = data.rfind(b"\n") + 1
-        if whole == len(data):
-            return
-        if _object(data[whole:]) is None:
-            self._file.truncate(whole)
-        else:
-            self._file.write(b"\n")
-            self._file.flush()
+
+def _opened(path: Path) -> BinaryIO:
+    """Opens a file for appending, after giving a whole last line its end and cutting off half a line."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    data = path.read_bytes() if path.exists() else b""
+    whole = data.rfind(b"\n") + 1
+    file = path.open("ab")
+    if whole < len(data) and _object(data[whole:]) is None:
+        file.truncate(whole)
+    elif whole < len(data):
+        file.write(b"\n")
+    return file
 
 
 def _object(line: bytes) -> dict[str, Any] | None:

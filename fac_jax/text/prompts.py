@@ -24,6 +24,6 @@ For each function call, return a json object with function name and arguments wi
 <tool_call>
 {{"name": <function-name>, "arguments": <args-json-object>}}
 </tool_call>"""
-"""The tools block that follows a system prompt in the released model: that of Qwen (Hermes), after a single line break."""
+"""The tools block of Qwen (Hermes) after a system prompt; the released model puts a single line break before it."""
 
 TRANSCRIBE = "write down what you hear"

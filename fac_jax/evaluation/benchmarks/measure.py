@@ -11,6 +11,9 @@ from typing import Any, Final
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.stats import binomtest
+
+from fac_jax.evaluation.benchmarks.summary import RIGHT
 
 LEVEL: Final = 0.95
 RESAMPLES: Final = 2000
@@ -44,9 +47,18 @@ class Measure:
         return None if np.isnan(found) else found
 
     def interval(self) -> tuple[float, float] | None:
-        """Returns the 95 % interval of the value by bootstrap over rows; None for fewer than two rows that count."""
+        """Returns the 95 % interval of the value; None for fewer than two rows that count.
+
+        It is Wilson's for a share of right rows, which is right also where all or none are, and otherwise a bootstrap
+        over rows.
+        """
         if np.count_nonzero(self.denominators.any(axis=1)) < 2:
             return None
+        if self._is_share():
+            counted = self.denominators[:, 0] == 1
+            right = np.count_nonzero(self.numerators[counted])
+            found = binomtest(right, np.count_nonzero(counted)).proportion_ci(LEVEL, "wilson")
+            return self.scale * RIGHT * found.low, self.scale * RIGHT * found.high
         return _percentiles(np.concatenate([self._values(counts) for counts in _draws(len(self.ids))]))
 
     def difference(self, other: "Measure") -> tuple[float, tuple[float, float]] | None:
@@ -83,6 +95,11 @@ class Measure:
         weights = np.array(stored["weights"], np.float64)
         rows = np.array(list(stored["rows"].values()), np.float64).reshape(-1, 2, len(weights))
         return cls(list(stored["rows"]), rows[:, 0], rows[:, 1], weights, stored["scale"])
+
+    def _is_share(self) -> bool:
+        """Returns whether every row that counts has 0 points or all."""
+        one = len(self.weights) == 1 and bool(np.isin(self.denominators, (0, 1)).all())
+        return one and bool(np.isin(self.numerators, (0, RIGHT)).all())
 
     def _rows(self, chosen: Sequence[int]) -> "Measure":
         ids = [self.ids[i] for i in chosen]

@@ -18,6 +18,7 @@ from fac_jax.evaluation.judges.templates import TEMPLATES
 _ANSWERS: Final[Mapping[str, Callable[[bool], str]]] = {
     "voicebench_qa": lambda right: "yes" if right else "no",
     "evalkit_sd_qa": lambda right: "yes" if right else "no",
+    "bigbench_audio": lambda right: "CORRECT" if right else "INCORRECT",
     "evalkit_single_choice": lambda right: f"Result: {'yes' if right else 'no'}",
     "openaudiobench_llama_questions": lambda right: f"the score is [{'Correct' if right else 'Incorrect'}]",
     **dict.fromkeys(
