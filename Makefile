@@ -21,7 +21,7 @@ TPU_STAMP := .venv-tpu/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
+.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -66,6 +66,10 @@ $(TORCH_STAMP): requirements.txt pyproject.toml
 	test -x $(TORCH_BIN)/python || $(PYTHON) -m venv .venv-torch
 	$(TORCH_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[torch,test]'
 	@touch $@
+
+# Recorded outcomes of official scorers, those too that need files of others; ASSETS is a folder of both.
+test-scorers: $(STAMP)
+	$(BIN)/python -m experiments.score --recorded=$(ASSETS) --assets=$(ASSETS)
 
 # The weights of Whisper tiny.en against recorded frames of CTranslate2.
 test-ears: $(STAMP)

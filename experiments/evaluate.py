@@ -93,7 +93,7 @@ def benchmarks(names: list[str]) -> None:
     for task in tasks:
         check_models(task.benchmark, task.rules, config, assets, assets_folder, folder / task.benchmark.name)
     checkpoint = epath.Path(model) if is_release(Path(model)) else resolve(model)
-    source = Source(checkpoint, CODEC.value, cast(Quantized | None, QUANTIZE.value), TABLES.value)
+    source = Source(model, checkpoint, CODEC.value, cast(Quantized | None, QUANTIZE.value), TABLES.value)
     speech = sampling(TEMPERATURE.value, TOP_P.value, PENALTY.value)
     how = Answering(ROWS.value, MAX_STEPS.value, SEED.value, PERSONA.value, speech)
     answer_all(tasks, source, how, folder)

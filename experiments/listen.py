@@ -8,21 +8,19 @@ packages. Prints a table, and writes `listened.json` into the workdir.
 """
 
 import dataclasses
-import importlib
 import json
-from typing import Any
 
-import numpy as np
 from absl import flags
 from rich.progress import track
 
 from experiments.run.ears import KNOWN, TINY_EN, encoder_path
 from experiments.run.setup import finished_run, open_workdir
-from experiments.toy.listening import Judge, Listened, Recogniser, listen
+from experiments.toy.listening import Listened, listen
 from experiments.toy.questions import JOINT_STEPS, ROWS, joint, prompts, world_rows
 from experiments.toy.robustness import evenly
 from fac_jax import cli
 from fac_jax.audio.io import RATE, resampled
+from fac_jax.evaluation.speech.recognisers import dnsmos, faster_whisper
 from fac_jax.generation.prepared import prepare
 from fac_jax.generation.respond import respond
 from fac_jax.io import write_text
@@ -36,41 +34,12 @@ MOS = flags.DEFINE_bool("mos", False, "Judge the sound by DNSMOS too.")
 MOST = flags.DEFINE_integer("most", 100, "Held-out questions, at equal distances.", 1)
 
 
-def faster_whisper(name: str) -> Recogniser:
-    """Returns a recogniser of faster-whisper.
-
-    Raises:
-      InputError: the package is not installed, or there is no such model.
-    """
-    package = _imported("faster_whisper")
-    try:
-        path = str(encoder_path(name)) if name in KNOWN else name
-        model = package.WhisperModel(path, device="cpu", compute_type="float32")
-    except (RuntimeError, ValueError, OSError) as error:
-        raise InputError(f"--recogniser={name}: {' '.join(str(error).split())}") from error
-
-    def write_down(wave: np.ndarray) -> str:
-        return " ".join(part.text for part in model.transcribe(wave, language="en", beam_size=5)[0])
-
-    return write_down
-
-
-def dnsmos() -> Judge:
-    """Returns DNSMOS's overall score of a wave; raises InputError if the package is not installed."""
-    run = _imported("speechmos.dnsmos").run
-    return lambda wave: float(run(np.clip(wave, -1, 1), sr=RATE)["ovrl_mos"])
-
-
-def _imported(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f"{name} cannot be imported ({error}): pip install -e '.[listen]'") from error
-
-
 def main() -> None:
     """Runs the command."""
-    recogniser, judge = faster_whisper(RECOGNISER.value), dnsmos() if MOS.value else None
+    name = RECOGNISER.value
+    path = str(encoder_path(name)) if name in KNOWN else name
+    recogniser = faster_whisper(path, language="en", device="cpu", compute_type="float32")
+    judge = dnsmos() if MOS.value else None
     workdir = open_workdir(WORKDIR.value)
     run, params = finished_run(workdir, DATA_DIR.value, CHECKPOINT.value)
     if run.codec is None:

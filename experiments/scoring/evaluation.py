@@ -29,8 +29,9 @@ from fac_jax.parallel.kernels import Quantized
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The model that answers: a checkpoint, and the form of its weights."""
+    """The model that answers: its name in reports, its checkpoint, and the form of its weights."""
 
+    name: str
     checkpoint: epath.Path
     codec: str | None
     quantize: Quantized | None
@@ -140,7 +141,7 @@ def score_all(
         scored = score_set(task.benchmark, task.rules, found, config, assets, assets_folder, folder, said)
         shown[task.benchmark.name] = examples(scored, found.replies)
         results.append(scored.result)
-    write_report(out, f"Benchmarks of {source.checkpoint.name or source.checkpoint}", shown)
+    write_report(out, f"Benchmarks of {source.name}", shown)
     return results
 
 

@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import hosts_run
 import numpy as np
 import pytest
+from clusters import clusters
 
 from fac_jax.parallel.hosts import join
 from fac_jax.training.metrics import read_curve
@@ -39,15 +39,6 @@ def process(workdir: Path, devices: int, mesh: str, *options: str) -> subprocess
 def two(workdir: Path, mesh: str, *options: str) -> list[subprocess.Popen[str]]:
     """Two processes of four devices each."""
     return [process(workdir, 4, mesh, *cluster) for cluster in clusters(*options)]
-
-
-def clusters(*options: str) -> list[list[str]]:
-    """Flags of each of two processes that find each other."""
-    with socket.socket() as free:
-        free.bind(("localhost", 0))
-        port = free.getsockname()[1]
-    cluster = ("--cluster=flags", f"--coordinator=localhost:{port}", "--processes=2", *options)
-    return [[*cluster, f"--process={number}"] for number in range(2)]
 
 
 def wait_for(path: Path, running: list[subprocess.Popen[str]]) -> None:

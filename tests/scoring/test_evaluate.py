@@ -73,7 +73,7 @@ def test_every_benchmark_has_answers_scores_and_a_place_in_the_report(evaluated:
     assert report["results"]["ultraeval/llama-questions"]["unscored"] == {"no recogniser": 2}
     assert report["results"]["asr/librispeech-test-clean"]["value"] is not None
     page = (evaluated / "report.html").read_text()
-    assert "IFEval" in page and "Fun-Audio-Chat-8B, printed" in page and "78.52" in page
+    assert "IFEval" in page and "MiMo-\u200bAudio, printed" in page and "78.52" in page
 
 
 def test_spoken_answers_are_kept_as_sound(evaluated: Path) -> None:
