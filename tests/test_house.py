@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.api": UP_TO_5 + ("fac_jax.chat",),
     "fac_jax.training": UP_TO_5,
     "fac_jax.evaluation": UP_TO_5 + ("fac_jax.training",),
-    "fac_jax.serving": UP_TO_5 + ("fac_jax.evaluation",),
+    "fac_jax.serving": UP_TO_5 + ("fac_jax.chat", "fac_jax.api"),
     "data_pipelines": ("fac_jax",),
     "experiments": ("fac_jax", "data_pipelines"),
 }

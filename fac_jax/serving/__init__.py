@@ -1,0 +1,1 @@
+"""A realtime server: OpenAI's protocols on the generation engine (docs/serving.md)."""

@@ -1,0 +1,1 @@
+"""Detectors of speech and of turns in a user's audio."""
