@@ -83,16 +83,17 @@ def _overall(family: str, found: Sequence[Result]) -> float | None:
 def examples(scored: Scored, replies: Sequence[Predicted]) -> list[Example]:
     """Returns some answers: as many of the wrong ones as of the right ones, in the order of the set."""
     pairs = list(enumerate(zip(scored.answers, scored.outcomes, strict=True)))
-    wrong = [pair for pair in pairs if not pair[1][1].points]
-    right = [pair for pair in pairs if pair[1][1].points]
+    errors = scored.result.lower_is_better
+    right = [pair for pair in pairs if (pair[1][1].points == 0 if errors else pair[1][1].points)]
+    wrong = [pair for pair in pairs if pair not in right]
     few = SHOWN // 2
     chosen = sorted(wrong[: max(few, SHOWN - len(right))] + right[: max(few, SHOWN - len(wrong))], key=lambda p: p[0])
-    return [_example(answer, outcome, replies[n]) for n, (answer, outcome) in chosen]
+    return [_example(answer, outcome, replies[n], "errors" if errors else "points") for n, (answer, outcome) in chosen]
 
 
-def _example(answer: Answered, outcome: Outcome, reply: Predicted) -> Example:
+def _example(answer: Answered, outcome: Outcome, reply: Predicted, unit: str) -> Example:
     question = next((str(answer.row[key]) for key in QUESTION if answer.row.get(key)), "")
-    points = "not scored: " + str(outcome.cause) if outcome.points is None else f"{outcome.points:.4g} points"
+    points = "not scored: " + str(outcome.cause) if outcome.points is None else f"{outcome.points:.4g} {unit}"
     details = ", ".join(f"{key} {value}" for key, value in outcome.detail.items())
     verdict = f"{points} ({details})" if details else points
     asked, spoken = _sound(reply.item.audio), _sound(reply.audio)
