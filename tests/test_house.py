@@ -48,6 +48,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.parallel": UP_TO_3,
     "fac_jax.checkpoint": UP_TO_3 + FLOOR_4,
     "fac_jax.generation": UP_TO_3 + FLOOR_4,
+    "fac_jax.demo": (),
     "fac_jax.chat": UP_TO_5,
     "fac_jax.api": UP_TO_5 + ("fac_jax.chat",),
     "fac_jax.training": UP_TO_5,
