@@ -8,6 +8,8 @@ ABLATIONS ?= group_size continuous_encoder refined_head cocktail_alpha dpo_tasks
 BIN := .venv/bin
 STAMP := .venv/.installed
 DOCS_STAMP := .venv/.installed-docs
+# Silero's detector of speech is a file in this package, which asks for torch without a need.
+DETECTOR := --no-deps silero-vad==6.2.3
 # glibc asks for huge pages: a training step on a CPU maps hundreds of MB anew, 4 kB at a time without it.
 export GLIBC_TUNABLES ?= glibc.malloc.hugetlb=1
 TORCH_BIN := .venv-torch/bin
@@ -29,6 +31,7 @@ $(STAMP): requirements.txt pyproject.toml
 	@echo "Installing into .venv (about two minutes)"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(DETECTOR)
 	@touch $@
 
 # With the ears of Whisper where they can be installed; EARS=scratch trains ears from nothing.

@@ -60,6 +60,11 @@ TurnEvent: TypeAlias = Started | Stopped
 class TurnDetector(Protocol):
     """Finds the turns in one stream of audio."""
 
+    @property
+    def probability(self) -> float:
+        """Returns how likely speech is in the last full frame; 0 before the first."""
+        ...
+
     def push(self, samples: Float32[np.ndarray, " N"], model_heard: bool = False) -> list[TurnEvent]:
         """Takes samples at 16 kHz and returns what has happened; `model_heard` says that a reply is being played."""
         ...

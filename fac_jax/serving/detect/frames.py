@@ -1,0 +1,28 @@
+"""Cuts a stream of audio, which arrives in pieces of any length, into the frames that a detector takes."""
+
+import numpy as np
+from jaxtyping import Float32
+
+FRAME = 512  # samples of a frame, 32 ms at 16 kHz: the only length that Silero's network takes
+
+
+class Frames:
+    """The samples of one stream that fill no frame yet.
+
+    Args:
+      context: samples before a frame that are given with it; silence before the first frame.
+    """
+
+    def __init__(self, context: int = 0) -> None:
+        self._context = context
+        self._kept = np.zeros(context, np.float32)
+
+    def push(self, samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, "F width"]:
+        """Takes samples and returns the frames that are full, each behind its context (width = context + FRAME)."""
+        heard = np.concatenate([self._kept, samples])
+        width = self._context + FRAME
+        full = (len(heard) - self._context) // FRAME
+        self._kept = heard[full * FRAME :]
+        if not full:
+            return np.empty((0, width), np.float32)
+        return np.stack([heard[start : start + width] for start in range(0, full * FRAME, FRAME)])

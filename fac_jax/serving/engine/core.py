@@ -1,0 +1,295 @@
+"""What the engine's thread does in every turn of its loop, without the thread (docs/serving.md)."""
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+
+import jax
+import numpy as np
+
+from fac_jax.api import Model
+from fac_jax.batching.conversation import Turn
+from fac_jax.batching.grid import encode
+from fac_jax.serving.engine.config import EngineConfig
+from fac_jax.serving.engine.device import Device
+from fac_jax.serving.engine.ears import Ears
+from fac_jax.serving.engine.programs import TOLD, asked
+from fac_jax.serving.engine.prompts import pieces
+from fac_jax.serving.engine.sessions import Record, Sessions, record_of
+from fac_jax.serving.engine.talks import Talk
+from fac_jax.serving.engine.voices import Voices
+from fac_jax.serving.engine.waiting import Waiting
+from fac_jax.serving.metrics import Metrics
+from fac_jax.serving.talk import Audio, Began
+from fac_jax.types import InputError, Kind
+
+NAP_S = 0.02  # between turns in which nothing can go on, while requests wait or replies pause
+REST_S = 1.0  # between turns without any request
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Output:
+    """What the device tells of some slots when it has done what was asked of it.
+
+    Attributes:
+      told: see `programs.told`.
+      talks: the replies by slot of which it tells something new.
+      begins: whether they have just begun.
+      asked_at: when the device was asked.
+    """
+
+    told: jax.Array
+    talks: Mapping[int, Talk]
+    begins: bool
+    asked_at: float
+
+
+class Core:
+    """Replies in slots. Every method is called by one thread, which alone touches the device.
+
+    A turn (`turn`) runs at most one piece of a prompt, then asks for one step of all slots, and reads what the step
+    before has made while the device works: the device never waits for the host.
+
+    Attributes:
+      sessions: what is kept of conversations.
+      waiting: requests without a slot.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        ears: Ears,
+        voices: Voices,
+        device: Device,
+        config: EngineConfig,
+        metrics: Metrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begins with empty slots."""
+        self._model, self._ears, self._voices, self._device = model, ears, voices, device
+        self._config, self._metrics, self._clock = config, metrics, clock
+        self._special, self._sizes = model.config.special, config.sizes(device.length)
+        self.sessions = Sessions(device, model.config, config.host_bytes)
+        self.waiting = Waiting(config.queue_s)
+        self._prompt: Talk | None = None  # whose prompt is run
+        self._made: dict[int, Talk] = {}  # by slot
+        self._outputs: deque[_Output] = deque()  # that are not read yet
+        self._read_at = 0.0
+        metrics.kv_bytes_reserved.set(device.reserved_bytes)
+
+    @property
+    def used(self) -> int:
+        """Returns the number of slots that hold a reply."""
+        return len(self._made) + (self._prompt is not None)
+
+    @property
+    def room(self) -> bool:
+        """Returns whether a slot, or a place in the queue, is free for another request."""
+        return len(self.waiting) < self.sessions.free + self._config.queue * self._device.slots
+
+    @property
+    def wait_s(self) -> float:
+        """Returns for how many seconds the next turn has nothing to do, unless a command comes."""
+        starts = self._prompt is not None or (len(self.waiting) > 0 and self.sessions.free > 0)
+        if starts or self._outputs or self._voices.waiting or self._going():
+            return 0.0
+        return NAP_S if self.waiting or self._made else REST_S
+
+    def submit(self, talk: Talk) -> None:
+        """Takes a request."""
+        if self.room:
+            self.waiting.add(talk)
+        else:
+            talk.end("full", self._special)
+
+    def cancel(self, talk: Talk) -> None:
+        """Ends a reply; only its end is told."""
+        if talk.stage == "over":
+            return
+        if talk.stage == "waiting":
+            self.waiting.remove(talk)
+        self._leave(talk)
+        self._voices.stop(talk)
+        talk.end("cancelled", self._special)
+
+    def forget(self, session: str) -> None:
+        """Frees what is kept of a session, now and when its requests that are under way have ended."""
+        self.sessions.forget(session)
+        for talk in (*self.waiting, *self._in_slots()):
+            if talk.session == session:
+                talk.session = None
+
+    def turn(self) -> None:
+        """Goes on with all requests; returns before the device has done what it asks of it."""
+        for talk in self.waiting.expired(self._clock()):
+            talk.end("full", self._special)
+        self._begin()
+        stepped = self._step()
+        self._read(leave=int(stepped))
+        self.sessions.settle()
+        self._speak()
+        self._show()
+
+    def fail(self, error: str) -> None:
+        """Ends all replies that are under way; requests that wait for a slot go on waiting."""
+        for talk in {*self._in_slots(), *self._voices.keys()}:
+            talk.end("failed", self._special, error)
+        self._prompt, self._made = None, {}
+        self._outputs.clear()
+        self._show()
+
+    def restart(self) -> None:
+        """Makes fresh slots after `fail`; what was in them of sessions is run anew."""
+        self.sessions.reset()
+        self._voices.reset()
+        self._device.reset()
+
+    def close(self, error: str) -> None:
+        """Ends all requests."""
+        self.fail(error)
+        for talk in self.waiting.clear():
+            talk.end("failed", self._special, error)
+        self._voices.close()
+
+    def _in_slots(self) -> list[Talk]:
+        return [*self._made.values(), *([] if self._prompt is None else [self._prompt])]
+
+    def _begin(self) -> None:
+        """Runs a piece of a prompt: the next of the one that has begun, or the first of another."""
+        if self._prompt is None:
+            talk = self.waiting.next() if self.sessions.free else None
+            if talk is None:
+                return
+            try:
+                self._lay_out(talk)
+            except InputError as error:
+                return talk.end("failed", self._special, str(error))
+            self._prompt, talk.stage = talk, "prompt"
+        talk = self._prompt
+        assert talk.prompt is not None
+        piece, request = talk.pieces.popleft(), talk.request
+        limit = 0 if talk.pieces else request.limit
+        how = asked(request.seed, limit, request.spoken, request.text, request.speech)
+        told = self._device.take_up(talk.slot, talk.prompt, piece, how)
+        talk.filled = piece.end
+        if not talk.pieces:
+            self._prompt, talk.stage, talk.steps = None, "made", 1
+            self._made[talk.slot] = talk
+            self._outputs.append(_Output(told, {talk.slot: talk}, True, self._clock()))
+
+    def _lay_out(self, talk: Talk) -> None:
+        """Lays a prompt out and gives it a slot.
+
+        Raises:
+          InputError: the conversation has no prompt; no slot is taken then.
+        """
+        talk.began_at = self._clock()
+        talk.conversation = self._ears.encode(talk.heard)
+        talk.prompt = encode(talk.conversation, self._model.tokenizer, self._model.config, add_generation_prompt=True)
+        if len(talk.prompt) + talk.request.limit > self._device.length:  # a codec may hear one id more than is expected
+            raise InputError(f"the conversation takes {len(talk.prompt)} LLM positions, too many for its reply")
+        talk.slot, kept = self.sessions.claim(talk.session, talk.prompt)
+        talk.pieces = deque(pieces(len(talk.prompt), kept, self._sizes, self._device.length))
+        talk.reused = talk.pieces[0].start
+
+    def _going(self) -> dict[int, Talk]:
+        """The replies that the next step goes on with."""
+        found = {}
+        for slot, talk in self._made.items():
+            talk.paused = talk.ahead_s > self._config.ahead_s * (0.5 if talk.paused else 1.0)
+            if not talk.paused and talk.steps < talk.request.limit:
+                found[slot] = talk
+        return found
+
+    def _step(self) -> bool:
+        """Asks for a step of all slots that go on; returns whether there are any."""
+        going = self._going()
+        if not going:
+            return False
+        mask = np.zeros(self._device.slots, bool)
+        mask[list(going)] = True
+        told = self._device.advance(mask, any(talk.draws for talk in going.values()))
+        for talk in going.values():
+            talk.steps += 1
+        self._outputs.append(_Output(told, going, False, self._clock()))
+        return True
+
+    def _read(self, leave: int) -> None:
+        """Reads what the device has made, but for the last `leave` outputs."""
+        while len(self._outputs) > leave:
+            output = self._outputs.popleft()
+            rows = np.asarray(output.told)
+            now = self._clock()
+            if not output.begins:
+                self._metrics.step.observe(now - max(output.asked_at, self._read_at))
+            self._read_at = now
+            for slot, talk in output.talks.items():
+                if talk.stage != "made":
+                    continue
+                if output.begins:
+                    self._tell_beginning(talk, now)
+                self._note(talk, rows[slot])
+
+    def _tell_beginning(self, talk: Talk, now: float) -> None:
+        assert talk.prompt is not None
+        took = now - talk.began_at
+        self._metrics.prefill.observe(took)
+        audio = int(np.count_nonzero(talk.prompt.kind != Kind.TEXT))
+        talk.tell(Began(talk.began_at - talk.asked_at, took, len(talk.prompt), talk.reused, audio))
+
+    def _note(self, talk: Talk, row: np.ndarray) -> None:
+        """Takes what a step has made of a reply."""
+        alive, count, text_id = (int(number) for number in row[:TOLD])
+        if count > len(talk.made.text_ids):
+            spoke = len(row) > TOLD and row[TOLD] > talk.made.groups
+            group = row[TOLD + 1 :].copy() if spoke else None
+            units = talk.step(text_id, group, not alive, self._model.config.units, self._model.tokenizer)
+            self._metrics.tokens.labels("text").inc()
+            self._metrics.tokens.labels("speech").inc(len(units))
+            if units.size:
+                self._voices.push(talk, units)
+        if not alive:
+            ended = text_id == self._special.eos or count < talk.request.limit
+            talk.reason = "stop" if ended else "limit"
+            self._leave(talk)
+            talk.stage = "spoken"
+            if not self._voices.end(talk):
+                talk.end(talk.reason, self._special)
+
+    def _leave(self, talk: Talk) -> None:
+        """Gives the slot of a reply back, if it has one."""
+        if talk.stage not in ("prompt", "made"):
+            return
+        record = None if talk.session is None else self._record(talk)
+        if talk.stage == "prompt":
+            self._prompt = None
+        else:
+            del self._made[talk.slot]
+        self.sessions.rest(talk.slot, talk.session, record)
+
+    def _record(self, talk: Talk) -> Record:
+        """What the slot of a reply holds."""
+        assert talk.prompt is not None and talk.conversation is not None
+        config, reply = self._model.config, talk.made.reply(self._special)
+        if reply is None:
+            return Record(talk.prompt, talk.filled - 1)
+        turns = (*talk.conversation.turns, Turn("assistant", generated=reply))
+        said = dataclasses.replace(talk.conversation, turns=turns)
+        example = encode(said, self._model.tokenizer, config)
+        return record_of(example, len(talk.prompt), len(talk.made.text_ids), config)
+
+    def _speak(self) -> None:
+        """Speaks what can be spoken, and ends the replies of which everything is said."""
+        for one in self._voices.speak():
+            if one.wave.size:
+                one.talk.tell(Audio(one.wave))
+            if one.last:
+                one.talk.end(one.talk.reason, self._special)
+
+    def _show(self) -> None:
+        """Sets the gauges."""
+        positions = sum(talk.filled + len(talk.made.text_ids) for talk in self._in_slots())
+        self._metrics.kv_bytes_used.set(positions * self._device.position_bytes)
+        self._metrics.slots_used.set(self.used)
+        self._metrics.queue_depth.set(len(self.waiting))

@@ -1,0 +1,1 @@
+"""A load test of the realtime protocol, for a server on this machine."""

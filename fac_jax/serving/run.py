@@ -1,0 +1,98 @@
+"""Runs the application on a port with uvicorn, with the limits that protect it, and stops it gently."""
+
+import asyncio
+import ipaddress
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from fac_jax.serving.app import App
+from fac_jax.types import InputError
+
+PING_S: Final = 20.0  # between pings, and for the answer to one
+GRACE_S: Final = 5  # for what is left when the talks have been closed
+
+
+def uvicorn_config(
+    app: App, host: str = "127.0.0.1", port: int = 8000, ssl_certfile: str | None = None, ssl_keyfile: str | None = None
+) -> uvicorn.Config:
+    """Returns uvicorn's settings for a server.
+
+    Args:
+      app: of the server.
+      host: address to listen at.
+      port: to listen at; 0 for any that is free.
+      ssl_certfile: of HTTPS, which a browser needs for its microphone unless it runs on this machine.
+      ssl_keyfile: of the certificate.
+
+    Raises:
+      InputError: others could reach the server, and it has no keys.
+    """
+    if not app.server.config.keys and not _loopback(host):
+        raise InputError(f"host {host} can be reached from elsewhere: give keys, or listen at 127.0.0.1")
+    return uvicorn.Config(
+        app,
+        host=host,
+        port=port,
+        ssl_certfile=ssl_certfile,
+        ssl_keyfile=ssl_keyfile,
+        ws="websockets-sansio",
+        ws_max_size=app.server.config.limits.message_bytes,
+        ws_ping_interval=PING_S,
+        ws_ping_timeout=PING_S,
+        ws_per_message_deflate=False,  # a message that unpacks to a thousand times its size
+        log_config=None,  # `serving.logs`
+        access_log=False,  # it holds whole URLs
+        server_header=False,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+
+
+class Serving(uvicorn.Server):
+    """A running server; `run` blocks. SIGTERM drains it (`App.drain`); another one, or SIGINT, stops it at once."""
+
+    def __init__(self, config: uvicorn.Config, listens: Callable[[int], None] | None = None) -> None:
+        """Prepares a server.
+
+        Args:
+          config: of `uvicorn_config`.
+          listens: is told the port as soon as clients can connect.
+        """
+        super().__init__(config)
+        self._listens = listens
+        self._app = config.app
+        self._asked_to_stop = False
+        self._draining: asyncio.Task[None] | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begins to listen."""
+        await super().startup(sockets)
+        if self.started and self._listens is not None:
+            self._listens(self.servers[0].sockets[0].getsockname()[1])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Takes a signal."""
+        if sig == signal.SIGTERM and not self._asked_to_stop:
+            self._asked_to_stop = True
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        """Is called ten times a second; returns whether to stop now."""
+        if self._asked_to_stop and self._draining is None:
+            assert isinstance(self._app, App)
+            self._draining = asyncio.create_task(self._app.drain())
+        if self._draining is not None and self._draining.done():
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,1 @@
+"""The HTTP endpoints of the server, and what all of its connections pass through."""

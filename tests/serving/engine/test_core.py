@@ -1,0 +1,173 @@
+"""The turns of the engine's loop one by one, without its thread and with a clock of the test."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from talking import CONTEXT, SETTINGS, TEXTS, WAVES, AtOnce, Told, asks, request, said
+
+from fac_jax.api import Model
+from fac_jax.serving.engine.core import Core
+from fac_jax.serving.engine.device import Device
+from fac_jax.serving.engine.ears import Ears
+from fac_jax.serving.engine.talks import Made, Talk
+from fac_jax.serving.engine.voices import Voices
+from fac_jax.serving.metrics import Metrics
+from fac_jax.serving.talk import Began, Ended, TalkRequest
+
+WORDY = said(*[asks(TEXTS[2])] * 10)  # a prompt of more than two pieces
+
+
+class Bench:
+    """A core that a test drives; `now` is its clock."""
+
+    def __init__(self, model: Model, **settings: Any) -> None:
+        self.model, self.now = model, 0.0
+        config = dataclasses.replace(SETTINGS, **settings)
+        self.ears = Ears(model, config.heard_bytes)
+        self.device = Device(model.module, model.params, 4, CONTEXT, joint=True)
+        self.voices = Voices(model.codec, 4, 2, lambda: None, lambda _: None, AtOnce())
+        self.core = Core(model, self.ears, self.voices, self.device, config, Metrics(), lambda: self.now)
+
+    def ask(self, wanted: TalkRequest) -> tuple[Talk, Told]:
+        told = Told(wanted)
+        made = Made(self.model.config.group_size)
+        talk = Talk(wanted, self.ears.heard(wanted.conversation), made, self.now, wanted.session, told.events.append)
+        self.core.submit(talk)
+        return talk, told
+
+    def rest(self) -> None:
+        """Takes turns until there is nothing to do."""
+        while self.core.wait_s == 0:
+            self.core.turn()
+
+
+@pytest.fixture
+def bench(talks: Model) -> Bench:
+    return Bench(talks)
+
+
+def test_who_finds_no_slot_waits_and_then_is_told(bench: Bench, talks: Model) -> None:
+    found = [bench.ask(request(said(asks(TEXTS[0])), limit=3)) for _ in range(4 + 2 * 4 + 1)]
+    assert [told.end.reason for _, told in found if told.events] == ["full"]  # at once: the last
+    assert not bench.core.room
+    bench.core.turn()
+    bench.now = 5.1
+    bench.core.turn()
+    late = [told for _, told in found[:-1] if told.of(Ended) and told.end.reason == "full"]
+    assert len(late) == 4 + 2 * 4 - 1  # one had begun
+    assert all(told.events == [told.end] and told.end.reply is None for told in late)
+    bench.rest()
+    found[0][1].check(talks)
+    assert bench.core.used == 0 and bench.core.room
+
+
+def test_a_prompt_is_run_in_pieces_while_others_go_on(bench: Bench, talks: Model) -> None:
+    _, short = bench.ask(request(said(asks(TEXTS[0]))))
+    bench.core.turn()
+    talk, long = bench.ask(request(WORDY))
+    steps = []
+    while not long.of(Began):
+        bench.core.turn()
+        steps.append(len(short.text_ids))
+    assert len(steps) > 2 and steps == list(range(steps[0], steps[0] + len(steps)))
+    bench.rest()
+    for told in (short, long):
+        told.check(talks)
+    assert talk.stage == "over"
+
+
+def test_a_prompt_that_is_cancelled_between_its_pieces_is_continued(bench: Bench, talks: Model) -> None:
+    talk, told = bench.ask(request(WORDY, session="again"))
+    bench.core.turn()
+    bench.core.cancel(talk)
+    assert [type(event) for event in told.events] == [Ended] and bench.core.used == 0
+    _, again = bench.ask(request(WORDY, session="again"))
+    bench.rest()
+    again.check(talks)
+    assert again.began.reused == 64 - 1
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_reply_can_be_cancelled_at_any_moment(bench: Bench, talks: Model, turns: int) -> None:
+    talk, told = bench.ask(request(said(asks(WAVES[0]))))
+    _, other = bench.ask(request(said(asks(WAVES[1]))))
+    for _ in range(turns):
+        bench.core.turn()
+    bench.core.cancel(talk)
+    events = list(told.events)
+    assert told.end.reason == "cancelled"
+    bench.rest()
+    bench.core.cancel(talk)
+    assert told.events == events and not bench.voices.keys() and bench.core.sessions.free == 4
+    other.check(talks)
+
+
+def test_a_reply_waits_for_its_listener(bench: Bench, talks: Model) -> None:
+    talk, told = bench.ask(request(said(asks(WAVES[0]))))
+    talk.played = 0.0
+    bench.rest()
+    ahead = len(told.units) / 25
+    assert 2 < ahead < 2.6 and not told.of(Ended)
+    assert bench.core.wait_s > 0
+    _, other = bench.ask(request(said(asks(WAVES[1]))))
+    bench.rest()
+    other.check(talks)
+    assert len(told.units) / 25 == ahead
+    talk.played = ahead - 1.1  # more than half as far ahead as it may be
+    bench.rest()
+    assert len(told.units) / 25 == ahead
+    talk.played = ahead - 0.9
+    bench.rest()
+    assert len(told.units) / 25 > ahead
+    talk.played = 99.0
+    bench.rest()
+    told.check(talks)
+
+
+def test_what_leaves_its_slot_is_kept_within_the_memory_for_it(talks: Model) -> None:
+    bench = Bench(talks, host_bytes=2 * 64 * 768)
+    assert bench.device.position_bytes == 768
+    conversations = [said(asks(text), system=str(number)) for number in range(7) for text in TEXTS[:1]]
+    for number, conversation in enumerate(conversations):
+        bench.ask(request(conversation, limit=2, session=str(number)))
+        bench.rest()
+    # Four are in slots, two on the host, the first is forgotten.
+    assert bench.core.sessions.kept == 6 and bench.core.sessions.host_bytes == 2 * 64 * 768
+    reused = {}
+    for number in (0, 1, 6):
+        _, told = bench.ask(request(conversations[number], limit=2, session=str(number)))
+        bench.rest()
+        told.check(talks)
+        reused[number] = told.began.reused
+    assert reused[0] == 0 and reused[6] > 10
+    for number in range(7):
+        bench.core.forget(str(number))
+    sessions = bench.core.sessions
+    assert sessions.kept == sessions.host_bytes == 0 and sessions.free == 4
+
+
+def test_after_a_fault_replies_fail_and_others_begin(bench: Bench, talks: Model) -> None:
+    found = [bench.ask(request(said(asks(text)), session=text)) for text in (*TEXTS, *TEXTS)]
+    for _ in range(4):
+        bench.core.turn()
+    bench.core.fail("it failed")
+    bench.core.restart()
+    failed = [told for _, told in found if told.of(Ended)]
+    assert len(failed) == 4 and all(told.end.error == "it failed" for told in failed)
+    for told in failed:
+        told.check(talks)
+    bench.rest()
+    for _, told in found:
+        told.check(talks)
+    assert bench.core.sessions.free == 4
+
+
+def test_a_conversation_that_has_no_prompt_fails_alone(bench: Bench, talks: Model) -> None:
+    short = said(dataclasses.replace(asks(TEXTS[0]), speech=np.array([9999])))
+    _, told = bench.ask(request(short))
+    _, other = bench.ask(request(said(asks(TEXTS[0]))))
+    bench.rest()
+    assert told.end.reason == "failed" and "outside" in told.end.error
+    other.check(talks)

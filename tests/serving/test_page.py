@@ -1,0 +1,273 @@
+"""The page in a real browser, Debian's chromium, whose microphone plays a file; the engine is scripted."""
+
+import dataclasses
+import io
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from fake_engine import FakeEngine
+from page_server import HEARD, QUESTIONS, REPLY, site, speak, voice
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+from served import KEY, until
+
+pytestmark = pytest.mark.browser
+RATE = 24_000
+FILE_RATE = 48_000  # chromium takes others badly
+PLACE = "talk.test"  # another host, for the browser
+
+
+@dataclasses.dataclass(frozen=True)
+class Visitor:
+    """A browser whose microphone plays the file."""
+
+    browser: Browser
+    file: Path
+
+    def says(self, *pieces: float) -> None:
+        """Writes what the microphone hears from the next talk on: seconds of silence and of speech in turns."""
+        waves = [voice(s, FILE_RATE) if i % 2 else np.zeros(int(s * FILE_RATE)) for i, s in enumerate(pieces)]
+        soundfile.write(self.file, np.concatenate([*waves, np.zeros(60 * FILE_RATE)]), FILE_RATE, subtype="PCM_16")
+
+
+@pytest.fixture(scope="module")
+def visitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
+    program = shutil.which("chromium")
+    assert program, "chromium is not installed: apt-get install chromium"
+    file = tmp_path_factory.mktemp("microphone") / "heard.wav"
+    arguments = [
+        "--no-sandbox",
+        "--autoplay-policy=no-user-gesture-required",
+        "--use-fake-ui-for-media-stream",
+        "--use-fake-device-for-media-stream",
+        f"--use-file-for-fake-audio-capture={file}%noloop",
+        f"--host-resolver-rules=MAP {PLACE} 127.0.0.1",
+    ]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=arguments)
+        yield Visitor(browser, file)
+        browser.close()
+
+
+@pytest.fixture
+def at(visitor: Visitor) -> Iterator[Callable[[str], Page]]:
+    """Opens a page; whatever it says in the console, and every request to another host, is a failure."""
+    problems: list[str] = []
+    page = visitor.browser.new_page()
+
+    def open_(url: str) -> Page:
+        host = url.split("/")[2]
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("console", lambda message: problems.append(message.text))
+        for kind in ("request", "websocket"):
+            page.on(kind, lambda asked: problems.append(asked.url) if asked.url.split("/")[2] != host else None)
+        page.goto(url)
+        return page
+
+    yield open_
+    page.close()
+    assert problems == []
+
+
+def state(page: Page, name: str) -> None:
+    expect(page.locator("body")).to_have_attribute("data-state", name, timeout=15_000)
+
+
+def said(page: Page, side: str) -> Any:
+    return page.locator(f"#transcript .{side} p")
+
+
+def heard(page: Page) -> Any:
+    return page.locator("#transcript .model .heard").last
+
+
+def events(page: Page) -> list[dict[str, Any]]:
+    """The talk's events, as they are downloaded."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the events").click()
+    assert download.value.suggested_filename.endswith(".jsonl")
+    return [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
+
+
+def sound(page: Page) -> tuple[np.ndarray, np.ndarray]:
+    """Both sides of the talk, as they are downloaded: the user's and the model's."""
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download the sound").click()
+    samples, rate = soundfile.read(io.BytesIO(Path(download.value.path()).read_bytes()))
+    assert rate == RATE and samples.ndim == 2
+    return samples[:, 0], samples[:, 1]
+
+
+def loud_s(samples: np.ndarray) -> float:
+    blocks = samples[: len(samples) // 960 * 960].reshape(-1, 960)
+    return 0.04 * int((np.abs(blocks).max(1) > 0.01).sum())
+
+
+def figure(page: Page, stage: str) -> float:
+    return float(page.locator(f"#latency [data-stage={stage}] .last").inner_text().removesuffix(" ms"))
+
+
+def test_a_spoken_question_is_answered(visitor: Visitor, at: Callable[[str], Page]) -> None:
+    visitor.says(0.5, 1.2)
+    with site() as served:
+        page = at(served.url)
+        page.get_by_role("button", name="Start talking").click()
+        expect(said(page, "user")).to_have_text(HEARD, timeout=15_000)
+        state(page, "speaking")
+        expect(page.locator("#tokens .lit")).to_have_count(1)
+        expect(heard(page)).to_have_text(REPLY, timeout=15_000)
+        state(page, "listening")
+        expect(page.locator("#tokens li")).to_have_count(25)
+        expect(page.locator("#tokens .unit")).to_have_count(115)
+        assert figure(page, "text") <= figure(page, "audio") <= figure(page, "played")
+        user, model = sound(page)
+        assert loud_s(user) == pytest.approx(1.2, abs=0.4)  # the browser makes it even, and cleans it
+        assert loud_s(model) == pytest.approx(4.6, abs=0.1)
+        assert loud_s(served.engine.heard[0].wave) == pytest.approx(1.2 * 16 / 24, abs=0.3)  # blocks of 60 ms
+
+
+def test_speech_interrupts_within_100_ms(visitor: Visitor, at: Callable[[str], Page]) -> None:
+    visitor.says(0.5, 1.2, 2.6, 1.0)
+    with site() as served:
+        page = at(served.url)
+        page.get_by_role("button", name="Start talking").click()
+        cut = page.locator("#transcript .model.cut")
+        expect(cut).to_have_count(1, timeout=20_000)
+        assert cut.locator(".rest").evaluate("e => getComputedStyle(e).textDecorationLine") == "line-through"
+        assert cut.locator(".heard").inner_text() + cut.locator(".rest").inner_text() == REPLY
+        state(page, "speaking")
+        lines, (_, model) = events(page), sound(page)
+    kinds = [line["event"]["type"] for line in lines]
+    second = [i for i, kind in enumerate(kinds) if kind == "input_audio_buffer.speech_started"][1]
+    flushed = kinds.index("page.flushed")
+    assert second < flushed < kinds.index("conversation.item.truncated")
+    assert lines[flushed]["t_ms"] - lines[second]["t_ms"] <= 100
+    until = lines[second]["t_ms"] * RATE // 1000
+    assert np.abs(model[until - RATE // 2 : until]).max() > 0.01
+    assert not model[until + RATE // 10 : until + RATE // 2].any()
+    truncate = next(line["event"] for line in lines if line["event"]["type"] == "conversation.item.truncate")
+    assert truncate["audio_end_ms"] == pytest.approx(1000 * loud_s(model[: until + RATE // 2]), abs=50)
+
+
+def test_space_interrupts_talks_and_mutes(visitor: Visitor, at: Callable[[str], Page]) -> None:
+    visitor.says(60.0)
+    with site() as served:
+        page = at(served.url)
+        page.keyboard.press("/")
+        page.keyboard.type("What is seven plus zero?")
+        page.keyboard.press("Enter")
+        state(page, "speaking")
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("Space")
+        expect(page.locator("#transcript .model.cut")).to_have_count(1)
+        lines = events(page)
+        times = {line["event"]["type"]: line["t_ms"] for line in lines}
+        assert times["page.flushed"] - times["page.flush"] <= 100 and "conversation.item.truncate" in times
+        state(page, "typing")
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.press("Space")
+        state(page, "listening")
+        mute = page.get_by_role("button", name="Mute the microphone").first
+        page.keyboard.press("m")
+        expect(mute).to_have_attribute("aria-pressed", "true")
+        page.keyboard.press("Space")
+        state(page, "listening")
+        page.keyboard.press("Escape")
+        state(page, "off")
+
+
+def test_a_turn_lasts_as_long_as_the_button_is_held(visitor: Visitor, at: Callable[[str], Page]) -> None:
+    visitor.says(0.0, 30.0)
+    with site() as served:
+        page = at(served.url)
+        page.get_by_role("button", name="Settings").click()
+        page.get_by_label("Your turn ends").select_option("when you let go of the button")
+        page.get_by_role("button", name="Done").click()
+        main = page.get_by_role("button", name="Start talking")
+        main.click()
+        state(page, "holding")
+        page.get_by_role("button", name="Hold to talk").hover()
+        page.mouse.down()
+        state(page, "hearing")
+        until(lambda: served.engine.heard and loud_s(served.engine.heard[-1].wave) > 0.5)
+        page.mouse.up()
+        state(page, "speaking")
+        expect(said(page, "user")).to_have_text(HEARD)
+        page.evaluate("document.activeElement.blur()")
+        page.keyboard.down("Space")
+        expect(page.locator("#transcript .model.cut")).to_have_count(1)
+        page.keyboard.up("Space")
+        kinds = [line["event"]["type"] for line in events(page)]
+        assert "input_audio_buffer.commit" in kinds and "input_audio_buffer.speech_started" not in kinds
+
+
+def test_a_saved_question_needs_no_microphone(visitor: Visitor, at: Callable[[str], Page]) -> None:
+    with site() as served:
+        page = at(served.url)
+        page.get_by_role("button", name=QUESTIONS[1]).click()
+        state(page, "hearing")
+        expect(said(page, "user")).to_have_text(HEARD, timeout=15_000)
+        expect(heard(page)).to_have_text(REPLY, timeout=15_000)
+        user, model = sound(page)
+        assert loud_s(user) == pytest.approx(1.2, abs=0.15) and loud_s(model) == pytest.approx(4.6, abs=0.1)
+
+
+def test_full_duplex_speaks_in_the_users_time(visitor: Visitor, at: Callable[[str], Page]) -> None:
+    visitor.says(0.5, 1.2)
+    with site() as served:
+        page = at(served.url)
+        page.get_by_role("radio", name="Full duplex").check()
+        page.get_by_role("button", name="Start talking").click()
+        state(page, "live")
+        expect(heard(page)).to_have_text(REPLY, timeout=20_000)
+        expect(page.locator("#transcript .turn").first.locator("p")).to_have_text(HEARD)  # where it belongs
+        expect(page.locator("#tokens .unit")).to_have_count(115)
+        assert loud_s(sound(page)[1]) > 2
+
+
+def test_a_lost_talk_goes_on(visitor: Visitor, at: Callable[[str], Page]) -> None:
+    with site() as served:
+        page = at(served.url)
+        page.get_by_label("Message").fill("My name is Ann.")
+        page.keyboard.press("Enter")
+        expect(heard(page)).to_have_text(REPLY, timeout=15_000)
+        served.close_talks()
+        state(page, "waiting")
+        state(page, "typing")
+        page.get_by_label("Message").fill("Who am I?")
+        page.keyboard.press("Enter")
+        state(page, "speaking")
+    asked = [turn.text for turn in served.engine.requests[-1].conversation.turns]
+    assert asked == ["My name is Ann.", REPLY, "Who am I?"]
+
+
+def test_on_another_host_the_page_says_what_to_do(visitor: Visitor) -> None:
+    page = visitor.browser.new_page()
+    with site(keys=(KEY,)) as served:
+        page.goto(served.url.replace("localhost", PLACE) + f"#key={KEY}")
+        alert = page.get_by_role("alert")
+        expect(alert).to_contain_text("--ssl-certfile")
+        expect(alert).to_contain_text("ssh -L")
+        page.get_by_label("Message").fill("Say it all the same.")
+        page.keyboard.press("Enter")
+        expect(heard(page)).to_have_text(REPLY, timeout=15_000)
+        assert loud_s(sound(page)[1]) == pytest.approx(4.6, abs=0.1)
+    page.close()
+
+
+def test_a_full_server_is_told_from_a_dead_one(visitor: Visitor) -> None:
+    page = visitor.browser.new_page()
+    with site(FakeEngine(speak)) as served:
+        page.goto(served.url)
+        served.engine.ready = False
+        page.get_by_label("Message").fill("Is there a place?")
+        page.keyboard.press("Enter")
+        expect(page.locator("#hint")).to_contain_text("All places are taken.")
+        served.engine.ready = True
+        expect(heard(page)).to_have_text(REPLY, timeout=15_000)
+    page.close()
