@@ -64,7 +64,8 @@ class App(FastAPI):
         self.gate.draining = True
         logs.event("server.draining", sessions=self.gate.sessions)
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self.gate.empty.wait(), self.server.config.drain_s)
+            async with asyncio.timeout(self.server.config.drain_s):
+                await self.gate.empty.wait()
         await self.sockets.close()
 
     async def _tell(self, request: Request, error: Exception) -> Response:

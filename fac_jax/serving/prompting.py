@@ -22,14 +22,14 @@ def system_prompt(
 
     Args:
       instructions: of the client; None or "" for the prompt that the model was trained with.
-      spoken: whether the reply is spoken. A reply in text alone has the prompt of its mode before the instructions.
+      spoken: whether the reply is spoken. The prompt of the mode comes before the instructions, which a spoken reply
+        has after a space, as the release's persona.
       tools: functions that may be called, in OpenAI's format of chat completions.
       must_call: name of the function that has to be called, "" for any; None leaves it to the model.
     """
-    if not instructions:
-        system = SYSTEM_JOINT if spoken else SYSTEM_TEXT
-    else:
-        system = instructions if spoken else f"{SYSTEM_TEXT}\n{instructions}"
+    system = SYSTEM_JOINT if spoken else SYSTEM_TEXT
+    if instructions and instructions != SYSTEM_JOINT:
+        system += f" {instructions.removeprefix(SYSTEM_JOINT).lstrip()}" if spoken else f"\n{instructions}"
     if not tools:
         return system
     system = with_tools(system, [_trained_order(tool) for tool in tools])

@@ -52,7 +52,8 @@ async def live(websocket: WebSocket, server: Server, access: Access, pace: Pace 
         await session.run()
     except _Closed as closed:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(websocket.close(closed.code), CLOSE_S)
+            async with asyncio.timeout(CLOSE_S):
+                await websocket.close(closed.code)
     finally:
         session.end()
 
@@ -260,6 +261,7 @@ class _Session:
             named["client_event_id"] = client_event_id
         try:
             text = json.dumps(event | named)
-            await asyncio.wait_for(self._websocket.send_text(text), self._limits.send_s)
+            async with asyncio.timeout(self._limits.send_s):
+                await self._websocket.send_text(text)
         except TimeoutError:
             raise _Closed(OVERLOAD) from None

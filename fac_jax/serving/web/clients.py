@@ -57,7 +57,8 @@ class EventStream(Response):
 
     async def _send(self, send: Send) -> None:
         async def part(body: bytes, more: bool) -> None:
-            await asyncio.wait_for(send({"type": "http.response.body", "body": body, "more_body": more}), self._send_s)
+            async with asyncio.timeout(self._send_s):
+                await send({"type": "http.response.body", "body": body, "more_body": more})
 
         async with contextlib.aclosing(self._events):
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})

@@ -34,7 +34,8 @@ class BodyLimit:
             if complete:  # what comes now is that the client goes
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), deadline - time.monotonic())
+                async with asyncio.timeout(deadline - time.monotonic()):
+                    message = await receive()
             except TimeoutError:
                 raise ApiError(408, "The body took too long to come.", "request_timeout") from None
             if message["type"] == "http.request":

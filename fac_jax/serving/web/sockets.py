@@ -65,7 +65,8 @@ async def _end(websocket: WebSocket, talking: "asyncio.Future[None]") -> None:
         logs.exception("socket.failed", error)
         code = FAULT
     with contextlib.suppress(WebSocketDisconnect, RuntimeError, TimeoutError):  # it may be closed, gone or not read
-        await asyncio.wait_for(websocket.close(code), CLOSE_S)
+        async with asyncio.timeout(CLOSE_S):
+            await websocket.close(code)
 
 
 def sockets_router(sockets: Sockets) -> APIRouter:

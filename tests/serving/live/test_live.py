@@ -49,7 +49,7 @@ def test_a_turn_is_heard_and_answered(rate: int) -> None:
         assert all(end - start == 200 and start % 200 == 0 for start, end in times)
         assert times == sorted(set(times)) and times[-1][1] <= 200 * (len(talk.events) - 1)
         (request,) = engine.requests
-        assert request.spoken and request.conversation.system == "Be brief."
+        assert request.spoken and request.conversation.system == f"{SYSTEM_JOINT} Be brief."
         (turn,) = request.conversation.turns
         assert turn.wave is not None
         seconds = len(turn.wave) / 16_000
@@ -75,7 +75,7 @@ def test_the_next_turn_remembers_the_one_before() -> None:
     assert [turn.role for turn in turns] == ["user", "assistant", "user", "assistant", "user"]
     assert turns[0].text == "my name is Ann"
     assert turns[3].generated is not None and engine.text_of(turns[3].generated) == "this is reply 1"
-    assert engine.requests[1].conversation.system == "Be kind."
+    assert engine.requests[1].conversation.system == f"{SYSTEM_JOINT} Be kind."
     assert engine.requests[0].session == engine.requests[1].session is not None
 
 
@@ -155,7 +155,7 @@ def test_mute_instructions_and_acknowledgements() -> None:
         assert updated["session"]["status"] == "active"
         talk.speak()
         until(lambda: engine.requests)
-        assert engine.requests[0].conversation.system == "instructions\nthinking\ncommentary"
+        assert engine.requests[0].conversation.system == f"{SYSTEM_JOINT} instructions\nthinking\ncommentary"
 
 
 def test_a_turn_has_its_time() -> None:
@@ -250,7 +250,7 @@ def test_a_secret_binds_its_instructions() -> None:
         talk.send("session.start", session={"model": engine.model}).until("session.started")
         talk.speak()
         until(lambda: engine.requests)
-    assert engine.requests[0].conversation.system == "Be brief."
+    assert engine.requests[0].conversation.system == f"{SYSTEM_JOINT} Be brief."
 
 
 def test_the_sdk_talks() -> None:

@@ -142,7 +142,7 @@ def test_items_are_read_in_the_order_of_the_conversation() -> None:
             await talk.send({"type": "conversation.item.create", "item": system}, CREATE)
             conversation = talk.engine.requests[0].conversation
             assert [turn.text for turn in conversation.turns] == ["one", "one and a half", "two"]
-            assert conversation.system == f"{SYSTEM_JOINT}\nBe brief."
+            assert conversation.system == f"{SYSTEM_JOINT} Be brief."
             befores = [event["previous_item_id"] for event in talk.of("conversation.item.added")[:3]]
             assert befores == [None, None, "a"]
 
