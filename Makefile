@@ -3,6 +3,7 @@ PYTHON ?= python3
 WORKERS ?= 2
 QUICKSTART ?= --workdir runs/quickstart
 EARS ?=
+SERVE ?=
 RECIPE ?= --workdir runs/recipe
 ABLATIONS ?= group_size continuous_encoder refined_head cocktail_alpha dpo_tasks mode_mixing
 BIN := .venv/bin
@@ -23,7 +24,7 @@ TPU_STAMP := .venv-tpu/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
+.PHONY: install demo quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -33,6 +34,10 @@ $(STAMP): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(DETECTOR)
 	@touch $@
+
+# A model to talk to in a browser: runs/quickstart, or the one that ships with the package. SERVE="--port=9000" and so on.
+demo: $(STAMP)
+	@$(BIN)/python -m experiments.serve $(SERVE)
 
 # With the ears of Whisper where they can be installed; EARS=scratch trains ears from nothing.
 quickstart: $(STAMP)

@@ -85,10 +85,11 @@ def main() -> None:
         from fac_jax.serving.engine.config import EngineConfig
         from fac_jax.serving.engine.engine import make_engine
         from fac_jax.serving.metrics import Metrics
-        from fac_jax.serving.run import Serving, uvicorn_config
+        from fac_jax.serving.run import Serving, check_port, uvicorn_config
         from fac_jax.serving.server import Server
     except ImportError as error:
         raise InputError(f"{error}: pip install -e '.[serve]'") from error
+    check_port(HOST.value, PORT.value)
     checkpoint, metrics = chosen(), Metrics()
     config = ServerConfig(keys=keys(), origins=tuple(ORIGINS.value), log_content=LOG_CONTENT.value)
     detector = detector_factory(DETECTOR.value, DETECTOR_FILE.value)

@@ -4,6 +4,7 @@ import asyncio
 import ipaddress
 import signal
 import socket
+import socket
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
@@ -50,6 +51,21 @@ def uvicorn_config(
         server_header=False,
         timeout_graceful_shutdown=GRACE_S,
     )
+
+
+def check_port(host: str, port: int) -> None:
+    """Checks that a port is free, before a model is made ready for it; port 0 always is.
+
+    Raises:
+      InputError: another program listens there, or the host is none of this machine.
+    """
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as tried:
+            tried.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            tried.bind((host, port))
+    except OSError as error:
+        raise InputError(f"cannot listen at {host}, port {port}: {error.strerror}; choose another --port") from None
 
 
 class Serving(uvicorn.Server):

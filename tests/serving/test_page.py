@@ -151,7 +151,7 @@ def test_speech_interrupts_within_100_ms(visitor: Visitor, at: Callable[[str], P
     assert np.abs(model[until - RATE // 2 : until]).max() > 0.01
     assert not model[until + RATE // 10 : until + RATE // 2].any()
     truncate = next(line["event"] for line in lines if line["event"]["type"] == "conversation.item.truncate")
-    assert truncate["audio_end_ms"] == pytest.approx(1000 * loud_s(model[: until + RATE // 2]), abs=50)
+    assert truncate["audio_end_ms"] == pytest.approx(1000 * loud_s(model[: until + RATE // 2]), abs=100)
 
 
 def test_space_interrupts_talks_and_mutes(visitor: Visitor, at: Callable[[str], Page]) -> None:
