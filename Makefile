@@ -21,10 +21,12 @@ BEAM_BIN := .venv-beam/bin
 BEAM_STAMP := .venv-beam/.installed
 TPU_BIN := .venv-tpu/bin
 TPU_STAMP := .venv-tpu/.installed
+CLIENTS_BIN := .venv-clients/bin
+CLIENTS_STAMP := .venv-clients/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install demo quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
+.PHONY: install demo quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-clients test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -115,6 +117,17 @@ ifdef CODE
 	$(BIN)/python tests/pytorch/decoding_speed.py --code=$(CODE) --python=$(RELEASE_BIN)/python
 endif
 
+# Clients of other projects, unmodified, in a talk with the shipped model.
+$(CLIENTS_STAMP): Makefile
+	@echo "Installing into .venv-clients"
+	test -x $(CLIENTS_BIN)/python || $(PYTHON) -m venv .venv-clients
+	$(CLIENTS_BIN)/python -m pip install --quiet --disable-pip-version-check \
+		'pipecat-ai[openai]==1.14.0' 'livekit-agents>=1.8,<2' 'livekit-plugins-openai==1.8.9'
+	@touch $@
+
+test-clients: $(STAMP) $(CLIENTS_STAMP)
+	PYTHONPATH=. $(BIN)/python tests/clients/talks.py $(CLIENTS_BIN)/python
+
 # Apache Beam holds protobuf and pyarrow back.
 $(BEAM_STAMP): requirements.txt pyproject.toml
 	@echo "Installing into .venv-beam"
@@ -183,4 +196,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-torch .venv-release .venv-beam .venv-tpu .venv-gpu .cache .pytest_cache .ruff_cache build dist site *.egg-info runs
+	rm -rf .venv .venv-torch .venv-release .venv-beam .venv-tpu .venv-gpu .venv-clients .cache .pytest_cache .ruff_cache build dist site *.egg-info runs
