@@ -4,7 +4,6 @@ import asyncio
 import ipaddress
 import signal
 import socket
-import socket
 from collections.abc import Callable
 from types import FrameType
 from typing import Final

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -215,6 +216,14 @@ def test_a_saved_question_needs_no_microphone(visitor: Visitor, at: Callable[[st
         expect(heard(page)).to_have_text(REPLY, timeout=15_000)
         user, model = sound(page)
         assert loud_s(user) == pytest.approx(1.2, abs=0.15) and loud_s(model) == pytest.approx(4.6, abs=0.1)
+
+
+def test_a_turn_that_nobody_writes_down_is_shown_by_its_length(visitor: Visitor, at: Callable[[str], Page]) -> None:
+    with site(transcribe=False) as served:
+        page = at(served.url)
+        page.get_by_role("button", name=QUESTIONS[0]).click()
+        state(page, "speaking")
+        expect(said(page, "user")).to_have_text(re.compile(r"Spoken, \d\.\d s"))
 
 
 def test_full_duplex_speaks_in_the_users_time(visitor: Visitor, at: Callable[[str], Page]) -> None:
