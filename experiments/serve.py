@@ -43,6 +43,11 @@ ORIGINS = flags.DEFINE_list("allow_origin", [], "Web origins that may connect, b
 KEYS_FILE = flags.DEFINE_string("keys_file", None, "File of keys that clients must give, one a line.")
 CERTIFICATE = flags.DEFINE_string("ssl_certfile", None, "Certificate, for HTTPS.")
 PRIVATE_KEY = flags.DEFINE_string("ssl_keyfile", None, "Private key of the certificate.")
+TRANSCRIBE = flags.DEFINE_bool(
+    "transcribe",
+    None,
+    "Let the model write down what it hears, for clients that ask; off for models of the quickstart.",
+)
 LOG_CONTENT = flags.DEFINE_bool("log_content", False, "Let the log hold what is said; it never holds audio or keys.")
 
 RUN: Final = Path("runs/quickstart")  # what `make quickstart` trains
@@ -91,7 +96,11 @@ def main() -> None:
         raise InputError(f"{error}: pip install -e '.[serve]'") from error
     check_port(HOST.value, PORT.value)
     checkpoint, metrics = chosen(), Metrics()
-    config = ServerConfig(keys=keys(), origins=tuple(ORIGINS.value), log_content=LOG_CONTENT.value)
+    # A model that has never learnt to write down what it hears answers instead.
+    transcribe = checkpoint not in (MODEL, RUN) if TRANSCRIBE.value is None else TRANSCRIBE.value
+    config = ServerConfig(
+        keys=keys(), origins=tuple(ORIGINS.value), transcribe=transcribe, log_content=LOG_CONTENT.value
+    )
     detector = detector_factory(DETECTOR.value, DETECTOR_FILE.value)
     model = fac_jax.load(checkpoint, CODEC.value, cast(Quantized | None, QUANTIZE.value), TABLES.value)
     context = CONTEXT.value or min(MOST_CONTEXT, model.config.context)
