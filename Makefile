@@ -91,6 +91,7 @@ $(TORCH_STAMP): requirements.txt pyproject.toml
 
 # Recorded outcomes of official scorers, those too that need files of others; ASSETS is a folder of both.
 test-scorers: $(STAMP)
+	$(if $(ASSETS),,$(error give ASSETS=DIR, a folder of recorded scorers and of the files of others))
 	$(BIN)/python -m experiments.score --recorded=$(ASSETS) --assets=$(ASSETS)
 
 # The weights of Whisper tiny.en against recorded frames of CTranslate2.

@@ -22,7 +22,7 @@ from experiments.comparing.evaluations import compare_evaluations, is_evaluation
 from experiments.comparing.page import comma_separated, compare, long_rows, make_comparison, markdown, rows
 from experiments.comparing.variants import find_runs, read_runs, variants
 from fac_jax import cli
-from fac_jax.evaluation.reports.comparison import Comparison, to_json, write_comparison
+from fac_jax.evaluation.reports.comparison import Comparison, constant_metrics, to_json, write_comparison
 from fac_jax.io import write_text
 
 UNDER = flags.DEFINE_string("under", "", "Start of the names of the figures that are shown.")
@@ -56,6 +56,8 @@ def _show(comparison: Comparison) -> None:
     else:
         text = markdown(rows(comparison)) if FORMAT.value == "markdown" else comma_separated(long_rows(comparison))
         print(text.rstrip("\n"))
+        if FORMAT.value == "markdown" and (same := constant_metrics(comparison.figures)):
+            print(f"\nEqual in all, and left out: {', '.join(same)}")
 
 
 if __name__ == "__main__":

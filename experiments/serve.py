@@ -95,6 +95,9 @@ def main() -> None:
     except ImportError as error:
         raise InputError(f"{error}: pip install -e '.[serve]'") from error
     check_port(HOST.value, PORT.value)
+    for flag in (CERTIFICATE, PRIVATE_KEY):
+        if flag.value is not None and not Path(flag.value).is_file():
+            raise InputError(f"--{flag.name}={flag.value}: no such file")
     checkpoint, metrics = chosen(), Metrics()
     # A model that has never learnt to write down what it hears answers instead.
     transcribe = checkpoint not in (MODEL, RUN) if TRANSCRIBE.value is None else TRANSCRIBE.value
@@ -103,6 +106,8 @@ def main() -> None:
     )
     detector = detector_factory(DETECTOR.value, DETECTOR_FILE.value)
     model = fac_jax.load(checkpoint, CODEC.value, cast(Quantized | None, QUANTIZE.value), TABLES.value)
+    if CODEC.value is not None:
+        _ = model.codec  # a codec that was asked for and is not there
     context = CONTEXT.value or min(MOST_CONTEXT, model.config.context)
     name = NAME.value or ("fac-jax-demo" if checkpoint == MODEL else checkpoint.resolve().name)
     engine = make_engine(model, name, EngineConfig(slots=SLOTS.value, context=context), metrics)

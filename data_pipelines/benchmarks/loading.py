@@ -50,7 +50,7 @@ def _found(benchmark: DataSet, root: Path) -> Iterator[Row]:
     family = benchmark.name.partition("/")[0]
     raise AbsentError(
         f"{family}: {root / benchmark.layouts[0].files} not found; "
-        f"download {benchmark.source} there, or give --predictions"
+        f"download {benchmark.source} there, or score a file of predictions (experiments.score)"
     )
 
 

@@ -1,6 +1,6 @@
 """MMSU, the audio benchmark of spoken language understanding (the subset of VoiceBench is in voicebench.py)."""
 
-from data_pipelines.benchmarks.base import Column, DataSet, Layout
+from data_pipelines.benchmarks.base import Column, DataSet, Layout, Missing
 from data_pipelines.benchmarks.reading import read_text
 from data_pipelines.benchmarks.snapshot import layouts
 
@@ -16,13 +16,13 @@ BENCHMARKS: tuple[DataSet, ...] = (
             Layout("mmsu.json", read_text),
         ),
         columns=(
-            Column("question"),
+            Column("question", default=Missing.ABSENT),  # it is asked, not scored
             Column("choice_a"),
             Column("choice_b"),
             Column("choice_c", default=None),  # some questions have two choices
             Column("choice_d", default=None),
             Column("answer_gt"),
-            Column("task_name"),
+            Column("task_name", default=Missing.ABSENT),
             Column("category"),
             Column("sub-category"),
         ),

@@ -1,14 +1,14 @@
 """SpeechFCEval: spoken questions that are answered by calls of functions, with the functions in the row."""
 
-from data_pipelines.benchmarks.base import Column, DataSet, Layout, anything, whole
+from data_pipelines.benchmarks.base import Column, DataSet, Layout, Missing, anything, whole
 from data_pipelines.benchmarks.reading import read_text
 
-QUESTION = Column("utterance")
+QUESTION = Column("utterance", default=Missing.ABSENT)  # this and what follows below are not scored
 CALLS = (
     Column("function", parse=anything),  # a text that holds JSON, or the objects themselves; so is the next
     Column("ground_truth", parse=anything),
-    Column("category"),
-    Column("index", parse=whole),
+    Column("category", default=Missing.ABSENT),
+    Column("index", parse=whole, default=Missing.ABSENT),
 )
 TIME = Column("time", default="")
 # Subset: folder, rows, whether its questions were asked at a stated time.

@@ -1,6 +1,6 @@
 """VoiceBench, as Hugging Face has it or as Kimi-Audio-Evalkit converts it."""
 
-from data_pipelines.benchmarks.base import Column, DataSet, Layout, objects, texts
+from data_pipelines.benchmarks.base import Column, DataSet, Layout, Missing, objects, texts
 from data_pipelines.benchmarks.base import anything as key_of_any_kind
 from data_pipelines.benchmarks.reading import read_text
 from data_pipelines.benchmarks.snapshot import layouts
@@ -8,7 +8,7 @@ from data_pipelines.benchmarks.snapshot import layouts
 PROMPT = Column("prompt", ("audio_content",))  # the second name of each is Evalkit's
 REFERENCE = Column("reference", ("answer",))
 RULES = (
-    Column("key", ("index",), key_of_any_kind),
+    Column("key", ("index",), key_of_any_kind, default=Missing.ABSENT),
     Column("instruction_id_list", ("instruction",), texts),
     Column("kwargs", ("instruction_kwargs",), objects),
 )

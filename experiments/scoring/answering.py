@@ -31,6 +31,7 @@ from fac_jax.progress import bar
 from fac_jax.types import InputError
 
 PREDICTIONS, HOW, SOUNDS = "predictions.jsonl", "how.json", "sounds"
+MOST_STEPS: Final = 2048  # text ids of a reply, as UltraEval-Audio asks
 TOGETHER: Final = 32  # batches of prompts that are read at a time; waves of a whole set may not fit the memory
 
 # Decoding of spoken replies (docs/evaluation.md): text greedy, speech drawn.
@@ -43,22 +44,23 @@ class Answering:
 
     Attributes:
       rows: rows that are answered side by side.
-      max_steps: most text ids of a reply; the context must have room for them after the longest prompt.
+      max_steps: most text ids of a reply; None for 2048, or a quarter of the model's context if that is less.
       seed: of the draws; a row draws the same whatever else is answered.
       persona: text after the system prompt of benchmarks such as VStyle.
       speech: how speech ids are drawn.
     """
 
     rows: int = 8
-    max_steps: int = 2048
+    max_steps: int | None = None
     seed: int = 0
     persona: str = ""
     speech: Sampling = SPEECH
 
-    def decoding(self, benchmark: Benchmark) -> Decoding:
+    def decoding(self, benchmark: Benchmark, context: int) -> Decoding:
         """Returns the decoding of a benchmark: greedy text, and drawn speech where replies are spoken."""
+        steps = self.max_steps or min(MOST_STEPS, context // 4)
         speech = self.speech if benchmark.speaks else GREEDY
-        return Decoding("joint" if benchmark.speaks else "text", self.max_steps, speech=speech)
+        return Decoding("joint" if benchmark.speaks else "text", steps, speech=speech)
 
 
 def file_of(folder: Path, shard: HostShard) -> Path:
@@ -116,7 +118,7 @@ def _answers(
 ) -> Iterator[dict[str, Any]]:
     asked = [conversation(benchmark, item, how.persona) for _, item in chunk]
     numbers = [number for number, _ in chunk]
-    replies = model.respond_to(asked, how.decoding(benchmark), how.seed, how.rows, numbers)
+    replies = model.respond_to(asked, how.decoding(benchmark, model.config.context), how.seed, how.rows, numbers)
     for (number, item), reply in zip(chunk, replies, strict=True):
         sound = None
         if reply.wave.size:

@@ -12,7 +12,7 @@ from etils import epath
 from data_pipelines.benchmarks import table as data_sets
 from data_pipelines.benchmarks.items import ItemSet, require_audio
 from data_pipelines.benchmarks.loading import AbsentError
-from experiments.scoring.answering import PREDICTIONS, Answering, answer, answered, check_how, file_of, join
+from experiments.scoring.answering import MOST_STEPS, PREDICTIONS, Answering, answer, answered, check_how, file_of, join
 from experiments.scoring.config import ScoringConfig
 from experiments.scoring.page import examples, write_report
 from experiments.scoring.scoring import score_set
@@ -146,7 +146,8 @@ def score_all(
 
 
 def _decoding(benchmark: Benchmark, how: Answering) -> Mapping[str, str]:
-    text = f"greedy text, at most {how.max_steps} ids"
+    most = how.max_steps or f"{MOST_STEPS}, or a quarter of the context, if that is less,"
+    text = f"greedy text, at most {most} ids"
     if not benchmark.speaks:
         return {"decoding": text}
     speech = how.speech

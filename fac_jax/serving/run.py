@@ -33,7 +33,9 @@ def uvicorn_config(
       InputError: others could reach the server, and it has no keys.
     """
     if not app.server.config.keys and not _loopback(host):
-        raise InputError(f"host {host} can be reached from elsewhere: give keys, or listen at 127.0.0.1")
+        raise InputError(
+            f"host {host} can be reached from elsewhere: give keys (FAC_API_KEYS, --keys_file), or listen at 127.0.0.1"
+        )
     return uvicorn.Config(
         app,
         host=host,

@@ -114,7 +114,7 @@ def test_what_is_missing_is_said_before_any_work(home: Path, tmp_path: Path) -> 
             evaluate(home, tmp_path / "out", names, *options)
         assert not (tmp_path / "out").exists()
 
-    refused(r"mmau: .*mmau-test-mini.json not found; download .* there, or give --predictions", "mmau")
+    refused(r"mmau: .*mmau-test-mini.json not found; download .* there, or score a file of predictions", "mmau")
     refused(r"no benchmark 'voicebench/ifval'; did you mean voicebench/ifeval\?", "voicebench/ifval")
     refused(
         "voicebench/ifeval has no rules 'ultraeval'; known: evalkit, official, strict",
