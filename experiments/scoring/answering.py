@@ -133,7 +133,11 @@ def conversation(benchmark: Benchmark, item: Item, persona: str) -> Conversation
     if item.audio is None:
         raise InputError(f"{benchmark.name}: row {item.id} has no audio")
     wave, _ = item.audio.read(RATE)
-    turn = Turn("user", benchmark.instruction(item.fields), wave=wave)
+    try:
+        instruction = benchmark.instruction(item.fields)
+    except KeyError as error:
+        raise InputError(f"row {item.id} has no column {error}") from None
+    turn = Turn("user", instruction, wave=wave)
     return Conversation(item.id, benchmark.system(item.fields, persona), (turn,))
 
 

@@ -35,7 +35,8 @@ def fault(name: str, root: Path) -> str:
 def test_an_absent_data_set_is_named_with_its_source(name: str, file: str, source: str, tmp_path: Path) -> None:
     family = name.partition("/")[0]
     assert fault(name, tmp_path) == (
-        f"{family}: {tmp_path}/{file} not found; download {source} there, or score a file of predictions (experiments.score)"
+        f"{family}: {tmp_path}/{file} not found; download {source} there, "
+        "or score a file of predictions (experiments.score)"
     )
 
 
