@@ -60,7 +60,8 @@ evaluate: $(STAMP)
 	$(BIN)/python -m experiments.evaluate --benchmark=$(TOY_SETS) --rules=official --data=runs/benchmarks/test \
 		--assets=runs/benchmarks/test/assets --checkpoint=$(BENCHMARKED) --out=$(BENCHMARKED)/scores \
 		--max_steps=160 --rows=16 --scoring.recogniser.entry=experiments.toy.recogniser:recognise \
-		--scoring.recogniser.options.model=runs/quickstart
+		--scoring.recogniser.options.model=runs/quickstart \
+		--note="Toy sets in the layouts of the benchmarks: no figure here can be compared with a printed one."
 
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)

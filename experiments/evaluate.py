@@ -67,6 +67,7 @@ TOP_P = flags.DEFINE_float("top_p", 0.9, "Speech ids are drawn from the likelies
 PENALTY = flags.DEFINE_float("repetition_penalty", 1.2, "Penalty on speech ids spoken before.", 0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
 PERSONA = flags.DEFINE_string("persona", "", "Text after the system prompt of VStyle; the release's is Chinese.")
+NOTE = flags.DEFINE_string("note", "", "What the report says first, such as that the data are no official ones.")
 JOIN = cluster_flags()
 
 
@@ -98,7 +99,7 @@ def benchmarks(names: list[str]) -> None:
     how = Answering(ROWS.value, MAX_STEPS.value, SEED.value, PERSONA.value, speech)
     answer_all(tasks, source, how, folder)
     if is_first():
-        found = score_all(tasks, source, how, config, assets, assets_folder, folder)
+        found = score_all(tasks, source, how, config, assets, assets_folder, folder, NOTE.value)
         for line in printed(found):
             print(json.dumps(line, ensure_ascii=False))
         print(folder / "report.html")

@@ -130,8 +130,12 @@ def score_all(
     assets: Assets,
     assets_folder: Path | None,
     out: Path,
+    note: str = "",
 ) -> list[Result]:
-    """Scores the answers of all benchmarks, and writes the report over all results in the folder."""
+    """Scores the answers of all benchmarks, and writes the report over all results in the folder.
+
+    `note` stands first on its page.
+    """
     shown: dict[str, Sequence[Example]] = {}
     results: list[Result] = []
     for task in tasks:
@@ -141,7 +145,7 @@ def score_all(
         scored = score_set(task.benchmark, task.rules, found, config, assets, assets_folder, folder, said)
         shown[task.benchmark.name] = examples(scored, found.replies)
         results.append(scored.result)
-    write_report(out, f"Benchmarks of {source.name}", shown)
+    write_report(out, f"Benchmarks of {source.name}", shown, note)
     return results
 
 

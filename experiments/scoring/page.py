@@ -106,10 +106,13 @@ def _sound(audio: AudioRef | None) -> Sound | None:
     return Sound(*audio.read())
 
 
-def write_report(out: Path, title: str, shown: Mapping[str, Sequence[Example]]) -> Path:
-    """Writes `report.html` and `report.json` over all results in a folder; returns the page."""
+def write_report(out: Path, title: str, shown: Mapping[str, Sequence[Example]], note: str = "") -> Path:
+    """Writes `report.html` and `report.json` over all results in a folder; returns the page.
+
+    `note` stands first on the page.
+    """
     found = results(out)
-    report = BenchmarkReport(title, _summary(found), tables(found), shown)
+    report = BenchmarkReport(title, f"{note} {_summary(found)}".strip(), tables(found), shown)
     page = out / "report.html"
     write_benchmark_report(page, report)
     return page
