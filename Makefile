@@ -54,7 +54,7 @@ endif
 BENCHMARKED ?= runs/benchmarked
 TOY_SETS := speechfc/bfcl-single,voicebench,mmau,mmsu,asr,ultraeval
 evaluate: $(STAMP)
-	$(BIN)/python -m data_pipelines.worlds.benchmark_world --out runs/benchmarks
+	$(BIN)/python -m data_pipelines.benchmark_world --out runs/benchmarks
 	$(BIN)/python -m experiments.train --config experiments/configs/benchmarks_toy.py:runs/benchmarks \
 		--workdir $(BENCHMARKED) --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart
 	$(BIN)/python -m experiments.evaluate --benchmark=$(TOY_SETS) --rules=official --data=runs/benchmarks/test \

@@ -37,6 +37,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "compare": "experiments.compare",
     "reproduce": "experiments.reproduce",
     "check": "data_pipelines.check",
+    "benchmark-world": "data_pipelines.benchmark_world",
     "prepare": "data_pipelines.prepare",
     "view": "data_pipelines.view",
 }

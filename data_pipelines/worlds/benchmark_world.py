@@ -1,6 +1,6 @@
 """The toy world of the benchmarks: rows to train on, preference pairs, and held-out rows in the official layouts.
 
-python -m data_pipelines.worlds.benchmark_world --out runs/benchmarks
+`python -m data_pipelines.benchmark_world` makes it.
 
 OUT/train/SET.jsonl        conversations of a set, in the release's format
 OUT/train/SET_pairs.jsonl  its preference pairs
@@ -19,7 +19,6 @@ from typing import Any, Final
 
 import numpy as np
 import soundfile
-from absl import flags
 
 from data_pipelines.importers.release import PLACEHOLDER
 from data_pipelines.worlds import official_layouts
@@ -31,14 +30,9 @@ from data_pipelines.worlds.sounds import Sound
 from data_pipelines.worlds.spoken_tasks import answers, choices, instructions, refusals
 from data_pipelines.worlds.synthesis import speak_all
 from data_pipelines.worlds.tools import TOOLS, Tool, brief, requests, wrong_reply
-from fac_jax import cli
 from fac_jax.evaluation.benchmarks.benchmark import TRANSCRIBE
 from fac_jax.text.chat import with_tools
 from fac_jax.text.prompts import SYSTEM_TEXT
-
-OUT = flags.DEFINE_string("out", None, "Folder that is made.", required=True)
-SEED = flags.DEFINE_integer("seed", 0, "Seed of all draws.")
-PROCESSES = flags.DEFINE_integer("processes", 2, "Processes that speak.", 1)
 
 PARTS: Final = ("tools", "other_tools", "instructions", "refusals", "choices", "audio_questions", "answers")
 PREFERENCE: Final = {
@@ -246,12 +240,3 @@ def _pair_of(one: Asked, row: Mapping[str, Any], task: str) -> dict[str, Any]:
 
 def _write_lines(file: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-
-
-def main() -> None:
-    """Makes the folder."""
-    build(BenchmarkWorld(WorldConfig(seed=SEED.value)), Path(OUT.value), PROCESSES.value)
-
-
-if __name__ == "__main__":
-    cli.run(main)

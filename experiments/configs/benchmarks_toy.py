@@ -1,6 +1,6 @@
 """The quickstart's model learns what benchmarks ask: function calls, instructions, refusals, choices, transcripts.
 
-python -m data_pipelines.worlds.benchmark_world --out runs/benchmarks
+python -m data_pipelines.benchmark_world --out runs/benchmarks
 python -m experiments.train --config experiments/configs/benchmarks_toy.py:runs/benchmarks --workdir runs/benchmarked \
     --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart
 
@@ -28,16 +28,8 @@ KNOWN = {"asr": 8, "s2t": 8, "s2s": 5, **text(6, 3, 1)}
 LONG = {"tools": 12, "written_tools": 2}
 REHEARSED = {
     **{"brief_tools": 6, "practice": 2, "transcripts": 3, "other_transcripts": 1},
-    **{
-        "instructions": 2,
-        "refusals": 2,
-        "choices": 2,
-        "audio_questions": 4,
-        "asr": 2,
-        "s2t": 4,
-        "s2s": 3,
-        **text(3, 1, 0),
-    },
+    **{"instructions": 2, "refusals": 2, "choices": 2, "audio_questions": 4},
+    **{"asr": 2, "s2t": 4, "s2s": 3, **text(3, 1, 0)},
 }
 HEARD = {"quickstart.py": (WORLD, WAVES), "quickstart_whisper.py": (SLOWER, HARDER)}
 

@@ -27,12 +27,13 @@ from launchers import called
 from record_run import write_initial
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
+from experiments.configs import benchmarks_toy
 from fac_jax.checkpoint.export import load_params
 from fac_jax.training.metrics import read_curve
 
 SCRIPTS = sorted((ROOT / "launch").iterdir())
 HEAVY = ("quickstart", "post_training", "evaluate")  # launchers with stages to train and questions to ask
-SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small")
+SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small", "benchmarks_toy")
 # Configs whose every part other tests run: steps of big models are traced in tests/planning/test_same_program.py,
 # those of data sets train in tests/run/test_record_configs.py.
 TWICE = ("sft_8b", "dpo_8b", "sft_30b_a3b", "dpo_30b_a3b", "librispeech", "common_voice", "preferences")
@@ -73,11 +74,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
     blocks = re.findall(r"(?:^(?:    .*)?\n)+", (ROOT / "docs" / "finetuning.md").read_text(), re.MULTILINE)
     (own,) = [block for block in blocks if "def get_config" in block]
     (home / "own.py").write_text(textwrap.dedent(own))
+    for name in {**benchmarks_toy.SHORT, **benchmarks_toy.LONG}:
+        save(home / "benchmarks" / "train" / "a.wav", 1.0)
+        write_jsonl(home / "benchmarks" / "train" / f"{name}.jsonl", conversation)
     return Place(
         write_initial(home / "initial", seed=7, codec=True),
         write_jsonl(home / "rows.jsonl", conversation),
         write_jsonl(home / "pairs.jsonl", [preference_row(id=f"p{number}") for number in range(4)]),
-        {"librispeech": home / "LibriSpeech", "common_voice": home / "cv-corpus"},
+        {
+            "librispeech": home / "LibriSpeech",
+            "common_voice": home / "cv-corpus",
+            "benchmarks_toy": home / "benchmarks",
+        },
         home / "own.py",
         home / "data",
     )

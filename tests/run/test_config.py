@@ -18,7 +18,8 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = [
     file.stem
     for file in sorted((ROOT / "experiments" / "configs").glob("*.py"))
-    if file.stem not in ("__init__", "base", "resolved")  # `resolved` reads a file of a run
+    # `resolved` reads a file of a run, `scoring` is of no run.
+    if file.stem not in ("__init__", "base", "resolved", "scoring")
 ]
 SETTINGS: dict[str, Any] = {
     "model.group_size": 2,

@@ -129,9 +129,9 @@ def test_some_cancel_and_some_vanish_and_the_others_go_on() -> None:
         report, turns = run_load(load(url, sessions=10, cancelling=0.2, vanishing=0.1))
     assert report.errors == {}
     outcomes = {number: {turn.outcome for turn in turns if turn.session == number} for number in range(10)}
-    assert outcomes == {0: {"cancelled"}, 1: {"cancelled"}, 2: {"vanished"}} | dict.fromkeys(
-        range(3, 10), {"completed"}
-    )
+    # On a busy machine a reply may be over before the client has read its first audio.
+    assert all("cancelled" in outcomes[number] for number in (0, 1)) and "vanished" in outcomes[2]
+    assert all(outcomes[number] == {"completed"} for number in range(3, 10))
     assert report.interrupt.count == report.turns["cancelled"]
     assert stub.connections == 9 + report.turns["vanished"], "who vanished comes again"
     assert stub.lost == report.turns["vanished"]
