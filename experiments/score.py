@@ -100,11 +100,11 @@ def _first(one: Comparison) -> str:
 
 
 def _assets(folder: Path) -> Path | None:
-    """Returns the folder of assets; the recorded folder or the one above, if the files of others lie there."""
-    if ASSETS.value is not None:
-        return Path(ASSETS.value)
+    """Returns the first folder that holds files of others: --assets, the recorded folder, or the one above it."""
+    given = None if ASSETS.value is None else Path(ASSETS.value)
     names = (PHRASES.name, JUDGE_PROMPTS.name)
-    return next((one for one in (folder, folder.parent) if any((one / name).exists() for name in names)), None)
+    places = [one for one in (given, folder, folder.parent) if one is not None]
+    return next((one for one in places if any((one / name).exists() for name in names)), given)
 
 
 if __name__ == "__main__":
