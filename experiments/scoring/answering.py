@@ -144,6 +144,8 @@ def conversation(benchmark: Benchmark, item: Item, persona: str) -> Conversation
 def join(items: Sequence[Item], folder: Path, hosts: int) -> None:
     """Writes `predictions.jsonl` in the order of the set from the files of all hosts, or from its own.
 
+    Answers to rows that are not asked for now, as by a smaller --most, stay behind them.
+
     Raises:
       InputError: a row has no answer.
     """
@@ -153,5 +155,6 @@ def join(items: Sequence[Item], folder: Path, hosts: int) -> None:
     missing = [item.id for item in items if item.id not in found]
     if missing:
         raise InputError(f"{folder}: {len(missing)} rows have no answer, the first is {missing[0]}")
-    lines = (json.dumps(found[item.id], ensure_ascii=False) for item in items)
+    asked = {item.id: found.pop(item.id) for item in items}
+    lines = (json.dumps(row, ensure_ascii=False) for row in (*asked.values(), *found.values()))
     write_text(folder / PREDICTIONS, "".join(f"{line}\n" for line in lines))

@@ -86,9 +86,11 @@ def find(names: Sequence[str], data: Path, rules: Rules | None, most: int | None
             except AbsentError as error:
                 absent.append(error)
                 continue
-            chosen = items.items[:most]
+            chosen, rest = items.items[:most], items.items[len(items.items[:most]) :]
             require_audio(chosen)
-            here.append(Task(one, checked_rules(one, rules), dataclasses.replace(items, items=chosen)))
+            left_out = {**items.left_out, **{item.id: "beyond --most" for item in rest}}
+            some = dataclasses.replace(items, items=chosen, left_out=left_out)
+            here.append(Task(one, checked_rules(one, rules), some))
         if not here:
             raise absent[0]
         if absent:

@@ -103,6 +103,17 @@ def test_a_stopped_run_answers_what_is_missing_and_nothing_else(
     assert asked == [json.loads(second)["id"]] and (folder / "predictions.jsonl").read_text() == before
 
 
+def test_fewer_rows_lose_no_answers(home: Path, evaluated: Path, tmp_path: Path) -> None:
+    out = Path(shutil.copytree(evaluated, tmp_path / "scores"))
+    file = out / "mmsu" / "test" / "predictions.jsonl"
+    before = file.read_text()
+    evaluate(home, out, "mmsu", "--most=1")
+    result = json.loads(file.with_name("result.json").read_text())
+    assert result["rows"] == 1 and result["notes"] == ["1 rows of the file are left out: beyond --most"]
+    evaluate(home, out, "mmsu")
+    assert file.read_text() == before and len(lines(file.with_name("scores.jsonl"))) == 2
+
+
 def test_answers_that_were_made_otherwise_are_not_mixed(home: Path, evaluated: Path) -> None:
     with pytest.raises(InputError, match="mmsu/test: holds answers that were made with another seed; name another"):
         evaluate(home, evaluated, "mmsu", "--seed=1")
