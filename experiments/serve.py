@@ -24,6 +24,7 @@ from fac_jax import cli
 from fac_jax.audio.io import read
 from fac_jax.demo import MODEL
 from fac_jax.parallel.kernels import QUANTIZED, Quantized
+from fac_jax.serving.config import KEYS_VARIABLE, ServerConfig
 from fac_jax.types import InputError
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Model, stage, workdir or folder in the release's layout.")
@@ -68,7 +69,7 @@ def keys() -> tuple[str, ...]:
     Raises:
       InputError: the file of keys cannot be read, or holds none.
     """
-    given = os.environ.get("FAC_API_KEYS", "").split(",")
+    given = os.environ.get(KEYS_VARIABLE, "").split(",")
     if KEYS_FILE.value is not None:
         try:
             given += Path(KEYS_FILE.value).read_text("utf-8").split("\n")
@@ -85,7 +86,6 @@ def main() -> None:
     try:
         from fac_jax.serving import logs
         from fac_jax.serving.app import make_app
-        from fac_jax.serving.config import ServerConfig
         from fac_jax.serving.detect.make import detector_factory
         from fac_jax.serving.engine.config import EngineConfig
         from fac_jax.serving.engine.engine import make_engine

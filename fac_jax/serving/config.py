@@ -63,7 +63,6 @@ class ServerConfig:
       limits: of every client.
       transcribe: whether a user's speech is written down by the model itself for sessions that ask for it.
       log_content: whether logs may hold texts; they never hold audio or keys.
-      record: folder that gets talks as WAV and JSON lines; None for none.
       drain_s: seconds that running talks may go on after SIGTERM.
     """
 
@@ -72,5 +71,4 @@ class ServerConfig:
     limits: Limits = Limits()
     transcribe: bool = True
     log_content: bool = False
-    record: str | None = None
     drain_s: float = 30.0

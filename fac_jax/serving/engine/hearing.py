@@ -76,7 +76,7 @@ class Hearing:
             return None
         try:
             return act()
-        except Exception:
+        except (RuntimeError, ValueError):  # of the device, or of samples that are no audio
             _log.exception("a user's audio could not be encoded while it came")
             self._failed = True
             return None

@@ -150,7 +150,7 @@ class Worker:
             try:
                 core.restart()
                 return core
-            except Exception:
+            except (RuntimeError, ValueError):  # of the device
                 _log.exception("the engine could not be started again")
         return self._over(core, error)
 
