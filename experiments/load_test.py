@@ -2,10 +2,13 @@
 
 python -m experiments.load_test --sessions=50 --seconds=60 [--url=ws://127.0.0.1:8000] [--wave=FILE] [--json]
 python -m experiments.load_test --sessions=50 --seconds=60 --cancel=0.1 --vanish=0.1
+python -m experiments.load_test --sessions=50 --seconds=1800 --cancel=0.1 --vanish=0.1 --watch_s=10
 
 Every client asks a spoken question in real time, hears the reply to its end and asks again; --cancel and --vanish are
-the shares of clients that cancel every reply, and whose connection breaks in every reply. Times of the table are in
-milliseconds. The server has to run on this machine. The environment variable FAC_API_KEY holds its key, if it has one.
+the shares of clients that cancel every reply, and whose connection breaks in every reply. With --watch_s it shows what
+the server holds too: in the second fifth of the test, in the last one, and when all clients have gone. Times of the
+table are in milliseconds. The server has to run on this machine. The environment variable FAC_API_KEY holds its key,
+if it has one.
 Exit code 1 if there was an error.
 """
 
@@ -44,6 +47,7 @@ WAVE = flags.DEFINE_string("wave", None, f"Audio file of the question; '{QUESTIO
 CANCEL = flags.DEFINE_float("cancel", 0.0, "Share of clients that cancel every reply.", 0.0, 1.0)
 VANISH = flags.DEFINE_float("vanish", 0.0, "Share of clients whose connection breaks in every reply.", 0.0, 1.0)
 SPEED = flags.DEFINE_float("speed", 1.0, "Of speech and pauses, in times of real time.", 0.1)
+WATCH_S = flags.DEFINE_float("watch_s", 0.0, "Seconds between looks at what the server holds; 0 for none.", 0.0)
 SEED = flags.DEFINE_integer("seed", 0, "Of the pauses.")
 ANYWHERE = flags.DEFINE_bool("anywhere", False, "Load another machine. You answer for it.")
 AS_JSON = flags.DEFINE_bool("json", False, "Print JSON.")
@@ -63,6 +67,7 @@ def main() -> None:
             speed=SPEED.value,
             key=os.environ.get(KEY_VARIABLE),
             seed=SEED.value,
+            watch_s=WATCH_S.value,
             anywhere=ANYWHERE.value,
         )
     )
@@ -87,7 +92,14 @@ def lines(report: LoadReport) -> Iterator[str]:
             for seconds in (one.p50, one.p90, one.p95, one.p99, one.most)
         )
         yield f"{title:32s} {one.count:7d} {figures}"
+    if report.resources:
+        yield f"{'the server holds':32s} {'early':>13s} {'late':>13s} {'after':>13s}"
+    for name, held in report.resources.items():
+        yield f"{name:32s} {held.early:13,.0f} {held.late:13,.0f} {held.after:13,.0f}"
+    yield f"processor cores: server {report.server_cores:.2f}, clients {report.client_cores:.2f}"
     yield f"underruns {report.underruns} in {report.replies} replies, {report.silent_s:.2f} s"
+    if report.resumed:
+        yield f"sessions resumed after a lost connection: {report.resumed}"
     yield f"clients sent at most {1000 * report.late_s:.0f} ms late; where that is much, the times are theirs"
     yield "errors: " + (", ".join(f"{number} {code}" for code, number in sorted(report.errors.items())) or "none")
 

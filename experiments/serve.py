@@ -7,25 +7,25 @@ Without --checkpoint it serves runs/quickstart if that is there, and otherwise a
 package. Any client of OpenAI's realtime or chat protocol works by its base_url, http://127.0.0.1:8000/v1 by default.
 Others than this machine reach it by --host, which needs keys (the environment variable FAC_API_KEYS, with commas, or
 --keys_file, one a line), and browsers give it a microphone only over HTTPS (--ssl_certfile, --ssl_keyfile).
+--shared_dir lets talks outlive the server, --record keeps them, and --replicas serves on a Ray cluster.
 docs/serving.md has the protocols, the limits and what was measured.
 """
 
-import io
-import json
-import os
+import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
-import soundfile
 from absl import flags
 
-import fac_jax
 from fac_jax import cli
-from fac_jax.audio.io import read
 from fac_jax.demo import MODEL
 from fac_jax.parallel.kernels import QUANTIZED, Quantized
-from fac_jax.serving.config import KEYS_VARIABLE, ServerConfig
+from fac_jax.serving.config import ServerConfig, keys
 from fac_jax.types import InputError
+
+if TYPE_CHECKING:
+    from fac_jax.serving.start import StartConfig
 
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "Model, stage, workdir or folder in the release's layout.")
 NAME = flags.DEFINE_string("name", None, "Name of the model for clients; that of its folder if absent.")
@@ -34,9 +34,15 @@ PORT = flags.DEFINE_integer("port", 8000, "Port to listen at; 0 for any that is 
 CODEC = flags.DEFINE_string("codec", None, "Folder of a codec with the same ids; the model's own if absent.")
 QUANTIZE = flags.DEFINE_enum("quantize", None, QUANTIZED, "Form of the weights; as they are stored if absent.")
 TABLES = flags.DEFINE_bool("quantize_tables", False, "Bring the tables of text and speech ids to int8.")
+ADAPTER = flags.DEFINE_string("adapter", None, "Adapter in PEFT's format, or stage that trained one, to put on.")
+ANY_BASE = flags.DEFINE_bool("any_base", False, "Take an adapter that was made for a base with other values.")
 SLOTS = flags.DEFINE_integer("slots", 8, "Replies that are made side by side; 0 for as many as the memory holds.", 0)
 CONTEXT = flags.DEFINE_integer(
     "context", None, "LLM positions of a talk; those of the model, at most 2048, if absent.", 1
+)
+CALLS = flags.DEFINE_integer("calls", 8, "Live sessions at once of a full-duplex model.", 1)
+ROLL_AFTER = flags.DEFINE_integer(
+    "roll_after", None, "Slots of 200 ms after which a call reads its past as text; never if absent.", 1
 )
 DETECTOR = flags.DEFINE_enum("detector", "auto", ["auto", "silero", "pysilero", "energy"], "Detector of speech.")
 DETECTOR_FILE = flags.DEFINE_string("detector_file", None, "Silero's network, an ONNX file, for --detector=silero.")
@@ -49,11 +55,18 @@ TRANSCRIBE = flags.DEFINE_bool(
     None,
     "Let the model write down what it hears, for clients that ask; off for models of the quickstart.",
 )
+SHARED_DIR = flags.DEFINE_string(
+    "shared_dir", None, "Folder in which sessions outlive the server, for clients that lose it; servers may share it."
+)
+RECORD = flags.DEFINE_string("record", None, "Folder in which every talk is recorded, audio and events.")
+REPLICAS = flags.DEFINE_integer("replicas", None, "Servers on a Ray cluster; one process without Ray if absent.", 1)
+RAY_ADDRESS = flags.DEFINE_string("ray_address", None, "Ray cluster, for --replicas; one on this machine if absent.")
+GPUS = flags.DEFINE_float("gpus", 0.0, "GPUs of each replica, for --replicas.", 0.0)
 LOG_CONTENT = flags.DEFINE_bool("log_content", False, "Let the log hold what is said; it never holds audio or keys.")
 
 RUN: Final = Path("runs/quickstart")  # what `make quickstart` trains
-MOST_CONTEXT: Final = 2048
-SOUNDS: Final = "sounds.json"  # questions with their recordings, of a quickstart's workdir
+FAILED: Final = 1  # exit code when the engine is over, for whoever starts the server again
+ANYWHERE: Final = ("0.0.0.0", "::", "")  # hosts that mean every address of this machine
 
 
 def chosen() -> Path:
@@ -63,77 +76,99 @@ def chosen() -> Path:
     return RUN if (RUN / "config.json").exists() else MODEL
 
 
-def keys() -> tuple[str, ...]:
-    """Returns the keys that clients must give.
+def address(scheme: str, host: str, port: int) -> str:
+    """Returns the address of a server for a browser on this machine, where one that listens everywhere is localhost."""
+    name = "localhost" if host in ANYWHERE else f"[{host}]" if ":" in host else host
+    return f"{scheme}://{name}:{port}/"
 
-    Raises:
-      InputError: the file of keys cannot be read, or holds none.
-    """
-    given = os.environ.get(KEYS_VARIABLE, "").split(",")
-    if KEYS_FILE.value is not None:
-        try:
-            given += Path(KEYS_FILE.value).read_text("utf-8").split("\n")
-        except OSError as error:
-            raise InputError(f"--keys_file={KEYS_FILE.value}: {error.strerror}") from None
-    found = tuple(dict.fromkeys(key.strip() for key in given if key.strip()))
-    if KEYS_FILE.value is not None and not found:
-        raise InputError(f"--keys_file={KEYS_FILE.value}: holds no key")
-    return found
+
+def config() -> "StartConfig":
+    """Returns what is served, and how, as the flags say."""
+    from fac_jax.serving.start import StartConfig
+
+    checkpoint = chosen()
+    # A model that has never learnt to write down what it hears answers instead.
+    transcribe = checkpoint not in (MODEL, RUN) if TRANSCRIBE.value is None else TRANSCRIBE.value
+    return StartConfig(
+        checkpoint=str(checkpoint),
+        name="fac-jax-demo" if NAME.value is None and checkpoint == MODEL else NAME.value,
+        codec=CODEC.value,
+        quantize=cast(Quantized | None, QUANTIZE.value),
+        quantize_tables=TABLES.value,
+        adapter=ADAPTER.value,
+        any_base=ANY_BASE.value,
+        slots=SLOTS.value,
+        context=CONTEXT.value,
+        calls=CALLS.value,
+        roll_after=ROLL_AFTER.value,
+        detector=DETECTOR.value,
+        detector_file=DETECTOR_FILE.value,
+        shared_dir=SHARED_DIR.value,
+        record_dir=RECORD.value,
+        server=ServerConfig(
+            keys=keys(KEYS_FILE.value),
+            origins=tuple(ORIGINS.value),
+            transcribe=transcribe,
+            log_content=LOG_CONTENT.value,
+        ),
+    )
 
 
 def main() -> None:
     """Runs the command."""
     try:
+        asked = config()
         from fac_jax.serving import logs
-        from fac_jax.serving.app import make_app
-        from fac_jax.serving.detect.make import detector_factory
-        from fac_jax.serving.engine.config import EngineConfig
-        from fac_jax.serving.engine.engine import make_engine
-        from fac_jax.serving.metrics import Metrics
-        from fac_jax.serving.run import Serving, check_port, uvicorn_config
-        from fac_jax.serving.server import Server
+        from fac_jax.serving.run import Serving, check_keys, check_port, uvicorn_config
+        from fac_jax.serving.start import start
     except ImportError as error:
         raise InputError(f"{error}: pip install -e '.[serve]'") from error
+    check_keys(HOST.value, asked.server)
     check_port(HOST.value, PORT.value)
     for flag in (CERTIFICATE, PRIVATE_KEY):
         if flag.value is not None and not Path(flag.value).is_file():
             raise InputError(f"--{flag.name}={flag.value}: no such file")
-    checkpoint, metrics = chosen(), Metrics()
-    # A model that has never learnt to write down what it hears answers instead.
-    transcribe = checkpoint not in (MODEL, RUN) if TRANSCRIBE.value is None else TRANSCRIBE.value
-    config = ServerConfig(
-        keys=keys(), origins=tuple(ORIGINS.value), transcribe=transcribe, log_content=LOG_CONTENT.value
-    )
-    detector = detector_factory(DETECTOR.value, DETECTOR_FILE.value)
-    model = fac_jax.load(checkpoint, CODEC.value, cast(Quantized | None, QUANTIZE.value), TABLES.value)
-    if CODEC.value is not None:
-        _ = model.codec  # a codec that was asked for and is not there
-    context = CONTEXT.value or min(MOST_CONTEXT, model.config.context)
-    name = NAME.value or ("fac-jax-demo" if checkpoint == MODEL else checkpoint.resolve().name)
-    engine = make_engine(model, name, EngineConfig(slots=SLOTS.value, context=context), metrics)
-    app = make_app(Server(engine, config, detector, metrics), questions=questions(checkpoint))
-    settings = uvicorn_config(app, HOST.value, PORT.value, CERTIFICATE.value, PRIVATE_KEY.value)
-    print(f"{checkpoint}: {name}, {engine.context} positions, detector {detector.name}; getting ready ..", flush=True)
+
+    def tell(port: int) -> None:
+        print(f"Talk to it: {address('https' if CERTIFICATE.value else 'http', HOST.value, port)}", flush=True)
+
+    if REPLICAS.value is not None:
+        return on_ray(asked, REPLICAS.value, tell)
+    started = start(asked)
+    engine = started.engine
+    settings = uvicorn_config(started.app, HOST.value, PORT.value, CERTIFICATE.value, PRIVATE_KEY.value)
+    told = f"{engine.model}, {engine.context} positions, detector {started.detector}"
+    print(f"{asked.checkpoint}: {told}; getting ready ..", flush=True)
+    if RECORD.value is not None:
+        print(f"Every talk is recorded in {RECORD.value}", flush=True)
     logs.set_up(log_content=LOG_CONTENT.value)
-    engine.warm_up()
-    scheme = "http" if CERTIFICATE.value is None else "https"
+    started.warm_up()
+    serving = Serving(settings, tell)
     try:
-        Serving(settings, lambda port: print(f"Talk to it: {scheme}://{HOST.value}:{port}/", flush=True)).run()
+        serving.run()
     finally:
-        engine.stop()
+        started.stop()
+    if serving.failed:
+        sys.exit(FAILED)
 
 
-def questions(checkpoint: Path) -> list[tuple[str, bytes]]:
-    """Returns the recorded questions that a quickstart leaves in its workdir, as texts and WAV files."""
-    file = checkpoint / SOUNDS
-    if not file.exists():
-        return []
-    found = []
-    for one in json.loads(file.read_text("utf-8")):
-        sound, wav = read(checkpoint / one["asked"]), io.BytesIO()
-        soundfile.write(wav, sound.wave, 16_000, format="WAV", subtype="PCM_16")
-        found.append((one["prompt"], wav.getvalue()))
-    return found
+def on_ray(asked: "StartConfig", replicas: int, tell: Callable[[int], None]) -> None:
+    """Serves on a Ray cluster until it is interrupted."""
+    try:
+        from fac_jax.serving.cluster import serve
+    except ImportError as error:
+        raise InputError(f"{error}: pip install -e '.[cluster]'") from error
+    serve(
+        asked,
+        replicas,
+        tell,
+        host=HOST.value,
+        port=PORT.value,
+        ssl_certfile=CERTIFICATE.value,
+        ssl_keyfile=PRIVATE_KEY.value,
+        address=RAY_ADDRESS.value,
+        gpus=GPUS.value,
+    )
 
 
 if __name__ == "__main__":

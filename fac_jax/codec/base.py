@@ -150,50 +150,31 @@ class Codec(Protocol):
         ...
 
 
-class SeparatePool:
-    """A `SpeechPool` of streams that are spoken one after the other, for a codec whose work is no program."""
+class PooledStream:
+    """A `SpeechStream` in a pool of one place."""
 
-    def __init__(self, codec: Codec, places: int) -> None:
-        """Makes the places, all of them free."""
-        self._codec = codec
-        self._places: list[SpeechStream | None] = [None] * places
-        self._made: dict[int, list[np.ndarray]] = {}
-        self._ended: set[int] = set()
+    def __init__(self, pool: SpeechPool) -> None:
+        """Takes a pool whose place is free."""
+        self._pool = pool
+        place = pool.start()
+        assert place is not None
+        self._place = place
 
-    def start(self) -> int | None:
-        """See `SpeechPool`."""
-        if None not in self._places:
-            return None
-        place = self._places.index(None)
-        self._places[place] = self._codec.stream()
-        return place
+    def push(self, ids: np.ndarray) -> np.ndarray:
+        """See `SpeechStream`."""
+        self._pool.push(self._place, ids)
+        return self._spoken()
 
-    def push(self, place: int, ids: np.ndarray) -> None:
-        """See `SpeechPool`."""
-        wave = check_place(self._places, place).push(ids)
-        if wave.size:
-            self._made.setdefault(place, []).append(wave)
+    def finish(self) -> np.ndarray:
+        """See `SpeechStream`."""
+        self._pool.end(self._place)
+        return self._spoken()
 
-    def end(self, place: int) -> None:
-        """See `SpeechPool`."""
-        self._made.setdefault(place, []).append(check_place(self._places, place).finish())
-        self._ended.add(place)
-
-    def stop(self, place: int) -> None:
-        """See `SpeechPool`."""
-        check_place(self._places, place)
-        self._places[place] = None
-        self._made.pop(place, None)
-        self._ended.discard(place)
-
-    def speak(self) -> list[Spoken]:
-        """See `SpeechPool`."""
-        found = [Spoken(at, np.concatenate(waves), at in self._ended) for at, waves in self._made.items()]
-        self._made = {}
-        for one in found:
-            if one.last:
-                self.stop(one.place)
-        return found
+    def _spoken(self) -> np.ndarray:
+        waves = [np.zeros(0, np.float32)]
+        while made := self._pool.speak():
+            waves += [one.wave for one in made]
+        return np.concatenate(waves)
 
 
 def check_ids(ids: np.ndarray, units: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""The offline codec: k-means over stacked log-mel frames makes units at 25 Hz, and Griffin-Lim speaks them.
+"""The offline codec: k-means over stacked log-mel frames makes units at 25 Hz, and `inversion` speaks them.
 
 A unit is the centroid of 4 consecutive 100 Hz frames of an 80-bin log-mel. The codec sounds like the voices that it was
 fitted on, best with a single speaker, and needs no download.
@@ -9,29 +9,26 @@ import functools
 import itertools
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import librosa
 import numpy as np
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from fac_jax.audio.mel import HOP, RATE, filterbank, hann
-from fac_jax.codec.base import FILE, TOKEN_RATE, SeparatePool, check_codebook, check_ids
+from fac_jax.codec.base import FILE, TOKEN_RATE, PooledStream, Spoken, check_codebook, check_ids, check_place
+from fac_jax.codec.inversion import FREQUENCIES, WINDOW, Past, extended, joined, silence
 from fac_jax.io import replacing, write_text
 from fac_jax.types import InputError
 
-WINDOW: int = 512  # samples of one Hann window
 BINS: int = 80
 STACK: int = RATE // TOKEN_RATE // HOP  # mel frames of one unit
 SAMPLES: int = HOP * STACK  # samples of one unit
 FLOOR: float = 1e-6  # lower bound of the mel power, for silence
 CHUNK: int = 16384  # mel frames transformed at a time, to bound memory
 
-PIECE: int = 10  # units that a stream speaks at a time
-CONTEXT: int = 5  # units before and behind a piece that are spoken with it and cut off
-FADE: int = SAMPLES // 2  # samples over which pieces pass into each other
+PIECE: int = 5  # units that a stream speaks at a time
 
 CENTROIDS_FILE: str = "centroids.npy"
 
@@ -42,15 +39,15 @@ class UnitCodecConfig:
 
     Attributes:
       units: number of centroids.
-      seed: seed of k-means and of the initial phases of Griffin-Lim.
+      seed: seed of k-means.
       fit_units: upper bound of the stacked frames that k-means sees; more are sampled with the seed.
-      iterations: steps of Griffin-Lim.
+      iterations: of Griffin and Lim.
     """
 
     units: int = 128
     seed: int = 0
     fit_units: int = 30_000
-    iterations: int = 30
+    iterations: int = 8
 
 
 class UnitCodec:
@@ -133,75 +130,92 @@ class UnitCodec:
         Raises:
           InputError: there is no id, or an id is outside the codebook.
         """
-        ids = check_ids(ids, self.units)
-        log_mel = self._centroids[ids].reshape(-1, BINS)
-        # Frames are centred on their hop, but Griffin-Lim needs them on the edges of hops: take means of neighbours.
-        padded = np.pad(log_mel, ((1, 1), (0, 0)), mode="edge")
-        smooth = 0.5 * (padded[:-1] + padded[1:])
-        power = np.maximum(np.exp(smooth) @ _inverse_filterbank(), 0.0)
-        return librosa.griffinlim(
-            np.sqrt(power).T,
-            n_iter=self.config.iterations,
-            hop_length=HOP,
-            n_fft=WINDOW,
-            length=len(ids) * SAMPLES,
-            random_state=self.config.seed,
-        ).astype(np.float32)
+        stream = self.stream()
+        return np.concatenate([stream.push(check_ids(ids, self.units)), stream.finish()])
 
-    def stream(self) -> "UnitStream":
-        """Begins a wave whose units come one after the other."""
-        return UnitStream(self)
+    def stream(self) -> PooledStream:
+        """Begins a wave whose units come one after the other; it says what `decode` says."""
+        return PooledStream(self.pool(1))
 
-    def pool(self, places: int) -> SeparatePool:
-        """Makes places for streams, which a host speaks one after the other."""
-        return SeparatePool(self, places)
+    def pool(self, places: int) -> "UnitPool":
+        """Makes places for streams that are spoken together."""
+        return UnitPool(self._magnitudes, self.config.iterations, places)
+
+    @functools.cached_property
+    def _magnitudes(self) -> np.ndarray:
+        """Magnitudes of the spectra of every unit's frames, float32 `[units, STACK, FREQUENCIES]`."""
+        power = np.exp(self._centroids.reshape(self.units, STACK, BINS)) @ np.linalg.pinv(filterbank(WINDOW, BINS))
+        return np.sqrt(np.maximum(power, 0.0)).astype(np.float32)
 
 
-class UnitStream:
-    """A `SpeechStream` of units: Griffin-Lim speaks pieces with what is around them, which fade into each other.
+@dataclasses.dataclass(eq=False)
+class _Stream:
+    """A stream in a place.
 
-    A piece is 0.4 s long and comes when the 0.2 s behind it are known.
+    Attributes:
+      ids: that are not spoken yet.
+      ended: whether there will be no others.
+      past: what was said.
     """
 
-    def __init__(self, codec: UnitCodec) -> None:
-        """Starts the stream; `UnitCodec.stream` calls this."""
-        self._codec = codec
-        self._ids = np.zeros(0, np.int32)
-        self._first = 0  # unit of the next piece
-        self._tail = np.zeros(0, np.float32)  # what the piece before says of its beginning
-
-    def push(self, ids: np.ndarray) -> np.ndarray:
-        """Takes the next ids and returns the samples of the pieces that they complete, float32 `[N]`.
-
-        Raises:
-          InputError: an id is outside the codebook; none of them is taken.
-        """
-        self._ids = np.concatenate([self._ids, check_codebook(ids, self._codec.units)])
-        waves = [np.zeros(0, np.float32)]
-        while len(self._ids) >= self._first + PIECE + CONTEXT:
-            waves.append(self._speak(self._first + PIECE))
-        return np.concatenate(waves)
-
-    def finish(self) -> np.ndarray:
-        """Returns the remaining samples, float32 `[N]`. Nothing may be pushed afterwards."""
-        return self._speak(len(self._ids)) if len(self._ids) > self._first else np.zeros(0, np.float32)
-
-    def _speak(self, end: int) -> np.ndarray:
-        """Speaks from the first unit that is not spoken to `end`."""
-        before = max(0, self._first - CONTEXT)
-        around = self._codec.decode(self._ids[before : end + CONTEXT])
-        wave, behind = np.split(around[(self._first - before) * SAMPLES :], [(end - self._first) * SAMPLES])
-        if self._tail.size:
-            rise = np.linspace(0, 1, FADE, dtype=np.float32)
-            wave[:FADE] = rise * wave[:FADE] + (1 - rise) * self._tail
-        self._first, self._tail = end, behind[:FADE]
-        return wave
+    ids: np.ndarray
+    past: Past
+    ended: bool = False
 
 
-@functools.cache
-def _inverse_filterbank() -> np.ndarray:
-    """Returns the pseudo-inverse of the filters, `[BINS, WINDOW // 2 + 1]`."""
-    return np.linalg.pinv(filterbank(WINDOW, BINS))
+class UnitPool:
+    """A `SpeechPool` of units: five at a time, of all streams that have so many, and at the end what is left.
+
+    The first five give 169 ms of speech, further ones 200 ms. What is said does not depend on when ids come.
+    """
+
+    def __init__(self, magnitudes: np.ndarray, iterations: int, places: int) -> None:
+        """Makes the places, all of them free; `UnitCodec.pool` calls this."""
+        self._magnitudes, self._iterations = magnitudes, iterations
+        self._places: list[_Stream | None] = [None] * places
+
+    def start(self) -> int | None:
+        """See `SpeechPool`."""
+        if None not in self._places:
+            return None
+        place = self._places.index(None)
+        self._places[place] = _Stream(np.zeros(0, np.int32), silence())
+        return place
+
+    def push(self, place: int, ids: np.ndarray) -> None:
+        """See `SpeechPool`."""
+        stream = check_place(self._places, place)
+        stream.ids = np.concatenate([stream.ids, check_codebook(ids, len(self._magnitudes))])
+
+    def end(self, place: int) -> None:
+        """See `SpeechPool`."""
+        check_place(self._places, place).ended = True
+
+    def stop(self, place: int) -> None:
+        """See `SpeechPool`."""
+        check_place(self._places, place)
+        self._places[place] = None
+
+    def speak(self) -> list[Spoken]:
+        """See `SpeechPool`."""
+        alike: dict[tuple[int, int, bool], dict[int, _Stream]] = {}  # by units, frames to find again, whether they end
+        for place, stream in enumerate(self._places):
+            if stream is not None and (len(stream.ids) >= PIECE or stream.ended):
+                last = len(stream.ids) < PIECE
+                kind = min(len(stream.ids), PIECE), stream.past.magnitudes.shape[1], last
+                alike.setdefault(kind, {})[place] = stream
+        return [one for kind, streams in alike.items() for one in self._spoken(streams, kind[0], kind[2])]
+
+    def _spoken(self, streams: Mapping[int, _Stream], count: int, last: bool) -> Iterator[Spoken]:
+        """Speaks the next units of streams that are alike."""
+        ids = np.stack([stream.ids[:count] for stream in streams.values()])
+        magnitudes = self._magnitudes[ids].reshape(len(ids), count * STACK, FREQUENCIES)
+        waves, past = extended(joined([one.past for one in streams.values()]), magnitudes, self._iterations, last)
+        for wave, (place, stream), left in zip(waves, streams.items(), past.apart(), strict=True):
+            stream.ids, stream.past = stream.ids[count:], left
+            if last:
+                self._places[place] = None
+            yield Spoken(place, wave, last)
 
 
 def _stacked_mel(waves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

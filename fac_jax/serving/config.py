@@ -1,7 +1,11 @@
 """The server's settings and limits, in one place."""
 
 import dataclasses
+import os
+from pathlib import Path
 from typing import Final
+
+from fac_jax.types import InputError
 
 KEYS_VARIABLE: Final = "FAC_API_KEYS"
 
@@ -28,6 +32,7 @@ class Limits:
       sessions_per_key: sessions of one key at once.
       queue_bytes: output that waits for a slow reader.
       send_s: seconds that one message to a slow reader may take.
+      resume_s: seconds after the loss of a connection within which its session can be resumed.
       secret_s: seconds for which a client secret is valid.
       malformed: malformed messages in a row after which a connection is closed.
     """
@@ -49,6 +54,7 @@ class Limits:
     sessions_per_key: int = 64
     queue_bytes: int = 8 << 20
     send_s: float = 10.0
+    resume_s: float = 300.0
     secret_s: float = 600.0
     malformed: int = 5
 
@@ -72,3 +78,21 @@ class ServerConfig:
     transcribe: bool = True
     log_content: bool = False
     drain_s: float = 30.0
+
+
+def keys(file: str | None) -> tuple[str, ...]:
+    """Returns the keys of the environment variable `FAC_API_KEYS`, with commas between, and of a file, one a line.
+
+    Raises:
+      InputError: the file cannot be read, or holds no key.
+    """
+    given = os.environ.get(KEYS_VARIABLE, "").split(",")
+    lines = []
+    if file is not None:
+        try:
+            lines = [line for line in Path(file).read_text("utf-8").splitlines() if line.strip()]
+        except OSError as error:
+            raise InputError(f"--keys_file={file}: {error.strerror}") from None
+        if not lines:
+            raise InputError(f"--keys_file={file}: holds no key")
+    return tuple(dict.fromkeys(key.strip() for key in (*given, *lines) if key.strip()))

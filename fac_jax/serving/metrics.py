@@ -1,8 +1,9 @@
 """What a server tells prometheus; `GET /metrics` shows it."""
 
+import threading
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
 CONTENT_TYPE: Final = CONTENT_TYPE_LATEST
@@ -17,10 +18,13 @@ class Metrics:
     Attributes:
       registry: of all of them.
       sessions: sockets that are open and chat completions that run.
+      sessions_kept: sessions of which the engine keeps something between their turns.
+      tasks: of the event loop that shows the metrics.
       slots_used: slots of the engine that hold a reply.
       queue_depth: requests that wait for a slot.
       kv_bytes_used: bytes of keys and values of replies that run.
       kv_bytes_reserved: bytes that are set aside for them.
+      kv_bytes_parked: bytes of them in host memory, of sessions that had to leave their slots.
       first_audio: seconds from the end of a user's speech to the first audio on the wire.
       step: seconds of an LLM step.
       codec: seconds of a batch of the codec.
@@ -46,10 +50,15 @@ class Metrics:
             return Counter(f"fac_{name}_total", says, labels, registry=self.registry)
 
         self.sessions = gauge("sessions", "Open sockets and running chat completions")
+        self.sessions_kept = gauge("sessions_kept", "Sessions of which the engine keeps something between their turns")
+        self.tasks = gauge("tasks", "Tasks of the event loop")
+        gauge("threads", "Threads of Python").set_function(threading.active_count)
+        ProcessCollector(registry=self.registry)
         self.slots_used = gauge("slots_used", "Slots that hold a reply")
         self.queue_depth = gauge("queue_depth", "Requests that wait for a slot")
         self.kv_bytes_used = gauge("kv_bytes_used", "Bytes of keys and values of running replies")
         self.kv_bytes_reserved = gauge("kv_bytes_reserved", "Bytes set aside for keys and values")
+        self.kv_bytes_parked = gauge("kv_bytes_parked", "Bytes of keys and values in host memory")
         self.first_audio = seconds("first_audio", "End of the user's speech to the first audio sent", _SLOW)
         self.step = seconds("step", "An LLM step", _FAST)
         self.codec = seconds("codec", "A batch of the codec", _FAST)

@@ -47,6 +47,22 @@ def call_text(name: str, arguments: str) -> str:
     return f'{OPENING}\n{{"name": {json.dumps(name)}, "arguments": {arguments}}}\n{CLOSING}'
 
 
+def call_start(offered: Sequence[Mapping[str, Any]], must_call: str | None) -> str:
+    """Returns the text with which a reply that has to call a function begins; "" if the model decides.
+
+    Where several functions are offered, the model picks one of them. The text ends where a token of the model ends.
+
+    Args:
+      offered: functions, in the format of chat completions.
+      must_call: name of the function, "" for any, None if the model decides.
+    """
+    if must_call is None or not offered:
+        return ""
+    name = must_call or (offered[0]["function"]["name"] if len(offered) == 1 else "")
+    start = f'{OPENING}\n{{"name":'
+    return f'{start} {json.dumps(name)}, "arguments":' if name else start
+
+
 def output_text(output: str) -> str:
     """Returns what a function gave as the text of a user's turn."""
     return f"<tool_response>\n{output}\n</tool_response>"

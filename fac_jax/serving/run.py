@@ -2,19 +2,25 @@
 
 import asyncio
 import ipaddress
+import logging
+import math
 import signal
 import socket
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Final
 
 import uvicorn
 
+from fac_jax.serving import logs
 from fac_jax.serving.app import App
+from fac_jax.serving.config import ServerConfig
 from fac_jax.types import InputError
 
 PING_S: Final = 20.0  # between pings, and for the answer to one
 GRACE_S: Final = 5  # for what is left when the talks have been closed
+DEAD_S: Final = 30.0  # for which the engine may say nothing, after its warm-up
 
 
 def uvicorn_config(
@@ -32,10 +38,7 @@ def uvicorn_config(
     Raises:
       InputError: others could reach the server, and it has no keys.
     """
-    if not app.server.config.keys and not _loopback(host):
-        raise InputError(
-            f"host {host} can be reached from elsewhere: give keys (FAC_API_KEYS, --keys_file), or listen at 127.0.0.1"
-        )
+    check_keys(host, app.server.config)
     return uvicorn.Config(
         app,
         host=host,
@@ -54,6 +57,18 @@ def uvicorn_config(
     )
 
 
+def check_keys(host: str, config: ServerConfig) -> None:
+    """Checks that a server which others can reach has keys.
+
+    Raises:
+      InputError: it has none.
+    """
+    if not config.keys and not is_loopback(host):
+        raise InputError(
+            f"host {host} can be reached from elsewhere: give keys (FAC_API_KEYS, --keys_file), or listen at 127.0.0.1"
+        )
+
+
 def check_port(host: str, port: int) -> None:
     """Checks that a port is free, before a model is made ready for it; port 0 always is.
 
@@ -70,7 +85,13 @@ def check_port(host: str, port: int) -> None:
 
 
 class Serving(uvicorn.Server):
-    """A running server; `run` blocks. SIGTERM drains it (`App.drain`); another one, or SIGINT, stops it at once."""
+    """A running server; `run` blocks. SIGTERM drains it (`App.drain`); another one, or SIGINT, stops it at once.
+
+    A server whose engine is over ends by itself: whoever supervises the process starts another one.
+
+    Attributes:
+      failed: whether it ended so.
+    """
 
     def __init__(self, config: uvicorn.Config, listens: Callable[[int], None] | None = None) -> None:
         """Prepares a server.
@@ -84,6 +105,8 @@ class Serving(uvicorn.Server):
         self._app = config.app
         self._asked_to_stop = False
         self._draining: asyncio.Task[None] | None = None
+        self._alive_at = math.inf  # when the engine lived last
+        self.failed = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Begins to listen."""
@@ -100,15 +123,22 @@ class Serving(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Is called ten times a second; returns whether to stop now."""
+        assert isinstance(self._app, App)
         if self._asked_to_stop and self._draining is None:
-            assert isinstance(self._app, App)
             self._draining = asyncio.create_task(self._app.drain())
         if self._draining is not None and self._draining.done():
             self.should_exit = True
+        now = time.monotonic()
+        if self._app.server.engine.alive:
+            self._alive_at = now
+        elif now - self._alive_at > DEAD_S:
+            logs.event("server.engine_is_over", level=logging.ERROR)
+            self.failed = self.should_exit = True
         return await super().on_tick(counter)
 
 
-def _loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Returns whether a host means this machine alone, to which nobody else can connect."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import dataclasses
-import hashlib
 import hmac
 import math
 import secrets
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from starlette.websockets import WebSocket
 
+from fac_jax.serving.client_secrets import Secret, SecretFiles, SecretsInMemory
 from fac_jax.serving.server import Server
 from fac_jax.serving.web.errors import ApiError, full, model_not_found, rate_limited
 
@@ -24,7 +24,10 @@ SECRET_PREFIX: Final = "ek_"
 ANYONE: Final = "anyone"  # who comes without a key to a server that has none
 LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
-_SECRETS_PER_KEY = 1000  # that are valid at once
+SECRETS: Final = "secrets"  # in the folder that servers share
+
+_SECRETS_PER_KEY: Final = 1000  # that are valid at once
+_NO_SECRET: Final = "The client secret is unknown, expired or used already."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,20 +63,14 @@ class TokenBucket:
         return 0.0
 
 
-@dataclasses.dataclass(frozen=True)
-class _Secret:
-    client: str
-    session: Mapping[str, Any]
-    expires_at: float
-
-
 class Gate:
     """Lets requests and connections in; one of a server."""
 
     def __init__(self, server: Server, clock: Callable[[], float] = time.time) -> None:
         self._server, self._clock = server, clock
         self._keys = tuple(key.encode() for key in server.config.keys)
-        self._secrets: dict[bytes, _Secret] = {}  # by their hash, so that a look-up tells nothing by its time
+        shared = server.shared_dir
+        self._secrets = SecretsInMemory(self._now) if shared is None else SecretFiles(shared / SECRETS, self._now)
         self._open: Counter[str] = Counter()
         self._rates: dict[str, TokenBucket] = {}
         self.draining = False
@@ -113,17 +110,17 @@ class Gate:
         if key is None or not key.startswith(SECRET_PREFIX):
             access = Access(self._client_of(key), None, subprotocol)
         else:
-            secret = self._secrets.get(_digest(key))
-            if secret is None or secret.expires_at <= self._clock():
-                raise _unauthorized("The client secret is unknown, expired or used already.")
+            secret = self._secrets.find(key)
+            if secret is None:
+                raise _unauthorized(_NO_SECRET)
             access = Access(secret.client, secret.session, subprotocol)
             model = model or secret.session.get("model")
         self._count(access.client)
         if model not in (None, self._server.engine.model):
             raise model_not_found(model)
         self.check_room(access.client)
-        if key is not None:
-            self._secrets.pop(_digest(key), None)
+        if access.session is not None and not self._secrets.use(key or ""):
+            raise _unauthorized(_NO_SECRET)
         return access
 
     def check_room(self, client: str) -> None:
@@ -160,13 +157,14 @@ class Gate:
         Raises:
           ApiError: 429, the client has too many.
         """
-        now = self._clock()
-        self._secrets = {digest: s for digest, s in self._secrets.items() if s.expires_at > now}
-        if sum(s.client == client for s in self._secrets.values()) >= _SECRETS_PER_KEY:
+        if self._secrets.count(client) >= _SECRETS_PER_KEY:
             raise rate_limited("This key has too many client secrets that are not used yet.", 60)
-        secret, expires_at = SECRET_PREFIX + secrets.token_urlsafe(32), int(now + seconds)
-        self._secrets[_digest(secret)] = _Secret(client, session, expires_at)
+        secret, expires_at = SECRET_PREFIX + secrets.token_urlsafe(32), int(self._clock() + seconds)
+        self._secrets.put(secret, Secret(client, session, expires_at))
         return secret, expires_at
+
+    def _now(self) -> float:
+        return self._clock()
 
     def _client_of(self, key: str | None) -> str:
         if key is not None and key.startswith(SECRET_PREFIX):
@@ -215,10 +213,6 @@ async def deny(websocket: WebSocket, error: ApiError) -> None:
 def _bearer(headers: Mapping[str, str]) -> str | None:
     scheme, _, key = headers.get("authorization", "").partition(" ")
     return key.strip() if scheme.lower() == "bearer" and key.strip() else None
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode("latin-1")).digest()
 
 
 def _unauthorized(message: str) -> ApiError:

@@ -31,6 +31,7 @@ class TalkRequest:
       speech: how speech ids are picked.
       voice: name of the speaker; None for the codec's own.
       session: conversations with the same key share what was computed of their common beginning.
+      forced: text that a reply in text begins with; it counts in `limit`, of which one id at least is left.
     """
 
     conversation: Conversation
@@ -41,6 +42,7 @@ class TalkRequest:
     speech: Sampling = GREEDY
     voice: str | None = None
     session: str | None = None
+    forced: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

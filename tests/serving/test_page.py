@@ -17,6 +17,8 @@ from page_server import HEARD, QUESTIONS, REPLY, site, speak, voice
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from served import KEY, until
 
+from fac_jax.serving.realtime.resumable import Resumable
+
 pytestmark = pytest.mark.browser
 RATE = 24_000
 FILE_RATE = 48_000  # chromium takes others badly
@@ -245,6 +247,29 @@ def test_a_lost_talk_goes_on(visitor: Visitor, at: Callable[[str], Page]) -> Non
         page.get_by_label("Message").fill("My name is Ann.")
         page.keyboard.press("Enter")
         expect(heard(page)).to_have_text(REPLY, timeout=15_000)
+        served.close_talks()
+        state(page, "waiting")
+        state(page, "typing")
+        page.get_by_label("Message").fill("Who am I?")
+        page.keyboard.press("Enter")
+        state(page, "speaking")
+    first, reply, last = served.engine.requests[-1].conversation.turns
+    assert (first.text, last.text) == ("My name is Ann.", "Who am I?")
+    assert reply.generated is not None and served.engine.text_of(reply.generated) == REPLY, "as the server remembers it"
+
+
+def test_a_talk_goes_on_with_a_server_that_knows_nothing_of_it(
+    visitor: Visitor, at: Callable[[str], Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing(*_: object) -> None: ...
+
+    monkeypatch.setattr(Resumable, "take", nothing)
+    with site() as served:
+        page = at(served.url)
+        page.get_by_label("Message").fill("My name is Ann.")
+        page.keyboard.press("Enter")
+        expect(heard(page)).to_have_text(REPLY, timeout=15_000)
+        expect(page.get_by_text("records what is said")).to_be_hidden()
         served.close_talks()
         state(page, "waiting")
         state(page, "typing")

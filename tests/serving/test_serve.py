@@ -1,12 +1,7 @@
 """The launcher, from a cold start: the shipped model answers the unmodified SDK, also after `kill -9`."""
 
 import base64
-import os
-import re
 import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,35 +10,18 @@ import numpy as np
 import pytest
 import soxr
 from openai import OpenAI
+from server_process import ServerProcess
 
 import fac_jax
+from experiments.serve import address
 from fac_jax.audio.io import RATE, load
 from fac_jax.demo import MODEL
+from fac_jax.serving.config import KEYS_VARIABLE, keys
 from fac_jax.serving.run import check_port
 from fac_jax.types import InputError
 
-ROOT = Path(__file__).parents[2]
 QUESTIONS = tuple(sorted((MODEL / "sounds").glob("*-asked.flac")))[:2]
 CLIENT_RATE = 24_000
-
-
-class Started:
-    """A server in a process of its own."""
-
-    def __init__(self, folder: Path) -> None:
-        command = [sys.executable, "-m", "experiments.serve", f"--checkpoint={MODEL}", "--name=demo", "--port=0"]
-        environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
-        begun = time.monotonic()
-        self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True)
-        assert self.process.stdout is not None
-        line = next(line for line in self.process.stdout if line.startswith("Talk to it"))
-        self.seconds = time.monotonic() - begun
-        found = re.search(r"http://127.0.0.1:(\d+)/", line)
-        assert found is not None
-        self.url = found[0]
-
-    def client(self) -> OpenAI:
-        return OpenAI(base_url=f"{self.url}v1", api_key="none")
 
 
 @pytest.fixture(scope="module")
@@ -52,11 +30,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(folder: Path) -> Iterator[Started]:
-    started = Started(folder)
+def server(folder: Path) -> Iterator[ServerProcess]:
+    started = ServerProcess(folder)
     yield started
-    started.process.kill()
-    started.process.wait()
+    started.kill()
 
 
 def said(client: OpenAI, wave: np.ndarray) -> tuple[str, int]:
@@ -80,7 +57,7 @@ def said(client: OpenAI, wave: np.ndarray) -> tuple[str, int]:
 
 
 @pytest.mark.slow
-def test_stock_clients_get_what_the_model_answers_also_after_a_kill(server: Started, folder: Path) -> None:
+def test_stock_clients_get_what_the_model_answers_also_after_a_kill(server: ServerProcess, folder: Path) -> None:
     model, waves = fac_jax.load(MODEL), [load(file) for file in QUESTIONS]
     right = [model.respond(wave).text for wave in waves]
     for wave, text in zip(waves, right, strict=True):
@@ -91,15 +68,13 @@ def test_stock_clients_get_what_the_model_answers_also_after_a_kill(server: Star
     assert answer.choices[0].message.content == model.respond("what is two plus three", mode="t2t").text
     with urllib.request.urlopen(server.url) as page:
         assert page.status == 200 and b"<html" in page.read()
-    server.process.kill()
-    server.process.wait()
-    again = Started(folder)
+    server.kill()
+    again = ServerProcess(folder)
     try:
         assert again.seconds < server.seconds
         assert said(again.client(), waves[0])[0] == right[0]
     finally:
-        again.process.kill()
-        again.process.wait()
+        again.kill()
 
 
 def test_a_port_that_is_taken_is_refused_before_the_model_is_read() -> None:
@@ -110,3 +85,30 @@ def test_a_port_that_is_taken_is_refused_before_the_model_is_read() -> None:
         with pytest.raises(InputError, match=f"cannot listen at 127.0.0.1, port {port}: .*choose another --port"):
             check_port("127.0.0.1", port)
     check_port("127.0.0.1", 0)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000/"),
+        ("0.0.0.0", "http://localhost:8000/"),
+        ("::", "http://localhost:8000/"),
+        ("::1", "http://[::1]:8000/"),
+        ("voice.example", "http://voice.example:8000/"),
+    ],
+)
+def test_the_address_that_is_printed_can_be_opened(host: str, shown: str) -> None:
+    assert address("http", host, 8000) == shown
+
+
+def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(KEYS_VARIABLE, " sk-a,sk-b ,,")
+    assert keys(None) == ("sk-a", "sk-b")
+    (tmp_path / "keys").write_text("sk-c\n\n sk-a \n")
+    assert keys(str(tmp_path / "keys")) == ("sk-a", "sk-b", "sk-c")
+    (tmp_path / "empty").write_text(" \n")
+    for name, reason in (("empty", "holds no key"), ("nothing", "No such file")):
+        with pytest.raises(InputError, match=reason):
+            keys(str(tmp_path / name))
+    monkeypatch.delenv(KEYS_VARIABLE)
+    assert keys(None) == ()

@@ -19,9 +19,12 @@ class EnergyTurns:
         self._ms = self._free_ms = 0
         self._quiet_ms: int | None = None  # since the last loud frame of a turn; None between turns
 
+    def take(self, samples: np.ndarray) -> None:
+        self._waiting = np.concatenate([self._waiting, samples])
+
     def push(self, samples: np.ndarray, model_heard: bool = False) -> list[TurnEvent]:
         self.heard.append(model_heard)
-        self._waiting = np.concatenate([self._waiting, samples])
+        self.take(samples)
         size, events = RATE * FRAME_MS // 1000, []
         while len(self._waiting) >= size:
             frame, self._waiting = self._waiting[:size], self._waiting[size:]

@@ -208,6 +208,8 @@ class FakeEngine:
             raise InputError("the conversation and the limit do not fit the context")
         self.requests.append(request)
         words = [Word(word) if isinstance(word, str) else word for word in self.script(request, len(self.requests))]
+        if not "".join(word.text for word in words).startswith(request.forced):
+            words[0] = dataclasses.replace(words[0], text=request.forced + words[0].text)
         handle = FakeHandle(self, request, words, deliver)
         self.handles.append(handle)
         handle.begin()

@@ -46,9 +46,10 @@ class LiveTalk:
         return self
 
     def receive(self) -> Event:
-        """The next event, which has to be one that the SDK knows."""
+        """The next event, which has to be one that the SDK knows, or one for the page."""
         event = self.socket.receive_json()
-        SDK_EVENT.validate_python(event)
+        if not event["type"].startswith("fac."):
+            SDK_EVENT.validate_python(event)
         self.events.append(event)
         return event
 
@@ -60,13 +61,16 @@ class LiveTalk:
 
     def slot(self, loud: bool = False) -> np.ndarray:
         """Sends 200 ms of a tone or silence, and returns what the model says meanwhile."""
-        wave = tone(0.2, self.rate, loudness=0.3 * loud)
-        data = (wave * 32_767).astype("<i2").tobytes()
-        self.send("session.input_audio.append", audio=base64.b64encode(data).decode())
+        self.send_slot(loud)
         delta = self.until("session.output_audio.delta")["delta"]
         heard = np.frombuffer(base64.b64decode(delta), "<i2")
         assert len(heard) == 0.2 * self.rate
         return heard / 32_768
+
+    def send_slot(self, loud: bool = False) -> Self:
+        wave = tone(0.2, self.rate, loudness=0.3 * loud)
+        data = (wave * 32_767).astype("<i2").tobytes()
+        return self.send("session.input_audio.append", audio=base64.b64encode(data).decode())
 
     def speak(self, slots: int = 4) -> None:
         """Speaks, and is silent until the turn is over."""
@@ -95,8 +99,15 @@ class LiveTalk:
 
 @contextmanager
 def live_talk(app: App, rate: int = 24_000, query: str = "", **session: Any) -> Iterator[LiveTalk]:
-    """A session that has begun."""
-    with TestClient(app) as client, client.websocket_connect(PATH + query, headers={}) as socket:
+    """A session that has begun, the only one of an application."""
+    with TestClient(app) as client, talk_of(client, app, rate, query, **session) as talk:
+        yield talk
+
+
+@contextmanager
+def talk_of(client: TestClient, app: App, rate: int = 24_000, query: str = "", **session: Any) -> Iterator[LiveTalk]:
+    """A session that has begun, beside others of a client."""
+    with client.websocket_connect(PATH + query, headers={}) as socket:
         talk = LiveTalk(socket, rate)
         config = {"model": app.server.engine.model, "audio": {"format": {"type": "audio/pcm", "rate": rate}}}
         talk.send("session.start", session=config | session, event_id="start")

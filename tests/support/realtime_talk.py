@@ -105,6 +105,7 @@ class Talk:
       query: of the URL.
       access: of the client.
       checks: whether every event is checked by the SDK's models.
+      shared: the server, where several talks have one; it has an engine and limits of its own.
     """
 
     engine: Any = dataclasses.field(default_factory=FakeEngine)
@@ -114,11 +115,14 @@ class Talk:
     access: Access = Access()
     checks: bool = True
     detector: Callable[..., Any] = EnergyTurns
+    shared: Server | None = None
 
     async def __aenter__(self) -> Self:
         self.metrics = Metrics()
         engine: Engine = self.engine
-        self.server = Server(engine, ServerConfig(limits=self.limits, **self.config), self.detector, self.metrics)
+        made = Server(engine, ServerConfig(limits=self.limits, **self.config), self.detector, self.metrics)
+        self.server = self.shared or made
+        self.engine = self.server.engine
         self.clock, self.socket = StillClock(), Socket(self.query)
         self.events: list[Event] = []
         self._read = 0
@@ -188,6 +192,12 @@ class Talk:
         before = self.types().count("session.updated")
         await self.send({"type": "session.update", "session": {"type": "realtime"}})
         assert self.types().count("session.updated") == before + 1
+
+    async def lose(self) -> None:
+        """Loses the connection, as a network does."""
+        await self.socket.incoming.put({"type": "websocket.disconnect", "code": 1006})
+        with contextlib.suppress(WebSocketDisconnect):
+            await asyncio.wait_for(self.running, PATIENCE_S)
 
     async def move(self, seconds: float) -> None:
         """Lets time pass."""

@@ -7,6 +7,7 @@ import io
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -26,10 +27,17 @@ KEY = "sk-test-of-a-server"
 STEADY = settings(derandomize=True, database=None, deadline=None)  # the same examples in every run
 
 
-def app_of(engine: FakeEngine | None = None, limits: Limits | None = None, **config: Any) -> App:
+def app_of(
+    engine: FakeEngine | None = None,
+    limits: Limits | None = None,
+    shared_dir: Path | None = None,
+    record_dir: Path | None = None,
+    **config: Any,
+) -> App:
     """An application without the page. Loud audio is speech to it."""
     chosen = ServerConfig(limits=limits or Limits(), **config)
-    return make_app(Server(engine or FakeEngine(), chosen, detector_factory("energy"), Metrics()), page=False)
+    server = Server(engine or FakeEngine(), chosen, detector_factory("energy"), Metrics(), shared_dir, record_dir)
+    return make_app(server, page=False)
 
 
 @contextlib.asynccontextmanager

@@ -3,7 +3,6 @@
 import asyncio
 import dataclasses
 import functools
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
@@ -92,15 +91,6 @@ def spoken(model: Model, units: tuple[int, ...]) -> np.ndarray:
     """What the codec says of units as they come."""
     stream = model.codec.stream()
     return np.concatenate([stream.push(np.array(units, np.int32)), stream.finish()])
-
-
-class AtOnce(Executor):
-    """Does everything when it is submitted."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
-        done: Future = Future()
-        done.set_result(fn(*args, **kwargs))
-        return done
 
 
 @dataclasses.dataclass(eq=False)

@@ -18,6 +18,13 @@ class SpeechDetector(Protocol):
 
     frame: int
 
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """Takes samples at 16 kHz, any number of them, which are heard with those of the next `push`.
+
+        A detector may hear what several streams have taken together, which costs less than one after the other.
+        """
+        ...
+
     def push(self, samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " F"]:
         """Takes samples at 16 kHz, any number of them, and returns the probability of every frame that is full."""
         ...
@@ -63,6 +70,10 @@ class TurnDetector(Protocol):
     @property
     def probability(self) -> float:
         """Returns how likely speech is in the last full frame; 0 before the first."""
+        ...
+
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """Takes samples at 16 kHz, which are heard with those of the next `push`; see `SpeechDetector`."""
         ...
 
     def push(self, samples: Float32[np.ndarray, " N"], model_heard: bool = False) -> list[TurnEvent]:

@@ -20,6 +20,10 @@ class Energy:
     def __init__(self) -> None:
         self._frames = Frames()
 
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """See `SpeechDetector`."""
+        self._frames.take(samples)
+
     def push(self, samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " F"]:
         """Takes samples at 16 kHz and returns the probability of every frame that is full."""
         power = np.mean(np.square(self._frames.push(samples)), axis=1)

@@ -17,9 +17,14 @@ class Frames:
         self._context = context
         self._kept = np.zeros(context, np.float32)
 
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """Takes samples, whose frames the next `push` returns."""
+        self._kept = np.concatenate([self._kept, samples])
+
     def push(self, samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, "F width"]:
         """Takes samples and returns the frames that are full, each behind its context (width = context + FRAME)."""
-        heard = np.concatenate([self._kept, samples])
+        self.take(samples)
+        heard = self._kept
         width = self._context + FRAME
         full = (len(heard) - self._context) // FRAME
         self._kept = heard[full * FRAME :]

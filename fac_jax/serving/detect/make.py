@@ -9,7 +9,7 @@ from typing import Final
 from fac_jax.serving.detect.base import SpeechDetector, TurnSettings
 from fac_jax.serving.detect.energy import Energy
 from fac_jax.serving.detect.pysilero import Pysilero
-from fac_jax.serving.detect.silero import FILE, Network, Silero, installed_network
+from fac_jax.serving.detect.silero import FILE, Network, Silero, Together, installed_network
 from fac_jax.serving.detect.turns import Turns
 from fac_jax.types import InputError
 
@@ -61,8 +61,8 @@ def detector_factory(name: str = "auto", path: str | os.PathLike[str] | None = N
         raise InputError(
             f"the detector silero needs {FILE}: pip install --no-deps silero-vad==6.2.3, or name the file of a copy"
         )
-    network = Network(path)
-    return Detectors(name, lambda: Silero(network))
+    together = Together(Network(path))
+    return Detectors(name, lambda: Silero(together))
 
 
 def _best() -> str:

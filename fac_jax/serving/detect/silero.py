@@ -7,7 +7,6 @@ The weights are a file of the distribution `silero-vad` (MIT). Nothing of it is 
 import importlib
 import importlib.metadata
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +21,7 @@ CONTEXT = 64  # samples before a frame that the network hears again
 WIDTH = 128  # of the two parts of its LSTM's state
 DISTRIBUTION: Final = "silero-vad"
 FILE: Final = "silero_vad/data/silero_vad.onnx"
+NOTHING: Final = np.zeros(0, np.float32)
 
 
 def installed_network() -> Path | None:
@@ -78,32 +78,50 @@ class Silero:
 
     frame = FRAME
 
-    def __init__(self, network: Network) -> None:
-        self._network = network
+    def __init__(self, together: "Together") -> None:
+        """Begins a stream; the network hears it together with others."""
+        self._together = together
         self._frames = Frames(CONTEXT)
+        self._found: list[float] = []  # probabilities that `push` has not given
         self._state = np.zeros((2, WIDTH), np.float32)
+
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """See `SpeechDetector`."""
+        self._frames.take(samples)
+        self._together.wait(self)
 
     def push(self, samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " F"]:
         """Takes samples at 16 kHz and returns the probability of every frame that is full."""
-        return push_together([self], [samples])[0]
+        self.take(samples)
+        self._together.hear()
+        found, self._found = self._found, []
+        return np.array(found, np.float32)
 
 
-def push_together(
-    streams: Sequence[Silero], samples: Sequence[Float32[np.ndarray, " _"]]
-) -> list[Float32[np.ndarray, " _"]]:
-    """Pushes samples to several streams of one network, and returns the probabilities of each stream's frames.
+class Together:
+    """The streams of one network. What has been taken of any of them is heard when any of them is pushed to.
 
-    The first frames of all streams are one call of the network, the second ones another, and so on. The result of a
-    stream does not depend on the others, but for rounding.
+    The first frames of all streams are one call of the network, the second ones another, and so on. The probabilities
+    of a stream do not depend on the others, but for rounding.
     """
-    frames = [stream._frames.push(new) for stream, new in zip(streams, samples, strict=True)]
-    found = [np.empty(len(full), np.float32) for full in frames]
-    for number in range(max(map(len, frames), default=0)):
-        rows = [row for row, full in enumerate(frames) if number < len(full)]
-        state = np.stack([streams[row]._state for row in rows], axis=1)
-        network = streams[rows[0]]._network
-        probability, state = network(np.stack([frames[row][number] for row in rows]), state)
-        for place, row in enumerate(rows):
-            found[row][number] = probability[place]
-            streams[row]._state = state[:, place]
-    return found
+
+    def __init__(self, network: Network) -> None:
+        """Begins without streams."""
+        self._network = network
+        self._waiting: list[Silero] = []
+
+    def wait(self, stream: Silero) -> None:
+        """Notes that a stream has taken samples."""
+        self._waiting.append(stream)
+
+    def hear(self) -> None:
+        """Hears what all streams have taken."""
+        waiting, self._waiting = dict.fromkeys(self._waiting), []
+        frames = {stream: stream._frames.push(NOTHING) for stream in waiting}
+        for number in range(max(map(len, frames.values()), default=0)):
+            rows = [stream for stream, full in frames.items() if number < len(full)]
+            state = np.stack([stream._state for stream in rows], axis=1)
+            probability, state = self._network(np.stack([frames[stream][number] for stream in rows]), state)
+            for place, stream in enumerate(rows):
+                stream._found.append(float(probability[place]))
+                stream._state = state[:, place]

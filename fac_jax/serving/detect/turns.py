@@ -55,6 +55,11 @@ class Turns:
         """Returns how likely speech is in the last full frame; 0 before the first."""
         return self._probability
 
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """See `TurnDetector`."""
+        self._samples += len(samples)
+        self._detector.take(samples)
+
     def push(self, samples: Float32[np.ndarray, " N"], model_heard: bool = False) -> list[TurnEvent]:
         """Takes samples at 16 kHz and returns what has happened; `model_heard` says that a reply is being played."""
         self._samples += len(samples)

@@ -24,7 +24,6 @@ class EngineConfig:
       heard_bytes: of host memory for waves of users and what was encoded of them.
       ahead_s: seconds of speech that a reply may be ahead of its listener (`Handle.played`); it pauses beyond, and goes
         on when it is half as far ahead.
-      voice_threads: threads that speak, for a codec that works on the host.
     """
 
     slots: int | None = 8
@@ -36,7 +35,6 @@ class EngineConfig:
     host_bytes: int = 4 << 30
     heard_bytes: int = 256 << 20
     ahead_s: float = 2.0
-    voice_threads: int = 2
 
     def sizes(self, context: int) -> tuple[int, ...]:
         """Returns the sizes of the prompt programs for slots of `context` positions."""

@@ -15,7 +15,7 @@ from fac_jax.serving.engine.config import EngineConfig
 from fac_jax.serving.engine.device import Device
 from fac_jax.serving.engine.ears import Ears
 from fac_jax.serving.engine.programs import TOLD, asked
-from fac_jax.serving.engine.prompts import pieces
+from fac_jax.serving.engine.prompts import continued, pieces
 from fac_jax.serving.engine.sessions import Record, Sessions, record_of
 from fac_jax.serving.engine.talks import Talk
 from fac_jax.serving.engine.voices import Voices
@@ -150,7 +150,6 @@ class Core:
         self.fail(error)
         for talk in self.waiting.clear():
             talk.end("failed", self._special, error)
-        self._voices.close()
 
     def _in_slots(self) -> list[Talk]:
         return [*self._made.values(), *([] if self._prompt is None else [self._prompt])]
@@ -169,7 +168,7 @@ class Core:
         talk = self._prompt
         assert talk.prompt is not None
         piece, request = talk.pieces.popleft(), talk.request
-        limit = 0 if talk.pieces else request.limit
+        limit = 0 if talk.pieces else talk.limit
         how = asked(request.seed, limit, request.spoken, request.text, request.speech)
         told = self._device.take_up(talk.slot, talk.prompt, piece, how)
         talk.filled = piece.end
@@ -186,8 +185,9 @@ class Core:
         """
         talk.began_at = self._clock()
         talk.conversation = self._ears.encode(talk.heard)
-        talk.prompt = encode(talk.conversation, self._model.tokenizer, self._model.config, add_generation_prompt=True)
-        if len(talk.prompt) + talk.request.limit > self._device.length:  # a codec may hear one id more than is expected
+        prompt = encode(talk.conversation, self._model.tokenizer, self._model.config, add_generation_prompt=True)
+        talk.prompt = continued(prompt, talk.made.forced)
+        if len(talk.prompt) + talk.limit > self._device.length:  # a codec may hear one id more than is expected
             raise InputError(f"the conversation takes {len(talk.prompt)} LLM positions, too many for its reply")
         talk.slot, kept = self.sessions.claim(talk.session, talk.prompt)
         talk.pieces = deque(pieces(len(talk.prompt), kept, self._sizes, self._device.length))
@@ -198,7 +198,7 @@ class Core:
         found = {}
         for slot, talk in self._made.items():
             talk.paused = talk.ahead_s > self._config.ahead_s * (0.5 if talk.paused else 1.0)
-            if not talk.paused and talk.steps < talk.request.limit:
+            if not talk.paused and talk.steps < talk.limit:
                 found[slot] = talk
         return found
 
@@ -250,7 +250,7 @@ class Core:
             if units.size:
                 self._voices.push(talk, units)
         if not alive:
-            ended = text_id == self._special.eos or count < talk.request.limit
+            ended = text_id == self._special.eos or count < talk.limit
             talk.reason = "stop" if ended else "limit"
             self._leave(talk)
             talk.stage = "spoken"
@@ -291,5 +291,7 @@ class Core:
         """Sets the gauges."""
         positions = sum(talk.filled + len(talk.made.text_ids) for talk in self._in_slots())
         self._metrics.kv_bytes_used.set(positions * self._device.position_bytes)
+        self._metrics.kv_bytes_parked.set(self.sessions.host_bytes)
+        self._metrics.sessions_kept.set(self.sessions.kept)
         self._metrics.slots_used.set(self.used)
         self._metrics.queue_depth.set(len(self.waiting))

@@ -12,12 +12,12 @@ from jaxtyping import Float32
 
 from fac_jax.api import Model
 from fac_jax.audio.io import RATE, resampled
-from fac_jax.audio.mel import host_log_mel
+from fac_jax.audio.mel import HOP, host_log_mel
 from fac_jax.batching.conversation import Conversation, StoredFeatures, Turn
 from fac_jax.batching.features import as_heard
 from fac_jax.generation.listening import encoded
 
-WINDOWS: Final = 4  # encoder windows of a program; what comes from a `Listener` is encoded one by one
+WINDOWS: Final = 4  # encoder windows of the larger program; the rest, and what comes from a `Listener`, goes one by one
 TOKENS_S: Final = (5, 10, 15, 20, 25, 30, 60, 120)  # seconds of waves for which a codec may compile
 
 
@@ -74,9 +74,9 @@ class Ears:
     def warm_up(self, seconds: float) -> None:
         """Compiles what encodes waves of up to `seconds`."""
         if not self._tokens:
-            self._features(np.zeros(RATE, np.float32))
-            one = np.zeros((1, 2 * self._config.n_window, self._config.mel_bins), np.float32)
-            jax.block_until_ready(encoded(self._model.module, self._model.params, one, np.array([1], np.int32)))
+            size = 2 * self._config.n_window
+            for windows in (1, WINDOWS):
+                self._features(np.zeros(windows * size * HOP, np.float32))
             return
         codec = self._model.codec
         for length in TOKENS_S:
@@ -111,20 +111,21 @@ class Ears:
                 total -= self._known.popitem(last=False)[1].bytes
 
     def _features(self, wave: Float32[np.ndarray, " N"]) -> StoredFeatures:
-        """Encodes a wave, a few windows at a time."""
+        """Encodes a wave: four windows at a time, and those that are left one by one."""
         config = self._config
         size, mel = 2 * config.n_window, host_log_mel(wave, config.mel_bins)
         count = -(-len(mel) // size)
-        rows = -(-count // WINDOWS) * WINDOWS
-        windows = np.zeros((rows * size, config.mel_bins), np.float32)
+        windows = np.zeros((count * size, config.mel_bins), np.float32)
         windows[: len(mel)] = mel
-        windows = windows.reshape(rows, size, -1)
-        lengths = np.clip(len(mel) - size * np.arange(rows), 0, size).astype(np.int32)
+        windows = windows.reshape(count, size, -1)
+        lengths = np.clip(len(mel) - size * np.arange(count), 0, size).astype(np.int32)
+        together = count - count % WINDOWS
+        firsts = [*range(0, together, WINDOWS), *range(together, count)]
         found = [
-            encoded(self._model.module, self._model.params, windows[first : first + WINDOWS], lengths[first:][:WINDOWS])
-            for first in range(0, rows, WINDOWS)
+            encoded(self._model.module, self._model.params, windows[first:end], lengths[first:end])
+            for first, end in zip(firsts, [*firsts[1:], count], strict=True)
         ]
-        return StoredFeatures(np.concatenate(jax.device_get(found))[:count], len(wave))
+        return StoredFeatures(np.concatenate(jax.device_get(found)), len(wave))
 
 
 def _filled(conversation: Conversation, waves: tuple[_Wave | None, ...]) -> Conversation:

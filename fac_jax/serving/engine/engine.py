@@ -90,8 +90,9 @@ class TalkEngine:
     def submit(self, request: TalkRequest, deliver: Deliver) -> Handle:
         """See `Engine`."""
         heard = self._ears.heard(request.conversation)
-        self._check(request, self._positions(heard.conversation))
-        talk = Talk(request, heard, Made(self._model.config.group_size), time.monotonic(), request.session)
+        forced = self._model.tokenizer.encode(request.forced)
+        self._check(request, self._positions(heard.conversation), len(forced))
+        talk = Talk(request, heard, Made(self._model.config.group_size, forced), time.monotonic(), request.session)
         worker = self._worker
         handle = Handle(talk, deliver, self._special, lambda: worker.do(lambda core: core.cancel(talk)))
         talk.tell = lambda event: worker.tell(handle, event)
@@ -123,7 +124,7 @@ class TalkEngine:
     def _positions(self, conversation: Conversation) -> int:
         return _positions(self._model, conversation) + self._header
 
-    def _check(self, request: TalkRequest, positions: int) -> None:
+    def _check(self, request: TalkRequest, positions: int, forced: int) -> None:
         turns = request.conversation.turns
         if not turns or turns[-1].role != "user":
             raise InputError("the conversation does not end with a user's turn")
@@ -133,7 +134,9 @@ class TalkEngine:
             raise InputError(f"the model {self.model} has no codec: it cannot speak")
         if request.voice is not None and request.voice not in self.voices:
             raise InputError(f"unknown voice {request.voice!r}; known: {', '.join(self.voices)}")
-        if positions + request.limit > self.context:
+        if forced and request.spoken:
+            raise InputError("the beginning of a spoken reply cannot be forced")
+        if positions + max(request.limit, forced + 1) > self.context:
             raise InputError(
                 f"the conversation takes {positions} LLM positions, and its reply up to {request.limit}: the context "
                 f"has {self.context}"
@@ -144,9 +147,7 @@ class TalkEngine:
         model, config, joint = self._model, self._config, self._codec is not None
         slots = config.slots or greatest_slots(model.module, self.context, joint)
         device = Device(model.module, model.params, slots, self.context, joint)
-        voices = Voices(
-            self._codec, config.places or slots, config.voice_threads, self._worker.wake, self._metrics.codec.observe
-        )
+        voices = Voices(self._codec, config.places or slots, self._metrics.codec.observe)
         warm_up(model, device, self._ears, voices, config.sizes(self.context))
         self.compilations.begin()
         return Core(model, self._ears, voices, device, config, self._metrics)

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import numpy as np
 from jaxtyping import Float32
@@ -16,6 +16,8 @@ from fac_jax.generation.listening import Listener
 
 T = TypeVar("T")
 
+PIECE_S: Final = 0.5  # of audio that the engine's thread is woken for
+
 _log = logging.getLogger(__name__)
 
 
@@ -26,6 +28,7 @@ class Hearing:
         """Begins; `do` has something done by the engine's thread."""
         self._model, self._do = model, do
         self._pushed: deque[np.ndarray] = deque()
+        self._asleep = 0  # samples since the engine's thread was woken
         self._all: list[np.ndarray] = []
         self._listener: Listener | None = None
         self._failed = self._dropped = False
@@ -33,7 +36,10 @@ class Hearing:
     def push(self, samples: Float32[np.ndarray, " N"]) -> None:
         """See `Listening`."""
         self._pushed.append(samples)
-        self._do(self._take)
+        self._asleep += len(samples)
+        if self._asleep >= PIECE_S * RATE:
+            self._asleep = 0
+            self._do(self._take)
 
     async def close(self) -> tuple[Float32[np.ndarray, " N"], StoredFeatures | None]:
         """See `Listening`."""

@@ -39,6 +39,16 @@ def pieces(total: int, kept: int, sizes: Sequence[int], length: int) -> list[Pie
     return [*found, Piece(min(start, length - size), total, size)]
 
 
+def continued(prompt: Example, forced: Sequence[int]) -> Example:
+    """Returns a prompt with the first text ids of its reply, which stand as text behind the assistant's header."""
+    if not forced:
+        return prompt
+    fields = {name: getattr(prompt, name) for name in GRID_FIELDS}
+    more = {name: np.repeat(field[-1:], len(forced), axis=0) for name, field in fields.items()}
+    more["text_ids"] = np.array(forced, np.int32)
+    return dataclasses.replace(prompt, **{name: np.concatenate([fields[name], more[name]]) for name in fields})
+
+
 def lay_out(prompt: Example, piece: Piece, config: ModelConfig) -> Batch:
     """Lays a piece out as a batch of one row.
 

@@ -27,8 +27,9 @@ Stage: TypeAlias = Literal["waiting", "prompt", "made", "spoken", "over"]
 class Made:
     """The ids of a reply, as they are made."""
 
-    def __init__(self, group_size: int) -> None:
-        """Begins without any."""
+    def __init__(self, group_size: int, forced: Sequence[int] = ()) -> None:
+        """Begins without any but those that it was forced to begin with, which are in no step."""
+        self.forced = list(forced)
         self.text_ids: list[int] = []
         self._groups: list[Int32[np.ndarray, " G"]] = []
         self._groups_after: list[int] = []  # each step
@@ -53,7 +54,7 @@ class Made:
             return None
         groups = self._groups[: self._groups_after[len(ids) - 1]]
         speech = np.stack(groups) if groups else np.zeros((0, self._group_size), np.int32)
-        return closed(GeneratedReply(np.array(ids, np.int32), speech), special)
+        return closed(GeneratedReply(np.array([*self.forced, *ids], np.int32), speech), special)
 
 
 @dataclasses.dataclass(eq=False)
@@ -110,6 +111,16 @@ class Talk:
         return 0.0 if self.played is None else self.units / TOKEN_RATE - self.played
 
     @property
+    def limit(self) -> int:
+        """Returns the most text ids that are made, besides those that the reply is forced to begin with."""
+        return max(self.request.limit - len(self.made.forced), 1)
+
+    @property
+    def voice(self) -> str | None:
+        """Returns the name of the speaker; None for the codec's own."""
+        return self.request.voice
+
+    @property
     def draws(self) -> bool:
         """Returns whether an id of either stream is drawn."""
         return any(float(stream.temperature) > 0 for stream in (self.request.text, self.request.speech))
@@ -118,7 +129,7 @@ class Talk:
         """Takes the ids of a step, tells them, and returns its codec ids, those below `units`."""
         number = len(self.made.text_ids)
         self.made.add(text_id, group)
-        text = spelled(tokenizer, self.made.text_ids, last)
+        text = spelled(tokenizer, [*self.made.forced, *self.made.text_ids], last)
         spoken = np.zeros(0, np.int32) if group is None else group[group < units]
         self.tell(Step(number, text_id, text[self.characters :], spoken))
         self.characters, self.units = len(text), self.units + len(spoken)

@@ -3,8 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable, KeysView
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import Final
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 from jaxtyping import Float32, Int32
@@ -12,18 +11,26 @@ from jaxtyping import Float32, Int32
 from fac_jax.codec.base import Codec, SpeechPool
 from fac_jax.codec.cosyvoice.codec import CosyVoice3
 from fac_jax.codec.cosyvoice.pool import VoicePool
-from fac_jax.serving.engine.aside import AsidePool
-from fac_jax.serving.engine.talks import Talk
 
 OWN: Final = "default"  # name of the only voice of a codec that names none
 WARM_IDS: Final = 50  # more than two chunks of a stream
 
 
+class Speaks(Protocol):
+    """What is spoken; `voice` is the name of the speaker, None for the codec's own."""
+
+    @property
+    def voice(self) -> str | None: ...
+
+
+T = TypeVar("T", bound=Speaks)
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
-class Said:
+class Said(Generic[T]):
     """What the speech of a reply goes on with; `last` is whether nothing follows."""
 
-    talk: Talk
+    talk: T
     wave: Float32[np.ndarray, " N"]
     last: bool
 
@@ -44,77 +51,51 @@ class _Stream:
     told: bool = False
 
 
-class Voices:
-    """Speaks the ids of many replies; one that finds no place free is spoken when there is one.
+class Voices(Generic[T]):
+    """Speaks the ids of many replies; one that finds no place free is spoken when there is one."""
 
-    A codec that works on the device does so in the thread that calls `speak`, any other in threads of its own.
-    """
-
-    def __init__(
-        self,
-        codec: Codec | None,
-        places: int,
-        threads: int,
-        wake: Callable[[], None],
-        observe: Callable[[float], None],
-        executor: Executor | None = None,
-    ) -> None:
-        """Makes the places.
-
-        Args:
-          threads: for a codec that works on the host.
-          wake: is called, by any thread, when `speak` has something to give.
-          observe: is told the seconds of every batch of the codec.
-          executor: that speaks for a codec of the host; None for threads.
-        """
-        self._codec, self._places, self._threads = codec, places, threads
-        self._wake, self._observe = wake, observe
-        self._executor = executor or ThreadPoolExecutor(threads, "codec")
+    def __init__(self, codec: Codec | None, places: int, observe: Callable[[float], None]) -> None:
+        """Makes the places; `observe` is told the seconds of every batch of the codec."""
+        self._codec, self._places, self._observe = codec, places, observe
         self._speakers = codec.speakers() if isinstance(codec, CosyVoice3) else {}
         self.reset()
 
     def reset(self) -> None:
         """Forgets all streams."""
-        self._streams: dict[Talk, _Stream] = {}
-        self._at: dict[int, Talk] = {}
-        self._more = False  # whether the pool of the device may have another chunk
+        self._streams: dict[T, _Stream] = {}
+        self._at: dict[int, T] = {}
+        self._more = False  # whether the pool may have another chunk
         self._pool: SpeechPool | None = None  # first, since there may be memory for one
-        self._pool = self._made()
+        self._pool = None if self._codec is None else self._codec.pool(self._places)
 
-    def close(self) -> None:
-        """Ends the threads."""
-        self._executor.shutdown(wait=False, cancel_futures=True)
-
-    def keys(self) -> KeysView[Talk]:
+    def keys(self) -> KeysView[T]:
         """Returns the replies that are being spoken."""
         return self._streams.keys()
 
     @property
     def waiting(self) -> bool:
         """Returns whether `speak` has something to do."""
-        if isinstance(self._pool, AsidePool) and self._pool.ready:
-            return True
         return self._more or any(self._due(stream) for stream in self._streams.values())
 
-    def push(self, talk: Talk, ids: Int32[np.ndarray, " T"]) -> None:
+    def push(self, talk: T, ids: Int32[np.ndarray, " T"]) -> None:
         """Takes the next ids of a reply; the first begin its speech."""
         self._streams.setdefault(talk, _Stream()).ids.append(ids)
 
-    def end(self, talk: Talk) -> bool:
+    def end(self, talk: T) -> bool:
         """Says that a reply has all its ids; returns whether something of it is still to be said."""
         if talk not in self._streams:
             return False
         self._streams[talk].ended = True
         return True
 
-    def stop(self, talk: Talk) -> None:
+    def stop(self, talk: T) -> None:
         """Ends the speech of a reply at once."""
         stream = self._streams.pop(talk, None)
         if stream is not None and stream.place is not None and self._pool is not None:
             self._pool.stop(stream.place)
             del self._at[stream.place]
 
-    def speak(self) -> list[Said]:
+    def speak(self) -> list[Said[T]]:
         """Speaks the next chunk of every stream that has one."""
         if self._pool is None:
             return []
@@ -123,22 +104,17 @@ class Voices:
                 self._feed(self._pool, talk, stream)
         began = time.perf_counter()
         found = [self._said(one.place, one.wave, one.last) for one in self._pool.speak()]
-        if isinstance(self._pool, VoicePool) and found:
+        if found:
             self._observe(time.perf_counter() - began)
-            self._more = bool(self._streams)
-        else:
-            self._more = False
+        self._more = bool(found and self._streams)
         return found
 
     def warm_up(self) -> None:
-        """Compiles what speaks any number of replies together, in all places of the pool."""
-        if self._codec is None:
+        """Compiles what speaks any number of replies together, in all places of the pool, if a program does."""
+        pool = self._pool
+        if not isinstance(pool, VoicePool):
             return
-        pool = self._codec.pool(1)
-        counts = {1}
-        if isinstance(self._pool, VoicePool):
-            pool = self._pool
-            counts = {min(1 << power, self._places) for power in range(self._places.bit_length() + 1)}
+        counts = {min(1 << power, self._places) for power in range(self._places.bit_length() + 1)}
         for count in sorted(counts):
             for place in [pool.start() for _ in range(count)]:
                 assert place is not None
@@ -147,22 +123,15 @@ class Voices:
             while pool.speak():
                 pass
 
-    def _made(self) -> SpeechPool | None:
-        if self._codec is None:
-            return None
-        if isinstance(self._codec, CosyVoice3):
-            return self._codec.pool(self._places)
-        return AsidePool(self._codec, self._places, self._executor, self._threads, self._wake, self._observe)
-
     def _due(self, stream: _Stream) -> bool:
         """Whether the codec can be given something of a stream."""
         new = bool(stream.ids) or stream.ended != stream.told
         return new and (stream.place is not None or len(self._at) < self._places)
 
-    def _feed(self, pool: SpeechPool, talk: Talk, stream: _Stream) -> None:
+    def _feed(self, pool: SpeechPool, talk: T, stream: _Stream) -> None:
         """Gives the codec what it does not have of a stream."""
         if stream.place is None:
-            speaker = self._speakers.get(talk.request.voice or "")
+            speaker = self._speakers.get(talk.voice or "")
             stream.place = pool.start(speaker) if isinstance(pool, VoicePool) else pool.start()
             assert stream.place is not None
             self._at[stream.place] = talk
@@ -173,7 +142,7 @@ class Voices:
             pool.end(stream.place)
             stream.told = True
 
-    def _said(self, place: int, wave: np.ndarray, last: bool) -> Said:
+    def _said(self, place: int, wave: np.ndarray, last: bool) -> Said[T]:
         talk = self._at[place]
         if last:
             del self._at[place], self._streams[talk]

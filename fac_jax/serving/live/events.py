@@ -3,12 +3,17 @@
 from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
+import numpy as np
+from jaxtyping import Float32
 from pydantic import Field
 
 from fac_jax.serving.realtime.fields import Fields, checked
 from fac_jax.serving.realtime.refused import INVALID_VALUE, MISSING, RefusedError
 from fac_jax.serving.realtime.server_events import ServerEvent
+from fac_jax.serving.realtime.settings import Pcm
+from fac_jax.serving.realtime.sound import to_base64
 
+AUDIO: Final = "session.output_audio.delta"
 _UNSUPPORTED: Final = ("response.", "decision.", "transport.", "session.output_audio.fixture.")
 
 
@@ -163,6 +168,11 @@ def error_event(refused: RefusedError, event_id: str | None) -> ServerEvent:
     """A client event that was not carried out, or a fault; `event_id` is the client's."""
     told = {"type": refused.kind, "code": refused.code, "message": refused.message, "param": refused.param}
     return {"type": "error", "error": told | {"client_event_id": event_id}}
+
+
+def audio_delta(samples: Float32[np.ndarray, " N"]) -> ServerEvent:
+    """What the model says in a slot; at the rate of the session. It is the one event without an id."""
+    return {"type": AUDIO, "delta": to_base64(samples, Pcm())}
 
 
 def transcript_delta(side: Literal["input", "output"], text: str, start_ms: int, end_ms: int) -> ServerEvent:

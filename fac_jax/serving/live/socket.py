@@ -14,13 +14,14 @@ from starlette.websockets import WebSocket
 from fac_jax.batching.conversation import Turn
 from fac_jax.serving import logs
 from fac_jax.serving.live import events
+from fac_jax.serving.live.full_duplex import FullDuplex
 from fac_jax.serving.live.half_duplex import HalfDuplex
 from fac_jax.serving.live.slots import Pace, Slots
 from fac_jax.serving.realtime.json_text import read_object
 from fac_jax.serving.realtime.refused import INVALID_JSON, RefusedError, rate_limited
 from fac_jax.serving.realtime.server_events import ServerEvent, new_id
 from fac_jax.serving.realtime.settings import Pcm
-from fac_jax.serving.realtime.sound import from_base64, to_base64
+from fac_jax.serving.realtime.sound import from_base64
 from fac_jax.serving.security import Access, TokenBucket
 from fac_jax.serving.server import Server
 
@@ -70,8 +71,10 @@ class _Session:
         self._malformed, self._strike = 0, -_STRIKE_S
         self._seen = self._began  # when the client sent something last
         self._shown: dict[str, Any] = {}  # the session as clients see it
-        self._model: HalfDuplex | None = None
+        self._model: HalfDuplex | FullDuplex | None = None
         self._slots = Slots(24_000, pace)
+        self._id = new_id("live")
+        self._tap = server.recordings.begin(self._id)
         self._muted = False
         self._appended = 0  # bytes
 
@@ -106,10 +109,11 @@ class _Session:
         """Frees what the session holds, and logs it."""
         if self._model is not None:
             self._model.close()
+        self._tap.close()
         slots = self._slots
         logs.event(
             "live.ended",
-            session=self._shown.get("id"),
+            session=self._id,
             client=self._access.client,
             seconds=self._seconds,
             input_underruns=slots.underruns,
@@ -128,20 +132,26 @@ class _Session:
     async def _tick(self) -> None:
         """Hears the slots that are due, and looks at the time."""
         now = time.monotonic()
+        late = self._slots.underruns
         while (slot := self._slots.take(now)) is not None:
-            await self._slot(slot)
+            await self._slot(slot, late < self._slots.underruns)
+            late = self._slots.underruns
         if now - self._began >= self._limits.session_s:
             await self._close("expired")
         if now - self._seen >= self._limits.idle_s:
             await self._close("connection_lost")
 
-    async def _slot(self, samples: Float32[np.ndarray, " N"]) -> None:
+    async def _slot(self, samples: Float32[np.ndarray, " N"], late: bool) -> None:
         assert self._model is not None
-        start_ms, end_ms = self._slot_ms(-1)
-        audio, text = self._model.slot(np.zeros_like(samples) if self._muted else samples)
-        await self._send({"type": "session.output_audio.delta", "delta": to_base64(audio, Pcm())}, with_id=False)
+        heard = np.zeros_like(samples) if self._muted else samples
+        if isinstance(self._model, FullDuplex):
+            audio, text = self._model.slot(heard, late), ""
+        else:
+            audio, text = self._model.slot(heard)
+        if audio is not None:
+            await self._send(events.audio_delta(audio))
         if text:
-            await self._send(events.transcript_delta("output", text, start_ms, end_ms))
+            await self._send(events.transcript_delta("output", text, *self._slot_ms(-1)))
         if self._slots.heard % round(self._pace.usage_s / self._pace.slot_s) == 0:
             await self._send(events.usage_updated(self._seconds, self._model.positions / self._server.engine.context))
 
@@ -150,6 +160,7 @@ class _Session:
         event: Mapping[str, Any] = {}
         self._seen = time.monotonic()
         try:
+            self._tap.client(message.get("text") or message.get("bytes") or "")
             if message.get("text") is None:
                 raise RefusedError("The message is binary; send text.", INVALID_JSON)
             event = read_object(message["text"], self._limits.nesting)
@@ -214,13 +225,15 @@ class _Session:
         history = [Turn(m.role, m.text) for m in messages if m.role in ("user", "assistant") and m.text]
         rate = config.audio.format.rate
         chosen = None if voice == _DEFAULT_VOICE else voice
-        self._model = HalfDuplex(self._server, rate, history, chosen, self._told.put_nowait, self._fac_events)
+        told_by = (rate, history, chosen, self._told.put_nowait, self._fac_events)
+        calls = self._server.calls
+        self._model = HalfDuplex(self._server, *told_by) if calls is None else FullDuplex(self._server, calls, *told_by)
         told = [m.text for m in messages if m.role in ("developer", "system")]
         bound = (self._access.session or {}).get("instructions")  # of a client secret
         self._model.instructions += filter(None, [config.instructions or bound, *told])
         self._slots = Slots(rate, self._pace)
         self._shown = config.model_dump(exclude_none=True) | {
-            "id": new_id("live"),
+            "id": self._id,
             "status": "active",
             "expires_at": int(time.time() + limits.session_s),
             "audio": {"format": config.audio.format.model_dump(), "output": {"voice": voice}},
@@ -255,10 +268,11 @@ class _Session:
             await self._send(events.closed(reason, self._shown, self._seconds), event_id)
         raise _Closed(DONE)
 
-    async def _send(self, event: ServerEvent, client_event_id: Any = None, with_id: bool = True) -> None:
-        named = {"event_id": new_id("event")} if with_id else {}
+    async def _send(self, event: ServerEvent, client_event_id: Any = None) -> None:
+        named = {} if event["type"] == events.AUDIO else {"event_id": new_id("event")}
         if isinstance(client_event_id, str):
             named["client_event_id"] = client_event_id
+        self._tap.server(event | named)
         try:
             text = json.dumps(event | named)
             async with asyncio.timeout(self._limits.send_s):

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from typing import Final
 
 import numpy as np
 from jaxtyping import Float32
@@ -9,6 +10,8 @@ from jaxtyping import Float32
 from fac_jax.batching.conversation import GeneratedReply
 from fac_jax.serving.realtime.sound import Resampler
 from fac_jax.serving.talk import Audio, Ended, Engine, Event, Handle, Step
+
+FADE_S: Final = 0.03  # in which a reply that is cut falls silent
 
 
 class Spoken:
@@ -65,12 +68,17 @@ class Spoken:
             more = self._resampler.push(event.samples, last=self.ended is not None)
             self._audio = np.concatenate([self._audio, more])
 
-    def play(self, size: int) -> tuple[Float32[np.ndarray, " N"], str]:
+    def play(self, size: int, least: int | None = None) -> tuple[Float32[np.ndarray, " N"], str]:
         """Returns the samples of the next slot, silence where there are none, and the text that goes with them.
 
         A step is 200 ms of speech, so each slot tells the text of one step; the end tells what is left.
+
+        Args:
+          size: samples of the slot.
+          least: samples with which the reply begins, at the end of their slot; None for those of a slot.
         """
-        if not self._played and self.ended is None and len(self._audio) < size:
+        begins = not self._played
+        if begins and self.ended is None and len(self._audio) < (size if least is None else least):
             return np.zeros(size, np.float32), ""
         now, self._audio = self._audio[:size], self._audio[size:]
         self._played += len(now)
@@ -81,7 +89,17 @@ class Spoken:
         text = "".join(self._texts) if complete else self._texts.popleft() if self._texts else ""
         if complete:
             self._texts.clear()
-        return np.pad(now, (0, size - len(now))), text
+        lacking = size - len(now)
+        return np.pad(now, (lacking, 0) if begins and self.ended is None else (0, lacking)), text
+
+    def fade(self, size: int) -> Float32[np.ndarray, " N"]:
+        """Returns the samples of the next slot, in which it fades to silence, and ends it."""
+        now, _ = self.play(size)
+        fall = min(size, round(FADE_S * self._rate))
+        now[:fall] *= np.linspace(1, 0, fall, dtype=np.float32)
+        now[fall:] = 0
+        self.stop()
+        return now
 
     def stop(self) -> None:
         """Ends it; what was not played is forgotten."""

@@ -1,7 +1,9 @@
 """A client of the load test.
 
 It sends a spoken question and then silence, as a microphone does, hears the reply to its end, waits a little and asks
-again. It uses plain WebSockets, so that what it measures is the server and not a library.
+again. A question begins where frames of a detector begin, after some silence, so that a server hears the same samples
+in each of them. A client whose connection is lost resumes its session. It uses plain WebSockets, so that what it
+measures is the server and not a library.
 """
 
 import asyncio
@@ -22,6 +24,8 @@ from fac_jax.serving.load.figures import PlayOut, Turn
 
 RATE: Final = 24_000  # Hz, of PCM16 in both directions
 PIECE_S: Final = 0.04  # seconds of audio in an event
+ROUND: Final = 4  # pieces after which frames of 32 ms begin with a piece again
+LEAD: Final = 2 * ROUND  # silent pieces before a question, more than a turn takes of what is before it
 RETRY_S: Final = 1.0  # after a connection that was lost
 NOT_ACTIVE: Final = "response_cancel_not_active"
 
@@ -42,6 +46,7 @@ class Load:
       buffer_s: audio that a client gathers before it plays a reply.
       key: of the server.
       seed: of the pauses.
+      watch_s: seconds between looks at what the server holds; 0 for none.
       anywhere: whether the server may lie on another machine. Who sets it answers for loading that machine.
     """
 
@@ -56,6 +61,7 @@ class Load:
     buffer_s: float = 0.12
     key: str | None = None
     seed: int = 0
+    watch_s: float = 0.0
     anywhere: bool = False
 
 
@@ -69,11 +75,12 @@ class Shared:
         self.turns: list[Turn] = []
         self.errors: Counter[str] = Counter()
         self.responses: set[str] = set()  # ids, of all sessions
+        self.resumed = 0
         piece = int(RATE * PIECE_S)
         pcm = np.clip(np.rint(load.wave * 32767), -32768, 32767).astype("<i2")
         pcm = np.pad(pcm, (0, -len(pcm) % piece))
-        self.speech = [_append(one) for one in pcm.reshape(-1, piece)]
         self.silence = _append(np.zeros(piece, "<i2"))
+        self.speech = [self.silence] * LEAD + [_append(one) for one in pcm.reshape(-1, piece)]
 
 
 def _append(samples: np.ndarray) -> str:
@@ -92,6 +99,8 @@ class Client:
         self._vanishes = vanishes
         self._rng = np.random.default_rng([shared.load.seed, number])
         self._turn = self._new_turn(0)
+        self._session: str | None = None  # id of the session that goes on with the next connection
+        self._sent = 0  # pieces of audio, on this connection
         self._open: set[str] = set()  # ids of responses that have begun and not ended
 
     def _new_turn(self, number: int) -> Turn:
@@ -113,8 +122,9 @@ class Client:
         key = {} if self._load.key is None else {"Authorization": f"Bearer {self._load.key}"}
         options: dict[str, Any] = {"compression": None, "proxy": None, "close_timeout": 5}
         try:
-            async with connect(self._shared.url, additional_headers=key, **options) as server:
+            async with connect(self._url(), additional_headers=key, **options) as server:
                 await self._talk(server)
+                self._session = None
                 return 0.0
         except InvalidStatus as error:
             self._error(f"refused_{error.response.status_code}")
@@ -125,9 +135,16 @@ class Client:
             self._error(type(error).__name__)
         return RETRY_S
 
+    def _url(self) -> str:
+        """Returns where to connect, to resume a session that was lost or to begin one."""
+        if self._session is None:
+            return self._shared.url
+        return f"{self._shared.url}{'&' if '?' in self._shared.url else '?'}session_id={self._session}"
+
     async def _talk(self, server: ClientConnection) -> None:
         """Asks until the time is over, or the client vanishes."""
         self._open.clear()
+        self._sent = 0
         reader = asyncio.create_task(self._read(server))
         try:
             await server.send(json.dumps(_SESSION))
@@ -144,7 +161,7 @@ class Client:
     async def _ask(self, server: ClientConnection, reader: asyncio.Task[None]) -> None:
         """Asks one question and hears the reply; returns when the next one may be asked, or the client vanished."""
         turn, speech, speed = self._turn, self._shared.speech, self._load.speed
-        pause = self._rng.uniform(0.3, 1.3) / speed
+        pause = self._rng.uniform(0.0, 1.0) / speed
         began = time.perf_counter()
         for number in itertools.count():
             early = began + number * PIECE_S / speed - time.perf_counter()
@@ -153,6 +170,7 @@ class Client:
             if reader.done():
                 await reader  # raises what ended it
             await server.send(speech[number] if number < len(speech) else self._shared.silence)
+            self._sent += 1
             now = time.perf_counter()
             if number == len(speech) - 1:
                 turn.spoken = now
@@ -160,7 +178,7 @@ class Client:
                 continue
             if turn.done is not None:
                 heard = turn.done if turn.outcome == "cancelled" else max(turn.done, turn.play.end)
-                if now >= heard + pause:
+                if now >= heard + pause and self._sent % ROUND == 0:
                     return
             elif now > turn.spoken + self._load.wait_s:
                 self._error("no_turn" if turn.stopped is None else "no_reply")
@@ -182,7 +200,10 @@ class Client:
 
     def _take(self, event: dict[str, Any], now: float) -> None:
         turn, kind = self._turn, event["type"]
-        if kind == "input_audio_buffer.speech_stopped":
+        if kind == "session.created":
+            self._shared.resumed += event["session"]["id"] == self._session
+            self._session = event["session"]["id"]
+        elif kind == "input_audio_buffer.speech_stopped":
             turn.stopped = now  # a question with a long pause has two ends: the last one counts
             turn.text = turn.audio = turn.done = None
             turn.play = PlayOut(self._load.buffer_s)

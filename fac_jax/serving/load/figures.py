@@ -91,6 +91,21 @@ def percentiles(seconds: Sequence[float]) -> Percentiles:
 
 
 @dataclasses.dataclass(frozen=True)
+class Resource:
+    """What a server holds of something.
+
+    Attributes:
+      early: median of the second fifth of the test, when everything that is kept for a while is there.
+      late: median of its last fifth.
+      after: when all clients had gone.
+    """
+
+    early: float
+    late: float
+    after: float
+
+
+@dataclasses.dataclass(frozen=True)
 class LoadReport:
     """The figures of a load test.
 
@@ -107,6 +122,10 @@ class LoadReport:
       silent_s: seconds of these.
       errors: numbers of errors by their code.
       late_s: greatest delay of the client itself in sending audio.
+      resumed: sessions that went on after their connection was lost.
+      client_cores: processor time of the clients, over the seconds of the test.
+      server_cores: of the server; nan where it was not watched.
+      resources: of the server, by the names of its metrics; none where it was not watched.
     """
 
     sessions: int
@@ -121,10 +140,14 @@ class LoadReport:
     silent_s: float
     errors: Mapping[str, int]
     late_s: float
+    resumed: int = 0
+    client_cores: float = np.nan
+    server_cores: float = np.nan
+    resources: Mapping[str, Resource] = dataclasses.field(default_factory=dict)
 
 
 def summary(turns: Sequence[Turn], errors: Mapping[str, int], sessions: int, seconds: float) -> LoadReport:
-    """Returns the figures of turns."""
+    """Returns the figures of turns; those of the processes are left out."""
     played = [turn.play for turn in turns if turn.outcome in ("completed", "incomplete") and turn.audio is not None]
     return LoadReport(
         sessions=sessions,

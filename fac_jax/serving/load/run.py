@@ -1,6 +1,7 @@
 """Runs a load test: many clients talk to a server at once, each in real time."""
 
 import asyncio
+import dataclasses
 import ipaddress
 import socket
 import time
@@ -9,6 +10,7 @@ from typing import Final
 
 from fac_jax.serving.load.client import Client, Load, Shared
 from fac_jax.serving.load.figures import LoadReport, Turn, summary
+from fac_jax.serving.load.watch import Watch, cores, resources
 from fac_jax.types import InputError
 
 MOST_SESSIONS: Final = 1000
@@ -58,12 +60,25 @@ def endpoint(url: str, anywhere: bool = False) -> str:
 
 
 async def _run(load: Load, url: str) -> tuple[LoadReport, list[Turn]]:
-    began = time.perf_counter()
+    began, processor = time.perf_counter(), time.process_time()
     shared = Shared(load, url, began + load.seconds)
     cancelling, vanishing = round(load.cancelling * load.sessions), round(load.vanishing * load.sessions)
+    watch = Watch(url, load.watch_s)
+    watching = asyncio.create_task(watch.run()) if load.watch_s else None
     async with asyncio.TaskGroup() as group:
         for number in range(load.sessions):
             client = Client(shared, number, number < cancelling, 0 <= number - cancelling < vanishing)
             group.create_task(client.run())
-    seconds = time.perf_counter() - began
-    return summary(shared.turns, shared.errors, load.sessions, seconds), shared.turns
+    seconds, client_cores = time.perf_counter() - began, (time.process_time() - processor)
+    if watching is not None:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await watch.after()
+    report = dataclasses.replace(
+        summary(shared.turns, shared.errors, load.sessions, seconds),
+        resumed=shared.resumed,
+        client_cores=client_cores / seconds,
+        server_cores=cores(watch.seen),
+        resources=resources(watch.seen),
+    )
+    return report, shared.turns

@@ -119,6 +119,7 @@ async function findModel() {
   if (!model) return;
   const about = await ask(`v1/models/${encodeURIComponent(model)}`, settings.key);
   settings.voices(about.body?.voices ?? []);
+  $("recorded").hidden = !about.body?.recorded;
 }
 
 let awake = null; // the promise of a lock that keeps the screen on

@@ -1,6 +1,6 @@
 """What the engine is asked for a response."""
 
-from fac_jax.serving.prompting import STEP_S
+from fac_jax.serving.prompting import STEP_S, call_start
 from fac_jax.serving.realtime.prompt import ContextTooLongError, fitted
 from fac_jax.serving.realtime.response import Response
 from fac_jax.serving.server import Server
@@ -29,10 +29,12 @@ def request_of(response: Response, server: Server, session_id: str) -> TalkReque
     for item in prompt.forgotten:
         item.forgotten = item.forgotten or written
     voice = settings.audio.output.voice
+    forced = call_start(settings.offered, settings.must_call)
     return TalkRequest(
         prompt.conversation,
-        settings.spoken,
+        settings.spoken and not forced,  # a call is not spoken
         prompt.limit,
         voice=None if voice in (None, *engine.voices[:1]) else voice,
         session=session_id if written else None,
+        forced=forced,
     )

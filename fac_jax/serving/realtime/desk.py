@@ -61,6 +61,7 @@ class Desk:
       session_id: id of the session.
       steps: whether the client asked for the events `fac.*`.
       settings: of the session, as they are.
+      changes: events so far that tell more than a piece of a reply.
     """
 
     def __init__(
@@ -68,11 +69,13 @@ class Desk:
     ) -> None:
         self.server, self.clock, self.session_id, self.steps = server, clock, session_id, steps
         self.settings = settings
+        self.changes = 0
         self._begun = clock()
         self._outs: list[Out] = []
 
     def emit(self, event: ServerEvent) -> None:
         """Sends an event."""
+        self.changes += not event["type"].endswith(".delta")
         self._outs.append({"event_id": new_id("event"), **event})
 
     def tell(self, command: Ask | Stop | Played | Take | Close) -> None:

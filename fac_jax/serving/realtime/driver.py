@@ -1,6 +1,7 @@
 """Runs a session: between its socket, the engine and time."""
 
 import asyncio
+import contextlib
 import functools
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, Protocol
@@ -12,6 +13,7 @@ from fac_jax.serving.talk import Ended, Engine, Event, Handle
 from fac_jax.types import InputError
 
 TICK_S: Final = 0.2
+REST_S: Final = 5.0  # for the engine to end what is under way
 
 
 class Clock(Protocol):
@@ -45,10 +47,13 @@ class Driver:
         self._session, self._engine, self._outbox, self._clock = session, engine, outbox, clock
         self._handles: dict[str, Handle] = {}
         self._takes: set[asyncio.Task[None]] = set()
+        self._resting = False
+        self._rested = asyncio.Event()  # set once nothing is under way, after `rest` was called
         self._fault: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     async def run(self, receive: Callable[[], Awaitable[str | bytes]]) -> None:
-        """Talks until the connection is closed.
+        """Talks until the connection is closed; `rest` or `leave` follows.
 
         Args:
           receive: returns the next message of the client.
@@ -59,16 +64,50 @@ class Driver:
         self._do(self._session.start())
         sending = asyncio.ensure_future(self._outbox.run())
         others = [asyncio.ensure_future(self._receive(receive)), asyncio.ensure_future(self._tick())]
-        tasks = [sending, *others, self._fault]
+        tasks = [sending, *others, self._fault, self._over]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            for task in (*tasks, *self._takes):
+            for task in (sending, *others):
                 task.cancel()
-            self._leave()
-            await asyncio.gather(*tasks, *self._takes, return_exceptions=True)
+            await asyncio.gather(sending, *others, return_exceptions=True)
+
+    async def rest(self) -> None:
+        """Ends what is under way, and waits until the engine has ended it, so that the session can be resumed."""
+        self._resting = True
+        for out in self._session.rest():
+            if isinstance(out, Stop) and out.reply_id in self._handles:
+                self._handles[out.reply_id].cancel()
+        self._look()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(REST_S):
+                await self._rested.wait()
+
+    async def leave(self) -> None:
+        """Ends what is under way, and forgets it."""
+        self._resting = True
+        self._session.rest()
+        for handle in self._handles.values():
+            handle.cancel()
+        for taking in self._takes:
+            taking.cancel()
+        await asyncio.gather(*self._takes, return_exceptions=True)
+
+    def hand_over(self) -> None:
+        """Ends `run`, because another connection goes on with the session."""
+        if not self._over.done():
+            self._over.set_result(None)
+
+    @property
+    def handed_over(self) -> bool:
+        """Returns whether another connection goes on with the session."""
+        return self._over.done()
+
+    def _look(self) -> None:
+        if self._resting and not self._handles and not self._takes:
+            self._rested.set()
 
     async def _receive(self, receive: Callable[[], Awaitable[str | bytes]]) -> None:
         while True:
@@ -83,6 +122,8 @@ class Driver:
             self._do(self._session.tick())
 
     def _do(self, outs: Iterable[Out]) -> None:
+        if self._resting:
+            return
         for out in outs:
             if isinstance(out, dict):
                 self._outbox.put(out)
@@ -120,6 +161,7 @@ class Driver:
             self._do(self._session.follow(reply_id, event))
         except Exception as error:
             self._fault.set_exception(error)
+        self._look()
 
     async def _take(self, take: Take) -> None:
         try:
@@ -133,10 +175,4 @@ class Driver:
         self._takes.discard(taking)
         if not taking.cancelled() and taking.exception() is not None and not self._fault.done():
             self._fault.set_exception(taking.exception() or RuntimeError())
-
-    def _leave(self) -> None:
-        """Leaves nothing of the session in the engine."""
-        for handle in self._handles.values():
-            handle.cancel()
-        self._session.drop()
-        self._engine.forget(self._session.id)
+        self._look()

@@ -110,16 +110,21 @@ class Ear:
             self._listening = None
         self._new_detector()
 
-    def push(self, samples: Float32[np.ndarray, " N"], model_heard: bool) -> list[TurnEvent]:
-        """Takes audio at the format's rate, and returns what the detector says to it, in ms of all audio.
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """Takes audio at the format's rate; `turns` follows."""
+        self.seconds += len(samples) / rate_of(self._form)
+        self._take(self._resampler.push(samples))
+        if self._detector is not None:
+            self._detector.take(self._for_detector.push(samples))
+
+    def turns(self, model_heard: bool) -> list[TurnEvent]:
+        """Returns what the detector says to the audio that was taken, in ms of all audio.
 
         The caller follows the events in order by `begin` and `end`, and then calls `feed`.
         """
-        self.seconds += len(samples) / rate_of(self._form)
-        self._take(self._resampler.push(samples))
         if self._detector is None:
             return []
-        events = self._detector.push(self._for_detector.push(samples), model_heard)
+        events = self._detector.push(np.zeros(0, np.float32), model_heard)
         return [type(event)(event.ms + self._detector_from) for event in events]
 
     def flush(self) -> None:

@@ -46,23 +46,28 @@ class Hearing:
         size = round(PIECE_S * rate_of(self._desk.settings.audio.input.format))
         return [samples[begin : begin + size] for begin in range(0, len(samples), size)]
 
-    def hear(self, samples: Float32[np.ndarray, " N"]) -> None:
-        """Takes audio at the rate of the session's format.
+    def take(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """Takes audio at the rate of the session's format; `hear` follows.
 
         Raises:
           RefusedError: the buffer is full; what exceeds it is dropped.
         """
         limit_s, rate = self._desk.server.config.limits.turn_s, rate_of(self._desk.settings.audio.input.format)
         room = len(samples) if self.ear.detects else round(max(limit_s - self.ear.buffered_s, 0) * rate)
-        events = self.ear.push(samples[:room], self._responses.heard)
-        if not self.ear.detects and not self.ear.turn:
-            self.ear.begin()
-        for event in events:
-            self._follow(event)
-        self.ear.feed()
+        self.ear.take(samples[:room])
         if room < len(samples):
+            self.hear()
             message = f"The buffer has at most {limit_s:g} s; the rest is dropped."
             raise RefusedError(message, "input_audio_buffer_too_long")
+
+    def hear(self) -> None:
+        """Hears what was taken; a detector hears what other sessions have taken together with it."""
+        limit_s = self._desk.server.config.limits.turn_s
+        if not self.ear.detects and not self.ear.turn:
+            self.ear.begin()
+        for event in self.ear.turns(self._responses.heard):
+            self._follow(event)
+        self.ear.feed()
         if self.ear.detects:
             if self.ear.turn and self.ear.buffered_s >= limit_s:
                 self._stopped(self.ear.ms, by_hand=True)  # a longer turn goes on as the next one

@@ -5,7 +5,7 @@ import contextlib
 import dataclasses
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from starlette.websockets import WebSocket
@@ -34,13 +34,19 @@ class _Message:
 class Outbox:
     """What waits to be sent to one client."""
 
-    def __init__(self, websocket: WebSocket, limits: Limits) -> None:
-        self._websocket, self._limits = websocket, limits
+    def __init__(self, websocket: WebSocket, limits: Limits, record: Callable[[Mapping[str, Any]], None]) -> None:
+        """Begins empty; `record` is told every event."""
+        self._websocket, self._limits, self._record = websocket, limits, record
         self._waiting: deque[_Message] = deque()
         self._bytes = 0
         self._close_code: int | None = None
         self._overload = False
         self._changed = asyncio.Event()
+
+    @property
+    def overloaded(self) -> bool:
+        """Returns whether the reader was too slow."""
+        return self._overload
 
     @property
     def busy(self) -> bool:
@@ -49,6 +55,7 @@ class Outbox:
 
     def put(self, event: Mapping[str, Any]) -> None:
         """Sends an event behind the others; too many of them close the connection."""
+        self._record(event)
         audio_of = event["response_id"] if event["type"] == _AUDIO else None
         message = _Message(json.dumps(event, ensure_ascii=False, separators=(",", ":")), audio_of)
         self._waiting.append(message)
@@ -77,7 +84,7 @@ class Outbox:
         while not self._overload:
             if not self._waiting:
                 if self._close_code is not None:
-                    return await self._end(self._close_code)
+                    return await self.end(self._close_code)
                 self._changed.clear()
                 await self._changed.wait()
                 continue
@@ -87,10 +94,11 @@ class Outbox:
                 async with asyncio.timeout(self._limits.send_s):
                     await self._websocket.send_text(message.text)
             except TimeoutError:
-                break
-        await self._end(OVERLOAD)
+                self._overload = True
+        await self.end(OVERLOAD)
 
-    async def _end(self, code: int) -> None:
+    async def end(self, code: int) -> None:
+        """Closes the connection now, if the client takes that."""
         with contextlib.suppress(TimeoutError, RuntimeError):  # a reader that takes nothing does not take this either
             async with asyncio.timeout(_CLOSE_S):
                 await self._websocket.close(code)

@@ -41,11 +41,12 @@ class Responses:
     Attributes:
       active: the response of the conversation that is under way; None for none.
       spoke: whether audio of a reply has been sent.
+      conversation_id: of the conversation.
     """
 
     def __init__(self, desk: Desk, items: Items) -> None:
         self._desk, self._items = desk, items
-        self._conversation_id = new_id("conv")
+        self.conversation_id = new_id("conv")
         self._waiting: list[Response] = []  # for items of their prompts
         self._asked: dict[str, Response] = {}  # of the engine, which has not said yet that they ended
         self._last_played = 0.0  # time at which the last response will have been played
@@ -109,6 +110,17 @@ class Responses:
             self._stop(self.active, "turn_detected")
         self._last_played = 0.0
 
+    def stop(self) -> None:
+        """Ends all responses, because nobody hears them any more."""
+        self._wanted = None
+        for response in [*self._waiting, *self._asked.values()]:
+            if response.status == "in_progress":
+                self._stop(response, "client_cancelled")
+
+    def resume(self, conversation_id: str, spoke: bool) -> None:
+        """Goes on with a conversation of an earlier connection."""
+        self.conversation_id, self.spoke = conversation_id, spoke
+
     def release(self) -> None:
         """Asks the engine for the responses whose prompts are there."""
         for response in list(self._waiting):
@@ -153,7 +165,7 @@ class Responses:
             self._desk.emit,
             None if aside else self._items.append,
         )
-        conversation_id = None if aside else self._conversation_id
+        conversation_id = None if aside else self.conversation_id
         response = Response(response_id, settings, output, reads, conversation_id, metadata, times)
         if not aside:
             self.active = response

@@ -20,6 +20,7 @@ from fac_jax.serving.realtime.server_events import new_id, session_created, sess
 from fac_jax.serving.realtime.settings import Settings
 from fac_jax.serving.realtime.settings_change import changed
 from fac_jax.serving.realtime.sound import from_base64, rate_of
+from fac_jax.serving.realtime.state import State
 from fac_jax.serving.realtime.transcripts import Transcripts
 from fac_jax.serving.security import TokenBucket
 from fac_jax.serving.server import Server
@@ -47,8 +48,9 @@ class Session:
         *,
         fields: Mapping[str, Any] | None = None,
         steps: bool = False,
+        state: State | None = None,
     ) -> None:
-        """Begins a session.
+        """Begins a session, or resumes one.
 
         Args:
           server: engine, settings and detectors.
@@ -56,19 +58,27 @@ class Session:
           wall: seconds of the day, for what clients are told.
           fields: that the session begins with, as `session.update` has them; None for the defaults.
           steps: whether the client asked for the events `fac.*`.
+          state: of the session that is resumed; its settings stand in place of `fields`.
         """
         limits, engine = server.config.limits, server.engine
-        self.id = new_id("sess")
+        self.id = new_id("sess") if state is None else state.id
         voice = {"audio": {"output": {"voice": engine.voices[0]}}} if engine.voices else {"output_modalities": ["text"]}
         settings, _ = changed(Settings(), voice, "session", engine.voices, limits)
         self._desk = desk = Desk(server, clock, self.id, steps, settings)
         self._items = Items(limits.items)
         self._responses = Responses(desk, self._items)
+        self._expires_at, self._connection = int(wall() + limits.session_s), 1
+        if state is not None:
+            self._connection += state.connection
+            desk.settings, self._expires_at, fields = state.settings, state.expires_at, None
+            for item in state.items:
+                self._items.append(item)
+            self._responses.resume(state.conversation_id, state.spoke)
         self._hearing = Hearing(desk, self._items, self._responses)
         self._conversing = Conversing(desk, self._items)
         self._transcripts = Transcripts(desk)
-        self._begun = self._last_event = clock()
-        self._expires_at = int(wall() + limits.session_s)
+        self._last_event = clock()
+        self._ends = clock() + self._expires_at - wall()
         self._events = TokenBucket(limits.events_per_second, limits.events_per_second, clock)
         self._audio = TokenBucket(limits.audio_rate, limits.audio_burst_s, clock)
         self._exceeded: float | None = None  # time of the last excess
@@ -122,7 +132,9 @@ class Session:
             event = clients.read_event(fields)
             if isinstance(event, clients.AppendAudio):
                 for piece in self._pieces(event):
-                    self._hearing.hear(piece)
+                    self._hearing.take(piece)
+                    yield []  # other sessions may take theirs, to be heard together
+                    self._hearing.hear()
                     yield self._desk.take()
             else:
                 self._handlers[type(event)](event)
@@ -153,7 +165,7 @@ class Session:
             return []
         if self._responses.active is not None or self._responses.heard:
             self._last_event = now
-        if now - self._begun >= limits.session_s:
+        if now >= self._ends:
             self._expire(f"The session has reached its {limits.session_s:g} s.")
         elif now - self._last_event >= limits.idle_s:
             self._expire(f"Nothing has happened for {limits.idle_s:g} s.")
@@ -161,9 +173,35 @@ class Session:
             self._responses.played()
         return self._desk.take()
 
-    def drop(self) -> None:
-        """Forgets what the engine hears, when the connection is gone."""
+    @property
+    def changes(self) -> int:
+        """Returns a number that grows whenever something may have changed of what `state` returns."""
+        return self._desk.changes
+
+    def rest(self) -> list[Out]:
+        """Ends everything that is under way, because the connection is gone.
+
+        What the engine tells of the ends of replies, and of audio that is being taken, is still to be taken in.
+        """
         self._hearing.ear.clear()
+        self._responses.stop()
+        self._transcripts.stop()
+        return self._desk.take()
+
+    def state(self, client: str) -> State:
+        """Returns what outlives the connection of a client: items that are not complete are left out."""
+        items = [item for item in self._items if item.settled and item.status != "in_progress"]
+        responses = self._responses
+        return State(
+            id=self.id,
+            client=client,
+            settings=self._desk.settings,
+            items=items,
+            expires_at=self._expires_at,
+            conversation_id=responses.conversation_id,
+            spoke=responses.spoke,
+            connection=self._connection,
+        )
 
     def _pieces(self, event: clients.AppendAudio) -> list[np.ndarray]:
         form, limits = self._desk.settings.audio.input.format, self._desk.server.config.limits

@@ -1,5 +1,6 @@
 """`GET /v1/realtime`: one connection of the realtime protocol (docs/serving.md)."""
 
+import asyncio
 import time
 from typing import Final
 
@@ -8,7 +9,8 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from fac_jax.serving import logs
 from fac_jax.serving.realtime.driver import Clock, Driver, LoopClock
 from fac_jax.serving.realtime.outbox import Outbox
-from fac_jax.serving.realtime.session import Session
+from fac_jax.serving.realtime.session import DONE, POLICY, Session
+from fac_jax.serving.realtime.state import State
 from fac_jax.serving.security import Access
 from fac_jax.serving.server import Server
 
@@ -18,7 +20,8 @@ STEPS: Final = "fac"  # value of the query's `events` for the events `fac.*`
 async def realtime(websocket: WebSocket, server: Server, access: Access, clock: Clock | None = None) -> None:
     """Accepts a connection that was let in, and talks until it is closed.
 
-    Cancelled, it leaves the closing to the caller.
+    `?session_id=` resumes a session whose connection was lost; where there is none that this client can resume, a new
+    one begins, whose id is another. Cancelled, it leaves the closing to the caller.
 
     Args:
       websocket: that is not accepted yet.
@@ -32,18 +35,46 @@ async def realtime(websocket: WebSocket, server: Server, access: Access, clock: 
     await websocket.accept(access.subprotocol)
     clock = clock or LoopClock()
     steps = websocket.query_params.get("events") == STEPS
-    session = Session(server, clock.time, time.time, fields=access.session, steps=steps)
-    driver = Driver(session, server.engine, Outbox(websocket, server.config.limits), clock)
-    logs.event("session.opened", session=session.id, client=access.client)
+    wanted, resumable = websocket.query_params.get("session_id"), server.resumable
+    state = None if wanted is None else await resumable.take(wanted, access.client)
+    session = Session(server, clock.time, time.time, fields=access.session, steps=steps, state=state)
+    tap = server.recordings.begin(session.id)
+    outbox = Outbox(websocket, server.config.limits, tap.server)
+    driver = Driver(session, server.engine, outbox, clock)
+    logs.event("session.opened", session=session.id, client=access.client, resumed=state is not None)
+
+    def state_now() -> State:
+        return session.state(access.client)
 
     async def receive() -> str | bytes:
         message = await websocket.receive()
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"], message.get("reason"))
         text = message.get("text")
-        return message["bytes"] if text is None else text
+        received = message["bytes"] if text is None else text
+        tap.client(received)
+        return received
 
-    try:
-        await driver.run(receive)
-    finally:
-        logs.event("session.closed", session=session.id, client=access.client)
+    lost = False
+    with resumable.connected(session.id, access.client, driver.hand_over):
+        try:
+            async with resumable.saved(lambda: session.changes, state_now):
+                await driver.run(receive)
+            lost = outbox.overloaded or driver.handed_over
+        except WebSocketDisconnect as gone:
+            lost = gone.code != DONE
+            raise
+        except asyncio.CancelledError:
+            lost = True
+            raise
+        finally:
+            tap.close()
+            if lost:
+                await driver.rest()
+                await resumable.park(state_now())
+            else:
+                await driver.leave()
+                await resumable.end(session.id)
+            logs.event("session.closed", session=session.id, client=access.client, resumable=lost)
+    if driver.handed_over:
+        await outbox.end(POLICY)

@@ -56,6 +56,13 @@ class Transcripts:
             else:
                 self._failed(item, "server_full" if event.reason == "full" else "engine_failed")
 
+    def stop(self) -> None:
+        """Gives up the transcripts that are being made."""
+        for reply_id, item in self._items.items():
+            item.parts[0].text = None
+            self._desk.tell(Stop(reply_id))
+        self._items.clear()
+
     def _completed(self, item: Item) -> None:
         part = item.parts[0]
         part.text = part.text or ""

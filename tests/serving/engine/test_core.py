@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from talking import CONTEXT, SETTINGS, TEXTS, WAVES, AtOnce, Told, asks, request, said
+from talking import CONTEXT, SETTINGS, TEXTS, WAVES, Told, asks, request, said
 
 from fac_jax.api import Model
 from fac_jax.serving.engine.core import Core
@@ -27,7 +27,7 @@ class Bench:
         config = dataclasses.replace(SETTINGS, **settings)
         self.ears = Ears(model, config.heard_bytes)
         self.device = Device(model.module, model.params, 4, CONTEXT, joint=True)
-        self.voices = Voices(model.codec, 4, 2, lambda: None, lambda _: None, AtOnce())
+        self.voices = Voices(model.codec, 4, lambda _: None)
         self.core = Core(model, self.ears, self.voices, self.device, config, Metrics(), lambda: self.now)
 
     def ask(self, wanted: TalkRequest) -> tuple[Talk, Told]:

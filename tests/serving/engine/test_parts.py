@@ -1,19 +1,15 @@
 """Pieces of prompts, the queue, and the voices."""
 
 import random
-from concurrent.futures import Executor, Future
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from talking import asks, request, said, spoken
-from toy_world import UNITS
+from talking import asks, request, said
 
-from fac_jax.api import Model
 from fac_jax.codec.cosyvoice import flow, vocoder_windows
 from fac_jax.codec.cosyvoice.codec import CosyVoice3
-from fac_jax.serving.engine.aside import AsidePool
 from fac_jax.serving.engine.config import EngineConfig, kept_sizes
 from fac_jax.serving.engine.prompts import pieces
 from fac_jax.serving.engine.talks import Made, Talk
@@ -92,7 +88,7 @@ def test_voices_speak_side_by_side_and_compile_nothing(
     monkeypatch.setattr(codec, "speakers", lambda: speakers)
     names = names_of(codec)
     assert names == (codec.description.speaker, "other")
-    voices = Voices(codec, 2, 1, nothing, nothing)
+    voices = Voices(codec, 2, nothing)
     voices.warm_up()
     programs = [flow.sample_chunks, vocoder_windows._apply]
     sizes = [program._cache_size() for program in programs]
@@ -110,7 +106,7 @@ def test_voices_speak_side_by_side_and_compile_nothing(
 
 @pytest.mark.parametrize("steps", [2, 3])
 def test_a_stream_that_is_stopped_frees_its_place(voice_folder: Path, steps: int) -> None:
-    voices = Voices(CosyVoice3.load(voice_folder), 1, 1, nothing, nothing)
+    voices = Voices(CosyVoice3.load(voice_folder), 1, nothing)
     first, second = talk(), talk()
     for one in (first, second):
         voices.push(one, np.zeros(20, np.int32))
@@ -120,56 +116,3 @@ def test_a_stream_that_is_stopped_frees_its_place(voice_folder: Path, steps: int
     voices.stop(first)
     assert voices.waiting
     assert {one.talk for one in voices.speak()} == {second}
-
-
-class ByHand(Executor):
-    """Does what is submitted when the test says so."""
-
-    def __init__(self) -> None:
-        self.jobs: list[tuple[Future, Any]] = []
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future:
-        self.jobs.append((Future(), lambda: fn(*args, **kwargs)))
-        return self.jobs[-1][0]
-
-    def work(self) -> None:
-        future, job = self.jobs.pop(0)
-        future.set_result(job())
-
-
-def test_a_codec_of_the_host_speaks_aside_the_most_urgent_first(talks: Model) -> None:
-    executor, woken, now = ByHand(), [], [0.0]
-    pool = AsidePool(talks.codec, 3, executor, 1, lambda: woken.append(1), nothing, lambda: now[0])
-    ids = {place: np.random.default_rng(place).integers(0, UNITS, 45).astype(np.int32) for place in range(3)}
-    waves: dict[int, list[np.ndarray]] = {place: [] for place in ids}
-    order: list[int] = []
-
-    def speak() -> None:
-        for one in pool.speak():
-            waves[one.place].append(one.wave)
-            order.append(one.place)
-
-    for place in (0, 1):
-        assert pool.start() == place
-        pool.push(place, ids[place])
-    for _ in range(8):
-        speak()
-        assert len(executor.jobs) == 1 and not pool.ready
-        executor.work()
-        assert pool.ready and woken
-    speak()
-    assert order[:4] == [0, 1, 0, 1]  # in turn, as both have as little
-    assert pool.start() == 2 and pool.start() is None
-    pool.push(2, ids[2])
-    pool.stop(1)
-    for place in (0, 2):
-        pool.end(place)
-    begun = len(order)
-    while executor.jobs or pool.ready:
-        if executor.jobs:
-            executor.work()
-        speak()
-    assert order[begun:].index(2) <= 1 and 1 not in order[begun:]  # something of 0 was being spoken
-    for place in (0, 2):
-        np.testing.assert_array_equal(np.concatenate(waves[place]), spoken(talks, tuple(ids[place].tolist())))
-    assert pool.start() == 0

@@ -1,14 +1,17 @@
-"""Several turns: what a slot or the host keeps of a session gives the replies of the whole conversation."""
+"""Several turns, from what a slot or the host keeps of a session; and replies whose first words are given."""
 
 import asyncio
 import dataclasses
 from typing import Any
 
-from talking import SETTINGS, TEXTS, WARM, WAVES, Asked, answer, answered, asks, request, said
+import pytest
+from talking import CONTEXT, SETTINGS, STEPS, TEXTS, WARM, WAVES, Asked, answer, answered, asks, request, said
 
 from fac_jax.api import Model
 from fac_jax.batching.conversation import Conversation, GeneratedReply
 from fac_jax.serving.engine import TalkEngine
+from fac_jax.serving.talk import Step
+from fac_jax.types import InputError
 
 QUESTIONS = (WAVES[0], TEXTS[0], WAVES[1])
 OPTIONS: dict[str, Any] = {"speech": WARM, "limit": 12}
@@ -96,3 +99,39 @@ def test_two_requests_of_a_session_do_not_share_a_slot(engine: TalkEngine, talks
         one.check(talks)
     assert engine.kept == 1
     engine.forget("two")
+
+
+def test_the_words_of_the_model_itself_change_nothing(
+    engine: TalkEngine, talks: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encode, begin = talks.tokenizer.encode, []
+    monkeypatch.setattr(talks.tokenizer, "encode", lambda text: begin if text == "its own words" else encode(text))
+    for question in (*TEXTS[:2], WAVES[0]):
+        free = answer(engine, request(said(asks(question)), False))
+        ids = free.reply.text_ids.tolist()
+        for count in (1, 3, 6):
+            begin[:] = ids[:count]
+            forced = answer(engine, request(said(asks(question)), False, forced="its own words"))
+            assert forced.reply.text_ids.tolist() == ids and forced.text_ids == free.text_ids[count:]
+            assert forced.end.reason == free.end.reason
+            assert "".join(step.text for step in forced.of(Step)) == "".join(step.text for step in free.of(Step))
+
+
+def test_a_talk_goes_on_behind_forced_words_from_what_is_kept(engine: TalkEngine, talks: Model) -> None:
+    begun = said(asks(WAVES[0]))
+    first = answer(engine, request(begun, False, forced="one plus two is", session="forced"))
+    ids = talks.tokenizer.encode("one plus two is")
+    assert first.reply.text_ids.tolist()[: len(ids)] == ids and len(first.text_ids) <= STEPS - len(ids)
+    more = said(*begun.turns, answered(first.reply), asks(TEXTS[0]))
+    hot = answer(engine, request(more, False, session="forced"))
+    assert hot.text_ids == answer(engine, request(more, False)).text_ids
+    assert hot.began.reused >= first.began.positions, "the forced words too"
+    engine.forget("forced")
+
+
+def test_forced_words_leave_room_for_one_of_the_model(engine: TalkEngine) -> None:
+    assert len(answer(engine, request(said(asks(TEXTS[0])), False, 1, forced="one two three")).text_ids) == 1
+    with pytest.raises(InputError, match="spoken reply cannot be forced"):
+        answer(engine, request(said(asks(TEXTS[0])), True, forced="one"))
+    with pytest.raises(InputError, match="the context has"):
+        answer(engine, request(said(asks(TEXTS[0])), False, forced="one " * CONTEXT))

@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from fac_jax.serving.load.figures import PlayOut, Turn, percentiles, summary
+from fac_jax.serving.load.figures import PlayOut, Resource, Turn, percentiles, summary
+from fac_jax.serving.load.watch import CPU, WATCHED, cores, metrics_url, resources, values
 
 
 def test_a_listener_waits_only_where_there_is_nothing_to_play() -> None:
@@ -49,3 +50,14 @@ def test_a_report_counts_what_belongs_to_each_figure() -> None:
     assert (report.interrupt.count, report.interrupt.most) == (1, pytest.approx(0.1))
     assert (report.replies, report.underruns) == (1, 2), "of replies that were heard to their end"
     assert (report.errors, report.late_s) == ({"server_full": 1}, 0.03)
+
+
+def test_what_a_server_holds_is_looked_at_twice_during_a_test_and_once_after_it() -> None:
+    text = '# HELP fac_tasks x\nfac_tasks 3.0\nfac_errors_total{code="a"} 9.0\nfac_step_seconds_sum 0.5\n'
+    assert values(text) == {"fac_tasks": 3.0, "fac_step_seconds_sum": 0.5}
+    looks = [(float(n), {CPU: n / 2, **dict.fromkeys(WATCHED, float(n))}) for n in range(11)]
+    held = resources(looks)
+    assert set(held) == set(WATCHED) and held["fac_tasks"] == Resource(early=2.5, late=8.5, after=10.0)
+    assert cores(looks) == 0.5
+    assert resources(looks[:5]) == resources([]) == {} and math.isnan(cores(looks[:2]))
+    assert metrics_url("wss://127.0.0.1:8000/v1/realtime?model=a") == "https://127.0.0.1:8000/metrics"

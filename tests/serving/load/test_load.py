@@ -4,9 +4,11 @@ import base64
 import contextlib
 import itertools
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ from fac_jax.types import InputError
 
 WAVE = np.full(24_000 // 10, 0.3, np.float32)  # 0.1 s, three events
 SILENT_EVENTS = 2  # after which the server answers
-REPLY_EVENTS = 20  # of the client, during which the reply goes on
+REPLY_EVENTS = 100  # of the client, during which the reply goes on
 IDS = itertools.count()
 
 
@@ -34,6 +36,7 @@ class Stub:
         self.fault = fault
         self.connections = 0
         self.keys: list[str | None] = []
+        self.sessions: list[str] = []
         self.lost = 0
         self.threads: list[threading.Thread] = []
 
@@ -51,11 +54,14 @@ class Stub:
         def send(kind: str, **fields: Any) -> None:
             client.send(json.dumps({"type": kind, **fields}))
 
-        send("session.created", session={})
+        assert client.request is not None
+        (session,) = parse_qs(urlsplit(client.request.path).query).get("session_id", [f"sess_{next(IDS)}"])
+        self.sessions.append(session)
+        send("session.created", session={"id": session})
         spoke, silent, response, left = False, 0, "", 0
         for message in client:
             event = json.loads(message)
-            if event["type"] == "response.cancel":
+            if event["type"] == "response.cancel" and response:
                 send("response.done", response={"id": response, "status": "cancelled", "status_details": {}})
                 response = ""
             if event["type"] != "input_audio_buffer.append":
@@ -68,6 +74,9 @@ class Stub:
                     continue
                 if self.fault == "closing":
                     client.close(1012)
+                    return
+                if self.fault == "breaking" and self.connections == 1:
+                    client.socket.shutdown(socket.SHUT_RDWR)
                     return
                 response, left = f"resp_{next(IDS)}", REPLY_EVENTS
                 send("input_audio_buffer.speech_stopped", audio_end_ms=0, item_id="item")
@@ -133,7 +142,8 @@ def test_some_cancel_and_some_vanish_and_the_others_go_on() -> None:
     assert all("cancelled" in outcomes[number] for number in (0, 1)) and "vanished" in outcomes[2]
     assert all(outcomes[number] == {"completed"} for number in range(3, 10))
     assert report.interrupt.count == report.turns["cancelled"]
-    assert stub.connections == 9 + report.turns["vanished"], "who vanished comes again"
+    # Who vanished comes again; its last connection may end in peace.
+    assert 9 <= stub.connections - report.turns["vanished"] <= 10
     assert stub.lost == report.turns["vanished"]
 
 
@@ -153,14 +163,27 @@ def test_what_goes_wrong_is_counted(fault: str, code: str, wait_s: float) -> Non
     assert set(report.errors) == {code}
 
 
+def test_a_session_is_resumed_when_its_connection_was_lost() -> None:
+    stub = Stub("breaking")
+    with served(stub) as url:
+        report, turns = run_load(load(f"{url}?model=tiny", sessions=1, seconds=1.5))
+    assert report.errors == {"closed_1006": 1}
+    assert report.resumed == 1 and stub.sessions[0] == stub.sessions[1]
+    assert turns[-1].outcome == "completed"
+
+
 def test_the_server_itself_is_driven_without_an_error() -> None:
     """With an energy gate and scripted replies, at four times real time."""
     app = app_of(FakeEngine(lambda *_: [Word("twelve", audio_s=0.1)]))
     with running(app) as started:
         wave = np.tile(WAVE, 4)
         url = f"http://127.0.0.1:{started.port}?model={FakeEngine.model}&events=fac"
-        report, turns = run_load(load(url, sessions=3, seconds=0.1, speed=4.0, wave=wave))
+        report, turns = run_load(load(url, sessions=3, seconds=0.1, speed=4.0, wave=wave, watch_s=0.1))
     assert report.errors == {}
+    assert report.server_cores > 0 and report.client_cores > 0
+    held = report.resources
+    assert held["fac_sessions"].early > 0 and held["fac_sessions"].after == held["fac_slots_used"].after == 0
+    assert held["process_resident_memory_bytes"].late > 1e7 and held["fac_tasks"].after < held["fac_tasks"].early
     assert [(turn.outcome, turn.transcript) for turn in turns] == [("completed", "twelve")] * 3
     assert all(len(turn.ids) == 1 for turn in turns)
     assert (report.first_text.count, report.first_audio.count) == (3, 3)

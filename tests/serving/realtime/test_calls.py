@@ -7,7 +7,7 @@ import pytest
 from fake_engine import FakeEngine
 from realtime_talk import RATE, Talk, audio_of, run, user
 
-from fac_jax.serving.prompting import call_text
+from fac_jax.serving.prompting import call_start, call_text
 from fac_jax.text.chat import with_tools
 from fac_jax.text.prompts import SYSTEM_JOINT
 
@@ -19,6 +19,7 @@ TOOL = {
     "description": "Weather of a city",
     "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
 }
+OTHER = ({"type": "function", "name": "other_tool"},)
 CALL = ["<tool_call>", '\n{"name": "get_weather", ', '"arguments": {"city": "Paris"}}\n', "</tool_call>"]
 
 
@@ -110,6 +111,39 @@ def test_a_named_tool_is_the_only_one_that_is_offered() -> None:
             assert "other_tool" not in system and "get_weather" in system
 
     run(test)
+
+
+@pytest.mark.parametrize(
+    ("choice", "more", "start"),
+    [
+        ({"type": "function", "name": "get_weather"}, OTHER, '<tool_call>\n{"name": "get_weather", "arguments":'),
+        ("required", (), '<tool_call>\n{"name": "get_weather", "arguments":'),
+        ("required", OTHER, '<tool_call>\n{"name":'),
+    ],
+)
+def test_a_call_that_is_asked_for_is_begun_for_the_model(choice: Any, more: Any, start: str) -> None:
+    whole = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+
+    async def test() -> None:
+        async with Talk(FakeEngine(lambda *_: [whole.removeprefix(start)])) as talk:
+            await talk.send(tools(*more), user("hi"))
+            await talk.ask({**CREATE, "response": {"tool_choice": choice}}, END)
+            (asked,) = talk.engine.requests
+            assert asked.forced == start and not asked.spoken
+            (call,) = talk.of("response.done")[0]["response"]["output"]
+            assert (call["name"], json.loads(call["arguments"])) == ("get_weather", {"city": "Paris"})
+            await talk.ask({**CREATE}, END)
+            assert talk.engine.requests[1].forced == "" and talk.engine.requests[1].spoken
+
+    run(test)
+
+
+def test_a_call_begins_as_models_write_it() -> None:
+    whole = call_text("f", '{"a": 1}')
+    offered = [{"type": "function", "function": {"name": name}} for name in ("f", "g")]
+    for must_call, tools in (("f", offered), ("", offered), ("", offered[:1])):
+        assert whole.startswith(call_start(tools, must_call)) and call_start(tools, must_call)
+    assert call_start(offered, None) == call_start([], "") == ""
 
 
 def test_a_client_that_brings_its_history_gets_calls_back_into_the_prompt() -> None:

@@ -53,7 +53,8 @@ def test_an_engine_may_hear_at_another_rate_than_the_detector(rate: int) -> None
     ear = Ear(engine.listen, rate, EnergyTurns, Pcm(), TurnSettings())
     for _ in range(2):
         for piece in np.split(np.concatenate([silence(0.4), speech(0.4), silence(0.8)]), 8):
-            for event in ear.push(piece, model_heard=False):
+            ear.take(piece)
+            for event in ear.turns(model_heard=False):
                 if ear.turn:
                     ear.end(event.ms)
                 else:

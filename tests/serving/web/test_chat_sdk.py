@@ -141,6 +141,7 @@ def test_a_tool_is_called_and_its_output_answered(client: openai.OpenAI, engine:
     assert call.type == "function" and json.loads(call.function.arguments) == {"city": "Paris"}
     system = engine.requests[0].conversation.system
     assert system.startswith(f"{SYSTEM_TEXT}\n# Tools") and system.endswith("You must call one now.")
+    assert engine.requests[0].forced == '<tool_call>\n{"name": "get_weather", "arguments":', "it has no choice"
 
     outputs = [{"role": "tool", "tool_call_id": call.id, "content": text} for text in ("21 degrees", "rain")]
     history = [asked, message.model_dump(exclude_none=True), *outputs]

@@ -6,6 +6,7 @@ import json
 import logging
 import signal
 import socket
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -13,13 +14,15 @@ from typing import Any
 
 import pytest
 from fake_engine import FakeEngine
+from frames import client_frame, handshake
 from served import KEY, Started, app_of, audio_part, client_of, running, until
 from starlette.websockets import WebSocket, WebSocketDisconnect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from fac_jax.serving import logs
+from fac_jax.serving import logs, run
 from fac_jax.serving.config import Limits
+from fac_jax.serving.realtime.socket import realtime
 from fac_jax.serving.run import uvicorn_config
 from fac_jax.serving.security import Access
 from fac_jax.serving.server import Server
@@ -65,12 +68,14 @@ def test_this_machine_needs_no_key(host: str) -> None:
     assert uvicorn_config(app_of(), host).host == host
 
 
-def test_a_message_too_big_closes_with_1009() -> None:
-    app = app_of(limits=Limits(message_bytes=1000))
+@pytest.mark.parametrize("limits", [Limits(message_bytes=1000), Limits()])
+def test_a_message_too_big_closes_with_1009(limits: Limits) -> None:
+    app, most = app_of(limits=limits), limits.message_bytes
     with running(app) as server, opened(server, max_size=None) as talk:
-        talk.send("x" * 1000)
-        assert talk.recv(5) == "x" * 1000
-        talk.send("x" * 1001)
+        talk.send("x" * most)
+        assert talk.recv(5) == "x" * most
+        # The head of a frame is enough; what is on its way when the server closes would reset the connection.
+        talk.socket.sendall(client_frame(b"", length=most + 1))
         with pytest.raises(ConnectionClosed) as closed:
             talk.recv(5)
         assert closed.value.rcvd is not None and closed.value.rcvd.code == 1009
@@ -99,10 +104,7 @@ def test_a_client_that_does_not_answer_pings_is_left() -> None:
         running(app, ws_ping_interval=0.05, ws_ping_timeout=0.05) as server,
         socket.create_connection(("127.0.0.1", server.port)) as mute,
     ):
-        mute.sendall(
-            b"GET /v1/realtime HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
+        mute.sendall(handshake())
         assert mute.recv(12) == b"HTTP/1.1 101"
         assert app.gate.sessions == 1
         until(lambda: app.gate.sessions == 0)
@@ -218,3 +220,39 @@ def test_a_client_that_has_gone_leaves_nothing(log: io.StringIO) -> None:
         until(lambda: app.gate.sessions == 0)
     assert not [line for line in log.getvalue().splitlines() if json.loads(line)["level"] == "error"]
     assert WebSocketDisconnect.__name__ not in log.getvalue()
+
+
+def test_a_server_whose_engine_is_over_ends_for_its_supervisor(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run, "DEAD_S", 0.3)
+    engine = FakeEngine()
+    with running(app_of(engine)) as server:
+        engine.alive = False
+        until(lambda: ask(server, "/health")[0] == 503)
+        engine.alive = True  # it only took long
+        until(lambda: ask(server, "/health")[0] == 200)
+        assert not server.should_exit
+        engine.alive = False
+        until(lambda: server.should_exit)
+        assert server.failed
+
+
+def test_a_client_that_never_reads_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "realtime", realtime)
+    engine = FakeEngine(lambda request, number: ["word"] * (2000 if number == 1 else 5))
+    app = app_of(engine, limits=Limits(send_s=0.5, queue_bytes=64 << 20, reply_s=1000.0))
+    create = json.dumps({"type": "response.create"})
+    with running(app) as server, opened(server) as other, socket.socket() as mute:
+        mute.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        mute.connect(("127.0.0.1", server.port))
+        mute.sendall(handshake())
+        assert mute.recv(12) == b"HTTP/1.1 101"
+        mute.sendall(client_frame(create.encode()))
+        until(lambda: engine.requests)
+        for _ in range(3):
+            begun = time.monotonic()
+            other.send(create)
+            while json.loads(other.recv(5))["type"] != "response.done":
+                pass
+            assert time.monotonic() - begun < 2.0
+        until(lambda: b'fac_closed_total{code="1013"} 1.0' in app.server.metrics.text())
+        until(lambda: app.gate.sessions == 1)

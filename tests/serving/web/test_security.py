@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -109,14 +110,32 @@ def test_a_client_secret_opens_one_socket_with_its_session(accesses: list[Access
     assert refused(app, bearer("ek_unknown")) == (401, "invalid_api_key")
 
 
-def test_a_client_secret_expires(accesses: list[Access]) -> None:
-    app = app_of(keys=(KEY,))
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_client_secret_expires(accesses: list[Access], tmp_path: Path, shared: bool) -> None:
+    app = app_of(keys=(KEY,), shared_dir=tmp_path if shared else None)
     now = 1e9
     app.gate._clock = lambda: now
-    made = secret_of(app, KEY, expires_after={"anchor": "created_at", "seconds": 10})
-    assert made["expires_at"] == 1e9 + 10
-    now += 10
-    assert refused(app, bearer(made["value"]))[0] == 401
+    first, second = (
+        secret_of(app, KEY, expires_after={"anchor": "created_at", "seconds": 10}) for _ in ("first", "second")
+    )
+    assert first["expires_at"] == 1e9 + 10
+    now += 9
+    opens(app, bearer(first["value"]))
+    now += 1
+    assert refused(app, bearer(second["value"]))[0] == 401
+    secret_of(app, KEY)
+    assert app.gate._secrets.count("key 1") == 1, "what has expired is forgotten"
+
+
+def test_servers_that_share_a_folder_share_client_secrets(accesses: list[Access], tmp_path: Path) -> None:
+    one, other = (app_of(keys=(KEY, "sk-b"), shared_dir=tmp_path) for _ in range(2))
+    secret = secret_of(one, "sk-b", session={"instructions": "Be brief."})["value"]
+    assert secret not in "".join(file.name + file.read_text() for file in tmp_path.rglob("*.json"))
+    opens(other, bearer(secret))
+    assert accesses[0].client == "key 2" and (accesses[0].session or {})["instructions"] == "Be brief."
+    for app in (one, other):
+        assert refused(app, bearer(secret)) == (401, "invalid_api_key")
+    assert not list(tmp_path.rglob("*.json"))
 
 
 def test_a_refused_connection_does_not_use_the_secret_up(accesses: list[Access]) -> None:

@@ -1,0 +1,95 @@
+"""Many talks with the model that ships, in a server of its own: minutes."""
+
+import itertools
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from server_process import ServerProcess
+
+from fac_jax.audio.io import RATE, load, resampled
+from fac_jax.demo import MODEL
+from fac_jax.serving.load.client import RATE as CLIENT_RATE
+from fac_jax.serving.load.client import Load
+from fac_jax.serving.load.figures import LoadReport, Turn
+from fac_jax.serving.load.run import run_load
+
+QUESTION = next(iter(sorted((MODEL / "sounds").glob("*-asked.flac"))))
+LOST = {"closed_1006", "ConnectionRefusedError", "ConnectionResetError"}
+READY_S = 20.0  # of a server whose programs are compiled
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("served")
+
+
+@pytest.fixture
+def server(folder: Path) -> Iterator[ServerProcess]:
+    started = ServerProcess(folder)
+    yield started
+    started.kill()
+
+
+def talked(url: str, sessions: int, seconds: float, **options: Any) -> tuple[LoadReport, list[Turn]]:
+    wave = resampled(load(QUESTION), RATE, CLIENT_RATE)
+    return run_load(Load(f"{url}?events=fac", wave, sessions, seconds, **options))
+
+
+def replies(turns: list[Turn]) -> dict[int, list[list[tuple[int, ...]]]]:
+    """The ids of all whole replies by the number of their turn, of which each follows the same conversation."""
+    found: dict[int, list[list[tuple[int, ...]]]] = {}
+    for turn in turns:
+        if turn.outcome == "completed":
+            found.setdefault(turn.number, []).append(turn.ids)
+    return found
+
+
+@pytest.mark.slow
+def test_replies_among_fifty_talks_are_those_alone_and_nothing_grows(server: ServerProcess) -> None:
+    _, turns = talked(server.url, 1, 60)
+    alone = {number: ids for number, (ids,) in replies(turns).items()}
+    report, turns = talked(server.url, 50, 180, cancelling=0.1, vanishing=0.1, watch_s=3)
+    assert report.errors == {}
+    assert {"completed", "cancelled", "vanished"} == set(report.turns)
+    together = replies([turn for turn in turns if turn.session >= 10])  # the others cancel or vanish
+    assert all(set(alone) >= {number} for number in itertools.islice(sorted(together), 3))
+    for number in sorted(set(alone) & set(together)):
+        assert all(ids == alone[number] for ids in together[number]), f"turn {number}"
+    held = report.resources
+    for name in ("process_open_fds", "fac_threads", "fac_tasks", "fac_sessions"):
+        assert held[name].late <= held[name].early + 5, name
+    assert held["process_resident_memory_bytes"].late <= 1.05 * held["process_resident_memory_bytes"].early
+    for name in ("fac_sessions", "fac_slots_used", "fac_queue_depth", "fac_kv_bytes_used"):
+        assert held[name].after == 0, name
+
+
+@pytest.mark.slow
+def test_clients_resume_after_a_kill_and_no_file_is_half_written(folder: Path) -> None:
+    shared = folder / "shared"
+    ServerProcess(folder).kill()  # everything is compiled now
+    first = ServerProcess(folder, 0, f"--shared_dir={shared}")
+    found: list[tuple[LoadReport, list[Turn]]] = []
+    load_thread = threading.Thread(target=lambda: found.append(talked(first.url, 20, 60)))
+    load_thread.start()
+    time.sleep(15)
+    first.kill()
+    for file in shared.rglob("*.json"):
+        json.loads(file.read_text("utf-8"))
+    for file in shared.rglob("*.f32"):
+        assert np.isfinite(np.fromfile(file, "<f4")).all()
+    second = ServerProcess(folder, first.port, f"--shared_dir={shared}")
+    killed_at = time.perf_counter()
+    load_thread.join()
+    second.kill()
+    ((report, turns),) = found
+    assert second.seconds <= READY_S
+    assert set(report.errors) <= LOST
+    assert report.resumed >= 15, "of 20; a session of less than a second is in no file"
+    after = {turn.session for turn in turns if turn.outcome == "completed" and (turn.spoken or 0) > killed_at}
+    assert after == set(range(20))

@@ -1,0 +1,314 @@
+"""A client that has lost its connection goes on with its session."""
+
+import asyncio
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openai
+import pytest
+from energy_turns import EnergyTurns
+from fake_engine import FakeEngine
+from openai.types.websocket_reconnection import ReconnectingEvent, ReconnectingOverrides
+from realtime_talk import Talk, append, manual, run, silence, speech, user
+from served import app_of, running
+
+from fac_jax.serving.config import Limits, ServerConfig
+from fac_jax.serving.metrics import Metrics
+from fac_jax.serving.realtime import resumable
+from fac_jax.serving.realtime.session_files import SessionFiles
+from fac_jax.serving.security import Access
+from fac_jax.serving.server import SESSIONS, Server
+
+CREATE = {"type": "response.create"}
+COMMIT = {"type": "input_audio_buffer.commit"}
+END = "rate_limits.updated"
+
+
+def server_of(engine: FakeEngine | None = None, folder: Path | None = None, **limits: Any) -> Server:
+    return Server(engine or FakeEngine(), ServerConfig(limits=Limits(**limits)), EnergyTurns, Metrics(), folder)
+
+
+def again(talk: Talk, server: Server | None = None, **settings: Any) -> Talk:
+    """A connection that asks for the session of another one."""
+    query = f"model=fac-fake&session_id={id_of(talk)}"
+    return Talk(shared=server or talk.server, query=query, **settings)
+
+
+def id_of(talk: Talk) -> str:
+    return talk.of("session.created")[0]["session"]["id"]
+
+
+def test_a_talk_goes_on_where_its_connection_was_lost() -> None:
+    async def test() -> None:
+        async with Talk() as talk:
+            session = {"type": "realtime", "instructions": "Be kind.", "audio": {"output": {"voice": "other"}}}
+            await talk.send({"type": "session.update", "session": session}, user("hi", id="item_mine"), CREATE)
+            await talk.until(END)
+            await talk.lose()
+            async with again(talk) as more:
+                created = more.of("session.created")[0]["session"]
+                assert created["id"] == id_of(talk) and created["instructions"] == "Be kind."
+                assert created["expires_at"] == talk.of("session.created")[0]["session"]["expires_at"]
+                assert not talk.engine.forgotten, "what was computed of the conversation is still there"
+                error = await more.error(
+                    {"type": "session.update", "session": {"audio": {"output": {"voice": "default"}}}}
+                )
+                assert "after the model has spoken" in error["message"]
+                await more.send(user("and now?"), CREATE)
+                await more.until(END)
+                request = talk.engine.requests[-1]
+                assert request.session == id_of(talk)
+                first, reply, last = request.conversation.turns
+                assert (first.text, last.text) == ("hi", "and now?") and reply.generated is not None
+                assert (
+                    more.of("response.done")[0]["response"]["conversation_id"]
+                    == talk.of("response.done")[0]["response"]["conversation_id"]
+                )
+            assert talk.engine.forgotten == [id_of(talk)], "the client has ended it"
+            async with again(talk) as new:
+                assert id_of(new) != id_of(talk)
+
+    run(test)
+
+
+def test_a_reply_that_was_under_way_is_kept_as_far_as_it_came() -> None:
+    async def test() -> None:
+        async with Talk(FakeEngine(lambda *_: ["one", " two", " three"], by_hand=True)) as talk:
+            await talk.send(user("count"), CREATE, {**CREATE, "response": {"conversation": "none"}})
+            talk.engine.step(2)
+            await talk.settle()
+            item = talk.of("response.output_item.added")[0]["item"]["id"]
+            await talk.lose()
+            assert [handle.ended for handle in talk.engine.handles] == ["cancelled"] * 2
+            async with again(talk) as more:
+                await more.send({"type": "conversation.item.retrieve", "item_id": item})
+                (kept,) = more.of("conversation.item.retrieved")
+                assert kept["item"]["status"] == "incomplete"
+                assert kept["item"]["content"][0]["transcript"] == "one two"
+                await more.ask({**CREATE}, END, step=True)
+                reply = talk.engine.requests[-1].conversation.turns[1].generated
+                assert reply is not None and talk.engine.text_of(reply) == "one two"
+
+    run(test)
+
+
+def test_a_connection_that_nobody_knows_to_be_dead_gives_way() -> None:
+    async def test() -> None:
+        async with Talk() as talk:
+            await talk.send(manual(), append(speech(0.5)), COMMIT)
+            async with again(talk) as more:
+                assert id_of(more) == id_of(talk)
+                assert await talk.closed() == 1008
+                await more.ask({**CREATE}, END)
+                assert talk.engine.requests[-1].conversation.turns[0].wave is not None
+
+    run(test)
+
+
+@pytest.mark.parametrize("wanted", ["sess_0123", "", "../../etc/passwd", "%00", "x" * 5000])
+def test_a_session_that_is_not_there_begins_anew(wanted: str, tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Talk(shared=server_of(folder=tmp_path), query=f"session_id={wanted}") as talk:
+            assert id_of(talk) != wanted
+            await talk.alive()
+
+    run(test)
+
+
+def test_a_session_is_resumed_by_its_own_client_alone() -> None:
+    async def test() -> None:
+        async with Talk(access=Access("key 1")) as talk:
+            async with again(talk, access=Access("key 2")) as thief:
+                assert id_of(thief) != id_of(talk)
+            await talk.alive()
+            await talk.lose()
+            async with again(talk, access=Access("key 2")) as thief:
+                assert id_of(thief) != id_of(talk)
+            async with again(talk, access=Access("key 1")) as more:
+                assert id_of(more) == id_of(talk)
+
+    run(test)
+
+
+def test_a_session_is_kept_for_its_time_and_not_with_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable, "SLACK_S", 0.0)
+
+    async def test() -> None:
+        server = server_of(resume_s=0.05, sessions=2)
+        talks = [Talk(shared=server) for _ in range(3)]
+        for talk in talks:
+            async with talk:
+                await talk.lose()
+        assert server.engine.forgotten == [id_of(talks[0])]  # pyright: ignore[reportAttributeAccessIssue]
+        await asyncio.sleep(0.1)
+        assert len(server.engine.forgotten) == 3  # pyright: ignore[reportAttributeAccessIssue]
+        async with again(talks[2]) as late:
+            assert id_of(late) != id_of(talks[2])
+
+    run(test)
+
+
+def test_a_slow_reader_may_come_back() -> None:
+    async def test() -> None:
+        async with Talk(limits=Limits(queue_bytes=20_000)) as talk:
+            talk.socket.reads.clear()
+            await talk.send(user("hi"), *[{"type": "session.update", "session": {}}] * 40)
+            talk.socket.reads.set()
+            assert await talk.closed() == 1013
+            async with again(talk) as more:
+                assert id_of(more) == id_of(talk)
+
+    run(test)
+
+
+def test_another_server_goes_on_with_what_is_in_the_files(tmp_path: Path) -> None:
+    async def test() -> None:
+        async with Talk(shared=server_of(folder=tmp_path)) as talk:
+            call = {"type": "function_call", "name": "f", "call_id": "c1", "arguments": "{}"}
+            await talk.send(manual(), append(speech(0.5)), COMMIT, CREATE)
+            await talk.until(END)
+            await talk.send({"type": "conversation.item.create", "item": call})
+            item = talk.of("input_audio_buffer.committed")[0]["item_id"]
+            await talk.send({"type": "conversation.item.retrieve", "item_id": item})
+            await talk.lose()
+            assert not next((tmp_path / SESSIONS).iterdir()).stat().st_mode & 0o077, "others cannot look into it"
+            engine = FakeEngine()
+            async with again(talk, server_of(engine, tmp_path)) as more:
+                assert id_of(more) == id_of(talk)
+                await more.send({"type": "conversation.item.retrieve", "item_id": item})
+                assert (
+                    more.of("conversation.item.retrieved")[0]["item"]
+                    == talk.of("conversation.item.retrieved")[0]["item"]
+                )
+                assert more.of("session.created")[0]["session"]["audio"]["input"]["turn_detection"] is None
+                await more.ask(user("go on"), "conversation.item.done")
+                await more.ask({**CREATE}, END)
+                heard, reply, called, last = engine.requests[-1].conversation.turns
+                (before,) = talk.engine.requests
+                assert heard.wave is not None and np.array_equal(heard.wave, before.conversation.turns[0].wave)
+                assert reply.generated is not None and len(reply.generated.groups) > 0
+                assert "tool_call" in called.text and last.text == "go on"
+            assert not list((tmp_path / SESSIONS).iterdir()), "it has ended"
+
+    run(test)
+
+
+def test_files_of_an_older_connection_count_no_more(tmp_path: Path) -> None:
+    async def test() -> None:
+        files = SessionFiles(tmp_path / SESSIONS)
+        async with Talk(shared=server_of(folder=tmp_path)) as talk:
+            await talk.send(user("old"))
+            await talk.lose()
+            old = files.load(id_of(talk), 10.0)
+            assert old is not None
+            async with again(talk, server_of(folder=tmp_path)) as more:
+                await more.send(user("new"))
+                await more.lose()
+            files.save(old)
+            loaded = files.load(id_of(talk), 10.0)
+            assert loaded is not None and [item.text for item in loaded.items] == ["old", "new"]
+            async with again(talk) as back:  # to the first server, which remembers less
+                assert len(back.server.resumable._open) == 1
+                await back.send(user("newest"))
+                texts = [item.text for item in (files.load(id_of(talk), 10.0) or loaded).items]
+                assert texts[:2] == ["old", "new"]
+
+    run(test)
+
+
+def test_what_cannot_be_read_is_no_session_and_old_files_go(tmp_path: Path) -> None:
+    async def test() -> None:
+        files = SessionFiles(tmp_path / SESSIONS)
+        async with Talk(shared=server_of(folder=tmp_path)) as talk:
+            await talk.send(manual(), append(speech(0.5)), COMMIT)
+            await talk.lose()
+        (folder,) = (tmp_path / SESSIONS).iterdir()
+        (wave,) = folder.glob("*.f32")
+        state = files.load(id_of(talk), 10.0)
+        assert state is not None and len(state.items) == 1
+        sound = wave.read_bytes()
+        wave.unlink()
+        assert files.load(id_of(talk), 10.0) is None
+        wave.write_bytes(sound)
+        assert files.load(id_of(talk), 10.0) is not None
+        (told,) = folder.glob("*.json")
+        for broken in ("", "[]", "{}", '{"version": 2}', told.read_text()[:-9]):
+            told.write_text(broken)
+            assert files.load(id_of(talk), 10.0) is None
+        os.utime(folder, (time.time() - 11,) * 2)
+        assert files.load(id_of(talk), 10.0) is None
+        files.sweep(12.0)
+        assert folder.exists()
+        files.sweep(10.0)
+        assert not folder.exists()
+
+    run(test)
+
+
+def test_a_session_is_saved_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable, "SAVED_S", 0.01)
+
+    async def test() -> None:
+        files = SessionFiles(tmp_path / SESSIONS)
+        async with Talk(shared=server_of(folder=tmp_path)) as talk:
+            await talk.send(user("hi"))
+            deadline = time.monotonic() + 5
+            while (state := files.load(id_of(talk), 10.0)) is None or not state.items:
+                assert time.monotonic() < deadline
+                await asyncio.sleep(0.01)
+            assert [item.text for item in state.items] == ["hi"], "a server that is killed now has not lost it"
+
+    run(test)
+
+
+def test_the_sdk_goes_on_with_its_session() -> None:
+    async def test() -> None:
+        engine = FakeEngine()
+        app = app_of(engine)
+        asked: list[int] = []
+        known: list[str] = []
+
+        def reconnecting(event: ReconnectingEvent) -> ReconnectingOverrides:
+            asked.append(event.close_code)
+            return {"extra_query": {**event.extra_query, "session_id": known[0]}}
+
+        with running(app) as server:
+            client = openai.AsyncOpenAI(api_key="none", base_url=f"http://127.0.0.1:{server.port}/v1", max_retries=0)
+            connecting = client.realtime.connect(model=engine.model, on_reconnecting=reconnecting, initial_delay=0.01)
+            async with asyncio.timeout(20), connecting as connection:
+                content: Any = [{"type": "input_text", "text": "hi"}]
+                async for event in connection:
+                    if event.type == "session.created":
+                        known.append(str(event.session.id))
+                        if len(known) == 1:
+                            await connection.conversation.item.create(
+                                item={"type": "message", "role": "user", "content": content}
+                            )
+                        await connection.response.create()
+                    elif event.type == "response.done" and len(known) == 1:
+                        loop = server.servers[0].get_loop()
+                        asyncio.run_coroutine_threadsafe(app.sockets.close(), loop)
+                    elif event.type == "response.done":
+                        break
+        assert asked == [1012] and known[0] == known[1]
+        turns = engine.requests[-1].conversation.turns
+        assert turns[0].text == "hi" and turns[1].generated is not None
+
+    run(test)
+
+
+def test_silence_is_no_reason_to_forget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resumable, "SAVED_S", 0.01)
+
+    async def test() -> None:
+        files = SessionFiles(tmp_path / SESSIONS)
+        async with Talk(shared=server_of(folder=tmp_path, resume_s=0.2)) as talk:
+            await talk.send(append(silence(0.1)))
+            await asyncio.sleep(0.5)
+            files.sweep(0.2)
+            assert files.load(id_of(talk), 0.2) is not None
+
+    run(test)
