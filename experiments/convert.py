@@ -2,28 +2,43 @@
 
 python -m experiments.convert hf-to-jax SRC DST                 a released checkpoint into a model of ours
 python -m experiments.convert jax-to-hf SRC DST                 back, --dtype=bfloat16 | float32 | float16,
-                                                                --part=all | text (Qwen3) | audio (Whisper)
+                                                                --part=whole | text (Qwen3) | audio (Whisper)
 python -m experiments.convert assemble DST --text=DIR --audio=PATH --head=DIR
                                                                 Qwen3 + Whisper + a small Qwen3 into a starting model
 python -m experiments.convert merge A B DST --alpha=0.5           alpha A + (1 - alpha) B on the Shared LLM, A elsewhere
                                                                 by path: --subtree=backbone/=0.3 --subtree=encoder/=1
 python -m experiments.convert verify SRC --recorded=io.npz      all differences from a recorded run, exit 1 past a limit
+                                                                with an adapter: --adapter=DIR
+python -m experiments.convert peft-to-jax ADAPTER BASE DST      an adapter of PEFT into a stage's, DST/adapter, for BASE
+python -m experiments.convert jax-to-peft STAGE DST             back, --part=whole | text (Qwen3)
+python -m experiments.convert merge-adapter ADAPTER BASE DST    BASE with an adapter merged, a model of ours
+python -m experiments.convert verify-adapter ADAPTER --base=DIR   an adapter against what PEFT recorded, as verify
 python -m experiments.convert inspect SRC                       names, shapes, sizes, what maps where
 python -m experiments.convert codec SRC DST                     the released voice into a codec of ours
 python -m experiments.convert verify-codec DIR                  the codec against recorded runs, as verify
 """
 
+import dataclasses
 import json
 import math
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 from absl import flags
 
 from fac_jax import cli
+from fac_jax.checkpoint.adapters.base import base_digest, read_base
+from fac_jax.checkpoint.adapters.load import ADAPTER as STAGE_ADAPTER
+from fac_jax.checkpoint.adapters.load import adapted, find_adapter, read_adapter
+from fac_jax.checkpoint.adapters.merge import merge_adapter as merge_model
+from fac_jax.checkpoint.adapters.names import PARTS as ADAPTER_PARTS
+from fac_jax.checkpoint.adapters.names import Part
+from fac_jax.checkpoint.adapters.save import save_adapter
 from fac_jax.checkpoint.export import TOKENIZER, load_config, load_params
+from fac_jax.checkpoint.opened import open_model
 from fac_jax.checkpoint.release.assemble import assemble as assemble_model
 from fac_jax.checkpoint.release.config import load_release_config
 from fac_jax.checkpoint.release.convert import FLOATS, combine_models, export_release, import_release
@@ -35,6 +50,7 @@ from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.checkpoint.voice.convert import TOKENIZER as SPEECH_TOKENIZER
 from fac_jax.checkpoint.voice.convert import convert_codec
 from fac_jax.checkpoint.voice.onnx_tokenizer import SHA256
+from fac_jax.evaluation.parity.adapters import compare_adapter
 from fac_jax.evaluation.parity.codec import compare_codec
 from fac_jax.evaluation.parity.model import Figure, compare
 from fac_jax.evaluation.parity.recording import read_arrays
@@ -43,8 +59,14 @@ from fac_jax.progress import shown
 from fac_jax.training.merge import SHARED_LLM, check_same, choose_alphas, combine
 from fac_jax.types import InputError, Params
 
+FAILED = 1
+WHOLE, ALL = "whole", "all"
+
 DTYPE = flags.DEFINE_enum("dtype", "bfloat16", FLOATS, "Of the tensors that jax-to-hf and assemble write.")
-PART = flags.DEFINE_enum("part", "all", list(PARTS), "jax-to-hf: the whole, or a part in the layout of its origin.")
+PART = flags.DEFINE_enum(
+    "part", WHOLE, [WHOLE, *PARTS], "jax-to-hf, jax-to-peft: the whole (or all), or a part in the layout of its origin."
+)
+HALF_DUPLEX = flags.DEFINE_bool("half_duplex", False, "jax-to-hf: write a duplex model without its kernel `beside`.")
 SHARD_GB = flags.DEFINE_float("shard_gb", 1.0, "Most gigabytes (2^30 bytes) of a shard that jax-to-hf writes.", 0.0)
 TEXT = flags.DEFINE_string("text", None, "assemble: folder of Qwen3, Qwen3-MoE or Qwen3-VL, with its tokenizer.")
 AUDIO = flags.DEFINE_string("audio", None, "assemble: Whisper of transformers or CTranslate2 (folder) or OpenAI (.pt).")
@@ -52,13 +74,14 @@ HEAD = flags.DEFINE_string("head", None, "assemble: folder of a small Qwen3.")
 UNITS = flags.DEFINE_integer("units", 6561, "assemble: ids of the codec.", lower_bound=1)
 SEED = flags.DEFINE_integer("seed", 0, "assemble: of the parameters that are in none of the three.")
 RECORDED = flags.DEFINE_string("recorded", None, "verify: recorded run (.npz).")
-JSON = flags.DEFINE_bool("json", False, "verify, verify-codec, inspect: print JSON.")
+JSON = flags.DEFINE_bool("json", False, "verify, verify-adapter, verify-codec, inspect: print JSON.")
 SPEAKERS = flags.DEFINE_string("speakers", None, "codec: speaker embeddings (.pt or .npz), if they are not in SRC.")
 SPEAKER = flags.DEFINE_string("speaker", None, "codec: the speaker that decodes; the first if not given.")
 ALPHA = flags.DEFINE_float("alpha", 0.5, "merge: share of A in the Shared LLM; 0 resets it to B.")
 SUBTREE = flags.DEFINE_multi_string("subtree", [], "merge: PATTERN=ALPHA in place of --alpha; the first match counts.")
-
-FAILED = 1
+ADAPTER = flags.DEFINE_string("adapter", None, "verify: adapter in PEFT's format, or stage with one, to put on SRC.")
+ANY_BASE = flags.DEFINE_bool("any_base", False, "Take an adapter that was made for a base with other values.")
+BASE = flags.DEFINE_string("base", None, "verify-adapter, and jax-to-peft of an adapter of others: its base.")
 
 
 def hf_to_jax(src: str, dst: str) -> None:
@@ -72,8 +95,8 @@ def hf_to_jax(src: str, dst: str) -> None:
 
 def jax_to_hf(src: str, dst: str) -> None:
     """Converts a model of ours, SRC, into the layout of the release, of Qwen3 or of Whisper, DST."""
-    shard_bytes = int(SHARD_GB.value * 2**30)
-    export_release(Path(src), Path(dst), DTYPE.value, shard_bytes, shown("tensors"), PART.value)
+    shard_bytes, part = int(SHARD_GB.value * 2**30), ALL if PART.value == WHOLE else PART.value
+    export_release(Path(src), Path(dst), DTYPE.value, shard_bytes, shown("tensors"), part, HALF_DUPLEX.value)
     tensors = TensorFolder(Path(dst))
     count = sum(math.prod(shape) for shape in tensors.shapes.values())
     files = len(list(Path(dst).glob("*.safetensors")))
@@ -98,6 +121,8 @@ def verify(src: str) -> None:
     if not RECORDED.value:
         raise InputError("verify needs --recorded=io.npz")
     params, config = load(Path(src))
+    if ADAPTER.value:
+        params = adapted(params, config, ADAPTER.value, ANY_BASE.value)
     # The recorded classes know this way only of reading a prompt in the refined head.
     config = replace(config, head_prefill="release")
     arrays = read_arrays(Path(RECORDED.value))
@@ -105,6 +130,48 @@ def verify(src: str) -> None:
         show_figures(compare(params, config, arrays))
     except InputError as error:
         raise InputError(f"{RECORDED.value}: {error}") from error
+
+
+def peft_to_jax(adapter: str, base: str, dst: str) -> None:
+    """Converts an ADAPTER of PEFT into DST/adapter, which knows its BASE, a released checkpoint or a model of ours."""
+    params, model = open_model(base)
+    found = read_adapter(adapter, model)
+    known = dataclasses.replace(found, base=base_digest(params, model))
+    save_adapter(Path(dst) / STAGE_ADAPTER, known, model, base_name=base)
+    print(f"{dst}: {found}")
+
+
+def jax_to_peft(stage: str, dst: str) -> None:
+    """Converts the adapter of STAGE into one that PEFT loads on the release's classes or on those of Qwen3, DST."""
+    part = WHOLE if PART.value == ALL else PART.value
+    if part not in ADAPTER_PARTS:
+        raise InputError(f"--part={part}: an adapter has the parts {', '.join(ADAPTER_PARTS)}")
+    if BASE.value:
+        model = open_model(BASE.value)[1]
+    else:
+        known = read_base(find_adapter(stage))
+        if known is None:
+            raise InputError(f"{stage}: does not say to which model it belongs; name it with --base=DIR")
+        model = known.model
+    found = read_adapter(stage, model)
+    without = save_adapter(Path(dst), found, model, cast(Part, part))
+    print(f"{dst}: {found}" + (f"; --part={part} has no place for {len(without)} of its parts" if without else ""))
+    if found.saved:
+        print("it replaces tables, which servers of adapters refuse: merge-adapter makes a model of it")
+
+
+def merge_adapter(adapter: str, base: str, dst: str) -> None:
+    """Merges an ADAPTER into its BASE, a released checkpoint or a model of ours, and writes a model of ours, DST."""
+    found, config = merge_model(adapter, Path(base), Path(dst), ANY_BASE.value, shown("pieces"))
+    print(f"{dst}: {found}, merged, {config.param_dtype}")
+
+
+def verify_adapter(adapter: str) -> None:
+    """Compares an ADAPTER with what PEFT recorded in its io.npz; exits 1 if a figure exceeds its limit."""
+    if not BASE.value:
+        raise InputError("verify-adapter needs --base=DIR, the model that the adapter belongs to")
+    params, config = load(Path(BASE.value))
+    show_figures(compare_adapter(Path(adapter), params, config, Path(BASE.value)))
 
 
 def codec(src: str, dst: str) -> None:
@@ -204,6 +271,10 @@ COMMANDS = {
     "inspect": inspect,
     "codec": codec,
     "verify-codec": verify_codec,
+    "peft-to-jax": peft_to_jax,
+    "jax-to-peft": jax_to_peft,
+    "merge-adapter": merge_adapter,
+    "verify-adapter": verify_adapter,
 }
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ python -m experiments.plan --config experiments/configs/sft_8b.py --topology v5e
 
 The real training step is compiled ahead of time, or with --decode the steps of spoken replies on one device of the
 topology; no device is needed and no array is made. Topologies: TPU slices as
-v5e:4x4, v6e:8x8, v5p:2x2x4 (libtpu: pip install -e '.[tpu]'), GPUs as h100:8, h200:1, b200:2x8, hosts x GPUs
-(pip install -e '.[cuda]', Python 3.12), the GPUs that are here (gpu), a CPU (cpu:8). Exit code 1: it does not fit.
+v5e:4x4, v6e:8x8, v5p:2x2x4 (libtpu: pip install -e '.[tpu]'), GPUs as h100:8, h200:1, rtx4090:1, l40s:1, b200:2x8
+(hosts x GPUs; pip install -e '.[cuda]', Python 3.12), the GPUs that are here (gpu), a CPU (cpu:8). Exit code 1: it does
+not fit.
 """
 
 import contextlib

@@ -3,11 +3,12 @@
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import psutil
+from flax import traverse_util
 
 from experiments.planning.gpu_kernels import KernelGroup
 from experiments.planning.hlo import Collective
@@ -15,6 +16,7 @@ from experiments.planning.shares import SHARES, TF32
 from experiments.planning.topologies import Topology
 from fac_jax import axes
 from fac_jax.batching.batch_stats import BatchStats, causal_stats, dense_stats, full_stats, packed_stats
+from fac_jax.layers.attention import CAUSAL
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Part
 from fac_jax.parallel.chips import Chip
@@ -22,10 +24,11 @@ from fac_jax.parallel.cudnn import TILE, PackedAttend
 from fac_jax.parallel.kernels import Attention, attention_choice, kernel_name, training_kernels
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.splash import BLOCKS, SplashAttend
-from fac_jax.training.flops import ATTENTION_AGAIN, Execution, step_flops, trainable_paths
+from fac_jax.training.flops import ATTENTION_AGAIN, Execution, adapter_shares, step_flops, trainable_paths
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import TrainState
-from fac_jax.types import Batch
+from fac_jax.training.trainable import split
+from fac_jax.types import Batch, Params
 
 
 def local_bytes(tree: Any) -> int:
@@ -47,17 +50,29 @@ def capacity_of(topology: Topology) -> float:
     return psutil.virtual_memory().total / len(topology.devices)
 
 
-def weight_traffic(config: ModelConfig, layout: Layout, held: dict[str, int]) -> float:
+def wide_bytes(params: Params | None, dtype: str) -> float:
+    """Bytes that one device's share of all parameters takes in a dtype, those that are held in fewer bits too."""
+    total, flat = 0.0, cast(dict[str, Any], traverse_util.flatten_dict(params or {}))
+    for leaf in flat.values():
+        held = jax.tree.leaves(leaf)[0]  # in fewer bits, the codes
+        share = math.prod(held.sharding.shard_shape(held.shape)) / held.size
+        total += share * math.prod(leaf.shape) * jnp.dtype(dtype).itemsize
+    return total
+
+
+def weight_traffic(config: ModelConfig, stage: StageConfig, layout: Layout, state: TrainState) -> float:
     """Bytes of memory traffic of one chip that come with weights, not with positions.
 
     Weights are gathered over `fsdp` in the dtype of the products, which writes them, and read: forward, again if layers
-    are computed again, and twice backward; a reference's forward alone. The optimizer reads and writes parameters and
-    moments. Activations are left out: they are read by products that do hundreds of operations for each of their bytes.
+    are computed again, and twice backward; a reference's forward alone. The optimizer reads and writes what trains and
+    its moments. Activations are left out: they are read by products that do hundreds of operations for each of their
+    bytes.
     """
     passes = 2 if config.remat == "full" else 1
-    whole = layout.shards(axes.EMBED) * jnp.dtype(config.dtype).itemsize / jnp.dtype(config.param_dtype).itemsize
-    gathered = whole * (held["parameters"] * (passes + 1) + held["reference"])
-    return 2 * (gathered + held["parameters"] + held["optimizer"])
+    weights, reference = (wide_bytes(tree, config.dtype) for tree in (state.params, state.reference))
+    gathered = layout.shards(axes.EMBED) * (weights * (passes + 1) + reference)
+    trained, _ = split(state.params, stage.patterns)
+    return 2 * (gathered + local_bytes(trained) + local_bytes(state.opt_state))
 
 
 def least_seconds(topology: Topology, executed: float, traffic: float, found: Sequence[Collective]) -> dict[str, float]:
@@ -156,20 +171,22 @@ def estimate(
     `found` are its collectives, read or guessed; `kernels` are those of its compiled program, where it is for GPUs.
     Every row holds so many conversations of equal lengths.
     """
-    rows, paths = stage.loss.conversations(batch), trainable_paths(state.params, stage.trainable)
+    rows, paths = stage.loss.conversations(batch), trainable_paths(state.params, stage.patterns)
     execution, stats = _execution(config, stage, rows, layout, attention, conversations)
+    shares = adapter_shares(state.params)
     none = dataclasses.replace(stats, pairs=0 * stats.pairs, fine_pairs=0 * stats.fine_pairs, frame_pairs=0)
-    executed, others = (step_flops(config, stage, paths, counted, execution) for counted in (stats, none))
+    executed, others = (step_flops(config, stage, paths, counted, execution, shares) for counted in (stats, none))
     attended = (sum(executed.values()) - sum(others.values())) / len(topology.devices)
     experts = 0.0
     if config.text.moe:
         idle = dataclasses.replace(config.text, moe=dataclasses.replace(config.text.moe, expert_width=0))
-        rest = step_flops(dataclasses.replace(config, text=idle), stage, paths, stats, execution)
+        rest = step_flops(dataclasses.replace(config, text=idle), stage, paths, stats, execution, shares)
         experts = (sum(executed.values()) - sum(rest.values())) / len(topology.devices)
-    traffic = weight_traffic(config, layout, held_bytes(state))
+    traffic = weight_traffic(config, stage, layout, state)
     bounds = least_seconds(topology, sum(executed.values()), traffic, found)
     expected = expected_seconds(topology, kernels, attended, experts, bounds.get("network", 0.0))
-    return Estimate(step_flops(config, stage, paths, full_stats(rows, conversations)), executed, bounds, expected)
+    needed = step_flops(config, stage, paths, full_stats(rows, conversations), adapters=shares)
+    return Estimate(needed, executed, bounds, expected)
 
 
 def expected_seconds(
@@ -215,7 +232,7 @@ def _execution(
     length, text, audio = batch.kind.shape[-1], config.text, config.audio
     heads = (text.num_heads, text.num_kv_heads, text.head_dim)
     windows = (audio.num_heads, audio.num_heads, audio.width // audio.num_heads)
-    attend, _ = attention_choice(kernels.attend, heads, config.dtype, length, layout)
+    attend, _ = attention_choice(kernels.attend, heads, config.dtype, length, layout, CAUSAL._replace(**config.limits))
     encoder_attend, _ = attention_choice(kernels.encoder_attend, windows, config.dtype, audio.n_window, layout)
     again, encoder = (ATTENTION_AGAIN[kernel_name(kernel)][config.remat] for kernel in (attend, encoder_attend))
     stats = dense_stats(batch)

@@ -33,6 +33,8 @@ class Target:
       cores: streaming multiprocessors.
       clock: GHz.
       l2: bytes of the second cache.
+      shared: KiB of shared memory of a multiprocessor; a block can have one less.
+      threads: of a multiprocessor at a time.
     """
 
     chip: str
@@ -40,6 +42,8 @@ class Target:
     cores: int
     clock: float
     l2: int
+    shared: int = 228
+    threads: int = 2048
 
 
 TARGETS: Final = {
@@ -48,6 +52,8 @@ TARGETS: Final = {
         Target("h100", (9, 0), 132, 1.98, 50 * 2**20),
         Target("h200", (9, 0), 132, 1.98, 50 * 2**20),
         Target("b200", (10, 0), 148, 1.965, 126 * 2**20),
+        Target("rtx4090", (8, 9), 128, 2.52, 72 * 2**20, 100, 1536),
+        Target("l40s", (8, 9), 142, 2.52, 96 * 2**20, 100, 1536),
     )
 }
 
@@ -86,8 +92,8 @@ gpu_device_info {{
   threads_per_block_limit: 1024
   threads_per_warp: 32
   shared_memory_per_block: {48 * 2**10}
-  shared_memory_per_core: {228 * 2**10}
-  threads_per_core_limit: 2048
+  shared_memory_per_core: {target.shared * 2**10}
+  threads_per_core_limit: {target.threads}
   core_count: {target.cores}
   fpus_per_core: 128
   block_dim_limit_x: {2**31 - 1}
@@ -97,7 +103,7 @@ gpu_device_info {{
   l2_cache_size: {target.l2}
   clock_rate_ghz: {target.clock}
   device_memory_size: {int(chip.hbm_bytes)}
-  shared_memory_per_block_optin: {227 * 2**10}
+  shared_memory_per_block_optin: {(target.shared - 1) * 2**10}
   cuda_compute_capability {{ major: {major} minor: {minor} }}
   registers_per_core_limit: {2**16}
   registers_per_block_limit: {2**16}

@@ -31,4 +31,6 @@ SHARES: Final = {
     "h100": Shares(0.71, 0.40, 0.90, 2.5e-6, _ASSUMED),
     "h200": Shares(0.71, 0.40, 0.90, 2.5e-6, _H200),
     "b200": Shares(0.71, 0.40, 0.90, 2.5e-6, _ASSUMED),
+    "rtx4090": Shares(0.71, 0.40, 0.90, 2.5e-6, _ASSUMED),
+    "l40s": Shares(0.71, 0.40, 0.90, 2.5e-6, _ASSUMED),
 }

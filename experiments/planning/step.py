@@ -184,6 +184,9 @@ def helps(
     found = []
     if config.remat != "full":
         found.append("--config.model.remat=full: layers keep nothing but their input")
+    if stage.lora is not None and stage.base.quantise != "nf4":
+        key = f"--config.stages.{stage.name}.base.quantise=nf4"
+        found.append(f"{key}: 4.1 bits for a weight that is frozen")
     shards = layout.batch_shards * stage.micro_batches
     if stage.data.batch_rows >= 2 * shards:
         key = f"--config.stages.{stage.name}.micro_batches={2 * stage.micro_batches}"

@@ -1,9 +1,11 @@
-"""The table of plans in docs/scaling.md: every one in a process of its own, with the time and memory that it takes.
+"""The tables of plans in the docs: every plan in a process of its own, with the time and memory that it takes.
 
 python -m experiments.planning.table [--chips=h100,v5e]     (minutes a plan; `experiments.plan` says what it needs)
+python -m experiments.planning.table --of=adapters
 
-With `--chips` the plans for these are made anew, and all others stay as they stand on the page. Without it all are
-made, which takes libtpu and a jax with CUDA in one environment.
+The first is that of docs/scaling.md, the second that of docs/adapters.md. With `--chips` the plans for these are made
+anew, and all others stay as they stand on the page. Without it all are made, which for docs/scaling.md takes libtpu and
+a jax with CUDA in one environment.
 """
 
 import dataclasses
@@ -24,8 +26,9 @@ from fac_jax.progress import shown
 from fac_jax.types import InputError
 
 CHIPS = flags.DEFINE_list("chips", [], "Chips whose plans are made anew; all if absent.")
+OF = flags.DEFINE_enum("of", "scaling", ("scaling", "adapters"), "Page of docs/ whose table is written.")
 
-PAGE = Path(__file__).parents[2] / "docs" / "scaling.md"
+DOCS = Path(__file__).parents[2] / "docs"
 BEGIN, END = "<!-- plans -->", "<!-- end of plans -->"
 CONFIGS = Path(__file__).parents[1] / "configs"
 GIB = 2**30
@@ -62,6 +65,18 @@ ROWS = (
     Row("dpo_8b", "h100:8", "fsdp=8", ("--config.stages.dpo.micro_batches=8",)),
     Row("sft_30b_a3b", "h100:2x8", "fsdp=2,expert=8", ("--config.stages.sft.micro_batches=4",)),
 )
+ADAPTERS = (
+    Row("qlora_8b", "rtx4090:1", "fsdp=1"),
+    Row("qlora_8b", "rtx4090:1", "fsdp=1", ("--config.stages.lora.data.segments=1",)),
+    Row("qlora_8b", "rtx4090:1", "fsdp=1", ("--config.stages.lora.micro_batches=4",)),
+    Row("lora_8b", "rtx4090:1", "fsdp=1", ("--config.stages.lora.base.quantise=int8",)),
+    Row("lora_8b", "rtx4090:1", "fsdp=1"),
+    Row("lora_8b", "l40s:1", "fsdp=1"),
+    Row("lora_8b", "l40s:1", "fsdp=1", ("--config.stages.lora.micro_batches=4",)),
+    Row("lora_8b", "h100:1", "fsdp=1"),
+    Row("lora_30b_a3b", "h100:1", "fsdp=1"),
+)
+PAGES = {"scaling": ROWS, "adapters": ADAPTERS}
 HEADS = (
     "config",
     "topology",
@@ -120,19 +135,20 @@ def standing(page: str) -> dict[tuple[str, ...], list[str]]:
 
 def main() -> None:
     """The command. The page is written anew, between its marks, after every plan."""
-    known = {row.topology.partition(":")[0] for row in ROWS}
+    page, rows = DOCS / f"{OF.value}.md", PAGES[OF.value]
+    known = {row.topology.partition(":")[0] for row in rows}
     unknown = sorted(set(CHIPS.value) - known)
     if unknown:
         raise InputError(f"--chips={','.join(unknown)}: the plans of the table are for {', '.join(sorted(known))}")
-    chosen = [row for row in ROWS if not CHIPS.value or row.topology.partition(":")[0] in CHIPS.value]
-    between(PAGE.read_text(), BEGIN, END, "")  # refused before minutes of work
+    chosen = [row for row in rows if not CHIPS.value or row.topology.partition(":")[0] in CHIPS.value]
+    between(page.read_text(), BEGIN, END, "")  # refused before minutes of work
     made: dict[Row, list[str]] = {}
     for row in shown("plans")(chosen):
         made[row] = cells(row)
-        text = PAGE.read_text()
+        text = page.read_text()
         lines = standing(text) | {row.key: line for row, line in made.items()}
-        kept = [lines[row.key] for row in ROWS if row.key in lines]
-        write_text(PAGE, between(text, BEGIN, END, markdown([list(HEADS), *kept])))
+        kept = [lines[row.key] for row in rows if row.key in lines]
+        write_text(page, between(text, BEGIN, END, markdown([list(HEADS), *kept])))
 
 
 if __name__ == "__main__":

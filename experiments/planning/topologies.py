@@ -14,7 +14,9 @@ from fac_jax.parallel.chips import CHIPS, Chip, chip_of
 from fac_jax.types import InputError
 
 DIMENSIONS: Final = {"v5e": 2, "v5p": 3, "v6e": 2}  # of the torus that a slice is cut from
-FORMS: Final = "v5e:4x4, v6e:8x8, v5p:2x2x4 (TPU slices), h100:8, h200:1, b200:2x8 (hosts x GPUs), gpu, cpu:8"
+FORMS: Final = (
+    "v5e:4x4, v6e:8x8, v5p:2x2x4 (TPU slices), h100:8, rtx4090:1, l40s:1, b200:2x8 (GPUs, hosts x GPUs), gpu, cpu:8"
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,14 +15,16 @@ import orbax.checkpoint as ocp
 from etils import epath
 from flax import traverse_util
 
+from fac_jax.checkpoint.adapters.base import base_digest
 from fac_jax.checkpoint.arrays import readable
 from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.checkpoint.release.tensors import INDEX
-from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored
+from fac_jax.checkpoint.store import AdapterBase, adapter_base, check_shapes, parameter_folders, stored
 from fac_jax.config import from_tree
 from fac_jax.io import absolute, copy, is_local
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.limits import check
+from fac_jax.models.lora import merge
 from fac_jax.text.special_ids import TEXT_SPECIALS
 from fac_jax.text.tokenizer import CONFIG_FILE, Tokenizer
 from fac_jax.text.tokenizer import FILE as TOKENIZER
@@ -114,18 +116,40 @@ def resolve(path: epath.PathLike) -> epath.Path:
 
 
 def load_params(path: epath.PathLike, expected: Params | None = None) -> tuple[Params, ModelConfig]:
-    """Parameters and configuration of what `path` names (see `resolve`).
+    """Parameters and configuration of what `path` names (see `resolve`); an adapter is merged into its base.
 
     Args:
       expected: tree of the parameters of a model (abstract or real), compared with those found. Leaves that have
         a sharding are read into it, all others go to the default device.
 
     Raises:
-      InputError: nothing is there, a file is damaged, or the parameters have other names or shapes than `expected`.
+      InputError: nothing is there, a file is damaged, or the parameters have other names or shapes than `expected`;
+        or an adapter has no base any more.
     """
     found = resolve(path)
-    folders = parameter_folders(found)
-    config = load_config(found)
+    base = adapter_base(found)
+    if base is not None:
+        return _with_base(found, base, expected)
+    return _restored(found, expected)
+
+
+def _with_base(found: epath.Path, base: AdapterBase, expected: Params | None) -> tuple[Params, ModelConfig]:
+    """Reads the adapter of a running checkpoint, and merges it into its base."""
+    if base.folder is None:
+        raise InputError(f"{found}: holds an adapter of a model that was not written: go on to the end of its stage")
+    folder = found.parents[2] / base.folder  # WORKDIR/STAGE/checkpoints/STEP
+    adapter, config = _restored(found)
+    params, _ = load_params(folder, expected)
+    params = jax.tree.map(lambda leaf: leaf.astype(config.param_dtype), params)
+    digest = base_digest(params, config)
+    if digest != base.digest:
+        raise InputError(f"{found}: an adapter of a model with the digest {base.digest}, but {folder} has {digest}")
+    whole = traverse_util.flatten_dict(params) | traverse_util.flatten_dict(adapter)
+    return merge(traverse_util.unflatten_dict(whole)), config
+
+
+def _restored(found: epath.Path, expected: Params | None = None) -> tuple[Params, ModelConfig]:
+    folders, config = parameter_folders(found), load_config(found)
     holds: list[dict[Any, Any]] = []
     for folder in folders:
         with readable(folder):

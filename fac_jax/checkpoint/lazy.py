@@ -8,8 +8,8 @@ from etils import epath
 from flax import traverse_util
 
 from fac_jax.checkpoint.arrays import StoredArray, readable
-from fac_jax.checkpoint.export import resolve
-from fac_jax.checkpoint.store import check_shapes, parameter_folders, stored
+from fac_jax.checkpoint.export import load_params, resolve
+from fac_jax.checkpoint.store import adapter_base, check_shapes, parameter_folders, stored
 from fac_jax.types import Params
 
 
@@ -28,7 +28,7 @@ class Lazy:
 
 
 def lazy_params(path: epath.PathLike, shapes: Params) -> Params:
-    """Parameters of what `path` names (`export.resolve`), each leaf a `Lazy`.
+    """Parameters of what `path` names (`export.resolve`), each leaf a `Lazy`; those of an adapter are read and merged.
 
     Args:
       shapes: abstract parameters of the model, compared with those found.
@@ -37,6 +37,8 @@ def lazy_params(path: epath.PathLike, shapes: Params) -> Params:
       InputError: nothing is there, or the parameters have other names or shapes; a damaged array, when it is read.
     """
     found = resolve(path)
+    if adapter_base(found) is not None:
+        return load_params(found, shapes)[0]
     leaves: dict[tuple[str, ...], Any] = {}
     lazy: dict[tuple[str, ...], Lazy] = {}
     for folder in parameter_folders(found):

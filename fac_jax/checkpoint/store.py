@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,22 +12,42 @@ import orbax.checkpoint as ocp
 from etils import epath
 from flax import traverse_util
 
+from fac_jax.checkpoint.json_files import Section, read_json, write_json
 from fac_jax.io import absolute
 from fac_jax.models.config import ModelConfig
+from fac_jax.models.lora import adapter_of
 from fac_jax.types import InputError, Params
 
 SHOWN = 3  # differing parameters that an error names
 FROZEN = "frozen"  # folder of the parameters that no checkpoint of a stage changes
+BASE: Final = "base.json"  # which model the adapters of a stage's checkpoints belong to
+
+
+@dataclasses.dataclass(frozen=True)
+class AdapterBase:
+    """The model that the adapter of a running stage belongs to.
+
+    Attributes:
+      digest: of its values (`checkpoint.adapters.base.base_digest`).
+      folder: of the model, absolute or in the workdir; None if it was never written.
+    """
+
+    digest: str
+    folder: str | None
 
 
 class CheckpointStore:
     """Numbered checkpoints `directory/STEP/{params,optimizer,data,config}` of what trains.
 
-    Frozen parameters are written once, to `directory/frozen`.
+    Frozen parameters are written once, to `directory/frozen`. Those of the base of an adapter are not written:
+    `directory/base.json` says which model it is.
     """
 
-    def __init__(self, directory: epath.PathLike, config: ModelConfig, keep: int) -> None:
-        self._directory = absolute(directory)
+    def __init__(
+        self, directory: epath.PathLike, config: ModelConfig, keep: int, base: AdapterBase | None = None
+    ) -> None:
+        """Takes the base of the adapter that trains; None without one."""
+        self._directory, self._base = absolute(directory), base
         self._frozen_written = (self._directory / FROZEN).is_dir()
         self._config = dataclasses.asdict(config)
         self._manager = ocp.CheckpointManager(
@@ -50,7 +70,11 @@ class CheckpointStore:
 
         The first save of a stage writes all other parameters, `frozen`, before its checkpoint.
         """
+        if frozen and self._base is not None:
+            frozen = adapter_of(frozen)
         if frozen and not self._frozen_written:
+            if self._base is not None and jax.process_index() == 0:
+                write_json(self._directory / BASE, dataclasses.asdict(self._base))
             with ocp.StandardCheckpointer() as checkpointer:
                 checkpointer.save(self._directory / FROZEN, frozen)
             self._frozen_written = True
@@ -68,8 +92,14 @@ class CheckpointStore:
         """Trainable parameters, optimizer state (both with the shapes and shardings of those given) and data state.
 
         Raises:
-          InputError: the checkpoint holds parameters of other names or shapes.
+          InputError: the checkpoint holds parameters of other names or shapes, or an adapter of another base.
         """
+        theirs = adapter_base(self.path(step))
+        if self._base is not None and theirs is not None and theirs.digest != self._base.digest:
+            raise InputError(
+                f"{self.path(step)}: an adapter of a base with the digest {theirs.digest}, but the stage starts from "
+                f"one with {self._base.digest}: give it that base, or remove the checkpoints"
+            )
         check_shapes(stored(self.path(step) / "params"), params, self.path(step))
         params, opt_state = jax.tree.map(ocp.utils.to_shape_dtype_struct, (params, opt_state))
         restored = self._manager.restore(
@@ -87,8 +117,18 @@ class CheckpointStore:
         self._manager.close()
 
 
+def adapter_base(checkpoint: epath.PathLike) -> AdapterBase | None:
+    """Returns the base of the adapter in a running checkpoint; None for a checkpoint, or a model, that is whole."""
+    checkpoint = epath.Path(checkpoint)
+    file = checkpoint.parent / BASE
+    if not checkpoint.name.isdigit() or not file.exists():
+        return None
+    found = Section(read_json(file), str(file))
+    return AdapterBase(found.word("digest"), found.word("folder", None))
+
+
 def parameter_folders(checkpoint: epath.PathLike) -> list[epath.Path]:
-    """The folders that together hold all parameters of a finished model or of a running checkpoint.
+    """The folders that together hold all parameters of a finished model or of a running checkpoint, but for a base's.
 
     A running checkpoint holds those that train; the frozen ones lie next to it, for all checkpoints of its stage.
     """
@@ -140,19 +180,23 @@ def params_digest(params: Params) -> str:
     They do not depend on how the parameters lie on devices and hosts.
     """
     leaves = jax.tree_util.tree_leaves_with_path(params)
-    sums = jax.device_get(jax.jit(lambda tree: [_mixed(leaf) for leaf in jax.tree.leaves(tree)])(params))
+    sums = jax.device_get(jax.jit(lambda tree: [mixed(leaf) for leaf in jax.tree.leaves(tree)])(params))
     found = hashlib.sha256()
     for (path, leaf), number in zip(leaves, sums, strict=True):
         found.update(f"{jax.tree_util.keystr(path)} {leaf.shape} {leaf.dtype} {int(number)}\n".encode())
     return found.hexdigest()[:16]
 
 
-def _mixed(leaf: jax.Array) -> jax.Array:
-    """Sum of a leaf's bits, each times an odd number of its place, modulo 2^32: exact in any order."""
+def mixed(leaf: jax.Array, start: jax.Array | int = 0) -> jax.Array:
+    """Sum of a leaf's bits, each times an odd number of its place, modulo 2^32: exact in any order.
+
+    Places count from `start`, that of the leaf in an array whose parts are summed one by one.
+    """
     unsigned = {1: np.uint8, 2: np.uint16, 4: np.uint32}[leaf.dtype.itemsize]
     bits = jax.lax.bitcast_convert_type(leaf, unsigned).astype(jnp.uint32)
     place = jnp.zeros(leaf.shape, jnp.uint32)
     for axis, size in enumerate(leaf.shape):
         place = place * jnp.uint32(size) + jax.lax.broadcasted_iota(jnp.uint32, leaf.shape, axis)
-    mixed = (place * jnp.uint32(2654435761)) ^ (place >> 7)
-    return jnp.sum(bits * (mixed | jnp.uint32(1)), dtype=jnp.uint32)
+    place = place + jnp.uint32(start)
+    factor = (place * jnp.uint32(2654435761)) ^ (place >> 7)
+    return jnp.sum(bits * (factor | jnp.uint32(1)), dtype=jnp.uint32)

@@ -5,7 +5,7 @@ Shapes: T query positions, S key positions.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
@@ -25,9 +25,38 @@ from fac_jax.layers.stack import ATTENTION, PROJECTIONS
 from fac_jax.types import Array, KVCache
 
 
+class Limits(NamedTuple):
+    """What positions tell about which key a query sees; the fields are those of `Visibility`."""
+
+    causal: bool = True
+    sinks: int = 0
+    window: int = 0
+    block: int = 1
+
+    def narrow(self, seen: Bool[Array, "*dims"], q: Int[Array, "..."], k: Int[Array, "..."]) -> Bool[Array, "*dims"]:
+        """Hides of `seen` what the limits hide between positions of queries and of keys, which broadcast to it."""
+        if self.causal:
+            seen = seen & ((k <= q) if self.block == 1 else (k // self.block <= q // self.block))
+        if self.window:
+            seen = seen & ((k < self.sinks) | (q - k < self.window))
+        return seen
+
+    def by_place(self, keys: int) -> bool:
+        """Returns whether places in rows of `keys` keys tell the same, as kernels assume that do not read positions.
+
+        Positions that are no sinks follow each other, so that a window that is as long as the row hides nothing.
+        """
+        return self.block == 1 and not 0 < self.window < keys
+
+
+CAUSAL: Final = Limits()
+
+
 @struct.dataclass
 class Visibility:
     """Which key each query sees: keys of its own segment and, if causal, only those at its own or earlier positions.
+
+    A causal query may also see blocks whole, and of the past only a window, besides the first positions ("sinks").
 
     Attributes:
       q_segments: segment of every query; 0 is padding.
@@ -35,6 +64,9 @@ class Visibility:
       q_positions: position of every query inside its segment.
       k_positions: position of every key inside its segment.
       causal: whether later positions are hidden.
+      sinks: number of first positions that every later one sees, however far away they are.
+      window: number of last positions that a query sees, its own included; 0 for all.
+      block: positions of a block; a query sees all keys of its own block and of earlier ones.
     """
 
     q_segments: Int[Array, "B T"]
@@ -42,18 +74,32 @@ class Visibility:
     q_positions: Int[Array, "B T"]
     k_positions: Int[Array, "B S"]
     causal: bool = struct.field(pytree_node=False, default=True)
+    sinks: int = struct.field(pytree_node=False, default=0)
+    window: int = struct.field(pytree_node=False, default=0)
+    block: int = struct.field(pytree_node=False, default=1)
+
+    @property
+    def limits(self) -> Limits:
+        """Returns what is the same for all rows."""
+        return Limits(self.causal, self.sinks, self.window, self.block)
 
     def mask(self) -> Bool[Array, "B T S"]:
         """Dense form of the visibility: True where the query sees the key."""
         seen = (self.q_segments[:, :, None] == self.k_segments[:, None]) & (self.k_segments[:, None] > 0)
-        if self.causal:
-            seen &= self.k_positions[:, None] <= self.q_positions[:, :, None]
-        return seen
+        return self.limits.narrow(seen, self.q_positions[:, :, None], self.k_positions[:, None])
 
 
-def self_visibility(segments: Int[Array, "B T"], positions: Int[Array, "B T"], *, causal: bool) -> Visibility:
+def self_visibility(
+    segments: Int[Array, "B T"],
+    positions: Int[Array, "B T"],
+    *,
+    causal: bool,
+    sinks: int = 0,
+    window: int = 0,
+    block: int = 1,
+) -> Visibility:
     """Visibility of a sequence on itself."""
-    return Visibility(segments, segments, positions, positions, causal)
+    return Visibility(segments, segments, positions, positions, causal, sinks, window, block)
 
 
 # Scaled dot-product attention of N query heads on K key and value heads, K a divisor of N, with the shapes of
@@ -183,8 +229,14 @@ class EncoderAttention(Typed):
     attend: Attend = einsum_attend
 
     @nn.compact
-    def __call__(self, x: Float[jax.Array, "W T D"], visibility: Visibility) -> Float[jax.Array, "W T D"]:
-        """Attends inside every window."""
+    def __call__(
+        self,
+        x: Float[jax.Array, "W T D"],
+        visibility: Visibility,
+        cache: KVCache | None = None,
+        slot: Int[jax.Array, " W"] | int = 0,
+    ) -> tuple[Float[jax.Array, "W T D"], KVCache | None]:
+        """Attends inside every window. With a cache, see `DecoderAttention`."""
         width = x.shape[-1]
         linear = partial(Linear, **self.dtypes)
 
@@ -192,6 +244,9 @@ class EncoderAttention(Typed):
             y = linear(width, (axes.EMBED, axes.AUDIO_HEADS), use_bias, name=name)(x)
             return rearrange(checkpoint_name(y, PROJECTIONS), "b t (n h) -> b t n h", n=self.num_heads)
 
-        out = self.attend(project("q", True), project("k", False), project("v", True), visibility)
-        out = rearrange(out, "b t n h -> b t (n h)")
-        return linear(width, (axes.AUDIO_HEADS, axes.EMBED), True, name="o")(out)
+        q, k, v = project("q", True), project("k", False), project("v", True)
+        if cache is not None:
+            cache = update_cache(cache, k, v, slot)
+            k, v = read_cache(cache, x.shape[0])
+        out = rearrange(self.attend(q, k, v, visibility), "b t n h -> b t (n h)")
+        return linear(width, (axes.AUDIO_HEADS, axes.EMBED), True, name="o")(out), cache

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterable, Mapping
+from typing import Final
 
 import flax.linen as nn
 import jax
@@ -9,9 +10,15 @@ import jax.numpy as jnp
 from jaxtyping import Float, Float32, Int
 
 from fac_jax.axes import EMBED
-from fac_jax.layers.matrices import Matrix, Rows
-from fac_jax.layers.param import Typed, embedding_init, kernel_init, param, zeros
+from fac_jax.layers.frozen import FrozenKernel
+from fac_jax.layers.matrices import Int8Rows, Matrix, Rows
+from fac_jax.layers.param import Init, Typed, embedding_init, kernel_init, param, zeros
 from fac_jax.types import Array
+
+# Parameters of a low-rank adapter (LoRA, Hu et al. 2021), which are next to a kernel `[.., D, F]` that has one: A
+# `[.., D, r]`, B `[.., r, F]` and a scale `[..]`, all float32. No layer makes them: `models/lora.py` does.
+LORA: Final = ("lora_a", "lora_b", "lora_scale")
+LORA_A, LORA_B, LORA_SCALE = LORA
 
 
 @jax.custom_vjp
@@ -48,7 +55,9 @@ def fan_out(
     widths = [width for width, _ in outputs.values()]
     if module.has_variable("params", joined(outputs)):
         together = module.get_variable("params", joined(outputs)).multiply(x.astype(module.dtype))
-        return jnp.split(together, list(itertools.accumulate(widths))[:-1], axis=-1)
+        apart = jnp.split(together, list(itertools.accumulate(widths))[:-1], axis=-1)
+        adapters = [module.get_variable("params", name, {}) for name in outputs]
+        return [adapted(y, x, leaves, module.dtype) for y, leaves in zip(apart, adapters, strict=True)]
     return [Linear(width, (EMBED, axis), name=name, **module.dtypes)(x) for name, (width, axis) in outputs.items()]
 
 
@@ -57,30 +66,47 @@ def joined(names: Iterable[str]) -> str:
     return "_".join(names)
 
 
+def adapted(
+    y: Float[jax.Array, "*dims F"], x: Float[jax.Array, "*dims D"], leaves: Mapping[str, Array], dtype: str
+) -> Float[jax.Array, "*dims F"]:
+    """Adds `((x @ A) @ B) * scale`, computed in `dtype`, to a layer's output `y`, if `leaves` hold an adapter."""
+    if LORA_A not in leaves:
+        return y
+    a, b, scale = (jnp.asarray(leaves[name]).astype(dtype) for name in LORA)
+    return y + product(product(x.astype(dtype), a), b) * scale
+
+
 class Linear(Typed):
     """`x @ kernel (+ bias)`; the kernel is `[in, out]` (the transpose of a torch weight).
 
-    In generation a `Matrix` takes the place of the kernel (`generation.prepared`).
+    In generation a `Matrix` takes the place of the kernel (`generation.prepared`), in training one that is frozen may
+    be a `FrozenKernel`. An adapter that is next to the kernel (`LORA`) adds its product; without one nothing changes.
 
     Attributes:
       features: output width.
       axes: logical names of the kernel's two dimensions.
       use_bias: whether there is a bias, named by `axes[1]`.
+      init: makes a fresh kernel.
     """
 
     features: int
     axes: tuple[str | None, str | None]
     use_bias: bool = False
+    init: Init = kernel_init
 
     @nn.compact
     def __call__(self, x: Float[jax.Array, "*dims D"]) -> Float[jax.Array, "*dims F"]:
         """Maps vectors of the last axis."""
         if self.has_variable("params", "matrix"):
             y = self.get_variable("params", "matrix").multiply(x.astype(self.dtype))
+        elif isinstance(frozen := self.get_variable("params", "kernel"), FrozenKernel):
+            y = frozen.multiply(x.astype(self.dtype))
         else:
             shape = (x.shape[-1], self.features)
-            kernel = param(self, "kernel", kernel_init, self.axes, shape, self.param_dtype)
+            kernel = param(self, "kernel", self.init, self.axes, shape, self.param_dtype)
             y = product(x.astype(self.dtype), kernel.astype(self.dtype))
+        leaves = {name: self.get_variable("params", name) for name in LORA if self.has_variable("params", name)}
+        y = adapted(y, x, leaves, self.dtype)
         if self.use_bias:
             y = y + param(self, "bias", zeros, self.axes[1:], (self.features,), self.param_dtype).astype(self.dtype)
         return y
@@ -89,7 +115,7 @@ class Linear(Typed):
 class Embedding(Typed):
     """A table `[rows, width]` that is looked up here and may be read whole as a tied output head.
 
-    In generation a `Matrix` takes its place (`generation.prepared`).
+    In generation a `Matrix` takes its place (`generation.prepared`), in training one that is frozen may be `Int8Rows`.
 
     Attributes:
       rows: number of ids.
@@ -104,6 +130,8 @@ class Embedding(Typed):
     def setup(self) -> None:
         if self.has_variable("params", "matrix"):
             self.matrix: Matrix = self.get_variable("params", "matrix")
+        elif isinstance(frozen := self.get_variable("params", "embedding"), Int8Rows):
+            self.matrix = frozen
         else:
             shape = (self.rows, self.width)
             self.matrix = Rows(param(self, "embedding", embedding_init, self.axes, shape, self.param_dtype))

@@ -5,7 +5,7 @@ form is an object in place of the array, so that a layer multiplies with it and 
 """
 
 import math
-from typing import Any, Final, Protocol, Self
+from typing import Any, ClassVar, Final, Protocol, Self
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +79,10 @@ class ScaledRows:
     codes: jax.Array
     scale: Float[jax.Array, " F"]
 
+    def wide(self, dtype: Any) -> Float[jax.Array, "F D"]:
+        """Returns the values, rounded once from float32 to `dtype`."""
+        return (self.codes.astype(jnp.float32) * self.scale[:, None]).astype(dtype)
+
     def multiply(self, x: Float[jax.Array, "*dims D"], dtype: str | None = None) -> Float[jax.Array, "*dims F"]:
         """See `Matrix`."""
         products = _times_rows(x, self.codes.astype(x.dtype), "float32")
@@ -93,6 +97,13 @@ class ScaledRows:
 @struct.dataclass
 class Int8Rows(ScaledRows):
     """Codes from -127 to 127; the scale is the greatest magnitude of the row over 127."""
+
+    form: ClassVar[str] = "int8"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Returns the shape `[F, D]`."""
+        return self.codes.shape
 
     @classmethod
     def of(cls, values: Float[jax.Array, "F D"], dtype: str) -> Self:

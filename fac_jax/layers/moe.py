@@ -5,7 +5,7 @@ width of an expert.
 """
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
 import flax.linen as nn
@@ -16,18 +16,28 @@ from flax import struct
 from jaxtyping import Bool, Float, Int
 
 from fac_jax import axes
-from fac_jax.layers.linear import Linear
+from fac_jax.layers.frozen import FrozenKernel
+from fac_jax.layers.linear import LORA, LORA_A, Linear
 from fac_jax.layers.param import Typed, kernel_init, param
 from fac_jax.types import Array, RouterStats
 
 
 @struct.dataclass
+class ExpertAdapter:
+    """Low-rank adapters of one kernel of all experts, with their scales in `b`."""
+
+    a: Float[jax.Array, "E D r"]
+    b: Float[jax.Array, "E r F"]
+
+
+@struct.dataclass
 class ExpertKernels:
-    """Kernels of all SwiGLU experts."""
+    """Kernels of all SwiGLU experts, and the adapters of those that have one, by the kernel's name."""
 
     gate: Float[jax.Array, "E D F"]
     up: Float[jax.Array, "E D F"]
     down: Float[jax.Array, "E F D"]
+    adapters: Mapping[str, ExpertAdapter] = dataclasses.field(default_factory=dict)
 
 
 # Computes, for every token, the weighted sum of the outputs of the experts it is sent to, with the shapes of
@@ -45,8 +55,12 @@ def grouped_swiglu(
     product: GroupedProduct = jax.lax.ragged_dot,
 ) -> Float[jax.Array, "R D"]:
     """Sends the first `sizes[0]` rows through expert 0, the next `sizes[1]` through expert 1, and so on."""
-    hidden = jax.nn.silu(product(rows, kernels.gate, sizes)) * product(rows, kernels.up, sizes)
-    return product(hidden, kernels.down, sizes)
+
+    def multiplied(rows: jax.Array, name: str) -> jax.Array:
+        y, adapter = product(rows, getattr(kernels, name), sizes), kernels.adapters.get(name)
+        return y if adapter is None else y + product(product(rows, adapter.a, sizes), adapter.b, sizes)
+
+    return multiplied(jax.nn.silu(multiplied(rows, "gate")) * multiplied(rows, "up"), "down")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +123,9 @@ def weighted_sum(made: Float[jax.Array, "R D"], weights: Float[jax.Array, "*T k"
 class MoE(Typed):
     """Top-k routed experts; no token is dropped.
 
+    The kernels "gate", "up" and "down" may have adapters, "gate_lora_a" `[E, D, r]`, "gate_lora_b" `[E, r, F]` and
+    "gate_lora_scale" `[E]`, and so on, which add their product as in `layers.linear`.
+
     Attributes:
       num_experts: E.
       top_k: experts that a token is sent to.
@@ -136,13 +153,23 @@ class MoE(Typed):
             weights = weights / jnp.sum(weights, axis=-1, keepdims=True)
 
         def kernel(name: str, shape: tuple[int, int], names: tuple[str, str]) -> jax.Array:
+            frozen = self.get_variable("params", name)
+            if isinstance(frozen, FrozenKernel):
+                return jax.vmap(lambda each: each.wide(self.dtype))(frozen)
             names_of_all, shape_of_all = (axes.EXPERTS, *names), (experts, *shape)
             return param(self, name, _per_expert_init, names_of_all, shape_of_all, self.param_dtype).astype(self.dtype)
+
+        def adapter(name: str) -> dict[str, ExpertAdapter]:
+            if not self.has_variable("params", f"{name}_{LORA_A}"):
+                return {}
+            a, b, scale = (jnp.asarray(self.get_variable("params", f"{name}_{leaf}")) for leaf in LORA)
+            return {name: ExpertAdapter(a.astype(self.dtype), (b * scale[:, None, None]).astype(self.dtype))}
 
         kernels = ExpertKernels(
             gate=kernel("gate", (width, self.hidden), (axes.EMBED, axes.MLP)),
             up=kernel("up", (width, self.hidden), (axes.EMBED, axes.MLP)),
             down=kernel("down", (self.hidden, width), (axes.MLP, axes.EMBED)),
+            adapters=adapter("gate") | adapter("up") | adapter("down"),
         )
         mixed = self.experts(x.astype(self.dtype), picks, weights, kernels)
         return mixed, _statistics(probs, picks, keep)

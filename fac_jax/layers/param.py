@@ -1,13 +1,14 @@
 """Parameters that carry the logical names of their axes, and the dtypes of layers."""
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 Init: TypeAlias = Callable[..., jax.Array]  # (key, shape, dtype) -> array
+SEP: Final = "/"  # between the names of a parameter's path, "backbone/norm/scale"
 
 zeros: Init = nn.initializers.zeros_init()
 ones: Init = nn.initializers.ones_init()

@@ -18,7 +18,7 @@ from fac_jax.training.flops import Meter
 from fac_jax.training.interrupt import deferred_interrupts
 from fac_jax.training.mesh_data import Data
 from fac_jax.training.metrics import MetricLog
-from fac_jax.training.overview import memory_line
+from fac_jax.training.overview import device_bytes, memory_line
 from fac_jax.training.profile import ProfileWindow, StepProfiler
 from fac_jax.training.progress import Rates, StageProgress
 from fac_jax.training.stage import StageConfig
@@ -91,7 +91,7 @@ def train(
       KeyboardInterrupt: see above.
       NonFiniteError: loss or gradient of a step is not finite; names the step, its rows and the last good checkpoint.
     """
-    state = restore(state, data, store, stage.trainable)
+    state = restore(state, data, store, stage.patterns)
     # Committed to its devices, so that the compiled step accepts fresh and restored states alike.
     state = jax.tree.map(lambda leaf: jax.device_put(leaf, leaf.sharding), state)
     start = int(state.step)
@@ -130,7 +130,7 @@ def train(
             if evaluate is not None and evaluate.due(number, stage.steps):
                 jax.block_until_ready(state)  # the step's own seconds count
                 began = time.monotonic()
-                log.track(number, evaluate(number, final_params(state, stage.trainable), state.reference))
+                log.track(number, evaluate(number, final_params(state, stage.patterns), state.reference))
                 rates.leave_out(time.monotonic() - began)
 
         pending: _Pending | None = None
@@ -139,7 +139,7 @@ def train(
             loaded = next(data)
             if compiled is None:
                 compiled = step.lower(state, loaded.batch).compile()
-                hosts.log(f"stage {stage.name}: {memory_line(compiled)}")
+                hosts.log(f"stage {stage.name}: {memory_line(compiled, device_bytes())}")
             profiler.before(number)
             with jax.profiler.StepTraceAnnotation("train", step_num=number):
                 state, metrics = compiled(state, loaded.batch)
@@ -151,7 +151,7 @@ def train(
                 settle(pending)
                 pending = None
                 log.flush()
-                trainable, frozen = split(state.params, stage.trainable)
+                trainable, frozen = split(state.params, stage.patterns)
                 store.save(number, trainable, state.opt_state, data.get_state(), frozen)
             if stop:
                 raise stop

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import optax
 from flax import traverse_util
 
+from fac_jax.models.lora import is_leaf
 from fac_jax.training.rounding import Rounding, rounded
 from fac_jax.training.trainable import SEP
 from fac_jax.types import InputError, Params
@@ -126,10 +127,12 @@ def make_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
 def decays(params: Params, no_decay: str) -> Params:
     """Tree of bools with the structure of `params`: True for the parameters that weight decay acts on.
 
-    Whisper's stored table of positions never decays: it is a constant.
+    Adapters never decay: their kernels do not go to 0, but back to the base. Nor does Whisper's stored table of
+    positions, which is a constant.
     """
     flat = traverse_util.flatten_dict(params, sep=SEP)
-    found = {path: re.search(no_decay, path) is None and path != POSITIONS for path in flat}
+    never = {path for path in flat if path == POSITIONS or is_leaf(path)}
+    found = {path: re.search(no_decay, path) is None and path not in never for path in flat}
     return traverse_util.unflatten_dict(found, sep=SEP)
 
 

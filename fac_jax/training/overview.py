@@ -12,7 +12,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from fac_jax.layers.attention import CAUSAL
+from fac_jax.layers.frozen import FrozenKernel
 from fac_jax.layers.kernels import Kernels
+from fac_jax.layers.matrices import Int8Rows
 from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.compiler import compiler_options
 from fac_jax.parallel.kernels import attention_choice, expanded_experts, kernel_name
@@ -42,11 +45,13 @@ def parameter_table(params: Params, patterns: Sequence[str] = ("",)) -> str:
     leaves: dict[str, Any] = traverse_util.flatten_dict(params, sep=SEP)
     for name, leaf in sorted(leaves.items()):
         shape = " x ".join(map(str, leaf.shape)) or "scalar"
-        table.add_row(name, shape, str(leaf.dtype), _spec(leaf), f"{leaf.size:,}", "yes" if name in trains else "")
+        held, size = getattr(leaf, "form", None) or str(leaf.dtype), math.prod(leaf.shape)
+        table.add_row(name, shape, held, _spec(leaf), f"{size:,}", "yes" if name in trains else "")
     table.add_section()
-    for what, chosen in (("trains", trains), ("all", leaves)):
+    for what, chosen in (("trains", trains), ("frozen", leaves.keys() - trains), ("all", leaves.keys())):
         kept = [leaves[name] for name in chosen]
-        size, device = sum(leaf.size for leaf in kept), sum(_device_bytes(leaf) for leaf in kept)
+        size = sum(math.prod(leaf.shape) for leaf in kept)
+        device = sum(_device_bytes(part) for leaf in kept for part in jax.tree.leaves(leaf))
         table.add_row(f"{what}: {len(kept)} arrays, {device / GIB:.2f} GiB on a device", "", "", "", f"{size:,}", "")
     text = io.StringIO()
     Console(file=text, width=WIDTH, highlight=False, color_system=None).print(table)
@@ -86,11 +91,15 @@ def describe(
         f"devices: {devices}",
         f"a step: {rows} rows of {length} LLM positions, activations in {model.dtype}, remat {model.remat}",
     ]
-    decoders = (("Shared LLM", model.text, length), ("refined head", model.head, length * model.group_size))
-    for name, decoder, positions in decoders:
+    decoders = (
+        ("Shared LLM", model.text, length, model.limits),
+        ("refined head", model.head, length * model.group_size, model.head_limits),
+    )
+    for name, decoder, positions, limits in decoders:
         if decoder.depth:
             heads = (decoder.num_heads, decoder.num_kv_heads, decoder.head_dim)
-            kernel, reason = attention_choice(kernels.attend, heads, model.dtype, positions, layout)
+            choice = (kernels.attend, heads, model.dtype, positions, layout, CAUSAL._replace(**limits))
+            kernel, reason = attention_choice(*choice)
             why = f", {reason}" if reason else ""
             lines.append(f"attention of the {name}: {kernel_name(kernel)}{why}")
     moe = model.text.moe
@@ -114,17 +123,27 @@ def compiled_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
     return parts | {"total": sum(parts.values())}
 
 
-def memory_line(compiled: jax.stages.Compiled) -> str:
-    """The memory of a compiled step on a device, in one line."""
+def device_bytes() -> int | None:
+    """Bytes of the first device's memory that programs may have; None for a device that does not tell, as a CPU."""
+    stats = jax.local_devices()[0].memory_stats()
+    return None if stats is None else stats.get("bytes_limit")
+
+
+def memory_line(compiled: jax.stages.Compiled, limit: int | None = None) -> str:
+    """The memory of a compiled step on a device in one line, and of how many bytes (`limit`), if that is known."""
     sizes = compiled_memory(compiled)
     total = sizes.pop("total")
     parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in sizes.items())
-    return f"memory of a step on a device: {total / GIB:.2f} GiB ({parts})"
+    room = "" if limit is None else f" of {limit / GIB:.2f}"
+    return f"memory of a step on a device: {total / GIB:.2f}{room} GiB ({parts})"
 
 
 def _spec(leaf: Any) -> str:
     """Mesh axes of every dimension, "-" for one that is whole."""
-    sharding = getattr(leaf, "sharding", None)
+    if isinstance(leaf, FrozenKernel):  # its codes have the kernel's last two dimensions the other way round
+        parts = _spec(leaf.codes).split(" x ")
+        return " x ".join((*parts[:-2], *parts[:-3:-1]))
+    sharding = getattr(leaf.codes if isinstance(leaf, Int8Rows) else leaf, "sharding", None)
     if not isinstance(sharding, NamedSharding):
         return "one device"
     mesh = sharding.mesh.shape

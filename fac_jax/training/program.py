@@ -14,9 +14,11 @@ from jax.sharding import NamedSharding, PartitionSpec
 from fac_jax.layers.kernels import Kernels
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat, boxed_params
+from fac_jax.models.lora import LoraConfig, attach_boxes
 from fac_jax.parallel.compiler import compiler_options
 from fac_jax.parallel.kernels import Attention, training_kernels
 from fac_jax.parallel.mesh import Layout
+from fac_jax.training.base import quantised
 from fac_jax.training.optimizer import make_optimizer, make_schedule
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import Objective, Step, TrainState, bind, init_state, make_step
@@ -54,11 +56,12 @@ def stage_program(
     kernels = training_kernels(layout, attention, stage.data.segments)
     objective = bind(stage.loss, FunAudioChat(model, kernels), layout, stage.precision)
     frozen = stage.loss.needs_reference == "frozen"
-    state = abstract_state(abstract_params(model, layout), optimizer, stage.trainable, frozen)
+    params = quantised(abstract_params(model, layout, stage.lora), stage.base, stage.patterns)
+    state = abstract_state(params, optimizer, stage.patterns, frozen)
     placed = None if layout is None else shardings(state)
 
     def begin(params: Params, reference: Params | None) -> TrainState:
-        return init_state(params, optimizer, stage.trainable, reference)
+        return init_state(params, optimizer, stage.patterns, reference)
 
     def start(params: Params) -> TrainState:
         reference = jax.tree.map(jnp.copy, params) if frozen else None
@@ -67,15 +70,19 @@ def stage_program(
         return jax.jit(begin, out_shardings=placed, donate_argnums=(0, 1))(params, reference)
 
     options = compiler_options(layout)
-    step = make_step(objective, optimizer, schedule, stage.trainable, stage.micro_batches, placed, options)
+    step = make_step(objective, optimizer, schedule, stage.patterns, stage.micro_batches, placed, options)
     return StageProgram(kernels, objective, step, state, start)
 
 
-def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
+def abstract_params(config: ModelConfig, layout: Layout | None, lora: LoraConfig | None = None) -> Params:
     """Returns the shapes, dtypes and, on a mesh, shardings of a model's parameters; nothing is computed.
 
+    Args:
+      lora: adapter that the model has; None for none.
+
     Raises:
-      InputError: a mesh axis does not divide a dimension of a parameter; names it.
+      InputError: a mesh axis does not divide a dimension of a parameter, or the adapter is none of this model; names
+        it.
     """
 
     def placed(path: Any, box: nn.LogicallyPartitioned) -> jax.ShapeDtypeStruct:
@@ -86,6 +93,7 @@ def abstract_params(config: ModelConfig, layout: Layout | None) -> Params:
         return jax.ShapeDtypeStruct(box.value.shape, box.value.dtype, sharding=sharding)
 
     boxed = _boxed_shapes(config)
+    boxed = boxed if lora is None else attach_boxes(boxed, lora)
     return jax.tree_util.tree_map_with_path(placed, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned))
 
 

@@ -4,7 +4,8 @@ WORKDIR/training.lock                held by the process that trains
 WORKDIR/STAGE/metrics.jsonl          loss curve; tensorboard/ next to it
 WORKDIR/STAGE/evals.jsonl            evaluations (`training/evals.py`); best/ next to it
 WORKDIR/STAGE/checkpoints/STEP/      while it runs
-WORKDIR/STAGE/model/                 once it is finished
+WORKDIR/STAGE/adapter/               once a stage that trains one is finished, in PEFT's format
+WORKDIR/STAGE/model/                 once it is finished; an adapter is merged
 """
 
 import contextlib
@@ -13,27 +14,32 @@ import functools
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import jax
 from etils import epath
 from filelock import FileLock, Timeout
 from flax import traverse_util
 
-from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, is_model, load_params
+from fac_jax.checkpoint.adapters.base import base_digest
+from fac_jax.checkpoint.export import CHECKPOINTS, MODEL, export_model, is_model, load_config, load_params
+from fac_jax.checkpoint.lazy import lazy_params
 from fac_jax.checkpoint.release.encoder import in_place_of, whisper_params
-from fac_jax.checkpoint.store import CheckpointStore
-from fac_jax.io import is_local
+from fac_jax.checkpoint.store import AdapterBase, CheckpointStore
+from fac_jax.io import absolute, is_local
 from fac_jax.models.audio_encoder import FEATURE_PARAMS
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.models.fun_audio_chat import init_params, with_beside
+from fac_jax.models.lora import detach
 from fac_jax.parallel import hosts
 from fac_jax.parallel.batches import host_shard
 from fac_jax.parallel.chips import peak_flops_of
 from fac_jax.parallel.kernels import Attention
 from fac_jax.parallel.mesh import Layout
+from fac_jax.training.adapter import attached, merged, write_adapter
+from fac_jax.training.base import quantise, quantised, widened
 from fac_jax.training.evals import EvalBatches, EvalConfig, Evaluation, Evaluator
-from fac_jax.training.flops import Meter, trainable_paths
+from fac_jax.training.flops import Meter, adapter_shares, trainable_paths
 from fac_jax.training.loop import train
 from fac_jax.training.merge import choose_alphas, merge
 from fac_jax.training.mesh_data import Data
@@ -147,13 +153,27 @@ def run_recipe(
                 if not taken:
                     params = start_params(recipe, stage, workdir)
                     origin = {"stage": stage.name, "order": order, "steps": stage.steps}
-                    export = functools.partial(export_model, config=recipe.model, origin=origin, assets=assets)
+                    again = functools.partial(start_params, recipe, stage, workdir) if stage.base.changes else None
+                    export = functools.partial(_export, recipe=recipe, origin=origin, assets=assets, start=again)
                     if stage.steps:
                         params = _trained(recipe, stage, params, directory, data, peak_flops, profile, export)
                     export(directory / MODEL, params)
                     hosts.wait(f"model {stage.name}")
             finished(stage)
     return workdir / recipe.stages[-1].name / MODEL
+
+
+def _export(
+    folder: epath.Path,
+    params: Params,
+    recipe: Recipe,
+    origin: dict[str, Any],
+    assets: Mapping[str, epath.PathLike],
+    start: Callable[[], Params] | None,
+) -> None:
+    """Writes a model; an adapter is merged into the parameters that `start` gives, or into its base if that is None."""
+    params = params if start is None else widened(params, start())
+    export_model(folder, merged(params, recipe.model, recipe.layout), recipe.model, origin, assets)
 
 
 @contextlib.contextmanager
@@ -200,14 +220,14 @@ def check_parameters(model: ModelConfig, stages: Sequence[StageConfig], layout: 
       InputError: a pattern of `trainable` or of a merge matches no parameter, an alpha is not in [0, 1], parameters
         cannot train in their dtype, or the mesh does not divide them; names the stage or the parameter.
     """
-    params = abstract_params(model, layout)
-    paths = list(traverse_util.flatten_dict(params, sep=SEP))
+    paths = list(traverse_util.flatten_dict(abstract_params(model, layout), sep=SEP))
     for stage in stages:
         try:
             if stage.merge is not None:
                 choose_alphas(paths, stage.merge.alphas)
             if stage.steps:
-                trainable = split(params, stage.trainable)[0]
+                params = quantised(abstract_params(model, layout, stage.lora), stage.base, stage.patterns)
+                trainable = split(params, stage.patterns)[0]
                 check_master(trainable, stage.optimizer.rounding)
                 factors(trainable, stage.optimizer.factors())
                 _check_frozen(trainable, stage)
@@ -235,12 +255,16 @@ def start_of(stages: Sequence[StageConfig], stage: StageConfig) -> str | None:
 def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Params:
     """Returns the parameters that a stage starts from, merged if it merges.
 
+    Those of a base in fewer bits are read when they are asked for (`checkpoint.lazy`): as they are, they may not fit.
+
     Raises:
       InputError: they are those of a model that is not there, or that has another shape.
     """
     start = start_of(recipe.stages, stage)
     folder = workdir / start / MODEL if start else recipe.initial
-    if folder is not None:
+    if folder is not None and stage.base.changes and stage.merge is None:
+        params = lazy_params(folder, recipe.abstract())
+    elif folder is not None:
         params = _load(folder, recipe)
     else:
         placed = None if recipe.layout is None else shardings(recipe.abstract())
@@ -255,7 +279,10 @@ def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Par
 
 def _load(folder: epath.Path, recipe: Recipe) -> Params:
     expected = recipe.abstract()
-    found = load_params(folder, expected)[0]
+    stored = expected
+    if load_config(folder).duplex is None:  # a duplex model can start from a half-duplex one
+        stored = {name: part for name, part in expected.items() if name != "beside"}
+    found = with_beside(load_params(folder, stored)[0], recipe.model)
     return jax.tree.map(lambda leaf, wanted: leaf.astype(wanted.dtype), found, expected)
 
 
@@ -273,13 +300,19 @@ def _trained(
 
     `params` must not be used afterwards.
     """
-    model, layout = recipe.model, recipe.layout
+    model, layout, base = recipe.model, recipe.layout, None
     program = stage_program(model, stage, layout, recipe.attention)
+    if stage.lora is not None:
+        base = _base_of(recipe, stage, params)
+        if stage.base.changes:
+            params = quantise(params, detach(program.state.params))
+        params = attached(params, program.state.params, model, stage, base.digest)
     devices = list(layout.mesh.devices.flat) if layout else jax.local_devices()[:1]
     sharing = host_shard(layout).hosts if layout else 1
-    meter = Meter(model, stage, trainable_paths(params, stage.trainable), peak_flops_of(devices, peak_flops), sharing)
+    peak, paths = peak_flops_of(devices, peak_flops), trainable_paths(params, stage.patterns)
+    meter = Meter(model, stage, paths, peak, sharing, adapter_shares(params))
     rows, length = stage.data.batch_rows, stage.data.seq_len
-    hosts.log(f"stage {stage.name}\n" + describe(params, stage.trainable, model, program.kernels, layout, rows, length))
+    hosts.log(f"stage {stage.name}\n" + describe(params, stage.patterns, model, program.kernels, layout, rows, length))
     batches = data.train_data(stage, params, directory)
     held_out = data.eval_data(stage, params, directory) if recipe.evals.every else {}
     if recipe.evals.every and not held_out:
@@ -288,8 +321,19 @@ def _trained(
     evaluator = Evaluator(program.objective, held_out, recipe.evals.batches) if held_out else None
     with (
         contextlib.closing(batches),
-        contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep)) as store,
+        contextlib.closing(CheckpointStore(directory / CHECKPOINTS, model, stage.keep, base)) as store,
     ):
         evaluate = None if evaluator is None else Evaluation(recipe.evals, evaluator, directory, export)
         state = train(stage, program.step, state, batches, store, directory, meter, recipe.trackers, evaluate, profile)
-    return final_params(state, stage.trainable)
+    trained = final_params(state, stage.patterns)
+    if base is not None:
+        write_adapter(directory, trained, model, stage, base.digest)
+    return trained
+
+
+def _base_of(recipe: Recipe, stage: StageConfig, params: Params) -> AdapterBase:
+    """Returns what identifies the model that a stage starts from, and that its adapter belongs to."""
+    start, folder = start_of(recipe.stages, stage), None
+    if stage.merge is None:
+        folder = f"{start}/{MODEL}" if start else recipe.initial and str(absolute(recipe.initial))
+    return AdapterBase(base_digest(params, recipe.model), folder)

@@ -2,13 +2,11 @@
 
 import re
 from collections.abc import Sequence
-from typing import Final
 
 from flax import traverse_util
 
+from fac_jax.layers.param import SEP
 from fac_jax.types import InputError, Params
-
-SEP: Final = "/"  # between the names of a parameter's path, "backbone/norm/scale"
 
 
 def split(params: Params, patterns: Sequence[str]) -> tuple[Params, Params]:

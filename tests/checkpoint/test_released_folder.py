@@ -16,6 +16,7 @@ from fac_jax.audio.mel import HOP, RATE, log_mel
 from fac_jax.checkpoint.export import export_model
 from fac_jax.checkpoint.release.config import load_release_config
 from fac_jax.checkpoint.release.convert import export_release, import_release
+from fac_jax.checkpoint.release.load import load_release
 from fac_jax.checkpoint.release.params import from_release
 from fac_jax.checkpoint.release.tensors import TensorFolder
 from fac_jax.evaluation.parity.model import compare
@@ -72,6 +73,23 @@ def test_a_released_folder_keeps_its_own_files(tmp_path: Path) -> None:
     import_release(tmp_path / "source", tmp_path / "ours")
     export_release(tmp_path / "ours", tmp_path / "back", "float32")
     assert contents(tmp_path / "back") == contents(tmp_path / "source")
+
+
+def test_a_model_computes_in_the_dtype_that_its_folder_names(model: Path, tmp_path: Path) -> None:
+    export_release(model, tmp_path / "hf", "bfloat16")
+    params, config = load_release(tmp_path / "hf")
+    assert config.dtype == config.param_dtype == "bfloat16"
+    file = tmp_path / "hf" / "config.json"
+    values = json.loads(file.read_text())
+    file.write_text(json.dumps(values | {"fac_jax": values.get("fac_jax", {}) | {"dtype": "float32"}}))
+    wide, config = load_release(tmp_path / "hf")
+    assert config.dtype == config.param_dtype == "float32"
+    for stored, read in zip(jax.tree.leaves(params), jax.tree.leaves(wide), strict=True):
+        assert np.asarray(read).dtype == np.float32
+        np.testing.assert_array_equal(np.asarray(read), np.asarray(stored).astype(np.float32))
+    file.write_text(json.dumps(values | {"fac_jax": {"dtype": "float16"}}))
+    with pytest.raises(InputError, match="fac_jax.dtype is 'float16', not one of float32, bfloat16"):
+        load_release(tmp_path / "hf")
 
 
 def test_parts_get_the_files_that_their_classes_read(model: Path, tmp_path: Path) -> None:

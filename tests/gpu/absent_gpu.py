@@ -19,9 +19,11 @@ from experiments.planning.gpu_targets import asked_of
 from experiments.planning.step import Plan, make_plan
 from experiments.planning.topologies import topology_of
 from fac_jax.batching.batch_config import BatchConfig
+from fac_jax.models.lora import LoraConfig
 from fac_jax.models.presets import preset
 from fac_jax.parallel import grouped
 from fac_jax.parallel.mesh import make_layout
+from fac_jax.training.base import BaseConfig, Form
 from fac_jax.training.stage import StageConfig
 
 CONVERSATIONS = 6
@@ -96,3 +98,15 @@ def test_the_grouped_product_compiles_to_three_kernels_for_a_step() -> None:
     found = {one.kind: one for one in gpu_kernels(text or "")}
     assert found["grouped"].count == 3
     assert "product" not in found
+
+
+@pytest.mark.parametrize(("card", "base", "gib"), [("rtx4090", "nf4", 11.0), ("l40s", None, 22.5)])
+def test_an_adapter_of_the_8b_fits_a_card(card: str, base: Form | None, gib: float, figures) -> None:
+    model = dataclasses.replace(preset("8b"), dtype="bfloat16", param_dtype="bfloat16", remat="full")
+    data = dataclasses.replace(DATA, batch_rows=1, segments=1)
+    stage = StageConfig("lora", 10, data=data, lora=LoraConfig(), base=BaseConfig(base))
+    topology = topology_of(f"{card}:1")
+    with asked_of(card):
+        plan = make_plan(model, stage, topology, make_layout({"fsdp": 1}, devices=topology.devices), "auto")
+    assert plan.fits
+    figures(f"8B with a base in {base or 'bfloat16'}, {card}: peak, GiB", plan.per_chip_bytes["peak"] / 2**30, gib)

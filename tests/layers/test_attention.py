@@ -1,5 +1,7 @@
 """Attention by device against the einsum reference."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +63,57 @@ def test_blocks_of_a_packed_row_equal_the_reference(length, figures):
     for name, ours, exact in zip(NAMES, values(blocked_attend), values(einsum_attend), strict=True):
         apart = np.abs(ours - exact).max() / np.abs(exact).max()
         figures(f"blocked_attend, {length} positions, {name}, relative to the greatest", apart, 2e-6)
+
+
+LIMITS = {"window": {"sinks": 3, "window": 7}, "blocks": {"block": 10}, "both": {"sinks": 2, "window": 20, "block": 4}}
+
+
+def _sees(visibility, row, query, key):
+    """Whether a query sees a key, by the definition."""
+    s = visibility
+    segment, q, k = s.k_segments[row, key], s.q_positions[row, query], s.k_positions[row, key]
+    near = not s.window or k < s.sinks or q - k < s.window
+    return segment > 0 and segment == s.q_segments[row, query] and k // s.block <= q // s.block and near
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_a_mask_is_what_its_definition_says(limits):
+    visibility = jax.device_get(dataclasses.replace(_packed_row(50)[3], **LIMITS[limits]))
+    wanted = np.array([[_sees(visibility, 0, query, key) for key in range(50)] for query in range(50)])
+    np.testing.assert_array_equal(visibility.mask()[0], wanted)
+    assert np.any(wanted != dataclasses.replace(visibility, window=0, block=1).mask()[0])
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+def test_windows_and_blocks_on_a_cpu_equal_the_reference(limits, figures):
+    q, k, v, visibility = _packed_row(QUERIES + 40)
+    visibility = dataclasses.replace(visibility, **LIMITS[limits])
+    real = (visibility.q_segments > 0)[..., None, None]
+
+    def values(attend):
+        def loss(x):
+            out = jnp.where(real, attend(*x, visibility), 0)
+            return (out**2).sum(), out
+
+        grads, out = jax.jit(jax.grad(loss, has_aux=True))((q, k, v))
+        return jax.tree.map(np.asarray, (out, *grads))
+
+    for name, ours, exact in zip(NAMES, values(blocked_attend), values(einsum_attend), strict=True):
+        apart = np.abs(ours - exact).max() / np.abs(exact).max()
+        figures(f"blocked_attend with {limits}, {name}, relative to the greatest", apart, 2e-6)
+
+
+def test_a_ring_of_keys_is_read_by_positions(figures):
+    """The last position of a long row on a cache whose places hold its sinks and, in any order, its last positions."""
+    q, k, v, visibility = _packed_row(60)
+    ones = jnp.ones((1, 60), int)
+    positions = jnp.arange(60)[None] + jnp.where(jnp.arange(60) < 4, 0, 30000)
+    seen = Visibility(ones[:, -1:], ones, positions[:, -1:], positions, sinks=4, window=16)
+    ring = np.concatenate([np.arange(4), np.roll(np.arange(60 - 16, 60), 5), [9]])  # the last place is not used
+    there = jnp.asarray(ring != 9, int)[None]
+    narrow = Visibility(ones[:, -1:], there, positions[:, -1:], positions[:, ring], sinks=4, window=16)
+    ours = stepwise_attend(q[:, -1:], k[:, ring], v[:, ring], narrow)
+    figures("a ring with sinks, max abs diff", np.abs(ours - einsum_attend(q[:, -1:], k, v, seen)).max(), 1e-6)
 
 
 def test_blocks_give_padding_nothing():

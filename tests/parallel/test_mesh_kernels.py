@@ -1,5 +1,6 @@
 """Attention and experts by device and on a mesh, against their references."""
 
+import dataclasses
 from typing import Any
 from unittest import mock
 
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from jax.interpreters import partial_eval
 
-from fac_jax.layers.attention import Visibility, einsum_attend, self_visibility
+from fac_jax.layers.attention import Limits, Visibility, einsum_attend, self_visibility
 from fac_jax.layers.moe import ExpertKernels, SortedExperts
 from fac_jax.layers.stack import POLICIES
 from fac_jax.parallel.attention import AutoAttend, ShardedAttend
@@ -76,6 +77,9 @@ def test_splash_refuses_what_it_cannot_do() -> None:
         match="takes a multiple of 128 positions on a device, not 200 / 1: change seq_len",
     ):
         SplashAttend()(*short[0], short[1])
+    for limits in ({"window": 100}, {"block": 10}):
+        with pytest.raises(InputError, match="goes by places, .* or take attention"):
+            SplashAttend()(q, k, v, dataclasses.replace(seen, **limits))
     with pytest.raises(InputError, match=r"splash attention, k: dimension 2 \(kv_heads\) .* tensor=8"):
         SplashAttend(make_layout({"tensor": 8}))(jnp.tile(q, (1, 1, 2, 1)), k, v, seen)
 
@@ -87,6 +91,7 @@ def test_flash_attention_is_refused_where_there_is_none() -> None:
 
 
 HEADS_OF = (16, 8, 128)  # of the released 8B
+WINDOW = Limits(sinks=64, window=1024)
 
 
 def test_auto_attention_is_flash_where_a_kernel_takes_the_rows_and_says_why_not() -> None:
@@ -102,6 +107,10 @@ def test_auto_attention_is_flash_where_a_kernel_takes_the_rows_and_says_why_not(
         assert reason == "with a mask: packed rows need a GPU of compute capability 9.0, not 0.0"
         alone = training_kernels(None, "flash", segments=1).attend
         assert attention_choice(alone, HEADS_OF, "bfloat16", 2048) == (PackedAttend(1), None)
+        places = "it goes by places, which tell no window of 1024 positions with 64 sinks and no block of 1"
+        choice = attention_choice(alone, HEADS_OF, "bfloat16", 2048, None, WINDOW)
+        assert choice == (cudnn_attend, f"with a mask: {places}")
+        assert attention_choice(alone, HEADS_OF, "bfloat16", 1024, None, WINDOW) == (PackedAttend(1), None)
         kernel, reason = attention_choice(attend, HEADS_OF, "float32", 2048)
         words = "not flash: cuDNN attention takes bfloat16, not float32: set model.dtype"
         assert kernel is einsum_attend and reason == words
@@ -113,6 +122,8 @@ def test_auto_attention_is_flash_where_a_kernel_takes_the_rows_and_says_why_not(
             assert attention_choice(attend, HEADS_OF, "bfloat16", 2048, layout)[0] == SplashAttend(layout)
             kernel, reason = attention_choice(attend, HEADS_OF, "bfloat16", 200, layout)
             assert kernel is einsum_attend and reason is not None and "takes a multiple of 128 positions" in reason
+            kernel, reason = attention_choice(attend, HEADS_OF, "bfloat16", 2048, layout, WINDOW)
+            assert (kernel, reason) == (einsum_attend, f"not flash: {places}")
 
 
 def test_auto_attention_computes_what_its_choice_does() -> None:
@@ -120,6 +131,8 @@ def test_auto_attention_computes_what_its_choice_does() -> None:
     splash = SplashAttend(interpret=True)
     attend = AutoAttend(splash, einsum_attend, splash.refusal)
     assert diff(outputs(attend, qkv, seen, kept), outputs(splash, qkv, seen, kept)) == 0
+    narrow = dataclasses.replace(seen, sinks=3, window=9)
+    assert diff(outputs(attend, qkv, narrow, kept), outputs(einsum_attend, qkv, narrow, kept)) == 0
     qkv, seen, kept = jax.tree.map(lambda a: a[:, :200], (qkv, seen, kept))  # no multiple of 128
     assert diff(outputs(attend, qkv, seen, kept), outputs(einsum_attend, qkv, seen, kept)) == 0
 

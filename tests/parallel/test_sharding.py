@@ -109,7 +109,7 @@ def marked(always: set[tuple[str, ...]], *names: Iterable[str]) -> list[Any]:
     return [pytest.param(*one, marks=[] if one in always else pytest.mark.slow) for one in every]
 
 
-EVERY_STEP = marked({("sft", "moe", "2x2x2"), ("dpo", "dense", "2x2x2")}, STAGES, CONFIGS, MESHES)
+EVERY_STEP = marked({("sft", "moe", "2x2x2")}, STAGES, CONFIGS, MESHES)
 
 
 @pytest.mark.parametrize(("what", "config", "mesh"), EVERY_STEP)

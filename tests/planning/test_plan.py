@@ -13,16 +13,21 @@ from launchers import called
 
 from experiments.comparing.page import between
 from experiments.planning import table
-from experiments.planning.estimate import least_seconds, links, sending_rate
+from experiments.planning.estimate import least_seconds, links, sending_rate, wide_bytes
+from experiments.planning.gpu_targets import TARGETS, target_config
 from experiments.planning.hlo import Collective
 from experiments.planning.search import Candidate, guessed_collectives, with_rows
-from experiments.planning.step import budget_of, refused_bytes, stage_batch
+from experiments.planning.shares import SHARES
+from experiments.planning.step import budget_of, helps, refused_bytes, stage_batch
 from experiments.planning.topologies import Topology, flags_of, topology_of
 from fac_jax.batching.batch_config import BatchConfig
 from fac_jax.batching.packing import Budget
+from fac_jax.models.lora import LoraConfig
 from fac_jax.models.presets import preset
 from fac_jax.parallel.chips import CHIPS
 from fac_jax.parallel.mesh import make_layout
+from fac_jax.training.base import BaseConfig, quantised
+from fac_jax.training.program import abstract_params
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import Batch, InputError
 
@@ -127,6 +132,29 @@ def test_a_batch_has_the_rows_of_the_config_in_its_micro_batches() -> None:
     six = dataclasses.replace(STAGE, data=dataclasses.replace(STAGE.data, batch_rows=6))
     with pytest.raises(InputError, match=r"stages\.a\.data\.batch_rows is 6, which 4 equal parts do not divide"):
         stage_batch(preset("tiny"), six, layout)
+
+
+def test_every_gpu_that_may_be_absent_is_described() -> None:
+    assert TARGETS.keys() == SHARES.keys() and TARGETS.keys() <= CHIPS.keys()
+    card = target_config("rtx4090")
+    assert "major: 8 minor: 9" in card and "device_memory_size: 24000000000" in card
+    assert f"shared_memory_per_block_optin: {99 * 1024}" in card and "threads_per_core_limit: 1536" in card
+
+
+def test_an_adapter_that_does_not_fit_may_hold_its_base_in_fewer_bits() -> None:
+    layout, memory = make_layout({"fsdp": 1}, devices=jax.devices()[:1]), {"state": {"parameters": 1}}
+    adapter = dataclasses.replace(STAGE, lora=LoraConfig())
+    help = "--config.stages.a.base.quantise=nf4: 4.1 bits for a weight that is frozen"
+    assert help in helps(preset("tiny"), adapter, layout, memory, 1e9)
+    done = dataclasses.replace(adapter, base=BaseConfig("nf4"))
+    for stage in (STAGE, done):
+        assert not any("base.quantise" in found for found in helps(preset("tiny"), stage, layout, memory, 1e9))
+
+
+def test_weights_in_fewer_bits_are_as_wide_when_they_are_multiplied() -> None:
+    params = abstract_params(preset("tiny"), make_layout({"fsdp": 4, "tensor": 2}))
+    for base in (BaseConfig("int8"), BaseConfig("nf4", tables=True)):
+        assert wide_bytes(quantised(params, base, ()), "bfloat16") == wide_bytes(params, "bfloat16")
 
 
 def test_windows_that_are_left_to_the_data_are_asked_for() -> None:

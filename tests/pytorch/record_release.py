@@ -1,10 +1,10 @@
 """Records what the release's own PyTorch classes compute, for `python -m experiments.convert verify`.
 
-    python tests/pytorch/record_release.py CHECKPOINT io.npz --code=DIR
+    python tests/pytorch/record_release.py CHECKPOINT io.npz --code=DIR [--adapter=DIR]
 
 CHECKPOINT is a folder of the release's layout: a released checkpoint, or what `experiments.convert jax-to-hf` wrote.
 DIR is a clone of the release's repository (github.com/FunAudioLLM/Fun-Audio-Chat). The script needs torch,
-transformers 4.52.3 and librosa, which `make .venv-release/.installed` installs, and nothing of this repository.
+transformers 4.52.3, librosa and peft, which `make .venv-release/.installed` installs, and nothing of this repository.
 
 io.npz holds, in float32 and with the names that `fac_jax/evaluation/parity/model.py` reads:
 
@@ -127,8 +127,10 @@ def reply_to(model: Any, inputs: Any, steps: int, penalty: float, **switches: An
     return ids[:, inputs["input_ids"].shape[1] :].cpu().numpy(), speech.cpu().numpy()
 
 
-def record(folder: str, wave: np.ndarray, steps: int, gradients: bool, device: str) -> Arrays:
-    """Runs a checkpoint through the release's Auto classes and returns the arrays of io.npz."""
+def record(
+    folder: str, wave: np.ndarray, steps: int, gradients: bool, device: str, adapter: str | None = None
+) -> Arrays:
+    """Runs a checkpoint, or an adapter on it, through the release's Auto classes; returns the arrays of io.npz."""
     from utils.constant import AUDIO_TEMPLATE, DEFAULT_S2M_PROMPT, DEFAULT_S2T_PROMPT
 
     processor = AutoProcessor.from_pretrained(folder)
@@ -138,6 +140,10 @@ def record(folder: str, wave: np.ndarray, steps: int, gradients: bool, device: s
     )
     if loaded["missing_keys"] or loaded["unexpected_keys"] or loaded["mismatched_keys"]:
         sys.exit(f"{folder}: its tensors are not those of its config.json: {loaded}")
+    if adapter is not None:
+        from peft import PeftModel
+
+        model = PeftModel.from_pretrained(model, adapter).get_base_model()  # its modules have the adapter in them
     model = model.to(device).eval()
 
     def prompt(system: str) -> tuple[str, Any]:
@@ -177,7 +183,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=24, help="LLM steps of a reply (default 24)")
     parser.add_argument("--gradients", action="store_true", help="record the norm of every gradient too")
     parser.add_argument("--device", default="cpu", help='"cpu" (default) or "cuda"')
+    parser.add_argument("--adapter", help="adapter in PEFT's format to put on the checkpoint")
     given = parser.parse_args()
+    if given.adapter and given.gradients:
+        parser.error("--gradients are those of a model without an adapter: record_adapter.py has those of an adapter")
     if not (Path(given.code) / "funaudiochat").is_dir():
         parser.error(f"--code={given.code}: holds no folder funaudiochat; give a clone of the release's repository")
     if not (Path(given.checkpoint) / "config.json").is_file():
@@ -187,7 +196,7 @@ def main() -> None:
 
     register_funaudiochat()
     wave = librosa.load(given.audio, sr=RATE)[0] if given.audio else example_wave()
-    arrays = record(given.checkpoint, wave, given.steps, given.gradients, given.device)
+    arrays = record(given.checkpoint, wave, given.steps, given.gradients, given.device, given.adapter)
     np.savez_compressed(given.npz, **arrays)
     print(f"{given.npz}: {len(arrays)} arrays")
 

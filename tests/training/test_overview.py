@@ -21,6 +21,8 @@ def test_every_parameter_is_a_line_with_its_shape_dtype_sharding_and_count() -> 
     sizes = {name: sum(leaf.size for leaf in jax.tree.leaves(tree)) for name, tree in params.items()}
     leaves = len(jax.tree.leaves(params))
     assert any(line.startswith("trains: ") and line.endswith(f"{sizes['encoder']:,}") for line in lines)
+    frozen = sum(sizes.values()) - sizes["encoder"]
+    assert any(line.startswith("frozen: ") and line.endswith(f"{frozen:,}") for line in lines)
     assert any(line.startswith(f"all: {leaves} arrays") and line.endswith(f"{sum(sizes.values()):,}") for line in lines)
     with pytest.raises(InputError, match='"vocoder/" matches no parameter'):
         parameter_table(params, ("vocoder/",))
@@ -51,3 +53,4 @@ def test_memory_of_a_compiled_program() -> None:
     assert found["arguments"] == 4096 and found["outputs"] == 0  # the output takes the place of the donated argument
     assert found["total"] == found["arguments"] + found["temporaries"]
     assert memory_line(compiled).startswith("memory of a step on a device: 0.00 GiB (arguments 0.00")
+    assert memory_line(compiled, 24 * 2**30).startswith("memory of a step on a device: 0.00 of 24.00 GiB (arguments")

@@ -51,8 +51,8 @@ def test_training_writes_the_trace_of_its_window(tmp_path: Path) -> None:
 
     schedule = make_schedule(stage.optimizer, stage.steps)
     optimizer = make_optimizer(stage.optimizer, schedule)
-    step = make_step(Objective(lambda batch: {"all": jnp.ones(())}, value), optimizer, schedule, stage.trainable)
-    state = init_state({"scale": jnp.ones(3)}, optimizer, stage.trainable)
+    step = make_step(Objective(lambda batch: {"all": jnp.ones(())}, value), optimizer, schedule, stage.patterns)
+    state = init_state({"scale": jnp.ones(3)}, optimizer, stage.patterns)
     store: Any = SimpleNamespace(latest=lambda: None, save=lambda *_: None)
     meter: Any = SimpleNamespace(peak=None, flops=lambda stats: 1.0)
     state = train(stage, step, state, ToyData(), store, tmp_path, meter, (), profile=ProfileWindow(2, 1))

@@ -24,12 +24,12 @@ def step_of(what: StageConfig) -> tuple[Step, optax.GradientTransformation]:
     schedule = make_schedule(what.optimizer, what.steps)
     optimizer = make_optimizer(what.optimizer, schedule)
     objective = bind(what.loss, FunAudioChat(MODEL), precision=what.precision)
-    return make_step(objective, optimizer, schedule, what.trainable, what.micro_batches), optimizer
+    return make_step(objective, optimizer, schedule, what.patterns, what.micro_batches), optimizer
 
 
 def one_step(what: StageConfig, params: Params, batch: Any) -> tuple[TrainState, Metrics]:
     step, optimizer = step_of(what)
-    return step(init_state(jax.tree.map(np.copy, params), optimizer, what.trainable), batch)
+    return step(init_state(jax.tree.map(np.copy, params), optimizer, what.patterns), batch)
 
 
 @pytest.mark.parametrize(

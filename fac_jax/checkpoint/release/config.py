@@ -13,6 +13,7 @@ from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import FrontEnd, InputError, UserAudio
 
 OURS: Final = "fac_jax"  # key of an object that is not the release's, written only where a model differs from it
+COMPUTED: Final = "dtype"  # key in it of the dtype to compute in, where that is not the one of the tensors
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Extra:
     user_audio_scale: float = 1.0
 
 
+DTYPES: Final = ("float32", "bfloat16")
 MODES: Final = ("replace", "add")
 # All positions of text and audio are equal in the three sections of Qwen3-VL's rope, which makes it the plain one.
 PLAIN_ROPE: Final = ("default", "mrope")
@@ -40,6 +42,24 @@ def load_release_config(path: Path) -> ModelConfig:
     """
     path = path / "config.json" if path.is_dir() else path
     return release_config(read_json(path), str(path))
+
+
+def computed_dtype(path: Path) -> str | None:
+    """Returns the dtype in which the model of a folder computes, if its config.json names one.
+
+    Small models are stored in bfloat16, in which a CPU computes slowly.
+
+    Raises:
+      InputError: the file is missing or damaged, or names another dtype than float32 or bfloat16.
+    """
+    where = path / "config.json"
+    ours = Section(read_json(where), str(where)).section(OURS, {})
+    if COMPUTED not in ours.values:
+        return None
+    dtype = ours.word(COMPUTED)
+    if dtype not in DTYPES:
+        raise InputError(f"{where}: {OURS}.{COMPUTED} is {dtype!r}, not one of {', '.join(DTYPES)}")
+    return dtype
 
 
 def release_config(values: dict[str, Any], where: str = "config.json") -> ModelConfig:
@@ -79,7 +99,7 @@ def release_config(values: dict[str, Any], where: str = "config.json") -> ModelC
         group_size=audio.size("group_size"),
         continuous_mode=cast(Any, mode),
     )
-    extra = whole.section(OURS, {}).values
+    extra = {key: value for key, value in whole.section(OURS, {}).values.items() if key != COMPUTED}
     try:
         config = dataclasses.replace(config, **vars(from_tree(Extra, extra, OURS)))
         check(config)

@@ -75,6 +75,7 @@ def export_release(
     shard_bytes: int = SHARD_BYTES,
     wrap: Wrap = iter,
     part: str = "all",
+    half_duplex: bool = False,
 ) -> None:
     """Converts a model of ours (a folder, stage or workdir, `export.resolve`) into a published layout.
 
@@ -84,6 +85,7 @@ def export_release(
       shard_bytes: most bytes of a shard.
       wrap: of the tensors' names while they are written, for a progress bar.
       part: key of `parts.PARTS`: the whole in the release's layout, or a part that transformers loads.
+      half_duplex: whether a duplex model is written without its kernel `beside`, for which the release has no place.
 
     Raises:
       InputError: there is no model, the release has no such model, or the disk is full.
@@ -92,6 +94,11 @@ def export_release(
     job = {"export": fingerprint(folder), "dtype": dtype, "part": part, "shard_bytes": shard_bytes}
     with at_destination(destination, job) as unfinished:
         config = replace(export.load_config(folder), dtype=dtype, param_dtype=dtype)
+        if config.duplex is not None and part == "all" and not half_duplex:
+            raise InputError(
+                f"{folder}: a duplex model; the release has no place for its kernel `beside`, without which it cannot "
+                "listen while it talks: --half_duplex leaves it out"
+            )
         base, tied_names = _release_of(folder)
         values = chosen.config(config, base)
         carried = {name: file for name, file in export.assets(folder).items() if chosen.carries(name)}
@@ -173,8 +180,9 @@ def combine_models(
     config = export.load_config(folders[0])
     job = {"combine": [fingerprint(Path(folder)) for folder in folders], "origin": origin}
     with at_destination(destination, job) as unfinished:
-        entries = [_combined(entry, folders, mix) for entry in release_entries(config)]
-        fill_params(unfinished, config, entries, wrap)
+        known = {entry.path: entry for entry in release_entries(config)}
+        own = [known.get(path, Entry(path, np.array(""), "same")) for path in param_shapes(config)]
+        fill_params(unfinished, config, [_combined(entry, folders, mix) for entry in own], wrap)
         export.finish(unfinished, config, origin, export.trained_assets(folders[0]))
 
 

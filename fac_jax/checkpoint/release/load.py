@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import jax.numpy as jnp
 import numpy as np
 from flax import traverse_util
 
 from fac_jax.checkpoint.lazy import Lazy
-from fac_jax.checkpoint.release.config import load_release_config
+from fac_jax.checkpoint.release.config import computed_dtype, load_release_config
 from fac_jax.checkpoint.release.names import RELEASE, Entry, relaid
 from fac_jax.checkpoint.release.params import check_tied, match, one_dtype
 from fac_jax.checkpoint.release.tensors import INDEX, SINGLE, TensorFolder
@@ -22,11 +23,14 @@ def is_release(folder: Path) -> bool:
 def load_release(folder: Path) -> tuple[Params, ModelConfig]:
     """Returns the parameters, each a `Lazy`, and the configuration of a checkpoint in the released layout.
 
+    Parameters have the dtype in which the model computes: that of the tensors, or the one that config.json names.
+
     Raises:
       InputError: a file is missing or damaged, or the tensors are not those of its config.json.
     """
     config, tensors = load_release_config(folder), TensorFolder(folder)
-    dtype = one_dtype(tensors, RELEASE)
+    stored = one_dtype(tensors, RELEASE)
+    dtype = computed_dtype(folder) or stored
     entries = match(tensors.shapes, RELEASE, config)
     check_tied(tensors, RELEASE, config)
 
@@ -34,7 +38,7 @@ def load_release(folder: Path) -> tuple[Params, ModelConfig]:
         def read(index: tuple[int, ...]) -> np.ndarray:
             names = np.asarray(entry.names[index])
             pieces = [relaid(tensors[name], entry.layout) for name in names.ravel().tolist()]
-            return np.stack(pieces).reshape(*names.shape, *pieces[0].shape)
+            return np.stack(pieces).reshape(*names.shape, *pieces[0].shape).astype(jnp.dtype(dtype), copy=False)
 
         return Lazy(read)
 

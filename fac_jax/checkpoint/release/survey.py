@@ -85,7 +85,8 @@ def survey_params(path: Path) -> Iterator[Row]:
         more = f" .. {names[-1]} ({len(names)} tensors)" if len(names) > 1 else ""
         yield Row(".".join(entry.path), shapes.pop(entry.path), config.param_dtype, names[0] + more)
     for name, shape in shapes.items():
-        yield Row(".".join(name), shape, config.param_dtype, "none: the released layout computes it")
+        why = "has no calls" if name[0] == "beside" else "computes it"
+        yield Row(".".join(name), shape, config.param_dtype, f"none: the released layout {why}")
 
 
 def _known(values: Mapping[str, Any], where: str) -> tuple[Source, ModelConfig]:

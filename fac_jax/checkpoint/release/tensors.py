@@ -35,8 +35,11 @@ class TensorFolder(Mapping[str, np.ndarray]):
     Dtypes are as numpy names them ("bfloat16" is that of ml_dtypes).
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, single: str = SINGLE) -> None:
         """Reads the index and the headers of all shards.
+
+        Args:
+          single: name of the one file of a folder without an index.
 
         Raises:
           InputError: there is no such folder, it holds no safetensors, or its shards are missing, truncated, disagree
@@ -48,7 +51,7 @@ class TensorFolder(Mapping[str, np.ndarray]):
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, str] = {}
         self._files: dict[str, Any] = {}
-        placed, problems = _files(folder)
+        placed, problems = _files(folder, single)
         for file in sorted(set(placed.values())):
             problems += self._open(file, {name for name, where in placed.items() if where == file})
         if problems:
@@ -91,13 +94,13 @@ class TensorFolder(Mapping[str, np.ndarray]):
         return len(self.shapes)
 
 
-def _files(folder: Path) -> tuple[dict[str, str], list[str]]:
+def _files(folder: Path, single: str) -> tuple[dict[str, str], list[str]]:
     """Shard of every name by the index; without an index the one file, under the name ""."""
     index = folder / INDEX
     if not index.exists():
-        if not os.path.lexists(folder / SINGLE):  # a link to nowhere is a missing shard
-            return {}, [f"holds neither {SINGLE} nor {INDEX}"]
-        return {"": SINGLE}, []
+        if not os.path.lexists(folder / single):  # a link to nowhere is a missing shard
+            return {}, [f"holds neither {single} nor {INDEX}"]
+        return {"": single}, []
     placed = Section(read_json(index), str(index)).section("weight_map")
     return {name: placed.word(name) for name in placed.values}, []
 

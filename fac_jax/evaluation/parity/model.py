@@ -24,7 +24,7 @@ from fac_jax.losses import Sft
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.precision import EXACT, products
-from fac_jax.types import Array, Batch, InputError, Params
+from fac_jax.types import Array, Batch, InputError, ModelOutput, Params
 
 LIMIT = 1e-4  # absolute limit of quantities with a scale of about 1
 VALUES, LOSSES, NORMS = 2e-4, 1e-5, 1e-3  # limits: absolute, relative, relative
@@ -103,7 +103,7 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
             rearrange(np.asarray(frames), "w f d -> (w f) d"), encoder_spans(under(arrays, "in/"), config), arrays
         )
 
-    output, text, speech = jax.jit(partial(model.apply, method=_everything))(variables, batch)
+    output, text, speech = jax.jit(partial(model.apply, method=everything))(variables, batch)
     kept = np.asarray(batch.segment_ids) > 0
     yield difference("hidden", output.hidden, arrays["train/last_hidden"], VALUES, kept)
     yield difference("text logits", text, arrays["train/text_logits"], VALUES, kept)
@@ -118,12 +118,12 @@ def _training(params: Params, config: ModelConfig, arrays: Mapping[str, np.ndarr
         (loss, metrics), grads = jax.jit(objective)(params), params
     text_loss = arrays["train/text_loss"]
     if config.text.moe is not None and config.text.moe.aux_loss_coef:
-        yield _relative("router loss", metrics["router_loss"], arrays["train/aux_loss"])
+        yield relative("router loss", metrics["router_loss"], arrays["train/aux_loss"])
         # The release's text loss holds the router's already.
         text_loss = text_loss - config.text.moe.aux_loss_coef * arrays["train/aux_loss"]
-    yield _relative("loss", loss, arrays["train/loss"])
-    yield _relative("text loss", metrics["text_loss"], text_loss)
-    yield _relative("speech loss", metrics["speech_loss"], arrays["train/speech_loss"])
+    yield relative("loss", loss, arrays["train/loss"])
+    yield relative("text loss", metrics["text_loss"], text_loss)
+    yield relative("speech loss", metrics["speech_loss"], arrays["train/speech_loss"])
     if with_gradients:
         names, norms = arrays["train/grad_names"], arrays["train/grad_norms"]
         check_shape("train/grad_norms", names, norms)
@@ -141,7 +141,8 @@ def _encoder(frames: np.ndarray, spans: list[tuple[int, int]], arrays: Mapping[s
     return difference("encoder", frames[np.where(kept, index, 0)], recorded, VALUES, kept)
 
 
-def _everything(model: FunAudioChat, batch: Batch) -> tuple:
+def everything(model: FunAudioChat, batch: Batch) -> tuple[ModelOutput, jax.Array, jax.Array]:
+    """Runs a model on conversations: its output, and the logits of both streams."""
     output = cast(Any, model(batch))
     return output, model.text_logits(output.hidden), model.speech_logits(output.speech_hidden)
 
@@ -216,9 +217,10 @@ def channels_last(array: np.ndarray) -> np.ndarray:
     return np.swapaxes(array, -1, -2)
 
 
-def _relative(name: str, ours: jax.Array, theirs: np.ndarray) -> Figure:
+def relative(name: str, ours: Array, theirs: np.ndarray, limit: float = LOSSES) -> Figure:
+    """Measures the relative difference of two numbers; the absolute one where the recorded number is zero."""
     check_shape(name, ours, theirs)
-    return Figure(f"{name}, relative", abs(float(ours) - float(theirs)) / (abs(float(theirs)) or 1.0), LOSSES)
+    return Figure(f"{name}, relative", abs(float(ours) - float(theirs)) / (abs(float(theirs)) or 1.0), limit)
 
 
 def _gradients(grads: Mapping[str, Array], norms: Mapping[str, float]) -> Iterator[Figure]:

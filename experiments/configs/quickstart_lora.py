@@ -1,0 +1,38 @@
+"""The quickstart's last stage, in which it learns to speak, by an adapter of rank 16 on the stages before.
+
+python -m experiments.quickstart --config experiments/configs/quickstart_lora.py --workdir runs/quickstart_lora \
+    --config.model.init_from=runs/quickstart/listen
+
+Not measured yet; the whole stage of `quickstart_whisper.py` takes 18 minutes on two cores.
+"""
+
+import dataclasses
+
+from ml_collections import ConfigDict
+
+from experiments.configs import base, quickstart, quickstart_whisper
+from experiments.configs.quickstart import DATA, WAVES, WORLD
+from experiments.configs.quickstart_whisper import HARDER, SLOWER
+from experiments.run.ears import quickstart_config
+from fac_jax.models.lora import LoraConfig
+
+QUICKSTARTS = {
+    "quickstart.py": (quickstart.stages, WORLD, WAVES),
+    "quickstart_whisper.py": (quickstart_whisper.stages, SLOWER, HARDER),
+}
+PEAK = 1e-2  # five times that of the whole model
+
+
+def get_config() -> ConfigDict:
+    """Returns a config of that one stage, from the model in `model.init_from`."""
+    stages, world, waves = QUICKSTARTS[quickstart_config()]
+    full = stages()["speak"]
+    # No stage before has trained the codec's table, so that it trains in full.
+    speak = dataclasses.replace(
+        full,
+        optimizer=dataclasses.replace(full.optimizer, peak=PEAK, floor=PEAK / 20),
+        lora=LoraConfig(("llm", "head", "bridge")),
+        trainable=("speech_embedder/embed/",),
+    )
+    data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None)  # the model brings its codec
+    return base.config({"dtype": "float32", "unroll_layers": True}, {"speak": speak}, data=data)
