@@ -23,10 +23,14 @@ TPU_BIN := .venv-tpu/bin
 TPU_STAMP := .venv-tpu/.installed
 CLIENTS_BIN := .venv-clients/bin
 CLIENTS_STAMP := .venv-clients/.installed
+CLUSTER_BIN := .venv-cluster/bin
+CLUSTER_STAMP := .venv-cluster/.installed
+FUZZ_BIN := .venv-fuzz/bin
+FUZZ_STAMP := .venv-fuzz/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install demo evaluate quickstart recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-clients test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
+.PHONY: install demo evaluate quickstart duplex recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-clients test-cluster test-fuzz test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -62,6 +66,16 @@ evaluate: $(STAMP)
 		--max_steps=160 --rows=16 --scoring.recogniser.entry=experiments.toy.recogniser:recognise \
 		--scoring.recogniser.options.model=runs/quickstart \
 		--note="Toy sets in the layouts of the benchmarks: no figure here can be compared with a printed one."
+
+# The quickstart's model learns to listen while it talks: data, training, twelve scenarios. A stopped run goes on.
+DUPLEX ?= runs/duplex
+duplex: $(STAMP)
+	test -f $(DUPLEX)/data/noise_only/calls.jsonl || \
+		$(BIN)/python -m data_pipelines.duplex toy --out $(DUPLEX)/data --audio flac
+	$(BIN)/python -m experiments.train --config experiments/configs/duplex_toy.py:$(DUPLEX)/data \
+		--workdir $(DUPLEX)/model --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart
+	$(BIN)/python -m experiments.score_calls scenarios --checkpoint=$(DUPLEX)/model --half_duplex=runs/quickstart \
+		--calls=$(DUPLEX)/data --out=$(DUPLEX)
 
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
@@ -101,14 +115,14 @@ test-ears: $(STAMP)
 	$(BIN)/python -m pytest -q tests/ears/tiny_en.py tests/ears/plugins.py
 
 test-torch: $(TORCH_STAMP)
-	$(TORCH_BIN)/python -m pytest -q tests/pytorch/transformers_parity.py
+	PYTHONPATH=tests/pytorch $(TORCH_BIN)/python -m pytest -q tests/pytorch/transformers_parity.py tests/pytorch/adapters_parity.py
 
 # The release's code asks for this version of transformers, which does not go with the tokenizers of requirements.txt.
 $(RELEASE_STAMP): Makefile
 	@echo "Installing into .venv-release (about two minutes)"
 	test -x $(RELEASE_BIN)/python || $(PYTHON) -m venv .venv-release
 	$(RELEASE_BIN)/python -m pip install --quiet --disable-pip-version-check \
-		'torch==2.13.0' 'transformers==4.52.3' 'librosa>=0.11,<0.12'
+		'torch==2.13.0' 'transformers==4.52.3' 'peft>=0.21,<0.22' 'librosa>=0.11,<0.12'
 	@touch $@
 
 # An export of ours in the release's own classes; CODE is a clone of github.com/FunAudioLLM/Fun-Audio-Chat.
@@ -119,6 +133,11 @@ test-release: $(STAMP) $(RELEASE_STAMP)
 	$(BIN)/python -m experiments.convert jax-to-hf $(RELEASE_RUN)/model $(RELEASE_RUN)/hf --dtype=float32
 	$(RELEASE_BIN)/python tests/pytorch/record_release.py $(RELEASE_RUN)/hf $(RELEASE_RUN)/io.npz --code=$(CODE) --gradients
 	$(BIN)/python -m experiments.convert verify $(RELEASE_RUN)/hf --recorded=$(RELEASE_RUN)/io.npz
+	$(BIN)/python tests/support/export_adapter.py $(RELEASE_RUN)/model $(RELEASE_RUN)/adapter
+	$(RELEASE_BIN)/python tests/pytorch/record_release.py $(RELEASE_RUN)/hf $(RELEASE_RUN)/adapted.npz --code=$(CODE) \
+		--adapter=$(RELEASE_RUN)/adapter
+	$(BIN)/python -m experiments.convert verify $(RELEASE_RUN)/model --recorded=$(RELEASE_RUN)/adapted.npz \
+		--adapter=$(RELEASE_RUN)/adapter
 
 # The tokenizer of the voice; with CODE, a clone of github.com/FunAudioLLM/Fun-Audio-Chat, a training step and replies too.
 # s3tokenizer comes without its dependencies; of those that are not installed yet, only onnx is needed here.
@@ -141,6 +160,26 @@ $(CLIENTS_STAMP): Makefile
 
 test-clients: $(STAMP) $(CLIENTS_STAMP)
 	PYTHONPATH=. $(BIN)/python tests/clients/talks.py $(CLIENTS_BIN)/python
+
+# Two replicas on Ray Serve, which is 500 MB.
+$(CLUSTER_STAMP): requirements.txt pyproject.toml
+	@echo "Installing into .venv-cluster"
+	test -x $(CLUSTER_BIN)/python || $(PYTHON) -m venv .venv-cluster
+	$(CLUSTER_BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[cluster,test]'
+	@touch $@
+
+test-cluster: $(CLUSTER_STAMP)
+	$(CLUSTER_BIN)/python -m pytest -q tests/cluster/replicas.py
+
+# Random requests by the server's own OpenAPI description, good and bad.
+$(FUZZ_STAMP): Makefile
+	@echo "Installing into .venv-fuzz"
+	test -x $(FUZZ_BIN)/python || $(PYTHON) -m venv .venv-fuzz
+	$(FUZZ_BIN)/python -m pip install --quiet --disable-pip-version-check 'schemathesis>=4.32,<5'
+	@touch $@
+
+test-fuzz: $(STAMP) $(FUZZ_STAMP)
+	PYTHONPATH=.:tests/support $(BIN)/python tests/fuzz/requests_by_schema.py $(FUZZ_BIN)/schemathesis
 
 # Apache Beam holds protobuf and pyarrow back.
 $(BEAM_STAMP): requirements.txt pyproject.toml
@@ -210,4 +249,4 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf .venv .venv-torch .venv-release .venv-beam .venv-tpu .venv-gpu .venv-clients .cache .pytest_cache .ruff_cache build dist site *.egg-info runs
+	rm -rf .venv .venv-torch .venv-release .venv-beam .venv-tpu .venv-gpu .venv-clients .venv-cluster .venv-fuzz .cache .pytest_cache .ruff_cache build dist site *.egg-info runs

@@ -21,9 +21,11 @@ COMMANDS: Final[Mapping[str, str]] = {
     "train": "experiments.train",
     "evaluate": "experiments.evaluate",
     "score": "experiments.score",
+    "score-calls": "experiments.score_calls",
     "listen": "experiments.listen",
     "robustness": "experiments.robustness",
     "generate": "experiments.generate",
+    "converse": "experiments.converse",
     "serve": "experiments.serve",
     "load-test": "experiments.load_test",
     "post-training": "experiments.post_training",
@@ -39,6 +41,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "check": "data_pipelines.check",
     "benchmark-world": "data_pipelines.benchmark_world",
     "prepare": "data_pipelines.prepare",
+    "duplex": "data_pipelines.duplex",
     "view": "data_pipelines.view",
 }
 HELP: Final = ("help", "-h", "-help", "--help", "--helpshort", "--helpfull")

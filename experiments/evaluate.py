@@ -33,6 +33,7 @@ from experiments.scoring.page import printed
 from experiments.scoring.scoring import check_models
 from fac_jax import cli
 from fac_jax.api import sampling
+from fac_jax.checkpoint.adapters.load import adapted
 from fac_jax.checkpoint.export import load_params, resolve
 from fac_jax.checkpoint.release.load import is_release
 from fac_jax.config import from_tree
@@ -52,6 +53,8 @@ MOST = flags.DEFINE_integer("most", None, "Rows of a set that are answered, from
 ANSWER = flags.DEFINE_bool("answer", True, "Answer the prompts; otherwise only losses are computed.")
 QUANTIZE = flags.DEFINE_enum("quantize", None, QUANTIZED, "Form of the weights that answer; as trained if absent.")
 TABLES = flags.DEFINE_bool("quantize_tables", False, "Bring the tables of text and speech ids to int8.")
+ADAPTER = flags.DEFINE_string("adapter", None, "Adapter in PEFT's format, or stage that trained one, to put on.")
+ANY_BASE = flags.DEFINE_bool("any_base", False, "Take an adapter that was made for a base with other values.")
 
 BENCHMARK = flags.DEFINE_list("benchmark", None, "Benchmarks or families of them, such as voicebench/ifeval.")
 DATA = flags.DEFINE_string("data", None, "Folder of the data sets, or with a folder for each family.")
@@ -94,7 +97,8 @@ def benchmarks(names: list[str]) -> None:
     for task in tasks:
         check_models(task.benchmark, task.rules, config, assets, assets_folder, folder / task.benchmark.name)
     checkpoint = epath.Path(model) if is_release(Path(model)) else resolve(model)
-    source = Source(model, checkpoint, CODEC.value, cast(Quantized | None, QUANTIZE.value), TABLES.value)
+    forms = cast(Quantized | None, QUANTIZE.value), TABLES.value
+    source = Source(model, checkpoint, CODEC.value, *forms, ADAPTER.value, ANY_BASE.value)
     speech = sampling(TEMPERATURE.value, TOP_P.value, PENALTY.value)
     how = Answering(ROWS.value, MAX_STEPS.value, SEED.value, PERSONA.value, speech)
     answer_all(tasks, source, how, folder)
@@ -116,6 +120,8 @@ def held_out(workdir: epath.Path) -> None:
     config = json.loads(file.read_text()) if CONFIG.value is None else CONFIG.value
     run = start(config, workdir, DATA_DIR.value, SPLIT.value)
     params, _ = load_params(checkpoint, recipe_of(run).abstract())
+    if ADAPTER.value is not None:
+        params = adapted(params, run.config.model, ADAPTER.value, ANY_BASE.value)
     scores = losses(run, params)
     if not scores:
         raise InputError(f"{workdir}: no set of the run has rows to evaluate on; set eval_path or eval_split of one")

@@ -48,6 +48,8 @@ PENALTY = flags.DEFINE_float("repetition_penalty", 1.0, "Penalty on speech ids s
 SEED = flags.DEFINE_integer("seed", 0, "Seed of the draws.")
 QUANTIZE = flags.DEFINE_enum("quantize", None, QUANTIZED, "Form of the weights; as they are stored if absent.")
 TABLES = flags.DEFINE_bool("quantize_tables", False, "Bring the tables of text and speech ids to int8.")
+ADAPTER = flags.DEFINE_string("adapter", None, "Adapter in PEFT's format, or stage that trained one, to put on.")
+ANY_BASE = flags.DEFINE_bool("any_base", False, "Take an adapter that was made for a base with other values.")
 SAMPLED = (MAX_STEPS, TEMPERATURE, TOP_P, PENALTY, SEED)
 
 REPLIES, OPTIONS = "replies.jsonl", "options.json"  # in the folder of --out
@@ -124,7 +126,7 @@ def main() -> None:
     if not left:
         return
     quantize = cast(Quantized | None, QUANTIZE.value)
-    model = Model.load(CHECKPOINT.value, CODEC.value, quantize, TABLES.value)
+    model = Model.load(CHECKPOINT.value, CODEC.value, quantize, TABLES.value, ADAPTER.value, ANY_BASE.value)
     for _, one in left:
         for remark in (found for turn in one.turns if turn.wave is not None for found in model.remarks(turn.wave)):
             print(f"warning: {one.id} {remark}", file=sys.stderr)
@@ -152,7 +154,7 @@ def _answered(folder: Path) -> set[str]:
     Raises:
       InputError: they were made with other options.
     """
-    options = {flag.name: flag.value for flag in (MODE, CODEC, SYSTEM, QUANTIZE, TABLES, *SAMPLED)}
+    options = {flag.name: flag.value for flag in (MODE, CODEC, SYSTEM, QUANTIZE, TABLES, ADAPTER, *SAMPLED)}
     options |= {"checkpoint": str(Path(CHECKPOINT.value)), "prompts": Path(PROMPTS.value or "").read_text("utf-8")}
     noted, file = folder / OPTIONS, folder / REPLIES
     lines = file.read_text("utf-8").split("\n")[:-1] if file.exists() else []  # a kill leaves half a line

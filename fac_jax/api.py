@@ -1,6 +1,7 @@
 """A trained model to talk with from Python: waves or texts in, text and speech out."""
 
 import atexit
+import copy
 import functools
 import os
 import shutil
@@ -10,7 +11,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Final, TypedDict, Unpack, overload
 
-import jax
 import numpy as np
 from etils import epath
 
@@ -22,17 +22,17 @@ from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.question import Mode, Question, check_mode, mode_of, single_turn
 from fac_jax.chat import Chat, Piece, Reply
-from fac_jax.checkpoint.export import CODEC, assets, copy_assets, load_config, load_params, resolve
-from fac_jax.checkpoint.lazy import lazy_params
-from fac_jax.checkpoint.release.load import is_release, load_release
+from fac_jax.checkpoint.adapters.adapter import put_adapter
+from fac_jax.checkpoint.adapters.load import read_adapter
+from fac_jax.checkpoint.export import CODEC, assets, copy_assets
+from fac_jax.checkpoint.opened import find_model, open_model
 from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, load_codec
-from fac_jax.generation.prepared import prepare
+from fac_jax.generation.prepared import prepare, with_adapter
 from fac_jax.generation.respond import Response, respond
 from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding
 from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.parallel.kernels import Quantized
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import InputError, Params
@@ -77,6 +77,8 @@ class Model:
         self.tokenizer = tokenizer
         self.module, self.params = prepare(config, params, None, quantize, quantize_tables)
         self._codec_folder = codec_folder
+        self._folder: epath.Path | None = None
+        self._replaced = False  # whether an adapter has put in tables of its own
         self.heard: Heard | None = None
 
     @classmethod
@@ -86,22 +88,41 @@ class Model:
         codec: str | os.PathLike[str] | None = None,
         quantize: Quantized | None = None,
         quantize_tables: bool = False,
+        adapter: str | os.PathLike[str] | None = None,
+        any_base: bool = False,
     ) -> "Model":
         """Reads a model from disk; see `fac_jax.load`."""
-        path, heard = Path(folder), None
-        if is_release(path):
-            params, config = load_release(path)
-        else:
-            found = resolve(folder)
-            config = load_config(found)
-            shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
-            params = lazy_params(found, shapes) if is_local(found) else load_params(found, shapes)[0]
-            path = _local_assets(found)
-            heard = Heard.load(found / HEARD) if (found / HEARD).exists() else None
+        found = find_model(folder)
+        params, config = open_model(found)
+        path = _local_assets(found)
+        put_on = None if adapter is None else read_adapter(adapter, config, params, any_base)
+        if put_on is not None:
+            params = put_adapter(params, put_on)
         codec_folder = Path(codec) if codec is not None else path / CODEC
         model = cls(config, params, Tokenizer.load(path), codec_folder, quantize, quantize_tables)
-        model.heard = heard
+        model.heard = Heard.load(found / HEARD) if (found / HEARD).exists() else None
+        model._folder, model._replaced = found, put_on is not None and bool(put_on.saved)
         return model
+
+    def with_adapter(self, adapter: str | os.PathLike[str], any_base: bool = False) -> "Model":
+        """Returns this model with a low-rank adapter in the place of the one that it has, if any; they share the base.
+
+        What was compiled for an adapter serves every other one of the same modules and ranks.
+
+        Args:
+          adapter: folder of an adapter in PEFT's format, or a stage that trained one (docs/adapters.md).
+          any_base: whether the adapter may have been made for a base with other values.
+
+        Raises:
+          InputError: it is none of this model, or it or the present one replaces tables: `fac_jax.load` does that.
+        """
+        base = None if self._folder is None else open_model(self._folder)[0]
+        found = read_adapter(adapter, self.config, base, any_base)
+        if found.saved or self._replaced:
+            raise InputError(f"{adapter}: tables are replaced only when a model is loaded: load it with this adapter")
+        other = copy.copy(self)
+        other.params = with_adapter(self.params, found.leaves)
+        return other
 
     def remarks(self, wave: np.ndarray) -> list[str]:
         """Says what may keep the model from hearing a wave, float `[N]` at 16 kHz, such as "is 9.1 s long: ..".

@@ -34,6 +34,15 @@ class Kind(enum.IntEnum):
     JOINT = 2  # one group of speech together with one text token (a spoken reply)
 
 
+class Moment(enum.IntEnum):
+    """What happens in a slot of a call, for metrics of how a model takes turns."""
+
+    NONE = 0  # nothing of the following
+    PAUSE = 1  # an idle slot in which a user pauses and goes on afterwards
+    CUT = 2  # the closing slot of a turn that the user interrupts
+    BACKCHANNEL = 3  # a slot of a turn that goes on under a user's "mm-hm"
+
+
 @struct.dataclass
 class Batch:
     """Conversations placed on the 5 Hz LLM grid, with their audio as encoder windows; every shape is static.
@@ -53,7 +62,12 @@ class Batch:
       mel_windows: log-mel windows of 2n frames of all audios of the batch, zero beyond `mel_lengths`; of no frames
         where there are `features`.
       mel_lengths: valid mel frames of a window; 0 for a window that only fills the batch up.
+      mel_blocks: True for a window that the encoder hears block by block, as a call is heard while it goes on
+        (`DuplexConfig.stream`); None where all are heard whole.
       features: stored features of the windows (`AudioEncoder.features`); None where the encoder computes them.
+      beside: True where a TEXT or JOINT position also has the user's audio, which `frame_index` finds; None in a batch
+        without calls, whose programs are then those of a half-duplex model.
+      moments: values of `Moment`, not shifted, as labels are; None as for `beside`.
       parts: number of equal parts into which rows and windows are divided, in order; no row reads a window of another
         part. On a mesh that divides the rows into at most as many shards, no frame has to travel.
     """
@@ -70,6 +84,9 @@ class Batch:
     mel_windows: Float32[Array, "W M mels"]
     mel_lengths: Int32[Array, " W"]
     features: Float[Array, "W F C"] | None = None
+    mel_blocks: Bool[Array, " W"] | None = None
+    beside: Bool[Array, "B S"] | None = None
+    moments: Int32[Array, "B S"] | None = None
     parts: int = struct.field(pytree_node=False, default=1)
 
     @property
@@ -79,9 +96,21 @@ class Batch:
 
     @classmethod
     def padding(
-        cls, shape: tuple[int, int], windows: tuple[int, int, int], *, group_size: int, pad: int, speech_pad: int
+        cls,
+        shape: tuple[int, int],
+        windows: tuple[int, int, int],
+        *,
+        group_size: int,
+        pad: int,
+        speech_pad: int,
+        duplex: bool = False,
+        blocks: bool = False,
     ) -> "Batch":
-        """Makes a batch of padding only, in numpy; `shape` is (B, S), `windows` is (W, 2n, mel bins)."""
+        """Makes a batch of padding only, in numpy; `shape` is (B, S), `windows` is (W, 2n, mel bins).
+
+        `duplex` says whether there are `beside` and `moments`, as in every batch of a duplex model, and `blocks`
+        whether there is `mel_blocks`.
+        """
         grid, fine = shape, (*shape, group_size)
         return cls(
             text_ids=np.full(grid, pad, np.int32),
@@ -95,6 +124,9 @@ class Batch:
             speech_labels=np.full(fine, IGNORE, np.int32),
             mel_windows=np.zeros(windows, np.float32),
             mel_lengths=np.zeros(windows[0], np.int32),
+            mel_blocks=np.zeros(windows[0], bool) if blocks else None,
+            beside=np.zeros(grid, bool) if duplex else None,
+            moments=np.full(grid, Moment.NONE, np.int32) if duplex else None,
         )
 
 

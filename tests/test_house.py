@@ -24,7 +24,7 @@ GROUND = tuple(f"fac_jax.{name}" for name in "types axes io config precision pro
 FLOOR_1 = ("fac_jax.audio", "fac_jax.text", "fac_jax.layers")
 FLOOR_2 = ("fac_jax.codec",)
 FLOOR_3 = ("fac_jax.batching",)
-FLOOR_4 = ("fac_jax.models", "fac_jax.losses", "fac_jax.parallel")
+FLOOR_4 = ("fac_jax.models", "fac_jax.duplex", "fac_jax.losses", "fac_jax.parallel")
 FLOOR_5 = ("fac_jax.checkpoint", "fac_jax.generation")
 UP_TO_3 = GROUND + FLOOR_1 + FLOOR_2 + FLOOR_3
 UP_TO_5 = UP_TO_3 + FLOOR_4 + FLOOR_5
@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "fac_jax.codec": GROUND + FLOOR_1,
     "fac_jax.batching": GROUND + FLOOR_1 + FLOOR_2,
     "fac_jax.models": UP_TO_3,
+    "fac_jax.duplex": UP_TO_3 + ("fac_jax.models",),
     "fac_jax.losses": UP_TO_3 + ("fac_jax.models",),
     "fac_jax.parallel": UP_TO_3,
     "fac_jax.checkpoint": UP_TO_3 + FLOOR_4,
@@ -162,13 +163,13 @@ def test_every_parameter_names_its_axes(name: str) -> None:
 def test_what_is_imported_is_required() -> None:
     lines = (ROOT / "requirements.txt").read_text().splitlines()
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    required, served = names_of(lines), names_of(extras["serve"])
+    required, served = names_of(lines), names_of([*extras["serve"], *extras["cluster"]])
     providers = packages_distributions()
     for path in sources(*PACKAGES):
         tops = {i.split(".")[0] for i in imports(ast.parse(path.read_text()))}
         outside = tops - set(PACKAGES) - sys.stdlib_module_names
         known = required | served if path.relative_to(ROOT).is_relative_to("fac_jax/serving") else required
-        missing = {top for top in outside if known.isdisjoint(map(canonical, providers.get(top, [])))}
+        missing = {top for top in outside if known.isdisjoint(map(canonical, (top, *providers.get(top, []))))}
         assert not missing, f"{path.relative_to(ROOT)} imports what is not required: {', '.join(sorted(missing))}"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 
-from data_pipelines.importers import catalogue, corpora, llama_factory, manifest, parquet, release
+from data_pipelines.importers import calls, catalogue, corpora, fisher, llama_factory, manifest, parquet, release
 from data_pipelines.importers.rows import VIEWS as HEARD_OR_SPOKEN
 from data_pipelines.importers.rows import JsonRow, json_rows
 from data_pipelines.paths import data_path, is_remote, local_path
@@ -34,6 +34,8 @@ FORMATS: Final[Mapping[str, Reader]] = {
     "librispeech": corpora.read_librispeech,
     "common-voice": corpora.read_common_voice,
     "tfds": catalogue.read,
+    "calls": calls.read,
+    "fisher": fisher.read,
     "prepared": reading.read_split,
     "toy_world": views.read,
 }
@@ -48,9 +50,9 @@ VIEWS: Final[Mapping[str, tuple[str, ...]]] = {
     "toy_world": tuple(views.VIEWS),
 }
 NO_VIEW: Final = "asr"  # what a format without views is given
-SPLIT: Final = ("tfds", "prepared", "toy_world")  # folders of several splits
+SPLIT: Final = ("tfds", "calls", "prepared", "toy_world")  # folders of several splits
 # Formats that cannot be read from URLs.
-LOCAL: Final = ("audio-folder", "librispeech", "common-voice", "tfds", "prepared", "toy_world")
+LOCAL: Final = ("audio-folder", "fisher", "librispeech", "common-voice", "tfds", "prepared", "toy_world")
 GUESSED_FROM: Final = 100  # rows
 
 
@@ -143,6 +145,7 @@ def guess(path: Path) -> str:
 def _folder(path: Path) -> set[str]:
     tests = {
         "kaldi": (path / corpora.SCP).is_file(),
+        "calls": calls.is_calls(path),
         "prepared": reading.is_prepared(path),
         "toy_world": is_toy_world(path),
         "tfds": (path / catalogue.INFO).is_file() and not reading.is_prepared(path) and not is_toy_world(path),
@@ -182,6 +185,8 @@ def _row(row: JsonRow) -> str | None:
     pair = "chosen" in row and "rejected" in row
     if "messages" in row and isinstance(row.get("audio"), list):
         return "preference" if pair else "release"
+    if "turns" in row and "slots" in row:
+        return "calls"
     if "conversations" in row or ("messages" in row and "audios" in row):
         return "llama-factory"
     if pair and "messages" not in row:

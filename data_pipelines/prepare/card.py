@@ -14,7 +14,7 @@ import soundfile
 
 from data_pipelines.prepare.rows import Prepared, judged_text, spoken
 from data_pipelines.prepare.settings import Tools
-from data_pipelines.records.record import SCHEMA_VERSION, Record, sides
+from data_pipelines.records.record import SCHEMA_VERSION, Record
 from data_pipelines.records.reject import Rejected, account_line
 from data_pipelines.records.validate import EstimatedText
 from fac_jax.audio.io import RATE
@@ -46,7 +46,7 @@ def tally(row: Prepared | Rejected, split: str, tools: Tools) -> Tally:
         if tools.judge is not None:
             heard = judged_text(message, audio, tools.judge) is not None
             found["words.heard" if heard else "words.not_heard"] += 1
-    found[f"positions.{bin_of(limits.longest(sides(record)), LENGTHS)}"] += 1
+    found[f"positions.{bin_of(limits.positions_of(record), LENGTHS)}"] += 1
     found[f"seconds.{bin_of(found[f'samples.{split}'] / RATE, SECONDS)}"] += 1
     return found
 
@@ -63,7 +63,9 @@ def part(counts: Tally, name: str) -> dict[str, int]:
 
 
 def _kind(record: Record) -> str:
-    """The kind of a row: text or speech of the last question, and of its reply."""
+    """The kind of a row: text or speech of the last question, and of its reply; or a call."""
+    if record.timing is not None:
+        return "call"
     messages = (*record.messages, *record.replies[:1])
     asked, answered = ("text" if message.audio is None else "speech" for message in messages[-2:])
     return f"{asked} to {answered}" + ("" if record.preference is None else ", pair")

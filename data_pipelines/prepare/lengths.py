@@ -12,12 +12,13 @@ from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.reading import read_prepared
 from data_pipelines.records.record import Record, sides
-from data_pipelines.records.reject import Rejected, RejectedError, entry
+from data_pipelines.records.reject import Reason, Rejected, RejectedError, entry
 from data_pipelines.records.validate import Limits, checked
 from fac_jax.audio.mel import RATE, mel_frames
 from fac_jax.batching.conversation import Turn
 from fac_jax.batching.grid import ModelGrid
 from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.duplex.call import SLOT_FRAMES
 from fac_jax.io import replacing
 from fac_jax.progress import shown
 from fac_jax.types import InputError
@@ -77,6 +78,12 @@ def survey(folder: Path, split: str, limits: Limits, model: ModelGrid, waves: Wa
 
 
 def _needed(record: Record, limits: Limits, model: ModelGrid, waves: WaveAugmentConfig) -> tuple[int, int]:
+    if record.timing is not None:
+        delay = record.timing.delay_groups
+        if delay != model.delay_groups:
+            detail = f"its turns have {delay} groups of delay, those of the model {model.delay_groups}"
+            raise RejectedError(Reason.CALL, detail)
+        return limits.positions_of(record), -(-record.timing.slots * SLOT_FRAMES // (2 * model.n_window))
     both = sides(record)
     if model.user_audio == "tokens":
         if any(turn.role == "user" and turn.wave is not None and turn.speech is None for turn in both[0].turns):

@@ -14,6 +14,7 @@ from data_pipelines.prepare import flac
 from data_pipelines.prepare.rows import Prepared
 from data_pipelines.records.record import SCHEMA_VERSION, Audio, Message, Preference, Record
 from data_pipelines.records.reject import Rejected
+from data_pipelines.records.timing import from_json, to_json
 from fac_jax.batching.conversation import Learns
 from fac_jax.types import InputError
 
@@ -24,7 +25,7 @@ DESCRIPTION: Final = "Conversations and preference pairs: FLAC of 16 kHz, speech
 ROW_TEXTS: Final = ("id", "system", "file", "original", "task")
 MESSAGE_TEXTS: Final = ("role", "text", "lead", "learns")
 AUDIO_TEXTS: Final = ("path", "named", "transcript")
-RARE: Final = ("rate", "slots", "start", "end")  # fields of audios
+RARE: Final = ("rate", "slots", "start", "end", "channel")  # fields of audios
 NONE: Final = -1  # stands for None in number columns
 COLUMNS: Final = {*ROW_TEXTS, *AUDIO_TEXTS, "flac", "rest"}  # of every version of the schema
 
@@ -53,13 +54,15 @@ def to_columns(row: Prepared) -> dict[str, Any]:
     audios = record.audios
     places = iter(range(len(audios)))
     tokens = [audio.tokens for audio in audios]
-    rest = {
+    rest: dict[str, Any] = {
         "system": record.system is not None,
         "original": record.original is not None,
         "audios": [
             {**{name: getattr(audio, name) for name in RARE}, "path": audio.path is not None} for audio in audios
         ],
     }
+    if record.timing is not None:
+        rest["timing"] = to_json(record.timing)
     return {
         "id": _bytes(record.id),
         "system": _bytes(record.system or ""),
@@ -89,7 +92,7 @@ def to_record(columns: Mapping[str, Any], decode: Callable[[bytes], np.ndarray] 
             wave=decode(columns["flac"][i]) if columns["flac"][i] else None,
             tokens=None if counts[i] == NONE else columns["tokens"][ends[i] - counts[i] : ends[i]],
             transcript=_text(columns["transcript"][i]),
-            **{name: kept[name] for name in RARE},
+            **{name: kept[name] for name in RARE if name in kept},  # schema 1.1 has no channel
         )
         for i, kept in enumerate(rest["audios"])
     ]
@@ -119,6 +122,7 @@ def to_record(columns: Mapping[str, Any], decode: Callable[[bytes], np.ndarray] 
         file=_text(columns["file"]),
         line=int(columns["line"]),
         original=_text(columns["original"]) if rest["original"] else None,
+        timing=from_json(rest["timing"]) if "timing" in rest else None,
     )
 
 

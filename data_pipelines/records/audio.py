@@ -15,17 +15,18 @@ REASONS: Final[dict[Fault, Reason]] = {
     "rate": Reason.WRONG_RATE,
     "not finite": Reason.NON_FINITE,
     "empty": Reason.EMPTY_AUDIO,
+    "channel": Reason.CALL,
 }
 
 
-def _read(path: str) -> Sound:
+def _read(path: str, channel: int | None) -> Sound:
     """The sound of a file; a URL is downloaded; raises as `fac_jax.audio.io.read`."""
     if not is_remote(path):
-        return read(path)
+        return read(path, channel=channel)
     file = data_path(path)
     if not file.exists():
         raise AudioError("missing", f"audio file not found: {path}")
-    return decode(file.read_bytes(), path)
+    return decode(file.read_bytes(), path, channel=channel)
 
 
 _read_once = functools.lru_cache(maxsize=2)(_read)  # segments of one long recording follow each other
@@ -64,11 +65,11 @@ def _decoded(message: Message) -> Message:
 
 def _with_wave(audio: Audio) -> Audio:
     if audio.data is not None:
-        sound = decode(audio.data, audio.named or "bytes in the row")
+        sound = decode(audio.data, audio.named or "bytes in the row", channel=audio.channel)
     else:
         assert audio.path is not None
         segment = audio.start > 0 or audio.end is not None
-        sound = _read_once(audio.path) if segment else _read(audio.path)
+        sound = (_read_once if segment else _read)(audio.path, audio.channel)
     if audio.rate is not None and audio.rate != sound.stored_rate:
         raise RejectedError(
             Reason.WRONG_RATE,

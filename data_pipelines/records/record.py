@@ -6,11 +6,12 @@ from typing import Any, Final, TypeAlias
 
 import numpy as np
 
+from data_pipelines.records.timing import Timing
 from fac_jax.batching.conversation import Conversation, Learns, Turn
 from fac_jax.batching.pairs import Pair
 from fac_jax.text.prompts import SYSTEM_JOINT, SYSTEM_TEXT
 
-SCHEMA_VERSION: Final = "1.1"
+SCHEMA_VERSION: Final = "1.2"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Audio:
       start: start in seconds of the part of a longer file.
       end: end in seconds of that part; None for the end of the file.
       transcript: spoken words, for reference.
+      channel: number of the channel of the file, from 0; None for the mean of all.
     """
 
     data: bytes | None = None
@@ -40,6 +42,7 @@ class Audio:
     start: float = 0.0
     end: float | None = None
     transcript: str = ""
+    channel: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -79,11 +82,12 @@ class Record:
       id: id, unique in a data set.
       system: system prompt; None lets `prompt_of` choose it.
       messages: alternating messages of user and assistant; the last is the assistant's, or the user's if `preference`
-        holds the replies.
+        holds the replies. Those of a call are the user's whole channel, and all that the assistant says.
       preference: replies of a preference pair; None for other rows.
       file: file that holds the row.
       line: line or row number in the file, counted from 1.
       original: JSON of a release row that `importers.release.export` cannot write from the other fields.
+      timing: clock of a call; None for other rows.
     """
 
     id: str
@@ -93,6 +97,7 @@ class Record:
     file: str
     line: int
     original: str | None = None
+    timing: Timing | None = None
 
     @property
     def replies(self) -> tuple[Message, ...]:

@@ -43,6 +43,7 @@ class Reason(enum.StrEnum):
     TOO_LONG = "too_long", "the conversation does not fit the context"
     UNKNOWN_TASK = "unknown_task", "the preference task is not known"
     UNLIKE_REPLIES = "unlike_replies", "of a pair's replies one is spoken and one is not, or they are the same"
+    CALL = "call", "the channels, turns or events of a call do not fit each other"
     WORD_ERRORS = "word_errors", "a recogniser does not hear the words that were to be spoken"
 
     meaning: str

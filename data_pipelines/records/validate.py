@@ -9,8 +9,10 @@ from typing import Final
 import numpy as np
 
 from data_pipelines.records.audio import with_waves
+from data_pipelines.records.call import call_faults, call_positions
 from data_pipelines.records.record import Audio, Message, Record, sides
 from data_pipelines.records.reject import Reason, Rejected, RejectedError, is_utf8, unnamed
+from data_pipelines.records.timing import Timing
 from fac_jax.audio.mel import RATE
 from fac_jax.audio.remarks import faults
 from fac_jax.batching.conversation import Conversation
@@ -51,6 +53,12 @@ class Limits:
         """The LLM positions of the longest of some conversations."""
         return max(positions(side, self.tokenizer, self.group_size, self.delay_groups) for side in sides)
 
+    def positions_of(self, record: Record) -> int:
+        """The LLM positions of a checked record, with the longer reply of a pair."""
+        if record.timing is not None:
+            return call_positions(record, record.timing, self.tokenizer)
+        return self.longest(sides(record))
+
 
 def validate(rows: Iterable[Record | Rejected], limits: Limits) -> Iterator[Record | Rejected]:
     """Yields rows in order: good rows with decoded audio, and rejections of the others.
@@ -80,7 +88,8 @@ def checked(record: Record, limits: Limits) -> Record:
       RejectedError: the record cannot be trained on. Importers check the remaining reasons, `validate` duplicates.
     """
     _check_texts(record)
-    _check_roles(record)
+    if record.timing is None:
+        _check_roles(record)
     for message in (*record.messages, *record.replies):
         _check_words(message)
     _check_replies(record)
@@ -89,7 +98,9 @@ def checked(record: Record, limits: Limits) -> Record:
     decoded = with_waves(record)
     for audio in decoded.audios:
         _check_length(audio)
-    longest = limits.longest(sides(decoded))
+    if decoded.timing is not None:
+        _check_call(decoded, decoded.timing, limits.tokenizer)
+    longest = limits.positions_of(decoded)
     if longest > limits.context:
         raise RejectedError(Reason.TOO_LONG, f"{longest} LLM positions, the context has {limits.context}")
     return decoded
@@ -138,6 +149,12 @@ def _check_replies(record: Record) -> None:
         raise RejectedError(Reason.UNLIKE_REPLIES, "both replies say the same")
 
 
+def _check_call(record: Record, timing: Timing, tokenizer: TextIds) -> None:
+    found = call_faults(record, timing, tokenizer)
+    if found:
+        raise RejectedError(Reason.CALL, "; ".join(found))
+
+
 def _check_units(audio: Audio, limits: Limits) -> None:
     if audio.tokens is None:
         return
@@ -165,10 +182,10 @@ def _check_length(audio: Audio) -> None:
 def lint(record: Record) -> list[tuple[str, str]]:
     """Names and details of what looks wrong in a checked record, whose audio is decoded.
 
-    The names are "silent", "clipped" and "text_rate"; the details name the audio.
+    The names are "silent", "clipped" and "text_rate"; the details name the audio. The user of a call may be silent.
     """
     found = []
-    for message in (*record.messages, *record.replies):
+    for message in (*record.messages[record.timing is not None :], *record.replies):
         audio = message.audio
         if audio is None or audio.wave is None:
             continue

@@ -9,6 +9,8 @@ PATH is any file or folder that the importers read: users' rows, a prepared fold
 
 import dataclasses
 import json
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from absl import flags
@@ -16,9 +18,11 @@ from absl import flags
 from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.importers.registry import FORMATS
 from data_pipelines.paths import check_output_file, data_path
-from data_pipelines.records.reject import formatted
+from data_pipelines.records.record import Record
+from data_pipelines.records.reject import Rejected, formatted
 from data_pipelines.view.blocks import laid_out, render, totals
-from data_pipelines.view.samples import reader_of, record_samples, stand_ins
+from data_pipelines.view.calls import call_blocks, first_calls, reader_for, render_calls
+from data_pipelines.view.samples import checked_rows, reader_of, record_samples, stand_ins
 from fac_jax import cli
 from fac_jax.config import from_tree
 from fac_jax.io import write_text
@@ -53,17 +57,28 @@ def main(path: str) -> None:
     changes = _changes(AUGMENT.value)
     given = reader_of(Path(MODEL.value)) if MODEL.value else None
     options = (FORMAT.value, ROOT.value, VIEW.value, SPLIT.value)
+    split = f", split {SPLIT.value}" if SPLIT.value else ""
+    first = next((row for row in checked_rows(data_path(path), *options, given) if isinstance(row, Record)), None)
+    if first is not None and first.timing is not None:
+        calls, refused = first_calls(checked_rows(data_path(path), *options, given), ROWS.value)
+        reader = given or reader_for(calls)
+        title = f"{Path(path).resolve().name}{split}: {len(calls)} {'call' if len(calls) == 1 else 'calls'}"
+        _write(render_calls(title, call_blocks(calls, reader), reader), refused)
+        return
     plain, refused = record_samples(data_path(path), ROWS.value, TASK.value, *options, given)
     heard = [augment_waves(one.conversation, changes, SEED.value, EPOCH.value, one.row) for one in plain]
     chosen = [dataclasses.replace(one, conversation=changed) for one, changed in zip(plain, heard, strict=True)]
     reader = given or stand_ins(chosen)
     found = laid_out(chosen, reader)
-    split = f", split {SPLIT.value}" if SPLIT.value else ""
     title = f"{Path(path).resolve().name}{split}: {len(found)} {'row' if len(found) == 1 else 'rows'}"
-    write_text(OUT.value, render(title, found, reader))
+    _write(render(title, found, reader), refused, totals(found))
+
+
+def _write(page: str, refused: Sequence[Rejected], totals: Mapping[str, str] = types.MappingProxyType({})) -> None:
+    write_text(OUT.value, page)
     for bad in refused:
         print(formatted(bad))
-    for name, value in totals(found).items():
+    for name, value in totals.items():
         print(f"{name:10s} {value}")
     print(f"look: {OUT.value}")
 

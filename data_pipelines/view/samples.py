@@ -106,12 +106,9 @@ def record_samples(
     """
     if task not in ("", *PREFERENCE_TASKS):
         raise InputError(f"unknown task {task!r} of {path}; known: {', '.join(PREFERENCE_TASKS)}")
-    name = format_of(path, format)
-    of = "train" if name == "prepared" and split is None else split
-    units = ENDLESS if reader is None else reader.grid.units
     chosen: list[Sample] = []
     refused: list[Rejected] = []
-    for row in validate(read(path, name, root, view, of), Limits(context=ENDLESS, units=units)):
+    for row in checked_rows(path, format, root, view, split, reader):
         if isinstance(row, Rejected):
             refused.append(row)
             continue
@@ -119,15 +116,38 @@ def record_samples(
         if len(chosen) >= rows:
             break
     if not chosen:
+        name = format_of(path, format)
+        of = _split(name, split)
         where = f" of the split {of!r}" if name in SPLIT and of else ""
         bad = f"; {len(refused)} cannot be trained on, the first: {refused[0].detail}" if refused else ""
         raise InputError(f"{path}: no row{where} to look at" + (f" has the task {task!r}" if task else "") + bad)
     return chosen[:rows], refused
 
 
+def checked_rows(
+    path: Path,
+    format: str | None = None,
+    root: str | None = None,
+    view: str = "asr",
+    split: str | None = None,
+    reader: Reader | None = None,
+) -> Iterator[Record | Rejected]:
+    """The checked rows of a path, those of "train" of a prepared folder; raises as `importers.registry.read`."""
+    name = format_of(path, format)
+    units = ENDLESS if reader is None else reader.grid.units
+    rows = read(path, name, root, view, _split(name, split))
+    return validate(rows, Limits(context=ENDLESS, units=units))
+
+
+def _split(format: str, split: str | None) -> str | None:
+    return "train" if format == "prepared" and split is None else split
+
+
 def _samples(record: Record, task: str) -> Iterator[Sample]:
     where = f"{Path(record.file).name}:{record.line}"
     heard = [f'"{audio.transcript}"' for audio in record.audios if audio.transcript]
+    if record.timing is not None:
+        return
     example = to_example(record)
     if isinstance(example, Conversation):
         if not task:

@@ -84,7 +84,7 @@ def _columns(spec: RowSpec | PairSpec, waves: Waves, world: WorldConfig) -> dict
     """Returns the stored columns of a row."""
     spoken = {name: waves[job] for name, job in _jobs(spec).items()}
     for name in spoken.keys() - {"user_audio"}:
-        spoken[name] = _ended(spoken[name], world.reply_silence)
+        spoken[name] = ended(spoken[name], world.reply_silence)
     columns: dict[str, Any] = {
         "id": spec.id,
         "question": spec.question,
@@ -103,7 +103,7 @@ def _columns(spec: RowSpec | PairSpec, waves: Waves, world: WorldConfig) -> dict
     return {**columns, **texts}
 
 
-def _ended(wave: np.ndarray, silence: float) -> np.ndarray:
+def ended(wave: np.ndarray, silence: float) -> np.ndarray:
     """Returns a reply with at least so many seconds of silence behind it, in whole groups of 0.2 s."""
     samples = len(wave) + round(silence * SAMPLE_RATE)
     return np.pad(wave, (0, -(-samples // GROUP) * GROUP - len(wave)))

@@ -48,8 +48,8 @@ def training_step(
     transform = make_optimizer(stage.optimizer, schedule)
     kernels = training_kernels(attention=attention, segments=stage.data.segments)
     objective = bind(stage.loss, FunAudioChat(config, kernels), precision=stage.precision)
-    step = make_step(objective, transform, schedule, stage.trainable, options=compiler_options(None))
-    return step, lambda: init_state(random_params(config), transform, stage.trainable)
+    step = make_step(objective, transform, schedule, stage.patterns, options=compiler_options(None))
+    return step, lambda: init_state(random_params(config), transform, stage.patterns)
 
 
 def step_program(
@@ -82,7 +82,7 @@ def step_parts(config: ModelConfig, batch: Batch) -> dict[Part, float]:
     """Counts the FLOPs of the step by part of the model, without recomputation."""
     stage = StageConfig("benchmark", steps=1)
     shapes = jax.eval_shape(lambda: random_params(config))
-    return step_flops(config, stage, trainable_paths(shapes, stage.trainable), batch_stats(batch))
+    return step_flops(config, stage, trainable_paths(shapes, stage.patterns), batch_stats(batch))
 
 
 def train_figures(config: ModelConfig, work: Workload) -> dict[str, float]:

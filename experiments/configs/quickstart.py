@@ -67,7 +67,7 @@ def single(rows: int, seq_len: int) -> Mapping[str, int | bool | None]:
     return {**packed(rows, seq_len, segments=1), "windows_per_row": 1}
 
 
-def get_config() -> ConfigDict:
+def stages() -> dict[str, StageConfig]:
     """Text pre-training; encoder warm-up by CTC, clean, then not; spoken questions, written replies; spoken replies."""
     # A model that has spoken few sums, each of them often, knows them by heart and says one of them in place of a sum
     # that it has never spoken. Random sums read aloud, right or wrong, text next to silence, and a high weight decay
@@ -76,7 +76,7 @@ def get_config() -> ConfigDict:
     silent = {"silent_qa": 6, "silent_statements": 8}
     written = Sft(speech_weight=0.0)
     heard: dict[str, Any] = {"loss": Ctc(), "trainable": ("encoder/",)}
-    stages = {
+    return {
         "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
         # An encoder that starts with changed waves does not get as far: numbers are learnt last, and hardly at all.
         "ears": stage(400, 4e-3, {"asr": 1}, **heard, data={**single(32, 50), "augment": False}),
@@ -86,4 +86,8 @@ def get_config() -> ConfigDict:
             1200, 2e-3, {**spoken, **silent, "s2t": 3, **text(1, 1, 1)}, weight_decay=1.0, data=single(32, 56)
         ),
     }
-    return base.config(MODEL, stages, data=DATA)
+
+
+def get_config() -> ConfigDict:
+    """Returns the config of all stages."""
+    return base.config(MODEL, stages(), data=DATA)

@@ -16,6 +16,7 @@ from experiments.configs import base
 from experiments.configs.quickstart import DATA, MODEL, WAVES, WORLD, packed, single, stage, text
 from fac_jax.losses import Ctc, Sft
 from fac_jax.models.audio_encoder import FEATURE_PARAMS
+from fac_jax.training.stage import StageConfig
 
 # Windows of 3 s hold a question of somebody who speaks slowly, with silence around it.
 EARS = {"encoder_from": "whisper-tiny.en", "audio": {"n_window": 150}}
@@ -25,7 +26,7 @@ SLOWER = dataclasses.replace(WORLD, clips_per_pair=16, rates=(125, 235), pauses=
 FROZEN = (f"(?!{FEATURE_PARAMS})",)
 
 
-def get_config() -> ConfigDict:
+def stages() -> dict[str, StageConfig]:
     """Text pre-training; the projection of what is heard, by CTC; spoken questions, written and spoken replies."""
     spoken = {"s2s": 8, "t2s_statements": 1, "voice": 2, "voice_sums": 8}
     silent = {"silent_qa": 6, "silent_statements": 8}
@@ -34,7 +35,7 @@ def get_config() -> ConfigDict:
     stored = {"feature_copies": 3}
     # Features are only projected, so that a second window for those who speak slowly costs nothing.
     two_windows = {**stored, "windows_per_row": 2}
-    stages = {
+    return {
         "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
         "ears": stage(300, 4e-3, {"asr": 1}, **heard, data={**single(32, 52), **two_windows}),
         "listen": stage(
@@ -54,5 +55,9 @@ def get_config() -> ConfigDict:
             data={**single(32, 60), **two_windows},
         ),
     }
+
+
+def get_config() -> ConfigDict:
+    """Returns the config of all stages."""
     data = dataclasses.replace(DATA, world=SLOWER, waves=HARDER)
-    return base.config({**MODEL, **EARS}, stages, data=data)
+    return base.config({**MODEL, **EARS}, stages(), data=data)

@@ -22,9 +22,12 @@ BATCH = {"batch_rows": 64, "seq_len": 2048, "windows_per_row": 128, "segments": 
 MODEL = {"dtype": "bfloat16", "remat": "full"}
 
 
-def full_size(preset: str, stages: dict[str, StageConfig]) -> ConfigDict:
-    """Returns a recipe for one of the released sizes, which `model.init_from` takes the place of."""
-    model: dict[str, Any] = {"preset": preset, **MODEL}
+def full_size(preset: str, stages: dict[str, StageConfig], **changes: Any) -> ConfigDict:
+    """Returns a recipe for one of the released sizes, which `model.init_from` takes the place of.
+
+    `changes` are other keys of `model`.
+    """
+    model: dict[str, Any] = {"preset": preset, **MODEL, **changes}
     return base.config(model, stages, data=DataConfig(sets={"mine": base.rows()}))
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from filelock import FileLock
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -30,6 +31,9 @@ from fac_jax.batching.conversation import StoredFeatures, Turn
 from fac_jax.batching.feature_store import FeatureStore, digest
 from fac_jax.batching.features import as_heard
 from fac_jax.checkpoint.store import params_digest
+from fac_jax.duplex.call import GROUP, SLOT_FRAMES
+from fac_jax.duplex.ears import slide_windows, window_slots
+from fac_jax.duplex.hearing import call_mels
 from fac_jax.io import write_text
 from fac_jax.models.audio_encoder import FEATURE_PARAMS
 from fac_jax.models.config import ModelConfig
@@ -66,10 +70,24 @@ class Encoder:
         encoder = {"encoder": params["encoder"]}
         made_of, _ = split(encoder, (FEATURE_PARAMS,))
         heard = [params_digest(made_of), dataclasses.asdict(model.audio), model.front_end, model.dtype]
+        if model.duplex is not None:
+            heard += [model.duplex.stream, model.duplex.loudest_floor]
         return cls(model, hosts.everywhere(encoder), hashlib.sha256(json.dumps(heard).encode()).hexdigest())
 
-    def features(self, mels: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """Yields the features float16 `[W, F, C]` of log-mels `[M, bins]`, each of which fills windows of its own."""
+    def calls(self, waves: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """Yields the features float16 `[W, F, C]` of users' channels of calls, as the model hears them slot by slot."""
+        heard, again = itertools.tee(call_mels(wave, self.model) for wave in waves)
+        found = self.features(itertools.chain.from_iterable(heard), self.model.blocks)
+        for clips in again:
+            made = [next(found) for _ in clips]
+            yield made[0] if self.model.blocks else slide_windows(last_frames(made, clips), window_slots(self.model))
+
+    def features(self, mels: Iterable[np.ndarray], blocks: bool = False) -> Iterator[np.ndarray]:
+        """Yields the features float16 `[W, F, C]` of log-mels `[M, bins]`, each of which fills windows of its own.
+
+        Args:
+          blocks: whether the windows are heard block by block (`AudioEncoder.states`).
+        """
         size, devices = 2 * self.model.n_window, jax.local_devices()
         local = Mesh(np.array(devices), ("windows",))
         batched, whole = (NamedSharding(local, PartitionSpec(*axes)) for axes in (("windows",), ()))
@@ -82,7 +100,7 @@ class Encoder:
             for row, (window, _) in enumerate(chosen):
                 windows[row, : len(window)] = window
             lengths = np.array([n for _, n in chosen] + [0] * (rows - len(chosen)), np.int32)
-            found = _encode(self.model, params, *jax.device_put((windows, lengths), batched))
+            found = _encode(self.model, blocks, params, *jax.device_put((windows, lengths), batched))
             kept = np.asarray(found)[: len(chosen)]
             if not np.isfinite(kept).all():
                 raise InputError("the encoder's features leave the range of float16: set data.feature_copies to None")
@@ -106,10 +124,24 @@ class Encoder:
             made = made[count:]
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _encode(model: ModelConfig, params: Params, mel_windows: jax.Array, mel_lengths: jax.Array) -> jax.Array:
-    found: Any = FunAudioChat(model).apply({"params": params}, mel_windows, mel_lengths, method="audio_features")
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _encode(
+    model: ModelConfig, blocks: bool, params: Params, mel_windows: jax.Array, mel_lengths: jax.Array
+) -> jax.Array:
+    heard = (mel_windows, mel_lengths, jnp.ones(len(mel_lengths), bool) if blocks else None)
+    found: Any = FunAudioChat(model).apply({"params": params}, *heard, method="audio_features")
     return found.astype("float16")
+
+
+def last_frames(made: Sequence[np.ndarray], clips: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the features `[slots, G, C]` of the last slot of each clip.
+
+    Args:
+      made: features `[1, F, C]` of each.
+      clips: log-mels of whole slots.
+    """
+    ends = [len(clip) // SLOT_FRAMES * GROUP for clip in clips]
+    return np.stack([one[0, end - GROUP : end] for one, end in zip(made, ends, strict=True)])
 
 
 def stored_features(
@@ -195,12 +227,16 @@ def _fill(
 
     with ThreadPoolExecutor(threads) as pool, bar("encoding what users say", len(missing)) as advance:
         for start in range(0, len(missing), CHUNK):
-            waves = [user_waves(records[row])[turn] for row, turn in missing[start : start + CHUNK]]
+            some = [(records[row], turn) for row, turn in missing[start : start + CHUNK]]
+            waves = [user_waves(record)[turn] for record, turn in some if record.timing is None]
             ready, given = itertools.tee(pool.map(prepare, waves))
             windows = encoder.features(mel for mel, _ in given)
             made = {
                 digest(wave): StoredFeatures(one, samples)
                 for wave, (_, samples), one in zip(waves, ready, windows, strict=True)
             }
+            channels = [user_waves(record)[turn] for record, turn in some if record.timing is not None]
+            for channel, one in zip(channels, encoder.calls(channels), strict=True):
+                made[digest(channel)] = StoredFeatures(one, len(channel))
             store.write(made)
             advance(len(made))

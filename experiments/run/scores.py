@@ -63,7 +63,7 @@ def losses(run: Run, params: Params) -> dict[str, float]:
         some = dataclasses.replace(run, config=dataclasses.replace(run.config, evals=evals))
         start = start_params(recipe_of(run), one, run.workdir) if one.loss.needs_reference else params
         batches = some.eval_data(one, start, run.workdir / one.name)
-        reference = start if one.loss.needs_reference == "frozen" else None
+        reference = start if one.loss.needs_reference in ("frozen", "adapter_off") else None
         kernels = training_kernels(run.layout, run.config.attention, one.data.segments)
         objective = bind(one.loss, FunAudioChat(run.config.model, kernels), run.layout, one.precision)
         scores = Evaluator(objective, batches, run.config.evals.batches)(params, reference)

@@ -17,6 +17,7 @@ from experiments.scoring.config import ScoringConfig
 from experiments.scoring.page import examples, write_report
 from experiments.scoring.scoring import score_set
 from fac_jax.api import Model
+from fac_jax.checkpoint.adapters.load import find_adapter
 from fac_jax.evaluation.benchmarks.assets import Assets
 from fac_jax.evaluation.benchmarks.base import Rules
 from fac_jax.evaluation.benchmarks.benchmark import Benchmark
@@ -29,27 +30,32 @@ from fac_jax.parallel.kernels import Quantized
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """The model that answers: its name in reports, its checkpoint, and the form of its weights."""
+    """The model that answers: its name in reports, its checkpoint, the form of its weights, and its adapter."""
 
     name: str
     checkpoint: epath.Path
     codec: str | None
     quantize: Quantized | None
     quantize_tables: bool
+    adapter: str | None = None
+    any_base: bool = False
 
     def load(self) -> Model:
         """Reads the model."""
-        return Model.load(self.checkpoint, self.codec, self.quantize, self.quantize_tables)
+        forms = self.quantize, self.quantize_tables
+        return Model.load(self.checkpoint, self.codec, *forms, self.adapter, self.any_base)
 
     def identity(self) -> dict[str, Any]:
         """Returns what tells two models apart; a model that is trained anew in the same place has another date."""
-        files = [self.checkpoint, *self.checkpoint.iterdir()]
+        folders = [self.checkpoint, *([] if self.adapter is None else [find_adapter(self.adapter)])]
+        files = [file for folder in folders for file in (folder, *folder.iterdir())]
         written = datetime.datetime.fromtimestamp(max(file.stat().mtime for file in files), datetime.UTC)
         weights = self.quantize or "as stored"
         return {
             "checkpoint": str(self.checkpoint),
             "written": written.isoformat(timespec="seconds"),
             "weights": f"{weights}, tables int8" if self.quantize_tables else weights,
+            **({} if self.adapter is None else {"adapter": str(find_adapter(self.adapter))}),
         }
 
 

@@ -21,7 +21,7 @@ RATES: tuple[int, int] = (4_000, 384_000)  # accepted sampling rates in Hz; anot
 
 ENDINGS: Final = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".m4a")
 
-Fault: TypeAlias = Literal["missing", "undecodable", "rate", "not finite", "empty"]
+Fault: TypeAlias = Literal["missing", "undecodable", "rate", "not finite", "empty", "channel"]
 
 
 class AudioError(InputError):
@@ -36,7 +36,7 @@ class AudioError(InputError):
 class Sound:
     """Audio that was read from a file, with its sampling rate in Hz and its length in seconds there.
 
-    `wave` is the mean of the channels, resampled by soxr.
+    `wave` is the mean of the channels, or one of them, resampled by soxr.
     """
 
     wave: Float32[np.ndarray, " N"]
@@ -67,10 +67,14 @@ def _undecodable(name: str, cause: str) -> AudioError:
     return AudioError("undecodable", f"audio file cannot be decoded: {name} ({cause}); convert it to WAV or FLAC")
 
 
-def _sound(samples: np.ndarray, stored_rate: int, rate: int, name: str) -> Sound:
+def _sound(samples: np.ndarray, stored_rate: int, rate: int, name: str, channel: int | None) -> Sound:
     if not RATES[0] <= stored_rate <= RATES[1]:
         raise AudioError("rate", f"audio file says that it is sampled at {stored_rate} Hz: {name}; that is no speech")
-    wave = samples.mean(axis=1)
+    channels = samples.shape[1]
+    if channel is not None and channel >= channels:
+        some = "1 channel" if channels == 1 else f"{channels} channels"
+        raise AudioError("channel", f"audio file has {some}, channel {channel + 1} is asked for: {name}")
+    wave = samples.mean(axis=1) if channel is None else samples[:, channel]
     if not np.isfinite(wave).all():
         raise AudioError("not finite", f"audio file holds samples that are not finite: {name}")
     wave = resampled(wave, stored_rate, rate)
@@ -84,18 +88,21 @@ def resampled(wave: Float[np.ndarray, " N"], stored_rate: int, rate: int = RATE)
     return (wave if stored_rate == rate else soxr.resample(wave, stored_rate, rate)).astype(np.float32)
 
 
-def read(path: str | os.PathLike[str], rate: int = RATE) -> Sound:
+def read(path: str | os.PathLike[str], rate: int = RATE, channel: int | None = None) -> Sound:
     """Reads an audio file of any format that soundfile reads, or librosa through audioread, at `rate` Hz.
 
+    Args:
+      channel: number of the channel, from 0; None for the mean of all.
+
     Raises:
-      AudioError: the file is missing, empty or corrupt, has an impossible rate, no sample, or a sample that is not
-        finite.
+      AudioError: the file is missing, empty or corrupt, has an impossible rate, no sample, a sample that is not finite,
+        or no such channel.
     """
     path = Path(path)
-    return _sound(*_read(path), rate, str(path))
+    return _sound(*_read(path), rate, str(path), channel)
 
 
-def decode(data: bytes, name: str, rate: int = RATE) -> Sound:
+def decode(data: bytes, name: str, rate: int = RATE, channel: int | None = None) -> Sound:
     """Reads audio like `read`, from the bytes of a WAV, FLAC, MP3 or Ogg file; errors name it `name`."""
     if not data:
         raise AudioError("empty", f"audio file is empty (0 bytes): {name}")
@@ -103,7 +110,7 @@ def decode(data: bytes, name: str, rate: int = RATE) -> Sound:
         samples, stored_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, MemoryError) as error:  # a damaged header may ask for any size
         raise _undecodable(name, str(error).rpartition(": ")[2]) from error
-    return _sound(samples, stored_rate, rate, name)
+    return _sound(samples, stored_rate, rate, name, channel)
 
 
 def recordings(folder: Path) -> list[Path]:
@@ -116,7 +123,7 @@ def load(path: str | os.PathLike[str], rate: int = RATE) -> Float32[np.ndarray, 
     return read(path, rate).wave
 
 
-def save_wav(path: str | os.PathLike[str], wave: Float[np.ndarray, " N"], rate: int = RATE) -> None:
-    """Writes a wave, clipped to [-1, 1], as 16-bit mono WAV at `rate` Hz; the file appears complete."""
+def save_wav(path: str | os.PathLike[str], wave: Float[np.ndarray, " N *channels"], rate: int = RATE) -> None:
+    """Writes a wave, clipped to [-1, 1], as 16-bit WAV at `rate` Hz; the file appears complete."""
     with replacing(path) as part:
         soundfile.write(part, np.clip(np.asarray(wave, np.float32), -1.0, 1.0), rate, subtype="PCM_16", format="WAV")

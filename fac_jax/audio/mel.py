@@ -4,6 +4,7 @@ It has 128 bins, as in Whisper large-v3, or the 80 of all other sizes.
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ RATE: int = 16000  # Hz
 WINDOW: int = 400  # samples of one Hann window, and size of the transform
 HOP: int = 160  # samples between frames: 100 Hz
 BINS: int = 128
+QUIETEST: float = 1e-10  # mel power that silence counts as
 HOST_CHUNK: int = 256  # frames that the host transforms at a time, few enough for the processor's cache
 
 
@@ -49,6 +51,31 @@ def hann(size: int) -> Float32[np.ndarray, " {size}"]:
     return np.hanning(size + 1)[:-1].astype(np.float32)
 
 
+def log_power(wave: Float[Array, "*batch N"], lengths: Int[Array, "*batch"], bins: int) -> Float32[jax.Array, "..."]:
+    """Computes log10 of the mel power `[*batch, M, bins]`: `log_mel` before its range.
+
+    Args:
+      wave: samples at 16 kHz.
+      lengths: valid samples of every clip, int32; what follows is replaced by the clip's mirrored end.
+
+    Returns:
+      float32, M = `mel_frames(N)` frames; those after a clip's own mean nothing.
+    """
+    frames = mel_frames(wave.shape[-1])
+    extended = _extend(jnp.asarray(wave, jnp.float32), jnp.asarray(lengths), (frames + 2) * HOP)
+    hops = extended.reshape(*wave.shape[:-1], frames + 2, HOP)
+    framed = jnp.concatenate([hops[..., :-2, :], hops[..., 1:-1, :], hops[..., 2:, : WINDOW - 2 * HOP]], axis=-1)
+    spectrum = jnp.fft.rfft(framed * hann(WINDOW))
+    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
+    mel = jnp.matmul(power, filterbank(bins=bins), precision=jax.lax.Precision.HIGHEST)
+    return jnp.log10(jnp.maximum(mel, QUIETEST))
+
+
+def in_range(log: Float[jax.Array, "*dims"], loudest: Float[jax.Array, "..."]) -> Float[jax.Array, "*dims"]:
+    """Brings log10 powers to Whisper's range: at most 8 below `loudest`, which broadcasts, then `(x + 4) / 4`."""
+    return (jnp.maximum(log, loudest - 8.0) + 4.0) / 4.0
+
+
 @functools.partial(jax.jit, static_argnames="bins")
 def log_mel(
     wave: Float[Array, "*batch N"], lengths: Int[Array, "*batch"] | None = None, bins: int = BINS
@@ -67,20 +94,12 @@ def log_mel(
     Returns:
       float32, M = `mel_frames(N)` frames, zero after a clip's own frames.
     """
-    wave = jnp.asarray(wave, jnp.float32)
     if lengths is None:
         lengths = jnp.full(wave.shape[:-1], wave.shape[-1], jnp.int32)
-    frames = mel_frames(wave.shape[-1])
-    extended = _extend(wave, jnp.asarray(lengths), (frames + 2) * HOP)
-    hops = extended.reshape(*wave.shape[:-1], frames + 2, HOP)
-    framed = jnp.concatenate([hops[..., :-2, :], hops[..., 1:-1, :], hops[..., 2:, : WINDOW - 2 * HOP]], axis=-1)
-    spectrum = jnp.fft.rfft(framed * hann(WINDOW))
-    power = jnp.square(spectrum.real) + jnp.square(spectrum.imag)
-    mel = jnp.matmul(power, filterbank(bins=bins), precision=jax.lax.Precision.HIGHEST)
-    log = jnp.log10(jnp.maximum(mel, 1e-10))
-    own = jnp.arange(frames)[:, None] < mel_frames(jnp.asarray(lengths))[..., None, None]
-    loudest = jnp.max(log, axis=(-2, -1), keepdims=True, initial=-10.0, where=own)
-    return jnp.where(own, (jnp.maximum(log, loudest - 8.0) + 4.0) / 4.0, 0.0)
+    log = log_power(wave, lengths, bins)
+    own = jnp.arange(log.shape[-2])[:, None] < mel_frames(jnp.asarray(lengths))[..., None, None]
+    loudest = jnp.max(log, axis=(-2, -1), keepdims=True, initial=math.log10(QUIETEST), where=own)
+    return jnp.where(own, in_range(log, loudest), 0.0)
 
 
 @functools.cache
@@ -98,7 +117,7 @@ def host_log_mel(wave: Float[np.ndarray, " N"], bins: int = BINS) -> Float[np.nd
     The wave is float32 at 16 kHz, N > 1; the result is float32, M = `N // 160`.
     """
     log = host_log_power(wave, bins)
-    return normalised(log, float(log.max(initial=-10.0)))
+    return normalised(log, float(log.max(initial=math.log10(QUIETEST))))
 
 
 def normalised(log: Float[np.ndarray, "M bins"], loudest: float) -> Float32[np.ndarray, "M bins"]:
@@ -116,4 +135,4 @@ def host_log_power(wave: Float[np.ndarray, " N"], bins: int = BINS) -> Float32[n
         # numpy's rfft takes seven times as long
         spectrum = np.asarray(scipy.fft.rfft(framed[start : start + HOST_CHUNK] * window))
         mel[start : start + HOST_CHUNK] = (filters @ (np.square(np.real(spectrum)) + np.square(np.imag(spectrum))).T).T
-    return np.log10(np.maximum(mel, 1e-10, out=mel), out=mel)
+    return np.log10(np.maximum(mel, QUIETEST, out=mel), out=mel)

@@ -25,6 +25,7 @@ class BatchStats:
       frames: frames of its transformer (50 Hz).
       frame_pairs: pairs of its attention, which never crosses a window.
       audio_frames: frames that it gives (25 Hz).
+      beside: those of the `features` that are beside the assistant's own streams.
     """
 
     positions: Int[np.ndarray, "*micro B"]
@@ -36,16 +37,19 @@ class BatchStats:
     frames: int
     frame_pairs: int
     audio_frames: int
+    beside: int = 0
 
 
 def batch_stats(batch: Batch) -> BatchStats:
     """Counts what a batch in numpy, or several micro-batches, needs without padding and masked pairs of attention."""
-    real = np.asarray(batch.segment_ids) > 0
-    seen = np.where(real, np.asarray(batch.positions, np.int64) + 1, 0)  # keys at or before it in its segment
+    segments = np.asarray(batch.segment_ids)
+    real = segments > 0
+    seen = np.where(real, _places(segments) + 1, 0)  # keys at or before it in its segment
     group = batch.speech_ids.shape[-1]
     # A segment of n positions has n (n + 1) / 2 pairs, and Gn (Gn + 1) / 2 on the fine grid.
     positions, pairs = real.sum(axis=-1), seen.sum(axis=-1)
     heard, kind = np.asarray(batch.has_waveform) & real, np.asarray(batch.kind)
+    beside = 0 if batch.beside is None else int(np.sum(np.asarray(batch.beside) & real))
     mel = np.asarray(batch.mel_lengths, np.int64)
     frames = (mel + 1) // 2
     encoded = batch.features is None
@@ -54,12 +58,20 @@ def batch_stats(batch: Batch) -> BatchStats:
         pairs=pairs,
         fine_pairs=(group**2 * (2 * pairs - positions) + group * positions) // 2,
         groups=int(np.sum(real & ~heard & (kind != Kind.TEXT))),
-        features=int(np.sum(heard)),
+        features=int(np.sum(heard)) + beside,
         mel_frames=encoded * int(mel.sum()),
         frames=encoded * int(frames.sum()),
         frame_pairs=encoded * int((frames**2).sum()),
         audio_frames=int(((frames + 1) // 2).sum()),
+        beside=beside,
     )
+
+
+def _places(segments: Int[np.ndarray, "*micro B S"]) -> Int[np.ndarray, "*micro B S"]:
+    """Counts the positions before each in its segment."""
+    place = np.broadcast_to(np.arange(segments.shape[-1], dtype=np.int64), segments.shape)
+    begins = np.diff(segments, axis=-1, prepend=-1) != 0
+    return place - np.maximum.accumulate(np.where(begins, place, 0), axis=-1)
 
 
 def dense_stats(batch: Any) -> BatchStats:
@@ -81,6 +93,7 @@ def dense_stats(batch: Any) -> BatchStats:
         frames=windows * frames,
         frame_pairs=windows * frames**2,
         audio_frames=windows * batch.window_frames,
+        beside=count * length if windows and batch.beside is not None else 0,
     )
 
 

@@ -12,6 +12,7 @@ from fac_jax.batching.grid import Example, ModelGrid, windows_of
 from fac_jax.types import NO_FRAME, Batch, InputError
 
 GRID_FIELDS = ("text_ids", "kind", "speech_ids", "has_waveform", "frame_index", "labels", "speech_labels")
+CALL_FIELDS = ("beside", "moments")
 
 
 def collate(
@@ -60,6 +61,8 @@ def collate_packed(
         group_size=model.group_size,
         pad=model.special.pad,
         speech_pad=model.special.speech_pad,
+        duplex=model.duplex is not None,
+        blocks=model.blocks,
     )
     if features:
         stored = np.zeros((windows, model.n_window // 2, features), dtype)
@@ -77,9 +80,17 @@ def collate_packed(
             shifted = example.frame_index + window * (model.n_window // 2)
             batch.frame_index[here] = np.where(example.frame_index == NO_FRAME, NO_FRAME, shifted)
             batch.segment_ids[here] = segment
-            batch.positions[here] = np.arange(len(example))
+            batch.positions[here] = np.arange(len(example)) if example.positions is None else example.positions
+            if example.beside is not None:
+                if batch.beside is None:
+                    raise InputError(f"row {example.id} is a call, which a model without `duplex` cannot take part in")
+                for name in CALL_FIELDS:
+                    getattr(batch, name)[here] = getattr(example, name)
+            first = window
             for mel in example.mels:
                 window = _fill_windows(batch, mel, window, model.n_window)
+            if batch.mel_blocks is not None:
+                batch.mel_blocks[first:window] = example.blocks
             start = end
     return batch
 

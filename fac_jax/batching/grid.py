@@ -5,7 +5,7 @@ The layout is that of docs/model.md, sections 1, 4, 7 and 8.
 
 import dataclasses
 from collections.abc import Sequence, Sized
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Bool, Float, Int32
@@ -31,6 +31,8 @@ class ModelGrid(Hearing, Protocol):
       units: number of codec ids; special speech ids start there.
       special: special ids of text and speech.
       n_window: half the number of mel frames of an encoder window.
+      duplex: None for a model that takes no part in calls; every batch of the others has `beside`.
+      blocks: whether the encoder hears calls block by block; every batch has `mel_blocks` then.
     """
 
     @property
@@ -45,6 +47,10 @@ class ModelGrid(Hearing, Protocol):
     def special(self) -> SpecialIds: ...
     @property
     def n_window(self) -> int: ...
+    @property
+    def duplex(self) -> object | None: ...
+    @property
+    def blocks(self) -> bool: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -56,6 +62,10 @@ class Example:
       frame_index: index into the encoder frames of the example's own windows, or NO_FRAME.
       mels: log-mel float32 of the user's audios, each of which fills windows of its own, or their stored features.
       audio_seconds: seconds heard and spoken.
+      beside: of a call; None for a conversation, which has it nowhere.
+      moments: of a call; None for a conversation.
+      positions: of a call; None counts them from 0.
+      blocks: whether the encoder hears the audios block by block.
     """
 
     id: str
@@ -68,6 +78,10 @@ class Example:
     speech_labels: Int32[np.ndarray, "S G"]
     mels: tuple[Float[np.ndarray, "_M bins"] | StoredFeatures, ...]
     audio_seconds: float
+    beside: Bool[np.ndarray, " S"] | None = None
+    moments: Int32[np.ndarray, " S"] | None = None
+    positions: Int32[np.ndarray, " S"] | None = None
+    blocks: bool = False
 
     def __len__(self) -> int:
         """Returns the number of LLM positions."""
@@ -172,7 +186,7 @@ def lay_out(row: str, pieces: Sequence[Piece], turns: Sequence[Turn], model: Mod
                 heard.append(turn.mel)
                 windows += windows_of(turn.mel, model.n_window)
         seconds += speech_tokens(row, turn) / TOKEN_RATE
-    fields = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    fields: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     largest = fields["text_ids"].max()
     if largest >= model.vocab_size:
         raise InputError(f"row {row}: text id {largest} is outside the model's vocabulary of {model.vocab_size}")

@@ -1,18 +1,21 @@
 """A trained model in the form that generation reads (docs/generation.md, "Weights")."""
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import traverse_util
 
 from fac_jax import axes
-from fac_jax.layers.linear import joined
+from fac_jax.layers.linear import LORA, joined
 from fac_jax.layers.matrices import Matrix
 from fac_jax.models.config import DecoderConfig, ModelConfig, replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.models.lora import detach
 from fac_jax.parallel.kernels import Quantized, decoding_kernels, matrix_form
 from fac_jax.parallel.mesh import Layout
 from fac_jax.types import InputError, Params
@@ -32,7 +35,7 @@ def prepare(
     """Brings a trained model into the form of generation: layers apart, and a `Matrix` for every kernel and table.
 
     One layer is read at a time, so that a model whose leaves are read from disk when they are indexed
-    (`checkpoint.lazy`) is never whole in memory as it was trained.
+    (`checkpoint.lazy`) is never whole in memory as it was trained. An adapter stays apart from the kernels.
 
     Args:
       params: nested dict of arrays, or of what gives arrays when it is indexed or converted.
@@ -81,7 +84,31 @@ def prepare(
         "speech_embedder": formed(params["speech_embedder"]),
         "encoder": encoder(params["encoder"]),
     }
+    if config.duplex is not None:
+        prepared["beside"] = formed(params["beside"])
     return FunAudioChat(replace(config, scan_layers=False, remat="none"), decoding_kernels(layout)), prepared
+
+
+def with_adapter(prepared: Params, adapter: Params) -> Params:
+    """Returns a prepared model with an adapter, as it was trained, in the place of one that it has (`models.lora`).
+
+    Nothing of the base is copied. Programs that were compiled with an adapter run with every other one of the same
+    modules and ranks.
+    """
+    base, leaves = (traverse_util.flatten_dict(tree) for tree in (detach(prepared), _apart(adapter)))
+    return traverse_util.unflatten_dict(base | leaves)
+
+
+def _apart(adapter: Params) -> Params:
+    """Takes the layers of all stacks of an adapter apart."""
+    out: Params = {}
+    for name, value in adapter.items():
+        if stack := re.fullmatch(r"layers(?:_(\d+))?", name):
+            for i in range(len(jax.tree.leaves(value)[0])):
+                out[f"layers_{int(stack[1] or 0) + i}"] = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), value)
+        else:
+            out[name] = _apart(value) if isinstance(value, dict) else jnp.asarray(value)
+    return out
 
 
 def _formed(
@@ -105,6 +132,8 @@ def _formed(
             out["matrix"] = table([value])
         elif name not in done:
             out[name] = _formed(value, kernel, table, together)
+        elif adapter := {leaf: jnp.asarray(value[leaf]) for leaf in LORA if leaf in value}:
+            out[name] = adapter
     return out
 
 

@@ -9,9 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Bool, Float, Int, Key
 
 from fac_jax.generation.prefill import earlier
-from fac_jax.generation.sampling import fold, mark, pick
+from fac_jax.generation.sampling import Sampling, fold, mark, pick
 from fac_jax.generation.slots import Slots, SpeechSlots
+from fac_jax.layers.attention import Visibility
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.types import KVCache
 
 
 def step(model: FunAudioChat, slots: Slots, draws: bool) -> Slots:
@@ -71,15 +73,41 @@ def _speak(
     def one(model: FunAudioChat, carry: tuple, j: jax.Array) -> tuple[tuple, jax.Array]:
         caches, last, seen = carry
         at = slots.position * group + j
-        x = (pieces[j] + last)[:, None]
-        out, caches = model.refined_head.decode(x, at[:, None], earlier(at, length), caches, at)
-        ids = pick(model.speech_logits(out[:, 0]), seen, fold(keys, j), slots.request.speech, draws)
+        where = at, earlier(at, length), at
+        sampling = slots.request.speech
+        ids, caches, seen = fine_step(model, caches, pieces[j] + last, where, seen, fold(keys, j), sampling, draws)
         last = jnp.where(feed_back[:, None], model.speech_embedder.lookup(ids), pad_row)
-        return (caches, last, mark(seen, ids, jnp.ones_like(ids, bool))), ids
+        return (caches, last, seen), ids
 
-    fine_step = partial(nn.apply(one, model.clone(parent=None)), {"params": model.variables["params"]})
-    (caches, last, _), ids = jax.lax.scan(fine_step, (speech.caches, speech.last, speech.seen), jnp.arange(group))
+    one_step = partial(nn.apply(one, model.clone(parent=None)), {"params": model.variables["params"]})
+    (caches, last, _), ids = jax.lax.scan(one_step, (speech.caches, speech.last, speech.seen), jnp.arange(group))
     return replace(speech, caches=caches, last=jnp.where(slots.alive[:, None], last, speech.last)), ids.T
+
+
+def fine_step(
+    model: FunAudioChat,
+    caches: tuple[KVCache, ...],
+    x: Float[jax.Array, "S D"],
+    where: tuple[Int[jax.Array, " S"], Visibility, Int[jax.Array, "*S"]],
+    seen: Bool[jax.Array, "S C"],
+    keys: Key[jax.Array, " S"],
+    sampling: Sampling,
+    draws: bool,
+) -> tuple[Int[jax.Array, " S"], tuple[KVCache, ...], Bool[jax.Array, "S C"]]:
+    """Runs the refined head on one fine position of every row.
+
+    Args:
+      x: its inputs, a piece of an LLM state and the embedding of the speech id before.
+      where: positions, what they see of the caches, and the cache place of each, or one for all.
+      seen: speech ids of the history.
+
+    Returns:
+      the ids that are picked, and the caches and the history with them.
+    """
+    at, visibility, slot = where
+    out, caches = model.refined_head.decode(x[:, None], at[:, None], visibility, caches, slot)
+    ids = pick(model.speech_logits(out[:, 0]), seen, keys, sampling, draws)
+    return ids, caches, mark(seen, ids, jnp.ones_like(ids, bool))
 
 
 def _append(

@@ -17,7 +17,7 @@ from fac_jax.types import Batch, InputError, Params, PreferenceBatch
 
 Counts: TypeAlias = dict[str, jax.Array]
 Metrics: TypeAlias = dict[str, jax.Array]
-Reference: TypeAlias = Literal["stored", "frozen"]
+Reference: TypeAlias = Literal["stored", "frozen", "adapter_off"]
 LogitsDtype: TypeAlias = Literal["float32", "bfloat16"]
 
 
@@ -46,7 +46,8 @@ class Loss(abc.ABC):
         """How the loss knows its reference model.
 
         "stored": log-probabilities lie in the batch (`PreferenceBatch.reference`). "frozen": the parameters that the
-        stage starts from are passed to every call. None: the loss has no reference.
+        stage starts from are passed to every call. "adapter_off": they are the given ones without their adapter
+        (`models.lora`). None: the loss has no reference.
         """
         return None
 
@@ -67,7 +68,8 @@ class Loss(abc.ABC):
 
         Args:
           counts: `counts` summed over all micro-batches; None for those of `batch`.
-          reference: parameters of the reference model if `needs_reference` is "frozen".
+          reference: parameters of the reference model if `needs_reference` is "frozen"; for "adapter_off" too where
+            the adapter is merged into `params`.
         """
 
     def collate(self, packed: Sequence[Sequence[Any]], budget: Budget, grid: ModelGrid) -> Batch | PreferenceBatch:

@@ -26,6 +26,7 @@ from fac_jax.losses.log_probs import ReplyLogProbs, reply_log_probs
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, blocks
 from fac_jax.models.fun_audio_chat import FunAudioChat
+from fac_jax.models.lora import detach
 from fac_jax.types import IGNORE, NO_TASK, PREFERENCE_TASKS, REPLAY, Array, Batch, InputError, Params, PreferenceBatch
 
 PreferenceObjective: TypeAlias = Literal["sigmoid", "ipo", "hinge"]
@@ -45,7 +46,8 @@ class Preference(Loss):
       speech_anchor: weight of the cross-entropy of the chosen replies' speech.
       task_weights: weight of the loss of a task's pairs, by name; 1 for a task without one.
       reference: where the reference's log-probabilities come from: "stored" with the rows, computed in one pass before
-        the first step, or computed in every step by a "frozen" copy of the parameters that the stage starts from.
+        the first step; computed in every step by a "frozen" copy of the parameters that the stage starts from; or
+        computed in every step by the policy's own parameters without their adapter, "adapter_off".
       chunk: LLM positions whose logits exist at the same time.
       logits_dtype: dtype of the logits; softmax and losses are float32.
     """
@@ -124,6 +126,8 @@ class Preference(Loss):
             return reply_log_probs(model, parameters, batch.batch, segments, self.chunk, self.speaks, self.logits_dtype)
 
         counts = self.counts(batch, model.config) if counts is None else counts
+        if self.reference == "adapter_off" and reference is None:
+            reference = detach(params)
         stored = batch.reference if reference is None else jax.lax.stop_gradient(score(reference).total)
         return self.pair_loss(score(params), jnp.asarray(stored), jnp.asarray(batch.tasks), counts)
 

@@ -17,7 +17,7 @@ from fac_jax.losses.log_probs import stream_losses
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.flops import Block, blocks, ctc_blocks
 from fac_jax.models.fun_audio_chat import FunAudioChat
-from fac_jax.types import IGNORE, Batch, Params, RouterStats
+from fac_jax.types import IGNORE, Batch, ModelOutput, Params, RouterStats
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,11 +81,7 @@ class Sft(Loss):
         if speech is not None:
             metrics |= _stream_metrics("speech", speech, per)
             loss += self.speech_weight * metrics["speech_loss"]
-        moe = model.config.text.moe
-        if moe is not None and out.router is not None:
-            metrics |= {name: value * per["batches"] for name, value in router_metrics(out.router).items()}
-            if moe.aux_loss_coef:
-                loss += moe.aux_loss_coef * metrics["router_loss"]
+        loss, metrics = with_router(loss, metrics, out, model.config, per["batches"])
         if self.ctc_weight and out.audio_frames is not None:
             losses = encoder_ctc_losses(out.audio_frames, params, batch, model.config.special)
             metrics["ctc_loss"] = jnp.sum(losses) * per["transcripts"]
@@ -109,6 +105,20 @@ def _stream_metrics(name: str, losses: TokenLosses, per: Metrics) -> Metrics:
         f"{name}_accuracy": jnp.sum(losses.correct, dtype=jnp.float32) * per[name],
         f"{name}_labels": jnp.sum(losses.kept, dtype=jnp.float32),
     }
+
+
+def with_router(
+    loss: jax.Array, metrics: Metrics, out: ModelOutput, config: ModelConfig, share: jax.Array
+) -> tuple[jax.Array, Metrics]:
+    """Adds the weighted balancing loss of a mixture of experts to a loss, and `router_metrics` to its metrics.
+
+    `share` is 1 over the number of micro-batches.
+    """
+    moe = config.text.moe
+    if moe is None or out.router is None:
+        return loss, metrics
+    metrics = metrics | {name: value * share for name, value in router_metrics(out.router).items()}
+    return loss + moe.aux_loss_coef * metrics["router_loss"] if moe.aux_loss_coef else loss, metrics
 
 
 def load_balancing_loss(stats: RouterStats) -> Float[jax.Array, ""]:

@@ -20,10 +20,11 @@ from fac_jax.layers.norm import LayerNorm
 from fac_jax.layers.param import Typed, embedding_init, param, zeros
 from fac_jax.layers.stack import LAYER_INPUT, MLP_INPUT, Remat, rematerialised, stacked
 from fac_jax.models.config import EncoderConfig
-from fac_jax.types import Array
+from fac_jax.types import Array, KVCache
 
 # Paths of the parameters that `AudioEncoder.features` reads, in the tree of the whole model.
 FEATURE_PARAMS: Final = r"encoder/(conv|layers/|positions)"
+BEFORE: Final = 2  # frames before a block that its convolutions hear
 
 
 def sinusoids(length: int, width: int) -> np.ndarray:
@@ -36,6 +37,13 @@ def sinusoids(length: int, width: int) -> np.ndarray:
 
 def _computed(key: jax.Array, shape: tuple[int, int], dtype: str) -> jax.Array:
     return jnp.asarray(sinusoids(*shape), dtype)
+
+
+def _pooled(x: Float[jax.Array, "W T C"], valid: Bool[jax.Array, "W T"]) -> Float[jax.Array, "W T//2 C"]:
+    """Averages the valid members of pairs: 25 Hz from 50 Hz."""
+    pairs = rearrange(jnp.where(valid[..., None], x, 0), "w (f two) d -> w f two d", two=2)
+    count = rearrange(valid, "w (f two) -> w f two", two=2).sum(axis=-1, keepdims=True)
+    return pairs.sum(axis=2) / jnp.maximum(count, 1).astype(x.dtype)
 
 
 class Convolution(Typed):
@@ -70,16 +78,23 @@ class EncoderLayer(Typed):
     attend: Attend
 
     @nn.compact
-    def __call__(self, x: Float[jax.Array, "W T D"], visibility: Visibility) -> tuple[Float[jax.Array, "W T D"], None]:
-        """Returns the new state, and None as the output of a scanned layer."""
+    def __call__(
+        self,
+        x: Float[jax.Array, "W T D"],
+        visibility: Visibility,
+        cache: KVCache | None = None,
+        slot: Int[jax.Array, " W"] | int = 0,
+    ) -> tuple[Float[jax.Array, "W T D"], KVCache | None]:
+        """Returns the new state, and the new cache (None without one)."""
         c = self.config
         attention = EncoderAttention(c.num_heads, self.attend, name="attention", **self.dtypes)
         mlp = GeluMLP(c.mlp_width, name="mlp", **self.dtypes)
         x = checkpoint_name(x, LAYER_INPUT)
-        x = x + attention(LayerNorm(param_dtype=self.param_dtype, name="attention_norm")(x), visibility)
-        x = checkpoint_name(x, MLP_INPUT)
+        normed = LayerNorm(param_dtype=self.param_dtype, name="attention_norm")(x)
+        attended, cache = attention(normed, visibility, cache, slot)
+        x = checkpoint_name(x + attended, MLP_INPUT)
         x = x + mlp(LayerNorm(param_dtype=self.param_dtype, name="mlp_norm")(x))
-        return with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED)), None
+        return with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED)), cache
 
 
 class AudioEncoder(Typed):
@@ -87,6 +102,7 @@ class AudioEncoder(Typed):
 
     Attributes:
       output_width: width D of the Shared LLM.
+      block: 50 Hz positions of a block, which are heard together where a window is heard block by block.
       attend: attention inside a window.
       scan_layers: whether the layers are scanned over their stacked parameters, or modules of their own, `layers_{i}`.
       remat: what a layer recomputes in the backward pass (`ModelConfig.remat`).
@@ -95,6 +111,7 @@ class AudioEncoder(Typed):
 
     config: EncoderConfig
     output_width: int
+    block: int
     attend: Attend = einsum_attend
     scan_layers: bool = True
     remat: Remat = "none"
@@ -121,13 +138,19 @@ class AudioEncoder(Typed):
             self.positions = jax.lax.stop_gradient(stored)
 
     def __call__(
-        self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
+        self,
+        mel_windows: Float[Array, "W M mels"],
+        mel_lengths: Int[Array, " W"],
+        mel_blocks: Bool[Array, " W"] | None = None,
     ) -> Float[jax.Array, "W M//4 D"]:
-        """Encodes windows of which the first `mel_lengths` frames are valid."""
-        return self.project(self.features(mel_windows, mel_lengths))
+        """Encodes windows of which the first `mel_lengths` frames are valid; `mel_blocks` are those of `states`."""
+        return self.project(self.features(mel_windows, mel_lengths, mel_blocks))
 
     def features(
-        self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
+        self,
+        mel_windows: Float[Array, "W M mels"],
+        mel_lengths: Int[Array, " W"],
+        mel_blocks: Bool[Array, " W"] | None = None,
     ) -> Float[jax.Array, "W M//4 C"]:
         """Computes the features of windows, of the encoder's own width C: all but the last norm and the projection.
 
@@ -135,29 +158,82 @@ class AudioEncoder(Typed):
         such a frame, which counts only if it is the audio's only frame (docs/model.md, section 2); the batch's gather
         map leaves it out otherwise.
         """
-        x, valid = self.states(mel_windows, mel_lengths)
-        pairs = rearrange(jnp.where(valid[..., None], x, 0), "w (f two) d -> w f two d", two=2)
-        count = rearrange(valid, "w (f two) -> w f two", two=2).sum(axis=-1, keepdims=True)
-        return pairs.sum(axis=2) / jnp.maximum(count, 1).astype(x.dtype)
+        return _pooled(*self.states(mel_windows, mel_lengths, mel_blocks))
 
     def states(
-        self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
+        self,
+        mel_windows: Float[Array, "W M mels"],
+        mel_lengths: Int[Array, " W"],
+        mel_blocks: Bool[Array, " W"] | None = None,
     ) -> tuple[Float[jax.Array, "W M//2 C"], Bool[jax.Array, "W M//2"]]:
-        """Computes the 50 Hz states after the last layer, and which of them are valid."""
+        """Computes the 50 Hz states after the last layer, and which of them are valid.
+
+        Where `mel_blocks` is True a window is heard block by block, as `hear` does: no block hears a later one. None
+        hears all windows whole.
+        """
         c = self.config
         valid = jnp.arange(c.mel_frames) < mel_lengths[:, None]
-        x = self.conv1(jnp.where(valid[..., None], mel_windows, 0.0))
-        x = self.conv2(jnp.where(valid[..., None], gelu(x), 0))
-        positions = self.positions if c.positions == "stored" else sinusoids(c.n_window, c.width)
-        x = gelu(x) + positions.astype(self.dtype)
+        x = self._convolved(mel_windows, valid)
+        if mel_blocks is not None:
+            x = jnp.where(mel_blocks[:, None, None], self._convolved_blocks(mel_windows, valid), x)
+        x = x + self._positions().astype(self.dtype)
         x = with_logical_constraint(x, (axes.WINDOWS, None, axes.EMBED))
 
         frames = jnp.broadcast_to(jnp.arange(c.n_window), x.shape[:2])
         valid = frames < (mel_lengths[:, None] + 1) // 2
-        visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
+        if mel_blocks is None:
+            visibility = self_visibility(valid.astype(jnp.int32), frames, causal=False)
+        else:  # at one position everything is one block
+            places = jnp.where(mel_blocks[:, None], frames, 0)
+            visibility = self_visibility(valid.astype(jnp.int32), places, causal=True, block=self.block)
         for layer in self.layers:
             x, _ = layer(x, visibility)
         return x, valid
+
+    def hear(
+        self,
+        mel: Float[jax.Array, "W T mels"],
+        place: Int[jax.Array, " W"],
+        caches: tuple[KVCache, ...],
+    ) -> tuple[Float[jax.Array, "W F C"], tuple[KVCache, ...]]:
+        """Computes the features of one block, with the keys and values of the blocks before it in its window.
+
+        Args:
+          mel: log-mel of a block and of the two frames before it, which count only inside the window.
+          place: number of the block in its window.
+          caches: one for each layer, of a window; takes `scan_layers=False`.
+        """
+        c = self.config
+        valid = (jnp.arange(mel.shape[1]) >= BEFORE) | (place > 0)[:, None]
+        first = place * self.block
+        own = first[:, None] + jnp.arange(self.block)
+        x = self._convolved(mel, valid)[:, 1:] + jnp.asarray(self._positions())[own].astype(self.dtype)
+        keys = jnp.broadcast_to(jnp.arange(c.n_window), (len(place), c.n_window))
+        there = (keys < (first + self.block)[:, None]).astype(jnp.int32)
+        visibility = Visibility(jnp.ones_like(own), there, own, keys, causal=False)
+        new = []
+        for layer, cache in zip(self.layers, caches, strict=True):
+            x, cache = layer(x, visibility, cache, first)
+            new.append(cache)
+        return _pooled(x, jnp.ones(x.shape[:2], bool)), tuple(new)
+
+    def _convolved(self, mel: Float[Array, "W T mels"], valid: Bool[jax.Array, "W T"]) -> Float[jax.Array, "W T//2 C"]:
+        x = self.conv1(jnp.where(valid[..., None], mel, 0.0))
+        return gelu(self.conv2(jnp.where(valid[..., None], gelu(x), 0)))
+
+    def _convolved_blocks(
+        self, mel: Float[Array, "W M mels"], valid: Bool[jax.Array, "W M"]
+    ) -> Float[jax.Array, "W M//2 C"]:
+        """Convolves every block with the frames before it and, as at the end of an audio, zeros after it."""
+        size, windows = 2 * self.block, mel.shape[0]
+        index = jnp.arange(0, mel.shape[1], size)[:, None] + jnp.arange(BEFORE + size)
+        mel, valid = (jnp.pad(x, ((0, 0), (BEFORE, 0), *[(0, 0)] * (x.ndim - 2)))[:, index] for x in (mel, valid))
+        x = self._convolved(rearrange(mel, "w k t c -> (w k) t c"), rearrange(valid, "w k t -> (w k) t"))
+        return rearrange(x[:, 1:], "(w k) t c -> w (k t) c", w=windows)
+
+    def _positions(self) -> Float[Array, "n C"]:
+        c = self.config
+        return self.positions if c.positions == "stored" else sinusoids(c.n_window, c.width)
 
     def project(self, features: Float[Array, "W F C"]) -> Float[jax.Array, "W F D"]:
         """Normalises features and brings them to the width of the LLM."""

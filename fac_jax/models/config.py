@@ -5,6 +5,7 @@ import typing
 from typing import Any, Literal
 
 from fac_jax.layers.stack import Remat
+from fac_jax.models.duplex import DuplexConfig
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.types import FrontEnd, UserAudio
 
@@ -123,6 +124,7 @@ class ModelConfig:
         (docs/model.md, section 9).
       delay_groups: groups of speech bos before the first group of a reply.
       context: most LLM positions of a row (2048 is about 6 minutes of audio); longer input is refused.
+      duplex: of a model that takes part in calls, which has the map `beside` more; None for a half-duplex model.
       scan_layers: one scanned stack a run of equal layers (training), or layers side by side (decoding).
       remat: what a layer computes again in the backward pass: "none" nothing; "dots" all but matrix products without
         batch dimensions; "save_attention" the feed-forward block and, depending on the kernel, scores; "full"
@@ -150,6 +152,7 @@ class ModelConfig:
     head_prefill: Literal["as_trained", "release"] = "as_trained"
     delay_groups: int = 2
     context: int = 2048
+    duplex: DuplexConfig | None = None
     scan_layers: bool = True
     remat: Remat = "none"
     unroll_layers: bool = False
@@ -171,6 +174,24 @@ class ModelConfig:
     def mel_bins(self) -> int:
         """Bins of the log-mel that the encoder hears."""
         return self.audio.mel_bins
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the audio encoder hears calls block by block."""
+        return self.duplex is not None and self.duplex.stream == "block"
+
+    @property
+    def limits(self) -> dict[str, int]:
+        """Sinks and window of the Shared LLM (`layers.attention.Visibility`); none of a half-duplex model."""
+        return {} if self.duplex is None else {"sinks": self.duplex.sinks, "window": self.duplex.window}
+
+    @property
+    def head_limits(self) -> dict[str, int]:
+        """Sinks and window of the refined head, in its own positions."""
+        if self.duplex is None:
+            return {}
+        group = self.group_size
+        return {"sinks": group * self.duplex.sinks, "window": group * self.duplex.head_window}
 
     @property
     def units(self) -> int:

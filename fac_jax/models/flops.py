@@ -116,7 +116,10 @@ def blocks(config: ModelConfig, stats: BatchStats, speaks: bool = True, chunk: i
     ]
     if config.user_audio == "tokens":
         heard = []
-    inputs = ("text table", "discrete", *(block.name for block in heard[-1:]))
+    if heard and config.duplex is not None:
+        kernel = {"kernel": 2.0 * stats.beside * width**2}
+        heard.append(Block("beside", "speech embedder", "beside/", ("continuous",), kernel))
+    inputs = ("text table", "discrete", *(block.name for block in heard if block.part == "speech embedder"))
     table = "backbone/embed/" if config.tie_embeddings else "backbone/unembed/"
     found = [
         *heard,

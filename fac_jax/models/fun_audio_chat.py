@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from einops import rearrange
 from flax.linen.spmd import with_logical_constraint
-from jaxtyping import Float, Float32, Int, Key
+from jaxtyping import Bool, Float, Float32, Int, Key
 
 from fac_jax import axes
 from fac_jax.layers.attention import self_visibility
 from fac_jax.layers.kernels import Kernels
-from fac_jax.layers.linear import Embedding
+from fac_jax.layers.linear import Embedding, Linear
+from fac_jax.layers.matrices import Int8Rows
+from fac_jax.layers.param import zeros
 from fac_jax.models.audio_encoder import AudioEncoder
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.decoder import ACTIVATION, Decoder
@@ -58,11 +60,16 @@ class FunAudioChat(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        encoder = partial(AudioEncoder, c.audio, c.text.width, self.kernels.encoder_attend, c.scan_layers)
-        self.encoder = encoder(c.remat, c.unroll_layers, dtype=c.dtype, param_dtype=c.param_dtype)
+        encoder = partial(AudioEncoder, c.audio, c.text.width, 2 * c.group_size)
+        how = self.kernels.encoder_attend, c.scan_layers, c.remat, c.unroll_layers
+        self.encoder = encoder(*how, dtype=c.dtype, param_dtype=c.param_dtype)
         self.speech_embedder = SpeechEmbedder(c)
         self.backbone = Backbone(c, self.kernels)
         self.refined_head = RefinedHead(c, self.kernels)
+        if c.duplex is not None:
+            # Like `speech_embedder/continuous`, from zero: a half-duplex model begins as it is.
+            names = (axes.MLP, axes.EMBED)
+            self.beside = Linear(c.text.width, names, init=zeros, dtype=c.dtype, param_dtype=c.param_dtype)
 
     def __call__(self, batch: Batch, heads: Heads = "joint") -> ModelOutput:
         """Runs the model on whole conversations, with the true tokens as the past of every position.
@@ -73,7 +80,7 @@ class FunAudioChat(nn.Module):
         """
         frames = self.audio_frames(batch)
         embedded, text = self.embed(batch, frames)
-        visibility = self_visibility(batch.segment_ids, batch.positions, causal=True)
+        visibility = self_visibility(batch.segment_ids, batch.positions, causal=True, **self.config.limits)
         hidden, _, router = self.backbone.decoder(embedded, batch.positions, visibility)
         speech = None
         if heads == "joint":
@@ -88,16 +95,19 @@ class FunAudioChat(nn.Module):
         if self.config.user_audio == "tokens" or not batch.mel_windows.shape[0]:
             return None
         if batch.features is None:
-            frames = self.encoder(batch.mel_windows, batch.mel_lengths)
+            frames = self.encoder(batch.mel_windows, batch.mel_lengths, batch.mel_blocks)
         else:
             frames = self.encoder.project(batch.features)
         return rearrange(frames, "w f d -> (w f) d")
 
     def audio_features(
-        self, mel_windows: Float[Array, "W M mels"], mel_lengths: Int[Array, " W"]
+        self,
+        mel_windows: Float[Array, "W M mels"],
+        mel_lengths: Int[Array, " W"],
+        mel_blocks: Bool[Array, " W"] | None = None,
     ) -> Float[jax.Array, "W M//4 C"]:
         """Computes the encoder's features of windows (`AudioEncoder.features`), which can be stored."""
-        return self.encoder.features(mel_windows, mel_lengths)
+        return self.encoder.features(mel_windows, mel_lengths, mel_blocks)
 
     def embed(
         self, batch: Batch, frames: Float[jax.Array, "F D"] | None
@@ -107,21 +117,37 @@ class FunAudioChat(nn.Module):
         Returns:
           Inputs of the Shared LLM, and embeddings of the text stream only.
         """
-        groups = self.speech_embedder(batch.speech_ids, batch.has_waveform, batch.frame_index, frames, batch.parts)
+        groups, heard = self.speech_embedder(
+            batch.speech_ids, batch.has_waveform, batch.frame_index, frames, batch.parts
+        )
         text = with_logical_constraint(self.embed_text(batch.text_ids), ACTIVATION)
-        return with_logical_constraint(self.fuse(text, groups, batch.kind), ACTIVATION), text
+        fused = self.fuse(text, groups, batch.kind, batch.beside, heard)
+        return with_logical_constraint(fused, ACTIVATION), text
 
     def embed_text(self, text_ids: Int[Array, "*dims"]) -> Float[jax.Array, "*dims D"]:
         """Embeds text ids; zero where there is no text."""
         return jnp.where((text_ids == NO_TEXT)[..., None], 0, self.backbone.embed(text_ids))
 
     def fuse(
-        self, text: Float[jax.Array, "B S D"], groups: Float[jax.Array, "B S D"], kind: Int[Array, "B S"]
+        self,
+        text: Float[jax.Array, "B S D"],
+        groups: Float[jax.Array, "B S D"],
+        kind: Int[Array, "B S"],
+        beside: Bool[Array, "B S"] | None = None,
+        heard: Float[jax.Array, "B S D"] | None = None,
     ) -> Float[jax.Array, "B S D"]:
-        """Joins the streams by kind: text, scaled speech, or both."""
+        """Joins the streams by kind: text, scaled speech, or both; `beside` them what the user says then.
+
+        Args:
+          beside: True where `heard` is added, mapped by the kernel `beside`; None where no position has it.
+          heard: continuous features of the user's audio of every position; None if no audio has a waveform.
+        """
         kind = kind[..., None]
         speech = groups * self.config.user_audio_scale
-        return jnp.where(kind == Kind.JOINT, self.join(text, groups), jnp.where(kind == Kind.SPEECH, speech, text))
+        own = jnp.where(kind == Kind.JOINT, self.join(text, groups), jnp.where(kind == Kind.SPEECH, speech, text))
+        if beside is None or heard is None:
+            return own
+        return own + jnp.where(beside[..., None], self.beside(heard), 0)
 
     def join(
         self, text: Float[jax.Array, "*dims D"], groups: Float[jax.Array, "*dims D"]
@@ -155,13 +181,15 @@ class FunAudioChat(nn.Module):
 def text_unembedding(params: Params, config: ModelConfig) -> Float[Array, "V D"]:
     """Takes the text head from a whole model's parameters; its width is not sharded, since it is read in chunks."""
     table = params["backbone"]["embed" if config.tie_embeddings else "unembed"]["embedding"]
-    return with_logical_constraint(table, (axes.VOCAB, None))
+    wide = table.wide(config.dtype) if isinstance(table, Int8Rows) else table
+    return with_logical_constraint(wide, (axes.VOCAB, None))
 
 
 def speech_unembedding(params: Params) -> Float[Array, "C D"]:
     """Takes the speech head from a whole model's parameters; its width is not sharded, since it is read in chunks."""
     table = params["speech_embedder"]["embed"]["embedding"]
-    return with_logical_constraint(table, (axes.CODEBOOK, None))
+    wide = table.wide("float32") if isinstance(table, Int8Rows) else table
+    return with_logical_constraint(wide, (axes.CODEBOOK, None))
 
 
 def init_params(config: ModelConfig, rng: Key[jax.Array, ""]) -> Params:
@@ -181,6 +209,17 @@ def boxed_params(config: ModelConfig, rng: Key[jax.Array, ""]) -> Params:
     return dict(variables["params"])
 
 
+def with_beside(params: Params, config: ModelConfig) -> Params:
+    """Returns the parameters of a duplex model from those of a half-duplex one: with a kernel `beside` of zeros.
+
+    Parameters that have one, and those of a model that is not duplex, stay as they are.
+    """
+    if config.duplex is None or "beside" in params:
+        return params
+    like = params["speech_embedder"]["continuous"]["kernel"]  # it has the same shape, and the same shards
+    return {**params, "beside": {"kernel": jnp.zeros_like(like)}}
+
+
 def empty_batch(config: ModelConfig, rows: int, length: int, windows: int) -> Batch:
     """Makes a batch of padding only, with `[rows, length]` LLM positions and `windows` encoder windows."""
     return Batch.padding(
@@ -189,4 +228,6 @@ def empty_batch(config: ModelConfig, rows: int, length: int, windows: int) -> Ba
         group_size=config.group_size,
         pad=config.special.pad,
         speech_pad=config.special.speech_pad,
+        duplex=config.duplex is not None,
+        blocks=config.blocks,
     )

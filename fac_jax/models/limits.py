@@ -29,6 +29,7 @@ def _limits(config: ModelConfig) -> Iterator[Limit]:
     for key in ("vocab_size", "codebook_size", "group_size", "context"):
         yield _above_zero(key, getattr(config, key))
     yield "delay_groups", config.delay_groups, config.delay_groups >= 0, "0 or more"
+    yield from _duplex(config)
     scale = config.user_audio_scale
     yield "user_audio_scale", scale, math.isfinite(scale) and scale >= 0, "a finite number, 0 or more"
     for key in ("dtype", "param_dtype"):
@@ -42,6 +43,25 @@ def _limits(config: ModelConfig) -> Iterator[Limit]:
         name = "codebook_size" if key in SPEECH_SPECIALS else "vocab_size"
         rows = getattr(config, name)
         yield f"special.{key}", value, 0 <= value < rows, f"from 0 to {rows - 1}, for {name} is {rows}"
+
+
+def _duplex(config: ModelConfig) -> Iterator[Limit]:
+    duplex = config.duplex
+    if duplex is None:
+        return
+    waveform = config.user_audio == "waveform"
+    yield "user_audio", config.user_audio, waveform, '"waveform" where duplex is set, whose calls are heard by features'
+    block = 2 * config.group_size
+    wanted = f"a multiple of {block} where duplex is set, the encoder positions of a slot"
+    yield "audio.n_window", config.n_window, config.n_window % block == 0, wanted
+    for key in ("sinks", "window", "head_window"):
+        yield _above_zero(f"duplex.{key}", getattr(duplex, key))
+    for key in ("idle_weight", "turn_weight", "edge_weight"):
+        value = getattr(duplex, key)
+        yield f"duplex.{key}", value, math.isfinite(value) and value > 0, "a finite number above 0"
+    for key in ("loudest_floor", "start_bias", "stop_bias"):
+        value = getattr(duplex, key)
+        yield f"duplex.{key}", value, math.isfinite(value), "a finite number"
 
 
 def _decoder(name: str, decoder: DecoderConfig) -> Iterator[Limit]:

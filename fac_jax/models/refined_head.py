@@ -77,7 +77,7 @@ class RefinedHead(nn.Module):
         x = rearrange(self.condition(hidden, text) + previous, "b s g d -> b (s g) d")
         fine = fine_positions(positions, group)
         segments = jnp.repeat(segment_ids, group, axis=1)
-        out, _ = self.decode(x, fine, self_visibility(segments, fine, causal=True))
+        out, _ = self.decode(x, fine, self_visibility(segments, fine, causal=True, **self.config.head_limits))
         return rearrange(out, "b (s g) d -> b s g d", g=group)
 
 

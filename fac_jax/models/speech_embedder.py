@@ -47,23 +47,26 @@ class SpeechEmbedder(nn.Module):
         frame_index: Int[Array, "B S G"],
         frames: Float[jax.Array, "F D"] | None,
         parts: int = 1,
-    ) -> Float[jax.Array, "B S D"]:
+    ) -> tuple[Float[jax.Array, "B S D"], Float[jax.Array, "B S D"] | None]:
         """Maps groups to LLM inputs, with continuous features where there is a waveform.
 
         Args:
           has_waveform: True where continuous features are used.
           frame_index: rows of `frames`, or NO_FRAME, which counts as zeros in the mean.
           frames: 25 Hz encoder output of all windows, or None if no audio of the batch has a waveform.
+
+        Returns:
+          LLM inputs, and the continuous features of every position, None without frames.
         """
         groups = self.group(ids)
         if frames is None:
-            return groups
+            return groups, None
         picked = _pick(frames, frame_index, parts)
         picked = jnp.where((frame_index != NO_FRAME)[..., None], picked, 0)
         features = self.continuous(reduce(picked, "b s g d -> b s d", "mean"))
         if self.config.continuous_mode == "add":
-            return groups + jnp.where(has_waveform[..., None], features, 0)
-        return jnp.where(has_waveform[..., None], features, groups)
+            return groups + jnp.where(has_waveform[..., None], features, 0), features
+        return jnp.where(has_waveform[..., None], features, groups), features
 
 
 def _pick(frames: Float[jax.Array, "F D"], index: Int[Array, "B S G"], parts: int) -> Float[jax.Array, "B S G D"]:

@@ -10,7 +10,7 @@ from einops import rearrange
 from jax.sharding import PartitionSpec
 
 from fac_jax import axes
-from fac_jax.layers.attention import Attend, Visibility, masked_softmax
+from fac_jax.layers.attention import CAUSAL, Attend, Limits, Visibility, masked_softmax
 from fac_jax.parallel.blocked import blocked_attend
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
@@ -50,6 +50,14 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
 
 
+def places_refusal(limits: Limits, keys: int) -> str | None:
+    """Says in one line why a kernel cannot attend to `keys` keys that goes by their places; None if it can."""
+    if limits.by_place(keys):
+        return None
+    window = f"no window of {limits.window} positions with {limits.sinks} sinks"
+    return f"it goes by places, which tell {window} and no block of {limits.block}"
+
+
 @dataclasses.dataclass(frozen=True)
 class AutoAttend:
     """Flash attention where it takes the shapes and the dtype, plain attention elsewhere; chosen during tracing.
@@ -58,19 +66,25 @@ class AutoAttend:
       flash: fast kernel.
       plain: kernel that takes everything.
       refusal: says why `flash` cannot take given queries and keys; None if it can.
+      masks: whether `flash` reads a mask, so that it takes any limits; if not, it goes by places.
     """
 
     flash: Attend
     plain: Attend
     refusal: Callable[[Operand, Operand], str | None]
+    masks: bool = False
 
-    def chosen(self, q: Operand, k: Operand) -> Attend:
+    def refused(self, q: Operand, k: Operand, limits: Limits = CAUSAL) -> str | None:
+        """Why `flash` does not run for queries `[B, T, N, H]` and keys `[B, T', K, H]`, abstract or real."""
+        return self.refusal(q, k) or (None if self.masks else places_refusal(limits, k.shape[1]))
+
+    def chosen(self, q: Operand, k: Operand, limits: Limits = CAUSAL) -> Attend:
         """The kernel that runs for queries `[B, T, N, H]` and keys `[B, T', K, H]`, abstract or real."""
-        return self.plain if self.refusal(q, k) else self.flash
+        return self.plain if self.refused(q, k, limits) else self.flash
 
     def __call__(self, q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
         """See `layers.attention.Attend`."""
-        return self.chosen(q, k)(q, k, v, visibility)
+        return self.chosen(q, k, visibility.limits)(q, k, v, visibility)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ NAMES: Final[Mapping[str, tuple[str | None, ...]]] = {  # logical axes by field;
     "mel_windows": _WINDOWS,
     "mel_lengths": _WINDOWS[:1],
     "features": _WINDOWS,
+    "mel_blocks": _WINDOWS[:1],
     "tasks": _REPLIES[:2],
     "reference": _REPLIES,
 }

@@ -16,8 +16,9 @@ from einops import rearrange, repeat
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float, Int
 
-from fac_jax.layers.attention import Visibility
+from fac_jax.layers.attention import Limits, Visibility
 from fac_jax.layers.stack import ATTENTION
+from fac_jax.types import Array
 
 QUERIES: Final = 128  # least queries of a block
 BLOCKS: Final = 8  # most blocks of a row: every one is compiled by itself
@@ -60,17 +61,17 @@ def blocked_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibil
         rearrange(v, "b s k h -> (b k) s h"),
         *(repeat(jnp.asarray(each), "b t -> (b k) t", k=heads) for each in places),
     )
-    return rearrange(_attend(visibility.causal, head), "(b k) g t h -> b t (k g) h", k=heads)
+    return rearrange(_attend(visibility.limits, head), "(b k) g t h -> b t (k g) h", k=heads)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _attend(causal: bool, heads: Head) -> jax.Array:
-    return _forward(causal, heads)[0]
+def _attend(limits: Limits, heads: Head) -> jax.Array:
+    return _forward(limits, heads)[0]
 
 
-def _forward(causal: bool, heads: Head) -> tuple[jax.Array, tuple[Head, jax.Array, jax.Array]]:
+def _forward(limits: Limits, heads: Head) -> tuple[jax.Array, tuple[Head, jax.Array, jax.Array]]:
     def one(head: Head) -> tuple[jax.Array, jax.Array]:
-        parts = [_attended(head, block, causal) for block in _blocks(head, causal)]
+        parts = [_attended(head, block, limits) for block in _blocks(head, limits)]
         out, normalizer = (jnp.concatenate(part, axis=1) for part in zip(*parts, strict=True))
         return out, normalizer
 
@@ -78,14 +79,14 @@ def _forward(causal: bool, heads: Head) -> tuple[jax.Array, tuple[Head, jax.Arra
     return out, (heads, out, normalizer)
 
 
-def _backward(causal: bool, saved: tuple[Head, jax.Array, jax.Array], grads: jax.Array) -> tuple[Head]:
+def _backward(limits: Limits, saved: tuple[Head, jax.Array, jax.Array], grads: jax.Array) -> tuple[Head]:
     def one(inputs: tuple[Head, jax.Array, jax.Array, jax.Array]) -> Gradients:
         head, out, normalizer, back = inputs
         # The gradient of a score is its weight times what its value gives beyond this mean over the values.
         mean = jnp.sum(out.astype(jnp.float32) * back.astype(jnp.float32), axis=-1)
         queries, keys, values = [], jnp.zeros(head.k.shape, jnp.float32), jnp.zeros(head.v.shape, jnp.float32)
-        for block in _blocks(head, causal):
-            dq, dk, dv = _pulled(head, block, causal, normalizer, mean, back)
+        for block in _blocks(head, limits):
+            dq, dk, dv = _pulled(head, block, limits, normalizer, mean, back)
             queries.append(dq)
             keys, values = keys.at[: block.keys].add(dk), values.at[: block.keys].add(dv)
         dtypes = (head.q.dtype, head.k.dtype, head.v.dtype)
@@ -99,10 +100,10 @@ def _backward(causal: bool, saved: tuple[Head, jax.Array, jax.Array], grads: jax
 _attend.defvjp(_forward, _backward)
 
 
-def _blocks(head: Head, causal: bool) -> Iterator[Block]:
+def _blocks(head: Head, limits: Limits) -> Iterator[Block]:
     """Yields the blocks of a row that attends causally to itself; one block with all keys for any other row."""
     queries, keys = head.q.shape[1], len(head.k)
-    if not causal or queries != keys:
+    if not limits.causal or limits.block > 1 or queries != keys:
         yield Block(0, queries, keys)
         return
     size = max(QUERIES, -(-queries // BLOCKS))
@@ -111,13 +112,11 @@ def _blocks(head: Head, causal: bool) -> Iterator[Block]:
         yield Block(begin, end, end)
 
 
-def _seen(head: Head, block: Block, causal: bool) -> Bool[jax.Array, "s t"]:
+def _seen(head: Head, block: Block, limits: Limits) -> Bool[Array, "s t"]:
     """Returns which keys (rows) the queries (columns) of a block see."""
     own = head.k_segments[: block.keys, None]
     seen = (own == head.q_segments[None, block.begin : block.end]) & (own > 0)
-    if causal:
-        seen &= head.k_positions[: block.keys, None] <= head.q_positions[None, block.begin : block.end]
-    return seen
+    return limits.narrow(seen, head.q_positions[None, block.begin : block.end], head.k_positions[: block.keys, None])
 
 
 def _rows(array: jax.Array, block: Block) -> jax.Array:
@@ -125,11 +124,11 @@ def _rows(array: jax.Array, block: Block) -> jax.Array:
     return rearrange(array[:, block.begin : block.end], "g t ... -> (g t) ...")
 
 
-def _attended(head: Head, block: Block, causal: bool) -> tuple[jax.Array, jax.Array]:
+def _attended(head: Head, block: Block, limits: Limits) -> tuple[jax.Array, jax.Array]:
     """Outputs `[G, t, H]` of a block, and the log-sum-exp `[G, t]` of its scores."""
     group, _, width = head.q.shape
     scores = jnp.matmul(_rows(head.q, block), head.k[: block.keys].T, preferred_element_type=jnp.float32)
-    seen = jnp.tile(_seen(head, block, causal).T, (group, 1))
+    seen = jnp.tile(_seen(head, block, limits).T, (group, 1))
     scores = jnp.where(seen, scores * width**-0.5, HIDDEN)
     most = jnp.max(scores, axis=-1, keepdims=True)
     weights = jnp.exp(scores - most)
@@ -141,7 +140,7 @@ def _attended(head: Head, block: Block, causal: bool) -> tuple[jax.Array, jax.Ar
 
 
 def _pulled(
-    head: Head, block: Block, causal: bool, normalizer: jax.Array, mean: jax.Array, back: jax.Array
+    head: Head, block: Block, limits: Limits, normalizer: jax.Array, mean: jax.Array, back: jax.Array
 ) -> Gradients:
     """Float32 gradients of the queries of a block `[G, t, H]`, and its parts of those of its keys and values."""
     group, _, width = head.q.shape
@@ -153,7 +152,7 @@ def _pulled(
         head.v[: block.keys],
     )
     product = functools.partial(jnp.matmul, preferred_element_type=jnp.float32)
-    seen = jnp.tile(_seen(head, block, causal), (1, group))
+    seen = jnp.tile(_seen(head, block, limits), (1, group))
     weights = jnp.where(seen, jnp.exp(product(keys, queries.T) * scale - _rows(normalizer, block)), 0)
     scores = (weights * (product(values, grads.T) - _rows(mean, block)) * scale).astype(queries.dtype)
     dq = rearrange(product(keys.T, scores), "h (g t) -> g t h", g=group)

@@ -18,7 +18,7 @@ class Chip:
       link_bandwidth: bytes per second that it can send to its neighbours over all its links together.
       source: address of these figures.
       network_bandwidth: of a GPU, bytes per second that it can send to GPUs of other hosts, each GPU with an adapter of
-        its own; None for a TPU, whose links reach all chips of a slice.
+        its own; None for a TPU, whose links reach all chips of a slice, and for a card that is sold without a host.
     """
 
     name: str
@@ -32,8 +32,10 @@ class Chip:
 
 
 _TPU, _GPU = "https://cloud.google.com/tpu/docs", "https://www.nvidia.com/en-us/data-center"
+_ADA = "https://images.nvidia.com/aem-dam/Solutions/geforce/ada/nvidia-ada-gpu-architecture.pdf"
 # TPU links in one direction: v4 2400, v5e 1600, v5p 4800, v6e 3200 Gbit/s. NVLink: half of the total of both. Adapters
-# of NVIDIA's own machines of eight GPUs: 200 Gbit/s (DGX A100), 400 Gbit/s (DGX H100, H200, B200).
+# of NVIDIA's own machines of eight GPUs: 200 Gbit/s (DGX A100), 400 Gbit/s (DGX H100, H200, B200). Cards without NVLink
+# have PCIe 4.0 x16, 32 GB/s in each direction; their tensor cores' rate is that with sums in float32.
 CHIPS: Final = {
     chip.name: chip
     for chip in (
@@ -45,6 +47,8 @@ CHIPS: Final = {
         Chip("a100-80gb", ("NVIDIA A100-SXM4-80GB",), 312e12, 80e9, 2039e9, 300e9, f"{_GPU}/a100", 25e9),
         Chip("h100", ("NVIDIA H100 80GB HBM3",), 989e12, 80e9, 3350e9, 450e9, f"{_GPU}/h100", 50e9),
         Chip("h200", ("NVIDIA H200",), 989e12, 141e9, 4800e9, 450e9, f"{_GPU}/h200", 50e9),
+        Chip("rtx4090", ("NVIDIA GeForce RTX 4090",), 165.2e12, 24e9, 1008e9, 32e9, _ADA),
+        Chip("l40s", ("NVIDIA L40S",), 362.05e12, 48e9, 864e9, 32e9, f"{_GPU}/l40s"),
         Chip("b200", ("NVIDIA B200",), 2250e12, 180e9, 8000e9, 900e9, f"{_GPU}/dgx-b200", 50e9),
     )
 }

@@ -11,7 +11,7 @@ from jaxtyping import Int
 
 from fac_jax.layers.attention import Visibility
 from fac_jax.layers.stack import ATTENTION
-from fac_jax.parallel.attention import Operand, check
+from fac_jax.parallel.attention import Operand, check, places_refusal
 from fac_jax.parallel.mesh import Layout
 from fac_jax.types import Array
 
@@ -77,9 +77,9 @@ class PackedAttend:
         """See `layers.attention.Attend`.
 
         Raises:
-          InputError: see `refusal`.
+          InputError: see `refusal` and `places_refusal`.
         """
-        check(self.refusal(q, k))
+        check(self.refusal(q, k) or places_refusal(visibility.limits, k.shape[1]))
         assert self.segments is not None
         segments, causal = jnp.asarray(visibility.q_segments), visibility.causal
         lengths = offsets = keys = None
@@ -113,9 +113,9 @@ def cached_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibili
     The cache is read as it lies, `[B, K, S, H]`.
 
     Raises:
-      InputError: see `cached_refusal`.
+      InputError: see `cached_refusal` and `places_refusal`.
     """
-    check(cached_refusal(q, k))
+    check(cached_refusal(q, k) or places_refusal(visibility.limits, k.shape[1]))
     lengths = jnp.minimum(jnp.asarray(visibility.q_positions, jnp.int32)[:, 0] + 1, k.shape[1])
     out: Any = fused.dot_product_attention(
         jnp.swapaxes(q, 1, 2),

@@ -14,6 +14,7 @@ from einops import rearrange, repeat
 
 from fac_jax import axes
 from fac_jax.layers.moe import (
+    ExpertAdapter,
     ExpertKernels,
     GroupedProduct,
     SortedExperts,
@@ -53,7 +54,9 @@ class ShardedExperts:
         for what, array in (("x", x), ("gate", kernels.gate)):
             self.layout.sharding(names[what], array.shape, f"mixture of experts, {what}")
         tokens, gate = spec_of(names["x"], rules), spec_of(names["gate"], rules)
-        down = spec_of((axes.EXPERTS, axes.MLP, None), rules)
+        down, whole = (spec_of(each, rules) for each in ((axes.EXPERTS, axes.MLP, None), (axes.EXPERTS, None, None)))
+        inward, outward = (ExpertAdapter(*cast(Any, pair)) for pair in ((whole, gate), (down, whole)))
+        adapters = {name: outward if name == "down" else inward for name in kernels.adapters}
 
         def local(x: jax.Array, picks: jax.Array, weights: jax.Array, kernels: ExpertKernels) -> jax.Array:
             out = self._exchanged(x, picks, weights, kernels, over[axes.EXPERTS])
@@ -62,7 +65,7 @@ class ShardedExperts:
         return jax.shard_map(
             local,
             mesh=self.layout.mesh,
-            in_specs=(tokens, tokens, tokens, ExpertKernels(*cast(Any, (gate, gate, down)))),
+            in_specs=(tokens, tokens, tokens, ExpertKernels(*cast(Any, (gate, gate, down, adapters)))),
             out_specs=tokens,
             check_vma=False,
         )(x, picks, weights, kernels)

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from fac_jax import axes
-from fac_jax.layers.attention import APART, Attend, einsum_attend
+from fac_jax.layers.attention import APART, CAUSAL, Attend, Limits, einsum_attend
 from fac_jax.layers.four_bits import Int4Rows, NormalRows
 from fac_jax.layers.kernels import Kernels
 from fac_jax.layers.matrices import Float8Rows, Int8Rows, LeftInt8Rows, LeftRows, Matrix, Rows
@@ -57,6 +57,8 @@ def training_kernels(
 ) -> Kernels:
     """Kernels for training on the devices of a layout, or on the default device.
 
+    Where a window hides keys of a row, a GPU runs cuDNN's kernel with a mask, and a TPU einsum.
+
     Args:
       attention: "flash" is cuDNN's kernel on a GPU and Splash on a TPU, which never hold the scores of a row. "auto"
         is flash where there is such a kernel and it takes the shapes and the dtype, and einsum elsewhere. The
@@ -76,7 +78,8 @@ def training_kernels(
         splash = SplashAttend(layout)
         attend = splash if attention == "flash" else AutoAttend(splash, kernels.attend, splash.refusal)
     else:
-        local = cudnn_attend if attention == "flash" else AutoAttend(cudnn_attend, TRAINING["gpu"], cudnn_refusal)
+        masked = AutoAttend(cudnn_attend, TRAINING["gpu"], cudnn_refusal, masks=True)
+        local = cudnn_attend if attention == "flash" else masked
         packed = PackedAttend(segments, devices_refusal(segments, layout))
         local = AutoAttend(packed, local, packed.refusal)
         attend = local if layout is None else ShardedAttend(layout, local)
@@ -104,11 +107,17 @@ def matrix_form(layout: Layout | None, quantize: Quantized | None) -> type[Matri
 
 
 def attention_choice(
-    attend: Attend, heads: tuple[int, int, int], dtype: str, length: int, layout: Layout | None = None
+    attend: Attend,
+    heads: tuple[int, int, int],
+    dtype: str,
+    length: int,
+    layout: Layout | None = None,
+    limits: Limits = CAUSAL,
 ) -> tuple[Attend, str | None]:
     """The kernel that runs for rows of a length, without what wraps it, and why it is no faster one; None if it is.
 
-    `heads` are those of the queries and of the keys, and the head dim; `length` counts positions.
+    `heads` are those of the queries and of the keys, and the head dim; `length` counts positions. The limits are those
+    of what a position sees (`layers.attention.Visibility`).
     """
     parts = rows = 1
     if layout is not None:
@@ -120,8 +129,8 @@ def attention_choice(
     reason, local = None, attend
     while isinstance(local, AutoAttend | ShardedAttend):
         if isinstance(local, AutoAttend):
-            reason = local.refusal(q, k) or reason
-            local = local.chosen(q, k)
+            reason = local.refused(q, k, limits) or reason
+            local = local.chosen(q, k, limits)
         else:
             local = local.local
     if isinstance(local, PackedAttend | SplashAttend):

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from fac_jax import axes
 from fac_jax.layers.attention import Visibility
 from fac_jax.layers.stack import ATTENTION
-from fac_jax.parallel.attention import Operand, check
+from fac_jax.parallel.attention import Operand, check, places_refusal
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
 from fac_jax.types import Array, InputError
@@ -41,9 +41,9 @@ class SplashAttend:
         """See `layers.attention.Attend`.
 
         Raises:
-          InputError: see `refusal`.
+          InputError: see `refusal` and `places_refusal`.
         """
-        check(self.refusal(q, k))
+        check(self.refusal(q, k) or places_refusal(visibility.limits, k.shape[1]))
         kernel = self._kernel(q, visibility.causal)
         scaled = q * q.shape[-1] ** -0.5
         segments = (visibility.q_segments, visibility.k_segments)

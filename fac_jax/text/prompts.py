@@ -6,6 +6,9 @@ Role = Literal["user", "assistant"]
 
 SYSTEM_TEXT: str = "You are asked to generate text tokens."
 SYSTEM_JOINT: str = "You are asked to generate both text and speech tokens at the same time."
+SYSTEM_DUPLEX: str = "You are in a full-duplex conversation."
+GREET: str = "Greet the user first."
+"""Follows `SYSTEM_DUPLEX` in a call that the assistant begins."""
 
 TEMPLATE_TEXTS: tuple[str, ...] = (f"system\n{SYSTEM_TEXT}", f"system\n{SYSTEM_JOINT}", "user\n", "assistant\n")
 """Texts that the template writes around every conversation; a tokenizer is trained to encode them with few ids."""

@@ -46,7 +46,8 @@ def test_rows_are_segments_with_positions_and_padding_is_silent() -> None:
         assert (batch.speech_ids[row, padding] == MODEL.special.speech_pad).all()
         assert (batch.kind[row, padding] == Kind.TEXT).all() and not batch.has_waveform[row, padding].any()
     arrays = dataclasses.asdict(batch)
-    assert arrays.pop("parts") == 1 and arrays.pop("features") is None
+    assert arrays.pop("parts") == 1
+    assert all(arrays.pop(name) is None for name in ("features", "mel_blocks", "beside", "moments"))
     for name, array in arrays.items():
         want = {"has_waveform": bool, "mel_windows": np.float32}.get(name, np.int32)
         assert array.dtype == want, name

@@ -48,7 +48,9 @@ def _pad(batch: Batch, left: int, right: int, special) -> Batch:
 
     fills = {"text_ids": special.pad, "speech_ids": special.speech_pad, "frame_index": -1}
     fills |= {"labels": -100, "speech_labels": -100}
-    grid = [f.name for f in dataclasses.fields(batch) if not f.name.startswith(("mel", "parts", "features"))]
+    others = ("mel", "parts", "features")
+    names = [f.name for f in dataclasses.fields(batch) if not f.name.startswith(others)]
+    grid = [name for name in names if getattr(batch, name) is not None]
     return batch.replace(**{name: pad(getattr(batch, name), fills.get(name, 0)) for name in grid})
 
 

@@ -1,5 +1,6 @@
 """Users' rows that are decoded and encoded when a batch needs them, conversations and preference pairs."""
 
+import dataclasses
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,13 @@ from data_pipelines.records.audio import with_waves
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.worlds.views import conversations
 from fac_jax.audio.mel import host_log_mel
+from fac_jax.batching.collate import collate
 from fac_jax.batching.features import add_features
-from fac_jax.batching.grid import encode
+from fac_jax.batching.grid import encode, windows_of
 from fac_jax.batching.packing import Budget
 from fac_jax.losses import LOSSES, Sft
-from fac_jax.models.config import ModelConfig
+from fac_jax.models.config import ModelConfig, replace
+from fac_jax.models.duplex import DuplexConfig
 from fac_jax.text.tokenizer import Tokenizer
 from fac_jax.types import NO_TASK, InputError
 
@@ -71,6 +74,27 @@ def test_what_is_heard_changes_with_the_epoch_and_may_change_its_length(made: di
     asked = with_waves(record("a", 2.0)).audios[0].wave
     heard = augment_wave(asked, waves, 7, 1, "a")
     np.testing.assert_array_equal(later.mels[0], host_log_mel(heard))
+
+
+def test_a_model_that_hears_calls_in_blocks_hears_half_of_the_conversations_so(made: dict[str, Any]) -> None:
+    duplex = DuplexConfig(sinks=4, loudest_floor=0.0, stream="block")
+    model = replace(made["model"], duplex=duplex)
+    make = Encode(made["tokenizer"], model, seed=7)
+
+    def drawn(make: Encode, epoch: int) -> list[bool]:
+        return [make(record(f"row {i}", 0.4), epoch).blocks for i in range(20)]
+
+    first = drawn(make, 0)
+    assert 5 < sum(first) < 15 and first == drawn(make, 0)
+    assert first != drawn(make, 1) and first != drawn(dataclasses.replace(make, seed=8), 0)
+    slide = replace(model, duplex=dataclasses.replace(duplex, stream="slide"))
+    assert not any(drawn(Encode(made["tokenizer"], slide), 0))
+    examples = [make(record(f"row {i}", 2.5), 0) for i in (0, first.index(True), first.index(False))]
+    wanted = [one.blocks for one in examples for _ in range(windows_of(one.mels[0], model.n_window))]
+    shapes = (4, max(map(len, examples)), len(wanted) + 2)
+    batch = collate(examples, *shapes, model)
+    assert batch.mel_blocks is not None and batch.mel_blocks.tolist() == [*wanted, False, False]
+    assert collate(examples, *shapes, slide).mel_blocks is None
 
 
 def test_both_sides_of_a_pair_hear_the_same_change(made: dict[str, Any]) -> None:

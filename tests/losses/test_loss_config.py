@@ -10,7 +10,7 @@ from toy_pairs import pairs_of
 from toy_training import MODEL, make_batch
 
 from fac_jax.batching.packing import Budget
-from fac_jax.losses import LOSSES, Ctc, Preference, Sft
+from fac_jax.losses import LOSSES, Ctc, Duplex, Preference, Sft
 from fac_jax.models.config import replace
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.training.stage import StageConfig
@@ -22,7 +22,7 @@ SHAPES = Budget(rows=2, seq_len=8, windows_per_row=2, segments=4)
 
 
 def test_every_loss_is_in_the_table_under_its_kind() -> None:
-    assert {"sft": Sft, "ctc": Ctc, "preference": Preference} == LOSSES
+    assert {"sft": Sft, "ctc": Ctc, "preference": Preference, "duplex": Duplex} == LOSSES
     assert StageConfig("plain", 1).loss == Sft()
 
 

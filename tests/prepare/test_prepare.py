@@ -27,8 +27,10 @@ from data_pipelines.prepare.rows import prepare as prepare_rows
 from data_pipelines.prepare.settings import Judge, Settings, Source, Tools, WordFilter
 from data_pipelines.records.record import Audio, Message, Preference, Record
 from data_pipelines.records.reject import Rejected
+from data_pipelines.records.timing import Timing, TurnTiming
 from data_pipelines.records.validate import Limits, validate
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.duplex.call import Event, EventKind
 from fac_jax.types import InputError
 
 ROWS = [
@@ -90,12 +92,15 @@ def test_records_round_trip(prepared: Path) -> None:
 
 def test_every_field_of_the_schema_is_stored() -> None:
     ids, wave = np.array([3, 4], np.int32), np.float32([0.5, -1.0, 0.25])
-    full = Audio(None, "p/q.wav", "q.wav", wave, 44_100, ids, 9, 0.1, 7.3, "words \udcff")
+    full = Audio(None, "p/q.wav", "q.wav", wave, 44_100, ids, 9, 0.1, 7.3, "words \udcff", 1)
     bare = Audio(tokens=np.zeros(0, np.int32))
     messages = (Message("user", "t", full, "l"), Message("assistant", "", bare), Message("user", "again"))
     sides = (Message("assistant", "yes", bare), Message("assistant", "no", full))
+    event = Event(EventKind.STOP, 3, 9, "ü", 0)
+    timing = Timing(7, 2, (TurnTiming(1, 4, True), TurnTiming(5, 7)), (event,))
     for system, original, preference in ((None, None, None), ("", "", Preference("empathy", *sides))):
-        record = Record("ü", system, messages, preference, "f.jsonl", 2**40, original)
+        clock = timing if preference is None else None
+        record = Record("ü", system, messages, preference, "f.jsonl", 2**40, original, clock)
         flacs = tuple(b"" if audio.wave is None else flac.encode(audio.wave) for audio in record.audios)
         stored = to_columns(Prepared(record, flacs))
         assert same(to_record(stored), record)

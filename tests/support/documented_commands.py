@@ -130,7 +130,7 @@ def placed(command: Command, place: Place, workdir: Path) -> Command:
         elif name.startswith("--config.data.sets.") and name.endswith(".path"):
             value = str(place.pairs if "pairs" in Path(value).name else place.rows)
         elif name == "--topology":
-            value = "cpu:8"
+            value = "cpu:1" if value.endswith(":1") else "cpu:8"
         if name not in (*OF_HOSTS, "--workdir", "--data_dir"):
             words.append(f"{name}={value}" if value else name)
     if command.launcher != "experiments.plan":

@@ -42,6 +42,8 @@ class Grid:
     special: SpecialIds = SPECIAL
     n_window: int = 20
     mel_bins: int = 128
+    duplex: None = None
+    blocks: bool = False
 
 
 GRID: ModelGrid = Grid()

@@ -27,7 +27,7 @@ def normed_states(path: Path, config: ModelConfig, mel: np.ndarray) -> np.ndarra
     def run(module: AudioEncoder, *mel: Any) -> jax.Array:
         return module.norm(module.states(*mel)[0])
 
-    module = AudioEncoder(config.audio, config.text.width)
+    module = AudioEncoder(config.audio, config.text.width, 2 * config.group_size)
     params = whisper_params(path, config)["encoder"]
     fresh = jax.jit(module.init)(jax.random.key(0), mel[None], np.array([len(mel)], np.int32))["params"]
     with jax.default_matmul_precision("highest"):

@@ -17,22 +17,22 @@ from matplotlib.figure import Figure
 Series = tuple[Sequence[float], Sequence[float]]  # steps, values
 Style = dict[str, Any]  # colour, line style and marker of one label, as matplotlib names them
 
-_INK = "#010203"  # replaced by the page's text colour when the SVG is inlined
+INK = "#010203"  # replaced by the page's text colour when the SVG is inlined
 _LINES = ("#2f7ed8", "#d9730d", "#2a9d6f", "#b0488f", "#8a7a00", "#7a6ff0")  # legible on light and on dark
 _DASHES, _MARKERS = ("-", "--", ":", "-."), ("o", "s", "^", "D")  # tell labels of the same colour apart
 _WIDE = 30  # letters of a label that takes a row of the legend by itself
 _ROW = 0.2  # inches of a row of the legend
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
     "font.size": 10,
-    "text.color": _INK,
-    "axes.labelcolor": _INK,
-    "axes.edgecolor": _INK,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
     "legend.frameon": False,
 }
 
@@ -88,7 +88,7 @@ def trade_svg(
 
     def draw(ax: Axes) -> None:
         line = [points[one] for one in front]
-        ax.plot([x for x, _ in line], [y for _, y in line], color=_INK, linewidth=1.2, alpha=0.4)
+        ax.plot([x for x, _ in line], [y for _, y in line], color=INK, linewidth=1.2, alpha=0.4)
         for label, (x, y) in points.items():
             ax.plot([x], [y], label=label, markersize=5, **{**shown[label], "linestyle": "none"})
         ax.margins(0.1)
@@ -100,7 +100,7 @@ def _svg(name: str, xlabel: str, ylabel: str, draw: Callable[[Axes], None], lege
     """Draws one figure, with a legend below the axes so that it covers no curve."""
     columns = 1 if any(len(label) > _WIDE for label in legend) else 2
     rows = -(-len(legend) // columns)
-    with rc_context({**_STYLE, "svg.hashsalt": name}):
+    with rc_context({**STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(5.2, 3.0 + _ROW * rows), layout="constrained")
         figure.patch.set_alpha(0)
         ax = figure.add_subplot()
@@ -108,15 +108,20 @@ def _svg(name: str, xlabel: str, ylabel: str, draw: Callable[[Axes], None], lege
         draw(ax)
         ax.set_xlabel(xlabel)
         ax.set_ylabel(ylabel)
-        ax.grid(alpha=0.15, color=_INK)
+        ax.grid(alpha=0.15, color=INK)
         if legend:
             lines = [line for line in ax.get_lines() if line.get_label() in legend]
             labels = [textwrap.shorten(str(line.get_label()), 2 * _WIDE, placeholder=" ..") for line in lines]
             figure.legend(lines, labels, loc="outside lower left", ncols=columns, fontsize=9)
-        out = io.StringIO()
-        figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+        return inline_svg(figure)
+
+
+def inline_svg(figure: Figure) -> str:
+    """Writes a figure as an `<svg>` element for a page; what is drawn in `INK` takes the colour of the page's text."""
+    out = io.StringIO()
+    figure.savefig(out, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     svg = out.getvalue()
-    svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
+    svg = svg[svg.index("<svg") :].replace(INK, "currentColor")
     return re.sub(r' id="[\w.]+_\d+"', "", svg)  # names of groups would repeat on a page with several figures
 
 
@@ -147,7 +152,7 @@ def _picture(values: np.ndarray, least: float, most: float) -> str:
 
 
 def audio_flac(wave: np.ndarray, rate: int) -> str:
-    """Encodes a float wave `[N]` at `rate` Hz, clipped to [-1, 1], as 16-bit FLAC in a data URI."""
+    """Encodes a float wave `[N]` or `[N, channels]` at `rate` Hz, clipped to [-1, 1], as 16-bit FLAC in a data URI."""
     out = io.BytesIO()
     soundfile.write(out, np.clip(wave, -1.0, 1.0), rate, format="FLAC", subtype="PCM_16")
     return _data_uri("audio/flac", out.getvalue())

@@ -17,7 +17,7 @@ from fac_jax.io import write_text
 
 @dataclasses.dataclass(frozen=True)
 class Sound:
-    """A float wave `[N]` in [-1, 1] and its sampling rate in Hz."""
+    """A float wave `[N]`, or `[N, channels]` where only a player shows it, in [-1, 1] and its sampling rate in Hz."""
 
     wave: np.ndarray
     rate: int = 16_000

@@ -1,0 +1,1 @@
+"""Two-channel calls: made of half-duplex dialogues, or read from recordings."""

@@ -1,0 +1,45 @@
+"""The quickstart's model learns to listen while it talks: calls about sums and counts, next to what it knew.
+
+python -m data_pipelines.duplex toy --out runs/duplex/data --audio flac
+python -m experiments.train --config experiments/configs/duplex_toy.py:runs/duplex/data --workdir runs/duplex/model \
+    --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart
+
+The colon is followed by the folder that the first command makes. Times and results are in docs/duplex.md.
+"""
+
+import dataclasses
+from pathlib import Path
+
+from ml_collections import ConfigDict
+
+from experiments.configs import base
+from experiments.configs.quickstart import DATA, WAVES, WORLD, packed, stage, text
+from experiments.configs.quickstart_whisper import FROZEN, HARDER, SLOWER
+from experiments.run.ears import quickstart_config
+from fac_jax.losses import Duplex
+
+# Three in five rows are calls, one in four is a spoken half-duplex conversation, the rest is text.
+MIXTURE = {"calls": 12, "s2s": 4, "s2t": 1, **text(1, 1, 1)}
+# A window of Whisper's encoder costs as much as a slot of all else, and "slide" takes one for every slot.
+HEARD = {"quickstart.py": (WORLD, WAVES, "slide"), "quickstart_whisper.py": (SLOWER, HARDER, "block")}
+FLOOR = 0.12  # fifth percentile of the loudest bins of the training calls (`duplex.ears.quiet_maximum`)
+SINKS = 64  # the longest prompt has 30 positions; the rest is for what was said before a roll-over
+
+
+def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
+    """Returns a config of one stage on the calls in a folder and on the quickstart's rows."""
+    world, waves, stream = HEARD[quickstart_config()]
+    calls = base.rows(str(Path(folder) / "train"), eval_path=str(Path(folder) / "dev"))
+    data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None, sets={"calls": calls})
+    duplex = stage(
+        1200,
+        1e-3,
+        MIXTURE,
+        fall=10,
+        loss=Duplex(),
+        trainable=FROZEN,
+        data={**packed(14, 112), "feature_copies": 1},
+    )
+    duplex = dataclasses.replace(duplex, optimizer=dataclasses.replace(duplex.optimizer, rates=("beside/=3",)))
+    model = {"dtype": "float32", "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream}}
+    return base.config(model, {"duplex": duplex}, data=data)

@@ -1,0 +1,109 @@
+"""Scores a full-duplex model in the twelve scenarios of calls, or recordings of any system by published rules.
+
+    python -m experiments.score_calls scenarios --checkpoint=runs/duplex/model --calls=runs/duplex/data --out=scores
+    python -m experiments.score_calls recordings calls.jsonl --out=scores
+
+scenarios     runs every scenario of --calls (docs/duplex.md), beside it a half-duplex model (--half_duplex) behind a
+              detector of speech at 300, 500, 700 and 1000 ms of silence, and the first --sweep_rows calls of four
+              scenarios at other settings of eagerness (--start_bias, --stop_bias). Writes report.html and report.json.
+              A run that was stopped goes on where it was.
+recordings    scores two waves of each line by the rules of Full-Duplex-Bench, NVIDIA or the paper's table 7. Writes
+              report.json.
+"""
+
+from pathlib import Path
+from typing import Final
+
+from absl import flags
+
+import fac_jax
+from data_pipelines.paths import check_output
+from experiments.calls.detectors import DETECTORS
+from experiments.calls.evaluation import evaluate, sweeps
+from experiments.calls.predictions import check_made_with
+from experiments.calls.recordings import score_recordings
+from experiments.calls.scripted import SCENARIOS, digest, read_scenarios
+from experiments.calls.shown import examples
+from fac_jax import cli
+from fac_jax.checkpoint.store import params_digest
+from fac_jax.evaluation.reports.calls import CallsReport, write_calls_report
+from fac_jax.types import InputError
+
+OUT = flags.DEFINE_string("out", None, "Folder that gets the report and the predictions.", required=True)
+CHECKPOINT = flags.DEFINE_string("checkpoint", None, "scenarios: finished duplex model, stage or workdir.")
+HALF_DUPLEX = flags.DEFINE_string("half_duplex", None, "scenarios: finished half-duplex model of the baselines.")
+CALLS = flags.DEFINE_string("calls", None, "scenarios: folder with a folder of calls for every scenario.")
+NAMES = flags.DEFINE_list("scenarios", [*SCENARIOS], "scenarios: which are run.")
+ROWS = flags.DEFINE_integer("rows", None, "scenarios: calls of each; all if absent.", 1)
+PLACES = flags.DEFINE_integer("places", 50, "scenarios: calls that run side by side.", 1)
+START_BIAS = flags.DEFINE_list("start_bias", ["-2", "-1", "1", "2"], "scenarios: settings in nats; '' for none.")
+STOP_BIAS = flags.DEFINE_list("stop_bias", ["-2", "-1", "1", "2"], "scenarios: settings in nats; '' for none.")
+SWEEP_ROWS = flags.DEFINE_integer("sweep_rows", 50, "scenarios: calls of each scenario at every setting.", 1)
+VAD = flags.DEFINE_enum("vad", "energy", list(DETECTORS), "Detector of speech.")
+PREDICTIONS: Final = "predictions"
+
+
+def scenarios() -> None:
+    """Runs and scores the scenarios."""
+    checkpoint, calls = CHECKPOINT.value, CALLS.value
+    if checkpoint is None or calls is None:
+        raise InputError(f"--{'checkpoint' if checkpoint is None else 'calls'} is missing")
+    check_output("--out", OUT.value)
+    out = Path(OUT.value)
+    scripted = read_scenarios(Path(calls), NAMES.value, ROWS.value)
+    start, stop = _nats("start_bias", START_BIAS.value), _nats("stop_bias", STOP_BIAS.value)
+    model = fac_jax.load(checkpoint)
+    if model.config.duplex is None:
+        raise InputError(f"--checkpoint={checkpoint} takes turns and was not trained for calls")
+    half_duplex = None if HALF_DUPLEX.value is None else fac_jax.load(HALF_DUPLEX.value)
+    made_with = {"checkpoint": params_digest(model.params), "calls": digest(Path(calls))}
+    if half_duplex is not None:
+        made_with |= {"half_duplex": params_digest(half_duplex.params), "vad": VAD.value}
+    check_made_with(out / PREDICTIONS, made_with)
+    places = min(PLACES.value, len(scripted))
+    found = evaluate(
+        model,
+        half_duplex,
+        DETECTORS[VAD.value],
+        scripted,
+        sweeps(model, start, stop),
+        SWEEP_ROWS.value,
+        places,
+        out / PREDICTIONS,
+    )
+    how = {name: str(value) for name, value in made_with.items()}
+    report = CallsReport(
+        title="Calls",
+        summary=f"{checkpoint} in {len(scripted)} calls of {len(found.scenarios)} scenarios.",
+        scenarios=found.scenarios,
+        baselines=found.baselines,
+        curves=found.curves,
+        examples=examples(model, scripted, found.own),
+        how=how | {"calls side by side": places},
+    )
+    write_calls_report(out / "report.html", report)
+    for name, one in found.scenarios.items():
+        latency = "" if one.latency_median is None else f", median {one.latency_median:.2f} s"
+        answer = "" if one.answer is None else f", right answers {100 * one.answer.value:.1f} %"
+        print(f"{name:12} {100 * one.success.value:5.1f} % of {one.success.count}{latency}{answer}")
+    print(out / "report.html")
+
+
+def recordings(file: str) -> None:
+    """Scores recordings by published rules."""
+    check_output("--out", OUT.value)
+    for line in score_recordings(Path(file), DETECTORS[VAD.value], VAD.value, Path(OUT.value)):
+        print(line)
+
+
+def _nats(name: str, values: list[str]) -> list[float]:
+    try:
+        return sorted(float(value) for value in values if value)
+    except ValueError:
+        raise InputError(f"--{name}={','.join(values)}: give numbers, as -1,1") from None
+
+
+COMMANDS: Final = {"scenarios": scenarios, "recordings": recordings}
+
+if __name__ == "__main__":
+    cli.run_commands(COMMANDS)

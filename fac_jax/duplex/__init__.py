@@ -1,0 +1,1 @@
+"""Full-duplex calls: one LLM position for every 200 ms, while both sides may speak."""
