@@ -1,6 +1,6 @@
 """Makes two-channel calls, and reports how natural their timing is (docs/duplex.md).
 
-    python -m data_pipelines.duplex toy --out DIR [--splits train,dev] [--calls 3000] [--held_out_calls 200]
+    python -m data_pipelines.duplex toy --out DIR [--splits train,dev] [--calls 2000] [--held_out_calls 200]
     python -m data_pipelines.duplex make SOURCE --out DIR [--format F] [--extras FOLDER] [--slots 100,600]
     python -m data_pipelines.duplex report PATH --out page.html [--format F] [--split NAME]
 
@@ -42,13 +42,13 @@ ENDLESS: Final = 2**31 - 1  # LLM positions
 _OUT = flags.DEFINE_string("out", None, "folder of the calls, or the page of the report", required=True)
 _SEED = flags.DEFINE_integer("seed", 0, "seed of every draw", lower_bound=0)
 _DELAY = flags.DEFINE_integer("delay_groups", 2, "groups of speech bos before a reply, as in the model", lower_bound=0)
-_SLOTS = flags.DEFINE_list("slots", "60,80", "least and most slots (0.2 s) of a call")
+_SLOTS = flags.DEFINE_list("slots", "60,160", "least and most slots (0.2 s) of a call")
 _EVENTS = flags.DEFINE_string("events", "{}", "changes of EventsConfig as JSON")
 _CHANNEL = flags.DEFINE_string("channel", "{}", "changes of ChannelConfig as JSON")
 _AUDIO = flags.DEFINE_enum("audio", "wav", list(FORMATS), "format of the two channels")
 _PROCESSES = flags.DEFINE_integer("processes", 2, "processes or threads that run at a time", lower_bound=1)
 _SPLITS = flags.DEFINE_list("splits", [*TRAINING, *SCENARIOS], "toy: which splits are made")
-_CALLS = flags.DEFINE_integer("calls", 3000, "toy: calls of train", lower_bound=1)
+_CALLS = flags.DEFINE_integer("calls", 2000, "toy: calls of train", lower_bound=1)
 _HELD_OUT = flags.DEFINE_integer("held_out_calls", 200, "toy: calls of each scenario", lower_bound=1)
 _QUIET = flags.DEFINE_integer("quiet_calls", 20, "toy: calls of silence, and of noise_only", lower_bound=1)
 _QUIET_SECONDS = flags.DEFINE_float("quiet_seconds", 300.0, "toy: length of these calls", lower_bound=1.0)
@@ -125,7 +125,7 @@ def _calls() -> CallsConfig:
     try:
         least, most = (int(word) for word in _SLOTS.value)
     except ValueError:
-        raise InputError(f"--slots={','.join(_SLOTS.value)}: give two whole numbers, as 60,80") from None
+        raise InputError(f"--slots={','.join(_SLOTS.value)}: give two whole numbers, as 60,160") from None
     events = _changed(EventsConfig(), _EVENTS.value, "events")
     channel = _changed(ChannelConfig(), _CHANNEL.value, "channel")
     return CallsConfig(_SEED.value, (least, most), _DELAY.value, events, channel)

@@ -31,7 +31,7 @@ class CallsConfig:
     """
 
     seed: int = 0
-    slots: tuple[int, int] = (60, 80)
+    slots: tuple[int, int] = (60, 160)
     delay_groups: int = 2
     events: EventsConfig = EventsConfig()
     channel: ChannelConfig = ChannelConfig()

@@ -17,7 +17,7 @@ from data_pipelines.duplex.timeline import Timeline, choice, one_of, samples
 from fac_jax.duplex.call import SLOT, EventKind
 
 TAIL: Final = 2  # slots after the last sound, in which the assistant stays silent, at least
-LATER: Final = 8  # further ones, at most, where the call is long enough
+LATER: Final = 4  # further ones, at most, where the call is long enough
 
 
 class _Cut(NamedTuple):

@@ -42,14 +42,14 @@ class DuplexWorldConfig:
     """
 
     world: WorldConfig = WorldConfig()
-    calls: int = 3000
+    calls: int = 2000
     dev_calls: int = 60
     held_out_calls: int = 200
     quiet_calls: int = 20
     quiet_seconds: float = 300.0
     voices: int = 300
-    exchanges: int = 4
-    shares: tuple[float, float, float] = (0.5, 0.2, 0.3)
+    exchanges: int = 8
+    shares: tuple[float, float, float] = (0.4, 0.3, 0.3)
 
     def __post_init__(self) -> None:
         for name in ("calls", "dev_calls", "held_out_calls", "quiet_calls", "voices", "exchanges"):

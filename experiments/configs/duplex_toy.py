@@ -38,7 +38,7 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
         fall=10,
         loss=Duplex(),
         trainable=FROZEN,
-        data={**packed(14, 112), "feature_copies": 1},
+        data={**packed(8, 192), "feature_copies": 1},
     )
     duplex = dataclasses.replace(duplex, optimizer=dataclasses.replace(duplex.optimizer, rates=("beside/=3",)))
     model = {"dtype": "float32", "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream}}
