@@ -1,9 +1,9 @@
 """Waves from the magnitudes of short-time spectra, frame by frame as they come.
 
 The phases of new frames are found by the iteration of Griffin and Lim (1984) with the momentum of Perraudin, Balazs and
-Soendergaard (2013). It begins with steady tones that go on with the phases before, and the last frames are found again
-when those behind them are known, as by Zhu, Beauregard and Wyse (2007). What was said never changes. All streams of a
-batch are spoken at once; the samples of each are those that it has alone.
+Soendergaard (2013). It begins with random phases, and the last frames are found again when those after them are known,
+as by Zhu, Beauregard and Wyse (2007). What was said never changes. All streams of a batch are spoken at once; each has
+the samples that it has alone.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from fac_jax.audio.mel import HOP, hann
 WINDOW: Final = 512  # samples of one Hann window
 FREQUENCIES: Final = WINDOW // 2 + 1
 OVERLAP: Final = WINDOW - HOP  # samples that a frame shares with later ones
-EDGE: Final = OVERLAP // 2  # samples of a frame before the hop in its middle, and behind it
+HALF: Final = WINDOW // 2  # samples of a frame before its centre
 AHEAD: Final = 2  # frames that are found again with those behind them
 MOMENTUM: Final = 0.99
 
@@ -28,7 +28,6 @@ _HOPS: Final = -(-WINDOW // HOP)  # that a frame touches
 _LEAST: Final = 1e-3  # sum of squared windows at the very ends, where little is said
 _TINY: Final = 1e-9  # below any magnitude that can be heard
 _HANN: Final = hann(WINDOW)
-_TURNS: Final = np.arange(FREQUENCIES, dtype=np.float32) / WINDOW  # of each frequency in a sample
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +67,9 @@ def extended(
 ) -> tuple[Float32[np.ndarray, "B samples"], Past]:
     """Says the next frames of B streams, all of which have begun or none.
 
-    Frames are centred on hops of 160 samples. The last two wait for those behind them, and so do the samples that they
-    touch: the first N frames give 160 (N - 2) - 176 samples, further ones 160 N, and the last ones all that is left.
+    Frames are centred on the borders of hops of 160 samples, the first on the first sample, the last on the end. The
+    last two wait for those after them, and so do the samples that they touch: the first N frames give 160 (N - 2) - 256
+    samples, further ones 160 N, and the last ones all that is left, in sum a hop less than there are frames.
 
     Args:
       past: of the streams.
@@ -88,27 +88,23 @@ def extended(
     done = count if last else count - AHEAD
     sums = np.pad(past.sums, ((0, 0), (0, count * HOP)))
     weights = _weights(count, begun)
-    phases, before = _continued(past.phases, count), None
+    first = np.broadcast_to(_first(magnitudes.shape[1]), magnitudes.shape)
+    phases, before = np.concatenate([past.phases, first], axis=1), None
     for _ in range(iterations):
         found = _spectra((sums + _added(phases * wanted)) / weights, count)
         moved = found if before is None else found + MOMENTUM * (found - before)
         phases, before = moved / np.maximum(np.abs(moved), _TINY), found
     sums[:, : done * HOP + OVERLAP] += _added(phases[:, :done] * wanted[:, :done])
-    end = done * HOP + EDGE * last
-    wave = (sums / weights)[:, 0 if begun else EDGE : end]
+    end = done * HOP + (HALF - HOP) * last
+    wave = (sums / weights)[:, 0 if begun else HALF : end]
     return wave, Past(sums[:, done * HOP :][:, :OVERLAP], wanted[:, done:], phases[:, done:])
 
 
-def _continued(phases: Complex64[np.ndarray, "B A F"], count: int) -> Complex64[np.ndarray, "B N F"]:
-    """Returns phases of `count` frames: those of the past, and then steady tones that go on with the last of them.
-
-    Before the first frame there is a click in its middle.
-    """
-    new = count - phases.shape[1]
-    turns = np.exp(2j * np.pi * HOP * _TURNS * np.arange(1, new + 1)[:, None]).astype(np.complex64)
-    click = np.exp(-2j * np.pi * (WINDOW // 2 + HOP) * _TURNS).astype(np.complex64)
-    from_here = phases[:, -1:] if phases.shape[1] else np.broadcast_to(click, (len(phases), 1, FREQUENCIES))
-    return np.concatenate([phases, from_here * turns], axis=1)
+@functools.cache
+def _first(count: int) -> Complex64[np.ndarray, "N {FREQUENCIES}"]:
+    """Returns the phases that the iteration begins with, the same for every stream and piece."""
+    turns = np.random.default_rng(0).random((count, FREQUENCIES))
+    return np.exp(2j * np.pi * turns).astype(np.complex64)
 
 
 def _added(spectra: Complex64[np.ndarray, "B N F"]) -> Float32[np.ndarray, "B samples"]:
