@@ -11,7 +11,7 @@ import numpy as np
 import optax
 import pytest
 from initial import initial_params
-from mesh_run import CONFIGS, MESHES, ROWS, STAGES, alone, fresh, layout, one_step
+from mesh_run import CONFIGS, MESHES, ROWS, STAGES, alone, fresh, layout, one_step, worst
 from toy_training import make_batch
 
 from fac_jax.generation.decode import generate
@@ -24,7 +24,7 @@ from fac_jax.parallel.mesh import make_layout
 from fac_jax.parallel.rules import PRESETS, spec_of
 from fac_jax.training.merge import merge
 from fac_jax.training.program import abstract_params, abstract_state
-from fac_jax.types import InputError, Params
+from fac_jax.types import InputError
 
 SHARDED = {
     "fsdp": {"fsdp": 8},
@@ -35,12 +35,6 @@ SHARDED = {
 MEGABYTE = 2**20
 # What an optimizer may leave whole; a row of Adafactor's has lost the width that FSDP cuts.
 OPTIMIZERS = {"adamw": (optax.adamw(1e-3), MEGABYTE), "adafactor": (optax.adafactor(1e-3), 32 * MEGABYTE)}
-
-
-def worst(ours: Params, theirs: Params) -> float:
-    """Greatest difference of a leaf, relative to its greatest value."""
-    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
-    return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)) for a, b in pairs)
 
 
 def test_an_axis_is_given_once_and_the_first_rule_wins() -> None:

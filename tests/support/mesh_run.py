@@ -5,6 +5,7 @@ import functools
 from typing import Any
 
 import jax
+import numpy as np
 from toy_pairs import pairs_of
 from toy_training import MODEL, make_batch, stage
 
@@ -77,3 +78,9 @@ def one_step(config: ModelConfig, what: StageConfig, on: Layout | None) -> tuple
 def alone(config: str, what: str) -> tuple[TrainState, Metrics]:
     """On one device."""
     return jax.device_get(one_step(CONFIGS[config], STAGES[what], None))
+
+
+def worst(ours: Params, theirs: Params) -> float:
+    """Greatest difference of a leaf, relative to its greatest value."""
+    pairs = zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True)
+    return max(float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)) for a, b in pairs)
