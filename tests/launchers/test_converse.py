@@ -6,20 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from initial import initial_params
 from launchers import called
+from tiny_calls import write_models
 
 from fac_jax.audio import io
-from fac_jax.checkpoint.export import export_model
-from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
-from fac_jax.models.config import replace
 from fac_jax.models.duplex import DuplexConfig
-from fac_jax.models.presets import preset
-from fac_jax.text.prompts import SYSTEM_DUPLEX
-from fac_jax.text.tokenizer import train_tokenizer
 from fac_jax.types import InputError
 
-UNITS = 16
 EAGER = DuplexConfig(sinks=40, loudest_floor=-4.0, window=16, head_window=8, start_bias=50.0)
 
 
@@ -27,24 +20,9 @@ EAGER = DuplexConfig(sinks=40, loudest_floor=-4.0, window=16, head_window=8, sta
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Untrained models on disk, `duplex`, which opens a turn whenever it may, and `half`; and a recording."""
     folder = tmp_path_factory.mktemp("converse")
-    tokenizer = train_tokenizer(["what is two plus three", SYSTEM_DUPLEX], 300, folder / "tokenizer.json")
-    noise = np.random.default_rng(0).normal(size=16000 * 3).astype(np.float32) * 0.1
-    codec = UnitCodec.fit([noise], UnitCodecConfig(units=UNITS, iterations=2))
-    codec.save(folder / "codec")
-    small = {"width": 16, "depth": 1, "mlp_width": 32, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8}
-    half = preset(
-        "tiny",
-        text=small,
-        head=small,
-        audio={"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32, "n_window": 20},
-        vocab_size=tokenizer.vocab_size,
-        codebook_size=UNITS + 4,
-        special=tokenizer.special_ids(UNITS),
-    )
-    assets = {"tokenizer.json": folder / "tokenizer.json", "codec": folder / "codec"}
-    for name, config in (("duplex", replace(half, duplex=EAGER)), ("half", half)):
-        export_model(folder / name, initial_params(config), config, {"stage": "none", "order": 0, "steps": 0}, assets)
-    io.save_wav(folder / "user.wav", noise[: 16000 * 3 - 1000])
+    write_models(folder, EAGER)
+    noise = np.random.default_rng(0).normal(size=16000 * 3 - 1000).astype(np.float32) * 0.1
+    io.save_wav(folder / "user.wav", noise)
     return folder
 
 

@@ -2,8 +2,6 @@
 
 import io
 import json
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +12,7 @@ from realtime_talk import Talk, append, manual, run, speech, user
 from served import KEY, app_of, running
 from websockets.sync.client import connect
 
-from fac_jax.serving import logs
-
 WORD = "planted"
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What is logged as it is set up for operators."""
-    loggers = [logging.getLogger(name) for name in ("fac_jax.serving", "uvicorn.error", "asyncio")]
-    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    stream = io.StringIO()
-    logs.set_up(stream)
-    yield stream
-    for logger, handlers, level, propagate in before:
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def test_no_word_of_a_talk_is_in_the_log(log: io.StringIO, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,8 @@ EAGER = DuplexConfig(sinks=64, loudest_floor=-4.0, window=96, head_window=16, st
 QUIET_SECONDS = 6.0
 
 
-def write_models(folder: Path) -> None:
-    """Writes the models `duplex` and `half`."""
+def write_models(folder: Path, calls: DuplexConfig = EAGER) -> None:
+    """Writes the models `duplex`, with this config of calls, and `half`."""
     texts = ["what is two plus one", f"{SYSTEM_DUPLEX} {GREET}", SYSTEM_JOINT]
     tokenizer = train_tokenizer(texts, 300, folder / "tokenizer.json")
     noise = np.random.default_rng(0).normal(size=16000 * 3).astype(np.float32) * 0.1
@@ -41,7 +41,7 @@ def write_models(folder: Path) -> None:
         special=tokenizer.special_ids(UNITS),
     )
     assets = {"tokenizer.json": folder / "tokenizer.json", "codec": folder / "codec"}
-    for name, config in (("duplex", replace(half, duplex=EAGER)), ("half", half)):
+    for name, config in (("duplex", replace(half, duplex=calls)), ("half", half)):
         export_model(folder / name, initial_params(config), config, {"stage": "none", "order": 0, "steps": 0}, assets)
 
 

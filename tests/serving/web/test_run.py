@@ -3,13 +3,11 @@
 import asyncio
 import io
 import json
-import logging
 import signal
 import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -148,19 +146,6 @@ def test_ready_and_health_follow_the_engine() -> None:
             assert metrics.headers["content-type"].startswith("text/plain") and "fac_slots_used" in metrics.text
 
     asyncio.run(look())
-
-
-@pytest.fixture
-def log() -> Iterator[io.StringIO]:
-    """What is logged as it is set up for operators."""
-    loggers = [logging.getLogger(name) for name in ("fac_jax.serving", "uvicorn.error", "asyncio")]
-    before = [(logger, logger.handlers[:], logger.level, logger.propagate) for logger in loggers]
-    stream = io.StringIO()
-    logs.set_up(stream)
-    yield stream
-    for logger, handlers, level, propagate in before:
-        logger.handlers[:], logger.propagate = handlers, propagate
-        logger.setLevel(level)
 
 
 def test_the_log_holds_no_word_of_anybody(log: io.StringIO) -> None:
