@@ -32,7 +32,7 @@ from data_pipelines.paths import check_output, check_output_file
 from data_pipelines.records.reject import Rejected, formatted
 from data_pipelines.records.validate import Limits, validate
 from data_pipelines.worlds.arithmetic import WorldConfig
-from data_pipelines.worlds.duplex_scenarios import SCENARIOS, TRAINING, write_split
+from data_pipelines.worlds.duplex_scenarios import EVENTS, SCENARIOS, TRAINING, write_split
 from data_pipelines.worlds.duplex_world import DuplexWorldConfig
 from fac_jax import cli
 from fac_jax.config import from_tree, to_tree
@@ -43,7 +43,7 @@ _OUT = flags.DEFINE_string("out", None, "folder of the calls, or the page of the
 _SEED = flags.DEFINE_integer("seed", 0, "seed of every draw", lower_bound=0)
 _DELAY = flags.DEFINE_integer("delay_groups", 2, "groups of speech bos before a reply, as in the model", lower_bound=0)
 _SLOTS = flags.DEFINE_list("slots", "60,160", "least and most slots (0.2 s) of a call")
-_EVENTS = flags.DEFINE_string("events", "{}", "changes of EventsConfig as JSON")
+_EVENTS = flags.DEFINE_string("events", "{}", "changes of the events as JSON (EventsConfig)")
 _CHANNEL = flags.DEFINE_string("channel", "{}", "changes of ChannelConfig as JSON")
 _AUDIO = flags.DEFINE_enum("audio", "wav", list(FORMATS), "format of the two channels")
 _PROCESSES = flags.DEFINE_integer("processes", 2, "processes or threads that run at a time", lower_bound=1)
@@ -76,7 +76,7 @@ def toy() -> None:
         quiet_calls=_QUIET.value,
         quiet_seconds=_QUIET_SECONDS.value,
     )
-    calls = _calls()
+    calls = _calls(EVENTS)
     Path(_OUT.value).mkdir(parents=True, exist_ok=True)
     for name in _SPLITS.value:
         left_out = write_split(name, world, calls, Path(_OUT.value), _AUDIO.value, _PROCESSES.value)
@@ -86,7 +86,7 @@ def toy() -> None:
 def make(source: str) -> None:
     """Makes a call of every spoken dialogue of SOURCE."""
     check_output("--out", _OUT.value)
-    calls, extras = _calls(), extras_of(None if _EXTRAS.value is None else Path(_EXTRAS.value))
+    calls, extras = _calls(EventsConfig()), extras_of(None if _EXTRAS.value is None else Path(_EXTRAS.value))
     rows = validate(read(source, _FORMAT.value, _ROOT.value, _VIEW.value, _SPLIT.value), Limits(ENDLESS))
     found = _usable(dialogues(rows, extras, _TOGETHER.value))
     first = next(found, None)
@@ -121,12 +121,13 @@ def _summarise(name: str, left_out: list[str]) -> None:
     print(f"{name}: {_OUT.value}")
 
 
-def _calls() -> CallsConfig:
+def _calls(events: EventsConfig) -> CallsConfig:
+    """Returns what calls are made with: these events with the changes of --events."""
     try:
         least, most = (int(word) for word in _SLOTS.value)
     except ValueError:
         raise InputError(f"--slots={','.join(_SLOTS.value)}: give two whole numbers, as 60,160") from None
-    events = _changed(EventsConfig(), _EVENTS.value, "events")
+    events = _changed(events, _EVENTS.value, "events")
     channel = _changed(ChannelConfig(), _CHANNEL.value, "channel")
     return CallsConfig(_SEED.value, (least, most), _DELAY.value, events, channel)
 

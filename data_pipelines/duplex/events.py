@@ -50,8 +50,8 @@ class UserGap:
       early_seconds: how much before.
     """
 
-    seconds: LogNormal = LogNormal(0.35, 0.6, 0.1, 3.0)
-    early: float = 0.15
+    seconds: LogNormal = LogNormal(0.6, 0.6, 0.1, 3.0)
+    early: float = 0.08
     early_seconds: Range = (0.1, 0.5)
 
 

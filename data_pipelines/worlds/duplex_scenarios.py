@@ -21,6 +21,7 @@ from data_pipelines.duplex.events import (
     Pause,
     Quiet,
     Unfinished,
+    UserGap,
     without,
 )
 from data_pipelines.duplex.folder import write_calls
@@ -68,6 +69,12 @@ def _during(burst: Burst) -> Burst:
 
 
 USUALLY: Final = EventsConfig()
+# Of training: people wait less for each other, and what is hard happens more often.
+EVENTS: Final = EventsConfig(
+    user_gap=UserGap(LogNormal(0.35, 0.6, 0.1, 3.0), early=0.15),
+    interruption=Interruption(0.4),
+    side_talk=dataclasses.replace(USUALLY.side_talk, probability=0.3, idle=0.3),
+)
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     "clean_turn": Scenario(_sum, without()),
     "pause": Scenario(_sum, without(pause=Pause(1.0, LogNormal(0.95, 0.3, 0.6, 1.5)))),

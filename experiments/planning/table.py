@@ -1,11 +1,11 @@
 """The tables of plans in the docs: every plan in a process of its own, with the time and memory that it takes.
 
-python -m experiments.planning.table [--chips=h100,v5e]     (minutes a plan; `experiments.plan` says what it needs)
+python -m experiments.planning.table [--chips=h100,v5e] [--new]     (minutes a plan, see `experiments.plan`)
 python -m experiments.planning.table --of=adapters
 
 The first is that of docs/scaling.md, the second that of docs/adapters.md. With `--chips` the plans for these are made
-anew, and all others stay as they stand on the page. Without it all are made, which for docs/scaling.md takes libtpu and
-a jax with CUDA in one environment.
+anew, with `--new` those that are not on the page yet, and all others stay as they stand there. Without them all are
+made, which for docs/scaling.md takes libtpu and a jax with CUDA in one environment.
 """
 
 import dataclasses
@@ -26,6 +26,7 @@ from fac_jax.progress import shown
 from fac_jax.types import InputError
 
 CHIPS = flags.DEFINE_list("chips", [], "Chips whose plans are made anew; all if absent.")
+NEW = flags.DEFINE_bool("new", False, "Make only plans that are not on the page yet.")
 OF = flags.DEFINE_enum("of", "scaling", ("scaling", "adapters"), "Page of docs/ whose table is written.")
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -61,8 +62,10 @@ ROWS = (
     Row("dpo_30b_a3b", "v6e:8x8", "fsdp=64"),
     Row("dpo_30b_a3b", "v5p:4x4x4", "fsdp=64"),
     Row("dpo_30b_a3b", "v5p:2x2x4", "fsdp=16", ("--config.stages.dpo.micro_batches=4",)),
+    Row("duplex_8b", "v5p:4x4x4", "fsdp=64"),
     Row("sft_8b", "h100:8", "fsdp=8", ("--config.stages.sft.micro_batches=8",)),
     Row("dpo_8b", "h100:8", "fsdp=8", ("--config.stages.dpo.micro_batches=8",)),
+    Row("duplex_8b", "h100:8", "fsdp=8", ("--config.stages.duplex.micro_batches=8",)),
     Row("sft_30b_a3b", "h100:2x8", "fsdp=2,expert=8", ("--config.stages.sft.micro_batches=4",)),
 )
 ADAPTERS = (
@@ -142,6 +145,8 @@ def main() -> None:
         raise InputError(f"--chips={','.join(unknown)}: the plans of the table are for {', '.join(sorted(known))}")
     chosen = [row for row in rows if not CHIPS.value or row.topology.partition(":")[0] in CHIPS.value]
     between(page.read_text(), BEGIN, END, "")  # refused before minutes of work
+    if NEW.value:
+        chosen = [row for row in chosen if row.key not in standing(page.read_text())]
     made: dict[Row, list[str]] = {}
     for row in shown("plans")(chosen):
         made[row] = cells(row)

@@ -40,7 +40,7 @@ HEAVY = ("quickstart", "post_training", "evaluate")  # launchers with stages to 
 SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small", "benchmarks_toy", "duplex_toy")
 # Configs whose every part other tests run: steps of big models are traced in tests/planning/test_same_program.py,
 # those of data sets train in tests/run/test_record_configs.py.
-TWICE = ("sft_8b", "dpo_8b", "sft_30b_a3b", "dpo_30b_a3b", "librispeech", "common_voice", "preferences")
+TWICE = ("sft_8b", "dpo_8b", "duplex_8b", "sft_30b_a3b", "dpo_30b_a3b", "librispeech", "common_voice", "preferences")
 ONE_CARD = ("lora_8b", "qlora_8b", "lora_30b_a3b")  # stages on such bases run in tests/training/test_base.py
 EVERY_TIME = "slurm.sbatch"  # the scripts start the same launcher, on meshes that differ little
 
@@ -89,6 +89,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         write_initial(home / "initial", seed=7, codec=True),
         write_jsonl(home / "rows.jsonl", conversation),
         write_jsonl(home / "pairs.jsonl", [preference_row(id=f"p{number}") for number in range(4)]),
+        home / "calls" / "train",
         {
             "librispeech": home / "LibriSpeech",
             "common_voice": home / "cv-corpus",

@@ -10,15 +10,18 @@ import jax
 import pytest
 from launchers import called
 from record_run import write_initial
+from spoken_dialogues import dialogue
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, write_jsonl
 
+from data_pipelines.duplex.folder import write_calls
+from data_pipelines.duplex.make import CallsConfig
 from experiments.planning import table
 from fac_jax.models.config import MoEConfig
 from fac_jax.training import program
 
 DEVICES = 8  # that the tests' CPU plays
 HEADS = {"num_heads": 4, "num_kv_heads": 2}
-MOE = {"moe": MoEConfig(num_experts=4, top_k=2, expert_width=16, aux_loss_coef=0.01)}
+MOE = {"moe": MoEConfig(num_experts=8, top_k=2, expert_width=16, aux_loss_coef=0.01)}
 MODELS: dict[str, dict[str, Any]] = {
     "8b": {"text": HEADS, "head": HEADS},
     "30b_a3b": {"text": {**HEADS, **MOE}, "head": HEADS},
@@ -49,7 +52,7 @@ class Place:
 
     folder: Path
     models: dict[str, Path]
-    rows: dict[str, Path]
+    rows: dict[str, dict[str, Path]]  # of every set, by the beginning of a config's name
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +64,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         kind: write_jsonl(folder / f"{kind}.jsonl", [{**row, "id": f"{kind}{i}"} for i in range(3)])
         for kind, row in (("sft", conversation), ("dpo", preference_row()))
     }
-    models = {name: write_initial(folder / name, **changes) for name, changes in MODELS.items()}
-    return Place(folder, models, rows)
+    sets = {kind: {"mine": path} for kind, path in rows.items()}
+    assert not write_calls(folder / "calls", [dialogue("a")], 1, CallsConfig(0, (50, 50)), "wav", 1)
+    sets["duplex"] = {"calls": folder / "calls", "spoken": rows["sft"], "text": rows["sft"]}
+    models = {name: write_initial(folder / name, codec=True, **changes) for name, changes in MODELS.items()}
+    return Place(folder, models, sets)
 
 
 def tiny(row: table.Row) -> table.Row:
@@ -120,11 +126,11 @@ def test_a_plan_and_a_run_compile_one_program(
     monkeypatch.setattr(program, "make_step", lambda *arguments: Step(make_step(*arguments)))
     monkeypatch.setenv("XLA_FLAGS", "")  # a plan adds to it
     stage, _, model = row.config.partition("_")
-    sizes = {"data.batch_rows": 32, "data.seq_len": 96, "data.windows_per_row": 4, "loss.chunk": 32}
+    sizes = {"data.batch_rows": 64, "data.seq_len": 96, "data.windows_per_row": 32, "loss.chunk": 32}
     words = (
         f"--config={table.CONFIGS / row.config}.py",
         f"--config.model.init_from={place.models[model]}",
-        f"--config.data.sets.mine.path={place.rows[stage]}",
+        *(f"--config.data.sets.{name}.path={path}" for name, path in place.rows[stage].items()),
         *(f"--config.stages.{stage}.{key}={value}" for key, value in sizes.items()),
         *row.options,
     )

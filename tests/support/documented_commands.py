@@ -99,6 +99,7 @@ class Place(NamedTuple):
     initial: Path
     rows: Path
     pairs: Path
+    calls: Path
     sets: dict[str, Path]  # folder of a config's argument, by the config's name
     own: Path  # the config of docs/finetuning.md
     data: Path
@@ -128,7 +129,8 @@ def placed(command: Command, place: Place, workdir: Path) -> Command:
         elif name == "--config.model.init_from":
             value = str(place.initial)
         elif name.startswith("--config.data.sets.") and name.endswith(".path"):
-            value = str(place.pairs if "pairs" in Path(value).name else place.rows)
+            files = {"pairs": place.pairs, "calls": place.calls}
+            value = str(files.get(Path(value).stem, place.rows))
         elif name == "--topology":
             value = "cpu:1" if value.endswith(":1") else "cpu:8"
         if name not in (*OF_HOSTS, "--workdir", "--data_dir"):
@@ -147,7 +149,7 @@ def tiny(command: Command, place: Place) -> Command:
         changes += [f"--config.model.{part}.depth=1" for part in ("text", "audio", "head")]
     for name, one in config.data.sets.items():
         if one.path is not None and not Path(one.path).exists():
-            changes.append(f"--config.data.sets.{name}.path={place.rows}")
+            changes.append(f"--config.data.sets.{name}.path={place.calls if name == 'calls' else place.rows}")
     if command.value("--search") is not None:
         changes.append("--tries=1")
     if command.launcher == "experiments.evaluate":
@@ -161,7 +163,8 @@ def _sizes(config: Any) -> list[str]:
     for name, stage in config.stages.items():
         if stage.steps:
             sizes = {"steps": 2, "data.seq_len": 112}
-            sizes |= {"data.batch_rows": 8} if toy else {"data.windows_per_row": 4}
+            windows = 32 if "calls" in stage.data.mixture else 4
+            sizes |= {"data.batch_rows": 8} if toy else {"data.windows_per_row": windows}
             found += [f"--config.stages.{name}.{key}={value}" for key, value in sizes.items()]
     if toy:
         world = {"limit": 2, "test_pairs": 2, "dev_pairs": 1, "clips_per_pair": 1}
