@@ -96,6 +96,7 @@ def answers(
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Yields, for every set of conversations with rows to evaluate on, how the model answers their prompts.
 
+    Calls are left out: `experiments.score_calls` scores them.
     "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies whose
     right text has words ("<beep>" has none), "finished" the share that ended by themselves. Where replies are spoken
     and the run has all renderings of a closed set of replies, "heard" is the share of waveforms that are nearest to
@@ -105,8 +106,9 @@ def answers(
     for name in stages_by_set(run):
         rows = run.sets[name].held_out
         assert rows is not None
-        numbers = np.flatnonzero(rows.wanted(pairs=False))[:most]
-        conversations = [to_conversation(with_waves(rows.records[int(number)])) for number in numbers]
+        records = (rows.records[int(number)] for number in np.flatnonzero(rows.wanted(pairs=False)))
+        asked_in_turn = (record for record in records if record.timing is None)  # calls have no prompt to answer
+        conversations = [to_conversation(with_waves(record)) for record in itertools.islice(asked_in_turn, most)]
         if not conversations:
             continue
         asked, decoding = _prompts(run, conversations)

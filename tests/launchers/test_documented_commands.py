@@ -148,6 +148,21 @@ def test_a_command_of_a_config(command: Command, place: Place, tmp_path: Path, m
     runs(command, place, tmp_path, monkeypatch)
 
 
+@pytest.mark.slow
+def test_a_run_on_calls_answers_its_other_rows(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (command,) = [one for one in of_configs() if one.file == "duplex_8b" and one.launcher == "experiments.train"]
+    rows = {
+        f"--config.data.sets.{name}.eval_path={path}" for name, path in (("calls", place.calls), ("text", place.rows))
+    }
+    runs(command._replace(words=(*command.words, *sorted(rows))), place, tmp_path, monkeypatch)
+    capsys.readouterr()
+    start("experiments.evaluate", (f"--workdir={tmp_path / 'run'}", "--most=2"), monkeypatch)
+    found = json.loads(capsys.readouterr().out)
+    assert "text/exact" in found and "calls/exact" not in found and "calls/text_loss" in found
+
+
 @pytest.mark.parametrize("command", parameters(of_docs()))
 def test_a_command_of_the_docs(command: Command, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs(command, place, tmp_path, monkeypatch)
