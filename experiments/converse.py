@@ -24,8 +24,9 @@ from fac_jax.audio.io import RATE, load, resampled, save_wav
 from fac_jax.duplex.call import SLOT, SLOT_SECONDS, Turn
 from fac_jax.evaluation.benchmarks.duplex.voice_activity import energy
 from fac_jax.evaluation.reports.call import CallShown, TurnShown, call_page, call_png
-from fac_jax.generation.duplex.calls import CallOptions, Calls
+from fac_jax.generation.duplex.calls import Calls
 from fac_jax.generation.duplex.finished import Asked, Finished, run_calls, spoken_channel
+from fac_jax.generation.duplex.live_call import CallOptions
 from fac_jax.generation.duplex.record import spoken_ids
 from fac_jax.io import replacing, write_text
 from fac_jax.progress import bar

@@ -14,7 +14,8 @@ from fac_jax.evaluation.calls.base import Outcome, Reply, Scenario
 from fac_jax.evaluation.calls.scenarios import SCORERS
 from fac_jax.evaluation.calls.scores import Scores, scores
 from fac_jax.evaluation.reports.calls import Curve, Point, Scenarios
-from fac_jax.generation.duplex.calls import CallOptions, Calls
+from fac_jax.generation.duplex.calls import Calls
+from fac_jax.generation.duplex.live_call import CallOptions
 
 START: Final[tuple[Scenario, Scenario]] = ("clean_turn", "pause")  # of the latency, and of the mistakes
 STOP: Final[tuple[Scenario, Scenario]] = ("interruption", "backchannel")

@@ -18,8 +18,9 @@ from fac_jax.evaluation.appended import AppendedLines
 from fac_jax.evaluation.benchmarks.duplex.voice_activity import VoiceActivity
 from fac_jax.evaluation.calls.base import Reply, replies_of
 from fac_jax.evaluation.calls.half_duplex import LONGEST, SILENCES, Said, UserTurn, take_turns, user_turns
-from fac_jax.generation.duplex.calls import CallOptions, Calls
+from fac_jax.generation.duplex.calls import Calls
 from fac_jax.generation.duplex.finished import Asked, Finished, run_calls
+from fac_jax.generation.duplex.live_call import CallOptions
 from fac_jax.generation.slots import Decoding
 from fac_jax.io import write_text
 from fac_jax.progress import bar

@@ -11,7 +11,8 @@ from toy_calls import CONFIG, noise, toy
 from fac_jax.duplex.call import SLOT, Turn
 from fac_jax.duplex.layout import read_turns
 from fac_jax.generation.duplex.admission import Admission
-from fac_jax.generation.duplex.calls import CallOptions, Calls, LiveCall
+from fac_jax.generation.duplex.calls import Calls
+from fac_jax.generation.duplex.live_call import CallOptions, LiveCall
 from fac_jax.generation.duplex.record import Record, Step, spoken_ids
 from fac_jax.generation.duplex.state import Mode
 from fac_jax.generation.sampling import Sampling

@@ -12,11 +12,11 @@ import numpy as np
 from jaxtyping import Float32
 
 from fac_jax.duplex.call import SLOT
+from fac_jax.generation.duplex.live_call import USUAL, CallOptions, LiveCall
 from fac_jax.generation.duplex.programs import extend, join, leave, past, roll_over, tick
 from fac_jax.generation.duplex.record import Record, Step, spoken_ids
 from fac_jax.generation.duplex.side import CHUNK, Chunk, Side, empty_side
 from fac_jax.generation.duplex.state import Mode, Options, Slot, call_config, empty_calls, options, replayed
-from fac_jax.generation.sampling import GREEDY, Sampling
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text import chat
 from fac_jax.text.special_ids import SpecialIds
@@ -25,61 +25,6 @@ from fac_jax.types import Params
 
 _DONE: Final = object()
 QUIET: Final = 5  # idle slots, a second, in which a call may be rolled over
-
-
-@dataclasses.dataclass(frozen=True)
-class CallOptions:
-    """How a call is answered.
-
-    Attributes:
-      seed: of the draws.
-      greets: whether the assistant speaks first.
-      start_bias: eagerness to start, in nats (`state.Options`); None for the model's own.
-      stop_bias: eagerness to stop, in nats; None for the model's own.
-      text: picking of the text stream.
-      speech: picking of the speech stream.
-    """
-
-    seed: int = 0
-    greets: bool = False
-    start_bias: float | None = None
-    stop_bias: float | None = None
-    text: Sampling = GREEDY
-    speech: Sampling = GREEDY
-
-    @property
-    def draws(self) -> bool:
-        """Returns whether an id of either stream is drawn."""
-        return any(stream.temperature > 0 for stream in (self.text, self.speech))
-
-
-@dataclasses.dataclass(eq=False)
-class LiveCall:
-    """A call in its place.
-
-    Attributes:
-      place: number of the place.
-      system: system prompt.
-      options: how it is answered.
-      record: what the assistant has said.
-      slots: slots that have run.
-      fresh: slots since it began, or was rolled over.
-      next: what the assistant does in the slot that comes; None before the call has begun.
-      history: turns of text before the call.
-      played: how many slots of the speech of a turn, which counts from 0, the listener has heard; all if not told.
-      rolling: whether it is being rolled over.
-    """
-
-    place: int
-    system: str
-    options: CallOptions
-    record: Record
-    slots: int = 0
-    fresh: int = 0
-    next: Step | None = None
-    history: tuple[chat.Turn, ...] = ()
-    played: dict[int, int] = dataclasses.field(default_factory=dict)
-    rolling: bool = False
 
 
 class Calls:
@@ -139,9 +84,7 @@ class Calls:
         """Returns whether there is work."""
         return bool(self._work)
 
-    def join(
-        self, system: str, given: CallOptions = CallOptions(), history: Sequence[chat.Turn] = ()
-    ) -> LiveCall | None:
+    def join(self, system: str, given: CallOptions = USUAL, history: Sequence[chat.Turn] = ()) -> LiveCall | None:
         """Gives a call a place, in which it begins when its prompt has been run; None if no place is free.
 
         Args:
@@ -204,7 +147,7 @@ class Calls:
 
     def warm_up(self) -> None:
         """Compiles everything, and runs four silent ticks."""
-        call = self.join("warm", CallOptions())
+        call = self.join("warm")
         assert call is not None
         while self._work:
             self.work()

@@ -11,7 +11,8 @@ from jaxtyping import Float32, Int32
 
 from fac_jax.codec.base import Codec
 from fac_jax.duplex.call import SLOT, SLOT_SECONDS, Turn
-from fac_jax.generation.duplex.calls import CallOptions, Calls, LiveCall
+from fac_jax.generation.duplex.calls import Calls
+from fac_jax.generation.duplex.live_call import CallOptions, LiveCall
 from fac_jax.generation.duplex.record import Step
 
 FADE_S: Final = 0.03  # in which a turn that is cut falls silent

@@ -15,7 +15,8 @@ from jaxtyping import Int32
 from fac_jax.api import Model
 from fac_jax.duplex.call import SLOT_SECONDS
 from fac_jax.generation.duplex.admission import Admission
-from fac_jax.generation.duplex.calls import CallOptions, Calls
+from fac_jax.generation.duplex.calls import Calls
+from fac_jax.generation.duplex.live_call import CallOptions
 from fac_jax.generation.duplex.record import Step
 from fac_jax.generation.duplex.state import Mode
 from fac_jax.serving.engine.talks import spelled

@@ -14,7 +14,7 @@ from jaxtyping import Float32
 
 from fac_jax.batching.conversation import Turn
 from fac_jax.duplex.call import SLOT, SLOT_SECONDS
-from fac_jax.generation.duplex.calls import CallOptions
+from fac_jax.generation.duplex.live_call import CallOptions
 from fac_jax.generation.duplex.state import Mode
 from fac_jax.serving.live.call_pool import CallPool
 from fac_jax.serving.live.events import audio_delta, error_event, transcript_delta

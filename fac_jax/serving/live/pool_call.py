@@ -10,7 +10,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from fac_jax.generation.duplex.calls import LiveCall
+from fac_jax.generation.duplex.live_call import LiveCall
 from fac_jax.generation.duplex.record import Step
 from fac_jax.serving.live.line import Block, Line
 
