@@ -30,7 +30,7 @@ FUZZ_STAMP := .venv-fuzz/.installed
 GPU_BIN := .venv-gpu/bin
 GPU_STAMP := .venv-gpu/.installed
 
-.PHONY: install demo evaluate quickstart duplex recipe ablations test test-slow test-install docs test-browser test-torch test-release test-beam test-ears test-scorers test-clients test-cluster test-fuzz test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
+.PHONY: install demo evaluate quickstart duplex recipe ablations test test-slow test-install docs test-browser test-duplex test-torch test-release test-beam test-ears test-scorers test-clients test-cluster test-fuzz test-tpu test-gpu test-absent-gpu gpu benchmark benchmark-torch lint format clean
 
 install: $(STAMP)
 
@@ -96,6 +96,10 @@ test-slow: $(STAMP)
 
 test-browser: $(STAMP)
 	$(BIN)/python -m pytest -q -m browser
+
+# A model that `make duplex` has trained, in a real browser: it counts, is interrupted, and answers.
+test-duplex: $(STAMP)
+	DUPLEX=$(DUPLEX)/model $(BIN)/python -m pytest -q -m browser tests/serving/trained_duplex.py
 
 # PyTorch and transformers have an environment of their own: only comparisons need them.
 $(TORCH_STAMP): requirements.txt pyproject.toml

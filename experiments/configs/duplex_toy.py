@@ -18,8 +18,13 @@ from experiments.configs.quickstart_whisper import FROZEN, HARDER, SLOWER
 from experiments.run.ears import quickstart_config
 from fac_jax.losses import Duplex
 
-# Three in five rows are calls, one in four is a spoken half-duplex conversation, the rest is text.
-MIXTURE = {"calls": 12, "s2s": 4, "s2t": 1, **text(1, 1, 1)}
+# A call is three or four times as long as another row: half of the LLM positions are calls, a quarter is speech in
+# turns, the rest text. Without as much text, and without a weight decay as high as the quickstart's, the model takes
+# sums that it has never heard for others that it has.
+MIXTURE = {
+    **{"calls": 12, "s2s": 12, "s2t": 2, "voice_sums": 4},
+    **{"silent_qa": 6, "silent_statements": 6, **text(4, 4, 4)},
+}
 # A window of Whisper's encoder costs as much as a slot of all else, and "slide" takes one for every slot.
 HEARD = {"quickstart.py": (WORLD, WAVES, "slide"), "quickstart_whisper.py": (SLOWER, HARDER, "block")}
 FLOOR = 0.12  # near the fifth percentile of the loudest bins of the training calls (`duplex.ears.quiet_maximum`)
@@ -36,6 +41,7 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
         1e-3,
         MIXTURE,
         fall=10,
+        weight_decay=1.0,
         loss=Duplex(),
         trainable=FROZEN,
         data={**packed(8, 192), "feature_copies": 1},

@@ -1,118 +1,19 @@
 """The page in a real browser, Debian's chromium, whose microphone plays a file; the engine is scripted."""
 
-import dataclasses
-import io
-import json
 import re
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 import pytest
-import soundfile
 from fake_engine import FakeEngine
-from page_server import HEARD, QUESTIONS, REPLY, site, speak, voice
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from page_server import HEARD, QUESTIONS, REPLY, site, speak
+from page_visitor import PLACE, RATE, Visitor, events, figure, heard, loud_s, said, sound, state
+from playwright.sync_api import Page, expect
 from served import KEY, until
 
 from fac_jax.serving.realtime.resumable import Resumable
 
 pytestmark = pytest.mark.browser
-RATE = 24_000
-FILE_RATE = 48_000  # chromium takes others badly
-PLACE = "talk.test"  # another host, for the browser
-
-
-@dataclasses.dataclass(frozen=True)
-class Visitor:
-    """A browser whose microphone plays the file."""
-
-    browser: Browser
-    file: Path
-
-    def says(self, *pieces: float) -> None:
-        """Writes what the microphone hears from the next talk on: seconds of silence and of speech in turns."""
-        waves = [voice(s, FILE_RATE) if i % 2 else np.zeros(int(s * FILE_RATE)) for i, s in enumerate(pieces)]
-        soundfile.write(self.file, np.concatenate([*waves, np.zeros(60 * FILE_RATE)]), FILE_RATE, subtype="PCM_16")
-
-
-@pytest.fixture(scope="module")
-def visitor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Visitor]:
-    program = shutil.which("chromium")
-    assert program, "chromium is not installed: apt-get install chromium"
-    file = tmp_path_factory.mktemp("microphone") / "heard.wav"
-    arguments = [
-        "--no-sandbox",
-        "--autoplay-policy=no-user-gesture-required",
-        "--use-fake-ui-for-media-stream",
-        "--use-fake-device-for-media-stream",
-        f"--use-file-for-fake-audio-capture={file}%noloop",
-        f"--host-resolver-rules=MAP {PLACE} 127.0.0.1",
-    ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield Visitor(browser, file)
-        browser.close()
-
-
-@pytest.fixture
-def at(visitor: Visitor) -> Iterator[Callable[[str], Page]]:
-    """Opens a page; whatever it says in the console, and every request to another host, is a failure."""
-    problems: list[str] = []
-    page = visitor.browser.new_page()
-
-    def open_(url: str) -> Page:
-        host = url.split("/")[2]
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("console", lambda message: problems.append(message.text))
-        for kind in ("request", "websocket"):
-            page.on(kind, lambda asked: problems.append(asked.url) if asked.url.split("/")[2] != host else None)
-        page.goto(url)
-        return page
-
-    yield open_
-    page.close()
-    assert problems == []
-
-
-def state(page: Page, name: str) -> None:
-    expect(page.locator("body")).to_have_attribute("data-state", name, timeout=15_000)
-
-
-def said(page: Page, side: str) -> Any:
-    return page.locator(f"#transcript .{side} p")
-
-
-def heard(page: Page) -> Any:
-    return page.locator("#transcript .model .heard").last
-
-
-def events(page: Page) -> list[dict[str, Any]]:
-    """The talk's events, as they are downloaded."""
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download the events").click()
-    assert download.value.suggested_filename.endswith(".jsonl")
-    return [json.loads(line) for line in Path(download.value.path()).read_text().splitlines()]
-
-
-def sound(page: Page) -> tuple[np.ndarray, np.ndarray]:
-    """Both sides of the talk, as they are downloaded: the user's and the model's."""
-    with page.expect_download() as download:
-        page.get_by_role("button", name="Download the sound").click()
-    samples, rate = soundfile.read(io.BytesIO(Path(download.value.path()).read_bytes()))
-    assert rate == RATE and samples.ndim == 2
-    return samples[:, 0], samples[:, 1]
-
-
-def loud_s(samples: np.ndarray) -> float:
-    blocks = samples[: len(samples) // 960 * 960].reshape(-1, 960)
-    return 0.04 * int((np.abs(blocks).max(1) > 0.01).sum())
-
-
-def figure(page: Page, stage: str) -> float:
-    return float(page.locator(f"#latency [data-stage={stage}] .last").inner_text().removesuffix(" ms"))
 
 
 def test_a_spoken_question_is_answered(visitor: Visitor, at: Callable[[str], Page]) -> None:
