@@ -27,7 +27,7 @@ MIXTURE = {
 }
 # A window of Whisper's encoder costs as much as a slot of all else, and "slide" takes one for every slot.
 HEARD = {"quickstart.py": (WORLD, WAVES, "slide"), "quickstart_whisper.py": (SLOWER, HARDER, "block")}
-FLOOR = 0.12  # near the fifth percentile of the loudest bins of the training calls (`duplex.ears.quiet_maximum`)
+FLOOR = 0.1  # the fifth percentile of the loudest bins of the training calls (`duplex.ears.quiet_maximum`)
 SINKS = 64  # the longest prompt has 30 positions; the rest is for what was said before a roll-over
 
 
@@ -37,7 +37,7 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
     calls = base.rows(str(Path(folder) / "train"), eval_path=str(Path(folder) / "dev"))
     data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None, sets={"calls": calls})
     duplex = stage(
-        1600,
+        1700,
         1e-3,
         MIXTURE,
         fall=10,
