@@ -95,10 +95,11 @@ def _figure(call: CallShown, transparent: bool) -> Figure:
         user.axvspan(segment.start, max(segment.end, segment.start + call.slot / 4), 0.85, 1, color=INK, alpha=0.3)
         user.text(segment.start, 1.02, name, fontsize=8, clip_on=True)
     _channel(assistant, call.assistant, seconds, ASSISTANT, "assistant")
-    for turn in call.turns:
+    for number, turn in enumerate(call.turns):
         assistant.axvspan(turn.begin, turn.end, color=ASSISTANT, alpha=0.12, linewidth=0)
         words = "".join(filter(str.isprintable, turn.text)) + (" (cut)" if turn.cut else "")
-        assistant.text(turn.begin, 1.02, words, fontsize=8, clip_on=True, parse_math=False)
+        height = 1.02 + 0.2 * (number % 2)  # words may be longer than their turn
+        assistant.text(turn.begin, height, words, fontsize=8, clip_on=True, parse_math=False)
     times = call.slot * np.arange(len(call.chances) + 1)
     chance.stairs(call.chances, times, color=INK, linewidth=1)
     chance.set_xticks(times, minor=True)
