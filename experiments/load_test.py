@@ -14,6 +14,7 @@ Exit code 1 if there was an error.
 
 import dataclasses
 import json
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -96,7 +97,8 @@ def lines(report: LoadReport) -> Iterator[str]:
         yield f"{'the server holds':32s} {'early':>13s} {'late':>13s} {'after':>13s}"
     for name, held in report.resources.items():
         yield f"{name:32s} {held.early:13,.0f} {held.late:13,.0f} {held.after:13,.0f}"
-    yield f"processor cores: server {report.server_cores:.2f}, clients {report.client_cores:.2f}"
+    server = "not watched (--watch_s)" if math.isnan(report.server_cores) else f"{report.server_cores:.2f}"
+    yield f"processor cores: server {server}, clients {report.client_cores:.2f}"
     yield f"underruns {report.underruns} in {report.replies} replies, {report.silent_s:.2f} s"
     if report.resumed:
         yield f"sessions resumed after a lost connection: {report.resumed}"

@@ -5,7 +5,8 @@
 
 scenarios     runs every scenario of --calls (docs/duplex.md), beside it a half-duplex model (--half_duplex) behind a
               detector of speech at 300, 500, 700 and 1000 ms of silence, and the first --sweep_rows calls of four
-              scenarios at other settings of eagerness (--start_bias, --stop_bias). Writes report.html and report.json.
+              scenarios, two for each kind, at other settings of eagerness (--start_bias, --stop_bias). Writes
+              report.html and report.json.
               A run that was stopped goes on where it was.
 recordings    scores two waves of each line by the rules of Full-Duplex-Bench, NVIDIA or the paper's table 7. Writes
               report.json.

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments.configs import base
 from experiments.configs.quickstart import DATA, WAVES, WORLD, packed, single, stage, text
 from experiments.configs.quickstart_whisper import FROZEN, HARDER, SLOWER
-from experiments.run.ears import quickstart_config
+from experiments.run.ears import QUICKSTART, quickstart_config
 from fac_jax.losses import Sft
 
 # Two tools take 680 ids of the quickstart's tokenizer, which knows few words, and three 880; the reply takes 100.
@@ -57,6 +57,6 @@ def get_config(folder: str = "runs/benchmarks") -> ConfigDict:
             data={**single(32, 60), **stored, "windows_per_row": 2},
         ),
     }
-    world, waves = HEARD[quickstart_config()]
+    world, waves = HEARD[quickstart_config(QUICKSTART)]
     data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None, sets=sets)
     return base.config({"dtype": "float32", "context": CONTEXT}, stages, data=data)

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from experiments.configs import base
 from experiments.configs.quickstart import DATA, WAVES, WORLD, packed, stage, text
 from experiments.configs.quickstart_whisper import FROZEN, HARDER, SLOWER
-from experiments.run.ears import quickstart_config
+from experiments.run.ears import QUICKSTART, quickstart_config
 from fac_jax.losses import Duplex
 
 # A call is three or four times as long as another row: half of the LLM positions are calls, a quarter is speech in
@@ -27,17 +27,17 @@ MIXTURE = {
 }
 # A window of Whisper's encoder costs as much as a slot of all else, and "slide" takes one for every slot.
 HEARD = {"quickstart.py": (WORLD, WAVES, "slide"), "quickstart_whisper.py": (SLOWER, HARDER, "block")}
-FLOOR = 0.1  # the fifth percentile of the loudest bins of the training calls (`duplex.ears.quiet_maximum`)
+FLOOR = 0.12  # near the fifth percentile of the loudest bins of the training calls (`duplex.ears.quiet_maximum`)
 SINKS = 64  # the longest prompt has 30 positions; the rest is for what was said before a roll-over
 
 
 def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
     """Returns a config of one stage on the calls in a folder and on the quickstart's rows."""
-    world, waves, stream = HEARD[quickstart_config()]
+    world, waves, stream = HEARD[quickstart_config(QUICKSTART)]
     calls = base.rows(str(Path(folder) / "train"), eval_path=str(Path(folder) / "dev"))
     data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None, sets={"calls": calls})
     duplex = stage(
-        1700,
+        1600,
         1e-3,
         MIXTURE,
         fall=10,

@@ -3,7 +3,7 @@
 python -m experiments.quickstart --config experiments/configs/quickstart_lora.py --workdir runs/quickstart_lora \
     --config.model.init_from=runs/quickstart/listen
 
-Not measured yet; the whole stage of `quickstart_whisper.py` takes 18 minutes on two cores.
+Not measured yet.
 """
 
 import dataclasses
@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from experiments.configs import base, quickstart, quickstart_whisper
 from experiments.configs.quickstart import DATA, WAVES, WORLD
 from experiments.configs.quickstart_whisper import HARDER, SLOWER
-from experiments.run.ears import quickstart_config
+from experiments.run.ears import QUICKSTART, quickstart_config
 from fac_jax.models.lora import LoraConfig
 
 QUICKSTARTS = {
@@ -25,7 +25,7 @@ PEAK = 1e-2  # five times that of the whole model
 
 def get_config() -> ConfigDict:
     """Returns a config of that one stage, from the model in `model.init_from`."""
-    stages, world, waves = QUICKSTARTS[quickstart_config()]
+    stages, world, waves = QUICKSTARTS[quickstart_config(QUICKSTART)]
     full = stages()["speak"]
     # No stage before has trained the codec's table, so that it trains in full.
     speak = dataclasses.replace(

@@ -9,6 +9,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.util
+import json
 import os
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,7 @@ class Packaged:
 
 
 SCRATCH: Final = "scratch"  # value of EARS
+QUICKSTART: Final = Path("runs/quickstart")  # from which other toy configs go on
 TINY_EN: Final = "whisper-tiny.en"
 KNOWN: Final = {
     TINY_EN: Packaged(
@@ -69,10 +71,16 @@ def check_environment() -> None:
         raise InputError(f"EARS={asked}: not known; EARS={SCRATCH} trains ears from nothing, unset takes Whisper's")
 
 
-def quickstart_config() -> str:
-    """Returns the name of the quickstart's config: with Whisper where that is installed, unless EARS=scratch."""
-    whisper = os.environ.get("EARS") != SCRATCH and KNOWN[TINY_EN].path() is not None
-    return "quickstart_whisper.py" if whisper else "quickstart.py"
+def quickstart_config(run: Path | None = None) -> str:
+    """Returns the name of the quickstart's config: with Whisper where that is installed, unless EARS=scratch.
+
+    Args:
+      run: a quickstart to go on from, which takes the place of the package if it is there: its own ears count.
+    """
+    whisper = KNOWN[TINY_EN].path() is not None
+    if run is not None and (file := run / "config.json").is_file():
+        whisper = json.loads(file.read_text(encoding="utf-8"))["model"]["encoder_from"] is not None
+    return "quickstart_whisper.py" if whisper and os.environ.get("EARS") != SCRATCH else "quickstart.py"
 
 
 def encoder_path(name: str) -> Path:

@@ -90,3 +90,12 @@ def test_ears_of_the_quickstart_are_those_that_are_asked_for(monkeypatch: pytest
     monkeypatch.setenv("EARS", "scrtach")
     with pytest.raises(InputError, match="EARS=scrtach: not known; EARS=scratch trains ears from nothing"):
         check_environment()
+
+
+@pytest.mark.parametrize("encoder", ["whisper-tiny.en", None])
+def test_what_goes_on_from_a_quickstart_has_its_ears(
+    encoder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EARS")
+    (tmp_path / "config.json").write_text(json.dumps({"model": {"encoder_from": encoder}}))
+    assert quickstart_config(tmp_path) == ("quickstart_whisper.py" if encoder else "quickstart.py")
