@@ -21,7 +21,9 @@ def spoken(stream: Stream, cut: list[np.ndarray]) -> list[np.ndarray]:
     return [*(stream.push(piece) for piece in cut), stream.finish()]
 
 
-@pytest.mark.parametrize(("hop", "left"), [(5, 3), (15, 2), (25, 2), (50, 1)])
+@pytest.mark.parametrize(
+    ("hop", "left"), [*(pytest.param(*one, marks=pytest.mark.slow) for one in ((5, 3), (15, 2))), (25, 2), (50, 1)]
+)
 def test_a_stream_gives_the_samples_of_the_whole(hop, left, figures):
     whole, tokens = voice(hop=hop, left=left), ids(TOKENS)
     expected = whole.in_chunks(tokens, speaker())

@@ -13,6 +13,7 @@ from fac_jax.losses.cross_entropy import next_labels
 from fac_jax.types import IGNORE
 
 
+@pytest.mark.slow
 def test_divergence_is_the_mean_over_labels() -> None:
     g = golden("dense")
     batch, config = training_batch(g.arrays, g.config)

@@ -20,7 +20,9 @@ def size(params: Params) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves({k: v for k, v in params.items() if k != "encoder"}))
 
 
-@pytest.mark.parametrize("quantize", QUANTIZED)
+@pytest.mark.parametrize(
+    "quantize", [pytest.param(one, marks=[pytest.mark.slow] * (one not in ("int8", "nf4"))) for one in QUANTIZED]
+)
 def test_quantised_weights_answer(quantize: Quantized) -> None:
     g = golden("dense")
     prompt = release_batch(under(g.arrays, "s2s/in/"), g.config)

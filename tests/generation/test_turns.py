@@ -127,7 +127,7 @@ def same_caches(ours: Slots, theirs: Slots) -> None:
             np.testing.assert_allclose(a[:, :places], b[:, :places], atol=1e-4 * float(jnp.max(jnp.abs(b))))
 
 
-@pytest.fixture(scope="module", params=["as_trained", "release"])
+@pytest.fixture(scope="module", params=[pytest.param("as_trained", marks=pytest.mark.slow), "release"])
 def setup(request: pytest.FixtureRequest, model: ModelConfig, tokenizer: Tokenizer) -> tuple[Any, ...]:
     config = dataclasses.replace(model, head_prefill=request.param)
     # As drawn, the weights hardly let the past speak.

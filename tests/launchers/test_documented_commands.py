@@ -39,8 +39,18 @@ SCRIPTS = sorted((ROOT / "launch").iterdir())
 HEAVY = ("quickstart", "post_training", "evaluate")  # launchers with stages to train and questions to ask
 SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small", "benchmarks_toy", "duplex_toy")
 # Configs whose every part other tests run: steps of big models are traced in tests/planning/test_same_program.py,
-# those of data sets train in tests/run/test_record_configs.py.
-TWICE = ("sft_8b", "dpo_8b", "duplex_8b", "sft_30b_a3b", "dpo_30b_a3b", "librispeech", "common_voice", "preferences")
+# those of data sets train in tests/run/test_record_configs.py; "finetune_toy" is "finetune" with other values.
+TWICE = (
+    "sft_8b",
+    "dpo_8b",
+    "duplex_8b",
+    "sft_30b_a3b",
+    "dpo_30b_a3b",
+    "librispeech",
+    "common_voice",
+    "preferences",
+    "finetune_toy",
+)
 ONE_CARD = ("lora_8b", "qlora_8b", "lora_30b_a3b")  # stages on such bases run in tests/training/test_base.py
 EVERY_TIME = "slurm.sbatch"  # the scripts start the same launcher, on meshes that differ little
 

@@ -23,8 +23,8 @@ from fac_jax.precision import EXACT, products
 from fac_jax.types import InputError
 
 
-# The other two mixtures of experts have what "moe" has, and a loss of the router or dense layers beside it.
-@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c == "moe")) for c in CASES])
+# "moe_mixed" has what "moe" has, and dense layers beside it; "moe_aux" adds a loss of the router.
+@pytest.mark.parametrize("case", [pytest.param(c, marks=[pytest.mark.slow] * (c in ("moe", "moe_aux"))) for c in CASES])
 def test_the_model_is_the_recorded_one(case, figures):
     """Encoder, hidden states, logits, losses, gradients, every generated token."""
     g = golden(case)

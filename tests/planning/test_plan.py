@@ -74,6 +74,7 @@ def test_a_plan_has_every_key(planned: subprocess.CompletedProcess[str]) -> None
     assert found["flops"]["executed_total"] > found["flops"]["needed_total"] > 0
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_exits_with_1_and_says_by_how_much(tmp_path: Path) -> None:
     result = plan(tmp_path, "--topology=cpu:2", "--hbm_gib=0.0001")
     assert result.returncode == 1, result.stderr
@@ -81,6 +82,7 @@ def test_what_does_not_fit_exits_with_1_and_says_by_how_much(tmp_path: Path) -> 
     assert "would help: --config.model.remat=full" in result.stdout
 
 
+@pytest.mark.slow
 def test_replies_are_planned_for_one_device(tmp_path: Path) -> None:
     result = plan(tmp_path, "--topology=cpu:2", "--decode=2,3", "--positions=64", "--hbm_gib=0.0001", "--json")
     assert result.returncode == 1, result.stderr

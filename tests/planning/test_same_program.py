@@ -80,10 +80,7 @@ def tiny(row: table.Row) -> table.Row:
 
 
 PLANS = dict.fromkeys(tiny(row) for row in table.ROWS)  # some of them are equal at this size
-FAST = (
-    table.Row("sft_8b", "cpu:8", "fsdp=8"),
-    table.Row("dpo_30b_a3b", "cpu:8", "fsdp=8", ("--config.stages.dpo.micro_batches=4",)),
-)
+FAST = (table.Row("sft_8b", "cpu:8", "fsdp=8"),)
 MORE = (
     table.Row("dpo_30b_a3b", "cpu:8", "fsdp=2,expert=2,tensor=2", ("--config.stages.dpo.loss.reference=frozen",)),
     table.Row("sft_8b", "cpu:8", "", ("--config.stages.sft.trainable=('backbone/',)",)),
@@ -126,7 +123,8 @@ def test_a_plan_and_a_run_compile_one_program(
     monkeypatch.setattr(program, "make_step", lambda *arguments: Step(make_step(*arguments)))
     monkeypatch.setenv("XLA_FLAGS", "")  # a plan adds to it
     stage, _, model = row.config.partition("_")
-    sizes = {"data.batch_rows": 64, "data.seq_len": 96, "data.windows_per_row": 32, "loss.chunk": 32}
+    windows = 32 if stage == "duplex" else 4
+    sizes = {"data.batch_rows": 64, "data.seq_len": 96, "data.windows_per_row": windows, "loss.chunk": 32}
     words = (
         f"--config={table.CONFIGS / row.config}.py",
         f"--config.model.init_from={place.models[model]}",

@@ -87,6 +87,7 @@ def test_killed_run_resumes_to_the_same_bytes(tmp_path: Path) -> None:
     assert contents(out) == contents(tmp_path / "clean")
 
 
+@pytest.mark.slow
 def test_number_of_processes_changes_nothing_and_finished_shards_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -92,6 +92,7 @@ def test_common_voice_as_it_is_unpacked(initial: Path, tmp_path: Path) -> None:
     assert list(common_voice.get_config(str(corpus / "en")).data.sets) == ["en"]
 
 
+@pytest.mark.slow
 def test_pairs_of_ones_own(initial: Path, tmp_path: Path) -> None:
     save(tmp_path / "a.wav", 1.0)
     pairs = write_jsonl(tmp_path / "pairs.jsonl", [preference_row(id=f"p{i}") for i in range(3)])

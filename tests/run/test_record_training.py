@@ -86,6 +86,7 @@ def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys:
     assert all(math.isfinite(line["loss"]) for line in (*steps, *curve))
 
 
+@pytest.mark.slow
 def test_formats_are_mixed_by_weight_with_a_tokenizer_and_a_codec_of_their_own(tmp_path: Path) -> None:
     for i in range(6):
         save(tmp_path / "folder" / f"{i}.flac", 2.0 + 0.2 * i, 44_100, 2, "FLAC")
@@ -175,6 +176,7 @@ def test_what_a_batch_cannot_hold_is_told_and_left_out(initial: Path, tmp_path: 
     assert begin(config, tmp_path, "other").sets.keys() == {"short"}  # the refused start has bound nothing
 
 
+@pytest.mark.slow
 def test_prepared_folders_are_taken_as_they_are(initial: Path, tmp_path: Path) -> None:
     rows = dialogues(tmp_path, 9)
     command = [sys.executable, "-m", "data_pipelines.prepare", str(rows), f"--out={tmp_path / 'out'}"]
@@ -190,6 +192,7 @@ def test_prepared_folders_are_taken_as_they_are(initial: Path, tmp_path: Path) -
         begin(make_config(initial, sets), tmp_path)
 
 
+@pytest.mark.slow
 def test_rows_that_change_under_a_run_are_noticed_and_other_runs_share_what_was_prepared(
     initial: Path, tmp_path: Path
 ) -> None:
@@ -224,8 +227,9 @@ def test_rows_are_known_again_where_they_are_moved_to(initial: Path, tmp_path: P
     assert more.checksum() != here.checksum()
 
 
-# A frozen reference is trained with in the test of a poisoned set.
-@pytest.mark.parametrize("reference", ["stored", pytest.param("frozen", marks=pytest.mark.slow)])
+# A frozen reference is trained with in the test of a poisoned set, a stored one in tests/batching/test_pairs.py.
+@pytest.mark.slow
+@pytest.mark.parametrize("reference", ["stored", "frozen"])
 def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path, reference: str) -> None:
     save(tmp_path / "a.wav", 1.0)
     rows = write_jsonl(tmp_path / "pairs.jsonl", [preference_row(id=f"p{i}") for i in range(5)])

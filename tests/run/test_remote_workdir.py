@@ -59,6 +59,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(MetricLog, "write", stopping)
 
 
+@pytest.mark.slow
 def test_a_run_in_a_cloud_store_is_trained_stopped_resumed_and_evaluated(
     bucket: epath.Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -46,6 +46,7 @@ def trains(tmp_path: Path) -> Trains:
     return Trains(tmp_path / "stages")
 
 
+@pytest.mark.slow
 def test_what_two_runs_begin_with_is_trained_once(tmp_path: Path, trains: Trains) -> None:
     first = trains(tmp_path / "one", warmup("a"), stage("b", steps=3))
     second = trains(tmp_path / "two", warmup("a"), stage("b", steps=2))

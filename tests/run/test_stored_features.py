@@ -45,6 +45,7 @@ def config(rows: Path, **stage: Any) -> Any:
     return found
 
 
+@pytest.mark.slow
 def test_features_are_made_once_and_the_encoder_stays_whisper(
     rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -127,7 +127,7 @@ def test_the_echo_scenario_has_nothing_but_the_echo(fake: None) -> None:
 def test_training_calls_are_of_their_length(fake: None) -> None:
     for call in calls_of("train"):
         quiet = call.line.events[0].kind in (EventKind.SILENCE, EventKind.NOISE_ONLY)
-        assert call.line.slots == 150 if quiet else 60 <= call.line.slots <= 80
+        assert call.line.slots == 150 if quiet else 60 <= call.line.slots <= 160
 
 
 def test_splits_are_read_by_their_names(tmp_path: Path, fake: None) -> None:
