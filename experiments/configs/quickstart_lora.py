@@ -3,7 +3,9 @@
 python -m experiments.quickstart --config experiments/configs/quickstart_lora.py --workdir runs/quickstart_lora \
     --config.model.init_from=runs/quickstart/listen
 
-Not measured yet.
+Seed 0 with Whisper's ears, 1,100 steps: the text of spoken replies is right in 0.919 (trained in full 0.977), and what
+is heard of them in 0.410 (0.977). No stage before has trained the refined head, and an adapter of rank 16 does not make
+a head of random kernels speak.
 """
 
 import dataclasses
