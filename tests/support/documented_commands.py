@@ -165,6 +165,8 @@ def _sizes(config: Any) -> list[str]:
             sizes = {"steps": 2, "data.seq_len": 112}
             windows = 32 if "calls" in stage.data.mixture else 4
             sizes |= {"data.batch_rows": 8} if toy else {"data.windows_per_row": windows}
+            if toy and stage.data.windows_per_row is not None:  # of 2 s or more; those of the small model are shorter
+                sizes["data.windows_per_row"] = 16
             found += [f"--config.stages.{name}.{key}={value}" for key, value in sizes.items()]
     if toy:
         world = {"limit": 2, "test_pairs": 2, "dev_pairs": 1, "clips_per_pair": 1}
