@@ -15,6 +15,7 @@ from page_server import voice
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 RATE = 24_000  # of the page's sound
+BLOCK = 960  # samples
 FILE_RATE = 48_000  # chromium takes others badly
 PLACE = "talk.test"  # another host, for the browser
 
@@ -107,9 +108,14 @@ def sound(page: Page) -> tuple[np.ndarray, np.ndarray]:
     return samples[:, 0], samples[:, 1]
 
 
+def loud(samples: np.ndarray) -> np.ndarray:
+    """Whether something is heard, in blocks of 40 ms."""
+    blocks = samples[: len(samples) // BLOCK * BLOCK].reshape(-1, BLOCK)
+    return np.abs(blocks).max(1) > 0.01
+
+
 def loud_s(samples: np.ndarray) -> float:
-    blocks = samples[: len(samples) // 960 * 960].reshape(-1, 960)
-    return 0.04 * int((np.abs(blocks).max(1) > 0.01).sum())
+    return BLOCK / RATE * int(loud(samples).sum())
 
 
 def figure(page: Page, stage: str) -> float:
