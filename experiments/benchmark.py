@@ -9,7 +9,7 @@ python -m experiments.benchmark --measure=codec [--parts=tokenizer,stream] [--se
 The measures are: card, the products and copies of the device; train, a training step; utilisation, a step in bfloat16
 against matrix products; grouping, a step at the model's group size and at k = 1; decode, joint decoding; first_audio,
 from a question to the first samples of the released voice; mixed, answers of different lengths in static batches and
-continuously; data, loading of synthetic recordings, alone and next to a training step; codec, the released voice at
+continuously; calls, a slot of live calls; data, loading of synthetic recordings, alone and next to a training step; codec, the released voice at
 full size. A row is printed when it is there. docs/benchmark.md explains the figures.
 """
 
@@ -23,6 +23,7 @@ from typing import Any, cast
 import jax
 from absl import flags
 
+from experiments.benchmarks.calls import call_figures, duplex_config
 from experiments.benchmarks.card import card_figures
 from experiments.benchmarks.codec import KINDS, Speaking, codec_figures, random_voice
 from experiments.benchmarks.data import Loading, data_figures
@@ -40,7 +41,7 @@ from fac_jax.types import InputError
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
 MEASURE = flags.DEFINE_list("measure", ["train", "decode"], f"Some of {', '.join(TITLES)}.")
-QUESTIONS = flags.DEFINE_list("questions", None, "decode, mixed: questions answered together, several numbers.")
+QUESTIONS = flags.DEFINE_list("questions", None, "decode, mixed, calls: questions, or calls, side by side; several numbers.")
 DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Of the models; that of the preset if not given.")
 WEIGHTS = flags.DEFINE_list(
     "weights", ["trained"], "decode, first_audio: forms of weights, trained or one of --quantize."
@@ -123,7 +124,9 @@ def _rows(kind: str, name: str | None, asked: Asked) -> Iterator[Row]:
     sizes = jax.eval_shape(lambda: random_params(config))
     size = f"{name}, {sum(leaf.size for leaf in jax.tree.leaves(sizes)) / 1e6:.1f} M"
     label, one = f"{size}, {config.dtype}", work.conversation
-    decoded = kind in ("decode", "first_audio", "mixed")
+    decoded = kind in ("decode", "first_audio", "mixed", "calls")
+    if kind == "calls":
+        config = duplex_config(config, "slide")
     params = jax.jit(lambda: random_params(config))() if decoded else {}
     match kind:
         case "train":
@@ -145,6 +148,10 @@ def _rows(kind: str, name: str | None, asked: Asked) -> Iterator[Row]:
         case "mixed":
             for rows in asked.batches or (8,):
                 yield f"{label}, {rows} side by side", mixed_figures(config, params, rows)
+        case "calls":
+            for stream, calls, talks in itertools.product(("slide", "block"), asked.batches or (1, 32), (False, True)):
+                case = f"{label}, {stream}, {calls} calls, {'all talk' if talks else 'nobody talks'}"
+                yield case, call_figures(duplex_config(config, stream), params, calls, talks)
         case "data":
             loading = asked.loading
             case = f"{label}, {loading.rows} x {loading.seq_len}, {loading.workers} workers"

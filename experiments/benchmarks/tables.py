@@ -10,6 +10,7 @@ TITLES = {
     "decode": "joint decoding",
     "first_audio": "beginning of a reply",
     "mixed": "64 answers of 5 to 60 steps",
+    "calls": "a slot of calls",
     "data": "loading",
     "codec": "voice",
 }

@@ -47,5 +47,5 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
         data={**packed(8, 192), "feature_copies": 1},
     )
     duplex = dataclasses.replace(duplex, optimizer=dataclasses.replace(duplex.optimizer, rates=("beside/=3",)))
-    model = {"dtype": "float32", "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream}}
+    model = {"dtype": "float32", "delay_groups": 0, "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream}}
     return base.config(model, {"duplex": duplex}, data=data)

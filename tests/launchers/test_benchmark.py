@@ -70,9 +70,9 @@ def test_figures_of_a_tiny_model(monkeypatch):
     filled = workloads.Utilisation(rows=2, packed=1, conversation=work.conversation, moments="bfloat16")
     monkeypatch.setitem(workloads.WORKLOADS, "micro", dataclasses.replace(work, utilisation=filled))
     with imported("experiments.benchmark") as launcher:
-        measures = ["train", "utilisation", "grouping", "decode"]
+        measures = ["train", "utilisation", "grouping", "decode", "calls"]
         figures: dict[str, dict[str, Any]] = {name: {} for name in measures}
-        for kind, (label, values) in launcher.measured(launcher.Asked(["micro"], measures)):
+        for kind, (label, values) in launcher.measured(launcher.Asked(["micro"], measures, batches=[2])):
             figures[kind][label] = values
     (trained,), (decoded,) = figures["train"].values(), figures["decode"].values()
     ((name, used),) = figures["utilisation"].items()  # a CPU has no flash attention
@@ -88,6 +88,8 @@ def test_figures_of_a_tiny_model(monkeypatch):
     assert decoded["speech tokens/s"] == pytest.approx(decoded["LLM steps/s"] * 2 * 5)
     assert decoded["times real time"] == pytest.approx(decoded["LLM steps/s"] * 0.2)
     assert decoded["share of bound"] == pytest.approx(decoded["LLM steps/s"] / decoded["bound, LLM steps/s"])
+    assert len(figures["calls"]) == 4  # two streams, with and without speech
+    assert all(0 < one["tick p50, ms"] <= one["tick p99, ms"] for one in figures["calls"].values())
     json.dumps(figures)
 
 

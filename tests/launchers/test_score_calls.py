@@ -1,5 +1,6 @@
 """`python -m experiments.score_calls`: untrained models in every scenario, recordings, and bad input as one line."""
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from launchers import called
-from tiny_calls import write_models, write_scenarios
+from tiny_calls import EAGER, write_models, write_scenarios
 
 from fac_jax.audio.io import RATE, save_wav
 from fac_jax.evaluation.calls.scenarios import SCORERS
@@ -74,6 +75,23 @@ def test_every_scenario_is_run_scored_and_shown(folder: Path, capsys: pytest.Cap
         file.write("\n")
     with pytest.raises(InputError, match="predictions of calls=.*name another --out"):
         called(LAUNCHER, "scenarios", *given, f"--calls={folder / 'others'}")
+
+
+def test_long_calls_are_as_training_reads_them(tmp_path: Path) -> None:
+    """The ring, of 32 slots, is filled more than twice; a model with random weights talks now and then."""
+    write_models(tmp_path, dataclasses.replace(EAGER, window=32, stop_bias=-6.0))
+    write_scenarios(tmp_path / "calls", 1)
+    called(
+        LAUNCHER, "long", f"--checkpoint={tmp_path / 'duplex'}", f"--calls={tmp_path / 'calls'}",
+        f"--out={tmp_path}", "--minutes=0.25",
+    )  # fmt: skip
+    found = json.loads((tmp_path / "long.json").read_text())
+    assert list(found) == ["silence", "noise", "monologue"]
+    assert sum(one["starts"] for one in found.values()) > 0
+    for one in found.values():
+        assert one["wrapped"] > 2 and one["minutes"] == 0.25 and len(one["parts"]) == 1
+        trained = one["trained"]
+        assert trained["same_text"] == trained["slots"] > 0 and trained["same_groups"] == trained["talking"]
 
 
 def recordings(folder: Path, *rows: dict[str, object]) -> dict[str, dict[str, object]]:

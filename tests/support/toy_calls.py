@@ -15,7 +15,7 @@ from toy_training import MODEL
 from fac_jax.duplex.call import SLOT
 from fac_jax.duplex.ears import hear, slide_features, slide_windows, window_slots
 from fac_jax.generation.duplex.programs import extend, join
-from fac_jax.generation.duplex.side import CHUNK, Chunk, Side, empty_side
+from fac_jax.generation.duplex.side import CHUNK, Side, empty_side, text_chunk
 from fac_jax.generation.duplex.state import CallState, Mode, Options, Slot, empty_calls
 from fac_jax.generation.duplex.tick import next_slot
 from fac_jax.generation.prepared import prepare
@@ -61,17 +61,9 @@ def toy(config: ModelConfig = CONFIG, deaf: bool = False, talkative: bool = Fals
 
 def prompt_side(toy: Toy, ids: Sequence[int]) -> Side:
     """Runs a prompt."""
-    c, side = toy.config, empty_side(toy.model, len(ids))
+    side = empty_side(toy.model, len(ids))
     for start in range(0, len(ids), CHUNK):
-        some = np.array(ids[start : start + CHUNK], np.int32)
-        chunk = Chunk(
-            text_ids=np.pad(some, (0, CHUNK - len(some))),
-            inputs=jnp.zeros((CHUNK, c.text.width)),
-            slots=np.array(False),
-            read=np.full((CHUNK, c.group_size), c.special.speech_pad, np.int32),
-            count=np.array(len(some), np.int32),
-        )
-        side = extend(toy.model, toy.params, side, chunk)
+        side = extend(toy.model, toy.params, side, text_chunk(toy.model, ids[start : start + CHUNK]))
     return side
 
 

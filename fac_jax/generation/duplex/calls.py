@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float32
 
@@ -15,7 +14,7 @@ from fac_jax.duplex.call import SLOT
 from fac_jax.generation.duplex.live_call import USUAL, CallOptions, LiveCall
 from fac_jax.generation.duplex.programs import extend, join, leave, past, roll_over, tick
 from fac_jax.generation.duplex.record import Record, Step, spoken_ids
-from fac_jax.generation.duplex.side import CHUNK, Chunk, Side, empty_side
+from fac_jax.generation.duplex.side import CHUNK, Side, empty_side, text_chunk
 from fac_jax.generation.duplex.state import Mode, Options, Slot, call_config, empty_calls, options, replayed
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text import chat
@@ -60,7 +59,6 @@ class Calls:
         self._model, self._params, self._tokenizer, self._draws = model, params, tokenizer, draws
         self._roll_after = roll_after
         self._state = empty_calls(model, places)
-        self._no_inputs = jnp.zeros((CHUNK, model.config.text.width), model.config.dtype)
         self._at: list[LiveCall | None] = [None] * places
         self._work: deque[Iterator[None]] = deque()
 
@@ -191,16 +189,8 @@ class Calls:
 
     def _prompt(self, side: Side, ids: Sequence[int]) -> Iterator[Side]:
         """Runs a prompt, slice by slice; the last side that it yields holds all of it."""
-        c = self._model.config
         for start in range(0, len(ids), CHUNK):
-            some = ids[start : start + CHUNK]
-            chunk = Chunk(
-                text_ids=np.pad(np.array(some, np.int32), (0, CHUNK - len(some))),
-                inputs=self._no_inputs,
-                slots=np.array(False),
-                read=np.full((CHUNK, c.group_size), c.special.speech_pad, np.int32),
-                count=np.array(len(some), np.int32),
-            )
+            chunk = text_chunk(self._model, ids[start : start + CHUNK])
             side = extend(self._model, self._params, side, chunk)
             yield side
 

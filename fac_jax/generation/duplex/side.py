@@ -4,10 +4,12 @@ A chunk takes a few milliseconds, so that chunks run between the ticks of other 
 a prompt ends at place P - 1, and slots that are run again follow it.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from flax import struct
 from jaxtyping import Bool, Float, Int
@@ -40,6 +42,18 @@ class Chunk:
     slots: Bool[Array, ""]
     read: Int[Array, "C G"]
     count: Int[Array, ""]
+
+
+def text_chunk(model: FunAudioChat, ids: Sequence[int] | Int[np.ndarray, " n"]) -> Chunk:
+    """Returns a chunk of a prompt: at most C text ids."""
+    c = model.config
+    return Chunk(
+        text_ids=np.pad(np.asarray(ids, np.int32), (0, CHUNK - len(ids))),
+        inputs=jnp.zeros((CHUNK, c.text.width), c.dtype),
+        slots=np.array(False),
+        read=np.full((CHUNK, c.group_size), c.special.speech_pad, np.int32),
+        count=np.array(len(ids), np.int32),
+    )
 
 
 @struct.dataclass
