@@ -67,15 +67,16 @@ evaluate: $(STAMP)
 		--scoring.recogniser.options.model=runs/quickstart \
 		--note="Toy sets in the layouts of the benchmarks: no figure here can be compared with a printed one."
 
-# The quickstart's model learns to listen while it talks: data, training, twelve scenarios. A stopped run goes on.
+# The quickstart's model learns to listen while it talks: data, training, twelve scenarios, calls of ten minutes. A
+# stopped run goes on.
 DUPLEX ?= runs/duplex
 duplex: $(STAMP)
 	test -f $(DUPLEX)/data/noise_only/calls.jsonl || \
-		$(BIN)/python -m data_pipelines.duplex toy --out $(DUPLEX)/data --audio flac
-	$(BIN)/python -m experiments.train --config experiments/configs/duplex_toy.py:$(DUPLEX)/data \
-		--workdir $(DUPLEX)/model --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart
-	$(BIN)/python -m experiments.score_calls scenarios --checkpoint=$(DUPLEX)/model --half_duplex=runs/quickstart \
-		--calls=$(DUPLEX)/data --out=$(DUPLEX)
+		$(BIN)/python -m data_pipelines.duplex toy --out $(DUPLEX)/data --audio flac --delay_groups=0
+	$(BIN)/python -m experiments.full_duplex --config experiments/configs/duplex_toy.py:$(DUPLEX)/data \
+		--workdir $(DUPLEX) --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart \
+		--half_duplex=runs/quickstart
+	$(BIN)/python -m experiments.score_calls long --checkpoint=$(DUPLEX) --calls=$(DUPLEX)/data --out=$(DUPLEX)
 
 recipe: $(STAMP)
 	$(BIN)/python -m experiments.post_training $(RECIPE)
@@ -99,7 +100,7 @@ test-browser: $(STAMP)
 
 # A model that `make duplex` has trained, in a real browser: it counts, is interrupted, and answers.
 test-duplex: $(STAMP)
-	DUPLEX=$(DUPLEX)/model $(BIN)/python -m pytest -q -m browser tests/serving/trained_duplex.py
+	DUPLEX=$(DUPLEX) $(BIN)/python -m pytest -q -m browser tests/serving/trained_duplex.py
 
 # PyTorch and transformers have an environment of their own: only comparisons need them.
 $(TORCH_STAMP): requirements.txt pyproject.toml

@@ -21,6 +21,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "train": "experiments.train",
     "evaluate": "experiments.evaluate",
     "score": "experiments.score",
+    "full-duplex": "experiments.full_duplex",
     "score-calls": "experiments.score_calls",
     "listen": "experiments.listen",
     "robustness": "experiments.robustness",

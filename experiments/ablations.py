@@ -56,6 +56,14 @@ class Ablation:
 
 STAGE2 = tuple(f"stages.stage2.{name}_accuracy" for name in ("text", "text_qa", "spoken", "s2s_text", "heard"))
 ALPHA = "backbone={:g}"
+CALLS = tuple(
+    f"scenarios.{name}"
+    for name in (
+        *("clean_turn.success", "clean_turn.latency_median", "clean_turn.answer", "pause.success"),
+        *("interruption.success", "interruption.answer", "backchannel.success", "side_talk.success"),
+    )
+)
+TURNS = tuple(f"skills.full duplex.{name}.exact" for name in ("text_qa", "s2t", "s2s"))
 
 ABLATIONS = (
     Ablation(
@@ -111,6 +119,18 @@ ABLATIONS = (
             Expectation("stages.stage2.text_accuracy", "modes=all", "modes=no-text"),
             Expectation("stages.stage2.spoken_accuracy", "modes=all", "modes=no-speech-to-text"),
             Expectation("stages.stage2.s2s_text_accuracy", "modes=all", "modes=no-silent"),
+        ),
+    ),
+    Ablation(
+        "duplex",
+        "Full duplex",
+        (*CALLS, *TURNS),
+        "change=none",
+        (
+            Expectation("scenarios.interruption.success", "change=none", "change=deaf-while-it-talks"),
+            Expectation("scenarios.clean_turn.answer", "change=none", "change=without-the-half-duplex-stage"),
+            Expectation("skills.full duplex.text_qa.exact", "change=none", "change=calls-alone"),
+            Expectation("scenarios.clean_turn.latency_median", "change=delay-of-two-groups", "change=none"),
         ),
     ),
 )

@@ -9,8 +9,8 @@ python -m experiments.benchmark --measure=codec [--parts=tokenizer,stream] [--se
 The measures are: card, the products and copies of the device; train, a training step; utilisation, a step in bfloat16
 against matrix products; grouping, a step at the model's group size and at k = 1; decode, joint decoding; first_audio,
 from a question to the first samples of the released voice; mixed, answers of different lengths in static batches and
-continuously; calls, a slot of live calls; data, loading of synthetic recordings, alone and next to a training step; codec, the released voice at
-full size. A row is printed when it is there. docs/benchmark.md explains the figures.
+continuously; calls, a slot of live calls; data, loading of synthetic recordings, alone and next to a training step;
+codec, the released voice at full size. A row is printed when it is there. docs/benchmark.md explains the figures.
 """
 
 import dataclasses
@@ -41,7 +41,9 @@ from fac_jax.types import InputError
 
 PRESETS = flags.DEFINE_list("presets", ["tiny", "base"], "Models to measure, in order.")
 MEASURE = flags.DEFINE_list("measure", ["train", "decode"], f"Some of {', '.join(TITLES)}.")
-QUESTIONS = flags.DEFINE_list("questions", None, "decode, mixed, calls: questions, or calls, side by side; several numbers.")
+QUESTIONS = flags.DEFINE_list(
+    "questions", None, "decode, mixed, calls: questions or calls side by side, several numbers."
+)
 DTYPE = flags.DEFINE_enum("dtype", None, ["float32", "bfloat16"], "Of the models; that of the preset if not given.")
 WEIGHTS = flags.DEFINE_list(
     "weights", ["trained"], "decode, first_audio: forms of weights, trained or one of --quantize."

@@ -1,6 +1,6 @@
 """Runs a recording of a user through a call with a full-duplex model, and writes what both sides said.
 
-python -m experiments.converse --checkpoint runs/duplex/model --user a.wav --out both.wav
+python -m experiments.converse --checkpoint runs/duplex --user a.wav --out both.wav
 
 Next to both.wav, which has the user on the left and the assistant on the right, it writes both.json with the turns, the
 user's speech and the slots, both.png with the time line, and both.html, a page with a player. The user's recording

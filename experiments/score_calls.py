@@ -1,7 +1,7 @@
 """Scores a full-duplex model in the twelve scenarios of calls, or recordings of any system by published rules.
 
-    python -m experiments.score_calls scenarios --checkpoint=runs/duplex/model --calls=runs/duplex/data --out=scores
-    python -m experiments.score_calls long --checkpoint=runs/duplex/model --calls=runs/duplex/data --out=scores
+    python -m experiments.score_calls scenarios --checkpoint=runs/duplex --calls=runs/duplex/data --out=scores
+    python -m experiments.score_calls long --checkpoint=runs/duplex --calls=runs/duplex/data --out=scores
     python -m experiments.score_calls recordings calls.jsonl --out=scores
 
 scenarios     runs every scenario of --calls (docs/duplex.md), beside it a half-duplex model (--half_duplex) behind a
@@ -28,18 +28,14 @@ from absl import flags
 import fac_jax
 from data_pipelines.paths import check_output
 from experiments.calls.detectors import DETECTORS
-from experiments.calls.evaluation import evaluate, sweeps
 from experiments.calls.long_calls import SOURCES, long_call, users
-from experiments.calls.predictions import check_made_with
 from experiments.calls.recordings import score_recordings
-from experiments.calls.scripted import SCENARIOS, digest, read_scenarios
-from experiments.calls.shown import examples
+from experiments.calls.report import EAGERNESS, Settings, write_report
+from experiments.calls.scripted import SCENARIOS, read_scenarios
 from fac_jax import cli
 from fac_jax.api import Model
 from fac_jax.checkpoint.opened import open_model
-from fac_jax.checkpoint.store import params_digest
 from fac_jax.duplex.call import SLOT
-from fac_jax.evaluation.reports.calls import CallsReport, write_calls_report
 from fac_jax.io import write_text
 from fac_jax.progress import bar
 from fac_jax.types import InputError
@@ -51,12 +47,15 @@ CALLS = flags.DEFINE_string("calls", None, "scenarios, long: folder with a folde
 NAMES = flags.DEFINE_list("scenarios", [*SCENARIOS], "scenarios: which are run.")
 ROWS = flags.DEFINE_integer("rows", None, "scenarios: calls of each; all if absent.", 1)
 PLACES = flags.DEFINE_integer("places", 50, "scenarios: calls that run side by side.", 1)
-START_BIAS = flags.DEFINE_list("start_bias", ["-2", "-1", "1", "2"], "scenarios: settings in nats; '' for none.")
-STOP_BIAS = flags.DEFINE_list("stop_bias", ["-2", "-1", "1", "2"], "scenarios: settings in nats; '' for none.")
+START_BIAS = flags.DEFINE_list(
+    "start_bias", [f"{one:g}" for one in EAGERNESS], "scenarios: settings in nats; '' for none."
+)
+STOP_BIAS = flags.DEFINE_list(
+    "stop_bias", [f"{one:g}" for one in EAGERNESS], "scenarios: settings in nats; '' for none."
+)
 MINUTES = flags.DEFINE_float("minutes", 10.0, "long: length of each call.", 0.1, 120.0)
 SWEEP_ROWS = flags.DEFINE_integer("sweep_rows", 50, "scenarios: calls of each scenario at every setting.", 1)
 VAD = flags.DEFINE_enum("vad", "energy", list(DETECTORS), "Detector of speech.")
-PREDICTIONS: Final = "predictions"
 
 
 def scenarios() -> None:
@@ -67,37 +66,8 @@ def scenarios() -> None:
     start, stop = _nats("start_bias", START_BIAS.value), _nats("stop_bias", STOP_BIAS.value)
     model = _full_duplex(checkpoint)
     half_duplex = None if HALF_DUPLEX.value is None else fac_jax.load(HALF_DUPLEX.value)
-    made_with = {"checkpoint": params_digest(model.params), "calls": digest(Path(calls))}
-    if half_duplex is not None:
-        made_with |= {"half_duplex": params_digest(half_duplex.params), "vad": VAD.value}
-    check_made_with(out / PREDICTIONS, made_with)
-    places = min(PLACES.value, len(scripted))
-    found = evaluate(
-        model,
-        half_duplex,
-        DETECTORS[VAD.value],
-        scripted,
-        sweeps(model, start, stop),
-        SWEEP_ROWS.value,
-        places,
-        out / PREDICTIONS,
-    )
-    how = {name: str(value) for name, value in made_with.items()}
-    report = CallsReport(
-        title="Calls",
-        summary=f"{checkpoint} in {len(scripted)} calls of {len(found.scenarios)} scenarios.",
-        scenarios=found.scenarios,
-        baselines=found.baselines,
-        curves=found.curves,
-        examples=examples(model, scripted, found.own),
-        how=how | {"calls side by side": places},
-    )
-    write_calls_report(out / "report.html", report)
-    for name, one in found.scenarios.items():
-        latency = "" if one.latency_median is None else f", median {one.latency_median:.2f} s"
-        answer = "" if one.answer is None else f", right answers {100 * one.answer.value:.1f} %"
-        print(f"{name:12} {100 * one.success.value:5.1f} % of {one.success.count}{latency}{answer}")
-    print(out / "report.html")
+    settings = Settings(PLACES.value, start, stop, SWEEP_ROWS.value, VAD.value)
+    write_report(checkpoint, model, half_duplex, Path(calls), scripted, out, settings)
 
 
 def long() -> None:

@@ -70,8 +70,23 @@ def score(scripted: Sequence[Scripted], replies: Sequence[Sequence[Reply]]) -> S
     """Returns the scores of every scenario of which there are calls; `replies` are those that were heard in each."""
     found: dict[Scenario, list[Outcome]] = collections.defaultdict(list)
     for one, heard in zip(scripted, replies, strict=True):
-        found[one.scenario].append(SCORERS[one.scenario](one.script, heard))
+        found[one.scenario].append(_outcome(one, heard))
     return {name: scores(outcomes) for name, outcomes in found.items()}
+
+
+def items(scripted: Sequence[Scripted], found: Predictions, model: Model) -> dict[str, dict[str, float]]:
+    """Returns for every share of a report the verdict on each call, 0 or 1, by the call's id."""
+    verdicts: dict[str, dict[str, float]] = collections.defaultdict(dict)
+    for one in scripted:
+        outcome, name = _outcome(one, found.replies(one, model)), f"scenarios.{one.scenario}"
+        verdicts[f"{name}.success"][one.script.id] = float(outcome.success)
+        if outcome.answer is not None:
+            verdicts[f"{name}.answer"][one.script.id] = float(outcome.answer)
+    return dict(verdicts)
+
+
+def _outcome(one: Scripted, heard: Sequence[Reply]) -> Outcome:
+    return SCORERS[one.scenario](one.script, heard)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

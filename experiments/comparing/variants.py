@@ -74,37 +74,42 @@ class Variant:
         return self.runs[0].config
 
 
-def read_figures(run: Path) -> dict[str, float]:
-    """Reads the figures of a run's report, or of its record if it has no report.
+def read_figures(run: Path) -> tuple[dict[str, float], set[str]]:
+    """Reads the figures of a run's report, or of its record if it has no report, and the names of those that are null.
+
+    A figure is null where there is none, as the latency of what never comes.
 
     Raises:
       InputError: the run has neither.
     """
-    record = run / "record.json"
+    record, report = run / "record.json", run / "report.json"
     try:
-        if not (run / "report.json").exists() and record.exists():
-            return numbers(json.loads(record.read_text())["metrics"])
-        return numbers(json.loads((run / "report.json").read_text()))
+        if not report.exists() and record.exists():
+            return numbers(json.loads(record.read_text())["metrics"]), set()
+        found = json.loads(report.read_text())
+        return numbers(found), {name for name, x in flatten_dict(found, sep=".").items() if x is None}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{run / 'report.json'} cannot be read ({error}): is the run finished?") from None
+        raise InputError(f"{report} cannot be read ({error}): is the run finished?") from None
 
 
 def same_figures(runs: Sequence[Path], under: str) -> list[dict[str, float]]:
-    """Reads the figures of every run whose names start with `under`.
+    """Reads the figures of every run whose names start with `under`; those that are null in a run are left out.
 
     Raises:
       InputError: a run has no figures, or none of that name, or not those of the first run.
     """
     found: list[dict[str, float]] = []
+    no_numbers: set[str] = set()
     for run in runs:
-        figures = read_figures(run)
+        figures, null = read_figures(run)
+        no_numbers |= null
         found.append({name: value for name, value in figures.items() if name.startswith(under)})
         if not found[-1]:
             raise InputError(f"{run}: no figure starts with {under!r}; known are {', '.join(sorted(figures))}")
-        strange = sorted(found[0].keys() ^ found[-1].keys())
+        strange = sorted((found[0].keys() ^ found[-1].keys()) - no_numbers)
         if strange:
             raise InputError(f"{strange[0]} is a figure of only one of {runs[0]} and {run}: compare runs of one kind")
-    return found
+    return [{name: value for name, value in each.items() if name not in no_numbers} for each in found]
 
 
 def find_runs(words: Sequence[Path]) -> list[Path]:

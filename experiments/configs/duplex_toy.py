@@ -1,8 +1,8 @@
 """The quickstart's model learns to listen while it talks: calls about sums and counts, next to what it knew.
 
-python -m data_pipelines.duplex toy --out runs/duplex/data --audio flac
-python -m experiments.train --config experiments/configs/duplex_toy.py:runs/duplex/data --workdir runs/duplex/model \
-    --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart
+python -m data_pipelines.duplex toy --out runs/duplex/data --audio flac --delay_groups=0
+python -m experiments.full_duplex --config experiments/configs/duplex_toy.py:runs/duplex/data --workdir runs/duplex \
+    --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart --half_duplex=runs/quickstart
 
 The colon is followed by the folder that the first command makes. Times and results are in docs/duplex.md.
 """
@@ -47,5 +47,9 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
         data={**packed(8, 192), "feature_copies": 1},
     )
     duplex = dataclasses.replace(duplex, optimizer=dataclasses.replace(duplex.optimizer, rates=("beside/=3",)))
-    model = {"dtype": "float32", "delay_groups": 0, "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream}}
+    model = {
+        "dtype": "float32",
+        "delay_groups": 0,
+        "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream},
+    }
     return base.config(model, {"duplex": duplex}, data=data)

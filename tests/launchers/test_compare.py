@@ -32,6 +32,12 @@ def test_every_figure_has_its_mean_and_spread(tmp_path: Path) -> None:
         assert {line.count("|") for line in table} == {6}
 
 
+def test_a_figure_that_is_null_in_a_run_is_not_compared(tmp_path: Path) -> None:
+    runs = [run(tmp_path / name, {"success": 0.5, "latency": value}) for name, value in (("a", 0.4), ("b", None))]
+    with imported("experiments.compare") as compare:
+        assert [row[0] for row in compare.compare(runs)] == ["", "success"]
+
+
 def test_runs_that_cannot_be_compared_are_one_line_each(tmp_path: Path) -> None:
     whole, other = run(tmp_path / "whole", {"a": 1}), run(tmp_path / "other", {"b": 1})
     (tmp_path / "empty").mkdir()

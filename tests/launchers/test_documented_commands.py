@@ -27,12 +27,14 @@ from flax import traverse_util
 from launchers import called
 from record_run import write_initial
 from spoken_dialogues import dialogue
+from tiny_calls import write_scenarios
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
 from data_pipelines.duplex.folder import write_calls
 from data_pipelines.duplex.make import CallsConfig
 from experiments.configs import benchmarks_toy
 from fac_jax.checkpoint.export import load_params
+from fac_jax.evaluation.calls.scenarios import SCORERS
 from fac_jax.training.metrics import read_curve
 
 SCRIPTS = sorted((ROOT / "launch").iterdir())
@@ -94,7 +96,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         write_jsonl(home / "benchmarks" / "train" / f"{name}.jsonl", conversation)
     for split in ("train", "dev"):
         asked = [dialogue(f"{split}-{number}") for number in range(8)]
-        assert not write_calls(home / "calls" / split, asked, len(asked), CallsConfig(0, (60, 60)), "wav", 1)
+        for folder, delay in (("calls", 2), ("toy_calls", 0)):
+            made = CallsConfig(0, (60, 60), delay_groups=delay)
+            assert not write_calls(home / folder / split, asked, len(asked), made, "wav", 1)
     return Place(
         write_initial(home / "initial", seed=7, codec=True),
         write_jsonl(home / "rows.jsonl", conversation),
@@ -104,7 +108,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
             "librispeech": home / "LibriSpeech",
             "common_voice": home / "cv-corpus",
             "benchmarks_toy": home / "benchmarks",
-            "duplex_toy": home / "calls",
+            "duplex_toy": home / "toy_calls",
         },
         home / "own.py",
         home / "data",
@@ -128,7 +132,11 @@ def runs(command: Command, place: Place, folder: Path, monkeypatch: pytest.Monke
         start("experiments.train", trained, monkeypatch)
         if command.value("--config") is None:  # that of the workdir
             small = small._replace(words=tuple(word for word in small.words if not word.startswith("--config")))
+    if command.launcher == "experiments.full_duplex":
+        write_scenarios(Path(place.sets["duplex_toy"]), 1)
     start(small.launcher, small.words, monkeypatch)
+    if command.launcher == "experiments.full_duplex":
+        scored(workdir)
     if command.launcher != "experiments.train" or "--show_config" in small.words:
         return
     config = config_of(small.words)
@@ -151,6 +159,17 @@ def runs(command: Command, place: Place, folder: Path, monkeypatch: pytest.Monke
         moved.append(float(np.abs(ended - began).max()))
         assert np.all(np.abs(ended - began) < most + step * np.abs(began))
     assert max(moved) > 0
+
+
+def scored(workdir: Path) -> None:
+    """Checks what a full-duplex run writes about its model."""
+    report, items, record = (json.loads((workdir / f"{n}.json").read_text()) for n in ("report", "items", "record"))
+    assert list(report["scenarios"]) == list(SCORERS) and len(report["baselines"]) == 4 and len(report["curves"]) == 2
+    full, half = report["skills"].values()
+    assert full.keys() == half.keys() and "s2s" in full and "calls" not in full
+    for name, one in report["scenarios"].items():
+        assert list(items[f"scenarios.{name}.success"].values()) == [one["success"]]
+    assert record["finished"] and record["metrics"]["scenarios.pause.success"] in (0, 1)
 
 
 @pytest.mark.parametrize("command", parameters(of_configs()))

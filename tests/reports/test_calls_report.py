@@ -37,6 +37,7 @@ def report(curve: Curve) -> CallsReport:
         {"start_bias": curve},
         {"pause": [ShownCall(call, "failure: early")]},
         {"checkpoint": "0a"},
+        {"full duplex": {"s2s": {"exact": 0.25}}, "half duplex": {"s2s": {"exact": 0.75}}},
     )
 
 
@@ -56,7 +57,9 @@ def test_the_page_shows_scores_curves_and_calls(tmp_path: Path) -> None:
     assert page.count("<svg") == 2 and page.count("data:audio/flac") == 1
     assert "50.0 %" in page and "0.50 s" in page and "1 early" in page and "what is two &lt;plus one" in page
     assert ">pause</text>" in page and "two (cut)" in page
+    assert "<td>s2s</td><td>exact</td><td>0.250</td><td>0.750</td>" in page
     found = json.loads((tmp_path / "report.json").read_text())
+    assert found["skills"]["half duplex"] == {"s2s": {"exact": 0.75}}
     one = found["scenarios"]["pause"]
     assert one["success"] == one["answer"] == 0.5 and one["calls"] == 2 and one["onsets_per_call"] == 1.5
     assert one["latency_median"] == 0.5 and one["latency_p90"] is None and one["failures"] == {"early": 1}

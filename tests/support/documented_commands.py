@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).parents[2]
-LAUNCHERS = ("train", "plan", "quickstart", "post_training", "evaluate")
+LAUNCHERS = ("train", "plan", "quickstart", "post_training", "evaluate", "full_duplex")
 COMMAND = re.compile(rf"python -m (experiments\.(?:{'|'.join(LAUNCHERS)}))(?=[ `]|$)(.*)", re.MULTILINE)
 CONTINUED = re.compile(r"\s*\\\n#?\s*")
 END = re.compile(r"\s{2,}(?![-\s])|\s#|`|\s\(")  # a remark follows
@@ -126,7 +126,7 @@ def placed(command: Command, place: Place, workdir: Path) -> Command:
             stem = Path(value.partition(":")[0]).stem
             argument = f":{place.sets[stem]}" if ":" in value else ""
             value = f"{place.own if stem == 'own' else ROOT / value.partition(':')[0]}{argument}"
-        elif name == "--config.model.init_from":
+        elif name in ("--config.model.init_from", "--half_duplex"):
             value = str(place.initial)
         elif name.startswith("--config.data.sets.") and name.endswith(".path"):
             files = {"pairs": place.pairs, "calls": place.calls}

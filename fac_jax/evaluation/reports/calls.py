@@ -12,6 +12,7 @@ from fac_jax.evaluation.reports.call import CallShown, both_channels, call_svg
 from fac_jax.evaluation.reports.pages.page import render_page, write_with_figures
 
 Scenarios = Mapping[Scenario, Scores]
+Skills = Mapping[str, Mapping[str, float]]  # by set of rows, and figure
 QUIET: Sequence[Scenario] = ("silence", "noise_only")
 
 
@@ -84,6 +85,7 @@ class CallsReport:
       curves: by name.
       examples: some calls of every scenario.
       how: what the calls were made with.
+      skills: what is answered in turns: of "full duplex" and "half duplex", by set and figure; empty if not asked.
     """
 
     title: str
@@ -93,6 +95,7 @@ class CallsReport:
     curves: Mapping[str, Curve]
     examples: Mapping[Scenario, Sequence[ShownCall]]
     how: Mapping[str, Any]
+    skills: Mapping[str, Skills] = dataclasses.field(default_factory=dict)
 
 
 def write_calls_report(path: str | os.PathLike[str], report: CallsReport) -> None:
@@ -125,6 +128,7 @@ def to_json(report: CallsReport) -> dict[str, Any]:
             }
             for name, curve in report.curves.items()
         },
+        "skills": {name: {one: dict(found) for one, found in sets.items()} for name, sets in report.skills.items()},
         "definitions": {name: DEFINITIONS[name] for name in report.scenarios},
     }
 
