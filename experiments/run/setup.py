@@ -37,7 +37,8 @@ from fac_jax.audio.remarks import FILE as HEARD
 from fac_jax.checkpoint.export import CODEC, MODEL, is_model, load_params, resolve
 from fac_jax.io import copy, is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first, several
-from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.training.recipe import Recipe
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.types import InputError, Params
 
 TOY_WORLD: Final = "toy_world"

@@ -27,7 +27,8 @@ from experiments.run.data import Run
 from fac_jax.checkpoint.export import CHECKPOINTS
 from fac_jax.io import is_local
 from fac_jax.losses.base import Loss
-from fac_jax.training.recipe import Recipe, StageSource, start_of, trained_here
+from fac_jax.training.recipe import Recipe, start_of
+from fac_jax.training.run_recipe import StageSource, trained_here
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError
 

@@ -23,7 +23,7 @@ from experiments.run.shared_stages import stage_source
 from fac_jax.checkpoint.export import is_model, load_params
 from fac_jax.io import copy
 from fac_jax.training.metrics import RATES, MetricLog, read_curve
-from fac_jax.training.recipe import run_recipe
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.types import InputError
 
 STEPS = 4

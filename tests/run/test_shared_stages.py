@@ -18,7 +18,8 @@ from experiments.run.schema import RunConfig
 from experiments.run.shared_stages import SharedStages, stage_keys, stage_source
 from fac_jax.checkpoint.export import load_params
 from fac_jax.training.metrics import read_curve
-from fac_jax.training.recipe import Recipe, run_recipe, trained_here
+from fac_jax.training.recipe import Recipe
+from fac_jax.training.run_recipe import run_recipe, trained_here
 from fac_jax.training.stage import MergeConfig, StageConfig
 from fac_jax.types import InputError
 

@@ -21,7 +21,8 @@ from fac_jax.parallel.batches import HostShard, host_shard
 from fac_jax.parallel.hosts import join
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.training.mesh_data import MeshData
-from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.training.recipe import Recipe
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.types import NO_FRAME
 
 STEPS, EVERY = 12, 3

@@ -18,7 +18,7 @@ from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
 from fac_jax.config import from_tree, to_config_dict
 from fac_jax.models.config import replace
 from fac_jax.training.metrics import read_curve
-from fac_jax.training.recipe import run_recipe
+from fac_jax.training.run_recipe import run_recipe
 
 STAGE = {"batch_rows": 1, "seq_len": 96, "windows_per_row": 16}  # one shape, so that most tests share a program
 

@@ -21,7 +21,8 @@ from fac_jax.batching.batch_stats import BatchStats
 from fac_jax.batching.loaded import Loaded
 from fac_jax.losses.base import Counts, Loss, Metrics, Reference
 from fac_jax.training.optimizer import OptimizerConfig
-from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.training.recipe import Recipe
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import Params
 

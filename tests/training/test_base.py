@@ -29,7 +29,8 @@ from fac_jax.parallel.mesh import Layout
 from fac_jax.training.base import BaseConfig, quantise, quantised, widened
 from fac_jax.training.overview import parameter_table
 from fac_jax.training.program import abstract_params, stage_program
-from fac_jax.training.recipe import Recipe, check_parameters, run_recipe
+from fac_jax.training.recipe import Recipe, check_parameters
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.trainable import join, split
 from fac_jax.types import InputError, Params

@@ -20,7 +20,7 @@ from fac_jax.losses import Sft
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.training.evals import BEST, EvalBatches, EvalConfig, Evaluation, Evaluator, read_evals
 from fac_jax.training.metrics import read_curve
-from fac_jax.training.recipe import run_recipe
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.training.step import Objective, bind
 from fac_jax.types import InputError, Params
 

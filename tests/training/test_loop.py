@@ -28,7 +28,8 @@ from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.training.flops import Meter, trainable_paths
 from fac_jax.training.interrupt import SIGNALS, deferred_interrupts
 from fac_jax.training.metrics import read_curve
-from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.training.recipe import Recipe
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import InputError, Params
 

@@ -31,7 +31,8 @@ from fac_jax.models.lora import LoraConfig
 from fac_jax.training.metrics import read_curve
 from fac_jax.training.optimizer import OptimizerConfig, decays
 from fac_jax.training.program import abstract_params, stage_program
-from fac_jax.training.recipe import Recipe, check_parameters, run_recipe
+from fac_jax.training.recipe import Recipe, check_parameters
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.training.stage import MergeConfig, StageConfig
 from fac_jax.types import InputError, Params
 

@@ -20,7 +20,8 @@ from fac_jax.training.merge import merge
 from fac_jax.training.mesh_data import Data
 from fac_jax.training.metrics import read_curve
 from fac_jax.training.optimizer import OptimizerConfig
-from fac_jax.training.recipe import Recipe, run_recipe
+from fac_jax.training.recipe import Recipe
+from fac_jax.training.run_recipe import run_recipe
 from fac_jax.training.stage import MergeConfig, StageConfig
 from fac_jax.types import InputError
 
