@@ -15,7 +15,7 @@ from data_pipelines.augment.effects import (
     simulated_room,
     within_range,
 )
-from data_pipelines.augment.wave import BABBLE, Noise, Room, Telephone
+from data_pipelines.augment.operations import BABBLE, Noise, Room, Telephone
 from data_pipelines.duplex.events import Range
 from data_pipelines.duplex.overlays import faded
 from data_pipelines.duplex.timeline import Timeline, one_of

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from data_pipelines.augment.wave import Noise, Room
+from data_pipelines.augment.operations import Noise, Room
 from data_pipelines.duplex.channel import ChannelConfig, Echo
 from data_pipelines.duplex.dialogue import Dialogue
 from data_pipelines.duplex.events import (

@@ -9,7 +9,8 @@ model it starts from nothing, which takes far more than these steps.
 
 from ml_collections import ConfigDict
 
-from data_pipelines.augment.wave import Gain, Noise, Room, WaveAugmentConfig
+from data_pipelines.augment.operations import Gain, Noise, Room
+from data_pipelines.augment.wave import WaveAugmentConfig
 from experiments.configs import base
 from experiments.run.schema import DataConfig
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_pipelines.augment.wave import Clip, Narrow, Noise, Room, Silence, Speed, Telephone, Tilt, WaveAugmentConfig
+from data_pipelines.augment.operations import Clip, Narrow, Noise, Room, Silence, Speed, Telephone, Tilt
+from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.worlds.arithmetic import WorldConfig
 from experiments.configs import base
 from experiments.run.config import DataConfig

@@ -11,7 +11,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from data_pipelines.augment.wave import Noise, Silence
+from data_pipelines.augment.operations import Noise, Silence
 from experiments.configs import base
 from experiments.configs.quickstart import DATA, MODEL, WAVES, WORLD, packed, single, stage, text
 from fac_jax.losses import Ctc, Sft

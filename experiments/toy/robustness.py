@@ -3,17 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from data_pipelines.augment.wave import (
-    Gain,
-    Narrow,
-    Noise,
-    Room,
-    Silence,
-    Speed,
-    Telephone,
-    WaveAugmentConfig,
-    augment_waves,
-)
+from data_pipelines.augment.operations import Gain, Narrow, Noise, Room, Silence, Speed, Telephone
+from data_pipelines.augment.wave import WaveAugmentConfig, augment_waves
 from data_pipelines.worlds.schema import Row
 from data_pipelines.worlds.views import conversations
 from experiments.run.data import Run

@@ -12,20 +12,8 @@ import pytest
 from ml_collections import ConfigDict
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
-from data_pipelines.augment.wave import (
-    Clip,
-    Gain,
-    Narrow,
-    Noise,
-    Room,
-    Silence,
-    Speed,
-    Telephone,
-    Tilt,
-    WaveAugmentConfig,
-    augment_wave,
-    augment_waves,
-)
+from data_pipelines.augment.operations import Clip, Gain, Narrow, Noise, Room, Silence, Speed, Telephone, Tilt
+from data_pipelines.augment.wave import WaveAugmentConfig, augment_wave, augment_waves
 from data_pipelines.worlds.pairs import pair_conversations
 from data_pipelines.worlds.schema import PairRow
 from fac_jax.audio.io import save_wav

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from spoken_dialogues import EXTRAS, dialogue, exchange, reply, said
 
-from data_pipelines.augment.wave import Noise, Room, Telephone
+from data_pipelines.augment.operations import Noise, Room, Telephone
 from data_pipelines.duplex.channel import FADE, ChannelConfig, Echo, heard, played
 from data_pipelines.duplex.timeline import Timeline
 from fac_jax.audio.mel import RATE

@@ -10,7 +10,8 @@ import pytest
 from toy_world import LoudnessCodec
 from user_rows import encoded, save
 
-from data_pipelines.augment.wave import Noise, Speed, WaveAugmentConfig, augment_wave
+from data_pipelines.augment.operations import Noise, Speed
+from data_pipelines.augment.wave import WaveAugmentConfig, augment_wave
 from data_pipelines.loading.encode import Encode
 from data_pipelines.loading.loader import PackedBatches
 from data_pipelines.loading.sources import Source, items_as_source, mixture, one_epoch

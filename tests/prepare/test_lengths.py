@@ -7,7 +7,8 @@ import pytest
 from toy_world import UNITS, make_model, make_tokenizer
 from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
 
-from data_pipelines.augment.wave import Gain, Silence, Speed, WaveAugmentConfig
+from data_pipelines.augment.operations import Gain, Silence, Speed
+from data_pipelines.augment.wave import WaveAugmentConfig
 from data_pipelines.loading.encode import Encode
 from data_pipelines.prepare import flac
 from data_pipelines.prepare.lengths import Lengths, survey
