@@ -40,16 +40,21 @@ from fac_jax.types import InputError, Params
 ROWS: Final = 8  # conversations that are answered together
 
 
-class Options(TypedDict, total=False):
-    """Options of `Model.respond`, described there."""
+class ChatOptions(TypedDict, total=False):
+    """Options of `Model.chat`, described there and at `Model.respond`."""
 
-    instruction: str
     system: str | None
     max_steps: int
     temperature: float
     top_p: float
     repetition_penalty: float
     seed: int
+
+
+class Options(ChatOptions, total=False):
+    """Options of `Model.respond`, described there."""
+
+    instruction: str
 
 
 class Model:
@@ -220,12 +225,7 @@ class Model:
         mode: Mode | None = None,
         *,
         instruction: str = "",
-        system: str | None = None,
-        max_steps: int = 64,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        repetition_penalty: float = 1.0,
-        seed: int = 0,
+        **options: Unpack[ChatOptions],
     ) -> Iterator[Piece]:
         """Answers one question piece by piece, while the rest is still being made.
 
@@ -242,16 +242,7 @@ class Model:
             raise InputError("stream answers one question: give a wave or a text, no list")
         mode = mode_of(question, mode)
         check_mode("0", question, mode)
-        chat = self.chat(
-            mode.endswith("2s"),
-            system=system,
-            max_steps=max_steps,
-            temperature=temperature,
-            top_p=top_p,
-            repetition_penalty=repetition_penalty,
-            seed=seed,
-        )
-        return chat.stream(question, rate, instruction=instruction)
+        return self.chat(mode.endswith("2s"), **options).stream(question, rate, instruction=instruction)
 
     def chat(
         self,

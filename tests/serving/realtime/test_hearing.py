@@ -4,32 +4,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from energy_turns import EnergyTurns
 from fake_engine import FakeEngine
 from realtime_talk import RATE, Talk, append, manual, run, silence, speech, user
 
 from fac_jax.audio.io import resampled
-from fac_jax.serving.detect.base import TurnSettings
 from fac_jax.serving.realtime.settings import Pcm
 from fac_jax.serving.realtime.sound import from_base64
-from fac_jax.text.prompts import TRANSCRIBE
 
 CREATE = {"type": "response.create"}
 COMMIT = {"type": "input_audio_buffer.commit"}
 CLEAR = {"type": "input_audio_buffer.clear"}
 BUFFER = "input_audio_buffer"
-TRANSCRIPTION = "conversation.item.input_audio_transcription"
 END = "rate_limits.updated"
 
 
 def detection(**fields: Any) -> dict[str, Any]:
     turns = {"turn_detection": {"type": "server_vad", **fields}}
     return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": turns}}}
-
-
-def transcribed() -> dict[str, Any]:
-    given = {"transcription": {"model": "whisper-1"}}
-    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": given}}}
 
 
 def test_a_turn_by_hand_is_all_audio_since_the_last_commit() -> None:
@@ -59,37 +50,6 @@ def test_100_ms_are_enough_for_a_commit_and_less_are_not() -> None:
             assert (await talk.error(COMMIT))["code"] == "input_audio_buffer_commit_empty"
             await talk.send(append(speech(0.001)), COMMIT)
             assert talk.types()[-3] == f"{BUFFER}.committed"
-
-    run(test)
-
-
-def test_a_detector_finds_turns_and_the_model_answers() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            wave = np.concatenate([silence(1.0), speech(0.6), silence(1.0)])
-            for begin in range(0, len(wave), 480):
-                await talk.send(append(wave[begin : begin + 480]))
-            await talk.until(END)
-            started, stopped = talk.of(f"{BUFFER}.speech_started")[0], talk.of(f"{BUFFER}.speech_stopped")[0]
-            assert started["audio_start_ms"] == pytest.approx(700, abs=20)
-            assert stopped["audio_end_ms"] == pytest.approx(2100, abs=60)
-            committed, (item, reply) = talk.of(f"{BUFFER}.committed")[0], talk.of("conversation.item.added")
-            assert started["item_id"] == stopped["item_id"] == committed["item_id"] == item["item"]["id"]
-            assert reply["previous_item_id"] == item["item"]["id"] and item["previous_item_id"] is None
-            kinds = [kind for kind in talk.types() if kind.startswith((BUFFER, "conversation", "response.created"))]
-            assert kinds[:6] == [
-                f"{BUFFER}.speech_started",
-                f"{BUFFER}.speech_stopped",
-                f"{BUFFER}.committed",
-                "conversation.item.added",
-                "conversation.item.done",
-                "response.created",
-            ]
-            heard = talk.engine.heard[0].wave
-            span = stopped["audio_end_ms"] - started["audio_start_ms"]
-            assert len(heard) / 16 == pytest.approx(span, abs=1)
-            first = np.argmax(np.abs(heard) > 0.01) / 16
-            assert started["audio_start_ms"] + first == pytest.approx(1000, abs=5), "the padding is silence"
 
     run(test)
 
@@ -155,25 +115,6 @@ def test_speech_leaves_a_reply_alone_if_the_session_says_so() -> None:
     run(test)
 
 
-def test_a_detector_is_told_when_the_model_is_heard() -> None:
-    made: list[EnergyTurns] = []
-
-    def make(settings: TurnSettings) -> EnergyTurns:
-        made.append(EnergyTurns(settings))
-        return made[-1]
-
-    async def test() -> None:
-        async with Talk(detector=make) as talk:
-            await talk.send(append(silence(0.1)), user("hi"), CREATE)
-            await talk.until(END)
-            await talk.send(append(silence(0.1)))
-            await talk.move(0.9)  # the reply has 0.8 s
-            await talk.send(append(silence(0.1)))
-            assert made[0].heard == [False, True, False]
-
-    run(test)
-
-
 def test_a_session_can_want_turns_without_answers() -> None:
     async def test() -> None:
         async with Talk() as talk:
@@ -181,103 +122,6 @@ def test_a_session_can_want_turns_without_answers() -> None:
             await talk.until("conversation.item.done")
             await talk.settle()
             assert not talk.of("response.created")
-
-    run(test)
-
-
-@pytest.mark.parametrize("by_hand", [COMMIT, CLEAR])
-def test_a_commit_or_clear_by_hand_ends_the_turn_of_the_detector(by_hand: dict[str, Any]) -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            await talk.send(append(speech(0.3)), append(silence(0.1)), by_hand, append(silence(0.6)))
-            assert not talk.of(f"{BUFFER}.speech_stopped") and not talk.of("response.created")
-            assert talk.engine.heard[0].state == ("closed" if by_hand is COMMIT else "dropped")
-            started = talk.of(f"{BUFFER}.speech_started")[0]
-            if by_hand is COMMIT:
-                assert talk.of(f"{BUFFER}.committed")[0]["item_id"] == started["item_id"]
-            await talk.send(append(speech(0.3)), append(silence(0.6)))
-            await talk.until("response.created")
-
-    run(test)
-
-
-def test_a_commit_by_hand_takes_what_the_detector_did_not_hear() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            quiet = speech(0.5) * 0.01
-            await talk.send(append(quiet), COMMIT)
-            assert len(talk.engine.heard[0].wave) == 8000
-
-    run(test)
-
-
-def test_a_detector_can_be_turned_off_within_a_turn() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            await talk.send(append(speech(0.3)), manual(), append(silence(0.9)))
-            assert not talk.of(f"{BUFFER}.speech_stopped")
-            await talk.send(COMMIT)
-            assert len(talk.engine.heard[0].wave) == pytest.approx(1.2 * 16_000, abs=2)
-            await talk.send(detection(), append(speech(0.3)), append(silence(0.6)))
-            stopped = await talk.until(f"{BUFFER}.speech_stopped")
-            assert stopped[-1]["audio_end_ms"] == pytest.approx(1200 + 300 + 500, abs=60), "ms count all audio"
-
-    run(test)
-
-
-def test_new_settings_of_the_detector_do_not_lose_a_turn() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            await talk.send(append(speech(0.3)), detection(silence_duration_ms=2000), append(silence(0.6)))
-            await talk.until(f"{BUFFER}.speech_stopped")
-            await talk.send(append(speech(0.3)), append(silence(0.6)))
-            assert len(talk.of(f"{BUFFER}.speech_stopped")) == 1, "the next turn goes by the new settings"
-            await talk.send(append(silence(1.5)))
-            assert len(talk.of(f"{BUFFER}.speech_stopped")) == 2
-
-    run(test)
-
-
-def test_what_the_user_said_is_written_down_when_asked_for() -> None:
-    async def test() -> None:
-        def script(request: Any, number: int) -> list[str]:
-            return ["hello", " you"] if request.conversation.turns[0].text == TRANSCRIBE else ["fine"]
-
-        async with Talk(FakeEngine(script)) as talk:
-            await talk.send(transcribed(), append(speech(0.5)), append(silence(0.6)))
-            await talk.until(f"{TRANSCRIPTION}.completed")
-            item_id = talk.of(f"{BUFFER}.committed")[0]["item_id"]
-            done = talk.of(f"{TRANSCRIPTION}.completed")[0]
-            assert done["item_id"] == item_id and done["transcript"] == "hello you"
-            assert done["usage"] == {"type": "duration", "seconds": pytest.approx(1.0, abs=0.06)}
-            assert [event["delta"] for event in talk.of(f"{TRANSCRIPTION}.delta")] == ["hello", " you"]
-            reply, transcript = talk.engine.requests
-            assert reply.spoken and not transcript.spoken, "the answer comes first"
-            got = await talk.ask(
-                {"type": "conversation.item.retrieve", "item_id": item_id}, "conversation.item.retrieved"
-            )
-            assert got[-1]["item"]["content"][0]["transcript"] == "hello you"
-
-    run(test)
-
-
-def test_a_transcript_that_fails_is_told_and_nothing_else_fails() -> None:
-    async def test() -> None:
-        async with Talk(FakeEngine(by_hand=True)) as talk:
-            await talk.send(manual(), transcribed(), append(speech(0.5)), COMMIT)
-            talk.engine.handles[0].fail()
-            failed = (await talk.until(f"{TRANSCRIPTION}.failed"))[-1]
-            assert failed["error"]["code"] == "engine_failed"
-            await talk.alive()
-
-    run(test)
-
-
-def test_a_server_that_writes_nothing_down_says_so() -> None:
-    async def test() -> None:
-        async with Talk(config={"transcribe": False}) as talk:
-            await talk.send(transcribed())
-            assert talk.of("session.updated")[0]["session"]["audio"]["input"]["transcription"] is None
 
     run(test)
 
@@ -345,29 +189,5 @@ def test_nothing_is_left_open_in_the_engine_when_a_client_goes() -> None:
         await talk.settle()
         assert all(handle.ended == "cancelled" for handle in engine.handles)
         assert [heard.state for heard in engine.heard] == ["dropped"] and engine.forgotten == [session]
-
-    run(test)
-
-
-def test_a_transcript_of_a_turn_that_is_deleted_is_given_up() -> None:
-    async def test() -> None:
-        async with Talk(FakeEngine(by_hand=True)) as talk:
-            await talk.send(manual(), transcribed(), append(speech(0.5)), COMMIT)
-            item_id = talk.of(f"{BUFFER}.committed")[0]["item_id"]
-            await talk.send({"type": "conversation.item.delete", "item_id": item_id})
-            talk.engine.step()
-            await talk.settle()
-            assert talk.engine.handles[0].ended == "cancelled"
-            assert not [kind for kind in talk.types() if kind.startswith(TRANSCRIPTION)]
-
-    run(test)
-
-
-def test_a_detector_that_is_turned_on_takes_over_what_was_not_committed() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            await talk.send(manual(), append(speech(0.3)), detection(), append(silence(0.3)), COMMIT)
-            assert [heard.state for heard in talk.engine.heard] == ["dropped", "closed"]
-            assert len(talk.engine.heard[1].wave) == pytest.approx(0.6 * 16_000, abs=2)
 
     run(test)

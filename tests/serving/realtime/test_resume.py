@@ -1,44 +1,24 @@
 """A client that has lost its connection goes on with its session."""
 
 import asyncio
-import os
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import openai
 import pytest
-from energy_turns import EnergyTurns
 from fake_engine import FakeEngine
 from openai.types.websocket_reconnection import ReconnectingEvent, ReconnectingOverrides
-from realtime_talk import Talk, append, manual, run, silence, speech, user
+from realtime_talk import Talk, append, manual, run, speech, user
+from resumed_talk import again, id_of, server_of
 from served import app_of, running
 
-from fac_jax.serving.config import Limits, ServerConfig
-from fac_jax.serving.metrics import Metrics
+from fac_jax.serving.config import Limits
 from fac_jax.serving.realtime import resumable
-from fac_jax.serving.realtime.session_files import SessionFiles
 from fac_jax.serving.security import Access
-from fac_jax.serving.server import SESSIONS, Server
 
 CREATE = {"type": "response.create"}
 COMMIT = {"type": "input_audio_buffer.commit"}
 END = "rate_limits.updated"
-
-
-def server_of(engine: FakeEngine | None = None, folder: Path | None = None, **limits: Any) -> Server:
-    return Server(engine or FakeEngine(), ServerConfig(limits=Limits(**limits)), EnergyTurns, Metrics(), folder)
-
-
-def again(talk: Talk, server: Server | None = None, **settings: Any) -> Talk:
-    """A connection that asks for the session of another one."""
-    query = f"model=fac-fake&session_id={id_of(talk)}"
-    return Talk(shared=server or talk.server, query=query, **settings)
-
-
-def id_of(talk: Talk) -> str:
-    return talk.of("session.created")[0]["session"]["id"]
 
 
 def test_a_talk_goes_on_where_its_connection_was_lost() -> None:
@@ -164,106 +144,6 @@ def test_a_slow_reader_may_come_back() -> None:
     run(test)
 
 
-def test_another_server_goes_on_with_what_is_in_the_files(tmp_path: Path) -> None:
-    async def test() -> None:
-        async with Talk(shared=server_of(folder=tmp_path)) as talk:
-            call = {"type": "function_call", "name": "f", "call_id": "c1", "arguments": "{}"}
-            await talk.send(manual(), append(speech(0.5)), COMMIT, CREATE)
-            await talk.until(END)
-            await talk.send({"type": "conversation.item.create", "item": call})
-            item = talk.of("input_audio_buffer.committed")[0]["item_id"]
-            await talk.send({"type": "conversation.item.retrieve", "item_id": item})
-            await talk.lose()
-            assert not next((tmp_path / SESSIONS).iterdir()).stat().st_mode & 0o077, "others cannot look into it"
-            engine = FakeEngine()
-            async with again(talk, server_of(engine, tmp_path)) as more:
-                assert id_of(more) == id_of(talk)
-                await more.send({"type": "conversation.item.retrieve", "item_id": item})
-                assert (
-                    more.of("conversation.item.retrieved")[0]["item"]
-                    == talk.of("conversation.item.retrieved")[0]["item"]
-                )
-                assert more.of("session.created")[0]["session"]["audio"]["input"]["turn_detection"] is None
-                await more.ask(user("go on"), "conversation.item.done")
-                await more.ask({**CREATE}, END)
-                heard, reply, called, last = engine.requests[-1].conversation.turns
-                (before,) = talk.engine.requests
-                assert heard.wave is not None and np.array_equal(heard.wave, before.conversation.turns[0].wave)
-                assert reply.generated is not None and len(reply.generated.groups) > 0
-                assert "tool_call" in called.text and last.text == "go on"
-            assert not list((tmp_path / SESSIONS).iterdir()), "it has ended"
-
-    run(test)
-
-
-def test_files_of_an_older_connection_count_no_more(tmp_path: Path) -> None:
-    async def test() -> None:
-        files = SessionFiles(tmp_path / SESSIONS)
-        async with Talk(shared=server_of(folder=tmp_path)) as talk:
-            await talk.send(user("old"))
-            await talk.lose()
-            old = files.load(id_of(talk), 10.0)
-            assert old is not None
-            async with again(talk, server_of(folder=tmp_path)) as more:
-                await more.send(user("new"))
-                await more.lose()
-            files.save(old)
-            loaded = files.load(id_of(talk), 10.0)
-            assert loaded is not None and [item.text for item in loaded.items] == ["old", "new"]
-            async with again(talk) as back:  # to the first server, which remembers less
-                assert len(back.server.resumable._open) == 1
-                await back.send(user("newest"))
-                texts = [item.text for item in (files.load(id_of(talk), 10.0) or loaded).items]
-                assert texts[:2] == ["old", "new"]
-
-    run(test)
-
-
-def test_what_cannot_be_read_is_no_session_and_old_files_go(tmp_path: Path) -> None:
-    async def test() -> None:
-        files = SessionFiles(tmp_path / SESSIONS)
-        async with Talk(shared=server_of(folder=tmp_path)) as talk:
-            await talk.send(manual(), append(speech(0.5)), COMMIT)
-            await talk.lose()
-        (folder,) = (tmp_path / SESSIONS).iterdir()
-        (wave,) = folder.glob("*.f32")
-        state = files.load(id_of(talk), 10.0)
-        assert state is not None and len(state.items) == 1
-        sound = wave.read_bytes()
-        wave.unlink()
-        assert files.load(id_of(talk), 10.0) is None
-        wave.write_bytes(sound)
-        assert files.load(id_of(talk), 10.0) is not None
-        (told,) = folder.glob("*.json")
-        for broken in ("", "[]", "{}", '{"version": 2}', told.read_text()[:-9]):
-            told.write_text(broken)
-            assert files.load(id_of(talk), 10.0) is None
-        os.utime(folder, (time.time() - 11,) * 2)
-        assert files.load(id_of(talk), 10.0) is None
-        files.sweep(12.0)
-        assert folder.exists()
-        files.sweep(10.0)
-        assert not folder.exists()
-
-    run(test)
-
-
-def test_a_session_is_saved_while_it_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resumable, "SAVED_S", 0.01)
-
-    async def test() -> None:
-        files = SessionFiles(tmp_path / SESSIONS)
-        async with Talk(shared=server_of(folder=tmp_path)) as talk:
-            await talk.send(user("hi"))
-            deadline = time.monotonic() + 5
-            while (state := files.load(id_of(talk), 10.0)) is None or not state.items:
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.01)
-            assert [item.text for item in state.items] == ["hi"], "a server that is killed now has not lost it"
-
-    run(test)
-
-
 def test_the_sdk_goes_on_with_its_session() -> None:
     async def test() -> None:
         engine = FakeEngine()
@@ -296,19 +176,5 @@ def test_the_sdk_goes_on_with_its_session() -> None:
         assert asked == [1012] and known[0] == known[1]
         turns = engine.requests[-1].conversation.turns
         assert turns[0].text == "hi" and turns[1].generated is not None
-
-    run(test)
-
-
-def test_silence_is_no_reason_to_forget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(resumable, "SAVED_S", 0.01)
-
-    async def test() -> None:
-        files = SessionFiles(tmp_path / SESSIONS)
-        async with Talk(shared=server_of(folder=tmp_path, resume_s=0.2)) as talk:
-            await talk.send(append(silence(0.1)))
-            await asyncio.sleep(0.5)
-            files.sweep(0.2)
-            assert files.load(id_of(talk), 0.2) is not None
 
     run(test)
