@@ -54,7 +54,9 @@ class Ablation:
     expects: tuple[Expectation, ...]
 
 
-STAGE2 = tuple(f"stages.stage2.{name}_accuracy" for name in ("text", "text_qa", "spoken", "s2s_text", "heard"))
+ABILITIES = ("text", "text_qa", "spoken", "s2s_text", "heard")
+STAGE2 = tuple(f"stages.stage2.{name}_accuracy" for name in ABILITIES)
+PREFERRED = tuple(f"preference.{task}.after" for task in PREFERENCE_TASKS)
 ALPHA = "backbone={:g}"
 CALLS = tuple(
     f"scenarios.{name}"
@@ -106,7 +108,7 @@ ABLATIONS = (
     Ablation(
         "dpo_tasks",
         "Tasks of DPO",
-        tuple(f"preference.{task}.after" for task in PREFERENCE_TASKS),
+        PREFERRED,
         "tasks=all",
         tuple(Expectation(f"preference.{task}.after", "tasks=all", f"tasks=no-{task}") for task in PREFERENCE_TASKS),
     ),
@@ -120,6 +122,13 @@ ABLATIONS = (
             Expectation("stages.stage2.spoken_accuracy", "modes=all", "modes=no-speech-to-text"),
             Expectation("stages.stage2.s2s_text_accuracy", "modes=all", "modes=no-silent"),
         ),
+    ),
+    Ablation(
+        "dpo_adapter",
+        "DPO by an adapter",
+        (*PREFERRED, "stages.stage2.text_accuracy", *(f"stages.preference.{name}_accuracy" for name in ABILITIES)),
+        "dpo=weights",
+        (Expectation("stages.preference.text_accuracy", "dpo=adapter", "dpo=weights"),),
     ),
     Ablation(
         "duplex",

@@ -66,10 +66,11 @@ def quickstart(
     conditions, by_condition = robustness(params, run, evenly(asked, QUESTIONS))
     clock.lap("questions")
     ears = f" but the ears of {run.config.encoder_from}" if run.config.encoder_from else ""
+    begun = f"trained from {recipe.initial}" if recipe.initial is not None else f"trained from nothing{ears}"
     found = report.Report(
         title="fac_jax quickstart",
         summary=(
-            f"A Fun-Audio-Chat trained from nothing{ears} on synthesized speech. It is asked sums and "
+            f"A Fun-Audio-Chat {begun} on synthesized speech. It is asked sums and "
             "differences that nobody has asked it aloud, by voices that it has never heard. Heard means that MFCC and "
             "dynamic time warping find the right reply nearest among all replies of the world."
         ),

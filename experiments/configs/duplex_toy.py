@@ -23,7 +23,7 @@ from fac_jax.losses import Duplex
 # never heard for others that it has.
 MIXTURE = {
     **{"calls": 12, "s2s": 12, "s2t": 2, "voice_sums": 4},
-    **{"silent_qa": 6, "silent_statements": 6, **text(4, 4, 4)},
+    **{"silent_qa": 9, "silent_statements": 6, **text(6, 4, 4)},
 }
 # A window of Whisper's encoder costs as much as a slot of all else, and "slide" takes one for every slot.
 HEARD = {"quickstart.py": (WORLD, WAVES, "slide"), "quickstart_whisper.py": (SLOWER, HARDER, "block")}
@@ -37,7 +37,7 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
     calls = base.rows(str(Path(folder) / "train"), eval_path=str(Path(folder) / "dev"))
     data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None, sets={"calls": calls})
     duplex = stage(
-        1600,
+        1800,
         1e-3,
         MIXTURE,
         fall=10,

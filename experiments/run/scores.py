@@ -12,7 +12,7 @@ from data_pipelines.records.record import to_conversation
 from experiments.run.data import Run
 from experiments.run.setup import recipe_of
 from fac_jax.audio.io import resampled
-from fac_jax.batching.conversation import Conversation, prompt
+from fac_jax.batching.conversation import Conversation, Turn, prompt
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import Example, encode
 from fac_jax.evaluation.divergence import divergence
@@ -100,7 +100,7 @@ def answers(
     "exact" is the share of replies whose text is right after normalisation, "word_error_rate" that of all replies whose
     right text has words ("<beep>" has none), "finished" the share that ended by themselves. Where replies are spoken
     and the run has all renderings of a closed set of replies, "heard" is the share of waveforms that are nearest to
-    the right one.
+    the right one; replies without words have no such share.
     """
     model, decoder = prepare_model(run.config.model, params, run.layout, quantize, quantize_tables)
     for name in stages_by_set(run):
@@ -136,17 +136,17 @@ def _scored(run: Run, conversations: list[Conversation], replies: list[Response]
 
 
 def _heard(run: Run, conversations: list[Conversation], replies: list[Response]) -> dict[str, float]:
-    clean = {c.turns[-1].text: c.turns[-1].wave for c in conversations if c.turns[-1].wave is not None}
-    if run.codec is None or len(clean) < len({c.turns[-1].text for c in conversations}):
+    pairs = [(c.turns[-1], reply) for c, reply in zip(conversations, replies, strict=True) if c.turns[-1].text]
+    clean = {turn.text: turn.wave for turn, _ in pairs if turn.wave is not None}
+    if run.codec is None or not pairs or len(clean) < len({turn.text for turn, _ in pairs}):
         return {}
-    codec = run.codec
-    listener = Listener({text: wave for text, wave in clean.items() if wave is not None}, codec.heard_rate)
+    codec, listener = run.codec, Listener(clean, run.codec.heard_rate)
 
-    def right(conversation: Conversation, reply: Response) -> bool:
+    def right(turn: Turn, reply: Response) -> bool:
         if not reply.units.size:
             return False
         wave = resampled(codec.decode(reply.units), codec.rate, codec.heard_rate)
-        return listener.hear(wave) == conversation.turns[-1].text
+        return listener.hear(wave) == turn.text
 
-    found = [right(*pair) for pair in zip(conversations, passing("listening", len(replies))(replies), strict=True)]
+    found = [right(*pair) for pair in passing("listening", len(pairs))(pairs)]
     return {"heard": float(np.mean(found))}

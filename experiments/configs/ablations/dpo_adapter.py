@@ -1,0 +1,36 @@
+"""Multi-task DPO by an adapter: is what text knows kept better than by training the weights themselves?
+
+python -m experiments.sweep --config experiments/configs/ablations/dpo_adapter.py --workdir runs/ablations/dpo_adapter
+
+Six runs of the toy recipe, not of the small one, whose budget is too short for the pairs of instruction. The stages
+before DPO are trained once for each seed. The weights that train are those of the toy recipe (the attention of the
+Shared LLM, the head and the tables of speech); the adapter has rank 16 on the kernels among them, and its reference is
+the model without it. Expected: every task is preferred as often, and less of what text knows is lost.
+"""
+
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from experiments.sweeps.axes import points
+from experiments.sweeps.config import sweep
+
+STAGES = ("text_pretraining", "pre_alignment", "stage1", "merge", "stage2", "preference")
+ATTENTION = r"backbone/decoder/.*attention/"
+ADAPTER: dict[str, Any] = {
+    "stages.preference.lora": {"targets": (ATTENTION, "head", "bridge"), "rank": 16},
+    "stages.preference.trainable": None,
+    "stages.preference.loss.reference": "adapter_off",
+    "stages.preference.optimizer.peak": 2e-3,
+}
+
+
+def get_config() -> ConfigDict:
+    """Returns a sweep of both ways and three seeds."""
+    return sweep(
+        "experiments.post_training",
+        "experiments/configs/recipe_toy.py",
+        {"dpo": points({"weights": {}, "adapter": ADAPTER})},
+        fixed={"recipe": STAGES, "questions.stages": ("stage2", "preference"), "questions.alphas": ()},
+        local={"processes": 1, "memory_gib": 6.0},
+    )
