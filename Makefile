@@ -72,7 +72,7 @@ evaluate: $(STAMP)
 DUPLEX ?= runs/duplex
 duplex: $(STAMP)
 	test -f $(DUPLEX)/data/noise_only/calls.jsonl || \
-		$(BIN)/python -m data_pipelines.duplex toy --out $(DUPLEX)/data --audio flac --delay_groups=0
+		$(BIN)/python -m data_pipelines.duplex toy --out $(DUPLEX)/data --audio flac --delay_groups=1
 	$(BIN)/python -m experiments.full_duplex --config experiments/configs/duplex_toy.py:$(DUPLEX)/data \
 		--workdir $(DUPLEX) --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart \
 		--half_duplex=runs/quickstart

@@ -61,7 +61,7 @@ ALPHA = "backbone={:g}"
 CALLS = tuple(
     f"scenarios.{name}"
     for name in (
-        *("clean_turn.success", "clean_turn.latency_median", "clean_turn.answer", "pause.success"),
+        *("clean_turn.success", "clean_turn.latency_median", "clean_turn.answer", "clean_turn.heard", "pause.success"),
         *("interruption.success", "interruption.answer", "backchannel.success", "side_talk.success"),
     )
 )
@@ -139,7 +139,8 @@ ABLATIONS = (
             Expectation("scenarios.interruption.success", "change=none", "change=deaf-while-it-talks"),
             Expectation("scenarios.clean_turn.answer", "change=none", "change=without-the-half-duplex-stage"),
             Expectation("skills.full duplex.text_qa.exact", "change=none", "change=calls-alone"),
-            Expectation("scenarios.clean_turn.latency_median", "change=delay-of-two-groups", "change=none"),
+            Expectation("scenarios.clean_turn.latency_median", "change=delay-2", "change=none"),
+            Expectation("scenarios.clean_turn.heard", "change=none", "change=delay-0"),
         ),
     ),
 )

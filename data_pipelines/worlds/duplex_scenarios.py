@@ -72,7 +72,7 @@ USUALLY: Final = EventsConfig()
 # Of training: people wait less for each other, and what is hard happens more often.
 EVENTS: Final = EventsConfig(
     user_gap=UserGap(LogNormal(0.35, 0.6, 0.1, 3.0), early=0.15),
-    interruption=Interruption(0.5),
+    interruption=Interruption(0.45),
     side_talk=dataclasses.replace(USUALLY.side_talk, probability=0.4, idle=0.2),
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
+from experiments.calls.heard import HeardReplies
 from experiments.calls.predictions import Baseline, Predictions
 from experiments.calls.scripted import Scripted
 from fac_jax.api import Model
@@ -16,9 +17,12 @@ from fac_jax.evaluation.calls.scores import Scores, scores
 from fac_jax.evaluation.reports.calls import Curve, Point, Scenarios
 from fac_jax.generation.duplex.calls import Calls
 from fac_jax.generation.duplex.live_call import CallOptions
+from fac_jax.progress import bar
 
 START: Final[tuple[Scenario, Scenario]] = ("clean_turn", "pause")  # of the latency, and of the mistakes
 STOP: Final[tuple[Scenario, Scenario]] = ("interruption", "backchannel")
+# Whose answers are short: the sound of a count takes long to compare, and says little of what was understood.
+LISTENED: Final[Sequence[Scenario]] = ("clean_turn", "pause", "unfinished", "interruption", "greeting")
 OWN: Final = "own"  # name of the setting that the model has
 
 
@@ -66,12 +70,38 @@ def sweeps(model: Model, start: Sequence[float], stop: Sequence[float]) -> list[
     ]  # fmt: skip
 
 
-def score(scripted: Sequence[Scripted], replies: Sequence[Sequence[Reply]]) -> Scenarios:
-    """Returns the scores of every scenario of which there are calls; `replies` are those that were heard in each."""
+def _sounds(found: Predictions, scripted: Sequence[Scripted], model: Model) -> list[list[Reply]]:
+    """Returns the replies of every call with the words that they sound like; none for calls of other scenarios."""
+    asked = [one for one in scripted if one.scenario in LISTENED]
+    ears, sounds = HeardReplies(asked, model.codec), []
+    with bar("calls, listening", len(scripted)) as advance:
+        for one in scripted:
+            sounds.append(ears.replies(found.found[one.key]) if one.scenario in LISTENED else [])
+            advance(1)
+    return sounds
+
+
+def score(
+    scripted: Sequence[Scripted],
+    replies: Sequence[Sequence[Reply]],
+    heard: Sequence[Sequence[Reply]] | None = None,
+) -> Scenarios:
+    """Returns the scores of every scenario of which there are calls.
+
+    Args:
+      scripted: calls.
+      replies: those of each call, with their text.
+      heard: the same with the words that their speech sounds like; None if nobody listened.
+    """
+    by_text, by_ear = _outcomes(scripted, replies), {} if heard is None else _outcomes(scripted, heard)
+    return {name: scores(found, by_ear[name] if heard and name in LISTENED else ()) for name, found in by_text.items()}
+
+
+def _outcomes(scripted: Sequence[Scripted], replies: Sequence[Sequence[Reply]]) -> dict[Scenario, list[Outcome]]:
     found: dict[Scenario, list[Outcome]] = collections.defaultdict(list)
-    for one, heard in zip(scripted, replies, strict=True):
-        found[one.scenario].append(_outcome(one, heard))
-    return {name: scores(outcomes) for name, outcomes in found.items()}
+    for one, of_call in zip(scripted, replies, strict=True):
+        found[one.scenario].append(_outcome(one, of_call))
+    return found
 
 
 def items(scripted: Sequence[Scripted], found: Predictions, model: Model) -> dict[str, dict[str, float]]:
@@ -138,8 +168,11 @@ def evaluate(
         found.run(name, calls, some, options)
         return found
 
+    def texts(found: Predictions, some: Sequence[Scripted]) -> list[list[Reply]]:
+        return [found.replies(one, model) for one in some]
+
     def scored(found: Predictions, some: Sequence[Scripted]) -> Scenarios:
-        return score(some, [found.replies(one, model) for one in some])
+        return score(some, texts(found, some))
 
     own = run(OWN, scripted, CallOptions())
     heard = (
@@ -158,7 +191,7 @@ def evaluate(
         model_points = [_point(f"{sweep.name} {value:g}", points[value], sweep) for value in sorted(points)]
         others = [_point(name, found, sweep) for name, found in baselines.items()]
         curves[sweep.name] = Curve(sweep.title, sweep.mistakes, sweep.latency, model_points, others)
-    return Evaluation(own, scored(own, scripted), baselines, curves)
+    return Evaluation(own, score(scripted, texts(own, scripted), _sounds(own, scripted, model)), baselines, curves)
 
 
 def _point(label: str, found: Mapping[Scenario, Scores], sweep: Sweep) -> Point:

@@ -90,6 +90,7 @@ def write_report(
     for name, one in found.scenarios.items():
         latency = "" if one.latency_median is None else f", median {one.latency_median:.2f} s"
         answer = "" if one.answer is None else f", right answers {100 * one.answer.value:.1f} %"
-        print(f"{name:12} {100 * one.success.value:5.1f} % of {one.success.count}{latency}{answer}")
+        heard = "" if one.heard is None else f", heard {100 * one.heard.value:.1f} %"
+        print(f"{name:12} {100 * one.success.value:5.1f} % of {one.success.count}{latency}{answer}{heard}")
     print(out / "report.html")
     return found

@@ -1,6 +1,6 @@
 """The quickstart's model learns to listen while it talks: calls about sums and counts, next to what it knew.
 
-python -m data_pipelines.duplex toy --out runs/duplex/data --audio flac --delay_groups=0
+python -m data_pipelines.duplex toy --out runs/duplex/data --audio flac --delay_groups=1
 python -m experiments.full_duplex --config experiments/configs/duplex_toy.py:runs/duplex/data --workdir runs/duplex \
     --data_dir runs/quickstart/data --config.model.init_from=runs/quickstart --half_duplex=runs/quickstart
 
@@ -37,7 +37,7 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
     calls = base.rows(str(Path(folder) / "train"), eval_path=str(Path(folder) / "dev"))
     data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None, sets={"calls": calls})
     duplex = stage(
-        1800,
+        1700,
         1e-3,
         MIXTURE,
         fall=10,
@@ -49,7 +49,8 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
     duplex = dataclasses.replace(duplex, optimizer=dataclasses.replace(duplex.optimizer, rates=("beside/=3",)))
     model = {
         "dtype": "float32",
-        "delay_groups": 0,
+        "unroll_layers": True,
+        "delay_groups": 1,
         "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream},
     }
     return base.config(model, {"duplex": duplex}, data=data)

@@ -96,7 +96,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         write_jsonl(home / "benchmarks" / "train" / f"{name}.jsonl", conversation)
     for split in ("train", "dev"):
         asked = [dialogue(f"{split}-{number}") for number in range(8)]
-        for folder, delay in (("calls", 2), ("toy_calls", 0)):
+        for folder, delay in (("calls", 2), ("toy_calls", 1)):
             made = CallsConfig(0, (60, 60), delay_groups=delay)
             assert not write_calls(home / folder / split, asked, len(asked), made, "wav", 1)
     return Place(

@@ -54,6 +54,7 @@ def test_every_scenario_is_run_scored_and_shown(folder: Path, capsys: pytest.Cap
     for one in report["scenarios"].values():
         assert one["calls"] == CALLS and one["interval"][0] <= one["success"] <= one["interval"][1]
         assert {"latency_median", "latency_p90"} <= one.keys()
+    assert report["scenarios"]["clean_turn"]["heard"] is not None and report["scenarios"]["stop"]["heard"] is None
     assert list(report["baselines"]) == ["vad_300", "vad_500", "vad_700", "vad_1000"]
     assert all(list(one["scenarios"]) == list(SCORERS) for one in report["baselines"].values())
     assert report["baselines"]["vad_300"]["scenarios"]["silence"]["success"] == 1

@@ -2,14 +2,16 @@
 
 python -m experiments.sweep --config experiments/configs/ablations/duplex.py --workdir runs/ablations/duplex
 
-Twenty-one runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 100 calls of each
+Twenty-four runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 100 calls of each
 scenario. Expected: a model that is deaf while it talks is not interrupted, and does the rest; without the half-duplex
 stage fewer answers are right; without rows in turns these are forgotten; the weight of idle slots decides nothing,
-since a call undoes it. A delay of two groups makes answers 0.4 s later.
+since a call undoes it. Every group of delay makes answers 0.2 s later; without one, what is said first is guessed
+before its text is there, and heard right less often.
 
-The delay needs other calls:
+Other delays need other calls:
 
-python -m data_pipelines.duplex toy --out runs/duplex_late/data --audio flac --delay_groups=2
+python -m data_pipelines.duplex toy --out runs/duplex_delay_0/data --audio flac --delay_groups=0
+python -m data_pipelines.duplex toy --out runs/duplex_delay_2/data --audio flac --delay_groups=2
 """
 
 from typing import Any
@@ -21,7 +23,13 @@ from experiments.configs.quickstart_whisper import FROZEN
 from experiments.sweeps.axes import points
 from experiments.sweeps.config import sweep
 
-LATE = "runs/duplex_late/data"
+
+def _delayed(groups: int) -> dict[str, Any]:
+    folder = f"runs/duplex_delay_{groups}/data"
+    sets = {"data.sets.calls.path": f"{folder}/train", "data.sets.calls.eval_path": f"{folder}/dev"}
+    return {"model.delay_groups": groups, **sets}
+
+
 DEAF = tuple(f"(?!beside/){pattern}" for pattern in FROZEN)  # the matrix keeps its zeros
 CHANGES: dict[str, dict[str, Any]] = {
     "none": {},
@@ -30,11 +38,7 @@ CHANGES: dict[str, dict[str, Any]] = {
     "calls alone": {f"stages.duplex.data.mixture.{name}": 0 for name in MIXTURE if name != "calls"},
     "idle weight 1": {"model.duplex.idle_weight": 1.0},
     "idle weight 0.1": {"model.duplex.idle_weight": 0.1},
-    "delay of two groups": {
-        "model.delay_groups": 2,
-        "data.sets.calls.path": f"{LATE}/train",
-        "data.sets.calls.eval_path": f"{LATE}/dev",
-    },
+    **{f"delay {groups}": _delayed(groups) for groups in (0, 2)},
 }
 
 

@@ -155,3 +155,10 @@ def test_calls_without_a_reaction_count_as_slow() -> None:
     assert found.to_json()["failures"] == {"silent": 2} and found.to_json()["calls"] == 10
     assert scores([one(RATE)] + [one(None)] * 2).latency_median is None
     assert scores([one(RATE)]).latency_p90 == 1.0
+
+
+def test_what_is_heard_of_an_answer_has_a_share_of_its_own() -> None:
+    right, wrong = (Outcome("", None, answer, None, 1) for answer in (True, False))
+    both = scores([right, right], [right, wrong]).to_json()
+    assert (both["answer"], both["heard"]) == (1.0, 0.5)
+    assert scores([right]).to_json()["heard"] is None
