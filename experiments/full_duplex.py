@@ -5,7 +5,8 @@ python -m experiments.full_duplex --config experiments/configs/duplex_toy.py:run
 
 The scenarios lie beside the calls that the config trains on. Next to the stages, the workdir gets report.html and
 report.json (docs/duplex.md). A run that was stopped goes on where it was. --half_duplex names the model of the
-baselines, which answers in turns too; --nosweeps leaves other settings of eagerness out.
+baselines, which answers in turns too; --nosweeps leaves other settings of eagerness out. On several hosts train with
+experiments.train, and score what was trained with experiments.score_calls.
 """
 
 import dataclasses
@@ -21,7 +22,6 @@ import fac_jax
 from experiments.calls.evaluation import items
 from experiments.calls.report import Settings, write_report
 from experiments.calls.scripted import SCENARIOS, read_scenarios
-from experiments.run.cluster import cluster_flags
 from experiments.run.config import resolve_config
 from experiments.run.data import Run
 from experiments.run.record import RunRecord
@@ -32,7 +32,6 @@ from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
 from fac_jax.checkpoint.opened import open_model
 from fac_jax.evaluation.reports.calls import Skills
-from fac_jax.parallel.hosts import is_first
 from fac_jax.types import InputError
 
 CONFIG = config_flags.DEFINE_config_file("config", help_string="File of the config; --config.key=value changes a key.")
@@ -41,7 +40,6 @@ DATA_DIR = flags.DEFINE_string("data_dir", "runs/data", "Folder of data sets, sh
 HALF_DUPLEX = flags.DEFINE_string("half_duplex", None, "Finished half-duplex model of the baselines; none if absent.")
 ROWS = flags.DEFINE_integer("rows", None, "Calls of each scenario; all if absent.", 1)
 SWEEPS = flags.DEFINE_bool("sweeps", True, "Run some calls at other settings of eagerness too.")
-JOIN = cluster_flags()
 
 
 def scenarios_of(config: ConfigDict) -> Path:
@@ -68,14 +66,11 @@ def main() -> None:
     config, calls = CONFIG.value, scenarios_of(CONFIG.value)
     scripted = read_scenarios(calls, SCENARIOS, ROWS.value)
     half_duplex = None if HALF_DUPLEX.value is None else fac_jax.load(HALF_DUPLEX.value)
-    JOIN()
     run = start(config, WORKDIR.value, DATA_DIR.value)
     recipe, record = recipe_of(run), RunRecord(run)
     trained = train(run, recipe)
-    if not is_first():
-        return
     params, _ = load_params(trained, recipe.abstract())
-    skills = {"full duplex": dict(answers(run, params))}
+    skills: dict[str, Skills] = {"full duplex": dict(answers(run, params))}
     if HALF_DUPLEX.value is not None:
         skills["half duplex"] = half_duplex_skills(run, HALF_DUPLEX.value)
     settings = Settings() if SWEEPS.value else Settings(start=(), stop=())

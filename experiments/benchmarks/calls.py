@@ -1,5 +1,6 @@
 """Speed of live calls: what a tick of all calls takes, which has to be well below the 200 ms of a slot."""
 
+import dataclasses
 import time
 from typing import Final
 
@@ -58,7 +59,7 @@ def _begun(model: FunAudioChat, params: Params, calls: int, talks: bool) -> Call
     config, state = model.config, empty_calls(model, calls)
     assert config.duplex is not None
     given = options(jax.random.key(0)[None], config.duplex)
-    given = given.replace(start_bias=jnp.full(1, NEVER))  # who greets talks in any case
+    given = dataclasses.replace(given, start_bias=jnp.full(1, NEVER))  # who greets talks in any case
     for place in range(calls):
         side = empty_side(model, PROMPT)
         side = extend(model, params, side, text_chunk(model, np.arange(PROMPT) % config.vocab_size))

@@ -126,18 +126,19 @@ def long_call(
         begin = time.perf_counter()
         steps.append(calls.tick({call: block})[call])
         seconds.append(time.perf_counter() - begin)
-        if number % PART == 0:
+        if number % PART == 0 or number == len(user) // SLOT - 1:
             memory.append(process.memory_info().rss)
         advance(1)
-    memory.append(process.memory_info().rss)
     finished = Finished(tuple(steps), call.record.all_turns(len(steps)))
     return LongCall(
         minutes=len(steps) * SLOT_SECONDS / 60,
         wrapped=len(steps) / duplex.window,
         starts=sum(len(turn.groups) > 0 for turn in finished.turns),
-        parts=tuple(
-            Part(*(1000 * np.percentile(seconds[PART * i :][:PART], (50, 99))), memory[i])
-            for i in range(-(-len(seconds) // PART))
-        ),
+        parts=tuple(_part(seconds[PART * number :][:PART], held) for number, held in enumerate(memory)),
         trained=as_trained(FunAudioChat(model.config), params, model.tokenizer, system, user, finished),
     )
+
+
+def _part(seconds: Sequence[float], memory: int) -> Part:
+    median, p99 = 1000 * np.percentile(seconds, (50, 99))
+    return Part(float(median), float(p99), memory)
