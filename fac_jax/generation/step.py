@@ -1,12 +1,13 @@
 """One LLM step of all slots: a text id at 5 Hz, and the group of G speech ids that goes with it at 25 Hz."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-from jaxtyping import Bool, Float, Int, Key
+from jaxtyping import Bool, Float, Float32, Int, Key
 
 from fac_jax.generation.prefill import earlier
 from fac_jax.generation.sampling import Sampling, fold, mark, pick
@@ -93,6 +94,7 @@ def fine_step(
     keys: Key[jax.Array, " S"],
     sampling: Sampling,
     draws: bool,
+    scores: Callable[[Float32[jax.Array, "S C"]], Float32[jax.Array, "S C"]] = lambda logits: logits,
 ) -> tuple[Int[jax.Array, " S"], tuple[KVCache, ...], Bool[jax.Array, "S C"]]:
     """Runs the refined head on one fine position of every row.
 
@@ -100,13 +102,14 @@ def fine_step(
       x: its inputs, a piece of an LLM state and the embedding of the speech id before.
       where: positions, what they see of the caches, and the cache place of each, or one for all.
       seen: speech ids of the history.
+      scores: changes the logits.
 
     Returns:
       the ids that are picked, and the caches and the history with them.
     """
     at, visibility, slot = where
     out, caches = model.refined_head.decode(x[:, None], at[:, None], visibility, caches, slot)
-    ids = pick(model.speech_logits(out[:, 0]), seen, keys, sampling, draws)
+    ids = pick(scores(model.speech_logits(out[:, 0])), seen, keys, sampling, draws)
     return ids, caches, mark(seen, ids, jnp.ones_like(ids, bool))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from toy_calls import (
     CONFIG,
+    DUPLEX,
     Made,
     Toy,
     begin,
@@ -30,7 +31,7 @@ from fac_jax.generation.decode import generate
 from fac_jax.generation.duplex.programs import extend, leave, past, roll_over
 from fac_jax.generation.duplex.side import empty_side
 from fac_jax.generation.duplex.state import Mode, Options, call_config, empty_calls, options, replayed
-from fac_jax.generation.duplex.tick import text_scores
+from fac_jax.generation.duplex.tick import speech_scores, text_scores
 from fac_jax.generation.sampling import GREEDY, Sampling, fold, pick
 from fac_jax.generation.slots import Decoding
 from fac_jax.models.config import replace
@@ -86,10 +87,23 @@ def test_a_call_is_as_training_reads_it(ready: Toy, alone: list[Made], figures) 
         talking = made.modes == Mode.TALKING
         for j in range(c.group_size):
             keys = fold(fold(made_by.keys, 2 * slots + 1), j)
-            picked = pick(logits[:, j], jnp.zeros(logits[:, j].shape, bool), keys, made_by.speech)
+            scores = speech_scores(logits[:, j], made_by, c)
+            picked = pick(scores, jnp.zeros(scores.shape, bool), keys, made_by.speech)
             assert np.array_equal(np.asarray(picked)[talking], made.groups[talking, j])
         seen |= set(made.modes.tolist())
     assert seen == {Mode.IDLE, Mode.OPENING, Mode.TALKING, Mode.CLOSING}
+
+
+def test_a_turn_ends_by_speech_as_eagerly_as_by_text() -> None:
+    """Learnt at twice its odds, the id that ends speech gets its own odds back, and the call's eagerness."""
+    duplex = dataclasses.replace(DUPLEX, edge_weight=2.0, stop_bias=1.5)
+    given, logits = options(jax.random.split(jax.random.key(0), 2), duplex), jnp.zeros((2, 3, CONFIG.codebook_size))
+    found = speech_scores(logits, given, replace(CONFIG, duplex=duplex))
+    wanted = np.zeros(logits.shape)
+    wanted[..., SPECIAL.speech_eos] = 1.5 - np.log(2)
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    free = replace(CONFIG, duplex=dataclasses.replace(duplex, masks=False))
+    assert np.array_equal(speech_scores(logits, given, free), logits)
 
 
 def test_a_forced_turn_is_what_generate_makes() -> None:

@@ -15,7 +15,7 @@ from fac_jax.duplex.hearing import call_mels
 from fac_jax.duplex.layout import lay_out
 from fac_jax.generation.duplex.finished import Finished
 from fac_jax.generation.duplex.state import Mode, options
-from fac_jax.generation.duplex.tick import text_scores
+from fac_jax.generation.duplex.tick import speech_scores, text_scores
 from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.text.tokenizer import Tokenizer
@@ -108,4 +108,4 @@ def _picked(model: FunAudioChat, params: Params, batch: Batch, before: jax.Array
     made_by = options(jnp.broadcast_to(jax.random.key(0), slots), config.duplex)
     text = jnp.argmax(text_scores(logits, before, made_by, config), axis=-1)
     spoken: Any = model.apply({"params": params}, output.speech_hidden[0, last], method="speech_logits")
-    return text, jnp.argmax(spoken, axis=-1)
+    return text, jnp.argmax(speech_scores(spoken, made_by, config), axis=-1)

@@ -140,6 +140,20 @@ def text_scores(
     return jnp.where(jnp.where(turn[:, None], says, waits), logits, -jnp.inf)
 
 
+def speech_scores(
+    logits: Float32[jax.Array, "N *G C"], options: Options, config: ModelConfig
+) -> Float32[jax.Array, "N *G C"]:
+    """Undoes what the weight of the group of eos did to its odds in turns, and adds the eagerness to stop.
+
+    A turn ends by either stream, so that both have the eagerness.
+    """
+    duplex = call_config(config)
+    if not duplex.masks:
+        return logits
+    bias = options.stop_bias - math.log(duplex.edge_weight)
+    return logits.at[..., config.special.speech_eos].add(bias.reshape(-1, *[1] * (logits.ndim - 2)))
+
+
 def chance(
     scores: Float32[jax.Array, "N V"], speaking: Bool[jax.Array, " N"], config: ModelConfig
 ) -> Float32[jax.Array, " N"]:
@@ -221,6 +235,7 @@ class _Speaker:
                 fold(keys, j),
                 state.options.speech,
                 self._draws,
+                partial(speech_scores, options=state.options, config=model.config),
             )
             return j + 1, caches, picked, seen, ids.at[:, j].set(picked)
 
