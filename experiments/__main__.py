@@ -23,6 +23,7 @@ COMMANDS: Final[Mapping[str, str]] = {
     "score": "experiments.score",
     "full-duplex": "experiments.full_duplex",
     "score-calls": "experiments.score_calls",
+    "score-live": "experiments.score_live",
     "listen": "experiments.listen",
     "robustness": "experiments.robustness",
     "generate": "experiments.generate",

@@ -2,7 +2,6 @@
 
     python -m experiments.score_calls scenarios --checkpoint=runs/duplex --calls=runs/duplex/data --out=scores
     python -m experiments.score_calls long --checkpoint=runs/duplex --calls=runs/duplex/data --out=scores
-    python -m experiments.score_calls live --url=ws://127.0.0.1:8000 --calls=runs/duplex/data --rows=20 --out=scores
     python -m experiments.score_calls recordings calls.jsonl --out=scores
 
 scenarios     runs every scenario of --calls (docs/duplex.md), beside it a half-duplex model (--half_duplex) behind a
@@ -13,16 +12,12 @@ scenarios     runs every scenario of --calls (docs/duplex.md), beside it a half-
 long          runs a call of silence, one of noise and one of a user who never stops talking, of --minutes each: what a
               tick takes and the memory, early and late; how often the assistant starts; and whether it did, slot by
               slot, what training reads of the whole call. Writes long.json.
-live          plays --rows calls of the first of --scenarios to a server at --url, one after the other in real time, and
-              finds when the answer is heard at the client: with detector, computing and the way of the audio. Writes
-              live.json. FAC_API_KEY holds the server's key, if it has one.
 recordings    scores two waves of each line by the rules of Full-Duplex-Bench, NVIDIA or the paper's table 7. Writes
               report.json.
 """
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Final
 
@@ -33,17 +28,14 @@ from absl import flags
 import fac_jax
 from data_pipelines.paths import check_output
 from experiments.calls.detectors import DETECTORS
-from experiments.calls.live import live_answer, run_live, served_model
 from experiments.calls.long_calls import SOURCES, long_call, users
 from experiments.calls.recordings import score_recordings
 from experiments.calls.report import EAGERNESS, Settings, write_report
 from experiments.calls.scripted import SCENARIOS, read_scenarios
 from fac_jax import cli
 from fac_jax.api import Model
-from fac_jax.audio.mel import RATE
 from fac_jax.checkpoint.opened import open_model
 from fac_jax.duplex.call import SLOT
-from fac_jax.evaluation.calls.scores import MEDIAN, P90, within
 from fac_jax.io import write_text
 from fac_jax.progress import bar
 from fac_jax.types import InputError
@@ -51,9 +43,9 @@ from fac_jax.types import InputError
 OUT = flags.DEFINE_string("out", None, "Folder that gets the report and the predictions.", required=True)
 CHECKPOINT = flags.DEFINE_string("checkpoint", None, "scenarios, long: finished duplex model, stage or workdir.")
 HALF_DUPLEX = flags.DEFINE_string("half_duplex", None, "scenarios: finished half-duplex model of the baselines.")
-CALLS = flags.DEFINE_string("calls", None, "scenarios, long, live: folder with a folder of calls for every scenario.")
-NAMES = flags.DEFINE_list("scenarios", [*SCENARIOS], "scenarios, live: which are run.")
-ROWS = flags.DEFINE_integer("rows", None, "scenarios, live: calls of each; all if absent.", 1)
+CALLS = flags.DEFINE_string("calls", None, "scenarios, long: folder with a folder of calls for every scenario.")
+NAMES = flags.DEFINE_list("scenarios", [*SCENARIOS], "scenarios: which are run.")
+ROWS = flags.DEFINE_integer("rows", None, "scenarios: calls of each; all if absent.", 1)
 PLACES = flags.DEFINE_integer("places", 50, "scenarios: calls that run side by side.", 1)
 START_BIAS = flags.DEFINE_list(
     "start_bias", [f"{one:g}" for one in EAGERNESS], "scenarios: settings in nats; '' for none."
@@ -61,7 +53,6 @@ START_BIAS = flags.DEFINE_list(
 STOP_BIAS = flags.DEFINE_list(
     "stop_bias", [f"{one:g}" for one in EAGERNESS], "scenarios: settings in nats; '' for none."
 )
-URL = flags.DEFINE_string("url", "ws://127.0.0.1:8000", "live: a server of experiments.serve.")
 MINUTES = flags.DEFINE_float("minutes", 10.0, "long: length of each call.", 0.1, 120.0)
 SWEEP_ROWS = flags.DEFINE_integer("sweep_rows", 50, "scenarios: calls of each scenario at every setting.", 1)
 VAD = flags.DEFINE_enum("vad", "energy", list(DETECTORS), "Detector of speech.")
@@ -95,36 +86,6 @@ def long() -> None:
     print(file)
 
 
-def live() -> None:
-    """Runs calls over a server."""
-    if CALLS.value is None:
-        raise InputError("--calls is missing")
-    check_output("--out", OUT.value)
-    url, key, detector = URL.value, os.environ.get("FAC_API_KEY"), DETECTORS[VAD.value]
-    scripted = read_scenarios(Path(CALLS.value), NAMES.value[:1], ROWS.value)
-    model, found = served_model(url, key), {}
-    with bar("seconds", sum(one.script.slots for one in scripted) // 5) as advance:
-        for one in scripted:
-            user = one.user()
-            start, end = one.script.asked(len(one.script.replies) - 1)
-            found[one.script.id] = live_answer(run_live(url, key, model, user), detector, start, end)
-            advance(len(user) // RATE)
-    latencies = [None if one.latency is None else round(one.latency * RATE) for one in found.values()]
-    summary = {
-        "model": model,
-        "scenario": scripted[0].scenario,
-        "calls": len(found),
-        "early": sum(one.early for one in found.values()),
-        "latency_median": within(latencies, MEDIAN),
-        "latency_p90": within(latencies, P90),
-    }
-    file = Path(OUT.value) / "live.json"
-    write_text(
-        file, json.dumps(summary | {"found": {k: dataclasses.asdict(v) for k, v in found.items()}}, indent=1) + "\n"
-    )
-    print(json.dumps(summary))
-
-
 def recordings(file: str) -> None:
     """Scores recordings by published rules."""
     check_output("--out", OUT.value)
@@ -155,7 +116,7 @@ def _nats(name: str, values: list[str]) -> list[float]:
         raise InputError(f"--{name}={','.join(values)}: give numbers, as -1,1") from None
 
 
-COMMANDS: Final = {"scenarios": scenarios, "long": long, "live": live, "recordings": recordings}
+COMMANDS: Final = {"scenarios": scenarios, "long": long, "recordings": recordings}
 
 if __name__ == "__main__":
     cli.run_commands(COMMANDS)

@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 from comparison_example import make_run
 from launchers import imported
+from record_run import write_initial
 
 from experiments.comparing.variants import read_runs, variants
 from experiments.run.config import resolve_config
@@ -24,8 +25,19 @@ def ablations() -> Iterator[ModuleType]:
         yield module
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a quickstart is finished, from which some sweeps go on."""
+    home = tmp_path_factory.mktemp("finished")
+    write_initial(home / "runs" / "quickstart" / "ears")
+    return home
+
+
 @pytest.mark.parametrize("name", NAMES)
-def test_every_ablation_can_be_run_and_compares_what_it_expects(name: str, ablations: ModuleType) -> None:
+def test_every_ablation_can_be_run_and_compares_what_it_expects(
+    name: str, ablations: ModuleType, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished)
     runs = make_runs(read_sweep(load_config(str(CONFIGS / f"{name}.py"))), resolve_config)
     found = {run.name.rsplit(",seed=", 1)[0] for run in runs}
     assert len(runs) == len(found) * {"smallest": 2, "refined_head": 5}.get(name, 3)
@@ -37,8 +49,11 @@ def test_every_ablation_can_be_run_and_compares_what_it_expects(name: str, ablat
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_what_an_ablation_leaves_out_is_in_the_recipe(name: str) -> None:
+def test_what_an_ablation_leaves_out_is_in_the_recipe(
+    name: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A weight of 0 for a set that no mixture has would change nothing, and no check would refuse it."""
+    monkeypatch.chdir(finished)
     sweep = read_sweep(load_config(str(CONFIGS / f"{name}.py")))
     base = changed(load_config(sweep.config), dict(sweep.fixed))
     mixtures = {stage.name: stage.data.sources for stage in resolve_config(base).stages}

@@ -1,4 +1,4 @@
-"""`python -m experiments.score_calls live`: when an answer is heard at a client of a server."""
+"""`python -m experiments.score_live`: when an answer is heard at a client of a server."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from served import app_of, running
 from tiny_calls import write_scenarios
 
 from experiments.calls.detectors import DETECTORS
-from experiments.calls.live import RATE, LiveAnswer, live_answer, play
+from fac_jax.serving.load.live_call import RATE, LiveAnswer, live_answer, play
 from fac_jax.types import InputError
 
 TONE = 0.3 * np.sin(2 * np.pi * 300 * np.arange(RATE // 2) / RATE).astype(np.float32)  # 0.5 s
@@ -40,7 +40,7 @@ def test_no_server_is_one_line(tmp_path: Path) -> None:
     write_scenarios(tmp_path / "calls", 1)
     with pytest.raises(InputError, match="no server of ours answers there"):
         called(
-            "experiments.score_calls", "live", "--url=ws://127.0.0.1:9", f"--calls={tmp_path / 'calls'}",
+            "experiments.score_live", "--url=ws://127.0.0.1:9", f"--calls={tmp_path / 'calls'}",
             f"--out={tmp_path}",
         )  # fmt: skip
 
@@ -51,7 +51,7 @@ def test_a_call_is_played_to_a_server(tmp_path: Path) -> None:
     write_scenarios(tmp_path / "calls", 1)
     with running(app_of()) as server:
         called(
-            "experiments.score_calls", "live", f"--url=ws://127.0.0.1:{server.port}", f"--calls={tmp_path / 'calls'}",
+            "experiments.score_live", f"--url=ws://127.0.0.1:{server.port}", f"--calls={tmp_path / 'calls'}",
             f"--out={tmp_path}",
         )  # fmt: skip
     found = json.loads((tmp_path / "live.json").read_text())
