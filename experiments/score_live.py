@@ -16,13 +16,14 @@ from absl import flags
 
 from data_pipelines.paths import check_output
 from experiments.calls.detectors import DETECTORS
+from experiments.calls.live import live_answer
 from experiments.calls.scripted import SCENARIOS, read_scenarios
 from fac_jax import cli
 from fac_jax.audio.mel import RATE
 from fac_jax.evaluation.calls.scores import MEDIAN, P90, within
 from fac_jax.io import write_text
 from fac_jax.progress import bar
-from fac_jax.serving.load.live_call import live_answer, run_live, served_model
+from fac_jax.serving.load.live_call import run_live, served_model
 from fac_jax.types import InputError
 
 URL = flags.DEFINE_string("url", "ws://127.0.0.1:8000", "A server of experiments.serve.")

@@ -10,7 +10,8 @@ from served import app_of, running
 from tiny_calls import write_scenarios
 
 from experiments.calls.detectors import DETECTORS
-from fac_jax.serving.load.live_call import RATE, LiveAnswer, live_answer, play
+from experiments.calls.live import LiveAnswer, live_answer
+from fac_jax.serving.load.live_call import RATE, play
 from fac_jax.types import InputError
 
 TONE = 0.3 * np.sin(2 * np.pi * 300 * np.arange(RATE // 2) / RATE).astype(np.float32)  # 0.5 s

@@ -1,8 +1,7 @@
-"""Calls over a server in real time: when a reply is heard at the client, with computing and the way of the audio."""
+"""A call over a server in real time, and what its client plays."""
 
 import asyncio
 import base64
-import dataclasses
 import json
 import time
 import urllib.request
@@ -13,40 +12,12 @@ from jaxtyping import Float32
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 
-from fac_jax.evaluation.benchmarks.duplex.voice_activity import VoiceActivity
 from fac_jax.types import InputError
 
 RATE: Final = 16_000  # Hz, of PCM16 in both directions
 PIECE: Final = RATE // 25  # samples of an event, 40 ms
 PATH: Final = "/v1/live/sessions"
 AUDIO: Final = "session.output_audio.delta"
-
-
-@dataclasses.dataclass(frozen=True)
-class LiveAnswer:
-    """What came of a call.
-
-    Attributes:
-      early: whether somebody was heard before the user's end.
-      latency: seconds from the user's end to the first sound after it; None if there was none.
-    """
-
-    early: bool
-    latency: float | None
-
-
-def live_answer(played: Float32[np.ndarray, " N"], detector: VoiceActivity, start: int, end: int) -> LiveAnswer:
-    """Finds the answer in what a client plays.
-
-    Args:
-      played: from the call's begin on, at 16 kHz.
-      detector: finds speech in it.
-      start: sample at which the user begins; what was heard until then is a greeting.
-      end: sample at which the user's question ends.
-    """
-    heard = [one for one in detector(played, RATE) if one.end > start / RATE]
-    after = next((one.start - end / RATE for one in heard if one.start >= end / RATE), None)
-    return LiveAnswer(any(one.start < end / RATE for one in heard), after)
 
 
 def play(deltas: list[tuple[float, Float32[np.ndarray, " n"]]], seconds: float) -> Float32[np.ndarray, " N"]:
