@@ -30,7 +30,7 @@ from experiments.run.setup import recipe_of, start, train
 from experiments.toy.reporting import write_items
 from fac_jax import cli
 from fac_jax.checkpoint.export import load_params
-from fac_jax.checkpoint.opened import open_model
+from fac_jax.checkpoint.opened import find_model, open_model
 from fac_jax.evaluation.reports.calls import Skills
 from fac_jax.types import InputError
 
@@ -65,14 +65,17 @@ def main() -> None:
     """Runs the command."""
     config, calls = CONFIG.value, scenarios_of(CONFIG.value)
     scripted = read_scenarios(calls, SCENARIOS, ROWS.value)
-    half_duplex = None if HALF_DUPLEX.value is None else fac_jax.load(HALF_DUPLEX.value)
+    if HALF_DUPLEX.value is not None:
+        find_model(HALF_DUPLEX.value)  # refused before the training; it is read after it
     run = start(config, WORKDIR.value, DATA_DIR.value)
     recipe, record = recipe_of(run), RunRecord(run)
     trained = train(run, recipe)
     params, _ = load_params(trained, recipe.abstract())
     skills: dict[str, Skills] = {"full duplex": dict(answers(run, params))}
+    half_duplex = None
     if HALF_DUPLEX.value is not None:
         skills["half duplex"] = half_duplex_skills(run, HALF_DUPLEX.value)
+        half_duplex = fac_jax.load(HALF_DUPLEX.value)
     settings = Settings() if SWEEPS.value else Settings(start=(), stop=())
     model, out = fac_jax.load(trained), Path(WORKDIR.value)
     found = write_report(WORKDIR.value, model, half_duplex, calls, scripted, out, settings, skills)

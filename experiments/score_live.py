@@ -29,7 +29,7 @@ from fac_jax.types import InputError
 URL = flags.DEFINE_string("url", "ws://127.0.0.1:8000", "A server of experiments.serve.")
 CALLS = flags.DEFINE_string("calls", None, "Folder with a folder of calls for every scenario.", required=True)
 OUT = flags.DEFINE_string("out", None, "Folder that gets live.json.", required=True)
-SCENARIO = flags.DEFINE_enum("scenario", "clean_turn", [one for one in SCENARIOS], "Whose calls are played.")
+SCENARIO = flags.DEFINE_enum("scenario", "clean_turn", list(SCENARIOS), "Whose calls are played.")
 ROWS = flags.DEFINE_integer("rows", 20, "Calls, from the first on.", 1)
 VAD = flags.DEFINE_enum("vad", "energy", list(DETECTORS), "Detector of speech in what is heard.")
 

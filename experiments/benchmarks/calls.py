@@ -24,7 +24,7 @@ NEVER: Final = -1e4  # nats
 
 
 def duplex_config(config: ModelConfig, stream: Stream) -> ModelConfig:
-    """Returns the config of a model that takes part in calls and never ends a turn."""
+    """Returns the config for calls of a model of `decode.endless`, so that no turn ever ends."""
     return replace(config, duplex=DuplexConfig(sinks=64, loudest_floor=0.0, stream=stream, stop_bias=NEVER))
 
 

@@ -66,6 +66,7 @@ def write_report(
     if half_duplex is not None:
         made_with |= {"half_duplex": params_digest(half_duplex.params), "vad": settings.detector}
     check_made_with(out / PREDICTIONS, made_with)
+    places = min(settings.places, len(scripted))
     found = evaluate(
         model,
         half_duplex,
@@ -73,7 +74,7 @@ def write_report(
         scripted,
         sweeps(model, settings.start, settings.stop),
         settings.rows,
-        min(settings.places, len(scripted)),
+        places,
         out / PREDICTIONS,
     )
     report = CallsReport(
@@ -83,7 +84,7 @@ def write_report(
         baselines=found.baselines,
         curves=found.curves,
         examples=examples(model, scripted, found.own),
-        how={name: str(value) for name, value in made_with.items()} | {"calls side by side": settings.places},
+        how={name: str(value) for name, value in made_with.items()} | {"calls side by side": places},
         skills=skills or {},
     )
     write_calls_report(out / "report.html", report)

@@ -255,6 +255,12 @@ def manual() -> Event:
     return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}
 
 
+def detection(**fields: Any) -> Event:
+    """Returns the event that turns the server's detector on."""
+    turns = {"turn_detection": {"type": "server_vad", **fields}}
+    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": turns}}}
+
+
 def run(test: Callable[[], Any]) -> None:
     """Runs an asynchronous test."""
     asyncio.run(test())

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 from energy_turns import EnergyTurns
-from realtime_talk import Talk, append, manual, run, silence, speech, user
+from realtime_talk import Talk, append, detection, manual, run, silence, speech, user
 
 from fac_jax.serving.detect.base import TurnSettings
 
@@ -14,11 +14,6 @@ COMMIT = {"type": "input_audio_buffer.commit"}
 CLEAR = {"type": "input_audio_buffer.clear"}
 BUFFER = "input_audio_buffer"
 END = "rate_limits.updated"
-
-
-def detection(**fields: Any) -> dict[str, Any]:
-    turns = {"turn_detection": {"type": "server_vad", **fields}}
-    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": turns}}}
 
 
 def test_a_detector_finds_turns_and_the_model_answers() -> None:

@@ -1,11 +1,9 @@
 """The user's audio: turns by hand and by a detector, interruption, transcripts, formats, silence."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from fake_engine import FakeEngine
-from realtime_talk import RATE, Talk, append, manual, run, silence, speech, user
+from realtime_talk import RATE, Talk, append, detection, manual, run, silence, speech, user
 
 from fac_jax.audio.io import resampled
 from fac_jax.serving.realtime.settings import Pcm
@@ -16,11 +14,6 @@ COMMIT = {"type": "input_audio_buffer.commit"}
 CLEAR = {"type": "input_audio_buffer.clear"}
 BUFFER = "input_audio_buffer"
 END = "rate_limits.updated"
-
-
-def detection(**fields: Any) -> dict[str, Any]:
-    turns = {"turn_detection": {"type": "server_vad", **fields}}
-    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": turns}}}
 
 
 def test_a_turn_by_hand_is_all_audio_since_the_last_commit() -> None:
