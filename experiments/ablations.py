@@ -62,7 +62,7 @@ CALLS = tuple(
     f"scenarios.{name}"
     for name in (
         *("clean_turn.success", "clean_turn.latency_median", "clean_turn.answer", "clean_turn.heard", "pause.success"),
-        *("interruption.success", "interruption.answer", "backchannel.success", "side_talk.success"),
+        *("interruption.success", "interruption.answer", "backchannel.success", "side_talk.success", "echo.success"),
     )
 )
 TURNS = tuple(f"skills.full duplex.{name}.exact" for name in ("text_qa", "s2t", "s2s"))
@@ -136,11 +136,13 @@ ABLATIONS = (
         (*CALLS, *TURNS),
         "change=none",
         (
+            Expectation("scenarios.clean_turn.heard", "change=none", "change=without-text"),
             Expectation("scenarios.interruption.success", "change=none", "change=deaf-while-it-talks"),
             Expectation("scenarios.clean_turn.answer", "change=none", "change=without-the-half-duplex-stage"),
             Expectation("skills.full duplex.text_qa.exact", "change=none", "change=calls-alone"),
             Expectation("scenarios.clean_turn.latency_median", "change=delay-2", "change=none"),
             Expectation("scenarios.clean_turn.heard", "change=none", "change=delay-0"),
+            Expectation("scenarios.echo.success", "change=none", "change=without-echo"),
         ),
     ),
 )

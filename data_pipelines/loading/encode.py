@@ -28,6 +28,7 @@ from fac_jax.types import InputError
 BLOCKS: Final = 0.5  # share of the conversations that an encoder hears block by block if it hears calls so
 LATE: Final = 0.1  # share of calls that begin at a later position, so that distances to the prompt are learnt
 LATEST: Final = 30_000  # LLM positions, 100 minutes
+SILENT: Final = np.zeros(0, np.int32)  # text ids of a turn without words
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -80,6 +81,10 @@ class Encode:
         if not isinstance(model, ModelConfig) or model.duplex is None:
             raise InputError(f"row {record.id} is a call, which a model without `duplex` cannot take part in")
         call = to_call(record, timing, self.tokenizer, model)
+        if not model.duplex.texts:
+            call = dataclasses.replace(
+                call, turns=tuple(dataclasses.replace(turn, text_ids=SILENT) for turn in call.turns)
+            )
         heard = (self.stored[epoch].of(call.user),) if self.stored else call_mels(call.user, model)
         rng = np.random.default_rng((self.seed, epoch, zlib.crc32(record.id.encode())))
         offset = int(rng.integers(1, LATEST + 1)) if rng.random() < LATE else 0

@@ -21,6 +21,8 @@ class DuplexConfig:
       head_window: the same for the refined head, counted in LLM positions.
       stream: how the audio encoder hears a call: "slide" encodes the trailing window of every slot, "block" every slot
         once, with the keys of the slots before it (`duplex/ears.py`).
+      texts: whether turns that are trained on have their words on the text stream; without them speech has to be
+        learnt with a silent one, which is an ablation.
       idle_weight: weight of the loss of `sil` in idle slots.
       turn_weight: weight of the loss of `audio_bos` and `audio_eos`.
       edge_weight: weight of the loss of the first group of a turn that is heard, and of its group of eos.
@@ -35,6 +37,7 @@ class DuplexConfig:
     window: int = 1024
     head_window: int = 256
     stream: Stream = "slide"
+    texts: bool = True
     idle_weight: float = 0.3
     turn_weight: float = 5.0
     edge_weight: float = 2.0

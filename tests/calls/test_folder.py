@@ -38,7 +38,7 @@ from fac_jax.losses import Duplex
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.duplex import DuplexConfig
 from fac_jax.text.tokenizer import Tokenizer
-from fac_jax.types import InputError
+from fac_jax.types import InputError, Kind
 
 CONFIG = CallsConfig(events=EventsConfig(interruption=Interruption(0.9), quiet=Quiet(0.0)))
 DIALOGUES = [
@@ -126,6 +126,19 @@ def test_codes_of_a_reply_are_computed_once_and_cut(folder: Path, tokenizer: Tok
             assert timed.cut or turn.groups.size >= len(whole)
             cuts += timed.cut
     assert cuts >= 2
+
+
+def test_without_texts_turns_keep_their_speech(folder: Path, tokenizer: Tokenizer, duplex: ModelConfig) -> None:
+    assert duplex.duplex is not None
+    silent = replace(duplex, duplex=dataclasses.replace(duplex.duplex, texts=False))
+    record = prepared(folder, tokenizer)[0]
+    spoken, mute = (Encode(tokenizer, model)(record, 0) for model in (duplex, silent))
+    talking = spoken.kind == Kind.JOINT
+    assert (mute.text_ids[talking] == duplex.special.sil).all() and (mute.labels[talking] == duplex.special.sil).all()
+    assert (spoken.text_ids[talking] != duplex.special.sil).any()
+    for name in ("kind", "speech_ids", "speech_labels", "frame_index"):
+        np.testing.assert_array_equal(getattr(mute, name), getattr(spoken, name))
+    np.testing.assert_array_equal(mute.labels[~talking], spoken.labels[~talking])
 
 
 def test_a_call_is_measured_as_it_is_encoded(

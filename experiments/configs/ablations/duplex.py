@@ -2,16 +2,19 @@
 
 python -m experiments.sweep --config experiments/configs/ablations/duplex.py --workdir runs/ablations/duplex
 
-Twenty-four runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 100 calls of each
-scenario. Expected: a model that is deaf while it talks is not interrupted, and does the rest; without the half-duplex
-stage fewer answers are right; without rows in turns these are forgotten; the weight of idle slots decides nothing,
-since a call undoes it. Every group of delay makes answers 0.2 s later; without one, what is said first is guessed
-before its text is there, and heard right less often.
+Thirty runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 100 calls of each
+scenario. Expected: without text, answers that are heard collapse; a model that is deaf while it talks is not
+interrupted, and does the rest; without the half-duplex stage fewer answers are right; without rows in turns these are
+forgotten; the weight of idle slots decides nothing, since a call undoes it; a model that never heard its own echo stops
+at it. Every group of delay makes answers 0.2 s later; without one, what is said first is guessed before its text is
+there, and heard right less often.
 
-Other delays need other calls:
+Other delays and a channel without echo need other calls:
 
 python -m data_pipelines.duplex toy --out runs/duplex_delay_0/data --audio flac --delay_groups=0
 python -m data_pipelines.duplex toy --out runs/duplex_delay_2/data --audio flac --delay_groups=2
+python -m data_pipelines.duplex toy --out runs/duplex_no_echo/data --audio flac --delay_groups=1 \
+    --channel='{"echo": {"probability": 0}}'
 """
 
 from typing import Any
@@ -24,21 +27,22 @@ from experiments.sweeps.axes import points
 from experiments.sweeps.config import sweep
 
 
-def _delayed(groups: int) -> dict[str, Any]:
-    folder = f"runs/duplex_delay_{groups}/data"
-    sets = {"data.sets.calls.path": f"{folder}/train", "data.sets.calls.eval_path": f"{folder}/dev"}
-    return {"model.delay_groups": groups, **sets}
+def _calls(name: str) -> dict[str, Any]:
+    folder = f"runs/duplex_{name}/data"
+    return {"data.sets.calls.path": f"{folder}/train", "data.sets.calls.eval_path": f"{folder}/dev"}
 
 
 DEAF = tuple(f"(?!beside/){pattern}" for pattern in FROZEN)  # the matrix keeps its zeros
 CHANGES: dict[str, dict[str, Any]] = {
     "none": {},
+    "without text": {"model.duplex.texts": False},
     "deaf while it talks": {"stages.duplex.trainable": DEAF},
     "without the half-duplex stage": {"model.init_from": "runs/quickstart/ears"},
     "calls alone": {f"stages.duplex.data.mixture.{name}": 0 for name in MIXTURE if name != "calls"},
     "idle weight 1": {"model.duplex.idle_weight": 1.0},
     "idle weight 0.1": {"model.duplex.idle_weight": 0.1},
-    **{f"delay {groups}": _delayed(groups) for groups in (0, 2)},
+    **{f"delay {groups}": {"model.delay_groups": groups, **_calls(f"delay_{groups}")} for groups in (0, 2)},
+    "without echo": _calls("no_echo"),
 }
 
 
