@@ -92,8 +92,27 @@ def mixture(sources: Mapping[str, Source], shares: Mapping[str, float], seed: in
 
 
 def _endless(name: str, rows: int, seed: int) -> grain.MapDataset:
-    shuffled = grain.MapDataset.source(range(rows)).seed(seed).shuffle().repeat()
-    return shuffled.map_with_index(lambda i, row: Place(name, int(row), i // rows))
+    return grain.MapDataset.range(rows).repeat().map_with_index(_Shuffled(name, rows, seed))
+
+
+class _Shuffled:
+    """Gives the place of a number, by an order of the rows that is drawn for every epoch.
+
+    An order is kept as a whole: `grain`'s `shuffle` keeps none, but takes milliseconds for each row of a small source.
+    """
+
+    def __init__(self, name: str, rows: int, seed: int) -> None:
+        self._name, self._rows, self._seed = name, rows, seed
+        self._orders: dict[int, np.ndarray] = {}
+
+    def __call__(self, number: int, row: int) -> Place:
+        epoch = number // self._rows
+        order = self._orders.get(epoch)
+        if order is None:
+            order = np.random.default_rng((self._seed, epoch)).permutation(np.arange(self._rows, dtype=np.int32))
+            # Threads that read ahead are in two epochs at once at most; a new dict, since all of them share it.
+            self._orders = {**{near: one for near, one in self._orders.items() if abs(near - epoch) == 1}, epoch: order}
+        return Place(self._name, int(order[row]), epoch)
 
 
 def one_epoch(name: str, source: Source) -> Stream:

@@ -16,7 +16,7 @@ from fac_jax.generation.engine import advance, prefill
 from fac_jax.generation.prepared import prepare
 from fac_jax.generation.slots import Decoding, requests
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_params
+from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_shapes
 from fac_jax.parallel.kernels import Quantized
 from fac_jax.parallel.mesh import make_layout
 from fac_jax.training.overview import compiled_memory
@@ -86,7 +86,7 @@ def make_decoding_plan(
         found.append(model)
         return formed
 
-    params = there(jax.eval_shape(prepared, jax.eval_shape(lambda: init_params(config, jax.random.key(0)))))
+    params = there(jax.eval_shape(prepared, init_shapes(config)))
     (model,), steps = found, positions - PROMPT
     decoding = Decoding("joint", steps)
     prompt = there(empty_batch(config, slots, PROMPT, slots))

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import jax
 from etils import epath
 
 from fac_jax.checkpoint.export import load_config, load_params, resolve
@@ -10,7 +9,7 @@ from fac_jax.checkpoint.lazy import lazy_params
 from fac_jax.checkpoint.release.load import is_release, load_release
 from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.models.fun_audio_chat import init_shapes
 from fac_jax.types import Params
 
 
@@ -35,5 +34,5 @@ def open_model(path: epath.PathLike) -> tuple[Params, ModelConfig]:
     if is_release(Path(folder)):
         return load_release(Path(folder))
     config = load_config(folder)
-    shapes = jax.eval_shape(lambda: init_params(config, jax.random.key(0)))
+    shapes = init_shapes(config)
     return (lazy_params(folder, shapes) if is_local(folder) else load_params(folder, shapes)[0]), config

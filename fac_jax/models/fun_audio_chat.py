@@ -1,6 +1,6 @@
 """Assembly of Fun-Audio-Chat (arXiv 2512.20156; docs/model.md, sections 2 to 6)."""
 
-from functools import partial
+import functools
 from typing import Literal
 
 import flax.linen as nn
@@ -37,7 +37,7 @@ class Backbone(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        table = partial(
+        table = functools.partial(
             Embedding, c.vocab_size, c.text.width, (axes.VOCAB, axes.EMBED), dtype=c.dtype, param_dtype=c.param_dtype
         )
         self.embed = table()
@@ -60,7 +60,7 @@ class FunAudioChat(nn.Module):
 
     def setup(self) -> None:
         c = self.config
-        encoder = partial(AudioEncoder, c.audio, c.text.width, 2 * c.group_size)
+        encoder = functools.partial(AudioEncoder, c.audio, c.text.width, 2 * c.group_size)
         how = self.kernels.encoder_attend, c.scan_layers, c.remat, c.unroll_layers
         self.encoder = encoder(*how, dtype=c.dtype, param_dtype=c.param_dtype)
         self.speech_embedder = SpeechEmbedder(c)
@@ -197,6 +197,11 @@ def init_params(config: ModelConfig, rng: Key[jax.Array, ""]) -> Params:
     return nn.unbox(boxed_params(config, rng))
 
 
+def init_shapes(config: ModelConfig) -> Params:
+    """Returns the shapes and dtypes of `init_params`; nothing is computed."""
+    return nn.unbox(boxed_shapes(config))
+
+
 def boxed_params(config: ModelConfig, rng: Key[jax.Array, ""]) -> Params:
     """Makes fresh parameters like `init_params`, every leaf boxed with its logical axis names (`fac_jax/axes.py`)."""
 
@@ -207,6 +212,12 @@ def boxed_params(config: ModelConfig, rng: Key[jax.Array, ""]) -> Params:
     hearing = replace(config, user_audio="waveform")  # so that the encoder has its parameters too
     variables = FunAudioChat(hearing).init(rng, empty_batch(config, 1, 1, 1), method=touch_all)
     return dict(variables["params"])
+
+
+@functools.cache  # whoever reads, writes or places a model asks, and the model is traced for each answer
+def boxed_shapes(config: ModelConfig) -> Params:
+    """Returns the shapes, dtypes and logical axis names of `boxed_params`; nothing is computed."""
+    return jax.eval_shape(lambda: boxed_params(config, jax.random.key(0)))
 
 
 def with_beside(params: Params, config: ModelConfig) -> Params:

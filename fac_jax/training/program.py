@@ -1,7 +1,6 @@
 """The program of a stage, the same for training and for plans: its jitted step, and the state that the step takes."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fac_jax.layers.kernels import Kernels
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import FunAudioChat, boxed_params
+from fac_jax.models.fun_audio_chat import FunAudioChat, boxed_shapes
 from fac_jax.models.lora import LoraConfig, attach_boxes
 from fac_jax.parallel.compiler import compiler_options
 from fac_jax.parallel.kernels import Attention, training_kernels
@@ -92,14 +91,9 @@ def abstract_params(config: ModelConfig, layout: Layout | None, lora: LoraConfig
         sharding = layout.sharding(box.names, box.value.shape, f"parameter {name}")
         return jax.ShapeDtypeStruct(box.value.shape, box.value.dtype, sharding=sharding)
 
-    boxed = _boxed_shapes(config)
+    boxed = boxed_shapes(config)
     boxed = boxed if lora is None else attach_boxes(boxed, lora)
     return jax.tree_util.tree_map_with_path(placed, boxed, is_leaf=lambda x: isinstance(x, nn.LogicallyPartitioned))
-
-
-@functools.cache  # every stage of a run asks, and the model is traced for each answer
-def _boxed_shapes(config: ModelConfig) -> Params:
-    return jax.eval_shape(lambda: boxed_params(config, jax.random.key(0)))
 
 
 def abstract_state(

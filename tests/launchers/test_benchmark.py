@@ -2,15 +2,12 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from initial import initial_params
-from launchers import imported
+from launchers import imported, launched
 from toy_training import MODEL
 
 from experiments.benchmarks import workloads
@@ -23,8 +20,6 @@ from fac_jax.generation.prepared import prepare
 from fac_jax.models.config import replace
 from fac_jax.models.presets import PRESETS
 from fac_jax.types import InputError, Kind
-
-ROOT = Path(__file__).parents[2]
 
 
 def _decoder(width: int, depth: int, mlp: int, heads: int, kv_heads: int, head_dim: int) -> int:
@@ -124,7 +119,6 @@ def test_unknown_names_are_refused_before_anything_is_measured(presets, measure,
 
 
 def test_exit_code_of_an_unknown_preset():
-    command = [sys.executable, "-m", "experiments.benchmark", "--presets=tiny,vast"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = launched("experiments.benchmark", "--presets=tiny,vast")
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert "--presets=vast: known are tiny, base, 8b" in result.stderr

@@ -1,20 +1,16 @@
 """`experiments.codec`, and the commands of `experiments.convert` for the codec."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from golden_codec import FOLDER, ids
-from launchers import called, imported
+from launchers import called, imported, launched
 
 from fac_jax.audio import io
 from fac_jax.codec.base import load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.types import InputError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -37,8 +33,7 @@ def test_bad_input_is_refused(words: list[str], message: str, tmp_path: Path):
 
 
 def test_exit_code_of_a_missing_codec(tmp_path: Path):
-    command = [sys.executable, "-m", "experiments.codec", "encode", "gone.wav", "--codec", str(FOLDER)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = launched("experiments.codec", "encode", "gone.wav", "--codec", str(FOLDER))
     assert result.returncode == 2 and "no codec in" in result.stderr and result.stderr.count("\n") == 1
 
 

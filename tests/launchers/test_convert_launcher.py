@@ -2,23 +2,20 @@
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
 import pytest
 from golden_model import FOLDER, golden
+from launchers import launched
 
-ROOT = Path(__file__).parents[2]
 DENSE = str(FOLDER / "dense")
 Result = subprocess.CompletedProcess[str]
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Result]]:
-    """All cases at once, each a process of its own."""
+    """What every case prints and exits with."""
     folder = tmp_path_factory.mktemp("convert")
     ids, logits = (golden("dense").arrays[name] for name in ("text/input_ids", "text/logits"))
     np.savez(folder / "right.npz", **{"text/input_ids": ids, "text/logits": logits})
@@ -33,12 +30,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Resu
         "verify nothing": ["verify", DENSE, "--recorded", str(folder / "none.npz")],
     }
 
-    def launch(words: list[str]) -> Result:
-        command = [sys.executable, "-m", "experiments.convert", *words]
-        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-
-    with ThreadPoolExecutor(2) as pool:
-        yield dict(zip(cases, pool.map(launch, cases.values()), strict=True))
+    yield {case: launched("experiments.convert", *words) for case, words in cases.items()}
     assert not (folder / "out").exists()
 
 

@@ -37,7 +37,7 @@ from fac_jax.checkpoint.export import load_params
 from fac_jax.evaluation.calls.scenarios import SCORERS
 from fac_jax.training.metrics import read_curve
 
-SCRIPTS = sorted((ROOT / "launch").iterdir())
+SCRIPTS = [one for one in sorted((ROOT / "launch").iterdir()) if "experiments.train" in one.read_text()]
 HEAVY = ("quickstart", "post_training", "evaluate")  # launchers with stages to train and questions to ask
 SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small", "benchmarks_toy", "duplex_toy")
 # Configs whose every part other tests run: steps of big models are traced in tests/planning/test_same_program.py,
@@ -54,7 +54,6 @@ TWICE = (
     "finetune_toy",
 )
 ONE_CARD = ("lora_8b", "qlora_8b", "lora_30b_a3b")  # stages on such bases run in tests/training/test_base.py
-EVERY_TIME = "slurm.sbatch"  # the scripts start the same launcher, on meshes that differ little
 
 
 def is_heavy(command: Command) -> bool:
@@ -197,11 +196,8 @@ def test_a_command_of_the_docs(command: Command, place: Place, tmp_path: Path, m
     runs(command, place, tmp_path, monkeypatch)
 
 
-@pytest.mark.parametrize(
-    "script",
-    [pytest.param(one, id=one.name, marks=[pytest.mark.slow] * (one.name != EVERY_TIME)) for one in SCRIPTS],
-)
-def test_the_command_in_the_head_of_a_script(
+@pytest.mark.parametrize("script", SCRIPTS, ids=[one.name for one in SCRIPTS])
+def test_the_command_in_the_head_of_a_script_asks_for_what_its_devices_can_do(
     script: Path,
     place: Place,
     tmp_path: Path,
@@ -221,7 +217,14 @@ def test_the_command_in_the_head_of_a_script(
     shards = devices // (mesh["context"] * mesh["tensor"])
     for stage in shown["stages"].values():
         assert stage["data"]["batch_rows"] % (shards * stage["micro_batches"]) == 0
-    runs(command, place, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS, ids=[one.name for one in SCRIPTS])
+def test_the_command_in_the_head_of_a_script(
+    script: Path, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs(of_script(script, tmp_path / "programs"), place, tmp_path, monkeypatch)
 
 
 def devices_of(head: str) -> int:

@@ -3,8 +3,6 @@
 import dataclasses
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from initial import initial_params
-from launchers import called, imported
+from launchers import called, imported, launched
 
 from fac_jax.api import Model
 from fac_jax.audio import io
@@ -28,7 +26,6 @@ from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import train_tokenizer
 from fac_jax.types import InputError
 
-ROOT = Path(__file__).parents[2]
 UNITS = 128  # as many as the tiny voice has
 
 
@@ -208,8 +205,7 @@ def test_a_file_of_questions(model: Path, files: Path, tmp_path: Path, capsys) -
 
 def test_exit_code_of_bad_input(model: Path, files: Path) -> None:
     options = ["--checkpoint", str(model), "--audio", str(files / "corrupt.wav"), "--out", str(files / "never.wav")]
-    command = [sys.executable, "-m", "experiments.generate", *options]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = launched("experiments.generate", *options)
     assert result.returncode == 2
     assert result.stderr.startswith("error: ") and "corrupt.wav" in result.stderr and result.stderr.count("\n") == 1
     assert not (files / "never.wav").exists()

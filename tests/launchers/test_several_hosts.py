@@ -58,8 +58,7 @@ def curve(workdir: Path, name: str = "loss") -> list[float]:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run of one process on eight devices."""
     workdir = tmp_path_factory.mktemp("alone")
-    run = process(workdir, 8, "fsdp=8")
-    trained([run])
+    hosts_run.run(workdir, {"fsdp": 8})
     return workdir
 
 
@@ -73,8 +72,7 @@ def test_two_hosts_one_of_them_killed_and_one_host_on_another_mesh_goes_on(
     for one in running:
         one.communicate()
     assert len(curve(tmp_path)) < hosts_run.STEPS
-    again = process(tmp_path, 8, "fsdp=2,expert=2,tensor=2")
-    trained([again])
+    hosts_run.run(tmp_path, {"fsdp": 2, "expert": 2, "tensor": 2})
     ours, theirs = np.array(curve(tmp_path)), np.array(curve(alone))
     assert len(ours) == hosts_run.STEPS and theirs[-1] < theirs[0]
     figures("two hosts, killed, one on another mesh: loss, relative", float(np.abs(ours / theirs - 1).max()), 1e-6)

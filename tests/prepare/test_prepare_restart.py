@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from launchers import called
+from launchers import called, launched
 from toy_world import UNITS
 from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 
@@ -242,9 +242,7 @@ def test_bad_options_are_refused_before_anything_is_written(options: list[str], 
 
 
 def test_exit_code_of_a_missing_source(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "data_pipelines.prepare", f"--out={tmp_path / 'out'}"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    result = launched("data_pipelines.prepare.__main__", f"--out={tmp_path / 'out'}")
     assert result.returncode == 2 and result.stderr.count("\n") == 1
     assert result.stderr.startswith("error: SOURCE is missing")
     assert not (tmp_path / "out").exists()

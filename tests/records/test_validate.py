@@ -2,15 +2,13 @@
 
 import dataclasses
 import json
-import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from launchers import called
+from launchers import called, launched
 from poison import GOOD, POISON, write_poisoned
 from toy_world import UNITS, make_model, make_tokenizer
 from user_rows import encoded, save, write_jsonl
@@ -25,7 +23,6 @@ from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
 from fac_jax.types import InputError
 
-ROOT = Path(__file__).parents[2]
 LIMITS = Limits(units=UNITS)
 
 
@@ -175,8 +172,7 @@ def test_check_warns_of_silence_clipping_and_text_that_does_not_fit(tmp_path: Pa
 
 
 def test_exit_code_of_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "data_pipelines.check", "README.md", f"--quarantine={tmp_path / 'q.jsonl'}"]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = launched("data_pipelines.check", "README.md", f"--quarantine={tmp_path / 'q.jsonl'}")
     assert result.returncode == 2 and result.stdout == ""
     assert result.stderr.startswith("error: README.md: its format") and result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())

@@ -1,14 +1,13 @@
 """Keys of every shipped config: each can be set on the command line and is there in what `--show_config` prints."""
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from launchers import called
+from launchers import called, launched
 
 from experiments.run.ears import check_environment, quickstart_config
 from fac_jax import cli
@@ -76,8 +75,7 @@ def test_a_key_that_is_set_is_read_back(name: str, show: Callable[..., dict[str,
 
 def test_an_unknown_key_is_one_line_and_exit_code_two() -> None:
     words = [f"--config={config_file('quickstart')}", "--config.model.text.dept=3", "--show_config"]
-    command = [sys.executable, "-m", "experiments.train", *words]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = launched("experiments.train", *words)
     assert result.returncode == cli.BAD_INPUT and not result.stdout
     assert result.stderr.startswith("error: unknown config key --config.model.text.dept; did you mean ")
     assert "--config.model.text.depth?" in result.stderr and result.stderr.count("\n") == 1

@@ -47,12 +47,18 @@ class SharedRows(ToyData):
         return dataclasses.replace(found, audio_seconds=found.audio_seconds / self._shard.hosts)
 
 
+def run(workdir: epath.PathLike, mesh: dict[str, int], pause: float = 0.0) -> None:
+    """Trains on a mesh, from where the run in the workdir stopped; a batch takes `pause` seconds."""
+    on = make_layout(mesh)
+    data = ToyRun(lambda _: MeshData(SharedRows(host_shard(on), pause), on))
+    run_recipe(Recipe(DENSE, (STAGE,), layout=on), epath.Path(workdir), data, {})
+
+
 def main() -> None:
     options: Any = flags.FLAGS
     join(options.cluster, options.coordinator, options.processes, options.process)
-    on = make_layout({axis: int(size) for axis, size in (part.split("=") for part in options.mesh)})
-    data = ToyRun(lambda _: MeshData(SharedRows(host_shard(on), options.pause), on))
-    run_recipe(Recipe(DENSE, (STAGE,), layout=on), epath.Path(options.workdir), data, {})
+    mesh = {axis: int(size) for axis, size in (part.split("=") for part in options.mesh)}
+    run(options.workdir, mesh, options.pause)
 
 
 if __name__ == "__main__":

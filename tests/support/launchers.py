@@ -2,11 +2,19 @@
 
 import contextlib
 import importlib
+import io
+import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from types import ModuleType
+from unittest import mock
 
+import pytest
 from absl import flags
+from absl.testing import flagsaver
+
+from fac_jax import cli
 
 
 @contextlib.contextmanager
@@ -43,3 +51,24 @@ def called(name: str, *arguments: str) -> None:
             launcher.COMMANDS[words[0]](*words[1:])
         else:
             launcher.main(*words)
+
+
+def launched(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs the launcher in this process as `python -m NAME WORDS ..` does; returns its exit code and what it printed.
+
+    Flags that it marks as required are not. A process of its own takes seconds until everything is imported.
+    """
+    out, err, library = io.StringIO(), io.StringIO(), logging.getLogger("fac_jax")
+    with contextlib.ExitStack() as stack:
+        launcher = stack.enter_context(imported(name))
+        stack.enter_context(flagsaver.flagsaver())
+        stack.enter_context(mock.patch.object(sys, "argv", [name, *words]))
+        stack.enter_context(mock.patch.multiple(library, handlers=[], propagate=library.propagate))
+        stack.enter_context(contextlib.redirect_stdout(out))
+        stack.enter_context(contextlib.redirect_stderr(err))
+        exited = stack.enter_context(pytest.raises(SystemExit))
+        if hasattr(launcher, "COMMANDS"):
+            cli.run_commands(launcher.COMMANDS)
+        else:
+            cli.run(launcher.main)
+    return subprocess.CompletedProcess(words, int(exited.value.code or 0), out.getvalue(), err.getvalue())

@@ -1,7 +1,8 @@
 """Checks of the shapes and types that the model's code states, while its tests run."""
 
+import functools
 from collections.abc import Callable
-from typing import Any, Self, TypeVar, get_args
+from typing import Any, Self, TypeVar, cast, get_args
 
 from beartype import beartype
 from jaxtyping import install_import_hook
@@ -37,7 +38,16 @@ def checked(function: F) -> F:
         return function
     hints = function.__annotations__
     function.__annotations__ = {name: Any if uncheckable(hint) else hint for name, hint in hints.items()}
-    return beartype(function)
+
+    @functools.cache  # making a check takes a millisecond, and most functions are not called by most processes
+    def check() -> F:
+        return beartype(function)
+
+    @functools.wraps(function)
+    def late(*args: Any, **keywords: Any) -> Any:
+        return check()(*args, **keywords)
+
+    return cast(F, late)
 
 
 def check_shapes() -> None:

@@ -1,7 +1,5 @@
 """Core-Cocktail's merge: arithmetic, subtrees, sharding, refusals, and the same bits on disk as in memory."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import jax
@@ -9,13 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_model import golden
+from launchers import called, launched
 
 from fac_jax.checkpoint.export import export_model, load_params
 from fac_jax.models.config import replace
 from fac_jax.training.merge import merge
 from fac_jax.types import InputError, Params
 
-ROOT = Path(__file__).parents[2]
 ORIGIN = {"stage": "test", "order": 0, "steps": 0}
 
 
@@ -53,19 +51,12 @@ def test_the_sum_is_float32_and_the_dtype_stays() -> None:
 
 
 def test_shards_stay_where_they_are() -> None:
-    script = """
-import jax, numpy as np
-from fac_jax.training.merge import merge
-mesh = jax.sharding.Mesh(np.array(jax.devices()), ("fsdp",))
-rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("fsdp"))
-trees = [{"backbone": {"kernel": jax.device_put(np.full((16, 8), value, np.float32), rows)}} for value in (1, 3)]
-merged = merge(*trees, {"backbone/": 0.25})["backbone"]["kernel"]
-assert merged.sharding.is_equivalent_to(rows, 2), merged.sharding
-assert {shard.data.shape for shard in merged.addressable_shards} == {(2, 8)}
-np.testing.assert_array_equal(merged, 2.5)
-"""
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu", "PATH": ""}
-    subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=flags, check=True)
+    rows = jax.sharding.NamedSharding(jax.make_mesh((8,), ("fsdp",)), jax.P("fsdp"))
+    trees = [{"backbone": {"kernel": jax.device_put(np.full((16, 8), value, np.float32), rows)}} for value in (1, 3)]
+    merged = merge(*trees, {"backbone/": 0.25})["backbone"]["kernel"]
+    assert merged.sharding.is_equivalent_to(rows, 2), merged.sharding
+    assert {shard.data.shape for shard in merged.addressable_shards} == {(2, 8)}
+    np.testing.assert_array_equal(merged, 2.5)
 
 
 @pytest.mark.parametrize(
@@ -93,8 +84,7 @@ def test_on_disk_it_is_the_same_bit_for_bit(dtype: str, tmp_path: Path) -> None:
     words = [str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "c")]
     alphas = {"backbone/decoder": 0.3, "refined_head/": 0.7}
     options = [f"--subtree={pattern}={alpha}" for pattern, alpha in alphas.items()]
-    command = [sys.executable, "-m", "experiments.convert", "merge", *words, *options]
-    subprocess.run(command, cwd=ROOT, check=True)
+    called("experiments.convert", "merge", *words, *options)
     merged, found = load_params(tmp_path / "c")
     assert found == config
     jax.tree.map(np.testing.assert_array_equal, merged, merge(*pair, alphas))
@@ -104,7 +94,6 @@ def test_the_launcher_refuses_models_that_differ(tmp_path: Path) -> None:
     for name, case in (("a", "dense"), ("b", "moe")):
         export_model(tmp_path / name, golden(case).params, golden(case).config, ORIGIN, {})
     words = [str(tmp_path / "a"), str(tmp_path / "b"), str(tmp_path / "c")]
-    command = [sys.executable, "-m", "experiments.convert", "merge", *words]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    result = launched("experiments.convert", "merge", *words)
     assert result.returncode == 2 and "cannot be merged" in result.stderr and result.stderr.count("\n") == 1
     assert not list(tmp_path.glob("c*"))

@@ -1,16 +1,13 @@
 """The page that shows data before training: its contents are those of a batch."""
 
 import dataclasses
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from html_page import Page
-from launchers import called
+from launchers import called, launched
 from toy_world import LoudnessCodec, make_model, make_tokenizer
 
 from data_pipelines.view.blocks import LINE, SILENT, Block, Position, blocks, laid_out, render, totals
@@ -20,8 +17,6 @@ from fac_jax.batching.conversation import Conversation, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode
 from fac_jax.types import IGNORE, InputError, Kind
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -189,8 +184,7 @@ def test_command_writes_a_page_and_prints_its_totals(folder: Path, tmp_path: Pat
     out = tmp_path / "deep" / "page.html"
     slow = '{"speed": {"factor": [0.5, 0.5]}}'
     options = ["--out", str(out), "--rows", "2", "--view", "asr", "--augment", slow]
-    command = [sys.executable, "-m", "data_pipelines.view", str(folder), *options]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    done = launched("data_pipelines.view.__main__", str(folder), *options)
     assert done.returncode == 0, done.stderr
     assert [line.split()[0] for line in done.stdout.splitlines()] == ["rows", "audio", "positions", "speech", "look:"]
     plain, _ = record_samples(folder, 2, view="asr")

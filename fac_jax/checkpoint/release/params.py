@@ -3,7 +3,6 @@
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-import jax
 import numpy as np
 from flax import traverse_util
 
@@ -11,7 +10,7 @@ from fac_jax.checkpoint.release.names import RELEASE, Entry, Source, relaid, rel
 from fac_jax.checkpoint.release.tensors import TensorFolder, Tensors
 from fac_jax.checkpoint.store import shapes_of
 from fac_jax.models.config import ModelConfig
-from fac_jax.models.fun_audio_chat import init_params
+from fac_jax.models.fun_audio_chat import init_shapes
 from fac_jax.types import Array, InputError, Params
 
 Read = Callable[[str], np.ndarray]  # gives a tensor by its name
@@ -103,7 +102,7 @@ def check_tied(tensors: Mapping[str, np.ndarray] | Tensors, source: Source, conf
 
 def param_shapes(config: ModelConfig) -> dict[tuple[str, ...], tuple[int, ...]]:
     """Shape of every parameter (scanned layers) by its path; nothing is allocated."""
-    return shapes_of(jax.eval_shape(lambda: init_params(config, jax.random.key(0))))
+    return shapes_of(init_shapes(config))
 
 
 def torch_shape(entry: Entry, ours: Sequence[int]) -> tuple[int, ...]:
