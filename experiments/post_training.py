@@ -155,7 +155,7 @@ def post_training(
 def merged(recipe: Recipe) -> tuple[str, str]:
     """Returns the stages whose models the recipe merges: M_1, M_0."""
     stage = next(stage for stage in recipe.stages if stage.merge)
-    assert stage.merge is not None
+    assert stage.merge is not None and stage.merge.start is not None
     return str(start_of(recipe.stages, stage)), stage.merge.start
 
 

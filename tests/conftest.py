@@ -23,6 +23,7 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ["EARS"] = "scratch"  # no test depends on a package of weights
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".cache" / "jax"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")  # most programs take less than a second
+os.environ.setdefault("JAX_TRACEBACK_IN_LOCATIONS_LIMIT", "0")  # a twentieth of the time that a program is traced
 # A trace makes many objects that stay: by default the collector looks through them again for every 700 new ones.
 gc.set_threshold(100_000, 50, 100)
 # Nearly all of the suite's time is compilation: the code generator need not optimise programs that run once.

@@ -37,7 +37,7 @@ from fac_jax.audio.remarks import FILE as HEARD
 from fac_jax.checkpoint.export import CODEC, MODEL, is_model, load_params, resolve
 from fac_jax.io import copy, is_local
 from fac_jax.parallel.hosts import first_goes_first, is_first, several
-from fac_jax.training.recipe import Recipe
+from fac_jax.training.recipe import Recipe, check_initial
 from fac_jax.training.run_recipe import run_recipe
 from fac_jax.types import InputError, Params
 
@@ -103,6 +103,7 @@ def start(
     if layout is None and several():
         raise InputError("several processes train on one mesh, and the config has none: set --config.mesh.fsdp=-1")
     check_layout(found, layout)
+    check_initial(found.stages, found.init_from)
     if found.encoder_from is not None and not is_model(workdir / found.stages[0].name / MODEL):
         check_encoder(found.encoder_from, found.model)
     for name, one in found.data.sets.items():

@@ -68,7 +68,7 @@ class Recipe:
 
 
 def check_starts(stages: Sequence[StageConfig]) -> None:
-    """Checks that every stage starts from, and merges with, a stage before it.
+    """Checks that every stage starts from, and merges with, a stage before it or the model that the recipe starts from.
 
     Raises:
       InputError: it does not, or two stages have one name.
@@ -79,9 +79,23 @@ def check_starts(stages: Sequence[StageConfig]) -> None:
             raise InputError(f"two stages have the same name, {stage.name}")
         if stage.start_from is not None and stage.start_from not in before:
             raise InputError(f"stage {stage.name} starts from {stage.start_from}, which is no stage before it")
-        if stage.merge is not None and stage.merge.start not in before:
+        if stage.merge is not None and stage.merge.start not in (None, *before):
             raise InputError(f"stage {stage.name} merges with {stage.merge.start}, which is no stage before it")
         before.append(stage.name)
+
+
+def check_initial(stages: Sequence[StageConfig], initial: object) -> None:
+    """Checks that there is a model that the recipe starts from, where a stage merges with it.
+
+    Raises:
+      InputError: there is none (`initial` is None).
+    """
+    for stage in stages:
+        if stage.merge is not None and stage.merge.start is None and initial is None:
+            raise InputError(
+                f"stage {stage.name} merges with the model that the recipe starts from, and there is none: set "
+                f"model.init_from, or stages.{stage.name}.merge.start to an earlier stage"
+            )
 
 
 def check_parameters(model: ModelConfig, stages: Sequence[StageConfig], layout: Layout | None) -> None:
@@ -145,7 +159,9 @@ def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Par
             params = in_place_of(params, given)
     if stage.merge is None:
         return params
-    return merge(params, _load(workdir / stage.merge.start / MODEL, recipe), stage.merge.alphas)
+    kept = recipe.initial if stage.merge.start is None else workdir / stage.merge.start / MODEL
+    assert kept is not None  # `check_starts`
+    return merge(params, _load(kept, recipe), stage.merge.alphas)
 
 
 def _load(folder: epath.Path, recipe: Recipe) -> Params:

@@ -34,7 +34,7 @@ from fac_jax.training.mesh_data import Data
 from fac_jax.training.overview import describe
 from fac_jax.training.profile import ProfileWindow
 from fac_jax.training.program import stage_program
-from fac_jax.training.recipe import Recipe, check_starts, start_of, start_params
+from fac_jax.training.recipe import Recipe, check_initial, check_starts, start_of, start_params
 from fac_jax.training.stage import StageConfig
 from fac_jax.training.step import final_params
 from fac_jax.types import InputError, Params
@@ -90,6 +90,7 @@ def run_recipe(
     """
     workdir = epath.Path(workdir)
     check_starts(recipe.stages)
+    check_initial(recipe.stages, recipe.initial)
     with _locked(workdir):
         for order, stage in enumerate(recipe.stages):
             hosts.wait(f"stage {stage.name}")

@@ -21,11 +21,11 @@ class MergeConfig:
     """Core-Cocktail's merge before a stage (paper, section 2.3).
 
     Attributes:
-      start: earlier stage whose model is M_0, what the LLM knew.
+      start: earlier stage whose model is M_0, what the LLM knew; None for the model that the recipe starts from.
       alphas: share of the model that the stage starts from, by the regular expression of the parameters' paths.
     """
 
-    start: str
+    start: str | None = None
     alphas: dict[str, float] = dataclasses.field(default_factory=lambda: {SHARED_LLM: 0.5})
 
 

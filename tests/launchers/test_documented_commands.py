@@ -44,6 +44,7 @@ SEVERAL_STAGES = ("quickstart", "recipe_toy", "recipe_small", "benchmarks_toy", 
 # those of data sets train in tests/run/test_record_configs.py; "finetune_toy" is "finetune" with other values.
 TWICE = (
     "sft_8b",
+    "cocktail_8b",
     "dpo_8b",
     "duplex_8b",
     "sft_30b_a3b",
@@ -103,6 +104,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
         write_jsonl(home / "rows.jsonl", conversation),
         write_jsonl(home / "pairs.jsonl", [preference_row(id=f"p{number}") for number in range(4)]),
         home / "calls" / "train",
+        write_jsonl(home / "recordings.jsonl", [{"audio": "a.wav", "text": "go on"}] * 4),
         {
             "librispeech": home / "LibriSpeech",
             "common_voice": home / "cv-corpus",

@@ -100,6 +100,7 @@ class Place(NamedTuple):
     rows: Path
     pairs: Path
     calls: Path
+    recordings: Path
     sets: dict[str, Path]  # folder of a config's argument, by the config's name
     own: Path  # the config of docs/finetuning.md
     data: Path
@@ -129,7 +130,7 @@ def placed(command: Command, place: Place, workdir: Path) -> Command:
         elif name in ("--config.model.init_from", "--half_duplex"):
             value = str(place.initial)
         elif name.startswith("--config.data.sets.") and name.endswith(".path"):
-            files = {"pairs": place.pairs, "calls": place.calls}
+            files = {"pairs": place.pairs, "calls": place.calls, "recordings": place.recordings}
             value = str(files.get(Path(value).stem, place.rows))
         elif name == "--topology":
             value = "cpu:1" if value.endswith(":1") else "cpu:8"

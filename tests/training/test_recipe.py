@@ -1,5 +1,6 @@
 """Stages as data: starts, merges before a stage, averaged parameters, frozen references; refusals."""
 
+import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -79,6 +80,10 @@ def test_finished_stages_are_skipped(workdir: epath.Path) -> None:
         ((stub_stage("a"), stub_stage("a")), "two stages have the same name, a"),
         ((stub_stage("a", start_from="b"), stub_stage("b")), "stage a starts from b, which is no stage before it"),
         ((stub_stage("a", merge=MergeConfig("b")), stub_stage("b")), "stage a merges with b, which is no stage before"),
+        (
+            (stub_stage("a", merge=MergeConfig()),),
+            "merges with the model that the recipe starts from, and there is none",
+        ),
         ((stub_stage("a", trainable=("vocoder/",)),), '"vocoder/" matches no parameter'),
     ],
 )
@@ -94,6 +99,17 @@ def test_a_stage_of_no_steps_is_the_merge_of_two_models(workdir: epath.Path) -> 
     same(c, merge(b, a, alphas))
     assert not np.array_equal(c["backbone"]["kernel"], b["backbone"]["kernel"])
     assert read_curve(workdir / "c") == []
+
+
+def test_a_stage_may_merge_with_the_model_that_the_recipe_starts_from(workdir: epath.Path) -> None:
+    run(workdir / "before", stub_stage("a"))
+    alphas = {"backbone/": 0.25}
+    stages = (stub_stage("b", steps=3), StageConfig("c", 0, merge=MergeConfig(alphas=alphas)))
+    recipe = dataclasses.replace(stub_recipe(*stages), initial=workdir / "before" / "a" / "model")
+    run_recipe(recipe, workdir, ToyRun(lambda _: StubData()), {})
+    a, b, c = (load_params(folder)[0] for folder in (workdir / "before", workdir / "b", workdir / "c"))
+    same(c, merge(b, a, alphas))
+    assert not np.array_equal(a["backbone"]["kernel"], b["backbone"]["kernel"])
 
 
 def test_a_merge_comes_before_the_first_step_and_is_resumed_bit_for_bit(workdir: epath.Path) -> None:
