@@ -44,6 +44,12 @@ from shapes import check_shapes  # noqa: E402
 
 check_shapes()
 
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Takes what every test shares out of the collector's sight."""
+    gc.freeze()
+
+
 PROPERTY = "figure"  # key of a figure among the properties of a test, which travel from xdist's workers
 
 

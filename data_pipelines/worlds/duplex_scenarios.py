@@ -73,9 +73,9 @@ USUALLY: Final = EventsConfig()
 # Of training: people wait less for each other, and what is hard happens more often.
 EVENTS: Final = EventsConfig(
     user_gap=UserGap(LogNormal(0.35, 0.6, 0.1, 3.0), early=0.15),
-    response_gap=ResponseGap((0.85, 0.12, 0.03)),
-    interruption=Interruption(0.5),
-    side_talk=dataclasses.replace(USUALLY.side_talk, probability=0.55, idle=0.15),
+    response_gap=ResponseGap((0.95, 0.04, 0.01)),
+    interruption=Interruption(0.55),
+    side_talk=dataclasses.replace(USUALLY.side_talk, probability=0.5, idle=0.15),
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     "clean_turn": Scenario(_sum, without()),

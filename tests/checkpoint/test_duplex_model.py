@@ -5,6 +5,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from initial import initial_params
 from recorded_copies import Refused
 from toy_pairs import same
 from toy_training import MODEL, stage
@@ -14,7 +15,6 @@ from fac_jax.checkpoint.release.convert import combine_models, export_release, i
 from fac_jax.checkpoint.release.survey import survey_params
 from fac_jax.models.config import replace
 from fac_jax.models.duplex import DuplexConfig
-from fac_jax.models.fun_audio_chat import init_params
 from fac_jax.training.recipe import Recipe, start_params
 
 DUPLEX = replace(MODEL, duplex=DuplexConfig(sinks=4, loudest_floor=-1.5, window=64))
@@ -24,7 +24,7 @@ DUPLEX = replace(MODEL, duplex=DuplexConfig(sinks=4, loudest_floor=-1.5, window=
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A half-duplex model, and a duplex one with a kernel that is not zero."""
     folder = tmp_path_factory.mktemp("models")
-    params = jax.device_get(init_params(MODEL, jax.random.key(0)))
+    params = jax.device_get(initial_params(MODEL))
     export_model(folder / "half", params, MODEL, {"stage": "a", "order": 0}, {})
     kernel = np.arange(32 * 32, dtype=np.float32).reshape(32, 32)
     export_model(folder / "duplex", {**params, "beside": {"kernel": kernel}}, DUPLEX, {"stage": "b", "order": 0}, {})

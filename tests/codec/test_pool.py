@@ -14,7 +14,7 @@ from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.types import InputError
 
 LIMIT = 1e-3
-LENGTHS = (23, 5, 41, 1, 12, 30, 0, 18)
+LENGTHS = (23, 5, 33, 1, 12, 0)
 
 
 def spoken(pool: SpeechPool, asked: list[np.ndarray], seed: int) -> list[np.ndarray]:

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from initial import initial_params
 from toy_training import MODEL
 
 from fac_jax.audio.mel import host_log_power, log_mel
@@ -17,7 +18,7 @@ from fac_jax.duplex.ears import Ears
 from fac_jax.generation.prepared import prepare
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.duplex import DuplexConfig
-from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_params, with_beside
+from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, with_beside
 from fac_jax.precision import EXACT, products
 from fac_jax.types import Params
 
@@ -30,7 +31,7 @@ LIMIT = 1e-5
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    return with_beside(init_params(MODEL, jax.random.key(3)), CONFIG)
+    return with_beside(initial_params(MODEL, 3), CONFIG)
 
 
 @pytest.fixture(scope="module")

@@ -65,11 +65,21 @@ def is_heavy(command: Command) -> bool:
     return config in (*SEVERAL_STAGES, *TWICE, *ONE_CARD)
 
 
-def parameters(commands: list[Command]) -> list:
-    return [
-        pytest.param(one, id=f"{one.file}-{one.launcher}-{number}", marks=[pytest.mark.slow] * is_heavy(one))
-        for number, one in enumerate(commands)
-    ]
+def asked(command: Command) -> tuple[str, ...]:
+    """What is left of a command without the files and sizes in whose place tests put others."""
+    sizes = (".path", ".init_from", ".steps", ".seq_len")
+    names = ((word, word.partition("=")[0]) for word in command.words)
+    return command.launcher, *(word for word, name in names if name != "--workdir" and not name.endswith(sizes))
+
+
+def parameters(commands: list[Command], others: Sequence[Command] = ()) -> list:
+    """Cases of commands, slow if they are heavy or ask for the same as an earlier one, or as one of `others`."""
+    found, seen = [], {asked(one) for one in others}
+    for number, one in enumerate(commands):
+        slow = is_heavy(one) or asked(one) in seen
+        found.append(pytest.param(one, id=f"{one.file}-{one.launcher}-{number}", marks=[pytest.mark.slow] * slow))
+        seen.add(asked(one))
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +203,7 @@ def test_a_run_on_calls_answers_its_other_rows(
     assert "text/exact" in found and "calls/exact" not in found and "calls/text_loss" in found
 
 
-@pytest.mark.parametrize("command", parameters(of_docs()))
+@pytest.mark.parametrize("command", parameters(of_docs(), of_configs()))
 def test_a_command_of_the_docs(command: Command, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     runs(command, place, tmp_path, monkeypatch)
 

@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import pytest
+from initial import initial_params
 from toy_training import MODEL, SPECIAL, make_batch
 
 from fac_jax.batching.batch_stats import batch_stats
@@ -15,7 +16,7 @@ from fac_jax.losses import LOSSES, Duplex, Sft
 from fac_jax.losses.base import Loss
 from fac_jax.models.config import replace
 from fac_jax.models.duplex import DuplexConfig
-from fac_jax.models.fun_audio_chat import FunAudioChat, init_params, with_beside
+from fac_jax.models.fun_audio_chat import FunAudioChat, with_beside
 from fac_jax.training.stage import StageConfig
 from fac_jax.types import IGNORE, Batch, InputError, Kind, Moment, Params
 
@@ -40,7 +41,7 @@ MOMENTS = {"pauses": Moment.PAUSE, "cuts": Moment.CUT, "backchannels": Moment.BA
 
 @pytest.fixture(scope="module")
 def params() -> Params:
-    params = with_beside(init_params(MODEL, jax.random.key(5)), CONFIG)
+    params = with_beside(initial_params(MODEL, 5), CONFIG)
     return jax.tree.map(lambda leaf: 2 * leaf, params)  # so that chances are far from even
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from golden_model import golden
+from initial import initial_params
 from mesh_run import DENSE, fresh, layout
 from toy_training import MODEL, make_batch
 
@@ -19,7 +20,7 @@ from fac_jax.models import limits
 from fac_jax.models.config import ModelConfig, replace
 from fac_jax.models.duplex import DuplexConfig
 from fac_jax.models.flops import blocks
-from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, init_params, with_beside
+from fac_jax.models.fun_audio_chat import FunAudioChat, empty_batch, with_beside
 from fac_jax.parallel.kernels import training_kernels
 from fac_jax.precision import EXACT, products
 from fac_jax.training.program import abstract_params
@@ -75,7 +76,7 @@ def toy() -> tuple[ModelConfig, Params, Batch]:
     batch = make_batch(0)
     frames = np.arange(batch.frame_index.size).reshape(batch.frame_index.shape) % (3 * MODEL.audio.frames)
     batch = batch.replace(frame_index=frames.astype(np.int32), beside=batch.kind != Kind.SPEECH)
-    return config, with_beside(init_params(MODEL, jax.random.key(1)), config), batch
+    return config, with_beside(initial_params(MODEL, 1), config), batch
 
 
 def test_a_kernel_of_zeros_changes_nothing_bit_for_bit_and_learns(toy: tuple[ModelConfig, Params, Batch]) -> None:
@@ -113,13 +114,13 @@ def test_what_is_beside_is_added_where_it_is(toy: tuple[ModelConfig, Params, Bat
 
 def test_a_half_duplex_model_gets_the_kernel_once() -> None:
     config = replace(MODEL, duplex=DUPLEX)
-    params = with_beside(init_params(MODEL, jax.random.key(0)), config)
-    fresh = init_params(config, jax.random.key(0))
+    params = with_beside(initial_params(MODEL), config)
+    fresh = initial_params(config)
     assert_same(jax.tree.map(jnp.shape, params), jax.tree.map(jnp.shape, fresh))
     assert not np.any(params["beside"]["kernel"]) and not np.any(fresh["beside"]["kernel"])
     trained = with_random_beside(params, config)
     assert with_beside(trained, config) is trained
-    assert "beside" not in with_beside(init_params(MODEL, jax.random.key(0)), MODEL)
+    assert "beside" not in with_beside(initial_params(MODEL), MODEL)
     assert "beside" in prepare(config, params)[1]
 
 

@@ -86,8 +86,16 @@ def counts(config: ModelConfig, stage: StageConfig, batch: Any, attend: Attend =
     return analysed(config, stage, batch, attend), product_flops(traced)
 
 
-@pytest.mark.parametrize(("attend", "moe"), [(einsum_attend, MOE), (blocked_attend, None)])
-@pytest.mark.parametrize("remat", get_args(Remat))
+@pytest.mark.parametrize(
+    ("attend", "moe", "remat"),
+    [
+        *((einsum_attend, MOE, remat) for remat in get_args(Remat)),
+        *(
+            pytest.param(blocked_attend, None, remat, marks=[pytest.mark.slow] * (remat not in ("none", "full")))
+            for remat in get_args(Remat)
+        ),
+    ],
+)
 def test_a_step_of_all_parameters_is_what_its_program_multiplies(attend: Attend, remat: Remat, moe: Any):
     config = replace(MODEL, remat=remat, text={"moe": moe})
     mine, traced = counts(config, StageConfig("all", 1, loss=Sft(chunk=5)), make_batch(0, config=config), attend)

@@ -54,6 +54,7 @@ def test_micro_batches_are_exactly_their_whole(toy_params: Params, changes: dict
         np.testing.assert_allclose(a, b, atol=1e-6)
 
 
+@pytest.mark.slow  # what counts in a batch of pairs is tested with the losses
 def test_micro_batches_of_pairs_are_exactly_their_whole(toy_params: Params) -> None:
     pairs = [pairs_of(0), pairs_of(1)]
     pairs[1] = dataclasses.replace(pairs[1], tasks=np.array([[0], [-1]], np.int32))

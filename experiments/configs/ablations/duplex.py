@@ -2,8 +2,8 @@
 
 python -m experiments.sweep --config experiments/configs/ablations/duplex.py --workdir runs/ablations/duplex
 
-Thirty runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 100 calls of each
-scenario. Expected: without text, answers that are heard collapse; a model that is deaf while it talks is not
+Thirty runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 800 steps, a third of
+those of `make duplex`, and 100 calls of each scenario. Expected: without text, answers that are heard collapse; a model that is deaf while it talks is not
 interrupted, and does the rest; without the half-duplex stage fewer answers are right; without rows in turns these are
 forgotten; the weight of idle slots decides nothing, since a call undoes it; a model that never heard its own echo stops
 at it. Every group of delay makes answers 0.2 s later; without one, what is said first is guessed before its text is
@@ -52,7 +52,7 @@ def get_config() -> ConfigDict:
         "experiments.full_duplex",
         "experiments/configs/duplex_toy.py:runs/duplex/data",
         {"change": points(CHANGES)},
-        fixed={"model.init_from": "runs/quickstart"},
+        fixed={"model.init_from": "runs/quickstart", "stages.duplex.steps": 800},
         flags=("--rows=100", "--nosweeps"),
         local={"processes": 1, "memory_gib": 6.0},
     )
