@@ -37,7 +37,7 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
     calls = base.rows(str(Path(folder) / "train"), eval_path=str(Path(folder) / "dev"))
     data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None, sets={"calls": calls})
     duplex = stage(
-        2300,
+        2100,
         1e-3,
         MIXTURE,
         fall=10,

@@ -2,12 +2,12 @@
 
 python -m experiments.sweep --config experiments/configs/ablations/duplex.py --workdir runs/ablations/duplex
 
-Thirty runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 800 steps, a third of
-those of `make duplex`, and 100 calls of each scenario. Expected: without text, answers that are heard collapse; a model that is deaf while it talks is not
-interrupted, and does the rest; without the half-duplex stage fewer answers are right; without rows in turns these are
-forgotten; the weight of idle slots decides nothing, since a call undoes it; a model that never heard its own echo stops
-at it. Every group of delay makes answers 0.2 s later; without one, what is said first is guessed before its text is
-there, and heard right less often.
+Thirty runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 800 steps in place of
+2,100, and 100 calls of each scenario. Expected: without text, answers that are heard collapse; a model that is deaf
+while it talks is not interrupted, and does the rest; without the half-duplex stage fewer answers are right; without
+rows in turns these are forgotten; the weight of idle slots decides nothing, since a call undoes it; a model that never
+heard its own echo stops at it. Every group of delay makes answers 0.2 s later; without one, what is said first is
+guessed before its text is there, and heard right less often.
 
 Other delays and a channel without echo need other calls:
 
