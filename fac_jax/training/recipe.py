@@ -160,7 +160,7 @@ def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Par
     if stage.merge is None:
         return params
     kept = recipe.initial if stage.merge.start is None else workdir / stage.merge.start / MODEL
-    assert kept is not None  # `check_starts`
+    assert kept is not None  # `check_initial`
     return merge(params, _load(kept, recipe), stage.merge.alphas)
 
 
