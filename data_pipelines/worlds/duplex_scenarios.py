@@ -73,9 +73,10 @@ USUALLY: Final = EventsConfig()
 # Of training: people wait less for each other, and what is hard happens more often.
 EVENTS: Final = EventsConfig(
     user_gap=UserGap(LogNormal(0.35, 0.6, 0.1, 3.0), early=0.15),
-    response_gap=ResponseGap((0.95, 0.04, 0.01)),
-    interruption=Interruption(0.55),
-    side_talk=dataclasses.replace(USUALLY.side_talk, probability=0.5, idle=0.15),
+    response_gap=ResponseGap((1.0,)),
+    # Few late stops: a model that never sees one goes on for good when it has missed the first slots.
+    interruption=Interruption(0.7, slots=(2, 3, 4, 5), shares=(0.2, 0.5, 0.25, 0.05)),
+    side_talk=dataclasses.replace(USUALLY.side_talk, probability=0.6, idle=0.15),
 )
 SCENARIOS: Final[Mapping[str, Scenario]] = {
     "clean_turn": Scenario(_sum, without()),
