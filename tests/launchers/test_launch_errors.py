@@ -4,15 +4,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from absl import flags
-from absl.testing import flagsaver
 from etils import epath
-from launchers import imported
+from launchers import launched
 from ml_collections import ConfigDict
 
 from experiments.configs import quickstart
@@ -44,31 +41,16 @@ CASES: dict[str, tuple[list[str], str]] = {
     "unknown option": (["--config=quickstart", "--workdr=x"], "unknown option --workdr; did you mean --workdir?"),
     "forbidden workdir": (["--config=quickstart", "--workdir=/proc/run"], "/proc/run: No such file or directory"),
 }
-Launched = Callable[..., tuple[int | None, str]]
 
 
-@pytest.fixture
-def train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Launched]:
-    """Runs `experiments.train` in this process on words; returns its exit code and what it said on stderr."""
-    monkeypatch.setenv(cli.CACHE_VARIABLE, os.environ[cli.CACHE_VARIABLE])
-    with imported("experiments.train") as module, flagsaver.flagsaver():
-        flags.mark_flag_as_required("config")
-
-        def run(*words: str) -> tuple[int | None, str]:
-            monkeypatch.setattr(sys, "argv", ["train", *words])
-            with pytest.raises(SystemExit) as exited:
-                cli.run(module.main)
-            code = exited.value.code
-            assert code is None or isinstance(code, int)
-            return code, capsys.readouterr().err
-
-        yield run
+def train(*words: str) -> tuple[int, str]:
+    """Runs `experiments.train` on words; returns its exit code and what it said on stderr."""
+    result = launched("experiments.train", *words, required=["config"])
+    return result.returncode, result.stderr
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_one_line_and_exit_code_two(
-    name: str, train: Launched, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_bad_input_is_one_line_and_exit_code_two(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "plain.py").write_text("x = 1\n")
     (tmp_path / "fails.py").write_text("def get_config():\n    return undefined\n")
@@ -88,7 +70,7 @@ def test_bad_input_is_one_line_and_exit_code_two(
     ], "a refused run must leave nothing behind"
 
 
-def test_a_missing_option_is_named(train: Launched) -> None:
+def test_a_missing_option_is_named() -> None:
     assert train("--config=quickstart") == (cli.BAD_INPUT, "error: --workdir is missing: a folder for the run\n")
 
 

@@ -6,7 +6,7 @@ import io
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import ModuleType
 from unittest import mock
 
@@ -53,15 +53,17 @@ def called(name: str, *arguments: str) -> None:
             launcher.main(*words)
 
 
-def launched(name: str, *words: str) -> subprocess.CompletedProcess[str]:
+def launched(name: str, *words: str, required: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
     """Runs the launcher in this process as `python -m NAME WORDS ..` does; returns its exit code and what it printed.
 
-    Flags that it marks as required are not. A process of its own takes seconds until everything is imported.
+    A process of its own takes seconds until everything is imported. `required` are flags that the launcher marks as
+    required when it is the program.
     """
     out, err, library = io.StringIO(), io.StringIO(), logging.getLogger("fac_jax")
     with contextlib.ExitStack() as stack:
         launcher = stack.enter_context(imported(name))
         stack.enter_context(flagsaver.flagsaver())
+        flags.mark_flags_as_required(required)
         stack.enter_context(mock.patch.object(sys, "argv", [name, *words]))
         stack.enter_context(mock.patch.multiple(library, handlers=[], propagate=library.propagate))
         stack.enter_context(contextlib.redirect_stdout(out))
