@@ -28,6 +28,7 @@ MIXTURE = {
 # A window of Whisper's encoder costs as much as a slot of all else, and "slide" takes one for every slot.
 HEARD = {"quickstart.py": (WORLD, WAVES, "slide"), "quickstart_whisper.py": (SLOWER, HARDER, "block")}
 FLOOR = 0.12  # near the fifth percentile of the loudest bins of the training calls (`duplex.ears.quiet_maximum`)
+STOP_BIAS = -0.25  # trades stops, which are above their aim, against other voices, which stop it too often
 SINKS = 64  # the longest prompt has 30 positions; the rest is for what was said before a roll-over
 
 
@@ -51,6 +52,6 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
         "dtype": "float32",
         "unroll_layers": True,
         "delay_groups": 1,
-        "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream},
+        "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream, "stop_bias": STOP_BIAS},
     }
     return base.config(model, {"duplex": duplex}, data=data)

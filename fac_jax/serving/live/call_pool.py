@@ -28,6 +28,7 @@ from fac_jax.types import InputError
 
 SLICE_S: Final = 0.05  # of prompts and roll-overs between two ticks
 MARGIN_S: Final = 0.02  # before a tick in which no slice begins
+REST_S: Final = 0.005  # between two looks at calls none of which can run
 TOO_LONG: Final = "context_length_exceeded"
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ class CallPool:
     """Live calls of one model, and the thread that runs them.
 
     A tick takes what each client said in the last slot, and tells what the assistant does in the next one. The clock of
-    the ticks begins with the first call, and rests when there is none.
+    the ticks rests while no call can run. It begins anew when the first block of one is due, so that the blocks of a
+    client that talks alone never wait for longer than uneven ones need.
     """
 
     def __init__(self, model: Model, config: PoolConfig, metrics: Metrics) -> None:
@@ -81,6 +83,7 @@ class CallPool:
         self._speeches: dict[PoolCall, _Speech] = {}
         self._seconds: deque[float] = deque(maxlen=config.admission.ticks)
         self._next = 0.0  # when the next tick is due
+        self._runs = False  # whether the clock does: the last tick heard somebody
         self._stopping = False
         self._make()
         self._thread = threading.Thread(target=self._run, name="calls", daemon=True)
@@ -165,7 +168,7 @@ class CallPool:
             call.tell(Refused("server_full", "All places are taken."))
             return
         if not self._here:
-            self._next = time.monotonic() + SLOT_SECONDS
+            self._next, self._runs = time.monotonic(), False
             self._seconds.clear()
         self._here.append(call)
 
@@ -207,8 +210,10 @@ class CallPool:
         now = time.monotonic()
         if self._here and now >= self._next:
             self._tick(now)
-        elif self._calls.waiting and (not self._here or self._next - now > MARGIN_S):
-            self._calls.work(min(SLICE_S, self._next - now - MARGIN_S) if self._here else SLICE_S)
+        elif self._calls.waiting:
+            free = self._next - now - MARGIN_S if self._here and self._runs else SLICE_S
+            if free > 0:
+                self._calls.work(min(SLICE_S, free))
         self._speak()
 
     def _tick(self, now: float) -> None:
@@ -222,7 +227,9 @@ class CallPool:
                     heard[call] = block
                     if not call.live.slots:
                         call.tell(self._stepped(call, call.live.next))
+        self._runs = bool(heard)
         if not heard:
+            self._next = now + REST_S
             return
         began = time.perf_counter()
         steps = self._calls.tick({call.live: block for call, block in heard.items() if call.live is not None})

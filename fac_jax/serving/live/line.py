@@ -18,6 +18,9 @@ Block = Float32[np.ndarray, " 3200"]
 class Line:
     """Blocks that wait. Time does not stop for a client: what is not there at a tick is silence, and dropped later.
 
+    A block that comes just after its tick is kept. It is heard in the next one, and all that follow are a slot later
+    too: a client whose clock is a little slower than the server's would come too late from then on.
+
     Attributes:
       late: ticks for which no block was there.
     """
@@ -26,6 +29,7 @@ class Line:
         self.late = 0
         self._waiting: deque[Block | None] = deque()
         self._owed = 0  # blocks that were replaced by silence before they came
+        self._missed_at = 0.0  # time of the last tick that found no block; of no meaning before the first
         self._silent = 0  # slots without audio in a row
         self._from: float | None = None  # when the blocks may be taken; None while the call is paused
 
@@ -38,7 +42,8 @@ class Line:
             self._owed, self._silent, self._from = 0, 0, now + JITTER_S
         if self._owed:
             self._owed -= 1
-            return
+            if self._owed or now > self._missed_at + JITTER_S:
+                return
         if len(self._waiting) == MOST:  # the client's clock is faster
             self._waiting.popleft()
         self._waiting.append(block)
@@ -47,7 +52,7 @@ class Line:
         """Returns what is heard in a tick; None if the call does not run in it."""
         if self._from is None or now < self._from:
             return None
-        block = self._waiting.popleft() if self._waiting else self._missing()
+        block = self._waiting.popleft() if self._waiting else self._missing(now)
         if block is not None:
             self._silent = 0
             return block
@@ -57,6 +62,7 @@ class Line:
             return None
         return np.zeros(SLOT, np.float32)
 
-    def _missing(self) -> None:
+    def _missing(self, now: float) -> None:
         self.late += 1
+        self._missed_at = now
         self._owed += 1

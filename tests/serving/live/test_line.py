@@ -36,6 +36,22 @@ def test_a_late_block_is_silence_and_is_dropped() -> None:
     assert [heard(line, 0.6), line.late] == [2, 1]
 
 
+def test_a_slower_client_is_heard_a_slot_later() -> None:
+    line = Line()
+    arrivals = [0.2003 * number for number in range(1000)]  # 1.5 ms a second
+    for number, came in enumerate(arrivals):
+        tick = JITTER_S + 0.2 * number
+        if number and came > tick:
+            break
+        line.push(block(number), came)
+        assert heard(line, tick) == number
+    assert [heard(line, tick), line.late] == [-1, 1]
+    for behind, came in enumerate(arrivals[number : number + 100]):
+        line.push(block(number + behind), came)
+        assert heard(line, tick + 0.2 * (behind + 1)) == number + behind
+    assert line.late == 1
+
+
 def test_a_client_that_falls_silent_is_paused_after_two_seconds_until_it_comes_again() -> None:
     for told in (False, True):  # whether the session says that audio is missing
         line = Line()
