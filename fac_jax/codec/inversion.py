@@ -37,17 +37,17 @@ class Past:
     Attributes:
       sums: windowed frames that were said, added up, behind the last sample that is finished.
       magnitudes: of the last A frames, which are found again: A is `AHEAD`, and 0 before the first frame.
-      phases: of these frames, as complex numbers of size 1.
+      spectra: of these frames, as they were found.
     """
 
     sums: Float32[np.ndarray, "B {OVERLAP}"]
     magnitudes: Float32[np.ndarray, "B A {FREQUENCIES}"]
-    phases: Complex64[np.ndarray, "B A {FREQUENCIES}"]
+    spectra: Complex64[np.ndarray, "B A {FREQUENCIES}"]
 
     def apart(self) -> Iterator["Past"]:
         """Yields the past of each stream."""
         for row in range(len(self.sums)):
-            yield Past(*(field[row : row + 1] for field in (self.sums, self.magnitudes, self.phases)))
+            yield Past(*(field[row : row + 1] for field in (self.sums, self.magnitudes, self.spectra)))
 
 
 def silence() -> Past:
@@ -58,7 +58,7 @@ def silence() -> Past:
 
 def joined(pasts: Sequence[Past]) -> Past:
     """Returns the past of several streams, all of which have begun or none."""
-    fields = ("sums", "magnitudes", "phases")
+    fields = ("sums", "magnitudes", "spectra")
     return Past(*(np.concatenate([getattr(past, field) for past in pasts]) for field in fields))
 
 
@@ -88,16 +88,15 @@ def extended(
     done = count if last else count - AHEAD
     sums = np.pad(past.sums, ((0, 0), (0, count * HOP)))
     weights = _weights(count, begun)
-    first = np.broadcast_to(_first(magnitudes.shape[1]), magnitudes.shape)
-    phases, before = np.concatenate([past.phases, first], axis=1), None
+    spectra, before = np.concatenate([past.spectra, magnitudes * _first(magnitudes.shape[1])], axis=1), None
     for _ in range(iterations):
-        found = _spectra((sums + _added(phases * wanted)) / weights, count)
+        found = _spectra((sums + _added(spectra)) * weights, count)
         moved = found if before is None else found + MOMENTUM * (found - before)
-        phases, before = moved / np.maximum(np.abs(moved), _TINY), found
-    sums[:, : done * HOP + OVERLAP] += _added(phases[:, :done] * wanted[:, :done])
+        spectra, before = moved * (wanted / np.maximum(np.abs(moved), _TINY)), found
+    sums[:, : done * HOP + OVERLAP] += _added(spectra[:, :done])
     end = done * HOP + (HALF - HOP) * last
-    wave = (sums / weights)[:, 0 if begun else HALF : end]
-    return wave, Past(sums[:, done * HOP :][:, :OVERLAP], wanted[:, done:], phases[:, done:])
+    wave = (sums * weights)[:, 0 if begun else HALF : end]
+    return wave, Past(sums[:, done * HOP :][:, :OVERLAP], wanted[:, done:], spectra[:, done:])
 
 
 @functools.cache
@@ -110,18 +109,19 @@ def _first(count: int) -> Complex64[np.ndarray, "N {FREQUENCIES}"]:
 def _added(spectra: Complex64[np.ndarray, "B N F"]) -> Float32[np.ndarray, "B samples"]:
     """Adds up the windowed frames of spectra, each a hop behind the one before: `[B, 160 N + 352]`."""
     streams, count, _ = spectra.shape
-    frames = np.zeros((streams, count, _HOPS * HOP), np.float32)
-    np.multiply(_inverse(spectra), _HANN, out=frames[..., :WINDOW])
-    hops = frames.reshape(streams, count, _HOPS, HOP)
-    found = np.zeros((streams, count + _HOPS - 1, HOP), np.float32)
+    frames = _inverse(spectra) * _HANN
+    found = np.zeros((streams, (count + _HOPS - 1) * HOP), np.float32)
+    hops = found.reshape(streams, count + _HOPS - 1, HOP)
     for hop in range(_HOPS):
-        found[:, hop : hop + count] += hops[:, :, hop]
-    return found.reshape(streams, -1)[:, : count * HOP + OVERLAP]
+        part = frames[..., hop * HOP : (hop + 1) * HOP]
+        hops[:, hop : hop + count, : part.shape[-1]] += part
+    return found[:, : count * HOP + OVERLAP]
 
 
 def _spectra(wave: Float32[np.ndarray, "B samples"], count: int) -> Complex64[np.ndarray, "B N F"]:
     """Returns the spectra of the windowed frames of a wave."""
-    frames = np.lib.stride_tricks.sliding_window_view(wave, WINDOW, axis=1)[:, : count * HOP : HOP]
+    row, sample = wave.strides
+    frames = np.lib.stride_tricks.as_strided(wave, (len(wave), count, WINDOW), (row, HOP * sample, sample))
     found: Any = scipy.fft.rfft(frames * _HANN)
     return found
 
@@ -133,9 +133,9 @@ def _inverse(spectra: Complex64[np.ndarray, "B N F"]) -> Float32[np.ndarray, "B 
 
 @functools.cache
 def _weights(count: int, begun: bool) -> Float32[np.ndarray, " samples"]:
-    """Returns the sums of squared windows of `count` frames, and of those before them if there are any."""
+    """Returns one over the sums of squared windows of `count` frames, and of those before them if there are any."""
     earlier = (_HOPS - 1) * begun
     found = np.zeros((earlier + count) * HOP + OVERLAP, np.float32)
     for frame in range(earlier + count):
         found[frame * HOP : frame * HOP + WINDOW] += np.square(_HANN)
-    return np.maximum(found[earlier * HOP :], _LEAST)
+    return 1 / np.maximum(found[earlier * HOP :], _LEAST)

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -24,6 +25,9 @@ from fac_jax.serving.server import Server
 from fac_jax.types import InputError
 
 MOST_CONTEXT: Final = 2048
+# Seconds for which a thread keeps Python from the others. The engine and the codec ask for it after every array
+# operation, and wait for as long as this while the loop is busy with many talks; Python's own value is ten times it.
+SWITCH_S: Final = 0.0005
 SOUNDS: Final = "sounds.json"  # questions with their recordings, of a quickstart's workdir
 
 
@@ -90,7 +94,8 @@ class Started:
     calls: CallPool | None = None
 
     def warm_up(self) -> None:
-        """Compiles everything, and starts the threads; `stop` ends them."""
+        """Compiles everything, and starts the threads; `stop` ends them. Sets the switch interval of the process."""
+        sys.setswitchinterval(SWITCH_S)
         self.engine.warm_up()
         if self.calls is not None:
             self.calls.warm_up()

@@ -75,6 +75,6 @@ def test_streams_of_a_batch_are_those_alone(wanted: np.ndarray) -> None:
     batch = np.concatenate(rows)
     first, past = extended(joined([silence()] * 3), batch[:, :20], 8, last=False)
     apart = list(past.apart())
-    assert all(one.phases.shape == (1, AHEAD, FREQUENCIES) for one in apart)
+    assert all(one.spectra.shape == (1, AHEAD, FREQUENCIES) for one in apart)
     rest, _ = extended(joined(apart), batch[:, 20:], 8, last=True)
     np.testing.assert_array_equal(np.concatenate([first, rest], axis=1), np.concatenate(alone))

@@ -17,7 +17,8 @@ class EngineConfig:
       context: LLM positions of a slot, for a prompt and its reply; None for those of the model.
       prompts: LLM positions of the prompt programs, growing. A longer prompt is run in pieces of the last size, between
         which the other replies go on.
-      places: replies that are spoken side by side; None for as many as there are slots.
+      places: replies that are spoken side by side; None for twice as many as slots: a reply leaves its slot before it
+        is spoken to its end.
       queue: requests that may wait, for each slot.
       queue_s: seconds that a request may wait.
       host_bytes: of host memory for conversations that had to leave their slots.

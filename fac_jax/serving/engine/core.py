@@ -26,6 +26,7 @@ from fac_jax.types import InputError, Kind
 
 NAP_S = 0.02  # between turns in which nothing can go on, while requests wait or replies pause
 REST_S = 1.0  # between turns without any request
+URGENT_S = 0.5  # of speech that its listener still has, below which a reply has to be spoken
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,10 +90,14 @@ class Core:
         return len(self.waiting) < self.sessions.free + self._config.queue * self._device.slots
 
     @property
+    def _starts(self) -> bool:
+        """Returns whether a prompt can be run."""
+        return self._prompt is not None or (len(self.waiting) > 0 and self.sessions.free > 0)
+
+    @property
     def wait_s(self) -> float:
         """Returns for how many seconds the next turn has nothing to do, unless a command comes."""
-        starts = self._prompt is not None or (len(self.waiting) > 0 and self.sessions.free > 0)
-        if starts or self._outputs or self._voices.waiting or self._going():
+        if self._starts or self._outputs or self._voices.waiting or self._going():
             return 0.0
         return NAP_S if self.waiting or self._made else REST_S
 
@@ -120,14 +125,22 @@ class Core:
             if talk.session == session:
                 talk.session = None
 
-    def turn(self) -> None:
-        """Goes on with all requests; returns before the device has done what it asks of it."""
+    def turn(self, hand_out: Callable[[], None] = lambda: None) -> None:
+        """Goes on with all requests; returns before the device has done what it asks of it.
+
+        While a prompt is to be run, or a reply is not heard yet, only those replies are spoken whose listeners would
+        soon hear nothing.
+
+        Args:
+          hand_out: is called before the codec speaks, so that no text waits for it.
+        """
         for talk in self.waiting.expired(self._clock()):
             talk.end("full", self._special)
         self._begin()
         stepped = self._step()
         self._read(leave=int(stepped))
         self.sessions.settle()
+        hand_out()
         self._speak()
         self._show()
 
@@ -280,9 +293,11 @@ class Core:
         return record_of(example, len(talk.prompt), len(talk.made.text_ids), config)
 
     def _speak(self) -> None:
-        """Speaks what can be spoken, and ends the replies of which everything is said."""
-        for one in self._voices.speak():
+        """Speaks what can be spoken, or what is urgent, and ends the replies of which everything is said."""
+        unheard = any(talk.request.spoken and not talk.said_s for talk in self._made.values())
+        for one in self._voices.speak(_urgent if self._starts or unheard else None):
             if one.wave.size:
+                one.talk.said_s += one.wave.size / self._model.codec.rate
                 one.talk.tell(Audio(one.wave))
             if one.last:
                 one.talk.end(one.talk.reason, self._special)
@@ -295,3 +310,7 @@ class Core:
         self._metrics.sessions_kept.set(self.sessions.kept)
         self._metrics.slots_used.set(self.used)
         self._metrics.queue_depth.set(len(self.waiting))
+
+
+def _urgent(talk: Talk) -> bool:
+    return talk.played is None or talk.said_s - talk.played < URGENT_S

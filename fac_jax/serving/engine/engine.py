@@ -147,7 +147,7 @@ class TalkEngine:
         model, config, joint = self._model, self._config, self._codec is not None
         slots = config.slots or greatest_slots(model.module, self.context, joint)
         device = Device(model.module, model.params, slots, self.context, joint)
-        voices = Voices(self._codec, config.places or slots, self._metrics.codec.observe)
+        voices = Voices(self._codec, config.places or 2 * slots, self._metrics.codec.observe)
         warm_up(model, device, self._ears, voices, config.sizes(self.context))
         self.compilations.begin()
         return Core(model, self._ears, voices, device, config, self._metrics)

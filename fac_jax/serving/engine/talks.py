@@ -79,6 +79,7 @@ class Talk:
       steps: text ids that were asked of the device.
       units: codec ids of its speech.
       paused: whether it is so far ahead of its listener that it waits.
+      said_s: seconds of its speech that were spoken.
       played: seconds of its speech that the listener has had, set by any thread; None if nobody says it.
       reason: of its end, once it is known.
       characters: of its text that were told.
@@ -101,6 +102,7 @@ class Talk:
     steps: int = 0
     units: int = 0
     paused: bool = False
+    said_s: float = 0.0
     played: float | None = None
     reason: Reason = "stop"
     characters: int = 0

@@ -95,12 +95,12 @@ class Voices(Generic[T]):
             self._pool.stop(stream.place)
             del self._at[stream.place]
 
-    def speak(self) -> list[Said[T]]:
-        """Speaks the next chunk of every stream that has one."""
+    def speak(self, urgent: Callable[[T], bool] | None = None) -> list[Said[T]]:
+        """Speaks the next chunk of every stream that has one; `urgent` says which are given new ids, None for all."""
         if self._pool is None:
             return []
         for talk, stream in self._streams.items():
-            if self._due(stream):
+            if self._due(stream) and (urgent is None or urgent(talk)):
                 self._feed(self._pool, talk, stream)
         began = time.perf_counter()
         found = [self._said(one.place, one.wave, one.last) for one in self._pool.speak()]

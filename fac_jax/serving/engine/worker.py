@@ -41,7 +41,7 @@ class Over:
     def forget(self, session: str) -> None:
         """See `Core`; there is nothing to forget."""
 
-    def turn(self) -> None:
+    def turn(self, hand_out: Callable[[], None]) -> None:
         """See `Core`; there is nothing to do."""
 
 
@@ -122,7 +122,7 @@ class Worker:
             self._beat = time.monotonic()
             try:
                 self._obey(self._core)
-                self._core.turn()
+                self._core.turn(self._flush)
             except Exception as error:
                 _log.exception("the engine failed")
                 self._core = self._recovered(self._core, _line(error))

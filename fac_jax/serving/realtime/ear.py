@@ -184,8 +184,12 @@ class Ear:
             self._end += len(heard)
 
     def _feed(self, listening: Listening, end: int) -> None:
-        pieces = [piece[max(self._fed - at, 0) : max(end - at, 0)] for at, piece in self._ring]
-        samples = np.concatenate([np.zeros(0, np.float32), *pieces])
+        pieces = []
+        for at, piece in reversed(self._ring):  # what was fed lies at the beginning, and may be long
+            if at + len(piece) <= self._fed:
+                break
+            pieces.append(piece[max(self._fed - at, 0) : max(end - at, 0)])
+        samples = np.concatenate([np.zeros(0, np.float32), *reversed(pieces)])
         if len(samples):
             listening.push(samples)
         self._fed = max(end, self._fed)

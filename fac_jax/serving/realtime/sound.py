@@ -68,14 +68,16 @@ class ForDetector:
 
     def __init__(self, rate: int) -> None:
         self._taps = signal.firwin(31, 7_000, fs=rate) if rate > RATE else np.ones(1)
-        self._state = np.zeros(len(self._taps) - 1)
+        self._before = np.zeros(len(self._taps) - 1, np.float32)  # samples that the next ones are filtered with
         self._stream = None if rate == RATE else soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="QQ")
 
     def push(self, samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " M"]:
         """Takes the next samples and returns those that are ready."""
         if self._stream is None:
             return samples
-        low, self._state = signal.lfilter(self._taps, 1.0, samples, zi=self._state)
+        heard = np.concatenate([self._before, samples])
+        self._before = heard[len(samples) :]
+        low = np.convolve(heard, self._taps, "valid") if len(samples) else samples
         return self._stream.resample_chunk(low.astype(np.float32))
 
 

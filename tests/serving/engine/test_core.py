@@ -8,13 +8,13 @@ import pytest
 from talking import CONTEXT, SETTINGS, TEXTS, WAVES, Told, asks, request, said
 
 from fac_jax.api import Model
-from fac_jax.serving.engine.core import Core
+from fac_jax.serving.engine.core import URGENT_S, Core
 from fac_jax.serving.engine.device import Device
 from fac_jax.serving.engine.ears import Ears
 from fac_jax.serving.engine.talks import Made, Talk
 from fac_jax.serving.engine.voices import Voices
 from fac_jax.serving.metrics import Metrics
-from fac_jax.serving.talk import Began, Ended, TalkRequest
+from fac_jax.serving.talk import Audio, Began, Ended, TalkRequest
 
 WORDY = said(*[asks(TEXTS[2])] * 10)  # a prompt of more than two pieces
 
@@ -124,6 +124,26 @@ def test_a_reply_waits_for_its_listener(bench: Bench, talks: Model) -> None:
     talk.played = 99.0
     bench.rest()
     told.check(talks)
+
+
+def test_speech_that_nobody_needs_yet_waits_for_prompts_and_text_for_no_speech(bench: Bench, talks: Model) -> None:
+    talk, told = bench.ask(request(said(asks(WAVES[0]))))
+    talk.played = 0.0
+    while talk.said_s < URGENT_S:
+        bench.core.turn()
+    _, other = bench.ask(request(WORDY))
+    spoken, steps = len(told.of(Audio)), len(told.text_ids)
+    bench.core.turn()
+    assert len(told.of(Audio)) == spoken and len(told.text_ids) == steps + 1
+    talk.played = talk.said_s
+    before = len(told.events)
+    bench.core.turn(lambda: told.events.append(Ended("handed out", None)))
+    kinds = [type(event) for event in told.events[before:]]
+    assert not other.of(Began) and kinds.index(Ended) < kinds.index(Audio)
+    del told.events[before + kinds.index(Ended)]
+    bench.rest()
+    for one in (told, other):
+        one.check(talks)
 
 
 def test_what_leaves_its_slot_is_kept_within_the_memory_for_it(talks: Model) -> None:
