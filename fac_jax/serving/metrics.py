@@ -25,6 +25,7 @@ class Metrics:
       kv_bytes_used: bytes of keys and values of replies that run.
       kv_bytes_reserved: bytes that are set aside for them.
       kv_bytes_parked: bytes of them in host memory, of sessions that had to leave their slots.
+      heard_bytes: bytes of users' waves and of what was encoded of them, in host memory.
       first_audio: seconds from the end of a user's speech to the first audio on the wire.
       step: seconds of an LLM step.
       codec: seconds of a batch of the codec.
@@ -59,6 +60,7 @@ class Metrics:
         self.kv_bytes_used = gauge("kv_bytes_used", "Bytes of keys and values of running replies")
         self.kv_bytes_reserved = gauge("kv_bytes_reserved", "Bytes set aside for keys and values")
         self.kv_bytes_parked = gauge("kv_bytes_parked", "Bytes of keys and values in host memory")
+        self.heard_bytes = gauge("heard_bytes", "Bytes of users' audio and of its features in host memory")
         self.first_audio = seconds("first_audio", "End of the user's speech to the first audio sent", _SLOW)
         self.step = seconds("step", "An LLM step", _FAST)
         self.codec = seconds("codec", "A batch of the codec", _FAST)

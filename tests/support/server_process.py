@@ -29,6 +29,7 @@ class ServerProcess:
         """Starts it in a folder, which keeps its compiled programs; port 0 is any that is free."""
         command = [sys.executable, "-m", "experiments.serve", f"--checkpoint={MODEL}", "--name=demo", f"--port={port}"]
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "JAX_COMPILATION_CACHE_DIR": str(folder / "cache")}
+        environment.pop("XLA_FLAGS", None)  # with which tests compile quickly, and run slowly
         begun = time.monotonic()
         out = folder / f"{time.time_ns()}.log"  # a pipe that nobody reads would stop the server
         with out.open("w") as file:

@@ -198,6 +198,7 @@ class Core:
         """
         talk.began_at = self._clock()
         talk.conversation = self._ears.encode(talk.heard)
+        self._metrics.heard_bytes.set(self._ears.bytes)
         prompt = encode(talk.conversation, self._model.tokenizer, self._model.config, add_generation_prompt=True)
         talk.prompt = continued(prompt, talk.made.forced)
         if len(talk.prompt) + talk.limit > self._device.length:  # a codec may hear one id more than is expected

@@ -16,6 +16,7 @@ CPU: Final = "process_cpu_seconds_total"
 WATCHED: Final = (
     *("process_resident_memory_bytes", "process_open_fds", "fac_threads", "fac_tasks", "fac_sessions"),
     *("fac_sessions_kept", "fac_slots_used", "fac_queue_depth", "fac_kv_bytes_used", "fac_kv_bytes_parked"),
+    "fac_heard_bytes",
 )
 SETTLED_S: Final = 1.0  # after the last client has gone
 FIFTHS: Final = 5
