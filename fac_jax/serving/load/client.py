@@ -101,6 +101,7 @@ class Client:
         self._turn = self._new_turn(0)
         self._session: str | None = None  # id of the session that goes on with the next connection
         self._sent = 0  # pieces of audio, on this connection
+        self._heard_from_ms = 0  # where the server found the beginning of the user's speech
         self._open: set[str] = set()  # ids of responses that have begun and not ended
 
     def _new_turn(self, number: int) -> Turn:
@@ -203,7 +204,10 @@ class Client:
         if kind == "session.created":
             self._shared.resumed += event["session"]["id"] == self._session
             self._session = event["session"]["id"]
+        elif kind == "input_audio_buffer.speech_started":
+            self._heard_from_ms = event["audio_start_ms"]
         elif kind == "input_audio_buffer.speech_stopped":
+            turn.heard_ms = event["audio_end_ms"] - self._heard_from_ms
             turn.stopped = now  # a question with a long pause has two ends: the last one counts
             turn.text = turn.audio = turn.done = None
             turn.play = PlayOut(self._load.buffer_s)

@@ -44,6 +44,7 @@ class Turn:
       session: number of the session.
       number: of the turn in its connection, from 0.
       play: the reply being played.
+      heard_ms: milliseconds of audio in which the server found the speech; None before its end.
       spoken: the last sample of the user's speech was sent.
       stopped: the server told the end of the speech.
       text: the first text of the reply came.
@@ -60,6 +61,7 @@ class Turn:
     session: int
     number: int
     play: PlayOut
+    heard_ms: int | None = None
     spoken: float | None = None
     stopped: float | None = None
     text: float | None = None

@@ -1,6 +1,5 @@
 """Many talks with the model that ships, in a server of its own: minutes."""
 
-import itertools
 import json
 import threading
 import time
@@ -41,26 +40,36 @@ def talked(url: str, sessions: int, seconds: float, **options: Any) -> tuple[Loa
     return run_load(Load(f"{url}?events=fac", wave, sessions, seconds, **options))
 
 
-def replies(turns: list[Turn]) -> dict[int, list[list[tuple[int, ...]]]]:
-    """The ids of all whole replies by the number of their turn, of which each follows the same conversation."""
-    found: dict[int, list[list[tuple[int, ...]]]] = {}
+Heard = tuple[int | None, ...]
+
+
+def replies(turns: list[Turn]) -> dict[Heard, list[list[tuple[int, ...]]]]:
+    """The ids of all whole replies, by how much audio of each turn so far was heard.
+
+    The question is always the same. Where the silence before it is longer or shorter, the detector may find its end a
+    frame later, and the model hears another wave.
+    """
+    heard: dict[int, Heard] = {}
+    found: dict[Heard, list[list[tuple[int, ...]]]] = {}
     for turn in turns:
+        heard[turn.session] = (*heard.get(turn.session, ())[: turn.number], turn.heard_ms)
         if turn.outcome == "completed":
-            found.setdefault(turn.number, []).append(turn.ids)
+            found.setdefault(heard[turn.session], []).append(turn.ids)
     return found
 
 
 @pytest.mark.slow
 def test_replies_among_fifty_talks_are_those_alone_and_nothing_grows(server: ServerProcess) -> None:
     _, turns = talked(server.url, 1, 60)
-    alone = {number: ids for number, (ids,) in replies(turns).items()}
+    alone = {heard: ids for heard, (ids,) in replies(turns).items()}
     report, turns = talked(server.url, 50, 180, cancelling=0.1, vanishing=0.1, watch_s=3)
     assert report.errors == {}
     assert {"completed", "cancelled", "vanished"} == set(report.turns)
     together = replies([turn for turn in turns if turn.session >= 10])  # the others cancel or vanish
-    assert all(set(alone) >= {number} for number in itertools.islice(sorted(together), 3))
-    for number in sorted(set(alone) & set(together)):
-        assert all(ids == alone[number] for ids in together[number]), f"turn {number}"
+    for number in (1, 2, 3):
+        assert sum(len(ids) for heard, ids in together.items() if heard in alone and len(heard) == number) >= 10
+    for heard in set(alone) & set(together):
+        assert all(ids == alone[heard] for ids in together[heard]), heard
     held = report.resources
     for name in ("process_open_fds", "fac_threads", "fac_tasks", "fac_sessions"):
         assert held[name].late <= held[name].early + 5, name
