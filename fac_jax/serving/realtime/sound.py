@@ -67,7 +67,7 @@ class ForDetector:
     """Changes the rate of audio to that of detectors without delay: it lags by 1 ms, `Resampler` by up to 100."""
 
     def __init__(self, rate: int) -> None:
-        self._taps = signal.firwin(31, 7_000, fs=rate) if rate > RATE else np.ones(1)
+        self._taps = np.asarray(signal.firwin(31, 7_000, fs=rate) if rate > RATE else [1.0], np.float64)
         self._before = np.zeros(len(self._taps) - 1, np.float32)  # samples that the next ones are filtered with
         self._stream = None if rate == RATE else soxr.ResampleStream(rate, RATE, 1, dtype="float32", quality="QQ")
 
