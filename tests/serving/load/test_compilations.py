@@ -23,6 +23,7 @@ REQUESTS = 1000
 CLIENTS = 8
 TOOL = {"type": "function", "name": "f", "parameters": {}}
 FORMATS = ({"type": "audio/pcm", "rate": 24_000}, {"type": "audio/pcmu"}, {"type": "audio/pcma"})
+SILENCE = {"audio/pcmu": b"\xff", "audio/pcma": b"\xd5"}  # of G.711
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +82,7 @@ async def talk(url: str, rng: random.Random) -> int:
                     type="conversation.item.create", item={"type": "message", "role": "user", "content": content}
                 )
             else:
-                await speak(send, rng, form.get("rate", 8000), not by_hand)
+                await speak(send, rng, form, not by_hand)
                 if by_hand:
                     await send(type="input_audio_buffer.commit")
             if by_hand:
@@ -92,12 +93,14 @@ async def talk(url: str, rng: random.Random) -> int:
     return responses
 
 
-async def speak(send: Callable[..., Awaitable[None]], rng: random.Random, rate: int, pauses: bool) -> None:
+async def speak(send: Callable[..., Awaitable[None]], rng: random.Random, form: dict[str, Any], pauses: bool) -> None:
     """Sends a tone of some length, and silence after it where that ends a turn."""
-    level = np.concatenate([np.full(int(rng.uniform(0.3, 5) * rate), 0.3), np.zeros(int(0.8 * rate) * pauses)])
+    rate = form.get("rate", 8000)
+    # Shorter speech over a reply that is heard would be no turn.
+    level = np.concatenate([np.full(int(rng.uniform(0.5, 5) * rate), 0.3), np.zeros(int(0.8 * rate) * pauses)])
     wave = level * np.sin(np.arange(len(level)) * rng.uniform(0.02, 0.3))
     if rate == 8000:  # bytes of G.711: any are sound
-        data = rng.randbytes(len(wave) - int(0.8 * rate) * pauses) + b"\xff" * (int(0.8 * rate) * pauses)
+        data = rng.randbytes(len(wave) - int(0.8 * rate) * pauses) + SILENCE[form["type"]] * (int(0.8 * rate) * pauses)
     else:
         data = (wave * 32767).astype("<i2").tobytes()
     await send(type="input_audio_buffer.append", audio=base64.b64encode(data).decode())
@@ -113,7 +116,9 @@ async def heard(server: ClientConnection, cancels: bool) -> None:
             if event["type"] == "error":
                 assert event["error"]["code"] == "response_cancel_not_active", event
             if event["type"] == "response.done":
-                assert event["response"]["status"] != "failed", event
+                if event["response"]["status"] == "failed":  # the tools and a long question may be too much
+                    code = event["response"]["status_details"]["error"]["code"]
+                    assert code == "context_length_exceeded", event
                 return
 
 
