@@ -26,7 +26,6 @@ from fac_jax.types import InputError, Kind
 
 NAP_S = 0.02  # between turns in which nothing can go on, while requests wait or replies pause
 REST_S = 1.0  # between turns without any request
-URGENT_S = 0.5  # of speech that its listener still has, below which a reply has to be spoken
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -198,7 +197,6 @@ class Core:
         """
         talk.began_at = self._clock()
         talk.conversation = self._ears.encode(talk.heard)
-        self._metrics.heard_bytes.set(self._ears.bytes)
         prompt = encode(talk.conversation, self._model.tokenizer, self._model.config, add_generation_prompt=True)
         talk.prompt = continued(prompt, talk.made.forced)
         if len(talk.prompt) + talk.limit > self._device.length:  # a codec may hear one id more than is expected
@@ -296,7 +294,7 @@ class Core:
     def _speak(self) -> None:
         """Speaks what can be spoken, or what is urgent, and ends the replies of which everything is said."""
         unheard = any(talk.request.spoken and not talk.said_s for talk in self._made.values())
-        for one in self._voices.speak(_urgent if self._starts or unheard else None):
+        for one in self._voices.speak((lambda talk: talk.urgent) if self._starts or unheard else None):
             if one.wave.size:
                 one.talk.said_s += one.wave.size / self._model.codec.rate
                 one.talk.tell(Audio(one.wave))
@@ -311,7 +309,3 @@ class Core:
         self._metrics.sessions_kept.set(self.sessions.kept)
         self._metrics.slots_used.set(self.used)
         self._metrics.queue_depth.set(len(self.waiting))
-
-
-def _urgent(talk: Talk) -> bool:
-    return talk.played is None or talk.said_s - talk.played < URGENT_S

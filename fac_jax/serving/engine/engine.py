@@ -52,6 +52,7 @@ class TalkEngine:
         self.voices = names_of(self._codec)
         self.compilations = Compilations(metrics.compilations)
         self._ears = Ears(model, config.heard_bytes)
+        metrics.heard_bytes.set_function(lambda: self._ears.bytes)
         self._header = _header_positions(model)
         self._worker = Worker(self._core, self._special)
 

@@ -18,6 +18,7 @@ from fac_jax.serving.talk import Ended, Event, Reason, Step, TalkRequest
 from fac_jax.text.special_ids import SpecialIds
 from fac_jax.text.tokenizer import Tokenizer
 
+URGENT_S = 0.5  # of speech that a listener still has, below which a reply has to be spoken
 BROKEN = "\N{REPLACEMENT CHARACTER}"  # stands for the beginning of a character whose other bytes are to come
 
 # "waiting" for a slot, its "prompt" is run in pieces, it is being "made", or only to be "spoken"; then "over".
@@ -111,6 +112,11 @@ class Talk:
     def ahead_s(self) -> float:
         """Returns how many seconds of its speech the listener has not had; 0 if nobody says what the listener had."""
         return 0.0 if self.played is None else self.units / TOKEN_RATE - self.played
+
+    @property
+    def urgent(self) -> bool:
+        """Returns whether its listener may soon have nothing to hear."""
+        return self.played is None or self.said_s - self.played < URGENT_S
 
     @property
     def limit(self) -> int:

@@ -66,7 +66,7 @@ class CallPool:
 
     A tick takes what each client said in the last slot, and tells what the assistant does in the next one. The clock of
     the ticks rests while no call can run. It begins anew when the first block of one is due, so that the blocks of a
-    client that talks alone never wait for longer than uneven ones need.
+    client that talks alone wait for no longer than `line.JITTER_S`.
     """
 
     def __init__(self, model: Model, config: PoolConfig, metrics: Metrics) -> None:

@@ -8,10 +8,10 @@ import pytest
 from talking import CONTEXT, SETTINGS, TEXTS, WAVES, Told, asks, request, said
 
 from fac_jax.api import Model
-from fac_jax.serving.engine.core import URGENT_S, Core
+from fac_jax.serving.engine.core import Core
 from fac_jax.serving.engine.device import Device
 from fac_jax.serving.engine.ears import Ears
-from fac_jax.serving.engine.talks import Made, Talk
+from fac_jax.serving.engine.talks import URGENT_S, Made, Talk
 from fac_jax.serving.engine.voices import Voices
 from fac_jax.serving.metrics import Metrics
 from fac_jax.serving.talk import Audio, Began, Ended, TalkRequest
@@ -137,7 +137,7 @@ def test_speech_that_nobody_needs_yet_waits_for_prompts_and_text_for_no_speech(b
     assert len(told.of(Audio)) == spoken and len(told.text_ids) == steps + 1
     talk.played = talk.said_s
     before = len(told.events)
-    bench.core.turn(lambda: told.events.append(Ended("handed out", None)))
+    bench.core.turn(lambda: told.events.append(Ended("stop", None)))
     kinds = [type(event) for event in told.events[before:]]
     assert not other.of(Began) and kinds.index(Ended) < kinds.index(Audio)
     del told.events[before + kinds.index(Ended)]
