@@ -85,6 +85,8 @@ recipe: $(STAMP)
 ablations: $(STAMP)
 	$(BIN)/python -m experiments.ablations --workdir runs/ablations $(ABLATIONS)
 
+# Where writing compiled modules is switched off, as in many containers, every run would compile all tests again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(STAMP)
 	$(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 

@@ -155,6 +155,7 @@ def test_a_batch_of_pairs_is_its_conversations(scored: Scored) -> None:
     assert both.tasks[:, 0].tolist() == [pair.task for pair in pairs]
 
 
+@pytest.mark.slow
 def test_packed_pairs_equal_unpacked_ones(scored: Scored) -> None:
     pairs, config = scored.pairs[:6], scored.config
     _, windows = least_shapes([pair.chosen for pair in pairs], config)

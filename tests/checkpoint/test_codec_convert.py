@@ -71,6 +71,7 @@ np.savez(sys.argv[3], *load_codec(sys.argv[1]).encode_batch([waves[name] for nam
 """
 
 
+@pytest.mark.slow
 def test_devices_share_a_batch(codec, voice_folder, tmp_path):
     lengths = (9000, 16777, 640, 12345, 16000, 90_000)
     waves = [np.random.default_rng(i).standard_normal(n).astype(np.float32) * 0.1 for i, n in enumerate(lengths)]

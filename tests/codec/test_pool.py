@@ -14,7 +14,7 @@ from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.types import InputError
 
 LIMIT = 1e-3
-LENGTHS = (23, 5, 33, 1, 12, 0)
+LENGTHS = (12, 5, 18, 1, 7, 0)
 
 
 def spoken(pool: SpeechPool, asked: list[np.ndarray], seed: int) -> list[np.ndarray]:

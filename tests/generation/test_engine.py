@@ -116,7 +116,8 @@ def test_replies_are_those_of_a_batch(ready: Ready, alone) -> None:
             assert speech == []
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(1000, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [30, 1000])
 def test_a_reply_is_the_same_beside_others_that_come_and_go(ready: Ready, alone, count: int) -> None:
     """Requests at random moments in random slots; a few are cancelled, and nothing is compiled."""
     rng = random.Random(0)

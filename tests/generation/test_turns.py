@@ -135,6 +135,7 @@ def setup(request: pytest.FixtureRequest, model: ModelConfig, tokenizer: Tokeniz
     return *prepare(config, params), tokenizer
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error:Some donated buffers")
 def test_three_turns_hot_are_those_of_the_whole_conversation(setup: tuple[Any, ...], asked: list[Turn]) -> None:
     cold, whole = talk(Talk, setup, asked, hot=False)

@@ -1,8 +1,10 @@
 """The shipped ablations: that they can be run, and the page that is made of them."""
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
 from comparison_example import make_run
@@ -11,12 +13,20 @@ from record_run import write_initial
 
 from experiments.comparing.variants import read_runs, variants
 from experiments.run.config import resolve_config
-from experiments.sweeps.config import read_sweep
-from experiments.sweeps.runs import changed, load_config, make_runs
+from experiments.sweeps.config import SweepConfig, read_sweep
+from experiments.sweeps.runs import Run, changed, load_config, make_runs
 from fac_jax.evaluation.reports.comparison import Estimate
 
 CONFIGS = Path(__file__).parents[2] / "experiments" / "configs" / "ablations"
 NAMES = sorted(file.stem for file in CONFIGS.glob("*.py") if file.stem != "__init__")
+
+
+class Planned(NamedTuple):
+    """A sweep and its runs."""
+
+    name: str
+    sweep: SweepConfig
+    runs: list[Run]
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +43,15 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return home
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_ablation_can_be_run_and_compares_what_it_expects(
-    name: str, ablations: ModuleType, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(finished)
-    runs = make_runs(read_sweep(load_config(str(CONFIGS / f"{name}.py"))), resolve_config)
+@pytest.fixture(scope="module", params=NAMES)
+def planned(request: pytest.FixtureRequest, finished: Path) -> Iterator[Planned]:
+    with contextlib.chdir(finished):
+        sweep = read_sweep(load_config(str(CONFIGS / f"{request.param}.py")))
+        yield Planned(request.param, sweep, make_runs(sweep, resolve_config))
+
+
+def test_every_ablation_can_be_run_and_compares_what_it_expects(planned: Planned, ablations: ModuleType) -> None:
+    name, runs = planned.name, planned.runs
     found = {run.name.rsplit(",seed=", 1)[0] for run in runs}
     assert len(runs) == len(found) * {"smallest": 2, "refined_head": 5}.get(name, 3)
     ablation = next((one for one in ablations.ABLATIONS if one.name == name), None)
@@ -48,16 +61,12 @@ def test_every_ablation_can_be_run_and_compares_what_it_expects(
         assert {ablation.baseline, *expected} <= found
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_what_an_ablation_leaves_out_is_in_the_recipe(
-    name: str, finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_an_ablation_leaves_out_is_in_the_recipe(planned: Planned) -> None:
     """A weight of 0 for a set that no mixture has would change nothing, and no check would refuse it."""
-    monkeypatch.chdir(finished)
-    sweep = read_sweep(load_config(str(CONFIGS / f"{name}.py")))
+    sweep = planned.sweep
     base = changed(load_config(sweep.config), dict(sweep.fixed))
     mixtures = {stage.name: stage.data.sources for stage in resolve_config(base).stages}
-    for run in make_runs(sweep, resolve_config):
+    for run in planned.runs:
         for key, value in run.changes.items():
             words = key.split(".")
             if words[2:4] == ["data", "mixture"]:

@@ -78,6 +78,7 @@ def test_every_scenario_is_run_scored_and_shown(folder: Path, capsys: pytest.Cap
         called(LAUNCHER, "scenarios", *given, f"--calls={folder / 'others'}")
 
 
+@pytest.mark.slow
 def test_long_calls_are_as_training_reads_them(tmp_path: Path) -> None:
     """The ring, of 32 slots, is filled more than twice; a model with random weights talks now and then."""
     write_models(tmp_path, dataclasses.replace(EAGER, window=32, stop_bias=-6.0))

@@ -62,6 +62,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workdir
 
 
+@pytest.mark.slow
 def test_two_hosts_one_of_them_killed_and_one_host_on_another_mesh_goes_on(
     tmp_path: Path, alone: Path, figures
 ) -> None:

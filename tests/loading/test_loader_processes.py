@@ -38,6 +38,7 @@ def test_two_hosts_bring_the_batches_of_one(tmp_path: Path) -> None:
     assert [a["ids"] + b["ids"] for a, b in zip(*(one["done"] for one in found), strict=True)] == want
 
 
+@pytest.mark.slow
 def test_a_worker_process_brings_the_same_batches() -> None:
     with closing(packed_run.begin(config=WorkerConfig(workers=1))) as batches:
         assert lines(batches, 3) == lines(packed_run.begin(), 3)

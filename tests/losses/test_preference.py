@@ -106,7 +106,7 @@ def test_sums_of_log_probabilities_are_the_losses_of_training() -> None:
     np.testing.assert_allclose(mean, [metrics["text_loss"], metrics["speech_loss"]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("reference", ["stored", "frozen"])
+@pytest.mark.parametrize("reference", [pytest.param("stored", marks=pytest.mark.slow), "frozen"])
 def test_identical_replies_move_nothing(reference: str) -> None:
     pairs = pairs_of("dense", other=False)
     g = golden("dense")

@@ -79,6 +79,7 @@ def toy() -> tuple[ModelConfig, Params, Batch]:
     return config, with_beside(initial_params(MODEL, 1), config), batch
 
 
+@pytest.mark.slow
 def test_a_kernel_of_zeros_changes_nothing_bit_for_bit_and_learns(toy: tuple[ModelConfig, Params, Batch]) -> None:
     config, params, batch = toy
     loss, out, grads = everything(config, params, batch)

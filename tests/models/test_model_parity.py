@@ -34,6 +34,7 @@ def test_the_model_is_the_recorded_one(case, figures):
         figures(f"{case}: {figure.name}", figure.value, figure.limit)
 
 
+@pytest.mark.slow
 def test_another_model_is_told_from_the_recorded_one():
     g = golden("dense")
     other = jax.tree.map(np.copy, g.params)

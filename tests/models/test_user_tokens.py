@@ -158,6 +158,7 @@ def test_stages_that_align_the_encoder_are_refused(config: Any, message: str) ->
         resolve_config(asked)
 
 
+@pytest.mark.slow
 def test_rows_of_ones_own_are_tokenised_once_and_trained_on(tmp_path: Path) -> None:
     initial = write_initial(tmp_path / "initial")
     noise = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)

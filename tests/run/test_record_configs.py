@@ -75,6 +75,7 @@ def clips(folder: Path, language: str, sentences: dict[str, list[str]]) -> None:
         (home / f"{table}.tsv").write_text("\n".join([HEADER, *rows]) + "\n", encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_common_voice_as_it_is_unpacked(initial: Path, tmp_path: Path) -> None:
     clips(tmp_path, "en", {"train": ['He said "yes.', "Go on."], "dev": ["Never seen."], "test": ["Nor this."]})
     clips(tmp_path, "zh-CN", {"train": ["你好", ""], "dev": [], "test": []})

@@ -49,6 +49,7 @@ def until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_kill_9_of_a_run_and_of_the_launcher_lose_nothing(tmp_path: Path) -> None:
     whole, torn = tmp_path / "whole", tmp_path / "torn"
     assert launch(whole, 2, 0.0).wait(WAIT) == 0

@@ -146,7 +146,7 @@ class Signalled(StubData):
 
 @pytest.mark.parametrize(
     ("data", "error", "evaluated"),
-    [(Signalled, KeyboardInterrupt, []), (lambda: Stopping(5), Stopped, [4])],
+    [pytest.param(Signalled, KeyboardInterrupt, [], marks=pytest.mark.slow), (lambda: Stopping(5), Stopped, [4])],
     ids=["stopped at an evaluation", "crashed after one, before its checkpoint"],
 )
 def test_a_resumed_run_has_each_evaluation_once(

@@ -89,11 +89,9 @@ def counts(config: ModelConfig, stage: StageConfig, batch: Any, attend: Attend =
 @pytest.mark.parametrize(
     ("attend", "moe", "remat"),
     [
-        *((einsum_attend, MOE, remat) for remat in get_args(Remat)),
-        *(
-            pytest.param(blocked_attend, None, remat, marks=[pytest.mark.slow] * (remat not in ("none", "full")))
-            for remat in get_args(Remat)
-        ),
+        pytest.param(attend, moe, remat, marks=[pytest.mark.slow] * (remat not in fast))
+        for attend, moe, fast in ((einsum_attend, MOE, ("full", "dots")), (blocked_attend, None, ("none", "full")))
+        for remat in get_args(Remat)
     ],
 )
 def test_a_step_of_all_parameters_is_what_its_program_multiplies(attend: Attend, remat: Remat, moe: Any):
@@ -106,11 +104,11 @@ def test_a_step_of_all_parameters_is_what_its_program_multiplies(attend: Attend,
     ("patterns", "remat"),
     [
         (ALIGNED, "full"),
-        (("refined_head/",), "none"),
-        (("backbone/",), "full"),
         (("backbone/",), "save_attention"),
         (("(?!.*attention/o)",), "dots"),
-        (("encoder/proj/",), "none"),
+        pytest.param(("refined_head/",), "none", marks=pytest.mark.slow),
+        pytest.param(("backbone/",), "full", marks=pytest.mark.slow),
+        pytest.param(("encoder/proj/",), "none", marks=pytest.mark.slow),
     ],
 )
 def test_frozen_parameters_cost_no_gradient_of_their_own(patterns: tuple[str, ...], remat: Remat):

@@ -71,6 +71,7 @@ def curves(workdir: epath.Path) -> dict[str, bytes]:
     return {path.parent.name: path.read_bytes() for path in sorted(workdir.glob("*/metrics.jsonl"))}
 
 
+@pytest.mark.slow
 def test_the_model_learns_in_every_stage(workdir: epath.Path, toy_params: Params) -> None:
     run_recipe(recipe(), workdir, ToyRun(), {})
     ears, joint = (read_curve(workdir / name) for name in ("warmup", "joint"))
@@ -114,6 +115,7 @@ def wait_for(path: epath.Path, process: subprocess.Popen[str]) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_gives_the_same_curve(workdir: epath.Path, uninterrupted: epath.Path) -> None:
     process = program(workdir, "--pause=0.1")
     wait_for(workdir / "joint" / "checkpoints" / "14", process)
@@ -186,6 +188,7 @@ def test_every_stage_compiles_once(workdir: epath.Path) -> None:
     assert len(seen) == 3
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_with_float32_parameters(workdir: epath.Path) -> None:
     single = Recipe(replace(MODEL, dtype="bfloat16"), (stage(steps=12, loss=Sft(speech_weight=0.0)),))
     params, config = load_params(run_recipe(single, workdir, ToyRun(), {}))

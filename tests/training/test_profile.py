@@ -27,6 +27,7 @@ def test_a_window_is_two_numbers() -> None:
             ProfileWindow.parse(text)
 
 
+@pytest.mark.slow
 def test_the_steps_of_a_window_are_traced(tmp_path: Path) -> None:
     with StepProfiler(ProfileWindow(2, 2), tmp_path) as profiler:
         for step in (1, 2, 3, 4):

@@ -157,6 +157,7 @@ class PairData(ToyData):
         return loaded(pairs_of(number % 2), number)
 
 
+@pytest.mark.slow
 def test_a_preference_is_learned_from_a_frozen_reference(workdir: epath.Path) -> None:
     loss = Preference(beta=0.5, reference="frozen")
     what = stage("dpo", steps=12, loss=loss, optimizer=OptimizerConfig(peak=3e-3, warmup=0.0))

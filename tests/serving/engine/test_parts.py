@@ -80,6 +80,7 @@ def voiced(voices: Voices, ids: dict[Talk, np.ndarray]) -> dict[Talk, np.ndarray
     return {one: np.concatenate(parts) for one, parts in waves.items()}
 
 
+@pytest.mark.slow
 def test_voices_speak_side_by_side_and_compile_nothing(
     voice_folder: Path, monkeypatch: pytest.MonkeyPatch, figures
 ) -> None:
