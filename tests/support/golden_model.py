@@ -19,12 +19,16 @@ CASES = ("dense", "moe", "moe_aux", "moe_mixed")
 
 @dataclasses.dataclass(frozen=True)
 class Golden:
-    """One recorded case: arrays by their full names, the configuration and our parameters."""
+    """One recorded case: arrays and released tensors by their full names, and the configuration."""
 
     arrays: dict[str, np.ndarray]
     config: ModelConfig
-    params: Params
     tensors: dict[str, np.ndarray]
+
+    @functools.cached_property
+    def params(self) -> Params:
+        """Our parameters; who asks for the configuration alone waits for no shape."""
+        return from_release(self.tensors, self.config)
 
 
 @functools.cache
@@ -35,4 +39,4 @@ def golden(case: str) -> Golden:
     tensors = load_file(folder / "model.safetensors")
     with np.load(folder / "io.npz") as arrays:
         loaded: dict[str, Any] = {name: arrays[name] for name in arrays.files}
-    return Golden(loaded, config, from_release(tensors, config), tensors)
+    return Golden(loaded, config, tensors)
