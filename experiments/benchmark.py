@@ -129,7 +129,7 @@ def _rows(kind: str, name: str | None, asked: Asked) -> Iterator[Row]:
     decoded = kind in ("decode", "first_audio", "mixed", "calls")
     if kind == "calls":
         config = duplex_config(config, "slide")
-    params = jax.jit(lambda: random_params(config))() if decoded else {}
+    params = random_params(config) if decoded else {}
     match kind:
         case "train":
             yield label, train_figures(config, work)

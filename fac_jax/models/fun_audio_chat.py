@@ -192,8 +192,12 @@ def speech_unembedding(params: Params) -> Float[Array, "C D"]:
     return with_logical_constraint(wide, (axes.CODEBOOK, None))
 
 
+@functools.partial(jax.jit, static_argnums=0)  # operation by operation they are hundreds of small programs
 def init_params(config: ModelConfig, rng: Key[jax.Array, ""]) -> Params:
-    """Makes fresh parameters as a plain nested dict, in `config.param_dtype`; `jax.eval_shape` of it gives shapes."""
+    """Makes fresh parameters as a plain nested dict, in `config.param_dtype`; `jax.eval_shape` of it gives shapes.
+
+    It is one program, which is compiled once for a configuration.
+    """
     return nn.unbox(boxed_params(config, rng))
 
 

@@ -152,8 +152,10 @@ def start_params(recipe: Recipe, stage: StageConfig, workdir: epath.Path) -> Par
     elif folder is not None:
         params = _load(folder, recipe)
     else:
-        placed = None if recipe.layout is None else shardings(recipe.abstract())
-        params = jax.jit(recipe.init_params, out_shardings=placed)(jax.random.key(stage.seed))
+        draw = recipe.init_params
+        if recipe.layout is not None:
+            draw = jax.jit(draw, out_shardings=shardings(recipe.abstract()))
+        params = draw(jax.random.key(stage.seed))
         if recipe.encoder is not None:
             given = whisper_params(recipe.encoder_path(recipe.encoder), recipe.model)
             params = in_place_of(params, given)

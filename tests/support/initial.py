@@ -1,4 +1,4 @@
-"""Random parameters, compiled as one program: operation by operation they take hundreds of small ones."""
+"""Random parameters of a seed."""
 
 import jax
 
@@ -9,4 +9,4 @@ from fac_jax.types import Params
 
 def initial_params(config: ModelConfig, seed: int = 0) -> Params:
     """Returns the parameters that `init_params` draws."""
-    return jax.jit(lambda: init_params(config, jax.random.key(seed)))()
+    return init_params(config, jax.random.key(seed))
