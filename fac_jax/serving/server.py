@@ -11,6 +11,7 @@ from fac_jax.serving.detect.base import TurnDetector, TurnSettings
 from fac_jax.serving.live.call_pool import CallPool
 from fac_jax.serving.metrics import Metrics
 from fac_jax.serving.realtime.resumable import Resumable
+from fac_jax.serving.realtime.rounds import Rounds
 from fac_jax.serving.realtime.session_files import SessionFiles
 from fac_jax.serving.record.recordings import Recordings
 from fac_jax.serving.talk import Engine
@@ -31,6 +32,7 @@ class Server:
         client secrets. None keeps both in memory.
       record_dir: folder in which talks are recorded; None for no recording.
       calls: of a full-duplex model, in which live sessions talk; None for a model that takes turns.
+      rounds: in which sessions with a detector hear together.
     """
 
     engine: Engine
@@ -40,6 +42,7 @@ class Server:
     shared_dir: Path | None = None
     record_dir: Path | None = None
     calls: CallPool | None = None
+    rounds: Rounds = dataclasses.field(default_factory=Rounds)
 
     @functools.cached_property
     def resumable(self) -> Resumable:

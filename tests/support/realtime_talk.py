@@ -18,6 +18,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from fac_jax.serving.config import Limits, ServerConfig
 from fac_jax.serving.metrics import Metrics
+from fac_jax.serving.realtime.rounds import Rounds
 from fac_jax.serving.realtime.socket import realtime
 from fac_jax.serving.security import Access
 from fac_jax.serving.server import Server
@@ -120,7 +121,8 @@ class Talk:
     async def __aenter__(self) -> Self:
         self.metrics = Metrics()
         engine: Engine = self.engine
-        made = Server(engine, ServerConfig(limits=self.limits, **self.config), self.detector, self.metrics)
+        settings = ServerConfig(limits=self.limits, **self.config)
+        made = Server(engine, settings, self.detector, self.metrics, rounds=Rounds(0.0))
         self.server = self.shared or made
         self.engine = self.server.engine
         self.clock, self.socket = StillClock(), Socket(self.query)

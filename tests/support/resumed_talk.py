@@ -9,12 +9,14 @@ from realtime_talk import Talk
 
 from fac_jax.serving.config import Limits, ServerConfig
 from fac_jax.serving.metrics import Metrics
+from fac_jax.serving.realtime.rounds import Rounds
 from fac_jax.serving.server import Server
 
 
 def server_of(engine: FakeEngine | None = None, folder: Path | None = None, **limits: Any) -> Server:
     """A server of one engine, which keeps sessions in a folder if one is given."""
-    return Server(engine or FakeEngine(), ServerConfig(limits=Limits(**limits)), EnergyTurns, Metrics(), folder)
+    config, rounds = ServerConfig(limits=Limits(**limits)), Rounds(0.0)
+    return Server(engine or FakeEngine(), config, EnergyTurns, Metrics(), folder, rounds=rounds)
 
 
 def again(talk: Talk, server: Server | None = None, **settings: Any) -> Talk:

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 
 from fac_jax.serving.realtime.desk import Ask, Close, Out, Played, Stop, Take
 from fac_jax.serving.realtime.outbox import Outbox
+from fac_jax.serving.realtime.rounds import Rounds
 from fac_jax.serving.realtime.session import Session
 from fac_jax.serving.talk import Ended, Engine, Event, Handle
 from fac_jax.types import InputError
@@ -43,8 +44,9 @@ class LoopClock:
 class Driver:
     """Does what a session says: sends its events, asks the engine, and lets time pass."""
 
-    def __init__(self, session: Session, engine: Engine, outbox: Outbox, clock: Clock) -> None:
+    def __init__(self, session: Session, engine: Engine, outbox: Outbox, clock: Clock, rounds: Rounds) -> None:
         self._session, self._engine, self._outbox, self._clock = session, engine, outbox, clock
+        self._rounds = rounds
         self._handles: dict[str, Handle] = {}
         self._takes: set[asyncio.Task[None]] = set()
         self._resting = False
@@ -113,8 +115,11 @@ class Driver:
         while True:
             message = await receive()
             for outs in self._session.receive(message):
-                self._do(outs)
-                await asyncio.sleep(0)  # a long message lets the others of the loop have their turn
+                if outs is None:
+                    await self._rounds.wait()
+                else:
+                    self._do(outs)
+                    await asyncio.sleep(0)  # a long message lets the others of the loop have their turn
 
     async def _tick(self) -> None:
         while True:

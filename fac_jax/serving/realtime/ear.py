@@ -16,6 +16,7 @@ from fac_jax.serving.realtime.sound import ForDetector, Resampler, rate_of
 from fac_jax.serving.talk import Listening
 
 KEPT_S: Final = 20.0  # of audio between turns, which a commit by hand takes
+PIECE_S: Final = 0.2  # of audio that is resampled at once, if nobody needs it before
 
 
 class Ear:
@@ -48,6 +49,8 @@ class Ear:
         self._listen, self._rate, self._make = listen, rate, detector
         self._form, self._turns = form, turns
         self._resampler = Resampler(rate_of(form), rate)
+        self._came: list[Float32[np.ndarray, " N"]] = []  # pieces that are not resampled yet
+        self._came_s = 0.0
         self._ring: deque[tuple[int, Float32[np.ndarray, " N"]]] = deque()  # pieces, each with its position
         self._end = 0  # position behind all audio
         self._free = 0  # position from which no turn has taken audio
@@ -83,7 +86,7 @@ class Ear:
     @property
     def buffered_s(self) -> float:
         """Returns the seconds of audio in the buffer; what the resampler holds back is not counted."""
-        return (self._end - self._begin) / self._rate
+        return (self._end - self._begin) / self._rate + self._came_s
 
     @property
     def _begin(self) -> int:
@@ -112,8 +115,12 @@ class Ear:
 
     def take(self, samples: Float32[np.ndarray, " N"]) -> None:
         """Takes audio at the format's rate; `turns` follows."""
-        self.seconds += len(samples) / rate_of(self._form)
-        self._take(self._resampler.push(samples))
+        seconds = len(samples) / rate_of(self._form)
+        self.seconds += seconds
+        self._came.append(samples)
+        self._came_s += seconds
+        if self._came_s >= PIECE_S:
+            self._resample()
         if self._detector is not None:
             self._detector.take(self._for_detector.push(samples))
 
@@ -129,11 +136,13 @@ class Ear:
 
     def flush(self) -> None:
         """Takes what the resampler holds back; the audio after it begins anew."""
+        self._resample()
         self._take(self._resampler.push(np.zeros(0, np.float32), last=True))
         self._resampler = Resampler(rate_of(self._form), self._rate)
 
     def begin(self, ms: int | None = None) -> None:
         """Begins a turn: at a time of all audio, or with all that is in the buffer."""
+        self._resample()
         self._turn_from = self._fed = self._begin if ms is None else max(self._position(ms), self._begin)
         self._listening = self._listen()
 
@@ -150,6 +159,7 @@ class Ear:
           ms: time of all audio at which the detector ended it; None for the end of the buffer, by hand.
         """
         assert self._listening is not None
+        self._resample()
         if ms is not None and self._position(ms) > self._end:
             self.flush()
         ended, self._listening = self._listening, None
@@ -177,6 +187,11 @@ class Ear:
 
     def _position(self, ms: int) -> int:
         return ms * self._rate // 1000
+
+    def _resample(self) -> None:
+        if self._came:
+            self._take(self._resampler.push(np.concatenate(self._came)))
+            self._came, self._came_s = [], 0.0
 
     def _take(self, heard: Float32[np.ndarray, " N"]) -> None:
         if len(heard):

@@ -112,8 +112,12 @@ class Session:
             self._desk.refuse(refused)
         return self._desk.take()
 
-    def receive(self, message: str | bytes) -> Iterator[list[Out]]:
-        """Takes a message of the client. Long audio is heard in pieces; the caller may do other things between them."""
+    def receive(self, message: str | bytes) -> Iterator[list[Out] | None]:
+        """Takes a message of the client. Long audio is heard in pieces; the caller may do other things between them.
+
+        Yields:
+          what is to be done; None where audio is heard next, if that is better done together with other sessions.
+        """
         if self._closing:
             return
         self._last_event = self._desk.clock()
@@ -131,9 +135,10 @@ class Session:
             event_id = fields["event_id"] if isinstance(fields.get("event_id"), str) else None
             event = clients.read_event(fields)
             if isinstance(event, clients.AppendAudio):
-                for piece in self._pieces(event):
+                for number, piece in enumerate(self._pieces(event)):
                     self._hearing.take(piece)
-                    yield []  # other sessions may take theirs, to be heard together
+                    if number == 0 and self._hearing.ear.detects:  # long audio does not wait for every piece
+                        yield None
                     self._hearing.hear()
                     yield self._desk.take()
             else:

@@ -40,7 +40,7 @@ async def realtime(websocket: WebSocket, server: Server, access: Access, clock: 
     session = Session(server, clock.time, time.time, fields=access.session, steps=steps, state=state)
     tap = server.recordings.begin(session.id)
     outbox = Outbox(websocket, server.config.limits, tap.server)
-    driver = Driver(session, server.engine, outbox, clock)
+    driver = Driver(session, server.engine, outbox, clock, server.rounds)
     logs.event("session.opened", session=session.id, client=access.client, resumed=state is not None)
 
     def state_now() -> State:
