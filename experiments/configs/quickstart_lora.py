@@ -22,19 +22,22 @@ QUICKSTARTS = {
     "quickstart.py": (quickstart.stages, WORLD, WAVES),
     "quickstart_whisper.py": (quickstart_whisper.stages, SLOWER, HARDER),
 }
-PEAK = 1e-2  # five times that of the whole model
+PEAK = 1e-2  # of the adapter, five times that of the whole model
+# No stage before has trained what makes speech of what the LLM has said, and an adapter does not make random kernels
+# speak: these parts train in full, as in the paper's pre-alignment, at the rate of the whole model.
+FULL = ("speech_embedder/", "refined_head/")
 
 
 def get_config() -> ConfigDict:
     """Returns a config of that one stage, from the model in `model.init_from`."""
     stages, world, waves = QUICKSTARTS[quickstart_config(QUICKSTART)]
     full = stages()["speak"]
-    # No stage before has trained the codec's table, so that it trains in full.
-    speak = dataclasses.replace(
-        full,
-        optimizer=dataclasses.replace(full.optimizer, peak=PEAK, floor=PEAK / 20),
-        lora=LoraConfig(("llm", "head", "bridge")),
-        trainable=("speech_embedder/embed/",),
+    optimizer = dataclasses.replace(
+        full.optimizer,
+        peak=PEAK,
+        floor=PEAK / 20,
+        rates=tuple(f"{part}={full.optimizer.peak / PEAK}" for part in FULL),
     )
+    speak = dataclasses.replace(full, optimizer=optimizer, lora=LoraConfig(("llm",)), trainable=FULL)
     data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None)  # the model brings its codec
     return base.config({"dtype": "float32", "unroll_layers": True}, {"speak": speak}, data=data)
