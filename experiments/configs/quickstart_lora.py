@@ -23,9 +23,9 @@ QUICKSTARTS = {
     "quickstart_whisper.py": (quickstart_whisper.stages, SLOWER, HARDER),
 }
 PEAK = 1e-2  # of the adapter, five times that of the whole model
-# No stage before has trained what makes speech of what the LLM has said, and an adapter does not make random kernels
-# speak: these parts train in full, as in the paper's pre-alignment, at the rate of the whole model.
-FULL = ("speech_embedder/", "refined_head/")
+# What no stage before has trained trains in full, at the rate of the whole model: the tables, because the text next to
+# speech has ids of its own, and what makes speech of what the LLM has said, as in the paper's pre-alignment.
+FULL = ("backbone/embed/", "speech_embedder/", "refined_head/")
 
 
 def get_config() -> ConfigDict:
