@@ -3,9 +3,10 @@
 python -m experiments.quickstart --config experiments/configs/quickstart_lora.py --workdir runs/quickstart_lora \
     --config.model.init_from=runs/quickstart/listen
 
-Seed 0 with Whisper's ears, 1,100 steps: the text of spoken replies is right in 0.919 (trained in full 0.977), and what
-is heard of them in 0.410 (0.977). No stage before has trained the refined head, and an adapter of rank 16 does not make
-a head of random kernels speak.
+Seed 0 with ears from nothing, 1,200 steps, from the same stages before: the text of spoken replies is right in 0.977
+(trained in full 0.986), and what is heard of them in 0.950 (0.986). Questions that are answered in text are right in
+1.000 (1.000) if typed and 0.973 (0.986) if spoken. Without the tables the text next to speech is not learnt: after 400
+steps its loss is 1.26, and 0.39 with them.
 """
 
 import dataclasses
