@@ -44,10 +44,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=NAMES)
-def planned(request: pytest.FixtureRequest, finished: Path) -> Iterator[Planned]:
+def planned(request: pytest.FixtureRequest, finished: Path) -> Planned:
     with contextlib.chdir(finished):
         sweep = read_sweep(load_config(str(CONFIGS / f"{request.param}.py")))
-        yield Planned(request.param, sweep, make_runs(sweep, resolve_config))
+        return Planned(request.param, sweep, make_runs(sweep, resolve_config))
 
 
 def test_every_ablation_can_be_run_and_compares_what_it_expects(planned: Planned, ablations: ModuleType) -> None:
@@ -61,8 +61,11 @@ def test_every_ablation_can_be_run_and_compares_what_it_expects(planned: Planned
         assert {ablation.baseline, *expected} <= found
 
 
-def test_what_an_ablation_leaves_out_is_in_the_recipe(planned: Planned) -> None:
+def test_what_an_ablation_leaves_out_is_in_the_recipe(
+    planned: Planned, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A weight of 0 for a set that no mixture has would change nothing, and no check would refuse it."""
+    monkeypatch.chdir(finished)
     sweep = planned.sweep
     base = changed(load_config(sweep.config), dict(sweep.fixed))
     mixtures = {stage.name: stage.data.sources for stage in resolve_config(base).stages}
