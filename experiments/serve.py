@@ -12,7 +12,7 @@ docs/serving.md has the protocols, the limits and what was measured.
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
@@ -35,7 +35,10 @@ CODEC = flags.DEFINE_string("codec", None, "Folder of a codec with the same ids;
 QUANTIZE = flags.DEFINE_enum("quantize", None, QUANTIZED, "Form of the weights; as they are stored if absent.")
 TABLES = flags.DEFINE_bool("quantize_tables", False, "Bring the tables of text and speech ids to int8.")
 ADAPTER = flags.DEFINE_string("adapter", None, "Adapter in PEFT's format, or stage that trained one, to put on.")
-ANY_BASE = flags.DEFINE_bool("any_base", False, "Take an adapter that was made for a base with other values.")
+ADAPTERS = flags.DEFINE_list(
+    "adapters", [], "NAME=DIR,.. : adapters beside the base, each of them a model NAME that clients can choose."
+)
+ANY_BASE = flags.DEFINE_bool("any_base", False, "Take adapters that were made for a base with other values.")
 SLOTS = flags.DEFINE_integer("slots", 8, "Replies that are made side by side; 0 for as many as the memory holds.", 0)
 CONTEXT = flags.DEFINE_integer(
     "context", None, "LLM positions of a talk; those of the model, at most 2048, if absent.", 1
@@ -82,6 +85,21 @@ def address(scheme: str, host: str, port: int) -> str:
     return f"{scheme}://{name}:{port}/"
 
 
+def named(given: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Returns the names and the folders of adapters beside the base.
+
+    Raises:
+      InputError: one has no name or no folder, or a name is there twice.
+    """
+    pairs = [(name, folder) for name, _, folder in (one.partition("=") for one in given)]
+    if wrong := [one for one, (name, folder) in zip(given, pairs, strict=True) if not name or not folder]:
+        raise InputError(f"--adapters: {wrong[0]!r} is not NAME=DIR")
+    names = [name for name, _ in pairs]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"--adapters: {twice[0]!r} is there twice")
+    return tuple(pairs)
+
+
 def config() -> "StartConfig":
     """Returns what is served, and how, as the flags say."""
     from fac_jax.serving.start import StartConfig
@@ -96,6 +114,7 @@ def config() -> "StartConfig":
         quantize=cast(Quantized | None, QUANTIZE.value),
         quantize_tables=TABLES.value,
         adapter=ADAPTER.value,
+        adapters=named(ADAPTERS.value),
         any_base=ANY_BASE.value,
         slots=SLOTS.value,
         context=CONTEXT.value,
@@ -137,7 +156,7 @@ def main() -> None:
     started = start(asked)
     engine = started.engine
     settings = uvicorn_config(started.app, HOST.value, PORT.value, CERTIFICATE.value, PRIVATE_KEY.value)
-    told = f"{engine.model}, {engine.context} positions, detector {started.detector}"
+    told = f"{', '.join(engine.models)}, {engine.context} positions, detector {started.detector}"
     print(f"{asked.checkpoint}: {told}; getting ready ..", flush=True)
     if RECORD.value is not None:
         print(f"Every talk is recorded in {RECORD.value}", flush=True)

@@ -121,13 +121,18 @@ class Model:
         Raises:
           InputError: it is none of this model, or it or the present one replaces tables: `fac_jax.load` does that.
         """
+        leaves = self.adapter(adapter, any_base)
+        other = copy.copy(self)
+        other.params = with_adapter(self.params, leaves)
+        return other
+
+    def adapter(self, adapter: str | os.PathLike[str], any_base: bool = False) -> Params:
+        """Reads the leaves of an adapter of this model (`models.lora`); see `with_adapter`."""
         base = None if self._folder is None else open_model(self._folder)[0]
         found = read_adapter(adapter, self.config, base, any_base)
         if found.saved or self._replaced:
             raise InputError(f"{adapter}: tables are replaced only when a model is loaded: load it with this adapter")
-        other = copy.copy(self)
-        other.params = with_adapter(self.params, found.leaves)
-        return other
+        return found.leaves
 
     def remarks(self, wave: np.ndarray) -> list[str]:
         """Says what may keep the model from hearing a wave, float `[N]` at 16 kHz, such as "is 9.1 s long: ..".

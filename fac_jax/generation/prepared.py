@@ -95,19 +95,19 @@ def with_adapter(prepared: Params, adapter: Params) -> Params:
     Nothing of the base is copied. Programs that were compiled with an adapter run with every other one of the same
     modules and ranks.
     """
-    base, leaves = (traverse_util.flatten_dict(tree) for tree in (detach(prepared), _apart(adapter)))
+    base, leaves = (traverse_util.flatten_dict(tree) for tree in (detach(prepared), apart(adapter)))
     return traverse_util.unflatten_dict(base | leaves)
 
 
-def _apart(adapter: Params) -> Params:
-    """Takes the layers of all stacks of an adapter apart."""
+def apart(adapter: Params) -> Params:
+    """Takes the layers of all stacks of an adapter apart, as those of a prepared model are."""
     out: Params = {}
     for name, value in adapter.items():
         if stack := re.fullmatch(r"layers(?:_(\d+))?", name):
             for i in range(len(jax.tree.leaves(value)[0])):
                 out[f"layers_{int(stack[1] or 0) + i}"] = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), value)
         else:
-            out[name] = _apart(value) if isinstance(value, dict) else jnp.asarray(value)
+            out[name] = apart(value) if isinstance(value, dict) else jnp.asarray(value)
     return out
 
 

@@ -16,7 +16,8 @@ from fac_jax.layers.param import Init, Typed, embedding_init, kernel_init, param
 from fac_jax.types import Array
 
 # Parameters of a low-rank adapter (LoRA, Hu et al. 2021), which are next to a kernel `[.., D, F]` that has one: A
-# `[.., D, r]`, B `[.., r, F]` and a scale `[..]`, all float32. No layer makes them: `models/lora.py` does.
+# `[.., D, r]`, B `[.., r, F]` and a scale `[..]`, all float32. No layer makes them: `models/lora.py` does. Where each
+# row of a batch has an adapter of its own, the scale is `[rows, r]` (`generation.several`).
 LORA: Final = ("lora_a", "lora_b", "lora_scale")
 LORA_A, LORA_B, LORA_SCALE = LORA
 
@@ -69,11 +70,17 @@ def joined(names: Iterable[str]) -> str:
 def adapted(
     y: Float[jax.Array, "*dims F"], x: Float[jax.Array, "*dims D"], leaves: Mapping[str, Array], dtype: str
 ) -> Float[jax.Array, "*dims F"]:
-    """Adds `((x @ A) @ B) * scale`, computed in `dtype`, to a layer's output `y`, if `leaves` hold an adapter."""
+    """Adds `((x @ A) @ B) * scale`, computed in `dtype`, to a layer's output `y`, if `leaves` hold an adapter.
+
+    A scale for each row of the batch and each of the r directions stands between A and B.
+    """
     if LORA_A not in leaves:
         return y
     a, b, scale = (jnp.asarray(leaves[name]).astype(dtype) for name in LORA)
-    return y + product(product(x.astype(dtype), a), b) * scale
+    low = product(x.astype(dtype), a)
+    if scale.ndim == 0:
+        return y + product(low, b) * scale
+    return y + product(low * scale.reshape(len(scale), *(1,) * (x.ndim - 2), -1), b)
 
 
 class Linear(Typed):

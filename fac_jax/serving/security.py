@@ -38,11 +38,13 @@ class Access:
       client: name of the key for logs and counts, such as "key 1"; never the key.
       session: fields of the session that a client secret is bound to, as they were given; None with a server key.
       subprotocol: to accept the WebSocket with.
+      model: that the client asks for, one of `Engine.models`; None for the first.
     """
 
     client: str = ANYONE
     session: Mapping[str, Any] | None = None
     subprotocol: str | None = None
+    model: str | None = None
 
 
 class TokenBucket:
@@ -116,12 +118,13 @@ class Gate:
             access = Access(secret.client, secret.session, subprotocol)
             model = model or secret.session.get("model")
         self._count(access.client)
-        if model not in (None, self._server.engine.model):
+        models = self._server.engine.models
+        if model is not None and model not in models:
             raise model_not_found(model)
         self.check_room(access.client)
         if access.session is not None and not self._secrets.use(key or ""):
             raise _unauthorized(_NO_SECRET)
-        return access
+        return dataclasses.replace(access, model=model)
 
     def check_room(self, client: str) -> None:
         """Checks that a client may begin another session.

@@ -42,7 +42,8 @@ class StartConfig:
       quantize: form of the weights; None for that in which they are stored.
       quantize_tables: whether the tables of text and speech ids are quantised too.
       adapter: low-rank adapter of the model, in PEFT's format, or a stage that trained one; None for none.
-      any_base: whether the adapter may have been made for a base with other values.
+      adapters: names and folders of adapters beside the base, each of which is a model of its own for clients.
+      any_base: whether adapters may have been made for a base with other values.
       slots: replies that are made side by side; 0 for as many as the memory holds.
       context: LLM positions of a talk; None for those of the model, at most `MOST_CONTEXT`.
       calls: places for live sessions of a full-duplex model, whose ticks compute all of them.
@@ -60,6 +61,7 @@ class StartConfig:
     quantize: Quantized | None = None
     quantize_tables: bool = False
     adapter: str | None = None
+    adapters: tuple[tuple[str, str], ...] = ()
     any_base: bool = False
     slots: int = 8
     context: int | None = None
@@ -120,7 +122,8 @@ def start(config: StartConfig) -> Started:
     if config.codec is not None:
         _ = model.codec  # a codec that was asked for and is not there
     context = config.context or min(MOST_CONTEXT, model.config.context)
-    engine = make_engine(model, config.model_name, EngineConfig(slots=config.slots, context=context), metrics)
+    beside = {name: model.adapter(folder, config.any_base) for name, folder in config.adapters}
+    engine = make_engine(model, config.model_name, EngineConfig(slots=config.slots, context=context), metrics, beside)
     shared, recorded = (
         None if name is None else _writable(Path(name)) for name in (config.shared_dir, config.record_dir)
     )

@@ -30,6 +30,7 @@ class TalkRequest:
       text: how text ids are picked.
       speech: how speech ids are picked.
       voice: name of the speaker; None for the codec's own.
+      model: one of `Engine.models`; None for the first.
       session: conversations with the same key share what was computed of their common beginning.
       forced: text that a reply in text begins with; it counts in `limit`, of which one id at least is left.
     """
@@ -41,6 +42,7 @@ class TalkRequest:
     text: Sampling = GREEDY
     speech: Sampling = GREEDY
     voice: str | None = None
+    model: str | None = None
     session: str | None = None
     forced: str = ""
 
@@ -140,7 +142,8 @@ class Engine(Protocol):
     """Replies to many conversations side by side.
 
     Attributes:
-      model: name of the model.
+      model: name of the model, without an adapter beside it.
+      models: that name, and those of the same model with an adapter.
       rate: sampling rate of spoken replies in Hz.
       heard_rate: sampling rate in Hz that `Listening.push` takes.
       voices: names of the speakers; the first is the codec's own. Empty if the model cannot speak.
@@ -148,6 +151,7 @@ class Engine(Protocol):
     """
 
     model: str
+    models: tuple[str, ...]
     rate: int
     heard_rate: int
     voices: tuple[str, ...]

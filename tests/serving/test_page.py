@@ -35,6 +35,28 @@ def test_a_spoken_question_is_answered(visitor: Visitor, at: Callable[[str], Pag
         assert loud_s(served.engine.heard[0].wave) == pytest.approx(1.2 * 16 / 24, abs=0.3)  # blocks of 60 ms
 
 
+def test_another_model_answers_from_its_choice_on(at: Callable[[str], Page]) -> None:
+    engine = FakeEngine(speak)
+    engine.others = ("mine",)
+    with site(engine) as served:
+        page = at(served.url)
+        page.get_by_label("Message").fill("hello")
+        page.keyboard.press("Enter")
+        until(lambda: engine.requests)
+        page.get_by_label("Model", exact=True).select_option("mine")
+        page.get_by_label("Message").fill("hello")
+        page.keyboard.press("Enter")
+        until(lambda: len(engine.requests) == 2)
+    assert [one.model for one in engine.requests] == [engine.model, "mine"]
+
+
+def test_a_model_alone_is_named_and_no_choice(at: Callable[[str], Page]) -> None:
+    with site() as served:
+        alone = at(served.url).get_by_label("Model", exact=True)
+        expect(alone).to_have_value(served.engine.model)
+        expect(alone).to_be_disabled()
+
+
 def test_speech_interrupts_within_100_ms(visitor: Visitor, at: Callable[[str], Page]) -> None:
     visitor.says(0.5, 1.2, 2.6, 1.0)
     with site() as served:

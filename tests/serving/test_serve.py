@@ -13,7 +13,7 @@ from openai import OpenAI
 from server_process import ServerProcess
 
 import fac_jax
-from experiments.serve import address
+from experiments.serve import address, named
 from fac_jax.audio.io import RATE, load
 from fac_jax.demo import MODEL
 from fac_jax.serving.config import KEYS_VARIABLE, keys
@@ -99,6 +99,16 @@ def test_a_port_that_is_taken_is_refused_before_the_model_is_read() -> None:
 )
 def test_the_address_that_is_printed_can_be_opened(host: str, shown: str) -> None:
     assert address("http", host, 8000) == shown
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [(["mine"], "'mine' is not NAME=DIR"), (["=x"], "'=x' is not"), (["a=x", "b=y", "a=z"], "'a' is there twice")],
+)
+def test_adapters_beside_the_base_have_a_name_each(given: list[str], told: str) -> None:
+    assert named(["mine=runs/a=b", "other=x"]) == (("mine", "runs/a=b"), ("other", "x"))
+    with pytest.raises(InputError, match=told):
+        named(given)
 
 
 def test_keys_come_from_the_environment_and_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

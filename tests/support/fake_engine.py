@@ -166,6 +166,7 @@ class FakeEngine:
     """An engine whose replies are scripted.
 
     Attributes:
+      others: models beside the first.
       requests: all that was asked, in order.
       handles: the replies to them.
       heard: all audio of users, in order.
@@ -192,6 +193,7 @@ class FakeEngine:
         self.rate, self.heard_rate, self.voices, self.context = rate, heard_rate, voices, context
         self.ready = self.alive = True
         self.full = self.mute = False
+        self.others: tuple[str, ...] = ()
         self.fail_at: int | None = None
         self.requests: list[TalkRequest] = []
         self.handles: list[FakeHandle] = []
@@ -199,6 +201,10 @@ class FakeEngine:
         self.forgotten: list[str] = []
         self._texts: dict[int, str] = {EOS: ""}
         self._ids: dict[str, int] = {}
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return (self.model, *self.others)
 
     def submit(self, request: TalkRequest, deliver: Deliver) -> FakeHandle:
         turns = request.conversation.turns

@@ -181,7 +181,7 @@ class Core:
         assert talk.prompt is not None
         piece, request = talk.pieces.popleft(), talk.request
         limit = 0 if talk.pieces else talk.limit
-        how = asked(request.seed, limit, request.spoken, request.text, request.speech)
+        how = asked(request.seed, limit, request.spoken, talk.adapter, request.text, request.speech)
         told = self._device.take_up(talk.slot, talk.prompt, piece, how)
         talk.filled = piece.end
         if not talk.pieces:
@@ -201,7 +201,7 @@ class Core:
         talk.prompt = continued(prompt, talk.made.forced)
         if len(talk.prompt) + talk.limit > self._device.length:  # a codec may hear one id more than is expected
             raise InputError(f"the conversation takes {len(talk.prompt)} LLM positions, too many for its reply")
-        talk.slot, kept = self.sessions.claim(talk.session, talk.prompt)
+        talk.slot, kept = self.sessions.claim(talk.session, talk.prompt, talk.adapter)
         talk.pieces = deque(pieces(len(talk.prompt), kept, self._sizes, self._device.length))
         talk.reused = talk.pieces[0].start
 
@@ -285,11 +285,11 @@ class Core:
         assert talk.prompt is not None and talk.conversation is not None
         config, reply = self._model.config, talk.made.reply(self._special)
         if reply is None:
-            return Record(talk.prompt, talk.filled - 1)
+            return Record(talk.prompt, talk.filled - 1, talk.adapter)
         turns = (*talk.conversation.turns, Turn("assistant", generated=reply))
         said = dataclasses.replace(talk.conversation, turns=turns)
         example = encode(said, self._model.tokenizer, config)
-        return record_of(example, len(talk.prompt), len(talk.made.text_ids), config)
+        return record_of(example, len(talk.prompt), len(talk.made.text_ids), talk.adapter, config)
 
     def _speak(self) -> None:
         """Speaks what can be spoken, or what is urgent, and ends the replies of which everything is said."""

@@ -33,7 +33,10 @@ class Device:
     """
 
     def __init__(self, module: FunAudioChat, params: Params, slots: int, length: int, joint: bool) -> None:
-        """Takes a model in the form of generation (`prepared.prepare`); `joint` is whether replies may be spoken."""
+        """Takes a model in the form of generation; `joint` is whether replies may be spoken.
+
+        Its parameters are those of `prepared.prepare`, or with several adapters those of `several.with_adapters`.
+        """
         self.slots, self.length = slots, length
         self._module, self._params, self._joint = module, params, joint
         self.kept_sizes = kept_sizes(length)
@@ -45,6 +48,7 @@ class Device:
         """Makes fresh slots, all of them empty."""
         self._state: Any = None  # first, since there may be memory for one
         self._state = programs.empty(self._module, slots=self.slots, length=self.length, joint=self._joint)
+        self._adapter = np.zeros(self.slots, np.int32)  # of the reply in each slot
 
     def take_up(self, slot: int, prompt: Example, piece: Piece, asked: Asked) -> jax.Array:
         """Runs a piece of a prompt in a slot that holds what is before it; returns what `programs.told` says."""
@@ -52,13 +56,15 @@ class Device:
         past[0, : piece.start] = prompt.text_ids[: piece.start]
         at, kept = np.array([slot], np.int32), np.array([piece.start], np.int32)
         batch = lay_out(prompt, piece, self._module.config)
+        self._adapter[slot] = np.asarray(asked.adapter)[0]
         self._state, told = programs.take_up(self._module, self._params, self._state, at, kept, past, batch, asked)
         told.copy_to_host_async()
         return told
 
     def advance(self, going: Bool[np.ndarray, " S"], draws: bool) -> jax.Array:
         """Runs a step of some slots; returns what `programs.told` says."""
-        self._state, told = programs.advance(self._module, self._params, self._state, going, draws=draws)
+        adapter = self._adapter.copy()  # the device may read it when it has changed
+        self._state, told = programs.advance(self._module, self._params, self._state, going, adapter, draws=draws)
         told.copy_to_host_async()
         return told
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
@@ -11,6 +12,8 @@ from fac_jax.audio.io import RATE
 from fac_jax.batching import generated, grid
 from fac_jax.batching.conversation import Conversation, GeneratedReply, Turn
 from fac_jax.codec.base import TOKEN_RATE, Codec
+from fac_jax.generation.several import with_adapters
+from fac_jax.models.lora import adapter_of
 from fac_jax.serving.engine.compilations import Compilations
 from fac_jax.serving.engine.config import EngineConfig
 from fac_jax.serving.engine.core import Core
@@ -24,9 +27,10 @@ from fac_jax.serving.engine.warm import warm_up
 from fac_jax.serving.engine.worker import Worker
 from fac_jax.serving.metrics import Metrics
 from fac_jax.serving.talk import Deliver, TalkRequest
-from fac_jax.types import InputError
+from fac_jax.types import InputError, Params
 
 DEFAULT: Final = EngineConfig()
+NONE: Final[Mapping[str, Params]] = {}
 
 _log = logging.getLogger(__name__)
 
@@ -35,18 +39,22 @@ class TalkEngine:
     """An `Engine` (`fac_jax.serving.talk`); `make_engine` makes one.
 
     Attributes:
-      model: see `Engine`; so are `rate`, `heard_rate`, `voices` and `context`.
+      model: see `Engine`; so are `models`, `rate`, `heard_rate`, `voices` and `context`.
       compilations: programs that were compiled after the warm-up.
     """
 
     heard_rate: int = RATE
 
-    def __init__(self, model: Model, name: str, config: EngineConfig, metrics: Metrics) -> None:
+    def __init__(
+        self, model: Model, name: str, config: EngineConfig, metrics: Metrics, adapters: Mapping[str, Params]
+    ) -> None:
         """Reads the codec; the device is not touched before `warm_up`."""
-        self.model, self.context = name, config.context or model.config.context
+        self.model, self.models = name, (name, *adapters)
+        self.context = config.context or model.config.context
         if self.context > model.config.context:
             raise InputError(f"context={self.context}: the model has a context of {model.config.context} positions")
         self._model, self._config, self._metrics, self._special = model, config, metrics, model.config.special
+        self._params = _with_adapters(model, adapters)
         self._codec = _codec(model)
         self.rate = RATE if self._codec is None else self._codec.rate
         self.voices = names_of(self._codec)
@@ -93,7 +101,8 @@ class TalkEngine:
         heard = self._ears.heard(request.conversation)
         forced = self._model.tokenizer.encode(request.forced)
         self._check(request, self._positions(heard.conversation), len(forced))
-        talk = Talk(request, heard, Made(self._model.config.group_size, forced), time.monotonic(), request.session)
+        made, adapter = Made(self._model.config.group_size, forced), self._adapter(request)
+        talk = Talk(request, heard, made, time.monotonic(), request.session, adapter=adapter)
         worker = self._worker
         handle = Handle(talk, deliver, self._special, lambda: worker.do(lambda core: core.cancel(talk)))
         talk.tell = lambda event: worker.tell(handle, event)
@@ -125,6 +134,14 @@ class TalkEngine:
     def _positions(self, conversation: Conversation) -> int:
         return _positions(self._model, conversation) + self._header
 
+    def _adapter(self, request: TalkRequest) -> int:
+        """Returns the number of the adapter of the model that a request names."""
+        if request.model is None:
+            return 0
+        if request.model not in self.models:
+            raise InputError(f"unknown model {request.model!r}; known: {', '.join(self.models)}")
+        return self.models.index(request.model)
+
     def _check(self, request: TalkRequest, positions: int, forced: int) -> None:
         turns = request.conversation.turns
         if not turns or turns[-1].role != "user":
@@ -147,25 +164,45 @@ class TalkEngine:
         """Makes the slots and the places of the codec, and compiles everything; called by the thread."""
         model, config, joint = self._model, self._config, self._codec is not None
         slots = config.slots or greatest_slots(model.module, self.context, joint)
-        device = Device(model.module, model.params, slots, self.context, joint)
+        device = Device(model.module, self._params, slots, self.context, joint)
         voices = Voices(self._codec, config.places or 2 * slots, self._metrics.codec.observe)
         warm_up(model, device, self._ears, voices, config.sizes(self.context))
         self.compilations.begin()
         return Core(model, self._ears, voices, device, config, self._metrics)
 
 
-def make_engine(model: Model, name: str, config: EngineConfig = DEFAULT, metrics: Metrics | None = None) -> TalkEngine:
+def make_engine(
+    model: Model,
+    name: str,
+    config: EngineConfig = DEFAULT,
+    metrics: Metrics | None = None,
+    adapters: Mapping[str, Params] = NONE,
+) -> TalkEngine:
     """Makes the engine of a server; `warm_up` makes it ready, and `stop` ends it.
 
     Args:
       model: what `fac_jax.load` returns.
       name: of the model, as clients see it.
       metrics: of the server; None for some that nobody sees.
+      adapters: leaves (`Model.adapter`) by the names of models that are the base with an adapter. Their replies are
+        made together with those of the base, by the same programs.
 
     Raises:
-      InputError: the model hears ids of a codec and has none, or `config.context` is longer than that of the model.
+      InputError: the model hears ids of a codec and has none, or `config.context` is longer than that of the model; an
+        adapter has the name of the model, or cannot be served beside others (`generation.several`).
     """
-    return TalkEngine(model, name, config, Metrics() if metrics is None else metrics)
+    if name in adapters:
+        raise InputError(f"{name} is the name of the base: give its adapter another one")
+    return TalkEngine(model, name, config, Metrics() if metrics is None else metrics, adapters)
+
+
+def _with_adapters(model: Model, adapters: Mapping[str, Params]) -> Params:
+    """Returns the parameters of a model with adapters beside it."""
+    if not adapters:
+        return model.params
+    if adapter_of(model.params):
+        raise InputError("the model has an adapter itself: others beside it would change it; name it among them")
+    return with_adapters(model.params, adapters, model.config.dtype)
 
 
 def _codec(model: Model) -> Codec | None:

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Int, UInt32
 
 from fac_jax.generation.prefill import begin
 from fac_jax.generation.sampling import GREEDY, Sampling, fold
+from fac_jax.generation.several import of_rows
 from fac_jax.generation.slots import Decoding, Request, Slots, empty_speech, insert_slots, requests, take_past
 from fac_jax.generation.step import step
 from fac_jax.models.decoder import empty_caches
@@ -35,6 +36,7 @@ class Asked:
       seed: of the draws.
       limit: most text ids; 0 for a piece of a prompt that goes on.
       joint: whether the reply speaks.
+      adapter: whose model makes it (`generation.several.of_rows`).
       text: how text ids are picked.
       speech: how speech ids are picked.
     """
@@ -42,6 +44,7 @@ class Asked:
     seed: UInt32[Array, " R"]
     limit: Int[Array, " R"]
     joint: Bool[Array, " R"]
+    adapter: Int[Array, " R"]
     text: Sampling
     speech: Sampling
 
@@ -54,7 +57,9 @@ class Kept:
     speech_caches: tuple[KVCache, ...]
 
 
-def asked(seed: int, limit: int, joint: bool, text: Sampling = GREEDY, speech: Sampling = GREEDY) -> Asked:
+def asked(
+    seed: int, limit: int, joint: bool, adapter: int = 0, text: Sampling = GREEDY, speech: Sampling = GREEDY
+) -> Asked:
     """Returns a request as arrays of the host; of the seed 32 bits are used."""
 
     def one(value: Any, dtype: Any) -> np.ndarray:
@@ -65,7 +70,8 @@ def asked(seed: int, limit: int, joint: bool, text: Sampling = GREEDY, speech: S
         temperature, top_p, penalty = (one(share, np.float32) for share in shares)
         return Sampling(temperature, one(picking.top_k, np.int32), top_p, penalty)  # pyright: ignore[reportArgumentType]
 
-    return Asked(one(seed & 0xFFFFFFFF, np.uint32), one(limit, np.int32), one(joint, bool), rows(text), rows(speech))
+    seeds, limits, adapters = one(seed & 0xFFFFFFFF, np.uint32), one(limit, np.int32), one(adapter, np.int32)
+    return Asked(seeds, limits, one(joint, bool), adapters, rows(text), rows(speech))
 
 
 @partial(jax.jit, static_argnames=("model", "slots", "length", "joint"))
@@ -101,6 +107,7 @@ def take_up(
 
     Args:
       model: a model with `scan_layers=False`; model and parameters are those of `prepared.prepare`.
+      params: its parameters, with several adapters or not (`generation.several`).
       slots: their buffers are given up.
       at: place of the slot; one.
       kept: LLM positions that the slot keeps; 0 for a prompt that begins.
@@ -122,19 +129,26 @@ def take_up(
         prefix = begin(model, prompt, request, past, past_ids.shape[1], 1, slots.speech is not None, draws=True)
         return insert_slots(slots, prefix, at)
 
-    slots = nn.apply(run, model)({"params": params}, slots)
+    slots = nn.apply(run, model)({"params": of_rows(params, asked.adapter)}, slots)
     return slots, told(slots)
 
 
 @partial(jax.jit, static_argnames=("model", "draws"), donate_argnames=("slots",))
 def advance(
-    model: FunAudioChat, params: Params, slots: Slots, going: Bool[Array, " S"], *, draws: bool
+    model: FunAudioChat,
+    params: Params,
+    slots: Slots,
+    going: Bool[Array, " S"],
+    adapter: Int[Array, " S"],
+    *,
+    draws: bool,
 ) -> tuple[Slots, Int[jax.Array, "S N"]]:
     """Runs one LLM step of the slots that go on; the others change nothing.
 
     Args:
       slots: their buffers are given up.
       going: slots that go on, if their reply has not ended.
+      adapter: whose model each slot has (`generation.several.of_rows`).
       draws: whether one of them draws ids; without it every slot takes the likeliest.
 
     Returns:
@@ -142,7 +156,7 @@ def advance(
     """
     alive = slots.alive
     some = replace(slots, alive=alive & going)
-    moved = nn.apply(partial(step, draws=draws), model)({"params": params}, some)
+    moved = nn.apply(partial(step, draws=draws), model)({"params": of_rows(params, adapter)}, some)
     moved = replace(moved, alive=jnp.where(going, moved.alive, alive))
     return moved, told(moved)
 

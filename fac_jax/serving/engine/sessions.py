@@ -21,17 +21,21 @@ class Record:
     Attributes:
       example: the conversation, a last reply closed (`batching.generated`).
       held: LLM positions of it that the slot's caches hold as a prompt would.
+      adapter: whose model has computed them (`Talk.adapter`).
     """
 
     example: Example
     held: int
+    adapter: int = 0
 
-    def kept(self, prompt: Example, config: ModelConfig) -> int:
+    def kept(self, prompt: Example, adapter: int, config: ModelConfig) -> int:
         """Returns how many positions are also those of a prompt; a changed or shortened past is known by its ids."""
+        if adapter != self.adapter:
+            return 0
         return max(0, min(self.held, agreement(self.example, prompt, config) - 1))
 
 
-def record_of(example: Example, prompt: int, made: int, config: ModelConfig) -> Record:
+def record_of(example: Example, prompt: int, made: int, adapter: int, config: ModelConfig) -> Record:
     """Returns the record of a conversation whose last reply has `made` text ids behind `prompt` positions.
 
     What `generation.turns.kept_positions` leaves out is left out here: the refined head has read its own picks in the
@@ -41,7 +45,7 @@ def record_of(example: Example, prompt: int, made: int, config: ModelConfig) -> 
     spoken = np.flatnonzero(example.kind[prompt:] == Kind.JOINT)
     if len(spoken):
         held = min(held, prompt + int(spoken[-1]))
-    return Record(example, min(held, prompt - 1) if config.head_prefill == "release" else held)
+    return Record(example, min(held, prompt - 1) if config.head_prefill == "release" else held, adapter)
 
 
 @dataclasses.dataclass(eq=False)
@@ -83,16 +87,16 @@ class Sessions:
         """Returns the number of sessions of which something is kept."""
         return len(self._resting) + len(self._stored)
 
-    def claim(self, session: str | None, prompt: Example) -> tuple[int, int]:
+    def claim(self, session: str | None, prompt: Example, adapter: int) -> tuple[int, int]:
         """Takes a slot, of which one is free; returns it, and the positions of the prompt that it holds."""
         if session is not None and session in self._resting:
             slot, record = self._resting.pop(session)
-            return slot, record.kept(prompt, self._config)
+            return slot, record.kept(prompt, adapter, self._config)
         slot = self._empty.pop() if self._empty else self._vacate()
         stored = self._forget_stored(session)
         if stored is None:
             return slot, 0
-        kept = stored.record.kept(prompt, self._config)
+        kept = stored.record.kept(prompt, adapter, self._config)
         if kept:
             self._device.put(slot, stored.kept)
         return slot, kept

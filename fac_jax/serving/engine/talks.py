@@ -69,6 +69,7 @@ class Talk:
       asked_at: when it was asked for.
       session: whose caches it may continue, and leaves behind; None after `Engine.forget`.
       tell: is told the events, in the engine's thread.
+      adapter: number of the adapter that its model has, from 1; 0 for the base.
       conversation: with what is encoded of it.
       stage: how far it is.
       slot: where the reply is made.
@@ -92,6 +93,7 @@ class Talk:
     asked_at: float
     session: str | None
     tell: Callable[[Event], None] = lambda _: None
+    adapter: int = 0
     conversation: Conversation | None = None
     stage: Stage = "waiting"
     slot: int = -1

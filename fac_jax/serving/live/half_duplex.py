@@ -43,6 +43,7 @@ class HalfDuplex:
         server: Server,
         rate: int,
         history: list[Turn],
+        model: str,
         voice: str | None,
         tell: Callable[[ServerEvent], None],
         fac_events: bool,
@@ -53,6 +54,7 @@ class HalfDuplex:
           server: with the engine.
           rate: of the audio of both sides in Hz.
           history: turns of text before the session.
+          model: that answers, one of `Engine.models`.
           voice: of the replies.
           tell: sends an event to the client.
           fac_events: whether the client wants the events of the page.
@@ -60,7 +62,7 @@ class HalfDuplex:
         self.instructions: list[str] = []
         self.positions = 0
         self._server, self._engine, self._tell, self._fac_events = server, server.engine, tell, fac_events
-        self._rate, self._voice = rate, voice
+        self._rate, self._model, self._voice = rate, model, voice
         self._id = new_id("live")
         self._said: list[Turn | Spoken] = list(history)
         self._detector = server.detector(TurnSettings())
@@ -193,7 +195,7 @@ class HalfDuplex:
             del self._said[0]
         limit = min(limit, engine.context - engine.positions(conversation))
         reply = Spoken(new_id("resp"), engine.rate, self._rate)
-        request = TalkRequest(conversation, True, limit, voice=self._voice, session=self._id)
+        request = TalkRequest(conversation, True, limit, voice=self._voice, model=self._model, session=self._id)
         reply.handle = engine.submit(request, lambda event: self._follow(reply, event))
         self._reply = reply
         self._said.append(reply)

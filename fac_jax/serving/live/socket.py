@@ -209,7 +209,9 @@ class _Session:
         if self._model is not None:
             raise RefusedError("The session has begun already.", "session_already_started", "type")
         config, engine, limits = event.session, self._server.engine, self._limits
-        if config.model != engine.model:
+        calls = self._server.calls
+        # The calls of a full-duplex model have no adapters.
+        if config.model not in (engine.models if calls is None else (engine.model,)):
             raise RefusedError(f"The model {config.model[:100]!r} does not exist.", "model_not_found", "session.model")
         voice = config.audio.output.voice
         voice = voice.id if isinstance(voice, events.CustomVoice) else voice or _DEFAULT_VOICE
@@ -225,9 +227,11 @@ class _Session:
         history = [Turn(m.role, m.text) for m in messages if m.role in ("user", "assistant") and m.text]
         rate = config.audio.format.rate
         chosen = None if voice == _DEFAULT_VOICE else voice
-        told_by = (rate, history, chosen, self._told.put_nowait, self._fac_events)
-        calls = self._server.calls
-        self._model = HalfDuplex(self._server, *told_by) if calls is None else FullDuplex(self._server, calls, *told_by)
+        told_by = (chosen, self._told.put_nowait, self._fac_events)
+        if calls is None:
+            self._model = HalfDuplex(self._server, rate, history, config.model, *told_by)
+        else:
+            self._model = FullDuplex(self._server, calls, rate, history, *told_by)
         told = [m.text for m in messages if m.role in ("developer", "system")]
         bound = (self._access.session or {}).get("instructions")  # of a client secret
         self._model.instructions += filter(None, [config.instructions or bound, *told])

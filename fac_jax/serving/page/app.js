@@ -62,6 +62,14 @@ async function begin(withMicrophone) {
   await talk.start(find, withMicrophone).catch((problem) => fault(problem.message));
 }
 
+/** Begins another connection, if there is one, after a change that this one cannot take. */
+async function again() {
+  if (talk.phase === "off") return;
+  const withMicrophone = talk.microphone !== null;
+  talk.stop();
+  await begin(withMicrophone);
+}
+
 /** Waits until a talk is on; begins one, without a microphone, if there is none. */
 async function ready() {
   if (talk.phase === "off") await begin(false);
@@ -113,10 +121,13 @@ function fresh() {
 
 async function findModel() {
   const { status, body } = await ask("v1/models", settings.key);
-  model ??= body?.data?.[0]?.id ?? null;
-  $("model").textContent = model ?? "";
+  const names = (body?.data ?? []).map(({ id }) => id);
+  model ??= names[0] ?? null;
   if (status === 401) settings.open();
   if (!model) return;
+  if (!names.includes(model)) names.push(model); // of the address; the server says that there is none
+  $("model").replaceChildren(...names.map((name) => new Option(name, name, false, name === model)));
+  $("model").disabled = names.length < 2;
   const about = await ask(`v1/models/${encodeURIComponent(model)}`, settings.key);
   settings.voices(about.body?.voices ?? []);
   $("recorded").hidden = !about.body?.recorded;
@@ -202,13 +213,11 @@ $("open-settings").addEventListener("click", () => settings.open());
 $("settings").addEventListener("themed", () => spectrogram.colours());
 $("save-audio").addEventListener("click", () => save(talk.recording.wav(), `${talk.recording.name}.wav`));
 $("save-events").addEventListener("click", () => save(talk.recording.jsonl(), `${talk.recording.name}.jsonl`));
-for (const choice of document.querySelectorAll("[name=mode]"))
-  choice.addEventListener("change", async () => {
-    if (talk.phase === "off") return;
-    const withMicrophone = talk.microphone !== null;
-    talk.stop();
-    await begin(withMicrophone);
-  });
+for (const choice of document.querySelectorAll("[name=mode]")) choice.addEventListener("change", again);
+$("model").addEventListener("change", async () => {
+  model = $("model").value;
+  await again();
+});
 window.addEventListener("blur", release);
 document.addEventListener("visibilitychange", () => {
   if (document.visibilityState === "hidden") awake = null; // the browser takes the lock back

@@ -8,13 +8,14 @@ from fac_jax.serving.talk import TalkRequest
 from fac_jax.types import InputError
 
 
-def request_of(response: Response, server: Server, session_id: str) -> TalkRequest:
+def request_of(response: Response, server: Server, session_id: str, model: str) -> TalkRequest:
     """Returns the request; items that have no room in the context are forgotten.
 
     Args:
       response: whose items are settled.
       server: its engine and limits.
       session_id: under which the engine keeps what it computed of the conversation.
+      model: that answers, one of `Engine.models`.
 
     Raises:
       ContextTooLongError: the prompt cannot be made to fit.
@@ -35,6 +36,7 @@ def request_of(response: Response, server: Server, session_id: str) -> TalkReque
         settings.spoken and not forced,  # a call is not spoken
         prompt.limit,
         voice=None if voice in (None, *engine.voices[:1]) else voice,
+        model=model,
         session=session_id if written else None,
         forced=forced,
     )

@@ -59,16 +59,23 @@ class Desk:
       server: engine, settings and metrics.
       clock: seconds, from any beginning.
       session_id: id of the session.
+      model: that answers, one of `Engine.models`.
       steps: whether the client asked for the events `fac.*`.
       settings: of the session, as they are.
       changes: events so far that tell more than a piece of a reply.
     """
 
     def __init__(
-        self, server: Server, clock: Callable[[], float], session_id: str, steps: bool, settings: Settings
+        self,
+        server: Server,
+        clock: Callable[[], float],
+        session_id: str,
+        model: str,
+        steps: bool,
+        settings: Settings,
     ) -> None:
         self.server, self.clock, self.session_id, self.steps = server, clock, session_id, steps
-        self.settings = settings
+        self.model, self.settings = model, settings
         self.changes = 0
         self._begun = clock()
         self._outs: list[Out] = []

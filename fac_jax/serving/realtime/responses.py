@@ -175,7 +175,7 @@ class Responses:
 
     def _ask(self, response: Response) -> None:
         try:
-            request = request_of(response, self._desk.server, self._desk.session_id)
+            request = request_of(response, self._desk.server, self._desk.session_id, self._desk.model)
         except ContextTooLongError as error:
             code = "context_length_exceeded"
             response.end("failed", error={"type": "invalid_request_error", "code": code, "message": str(error)})

@@ -46,6 +46,7 @@ class Session:
         clock: Callable[[], float],
         wall: Callable[[], float],
         *,
+        model: str,
         fields: Mapping[str, Any] | None = None,
         steps: bool = False,
         state: State | None = None,
@@ -56,15 +57,17 @@ class Session:
           server: engine, settings and detectors.
           clock: seconds, from any beginning.
           wall: seconds of the day, for what clients are told.
+          model: that answers, one of `Engine.models`.
           fields: that the session begins with, as `session.update` has them; None for the defaults.
           steps: whether the client asked for the events `fac.*`.
-          state: of the session that is resumed; its settings stand in place of `fields`.
+          state: of the session that is resumed; its model and settings stand in place of those given.
         """
         limits, engine = server.config.limits, server.engine
         self.id = new_id("sess") if state is None else state.id
         voice = {"audio": {"output": {"voice": engine.voices[0]}}} if engine.voices else {"output_modalities": ["text"]}
         settings, _ = changed(Settings(), voice, "session", engine.voices, limits)
-        self._desk = desk = Desk(server, clock, self.id, steps, settings)
+        model = model if state is None else state.model
+        self._desk = desk = Desk(server, clock, self.id, model, steps, settings)
         self._items = Items(limits.items)
         self._responses = Responses(desk, self._items)
         self._expires_at, self._connection = int(wall() + limits.session_s), 1
@@ -200,6 +203,7 @@ class Session:
         return State(
             id=self.id,
             client=client,
+            model=self._desk.model,
             settings=self._desk.settings,
             items=items,
             expires_at=self._expires_at,
@@ -241,7 +245,7 @@ class Session:
             "type": "realtime",
             "object": "realtime.session",
             "id": self.id,
-            "model": self._desk.server.engine.model,
+            "model": self._desk.model,
             **self._desk.settings.shown(),
             "tracing": None,
             "prompt": None,

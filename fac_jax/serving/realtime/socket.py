@@ -37,7 +37,10 @@ async def realtime(websocket: WebSocket, server: Server, access: Access, clock: 
     steps = websocket.query_params.get("events") == STEPS
     wanted, resumable = websocket.query_params.get("session_id"), server.resumable
     state = None if wanted is None else await resumable.take(wanted, access.client)
-    session = Session(server, clock.time, time.time, fields=access.session, steps=steps, state=state)
+    if state is not None and state.model not in server.engine.models:  # of a server with other adapters
+        state = None
+    model = access.model or server.engine.model
+    session = Session(server, clock.time, time.time, model=model, fields=access.session, steps=steps, state=state)
     tap = server.recordings.begin(session.id)
     outbox = Outbox(websocket, server.config.limits, tap.server)
     driver = Driver(session, server.engine, outbox, clock, server.rounds)

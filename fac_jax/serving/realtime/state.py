@@ -14,6 +14,7 @@ class State:
     Attributes:
       id: of the session.
       client: whose session it is (`security.Access`); nobody else resumes it.
+      model: that answers.
       settings: of the session.
       items: of its conversation, all complete.
       expires_at: second of the day at which it ends.
@@ -24,6 +25,7 @@ class State:
 
     id: str
     client: str
+    model: str
     settings: Settings
     items: Sequence[Item]
     expires_at: int

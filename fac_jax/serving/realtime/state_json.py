@@ -14,7 +14,7 @@ from fac_jax.serving.realtime.state import State
 
 Wave = Float32[np.ndarray, " N"]
 
-VERSION: Final = 1
+VERSION: Final = 2
 _ITEM: Final = ("id", "type", "role", "name", "call_id", "arguments", "output", "status", "sent_s", "forgotten")
 
 
@@ -34,6 +34,7 @@ def to_json(state: State) -> tuple[dict[str, Any], dict[str, Wave]]:
         "version": VERSION,
         "id": state.id,
         "client": state.client,
+        "model": state.model,
         "settings": state.settings.model_dump(),
         "items": items,
         "made": [_made(one) for one in made],
@@ -65,6 +66,7 @@ def from_json(told: Mapping[str, Any], waves: Mapping[str, Wave]) -> State:
     return State(
         id=told["id"],
         client=told["client"],
+        model=told["model"],
         settings=Settings.model_validate(told["settings"]),
         items=items,
         expires_at=told["expires_at"],

@@ -43,7 +43,7 @@ def chat_router(server: Server, gate: Gate) -> APIRouter:
         """Answers a history of messages, at once or as a stream."""
         client = gate.client(request.headers)
         asked = await read(request, ChatRequest)
-        if asked.model != server.engine.model:
+        if asked.model not in server.engine.models:
             raise model_not_found(asked.model)
         check(asked, server.config.limits)
         completion = Completion(server, kept, client, asked)
@@ -99,6 +99,7 @@ class Completion:
                     text=Sampling(asked.temperature or 0.0, top_p=1.0 if asked.top_p is None else asked.top_p),
                     speech=Sampling(**asked.speech.model_dump()) if asked.speech else Sampling(),
                     voice=self._voice,
+                    model=asked.model,
                     forced=forced,
                 ),
                 bool(asked.offered),
@@ -205,7 +206,7 @@ class Completion:
         return self._kept.put(self._audio_id, self._client, reply)
 
     def _envelope(self, kind: str, *choices: dict[str, Any]) -> dict[str, Any]:
-        whole = {"id": self._id, "object": kind, "created": self._created, "model": self._server.engine.model}
+        whole = {"id": self._id, "object": kind, "created": self._created, "model": self._asked.model}
         return whole | {"choices": list(choices)}
 
 

@@ -47,7 +47,7 @@ def secrets_router(server: Server, gate: Gate) -> APIRouter:
         if session["type"] != "realtime":
             text = "Sessions are of the type realtime."
             raise invalid(text, "session.type", "unsupported_session_type")
-        if session["model"] != engine.model:
+        if session["model"] not in engine.models:
             raise model_not_found(str(session["model"]))
         try:
             settings, _ = changed(Settings(), session, "session", engine.voices, limits)
@@ -59,7 +59,7 @@ def secrets_router(server: Server, gate: Gate) -> APIRouter:
             "type": "realtime",
             "object": "realtime.session",
             "id": new_id("sess"),
-            "model": engine.model,
+            "model": session["model"],
         }
         return {"value": secret, "expires_at": expires_at, "session": shown}
 

@@ -253,6 +253,17 @@ def test_a_secret_binds_its_instructions() -> None:
     assert engine.requests[0].conversation.system == f"{SYSTEM_JOINT} Be brief."
 
 
+def test_an_adapter_of_the_model_answers_if_the_session_names_it() -> None:
+    engine = FakeEngine()
+    engine.others = ("mine",)
+    with TestClient(app_of(engine, transcribe=False)) as client, client.websocket_connect(PATH, headers={}) as socket:
+        talk = LiveTalk(socket, 24_000)
+        talk.send("session.start", session={"model": "mine"}).until("session.started")
+        talk.speak()
+        until(lambda: engine.requests)
+    assert engine.requests[0].model == "mine"
+
+
 def test_the_sdk_talks() -> None:
     engine = FakeEngine()
 

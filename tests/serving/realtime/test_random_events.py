@@ -70,7 +70,7 @@ class Talk(RuleBasedStateMachine):
         self.engine = FakeEngine(context=400)
         self.now = 0.0
         server: Any = Server(self.engine, ServerConfig(limits=LIMITS), EnergyTurns, Metrics())
-        self.session = Session(server, lambda: self.now, lambda: self.now, steps=steps)
+        self.session = Session(server, lambda: self.now, lambda: self.now, model=FakeEngine.model, steps=steps)
         self.ids, self.asks, self.takes = ["root", "item_1"], {}, []
         self.open: dict[str, set[str]] = {}  # responses that are under way, with their open items
         self.updated = self.errors = 0
