@@ -46,7 +46,7 @@ class Driver:
 
     def __init__(self, session: Session, engine: Engine, outbox: Outbox, clock: Clock, rounds: Rounds) -> None:
         self._session, self._engine, self._outbox, self._clock = session, engine, outbox, clock
-        self._rounds = rounds
+        self._rounds, self._unheard = rounds, asyncio.Event()
         self._handles: dict[str, Handle] = {}
         self._takes: set[asyncio.Task[None]] = set()
         self._resting = False
@@ -65,7 +65,7 @@ class Driver:
         """
         self._do(self._session.start())
         sending = asyncio.ensure_future(self._outbox.run())
-        others = [asyncio.ensure_future(self._receive(receive)), asyncio.ensure_future(self._tick())]
+        others = [asyncio.ensure_future(one) for one in (self._receive(receive), self._hear(), self._tick())]
         tasks = [sending, *others, self._fault, self._over]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -115,11 +115,17 @@ class Driver:
         while True:
             message = await receive()
             for outs in self._session.receive(message):
-                if outs is None:
-                    await self._rounds.wait()
-                else:
-                    self._do(outs)
-                    await asyncio.sleep(0)  # a long message lets the others of the loop have their turn
+                self._do(outs)
+                await asyncio.sleep(0)  # a long message lets the others of the loop have their turn
+            if self._session.unheard:
+                self._unheard.set()
+
+    async def _hear(self) -> None:
+        while True:
+            await self._unheard.wait()
+            await self._rounds.wait()
+            self._unheard.clear()
+            self._do(self._session.hear())
 
     async def _tick(self) -> None:
         while True:

@@ -23,13 +23,18 @@ VAD_MS: Final = 96  # between two events `fac.vad`
 
 
 class Hearing:
-    """What a session hears, and what follows from it."""
+    """What a session hears, and what follows from it.
+
+    Attributes:
+      unheard_s: seconds of audio that were taken and wait for `hear`.
+    """
 
     def __init__(self, desk: Desk, items: Items, responses: Responses) -> None:
         self._desk, self._items, self._responses = desk, items, responses
         engine, given = desk.server.engine, desk.settings.audio.input
         turns = None if given.turn_detection is None else given.turn_detection.turns
         self.ear = Ear(engine.listen, engine.heard_rate, desk.server.detector, given.format, turns)
+        self.unheard_s = 0.0
         self._item_id: str | None = None  # of the turn that a detector began
         self._idle_from: int | None = None  # ms of all audio since when nobody speaks; None before a first response
         self._told_ms = 0  # of the last `fac.vad`
@@ -47,7 +52,7 @@ class Hearing:
         return [samples[begin : begin + size] for begin in range(0, len(samples), size)]
 
     def take(self, samples: Float32[np.ndarray, " N"]) -> None:
-        """Takes audio at the rate of the session's format; `hear` follows.
+        """Takes audio at the rate of the session's format; a little of it waits for `hear` if a detector listens.
 
         Raises:
           RefusedError: the buffer is full; what exceeds it is dropped.
@@ -55,13 +60,18 @@ class Hearing:
         limit_s, rate = self._desk.server.config.limits.turn_s, rate_of(self._desk.settings.audio.input.format)
         room = len(samples) if self.ear.detects else round(max(limit_s - self.ear.buffered_s, 0) * rate)
         self.ear.take(samples[:room])
-        if room < len(samples):
+        self.unheard_s += room / rate
+        if not self.ear.detects or self.unheard_s >= PIECE_S:
             self.hear()
+        if room < len(samples):
             message = f"The buffer has at most {limit_s:g} s; the rest is dropped."
             raise RefusedError(message, "input_audio_buffer_too_long")
 
     def hear(self) -> None:
-        """Hears what was taken; a detector hears what other sessions have taken together with it."""
+        """Hears what was taken, if anything was; a detector hears together with it what other sessions have taken."""
+        if not self.unheard_s:
+            return
+        self.unheard_s = 0.0
         limit_s = self._desk.server.config.limits.turn_s
         if not self.ear.detects and not self.ear.turn:
             self.ear.begin()

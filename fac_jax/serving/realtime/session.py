@@ -115,11 +115,11 @@ class Session:
             self._desk.refuse(refused)
         return self._desk.take()
 
-    def receive(self, message: str | bytes) -> Iterator[list[Out] | None]:
+    def receive(self, message: str | bytes) -> Iterator[list[Out]]:
         """Takes a message of the client. Long audio is heard in pieces; the caller may do other things between them.
 
         Yields:
-          what is to be done; None where audio is heard next, if that is better done together with other sessions.
+          what is to be done.
         """
         if self._closing:
             return
@@ -138,18 +138,27 @@ class Session:
             event_id = fields["event_id"] if isinstance(fields.get("event_id"), str) else None
             event = clients.read_event(fields)
             if isinstance(event, clients.AppendAudio):
-                for number, piece in enumerate(self._pieces(event)):
+                for piece in self._pieces(event):
                     self._hearing.take(piece)
-                    if number == 0 and self._hearing.ear.detects:  # long audio does not wait for every piece
-                        yield None
-                    self._hearing.hear()
                     yield self._desk.take()
             else:
+                self._hearing.hear()  # before the event, as it came
                 self._handlers[type(event)](event)
                 self._responses.release()  # a deletion may be what it waited for
         except RefusedError as refused:
             self._refuse(refused, event_id)
         yield self._desk.take()
+
+    @property
+    def unheard(self) -> bool:
+        """Returns whether the detector has not heard everything yet; `hear` lets it, best together with others."""
+        return self._hearing.unheard_s > 0
+
+    def hear(self) -> list[Out]:
+        """Lets the detector hear what has come."""
+        if not self._closing:
+            self._hearing.hear()
+        return self._desk.take()
 
     def follow(self, reply_id: str, event: Event) -> list[Out]:
         """Takes an event of the engine."""

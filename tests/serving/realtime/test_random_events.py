@@ -111,7 +111,7 @@ class Talk(RuleBasedStateMachine):
 
     def send(self, event: Any) -> None:
         for outs in self.session.receive(event if isinstance(event, str | bytes) else json.dumps(event)):
-            self.do(outs or [])
+            self.do(outs)
 
     def an_id(self, data: st.DataObject) -> str:
         return data.draw(st.sampled_from(self.ids[-6:]))

@@ -1,12 +1,20 @@
-"""Rounds in which sessions hear together."""
+"""Rounds in which sessions hear together, and what waits for them."""
 
 import asyncio
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from energy_turns import EnergyTurns
+from fake_engine import FakeEngine
+from realtime_talk import RATE, append, silence, speech
 
+from fac_jax.serving.config import ServerConfig
+from fac_jax.serving.metrics import Metrics
 from fac_jax.serving.realtime.rounds import ROUND_S, Rounds
+from fac_jax.serving.realtime.session import Session
+from fac_jax.serving.server import Server
 
 
 def test_a_round_is_the_same_for_all_who_wait_and_whoever_leaves_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,3 +34,22 @@ def test_a_round_is_the_same_for_all_who_wait_and_whoever_leaves_harms_nobody(mo
         await later
 
     asyncio.run(run())
+
+
+def test_a_little_audio_waits_for_a_round_and_a_recording_in_small_events_for_none() -> None:
+    server: Any = Server(FakeEngine(), ServerConfig(), EnergyTurns, Metrics())
+    session = Session(server, lambda: 0.0, lambda: 0.0, model=FakeEngine.model)
+    session.start()
+
+    def told(event: dict[str, Any]) -> list[str]:
+        return [out["type"] for outs in session.receive(json.dumps(event)) for out in outs if isinstance(out, dict)]
+
+    assert told(append(speech(0.1))) == [] and session.unheard
+    assert [out["type"] for out in session.hear() if isinstance(out, dict)] == ["input_audio_buffer.speech_started"]
+    assert not session.unheard and session.hear() == []
+    assert told(append(silence(0.1))) == [] and session.unheard
+    told({"type": "session.update", "session": {"type": "realtime"}})
+    assert not session.unheard, "what came before an event is heard before it"
+    rest, size = silence(0.8), RATE // 50
+    found = [kind for begin in range(0, len(rest), size) for kind in told(append(rest[begin : begin + size]))]
+    assert found[0] == "input_audio_buffer.speech_stopped"
