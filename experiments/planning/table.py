@@ -62,9 +62,16 @@ ROWS = (
     Row("dpo_30b_a3b", "v6e:8x8", "fsdp=64"),
     Row("dpo_30b_a3b", "v5p:4x4x4", "fsdp=64"),
     Row("dpo_30b_a3b", "v5p:2x2x4", "fsdp=16", ("--config.stages.dpo.micro_batches=4",)),
+    Row("cocktail_8b", "v5p:4x4x4", "fsdp=64", ("--stage=pre_alignment",)),
+    Row("cocktail_8b", "v5p:4x4x4", "fsdp=64", ("--stage=stage1",)),
     Row("duplex_8b", "v5p:4x4x4", "fsdp=64"),
     Row("sft_8b", "h100:8", "fsdp=8", ("--config.stages.sft.micro_batches=8",)),
     Row("dpo_8b", "h100:8", "fsdp=8", ("--config.stages.dpo.micro_batches=8",)),
+    Row(
+        *("cocktail_8b", "h100:8", "fsdp=8"),
+        ("--stage=pre_alignment", "--config.stages.pre_alignment.micro_batches=8"),
+    ),
+    Row("cocktail_8b", "h100:8", "fsdp=8", ("--stage=stage1", "--config.stages.stage1.micro_batches=8")),
     Row("duplex_8b", "h100:8", "fsdp=8", ("--config.stages.duplex.micro_batches=8",)),
     Row("sft_30b_a3b", "h100:2x8", "fsdp=2,expert=8", ("--config.stages.sft.micro_batches=4",)),
 )
