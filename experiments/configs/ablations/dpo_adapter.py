@@ -1,9 +1,10 @@
 """Multi-task DPO by an adapter: is what text knows kept better than by training the weights themselves?
 
-python -m experiments.sweep --config experiments/configs/ablations/dpo_adapter.py --workdir runs/ablations/dpo_adapter
+python -m experiments.sweep --config experiments/configs/ablations/dpo_adapter.py --workdir runs/ablations/dpo_adapter \
+    --config.stages_dir=runs/ablations/stages
 
-Six runs of the toy recipe, not of the small one, whose budget is too short for the pairs of instruction. The stages
-before DPO are trained once for each seed. The weights that train are those of the toy recipe (the attention of the
+Six runs of the toy recipe, not of the small one, whose budget is too short for the pairs of instruction. With
+`stages_dir` the stages before DPO are trained once for each seed. The weights that train are those of the toy recipe (the attention of the
 Shared LLM, the head and the tables of speech); the adapter has rank 16 on the kernels among them, and its reference is
 the model without it. Expected: every task is preferred as often, and less of what text knows is lost.
 """
