@@ -105,6 +105,8 @@ def config() -> "StartConfig":
     from fac_jax.serving.start import StartConfig
 
     checkpoint = chosen()
+    if ADAPTER.value is not None and ADAPTERS.value:
+        raise InputError("--adapter changes the base of --adapters: give one of the two")
     # A model that has never learnt to write down what it hears answers instead.
     transcribe = checkpoint not in (MODEL, RUN) if TRANSCRIBE.value is None else TRANSCRIBE.value
     return StartConfig(

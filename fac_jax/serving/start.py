@@ -12,6 +12,7 @@ import soundfile
 
 from fac_jax.api import Model
 from fac_jax.audio.io import read
+from fac_jax.checkpoint.adapters.load import find_adapter
 from fac_jax.parallel.kernels import Quantized
 from fac_jax.serving.app import App, make_app
 from fac_jax.serving.config import ServerConfig
@@ -115,6 +116,8 @@ def start(config: StartConfig) -> Started:
     Raises:
       InputError: the model, its codec or the detector cannot be read, or the folders cannot be written to.
     """
+    for _, folder in config.adapters:
+        find_adapter(folder)  # one that is not there is told before the model is read
     metrics = Metrics()
     detector = detector_factory(config.detector, config.detector_file)
     forms = config.quantize, config.quantize_tables

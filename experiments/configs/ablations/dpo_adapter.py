@@ -4,10 +4,10 @@ python -m experiments.sweep --config experiments/configs/ablations/dpo_adapter.p
     --config.stages_dir=runs/ablations/stages
 
 Six runs of the toy recipe, not of the small one, whose budget is too short for the pairs of instruction. With
-`stages_dir` the stages before DPO are trained once for each seed. The weights that train are those of the toy recipe
-(the attention of the Shared LLM, the head and the tables of speech); the adapter has rank 16 on the kernels among them,
-and its reference is the model without it. Expected: every task is preferred as often, and less of what text knows is
-lost.
+`stages_dir` the stages before DPO are trained once for each seed. The weights that train are those of the toy recipe:
+the encoder, the speech embedder, the head, and the attention of the Shared LLM. The adapter has rank 16 on the kernels
+among them, but none in the encoder, and its reference is the model without it. Expected: every task is preferred as
+often, and less of what text knows is lost.
 """
 
 from typing import Any

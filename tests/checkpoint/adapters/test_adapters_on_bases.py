@@ -173,3 +173,10 @@ def test_a_model_takes_one_adapter_after_another_without_compiling(bases: dict[s
     wide = write_peft(tmp_path / "wide", pair(Q, 2, 128, 96), r=2, lora_alpha=4, target_modules=["q_proj"])
     with pytest.raises(InputError, match="another base"):
         first.with_adapter(wide)
+
+    def replacing(tensors: dict, values: dict) -> None:
+        tensors["base_model.model.model.norm.weight"] = np.ones(DENSE.config.text.width, np.float32)
+        values["modules_to_save"] = ["norm"]
+
+    with pytest.raises(InputError, match="replaced only when a model is loaded"):
+        first.with_adapter(changed("text", tmp_path / "replacing", replacing))

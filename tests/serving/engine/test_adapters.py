@@ -4,6 +4,7 @@ import asyncio
 import copy
 from collections.abc import Iterator
 
+import numpy as np
 import pytest
 from adapters import adapted_params
 from initial import initial_params
@@ -75,6 +76,10 @@ def test_what_cannot_be_served_beside_others_is_refused(talks: Model, model: Mod
     ears = adapter_of(adapted_params(params, LoraConfig(("llm", "encoder"), rank=2)))
     with pytest.raises(InputError, match="adapter ears changes encoder/layers"):
         make_engine(talks, "tiny", SETTINGS, adapters={"ears": ears})
+    leaf = np.zeros((2, 3), np.float32)
+    experts = {"backbone": {"decoder": {"layers_0": {"moe": {"gate_lora_a": leaf[None, None]}}}}}
+    with pytest.raises(InputError, match="adapter experts changes backbone/decoder/layers_0/moe: beside"):
+        make_engine(talks, "tiny", SETTINGS, adapters={"experts": experts})
     text = adapter_of(adapted_params(params, NARROW))
     with pytest.raises(InputError, match="tiny is the name of the base"):
         make_engine(talks, "tiny", SETTINGS, adapters={"tiny": text})
