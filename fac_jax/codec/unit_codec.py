@@ -5,11 +5,10 @@ fitted on, best with a single speaker, and needs no download.
 """
 
 import dataclasses
-import functools
 import itertools
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,18 +16,15 @@ from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
 from fac_jax.audio.mel import HOP, RATE, filterbank, hann
-from fac_jax.codec.base import FILE, TOKEN_RATE, PooledStream, Spoken, check_codebook, check_ids, check_place
-from fac_jax.codec.inversion import WINDOW, Past, extended, joined, silence
+from fac_jax.codec.base import FILE, TOKEN_RATE, PooledStream, check_ids
+from fac_jax.codec.inversion import WINDOW
+from fac_jax.codec.unit_pool import BINS, STACK, UnitPool
 from fac_jax.io import replacing, write_text
 from fac_jax.types import InputError
 
-BINS: int = 80
-STACK: int = RATE // TOKEN_RATE // HOP  # mel frames of one unit
 SAMPLES: int = HOP * STACK  # samples of one unit
 FLOOR: float = 1e-6  # lower bound of the mel power, for silence
 CHUNK: int = 16384  # mel frames transformed at a time, to bound memory
-
-PIECE: int = 5  # units that a stream speaks at a time
 
 CENTROIDS_FILE: str = "centroids.npy"
 
@@ -140,101 +136,6 @@ class UnitCodec:
     def pool(self, places: int) -> "UnitPool":
         """Makes places for streams that are spoken together."""
         return UnitPool(self._centroids.reshape(self.units, STACK, BINS), self.config.iterations, places)
-
-
-@dataclasses.dataclass(eq=False)
-class _Stream:
-    """A stream in a place.
-
-    Attributes:
-      ids: that are not spoken yet.
-      past: what was said.
-      before: log-mel of the last frame before them, float32 `[1, BINS]`; none before the first unit.
-      ended: whether there will be no others.
-    """
-
-    ids: np.ndarray
-    past: Past
-    before: np.ndarray
-    ended: bool = False
-
-
-class UnitPool:
-    """A `SpeechPool` of units: five at a time, of all streams that have so many, and at the end what is left.
-
-    The first five give 164 ms of speech, further ones 200 ms. What is said does not depend on when ids come.
-    """
-
-    def __init__(self, log_mels: np.ndarray, iterations: int, places: int) -> None:
-        """Makes the places, all of them free; `UnitCodec.pool` calls this.
-
-        Args:
-          log_mels: of every unit, float32 `[units, STACK, BINS]`.
-        """
-        self._log_mels, self._iterations = log_mels, iterations
-        self._places: list[_Stream | None] = [None] * places
-
-    def start(self) -> int | None:
-        """See `SpeechPool`."""
-        if None not in self._places:
-            return None
-        place = self._places.index(None)
-        self._places[place] = _Stream(np.zeros(0, np.int32), silence(), np.zeros((0, BINS), np.float32))
-        return place
-
-    def push(self, place: int, ids: np.ndarray) -> None:
-        """See `SpeechPool`."""
-        stream = check_place(self._places, place)
-        stream.ids = np.concatenate([stream.ids, check_codebook(ids, len(self._log_mels))])
-
-    def end(self, place: int) -> None:
-        """See `SpeechPool`."""
-        check_place(self._places, place).ended = True
-
-    def stop(self, place: int) -> None:
-        """See `SpeechPool`."""
-        check_place(self._places, place)
-        self._places[place] = None
-
-    def speak(self) -> list[Spoken]:
-        """See `SpeechPool`."""
-        alike: dict[tuple[int, int, bool], dict[int, _Stream]] = {}  # by units, frames to find again, whether they end
-        for place, stream in enumerate(self._places):
-            if stream is not None and (len(stream.ids) >= PIECE or stream.ended):
-                last = len(stream.ids) < PIECE
-                kind = min(len(stream.ids), PIECE), stream.past.magnitudes.shape[1], last
-                alike.setdefault(kind, {})[place] = stream
-        return [one for kind, streams in alike.items() for one in self._spoken(streams, kind[0], kind[2])]
-
-    def _spoken(self, streams: Mapping[int, _Stream], count: int, last: bool) -> Iterator[Spoken]:
-        """Speaks the next units of streams that are alike."""
-        ids = np.stack([stream.ids[:count] for stream in streams.values()])
-        frames = self._log_mels[ids].reshape(len(ids), count * STACK, BINS)
-        before = np.stack([stream.before for stream in streams.values()])
-        around = np.concatenate([before if before.size else frames[:, :1], frames], axis=1)
-        magnitudes = _border_magnitudes(np.concatenate([around, around[:, -1:]], axis=1) if last else around)
-        waves, past = extended(joined([one.past for one in streams.values()]), magnitudes, self._iterations, last)
-        for row, (place, stream), left in zip(range(len(ids)), streams.items(), past.apart(), strict=True):
-            stream.ids, stream.past, stream.before = stream.ids[count:], left, around[row, -1:]
-            if last:
-                self._places[place] = None
-            yield Spoken(place, waves[row], last)
-
-
-def _border_magnitudes(frames: np.ndarray) -> np.ndarray:
-    """Returns magnitudes `[B, N - 1, FREQUENCIES]` of spectra on the borders of hops, from log-mels `[B, N, BINS]`.
-
-    Log-mels are centred on their hops; on a border is the mean of two neighbours. Spectra that are centred as the
-    log-mels are jump where units meet, and Whisper hears fewer of their words.
-    """
-    means = 0.5 * (frames[:, 1:] + frames[:, :-1])
-    return np.sqrt(np.maximum(np.exp(means) @ _inverse_filterbank(), 0.0)).astype(np.float32)
-
-
-@functools.cache
-def _inverse_filterbank() -> np.ndarray:
-    """Returns the pseudo-inverse of the filters, `[BINS, FREQUENCIES]`."""
-    return np.linalg.pinv(filterbank(WINDOW, BINS))
 
 
 def _stacked_mel(waves: Sequence[np.ndarray]) -> Iterator[np.ndarray]:

@@ -28,7 +28,8 @@ from experiments.run.model_card import model_card
 from experiments.run.scores import losses
 from fac_jax.audio.remarks import Heard
 from fac_jax.checkpoint.export import CODEC, load_config, load_params
-from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
+from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.codec.unit_pool import BINS, STACK
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]

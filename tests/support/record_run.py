@@ -14,7 +14,8 @@ from experiments.run.data import Run
 from experiments.run.schema import SetConfig
 from experiments.run.setup import assets, recipe_of, start
 from fac_jax.checkpoint.export import CODEC, export_model
-from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
+from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.codec.unit_pool import BINS, STACK
 from fac_jax.config import from_tree, to_config_dict
 from fac_jax.models.config import replace
 from fac_jax.training.metrics import read_curve

@@ -16,7 +16,8 @@ from fac_jax.batching.collate import collate
 from fac_jax.batching.conversation import Conversation, GeneratedReply, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.grid import encode, windows_of
-from fac_jax.codec.unit_codec import BINS, STACK, UnitCodec, UnitCodecConfig
+from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.codec.unit_pool import BINS, STACK
 from fac_jax.generation.engine import advance, prefill
 from fac_jax.generation.sampling import Sampling, fold
 from fac_jax.generation.slots import Decoding, requests

@@ -110,9 +110,9 @@ class Voices(Generic[T]):
         return found
 
     def warm_up(self) -> None:
-        """Compiles what speaks any number of replies together, in all places of the pool, if a program does."""
+        """Compiles what speaks any number of replies together, in all places of the pool."""
         pool = self._pool
-        if not isinstance(pool, VoicePool):
+        if pool is None:
             return
         counts = {min(1 << power, self._places) for power in range(self._places.bit_length() + 1)}
         for count in sorted(counts):
