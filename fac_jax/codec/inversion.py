@@ -123,11 +123,11 @@ def _first(count: int) -> Complex64[np.ndarray, "N {FREQUENCIES}"]:
     return np.exp(2j * np.pi * turns).astype(np.complex64)
 
 
-def _windowed(spectra: Complex64[Array, "N {FREQUENCIES}"]) -> Float32[Array, "N {WINDOW}"]:
+def _windowed(spectra: Complex64[Array, "N {FREQUENCIES}"]) -> Float32[jax.Array, "N {WINDOW}"]:
     return jnp.fft.irfft(spectra) * _HANN
 
 
-def _added(frames: Float32[Array, "N {WINDOW}"]) -> Float32[Array, " samples"]:
+def _added(frames: Float32[Array, "N {WINDOW}"]) -> Float32[jax.Array, " samples"]:
     """Adds up frames, each a hop behind the one before: `[160 N + 352]`."""
     count = len(frames)
     hops = jnp.pad(frames, ((0, 0), (0, _HOPS * HOP - WINDOW))).reshape(count, _HOPS, HOP)
@@ -135,7 +135,7 @@ def _added(frames: Float32[Array, "N {WINDOW}"]) -> Float32[Array, " samples"]:
     return jnp.asarray(found).reshape(-1)[: count * HOP + OVERLAP]
 
 
-def _spectra(wave: Float32[Array, " samples"], count: int) -> Complex64[Array, "N {FREQUENCIES}"]:
+def _spectra(wave: Float32[Array, " samples"], count: int) -> Complex64[jax.Array, "N {FREQUENCIES}"]:
     """Returns the spectra of the windowed frames of a wave."""
     hops = jnp.pad(wave, (0, _HOPS * HOP - WINDOW)).reshape(-1, HOP)
     frames = jnp.concatenate([hops[hop : hop + count] for hop in range(_HOPS)], axis=1)[:, :WINDOW]

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import threading
+import weakref
 from collections import OrderedDict
 from typing import Final
 
@@ -51,6 +52,7 @@ class Ears:
         self._model, self._most, self._config = model, most_bytes, model.config
         self._tokens = model.config.user_audio == "tokens"
         self._known: OrderedDict[bytes, _Wave] = OrderedDict()
+        self._digests: dict[int, tuple[weakref.ref[np.ndarray], bytes]] = {}  # by id, of waves that somebody holds
         self._lock = threading.Lock()
 
     def heard(self, conversation: Conversation) -> Heard:
@@ -93,7 +95,7 @@ class Ears:
         there = turn.speech if self._tokens else turn.mel
         if turn.role != "user" or turn.wave is None or there is not None:
             return None
-        key = hashlib.blake2b(np.ascontiguousarray(turn.wave).data, digest_size=16).digest()
+        key = self._key(turn.wave)
         with self._lock:
             known = self._known.get(key)
             if known is not None:
@@ -103,6 +105,15 @@ class Ears:
         assert wave is not None
         with self._lock:
             return self._known.setdefault(key, _Wave(wave))
+
+    def _key(self, wave: np.ndarray) -> bytes:
+        """Returns the digest of a wave; those of a conversation come again with every turn, and are digested once."""
+        digested = self._digests.get(id(wave))
+        if digested is not None and digested[0]() is wave:
+            return digested[1]
+        digest = hashlib.blake2b(np.ascontiguousarray(wave).data, digest_size=16).digest()
+        self._digests[id(wave)] = weakref.ref(wave, lambda _, at=id(wave): self._digests.pop(at, None)), digest
+        return digest
 
     def _keep_within(self) -> None:
         with self._lock:

@@ -12,7 +12,7 @@ from fac_jax.audio.io import resampled
 from fac_jax.serving.detect.base import TurnSettings
 from fac_jax.serving.realtime.ear import Ear
 from fac_jax.serving.realtime.settings import G711, Pcm
-from fac_jax.serving.realtime.sound import from_base64, to_base64
+from fac_jax.serving.realtime.sound import ForDetector, from_base64, to_base64
 
 COMMIT = {"type": "input_audio_buffer.commit"}
 BUFFER = "input_audio_buffer"
@@ -64,3 +64,23 @@ def test_an_engine_may_hear_at_another_rate_than_the_detector(rate: int) -> None
         first = np.argmax(np.abs(heard.wave) > 0.01) / rate
         assert first == pytest.approx(0.3, abs=0.02), "the padding before the onset"
         assert len(heard.wave) / rate == pytest.approx(0.3 + 0.4 + 0.5, abs=0.06)
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 24_000, 48_000])
+def test_a_detector_hears_what_is_below_its_band_in_pieces_of_any_length(rate: int) -> None:
+    time, late = np.arange(rate) / rate, 0.002
+    tone = np.sin(2 * np.pi * 440 * time).astype(np.float32)
+    whole = ForDetector(rate).push(tone)
+    assert whole.dtype == np.float32 and len(whole) == 16_000
+    lag = max(range(round(late * 16_000) + 1), key=lambda lag: float(whole[4000:8000] @ whole_at(lag)))
+    np.testing.assert_allclose(whole[4000:8000], whole_at(lag), atol=0.1)
+    cut, stream = np.sort(np.random.default_rng(0).integers(0, rate, 40)), ForDetector(rate)
+    np.testing.assert_allclose(np.concatenate([stream.push(one) for one in np.split(tone, cut)]), whole, atol=1e-6)
+    if rate > 16_000:
+        above = ForDetector(rate).push(np.sin(2 * np.pi * 11_000 * time).astype(np.float32))
+        assert np.abs(above[1000:-1000]).max() < 0.01
+
+
+def whole_at(lag: int) -> np.ndarray:
+    """A tone of 440 Hz at 16 kHz, as it is heard `lag` samples late."""
+    return np.sin(2 * np.pi * 440 * (np.arange(4000, 8000) - lag) / 16_000).astype(np.float32)
