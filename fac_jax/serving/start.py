@@ -22,6 +22,7 @@ from fac_jax.serving.engine.engine import TalkEngine, make_engine
 from fac_jax.serving.live.call_pool import CallPool, PoolConfig
 from fac_jax.serving.metrics import Metrics
 from fac_jax.serving.page.routes import Question
+from fac_jax.serving.realtime.rounds import Rounds
 from fac_jax.serving.server import Server
 from fac_jax.types import InputError
 
@@ -133,7 +134,7 @@ def start(config: StartConfig) -> Started:
     calls = None
     if model.config.duplex is not None and engine.voices:
         calls = CallPool(model, PoolConfig(config.calls, config.roll_after), metrics)
-    server = Server(engine, config.server, detector, metrics, shared, recorded, calls)
+    server = Server(engine, config.server, detector, metrics, shared, recorded, calls, Rounds(detector.hear))
     return Started(make_app(server, questions=questions(Path(config.checkpoint))), engine, detector.name, calls)
 
 

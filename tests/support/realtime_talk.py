@@ -122,7 +122,7 @@ class Talk:
         self.metrics = Metrics()
         engine: Engine = self.engine
         settings = ServerConfig(limits=self.limits, **self.config)
-        made = Server(engine, settings, self.detector, self.metrics, rounds=Rounds(0.0))
+        made = Server(engine, settings, self.detector, self.metrics, rounds=Rounds(seconds=0.0))
         self.server = self.shared or made
         self.engine = self.server.engine
         self.clock, self.socket = StillClock(), Socket(self.query)

@@ -15,7 +15,7 @@ from fac_jax.serving.server import Server
 
 def server_of(engine: FakeEngine | None = None, folder: Path | None = None, **limits: Any) -> Server:
     """A server of one engine, which keeps sessions in a folder if one is given."""
-    config, rounds = ServerConfig(limits=Limits(**limits)), Rounds(0.0)
+    config, rounds = ServerConfig(limits=Limits(**limits)), Rounds(seconds=0.0)
     return Server(engine or FakeEngine(), config, EnergyTurns, Metrics(), folder, rounds=rounds)
 
 

@@ -23,10 +23,12 @@ class Detectors:
     Attributes:
       name: what hears the speech: "silero", "pysilero" or "energy".
       listen: begins to hear a stream.
+      hear: hears, in any thread, what all streams have taken; None if each is heard by itself.
     """
 
     name: str
     listen: Callable[[], SpeechDetector]
+    hear: Callable[[], None] | None = None
 
     def __call__(self, settings: TurnSettings) -> Turns:
         """Returns the turn detector of a new stream."""
@@ -62,7 +64,7 @@ def detector_factory(name: str = "auto", path: str | os.PathLike[str] | None = N
             f"the detector silero needs {FILE}: pip install --no-deps silero-vad==6.2.3, or name the file of a copy"
         )
     together = Together(Network(path))
-    return Detectors(name, lambda: Silero(together))
+    return Detectors(name, lambda: Silero(together), together.hear)
 
 
 def _best() -> str:

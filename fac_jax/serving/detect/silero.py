@@ -7,6 +7,8 @@ The weights are a file of the distribution `silero-vad` (MIT). Nothing of it is 
 import importlib
 import importlib.metadata
 import os
+import threading
+from collections import deque
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,7 +23,6 @@ CONTEXT = 64  # samples before a frame that the network hears again
 WIDTH = 128  # of the two parts of its LSTM's state
 DISTRIBUTION: Final = "silero-vad"
 FILE: Final = "silero_vad/data/silero_vad.onnx"
-NOTHING: Final = np.zeros(0, np.float32)
 
 
 def installed_network() -> Path | None:
@@ -81,25 +82,29 @@ class Silero:
     def __init__(self, together: "Together") -> None:
         """Begins a stream; the network hears it together with others."""
         self._together = together
+        self._came: deque[Float32[np.ndarray, " N"]] = deque()  # pieces that the network has not begun to hear
+        self._taken = self._heard = 0  # pieces
         self._frames = Frames(CONTEXT)
-        self._found: list[float] = []  # probabilities that `push` has not given
+        self._found: deque[float] = deque()  # probabilities that `push` has not given
         self._state = np.zeros((2, WIDTH), np.float32)
 
     def take(self, samples: Float32[np.ndarray, " N"]) -> None:
         """See `SpeechDetector`."""
-        self._frames.take(samples)
+        self._taken += 1
+        self._came.append(samples)
         self._together.wait(self)
 
     def push(self, samples: Float32[np.ndarray, " N"]) -> Float32[np.ndarray, " F"]:
         """Takes samples at 16 kHz and returns the probability of every frame that is full."""
-        self.take(samples)
-        self._together.hear()
-        found, self._found = self._found, []
-        return np.array(found, np.float32)
+        if len(samples):
+            self.take(samples)
+        if self._heard < self._taken:
+            self._together.hear()
+        return np.array([self._found.popleft() for _ in range(len(self._found))], np.float32)
 
 
 class Together:
-    """The streams of one network. What has been taken of any of them is heard when any of them is pushed to.
+    """The streams of one network, which hears what all of them have taken; any thread may let it.
 
     The first frames of all streams are one call of the network, the second ones another, and so on. The probabilities
     of a stream do not depend on the others, but for rounding.
@@ -108,7 +113,8 @@ class Together:
     def __init__(self, network: Network) -> None:
         """Begins without streams."""
         self._network = network
-        self._waiting: list[Silero] = []
+        self._waiting: deque[Silero] = deque()
+        self._hearing = threading.Lock()
 
     def wait(self, stream: Silero) -> None:
         """Notes that a stream has taken samples."""
@@ -116,12 +122,16 @@ class Together:
 
     def hear(self) -> None:
         """Hears what all streams have taken."""
-        waiting, self._waiting = dict.fromkeys(self._waiting), []
-        frames = {stream: stream._frames.push(NOTHING) for stream in waiting}
-        for number in range(max(map(len, frames.values()), default=0)):
-            rows = [stream for stream, full in frames.items() if number < len(full)]
-            state = np.stack([stream._state for stream in rows], axis=1)
-            probability, state = self._network(np.stack([frames[stream][number] for stream in rows]), state)
-            for place, stream in enumerate(rows):
-                stream._found.append(float(probability[place]))
-                stream._state = state[:, place]
+        with self._hearing:
+            waiting = dict.fromkeys(self._waiting.popleft() for _ in range(len(self._waiting)))
+            came = {stream: [stream._came.popleft() for _ in range(len(stream._came))] for stream in waiting}
+            frames = {stream: stream._frames.push(np.concatenate(pieces)) for stream, pieces in came.items() if pieces}
+            for number in range(max(map(len, frames.values()), default=0)):
+                rows = [stream for stream, full in frames.items() if number < len(full)]
+                state = np.stack([stream._state for stream in rows], axis=1)
+                probability, state = self._network(np.stack([frames[stream][number] for stream in rows]), state)
+                for place, stream in enumerate(rows):
+                    stream._state = state[:, place]
+                    stream._found.append(float(probability[place]))
+            for stream, pieces in came.items():
+                stream._heard += len(pieces)

@@ -1,11 +1,12 @@
 """Waves of users as the model hears them; a wave that comes again, as in a conversation, is encoded once."""
 
 import dataclasses
+import functools
 import hashlib
 import threading
 import weakref
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeAlias
 
 import jax
 import numpy as np
@@ -20,6 +21,8 @@ from fac_jax.generation.listening import encoded
 
 WINDOWS: Final = 4  # encoder windows of the larger program; the rest, and what comes from a `Listener`, goes one by one
 TOKENS_S: Final = (5, 10, 15, 20, 25, 30, 60, 120)  # seconds of waves for which a codec may compile
+
+_Digest: TypeAlias = bytes
 
 
 @dataclasses.dataclass(eq=False)
@@ -51,8 +54,8 @@ class Ears:
         """Remembers waves of up to `most_bytes`, with what was encoded of them."""
         self._model, self._most, self._config = model, most_bytes, model.config
         self._tokens = model.config.user_audio == "tokens"
-        self._known: OrderedDict[bytes, _Wave] = OrderedDict()
-        self._digests: dict[int, tuple[weakref.ref[np.ndarray], bytes]] = {}  # by id, of waves that somebody holds
+        self._known: OrderedDict[_Digest, _Wave] = OrderedDict()
+        self._digests: dict[int, tuple[weakref.ref[np.ndarray], _Digest]] = {}  # by id, of waves that somebody holds
         self._lock = threading.Lock()
 
     def heard(self, conversation: Conversation) -> Heard:
@@ -106,14 +109,17 @@ class Ears:
         with self._lock:
             return self._known.setdefault(key, _Wave(wave))
 
-    def _key(self, wave: np.ndarray) -> bytes:
+    def _key(self, wave: np.ndarray) -> _Digest:
         """Returns the digest of a wave; those of a conversation come again with every turn, and are digested once."""
         digested = self._digests.get(id(wave))
         if digested is not None and digested[0]() is wave:
             return digested[1]
         digest = hashlib.blake2b(np.ascontiguousarray(wave).data, digest_size=16).digest()
-        self._digests[id(wave)] = weakref.ref(wave, lambda _, at=id(wave): self._digests.pop(at, None)), digest
+        self._digests[id(wave)] = weakref.ref(wave, functools.partial(self._forget, id(wave))), digest
         return digest
+
+    def _forget(self, at: int, _: weakref.ref[np.ndarray]) -> None:
+        self._digests.pop(at, None)
 
     def _keep_within(self) -> None:
         with self._lock:

@@ -1,31 +1,53 @@
 """Rounds in which the sessions of a server hear: what has come in a round is one call of the detector's network."""
 
 import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 ROUND_S: Final = 0.016  # half of the frame that Silero's network hears
 
 
 class Rounds:
-    """Ends a round a while after somebody has begun to wait for its end.
+    """Ends a round a while after somebody has begun to wait for its end, when the detector has heard all of it.
 
     With fifty talks, a call of the network for each of them takes twice as long as one for a dozen of them, and every
-    call lets another thread have Python, which gives it back late.
+    call lets another thread have Python, which gives it back late. The network hears in a thread of its own, so that
+    the loop serves the sockets meanwhile.
     """
 
-    def __init__(self, seconds: float = ROUND_S) -> None:
-        """Begins without a round; each takes so many seconds."""
-        self._seconds = seconds
-        self._end: asyncio.Event | None = None  # of the round that runs
+    def __init__(self, hear: Callable[[], None] | None = None, seconds: float = ROUND_S) -> None:
+        """Begins without a round.
+
+        Args:
+          hear: hears what all streams have taken; None if each is heard by itself.
+          seconds: that a round takes.
+        """
+        self._hear, self._seconds = hear, seconds
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="detector")
+        self._end: asyncio.Future[None] | None = None  # of the round that runs
 
     async def wait(self) -> None:
         """Waits for the end of the round; who comes first begins one."""
+        loop = asyncio.get_running_loop()
         if self._end is None:
-            self._end = asyncio.Event()
-            asyncio.get_running_loop().call_later(self._seconds, self._over)
-        await self._end.wait()
+            self._end = loop.create_future()
+            loop.call_later(self._seconds, self._over, self._end)
+        await asyncio.shield(self._end)
 
-    def _over(self) -> None:
-        ended, self._end = self._end, None
-        assert ended is not None
-        ended.set()
+    def _over(self, end: asyncio.Future[None]) -> None:
+        self._end = None
+        if self._hear is None:
+            end.set_result(None)
+            return
+        hearing = asyncio.get_running_loop().run_in_executor(self._thread, self._hear)
+        hearing.add_done_callback(lambda heard: _hand_on(heard, end))
+
+
+def _hand_on(heard: asyncio.Future[None], end: asyncio.Future[None]) -> None:
+    """Ends a round as the hearing of it has ended."""
+    error = None if heard.cancelled() else heard.exception()
+    if error is None:
+        end.set_result(None)
+    else:
+        end.set_exception(error)

@@ -1,5 +1,6 @@
 """Detectors on sounds: real speech is a turn, everything else is none."""
 
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -11,7 +12,7 @@ from fac_jax.serving.detect.energy import Energy
 from fac_jax.serving.detect.frames import Frames
 from fac_jax.serving.detect.make import detector_factory
 from fac_jax.serving.detect.pysilero import Pysilero
-from fac_jax.serving.detect.silero import NOTHING, Network, Silero, Together, installed_network
+from fac_jax.serving.detect.silero import Network, Silero, Together, installed_network
 
 RATE = 16_000
 SECONDS = 3
@@ -107,8 +108,33 @@ def test_streams_together_are_as_alone(network: Network, monkeypatch: pytest.Mon
         for stream, piece in zip(streams, pieces, strict=True):
             stream.take(piece)
         for probabilities, stream in zip(found, streams, strict=True):
-            probabilities += stream.push(NOTHING).tolist()
+            probabilities += stream.push(np.zeros(0, np.float32)).tolist()
     for row, expected in zip(found, alone, strict=True):
         np.testing.assert_allclose(row, expected, atol=1e-5)
     assert [len(one) for one in alone] == [len(wave) // 512 for wave in waves]
     assert len(calls) == max(map(len, alone)) and sum(calls) == sum(map(len, alone)), "one call for all that wait"
+
+
+def test_a_stream_goes_on_while_another_thread_hears_it(network: Network) -> None:
+    """What is taken while the network hears is heard with what comes later, and nothing is lost or heard twice."""
+    waves = [between_silence(QUESTION), between_silence(noise(0.1))[: 3 * RATE]]
+    together, over = Together(network), threading.Event()
+    streams, found = [Silero(together) for _ in waves], [list[float]() for _ in waves]
+
+    def hear() -> None:
+        while not over.is_set():
+            together.hear()
+
+    thread = threading.Thread(target=hear)
+    thread.start()
+    try:
+        for pieces in zip(*(np.array_split(wave, 60) for wave in waves), strict=True):
+            for stream, piece in zip(streams, pieces, strict=True):
+                stream.take(piece)
+            for probabilities, stream in zip(found, streams, strict=True):
+                probabilities += stream.push(np.zeros(0, np.float32)).tolist()
+    finally:
+        over.set()
+        thread.join()
+    for probabilities, wave in zip(found, waves, strict=True):
+        np.testing.assert_allclose(probabilities, Silero(Together(network)).push(wave), atol=1e-5)

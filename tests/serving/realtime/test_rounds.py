@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable
+import threading
 from typing import Any
 
 import pytest
@@ -19,19 +19,50 @@ from fac_jax.serving.server import Server
 
 def test_a_round_is_the_same_for_all_who_wait_and_whoever_leaves_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        rounds, asked = Rounds(), list[tuple[float, Callable[[], Any]]]()
+        rounds, asked = Rounds(), list[Any]()
         monkeypatch.setattr(asyncio.get_running_loop(), "call_later", lambda *call: asked.append(call))
         waiting = [asyncio.ensure_future(rounds.wait()) for _ in range(3)]
         await asyncio.sleep(0)
-        assert [seconds for seconds, _ in asked] == [ROUND_S] and not any(one.done() for one in waiting)
+        assert [seconds for seconds, *_ in asked] == [ROUND_S] and not any(one.done() for one in waiting)
         waiting[0].cancel()
-        asked[0][1]()
+        asked[0][1](*asked[0][2:])
         await asyncio.gather(*waiting[1:])
         later = asyncio.ensure_future(rounds.wait())
         await asyncio.sleep(0)
         assert len(asked) == 2 and not later.done()
-        asked[1][1]()
+        asked[1][1](*asked[1][2:])
         await later
+
+    asyncio.run(run())
+
+
+def test_a_round_ends_when_all_is_heard_in_another_thread() -> None:
+    go, heard = threading.Event(), list[str]()
+
+    def hear() -> None:
+        assert go.wait(10)
+        heard.append(threading.current_thread().name)
+
+    async def run() -> None:
+        rounds = Rounds(hear, 0.0)
+        waiting = asyncio.ensure_future(rounds.wait())
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "the loop is free, and the round not over"
+        later = asyncio.ensure_future(rounds.wait())
+        go.set()
+        await asyncio.gather(waiting, later)
+        assert len(heard) == 2 and all(name.startswith("detector") for name in heard)
+
+    asyncio.run(run())
+
+
+def test_what_a_detector_fails_with_comes_to_those_who_wait() -> None:
+    def hear() -> None:
+        raise OSError("no network")
+
+    async def run() -> None:
+        with pytest.raises(OSError, match="no network"):
+            await Rounds(hear, 0.0).wait()
 
     asyncio.run(run())
 
