@@ -11,6 +11,7 @@ Others than this machine reach it by --host, which needs keys (the environment v
 docs/serving.md has the protocols, the limits and what was measured.
 """
 
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -155,6 +156,7 @@ def main() -> None:
 
     if REPLICAS.value is not None:
         return on_ray(asked, REPLICAS.value, tell)
+    leave_a_core()
     started = start(asked)
     engine = started.engine
     settings = uvicorn_config(started.app, HOST.value, PORT.value, CERTIFICATE.value, PRIVATE_KEY.value)
@@ -171,6 +173,14 @@ def main() -> None:
         started.stop()
     if serving.failed:
         sys.exit(FAILED)
+
+
+def leave_a_core() -> None:
+    """Has XLA's CPU backend, which is still to be started, compute with one thread less than there are cores.
+
+    A product that is shared out waits for its slowest thread, which is the one whose core serves the sockets.
+    """
+    os.environ.setdefault("PJRT_NPROC", str(max(1, len(os.sched_getaffinity(0)) - 1)))
 
 
 def on_ray(asked: "StartConfig", replicas: int, tell: Callable[[int], None]) -> None:

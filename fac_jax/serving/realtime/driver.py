@@ -116,6 +116,9 @@ class Driver:
             message = await receive()
             for outs in self._session.receive(message):
                 self._do(outs)
+                if self._session.full:
+                    await self._rounds.wait()
+                    self._do(self._session.hear())
                 await asyncio.sleep(0)  # a long message lets the others of the loop have their turn
             if self._session.unheard:
                 self._unheard.set()

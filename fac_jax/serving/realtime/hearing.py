@@ -52,7 +52,7 @@ class Hearing:
         return [samples[begin : begin + size] for begin in range(0, len(samples), size)]
 
     def take(self, samples: Float32[np.ndarray, " N"]) -> None:
-        """Takes audio at the rate of the session's format; a little of it waits for `hear` if a detector listens.
+        """Takes audio at the rate of the session's format; it waits for `hear` if a detector listens.
 
         Raises:
           RefusedError: the buffer is full; what exceeds it is dropped.
@@ -61,7 +61,7 @@ class Hearing:
         room = len(samples) if self.ear.detects else round(max(limit_s - self.ear.buffered_s, 0) * rate)
         self.ear.take(samples[:room])
         self.unheard_s += room / rate
-        if not self.ear.detects or self.unheard_s >= PIECE_S:
+        if not self.ear.detects:
             self.hear()
         if room < len(samples):
             message = f"The buffer has at most {limit_s:g} s; the rest is dropped."

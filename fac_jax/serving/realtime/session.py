@@ -11,7 +11,7 @@ from fac_jax.serving import logs
 from fac_jax.serving.realtime import client_events as clients
 from fac_jax.serving.realtime.conversing import Conversing
 from fac_jax.serving.realtime.desk import Close, Desk, Out
-from fac_jax.serving.realtime.hearing import Hearing
+from fac_jax.serving.realtime.hearing import PIECE_S, Hearing
 from fac_jax.serving.realtime.items import Items
 from fac_jax.serving.realtime.json_text import read_object
 from fac_jax.serving.realtime.refused import INVALID_JSON, RefusedError, rate_limited
@@ -153,6 +153,11 @@ class Session:
     def unheard(self) -> bool:
         """Returns whether the detector has not heard everything yet; `hear` lets it, best together with others."""
         return self._hearing.unheard_s > 0
+
+    @property
+    def full(self) -> bool:
+        """Returns whether so much waits for `hear` that nothing more is to be received before it."""
+        return self._hearing.unheard_s >= PIECE_S
 
     def hear(self) -> list[Out]:
         """Lets the detector hear what has come."""

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from energy_turns import EnergyTurns
 from fake_engine import FakeEngine
-from realtime_talk import RATE, append, silence, speech
+from realtime_talk import append, silence, speech
 
 from fac_jax.serving.config import ServerConfig
 from fac_jax.serving.metrics import Metrics
@@ -67,7 +67,7 @@ def test_what_a_detector_fails_with_comes_to_those_who_wait() -> None:
     asyncio.run(run())
 
 
-def test_a_little_audio_waits_for_a_round_and_a_recording_in_small_events_for_none() -> None:
+def test_audio_waits_for_a_round_and_nothing_more_is_received_before_it_where_it_is_much() -> None:
     server: Any = Server(FakeEngine(), ServerConfig(), EnergyTurns, Metrics())
     session = Session(server, lambda: 0.0, lambda: 0.0, model=FakeEngine.model)
     session.start()
@@ -81,6 +81,9 @@ def test_a_little_audio_waits_for_a_round_and_a_recording_in_small_events_for_no
     assert told(append(silence(0.1))) == [] and session.unheard
     told({"type": "session.update", "session": {"type": "realtime"}})
     assert not session.unheard, "what came before an event is heard before it"
-    rest, size = silence(0.8), RATE // 50
-    found = [kind for begin in range(0, len(rest), size) for kind in told(append(rest[begin : begin + size]))]
-    assert found[0] == "input_audio_buffer.speech_stopped"
+    told(append(silence(0.1)))
+    assert session.unheard and not session.full
+    told(append(silence(0.1)))
+    assert session.full
+    assert [out["type"] for out in session.hear() if isinstance(out, dict)] == []
+    assert not session.full
