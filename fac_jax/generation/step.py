@@ -30,7 +30,8 @@ def step(model: FunAudioChat, slots: Slots, draws: bool) -> Slots:
         x = jnp.where((speech.speaking & speech.started)[:, None], spoken, text)
 
     length = slots.caches[0].k.shape[-2]
-    visibility = earlier(position, length)
+    # A slot without a running reply sees one place, so that a kernel need not read on for it.
+    visibility = earlier(jnp.where(alive, position, 0), length)
     hidden, caches, _ = model.backbone.decoder(x[:, None], position[:, None], visibility, slots.caches, position)
 
     made = slots.count  # a row's draws depend on its own ids, not on when it came
@@ -74,7 +75,7 @@ def _speak(
     def one(model: FunAudioChat, carry: tuple, j: jax.Array) -> tuple[tuple, jax.Array]:
         caches, last, seen = carry
         at = slots.position * group + j
-        where = at, earlier(at, length), at
+        where = at, earlier(jnp.where(slots.alive, at, 0), length), at
         sampling = slots.request.speech
         ids, caches, seen = fine_step(model, caches, pieces[j] + last, where, seen, fold(keys, j), sampling, draws)
         last = jnp.where(feed_back[:, None], model.speech_embedder.lookup(ids), pad_row)

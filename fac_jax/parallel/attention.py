@@ -1,11 +1,13 @@
 """Attention by device: the same numbers as `einsum_attend`, in the form that a device runs fast."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from einops import rearrange
 from jax.sharding import PartitionSpec
 
@@ -17,6 +19,10 @@ from fac_jax.parallel.rules import spec_of
 from fac_jax.types import InputError
 
 Operand: TypeAlias = jax.Array | jax.ShapeDtypeStruct  # queries or keys; the choice of a kernel needs no values
+
+
+PREFIXES: Final = 4  # of a cache that a step may read; each is compiled by itself
+LEAST_PREFIX: Final = 256  # places
 
 
 def check(refusal: str | None) -> None:
@@ -33,20 +39,32 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
     """A single new position (a step of decoding) by matrix-vector products alone; more than one as `blocked_attend`.
 
     XLA's CPU backend transposes a copy of the whole cache for the einsums of the reference. A batch of products of
-    one (sample, kv head)'s `[T', H]` with one vector it runs in place, if the cache stores them so (`KVCache`).
+    one (sample, kv head)'s `[T', H]` with one vector it runs in place, if the cache stores them so (`KVCache`). Of a
+    long cache it reads a prefix: the shortest of a few that holds all that the position of any sample sees.
     """
     if q.shape[1] > 1:
         return blocked_attend(q, k, v, visibility)
     heads = k.shape[2]
     keys, values = rearrange(k, "b s k h -> (b k) s h"), rearrange(v, "b s k h -> (b k) s h")
-    mask = jnp.repeat(visibility.mask()[:, 0], heads, axis=0)
+    mask = visibility.mask()[:, 0]
+    grouped = rearrange(q, "b 1 (k g) h -> g (b k) h", k=heads)
 
-    def one(q: jax.Array) -> jax.Array:
-        scores = jnp.einsum("nh,nsh->ns", q, keys, preferred_element_type=jnp.float32)
-        weights = masked_softmax(scores * q.shape[-1] ** -0.5, mask).astype(v.dtype)
-        return jnp.einsum("ns,nsh->nh", weights, values)
+    def within(places: int) -> jax.Array:
+        seen = jnp.repeat(mask[:, :places], heads, axis=0)
 
-    out = jnp.stack([one(q) for q in rearrange(q, "b 1 (k g) h -> g (b k) h", k=heads)])
+        def one(q: jax.Array) -> jax.Array:
+            scores = jnp.einsum("nh,nsh->ns", q, keys[:, :places], preferred_element_type=jnp.float32)
+            weights = masked_softmax(scores * q.shape[-1] ** -0.5, seen).astype(v.dtype)
+            return jnp.einsum("ns,nsh->nh", weights, values[:, :places])
+
+        return jnp.stack([one(q) for q in grouped])
+
+    total = keys.shape[1]
+    count = max(1, min(PREFIXES, total // LEAST_PREFIX))
+    sizes = [-(-total * (number + 1) // count) for number in range(count)]
+    filled = jnp.max(jnp.where(jnp.any(mask, axis=0), jnp.arange(1, total + 1), 0))
+    shorter = jnp.sum(filled > np.array(sizes[:-1], np.int32))
+    out = jax.lax.switch(shorter, [functools.partial(within, size) for size in sizes])
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fac_jax.layers.attention import Visibility, einsum_attend
-from fac_jax.parallel.attention import stepwise_attend
+from fac_jax.parallel.attention import PREFIXES, stepwise_attend
 from fac_jax.parallel.blocked import BLOCKS, QUERIES, blocked_attend
 
 NAMES = ("output", "dq", "dk", "dv")
@@ -33,6 +33,25 @@ def test_equals_the_reference(attend, new, figures):
     inputs = _inputs(new, 12)
     worst = np.abs(np.asarray(attend(*inputs) - einsum_attend(*inputs))).max()
     figures(f"{attend.__name__}, {new} new positions, max abs diff", worst, 1e-6)
+
+
+@pytest.mark.parametrize("filled", [1, 255, 256, 257, 700, 1024])
+def test_a_step_of_a_long_cache_equals_the_reference_and_reads_nothing_behind_what_it_sees(filled):
+    """Rows of different lengths; what no row sees may be anything, since the step does not read so far."""
+    places, rng = 1030, np.random.default_rng(filled)
+    q = rng.standard_normal((ROWS, 1, HEADS, HEAD_DIM), dtype=np.float32)
+    k, v = rng.standard_normal((2, ROWS, places, KV_HEADS, HEAD_DIM), dtype=np.float32)
+    at = np.maximum(filled - 1 - np.arange(ROWS, dtype=np.int32) * 300, 0)[:, None]
+    ones = np.ones((ROWS, places), np.int32)
+    positions = np.broadcast_to(np.arange(places, dtype=np.int32), ones.shape)
+    visibility = Visibility(ones[:, :1], ones, at, positions)
+    inputs = jax.tree.map(jnp.asarray, (q, k, v, visibility))
+    expected = einsum_attend(*inputs)
+    behind = min(places, -(-filled * PREFIXES // places) * -(-places // PREFIXES))
+    for array in (k, v):
+        array[:, behind:] = np.nan
+    found = jax.jit(stepwise_attend)(*jax.tree.map(jnp.asarray, (q, k, v, visibility)))
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def _packed_row(length: int) -> tuple[jax.Array, jax.Array, jax.Array, Visibility]:
