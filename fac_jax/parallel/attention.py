@@ -21,8 +21,9 @@ from fac_jax.types import InputError
 Operand: TypeAlias = jax.Array | jax.ShapeDtypeStruct  # queries or keys; the choice of a kernel needs no values
 
 
-PREFIXES: Final = 4  # of a cache that a step may read; each is compiled by itself
-LEAST_PREFIX: Final = 256  # places
+# Shares of a cache that a step may read in place of all of it. A part is copied first: half of it gains nothing.
+PREFIXES: Final = (8, 4)
+LEAST_PREFIX: Final = 128  # places: each prefix is compiled by itself
 
 
 def check(refusal: str | None) -> None:
@@ -40,7 +41,7 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
 
     XLA's CPU backend transposes a copy of the whole cache for the einsums of the reference. A batch of products of
     one (sample, kv head)'s `[T', H]` with one vector it runs in place, if the cache stores them so (`KVCache`). Of a
-    long cache it reads a prefix: the shortest of a few that holds all that the position of any sample sees.
+    long cache it reads a short prefix, if that holds all that the position of any sample sees.
     """
     if q.shape[1] > 1:
         return blocked_attend(q, k, v, visibility)
@@ -60,11 +61,10 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
         return jnp.stack([one(q) for q in grouped])
 
     total = keys.shape[1]
-    count = max(1, min(PREFIXES, total // LEAST_PREFIX))
-    sizes = [-(-total * (number + 1) // count) for number in range(count)]
+    shorter = np.array([total // share for share in PREFIXES if total // share >= LEAST_PREFIX], np.int32)
     filled = jnp.max(jnp.where(jnp.any(mask, axis=0), jnp.arange(1, total + 1), 0))
-    shorter = jnp.sum(filled > np.array(sizes[:-1], np.int32))
-    out = jax.lax.switch(shorter, [functools.partial(within, size) for size in sizes])
+    branches = [functools.partial(within, int(size)) for size in (*shorter, total)]
+    out = jax.lax.switch(jnp.sum(filled > shorter), branches)
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
 
 
