@@ -169,7 +169,7 @@ def _spoken(
         magnitudes = _border_magnitudes(around)
         wave, past = extended(old.past, magnitudes, frames_of, piece.begun, piece.last, iterations)
         new = _State(past, around[-1])
-        return waves.at[row].set(wave), jax.tree.map(lambda all_, leaf: all_.at[piece.places].set(leaf), state, new)
+        return waves.at[row].set(wave), jax.tree.map(lambda held, leaf: held.at[piece.places].set(leaf), state, new)
 
     samples = (PIECE * STACK + 1) * HOP + HALF
     waves = jnp.zeros((len(pieces.places), samples), jnp.float32)
