@@ -23,6 +23,7 @@ from fac_jax.batching.grid import Example, encode
 from fac_jax.batching.question import Mode, Question, check_mode, mode_of, single_turn
 from fac_jax.chat import Chat, Piece, Reply
 from fac_jax.checkpoint.adapters.adapter import put_adapter
+from fac_jax.checkpoint.adapters.base import base_digest
 from fac_jax.checkpoint.adapters.load import read_adapter
 from fac_jax.checkpoint.export import CODEC, assets, copy_assets
 from fac_jax.checkpoint.opened import find_model, open_model
@@ -100,7 +101,8 @@ class Model:
         found = find_model(folder)
         params, config = open_model(found)
         path = _local_assets(found)
-        put_on = None if adapter is None else read_adapter(adapter, config, params, any_base)
+        digest = functools.partial(base_digest, params, config)
+        put_on = None if adapter is None else read_adapter(adapter, config, digest, any_base)
         if put_on is not None:
             params = put_adapter(params, put_on)
         codec_folder = Path(codec) if codec is not None else path / CODEC
@@ -128,11 +130,17 @@ class Model:
 
     def adapter(self, adapter: str | os.PathLike[str], any_base: bool = False) -> Params:
         """Reads the leaves of an adapter of this model (`models.lora`); see `with_adapter`."""
-        base = None if self._folder is None else open_model(self._folder)[0]
-        found = read_adapter(adapter, self.config, base, any_base)
+        digest = None if self._folder is None else lambda: self._base_digest
+        found = read_adapter(adapter, self.config, digest, any_base)
         if found.saved or self._replaced:
             raise InputError(f"{adapter}: tables are replaced only when a model is loaded: load it with this adapter")
         return found.leaves
+
+    @functools.cached_property
+    def _base_digest(self) -> str:
+        """`base_digest` of what is stored, which is read once for all adapters; what is prepared has other values."""
+        assert self._folder is not None
+        return base_digest(open_model(self._folder)[0], self.config)
 
     def remarks(self, wave: np.ndarray) -> list[str]:
         """Says what may keep the model from hearing a wave, float `[N]` at 16 kHz, such as "is 9.1 s long: ..".

@@ -104,13 +104,12 @@ def _mixed_from(block: jax.Array, start: jax.Array) -> jax.Array:
     return mixed(block, start)
 
 
-def check_base(expected: str, params: Params, model: ModelConfig, where: epath.PathLike) -> None:
-    """Compares the digest that an adapter names with that of a base.
+def check_base(expected: str, digest: str, where: epath.PathLike) -> None:
+    """Compares the digest of the base that an adapter names with that of another one.
 
     Raises:
       InputError: the adapter was made for another base.
     """
-    digest = base_digest(params, model)
     if digest != expected:
         raise InputError(
             f"{where}: the adapter belongs to a base with the digest {expected}, this one has {digest}; "

@@ -1,9 +1,10 @@
 """An adapter of PEFT as leaves of ours: every tensor is used, every pair is whole, and all faults are told at once."""
 
 import contextlib
+import functools
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,7 +14,7 @@ from etils import epath
 from flax import traverse_util
 
 from fac_jax.checkpoint.adapters.adapter import Adapter, put_adapter
-from fac_jax.checkpoint.adapters.base import check_base, read_base
+from fac_jax.checkpoint.adapters.base import base_digest, check_base, read_base
 from fac_jax.checkpoint.adapters.config import CONFIG, PeftConfig, read_config
 from fac_jax.checkpoint.adapters.faults import Faults
 from fac_jax.checkpoint.adapters.names import PARTS, PREFIX, Names, names_of
@@ -45,15 +46,15 @@ def find_adapter(path: epath.PathLike) -> epath.Path:
 
 
 def read_adapter(
-    path: epath.PathLike, model: ModelConfig, params: Params | None = None, any_base: bool = False
+    path: epath.PathLike, model: ModelConfig, digest: Callable[[], str] | None = None, any_base: bool = False
 ) -> Adapter:
     """Reads an adapter in PEFT's format, for the whole model or for its Shared LLM alone.
 
     Args:
       path: of its folder, or of a stage (`find_adapter`).
       model: configuration of the base.
-      params: of the base, which are compared with those that the adapter was trained on, if that was noted: arrays, or
-        leaves that are read when they are asked for; None to compare shapes alone.
+      digest: gives `base_digest` of the base, to compare with that of the base that the adapter was trained on; not
+        called if that was not noted. None to compare shapes alone.
       any_base: whether the values of the base may be others.
 
     Raises:
@@ -85,15 +86,16 @@ def read_adapter(
     leaves, ranks = _stacked(pairs, peft, names)
     dtypes = [tensor.dtype for pair in pairs.values() for tensor in pair.values()]
     dtype = jnp.result_type(*dtypes).name if dtypes else "float32"
-    digest = None if base is None else base.digest
-    if params is not None and digest is not None and not any_base:
-        check_base(digest, params, model, path)
-    return Adapter(leaves, ranks, saved, peft.rslora, peft.dropout, dtype, digest)
+    noted = None if base is None else base.digest
+    if digest is not None and noted is not None and not any_base:
+        check_base(noted, digest(), path)
+    return Adapter(leaves, ranks, saved, peft.rslora, peft.dropout, dtype, noted)
 
 
 def adapted(params: Params, model: ModelConfig, path: epath.PathLike, any_base: bool = False) -> Params:
     """Returns the parameters of a base with the adapter that a path names (`read_adapter`, `put_adapter`)."""
-    return put_adapter(params, read_adapter(path, model, params, any_base))
+    digest = functools.partial(base_digest, params, model)
+    return put_adapter(params, read_adapter(path, model, digest, any_base))
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """A model and an adapter merged into a model folder of ours, a layer at a time."""
 
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from flax import traverse_util
 
 from fac_jax.checkpoint import export
 from fac_jax.checkpoint.adapters.adapter import Adapter
-from fac_jax.checkpoint.adapters.base import layers_of
+from fac_jax.checkpoint.adapters.base import base_digest, layers_of
 from fac_jax.checkpoint.adapters.load import find_adapter, read_adapter
 from fac_jax.checkpoint.adapters.names import shapes_in
 from fac_jax.checkpoint.json_files import read_json, write_json
@@ -47,7 +48,7 @@ def merge_adapter(
     job = {"merge_adapter": [fingerprint(Path(find_adapter(path))), fingerprint(folder)]}
     with at_destination(destination, job) as unfinished:
         params, config = open_model(folder)
-        adapter = read_adapter(path, config, params, any_base)
+        adapter = read_adapter(path, config, functools.partial(base_digest, params, config), any_base)
         fill_params(unfinished, config, list(_entries(params, config, adapter)), wrap)
         origin = {"merge_adapter": [str(path), str(base)], "order": 0}
         if released:

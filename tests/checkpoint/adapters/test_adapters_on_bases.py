@@ -151,6 +151,28 @@ def test_launchers_refuse_in_one_line(bases: dict[str, Path], stage: Path, tmp_p
     assert not (tmp_path / "dst").exists()
 
 
+def with_tokenizer(base: Path, folder: Path) -> Path:
+    """A copy of a base that `fac_jax.load` reads."""
+    train_tokenizer(["what is 1 plus 2?"], 290, shutil.copytree(base, folder) / "tokenizer.json")
+    return folder
+
+
+def test_a_base_is_read_once_for_all_its_adapters(
+    bases: dict[str, Path], stage: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, other = (fac_jax.load(with_tokenizer(bases[name], tmp_path / name)) for name in ("ours", "other"))
+    opened = []
+    monkeypatch.setattr("fac_jax.api.open_model", lambda folder: opened.append(folder) or open_model(folder))
+    for _ in range(2):
+        assert "refined_head/pre/lora_a" in flat(model.adapter(stage))
+    assert len(opened) == 1
+    for _ in range(2):
+        with pytest.raises(InputError, match="the adapter belongs to a base with the digest .*--any_base"):
+            other.adapter(stage)
+    assert "refined_head/pre/lora_a" in flat(other.adapter(stage, any_base=True))
+    assert len(opened) == 2
+
+
 def test_a_model_takes_one_adapter_after_another_without_compiling(bases: dict[str, Path], tmp_path: Path) -> None:
     def negative(tensors: dict, values: dict) -> None:
         tensors |= {name: -4 * tensor for name, tensor in tensors.items() if name.endswith("lora_B.weight")}
@@ -159,8 +181,7 @@ def test_a_model_takes_one_adapter_after_another_without_compiling(bases: dict[s
         with warnings.catch_warnings(action="ignore"):  # the reply is cut
             return model.respond("what is 1 plus 2?", max_steps=6).text
 
-    base = shutil.copytree(bases["ours"], tmp_path / "base")
-    train_tokenizer(["what is 1 plus 2?"], 290, base / "tokenizer.json")
+    base = with_tokenizer(bases["ours"], tmp_path / "base")
     one, other = RECORDED / "text", changed("text", tmp_path / "other", negative)
     first = fac_jax.load(base, adapter=one)
     answer = asked(first)
