@@ -12,10 +12,16 @@ from jaxtyping import Float, Float32, Int32
 from fac_jax.audio.io import RATE
 from fac_jax.audio.mel import HOP, WINDOW, host_log_power, mel_frames, normalised
 from fac_jax.batching.conversation import StoredFeatures
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.fun_audio_chat import FunAudioChat
 from fac_jax.types import InputError, Params
 
 BEFORE = 2  # frames whose samples a frame hears before its own, from an edge that is mirrored
+
+
+def encodes_as_it_comes(config: ModelConfig) -> bool:
+    """Returns whether a window can be encoded before the audio has ended: no front end, no codec needs the whole."""
+    return config.user_audio == "waveform" and config.front_end == "plain"
 
 
 class Listener:
@@ -23,7 +29,7 @@ class Listener:
 
     When the user stops, only the last window is left to encode, 2 s at full size. The loudest bin of the whole audio
     sets the range of its log-mel: a window in which a later, louder sound changes something is encoded again at the
-    end. A model whose front end needs the whole wave, or that hears ids of its codec, encodes everything at the end.
+    end. A model that needs the whole wave (`encodes_as_it_comes`) encodes everything at the end.
     """
 
     def __init__(self, model: FunAudioChat, params: Params, rate: int = RATE) -> None:
@@ -34,7 +40,7 @@ class Listener:
         self._log: list[np.ndarray] = []  # of each window that is encoded
         self._found: list[jax.Array] = []
         self._loudest: list[float] = []  # as it was when the window was encoded
-        self._encodes = model.config.user_audio == "waveform" and model.config.front_end == "plain"
+        self._encodes = encodes_as_it_comes(model.config)
         self._closed = False
 
     @property

@@ -124,14 +124,14 @@ class Core:
             if talk.session == session:
                 talk.session = None
 
-    def turn(self, hand_out: Callable[[], None] = lambda: None) -> None:
+    def turn(self, between: Callable[[], None] = lambda: None) -> None:
         """Goes on with all requests; returns before the device has done what it asks of it.
 
         While a prompt is to be run, or a reply is not heard yet, only those replies are spoken whose listeners would
         soon hear nothing.
 
         Args:
-          hand_out: is called before the codec speaks, so that no text waits for it.
+          between: is called before the codec speaks, so that no text waits for it, nor a request that has come.
         """
         for talk in self.waiting.expired(self._clock()):
             talk.end("full", self._special)
@@ -139,7 +139,7 @@ class Core:
         stepped = self._step()
         self._read(leave=int(stepped))
         self.sessions.settle()
-        hand_out()
+        between()
         self._speak()
         self._show()
 

@@ -12,6 +12,7 @@ from fac_jax.audio.io import RATE
 from fac_jax.batching import generated, grid
 from fac_jax.batching.conversation import Conversation, GeneratedReply, Turn
 from fac_jax.codec.base import TOKEN_RATE, Codec
+from fac_jax.generation.listening import encodes_as_it_comes
 from fac_jax.generation.several import with_adapters
 from fac_jax.models.lora import adapter_of
 from fac_jax.serving.engine.compilations import Compilations
@@ -20,7 +21,7 @@ from fac_jax.serving.engine.core import Core
 from fac_jax.serving.engine.device import Device, greatest_slots
 from fac_jax.serving.engine.ears import Ears
 from fac_jax.serving.engine.handle import Handle
-from fac_jax.serving.engine.hearing import Hearing
+from fac_jax.serving.engine.hearing import Hearing, Whole
 from fac_jax.serving.engine.talks import Made, Talk
 from fac_jax.serving.engine.voices import Voices, names_of
 from fac_jax.serving.engine.warm import warm_up
@@ -109,8 +110,10 @@ class TalkEngine:
         worker.do(lambda core: core.submit(talk))
         return handle
 
-    def listen(self) -> Hearing:
+    def listen(self) -> Hearing | Whole:
         """See `Engine`."""
+        if not encodes_as_it_comes(self._model.config):
+            return Whole()
         return Hearing(self._model, lambda act: self._worker.do(lambda _: act()))
 
     def positions(self, conversation: Conversation) -> int:

@@ -1,4 +1,4 @@
-"""A user's audio that is encoded while it arrives, in the engine's thread."""
+"""A user's audio, which is encoded while it arrives, in the engine's thread, if the model can do that."""
 
 import asyncio
 import logging
@@ -19,6 +19,26 @@ T = TypeVar("T")
 PIECE_S: Final = 0.5  # of audio that the engine's thread is woken for
 
 _log = logging.getLogger(__name__)
+
+
+class Whole:
+    """A `Listening` (`fac_jax.serving.talk`) of a model that encodes whole waves: the engine has nothing to do yet."""
+
+    def __init__(self) -> None:
+        """Begins."""
+        self._pushed: list[np.ndarray] = []
+
+    def push(self, samples: Float32[np.ndarray, " N"]) -> None:
+        """See `Listening`."""
+        self._pushed.append(samples)
+
+    async def close(self) -> tuple[Float32[np.ndarray, " N"], StoredFeatures | None]:
+        """See `Listening`."""
+        return np.concatenate([np.zeros(0, np.float32), *self._pushed]), None
+
+    def drop(self) -> None:
+        """See `Listening`."""
+        self._pushed.clear()
 
 
 class Hearing:

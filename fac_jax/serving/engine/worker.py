@@ -41,7 +41,7 @@ class Over:
     def forget(self, session: str) -> None:
         """See `Core`; there is nothing to forget."""
 
-    def turn(self, hand_out: Callable[[], None]) -> None:
+    def turn(self, between: Callable[[], None]) -> None:
         """See `Core`; there is nothing to do."""
 
 
@@ -121,21 +121,27 @@ class Worker:
         while not self._stopping:
             self._beat = time.monotonic()
             try:
-                self._obey(self._core)
-                self._core.turn(self._flush)
+                self._obey(self._core, wait=True)
+                self._core.turn(self._between)
             except Exception as error:
                 _log.exception("the engine failed")
                 self._core = self._recovered(self._core, _line(error))
             self._flush()
         self._core = self._over(self._core, STOPPED)
-        self._obey(self._core)
+        self._obey(self._core, wait=False)
         self._flush()
 
-    def _obey(self, core: Core | Over) -> None:
-        """Obeys all commands; waits for one while there is nothing else to do."""
-        wait = 0.0 if self._stopping else core.wait_s
+    def _between(self) -> None:
+        """Hands out what there is to tell, and obeys what has come since the turn began."""
+        self._flush()
+        assert self._core is not None
+        self._obey(self._core, wait=False)
+
+    def _obey(self, core: Core | Over, wait: bool) -> None:
+        """Obeys all commands; `wait` is whether to wait for one while there is nothing else to do."""
+        wait_s = core.wait_s if wait and not self._stopping else 0.0
         try:
-            command = self._commands.get(timeout=wait) if wait else self._commands.get_nowait()
+            command = self._commands.get(timeout=wait_s) if wait_s else self._commands.get_nowait()
             while True:
                 command(core)
                 command = self._commands.get_nowait()

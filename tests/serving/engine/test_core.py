@@ -146,6 +146,17 @@ def test_speech_that_nobody_needs_yet_waits_for_prompts_and_text_for_no_speech(b
         one.check(talks)
 
 
+def test_speech_waits_for_a_request_that_came_within_the_turn(bench: Bench) -> None:
+    talk, told = bench.ask(request(said(asks(WAVES[0]))))
+    while talk.said_s < URGENT_S:
+        bench.core.turn()
+    talk.played, spoken = 0.0, len(told.of(Audio))
+    bench.core.turn()
+    assert len(told.of(Audio)) == spoken + 1
+    bench.core.turn(lambda: bench.ask(request(WORDY)) and None)
+    assert len(told.of(Audio)) == spoken + 1
+
+
 def test_what_leaves_its_slot_is_kept_within_the_memory_for_it(talks: Model) -> None:
     bench = Bench(talks, host_bytes=2 * 64 * 768)
     assert bench.device.position_bytes == 768

@@ -51,6 +51,15 @@ def test_audio_that_is_no_sound_is_given_back(engine: TalkEngine) -> None:
     assert len(broken) == 9000 and features is None and engine.alive
 
 
+def test_audio_for_a_front_end_comes_back_whole_without_the_engine(talks: Model) -> None:
+    levelled = copy.copy(talks)
+    levelled.config = dataclasses.replace(talks.config, front_end="levelled")
+    engine = make_engine(levelled, "levelled", SETTINGS)  # its thread does not run
+    wave, features = asyncio.run(listened(engine, WAVES[1]))
+    np.testing.assert_array_equal(wave, WAVES[1])
+    assert features is None
+
+
 def test_positions_are_those_of_the_prompt(engine: TalkEngine, talks: Model) -> None:
     asked = answer(engine, request(said(asks(WAVES[0]))))
     goes_on = said(asks(WAVES[0]), answered(asked.reply), Turn("user", "and", wave=WAVES[2]))

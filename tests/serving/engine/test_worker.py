@@ -1,7 +1,9 @@
 """The engine's thread: faults, the end, and loops that are gone."""
 
 import asyncio
-from typing import Any
+import time
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 from talking import SETTINGS, TEXTS, Asked, answer, asks, request, said
@@ -9,6 +11,8 @@ from talking import SETTINGS, TEXTS, Asked, answer, asks, request, said
 from fac_jax.api import Model
 from fac_jax.serving.engine import TalkEngine, make_engine, programs
 from fac_jax.serving.engine import engine as engine_module
+from fac_jax.serving.engine.core import Core
+from fac_jax.serving.engine.worker import Worker
 
 WANTED = request(said(asks(TEXTS[1])))
 
@@ -33,6 +37,29 @@ def failing(times: int, monkeypatch: pytest.MonkeyPatch) -> None:
         return works(*given, **named)
 
     monkeypatch.setattr(programs, "advance", advance)
+
+
+def test_what_is_asked_within_a_turn_is_done_before_it_ends(talks: Model) -> None:
+    done: list[str] = []
+
+    class Turns:
+        """Stands in for a core: asks for something in its first turn."""
+
+        wait_s, room = 0.0, True
+
+        def turn(self, between: Callable[[], None]) -> None:
+            if not done:
+                worker.do(lambda _: done.append("asked"))
+                between()
+                done.append("the turn is over")
+
+    worker = Worker(lambda: cast(Core, Turns()), talks.config.special)
+    worker.start()
+    worker.wait()
+    while len(done) < 2:
+        time.sleep(0.01)
+    worker.stop()
+    assert done == ["asked", "the turn is over"]
 
 
 def test_a_fault_ends_what_runs_and_a_second_one_ends_all(
