@@ -26,6 +26,7 @@ from fac_jax.types import InputError, Kind
 
 NAP_S = 0.02  # between turns in which nothing can go on, while requests wait or replies pause
 REST_S = 1.0  # between turns without any request
+PROMPTS_FIRST = 4  # that begin before one step, at most
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,8 +49,8 @@ class _Output:
 class Core:
     """Replies in slots. Every method is called by one thread, which alone touches the device.
 
-    A turn (`turn`) runs at most one piece of a prompt, then asks for one step of all slots, and reads what the step
-    before has made while the device works: the device never waits for the host.
+    A turn (`turn`) runs at most one piece of a prompt, then asks for one step of all slots, unless another prompt may
+    go first, and reads what the step before has made while the device works: the device never waits for the host.
 
     Attributes:
       sessions: what is kept of conversations.
@@ -73,6 +74,7 @@ class Core:
         self.sessions = Sessions(device, model.config, config.host_bytes)
         self.waiting = Waiting(config.queue_s)
         self._prompt: Talk | None = None  # whose prompt is run
+        self._begun = 0  # prompts since the last step
         self._made: dict[int, Talk] = {}  # by slot
         self._outputs: deque[_Output] = deque()  # that are not read yet
         self._read_at = 0.0
@@ -89,9 +91,14 @@ class Core:
         return len(self.waiting) < self.sessions.free + self._config.queue * self._device.slots
 
     @property
+    def _begins(self) -> bool:
+        """Returns whether the next turn begins another prompt."""
+        return self._prompt is None and len(self.waiting) > 0 and self.sessions.free > 0
+
+    @property
     def _starts(self) -> bool:
         """Returns whether a prompt can be run."""
-        return self._prompt is not None or (len(self.waiting) > 0 and self.sessions.free > 0)
+        return self._prompt is not None or self._begins
 
     @property
     def wait_s(self) -> float:
@@ -176,7 +183,7 @@ class Core:
                 self._lay_out(talk)
             except InputError as error:
                 return talk.end("failed", self._special, str(error))
-            self._prompt, talk.stage = talk, "prompt"
+            self._prompt, talk.stage, self._begun = talk, "prompt", self._begun + 1
         talk = self._prompt
         assert talk.prompt is not None
         piece, request = talk.pieces.popleft(), talk.request
@@ -215,10 +222,16 @@ class Core:
         return found
 
     def _step(self) -> bool:
-        """Asks for a step of all slots that go on; returns whether there are any."""
+        """Asks for a step of all slots that go on; returns whether there are any, or prompts go first.
+
+        A step serves all slots at once: of those who ask together, the last are heard the sooner if a few prompts begin
+        before the next step, and the first hardly later. The pieces of a long prompt do not go before steps.
+        """
         going = self._going()
-        if not going:
+        waits = self._begins and self._begun < PROMPTS_FIRST and all(talk.can_wait for talk in going.values())
+        if waits or not going:
             return False
+        self._begun = 0
         mask = np.zeros(self._device.slots, bool)
         mask[list(going)] = True
         told = self._device.advance(mask, any(talk.draws for talk in going.values()))

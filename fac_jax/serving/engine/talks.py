@@ -121,6 +121,11 @@ class Talk:
         return self.played is None or self.said_s - self.played < URGENT_S
 
     @property
+    def can_wait(self) -> bool:
+        """Returns whether other prompts may begin before its next step: not if text or sound would stand still."""
+        return self.request.spoken and (not self.said_s or not self.urgent)
+
+    @property
     def limit(self) -> int:
         """Returns the most text ids that are made, besides those that the reply is forced to begin with."""
         return max(self.request.limit - len(self.made.forced), 1)

@@ -8,7 +8,7 @@ import pytest
 from talking import CONTEXT, SETTINGS, TEXTS, WAVES, Told, asks, request, said
 
 from fac_jax.api import Model
-from fac_jax.serving.engine.core import Core
+from fac_jax.serving.engine.core import PROMPTS_FIRST, Core
 from fac_jax.serving.engine.device import Device
 from fac_jax.serving.engine.ears import Ears
 from fac_jax.serving.engine.talks import URGENT_S, Made, Talk
@@ -144,6 +144,48 @@ def test_speech_that_nobody_needs_yet_waits_for_prompts_and_text_for_no_speech(b
     bench.rest()
     for one in (told, other):
         one.check(talks)
+
+
+def test_who_asks_together_is_heard_together(bench: Bench, talks: Model) -> None:
+    spoken = [bench.ask(request(said(asks(text)))) for text in TEXTS[:2]]
+    bench.core.turn()
+    assert [len(told.of(Began)) for _, told in spoken] == [1, 0]
+    bench.core.turn()
+    assert [len(told.text_ids) for _, told in spoken] == [1, 1], "no step came between their prompts"
+    spoken[0][0].played = 0.0
+    while not spoken[0][0].said_s:
+        bench.core.turn()
+    steps = len(spoken[0][1].text_ids)
+    spoken += [bench.ask(request(said(asks(text)))) for text in TEXTS[:2]]
+    bench.core.turn()
+    bench.core.turn()
+    assert len(spoken[0][1].text_ids) > steps, "a listener who would hear nothing does not wait"
+    for _, told in spoken:
+        bench.rest()
+        told.check(talks)
+
+
+def test_prompts_that_come_and_go_keep_nobody_from_being_heard(bench: Bench) -> None:
+    talk, told = bench.ask(request(said(asks(WAVES[0]))))
+    talk.played = 0.0
+    while talk.said_s < URGENT_S:
+        bench.core.turn()
+    steps = talk.steps
+    others = [bench.ask(request(said(asks(TEXTS[1]))))]
+    for _ in range(2 * PROMPTS_FIRST):
+        others.append(bench.ask(request(said(asks(TEXTS[1])))))
+        bench.core.turn()
+        bench.core.cancel(others.pop(0)[0])
+    assert talk.steps == steps + 2 and not told.of(Ended)
+
+
+def test_a_reply_in_text_waits_for_no_other_prompt(bench: Bench) -> None:
+    _, told = bench.ask(request(said(asks(TEXTS[0])), spoken=False))
+    for _ in range(3):
+        bench.ask(request(said(asks(TEXTS[1]))))
+    for _ in range(4):
+        bench.core.turn()
+    assert len(told.text_ids) == 4
 
 
 def test_speech_waits_for_a_request_that_came_within_the_turn(bench: Bench) -> None:
