@@ -23,7 +23,7 @@ ADAPTER: dict[str, Any] = {
     "stages.preference.lora": {"targets": (ATTENTION, "head", "bridge"), "rank": 16},
     "stages.preference.trainable": None,
     "stages.preference.loss.reference": "adapter_off",
-    # Chosen on seed 0 (docs/results.md): 5e-4 forgets as much as the weights do, 2e-3 much more.
+    # Chosen on seed 0 (findings in docs/results.md): 5e-4 forgets as much as the weights do, 2e-3 much more.
     "stages.preference.optimizer.peak": 3e-4,
     "stages.preference.optimizer.floor": 3e-5,
 }
