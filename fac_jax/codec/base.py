@@ -4,7 +4,7 @@ import dataclasses
 import importlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -48,13 +48,18 @@ class Spoken:
 
     Attributes:
       place: of the stream.
-      wave: float32 `[N]`, the new samples; N may be 0.
+      made: gives `wave`, and waits for the device if it has not made it yet.
       last: whether the stream has ended; its place is free.
     """
 
     place: int
-    wave: np.ndarray
+    made: Callable[[], np.ndarray]
     last: bool
+
+    @property
+    def wave(self) -> np.ndarray:
+        """Returns the new samples, float32 `[N]`; N may be 0."""
+        return self.made()
 
 
 class SpeechPool(Protocol):
@@ -81,7 +86,10 @@ class SpeechPool(Protocol):
         ...
 
     def speak(self) -> list[Spoken]:
-        """Speaks the next chunk of every stream that has one; call it until it returns nothing."""
+        """Speaks the next chunk of every stream that has one; call it until it returns nothing.
+
+        It may return before the device has made the samples; `Spoken.wave` waits for them.
+        """
         ...
 
 

@@ -127,15 +127,15 @@ class UnitPool:
             pieces.places[row], pieces.ids[row, : len(ids)], pieces.counts[row] = place, ids, len(ids)
             pieces.begun[row], pieces.last[row] = stream.begun, len(ids) < PIECE
         waves, self._state = _spoken(self._state, pieces, np.int32(len(due)), self._log_mels, self._iterations)
-        return [self._said(*each) for each in zip(due, due.values(), np.asarray(waves), strict=False)]
+        return [self._said(place, stream, waves, row) for row, (place, stream) in enumerate(due.items())]
 
-    def _said(self, place: int, stream: _Stream, wave: np.ndarray) -> Spoken:
+    def _said(self, place: int, stream: _Stream, waves: Float32[Array, "P samples"], row: int) -> Spoken:
         count, last = min(len(stream.ids), PIECE), len(stream.ids) < PIECE
         samples = samples_of(_frames_of(count, last), stream.begun, last)
         stream.ids, stream.begun = stream.ids[count:], True
         if last:
             self._places[place] = None
-        return Spoken(place, wave[:samples], last)
+        return Spoken(place, lambda: np.asarray(waves)[row, :samples], last)
 
 
 def _frames_of(units: Any, last: Any) -> Any:

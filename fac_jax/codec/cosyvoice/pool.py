@@ -1,6 +1,7 @@
 """Streams of the released voice that are spoken together (docs/codec.md, "Many streams at once")."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -79,7 +80,7 @@ class VoicePool:
         found = []
         for at, place in fed.items():
             last = place.ended and (at not in chunks or chunks[at].last)
-            found.append(Spoken(at, waves[at], last))
+            found.append(Spoken(at, functools.partial(waves.__getitem__, at), last))
             if last:
                 self._places[at] = None
         return found

@@ -145,6 +145,7 @@ class Core:
         self._begin()
         stepped = self._step()
         self._read(leave=int(stepped))
+        self._sound()
         self.sessions.settle()
         between()
         self._speak()
@@ -305,9 +306,19 @@ class Core:
         return record_of(example, len(talk.prompt), len(talk.made.text_ids), talk.adapter, config)
 
     def _speak(self) -> None:
-        """Speaks what can be spoken, or what is urgent, and ends the replies of which everything is said."""
+        """Asks for the speech of what can be spoken, or what is urgent.
+
+        The next turn takes it, when the device has made it beside the next step, unless somebody waits for a first
+        sound.
+        """
         unheard = any(talk.request.spoken and not talk.said_s for talk in self._made.values())
-        for one in self._voices.speak((lambda talk: talk.urgent) if self._starts or unheard else None):
+        self._voices.ask((lambda talk: talk.urgent) if self._starts or unheard else None)
+        if not all(talk.said_s for talk in self._voices.asked):
+            self._sound()
+
+    def _sound(self) -> None:
+        """Hands out the speech that was asked for, and ends the replies of which everything is said."""
+        for one in self._voices.take():
             if one.wave.size:
                 one.talk.said_s += one.wave.size / self._model.codec.rate
                 one.talk.tell(Audio(one.wave))

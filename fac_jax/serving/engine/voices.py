@@ -8,7 +8,7 @@ from typing import Final, Generic, Protocol, TypeVar
 import numpy as np
 from jaxtyping import Float32, Int32
 
-from fac_jax.codec.base import Codec, SpeechPool
+from fac_jax.codec.base import Codec, SpeechPool, Spoken
 from fac_jax.codec.cosyvoice.codec import CosyVoice3
 from fac_jax.codec.cosyvoice.pool import VoicePool
 
@@ -64,6 +64,8 @@ class Voices(Generic[T]):
         """Forgets all streams."""
         self._streams: dict[T, _Stream] = {}
         self._at: dict[int, T] = {}
+        self._asked: list[Spoken] = []  # that are not taken yet
+        self._asked_at = 0.0
         self._more = False  # whether the pool may have another chunk
         self._pool: SpeechPool | None = None  # first, since there may be memory for one
         self._pool = None if self._codec is None else self._codec.pool(self._places)
@@ -74,8 +76,8 @@ class Voices(Generic[T]):
 
     @property
     def waiting(self) -> bool:
-        """Returns whether `speak` has something to do."""
-        return self._more or any(self._due(stream) for stream in self._streams.values())
+        """Returns whether there is something to take, or to ask for."""
+        return bool(self._asked) or self._more or any(self._due(stream) for stream in self._streams.values())
 
     def push(self, talk: T, ids: Int32[np.ndarray, " T"]) -> None:
         """Takes the next ids of a reply; the first begin its speech."""
@@ -89,25 +91,48 @@ class Voices(Generic[T]):
         return True
 
     def stop(self, talk: T) -> None:
-        """Ends the speech of a reply at once."""
+        """Ends the speech of a reply at once; what was asked of it is not taken."""
         stream = self._streams.pop(talk, None)
-        if stream is not None and stream.place is not None and self._pool is not None:
+        if stream is None or stream.place is None or self._pool is None:
+            return
+        asked = [one for one in self._asked if one.place == stream.place]
+        self._asked = [one for one in self._asked if one not in asked]
+        if not any(one.last for one in asked):  # the pool has freed the place of a stream that has ended
             self._pool.stop(stream.place)
-            del self._at[stream.place]
+        del self._at[stream.place]
 
-    def speak(self, urgent: Callable[[T], bool] | None = None) -> list[Said[T]]:
-        """Speaks the next chunk of every stream that has one; `urgent` says which are given new ids, None for all."""
+    @property
+    def asked(self) -> list[T]:
+        """Returns the replies of which there is something to take."""
+        return [self._at[one.place] for one in self._asked]
+
+    def ask(self, urgent: Callable[[T], bool] | None = None) -> None:
+        """Asks for the next chunk of every stream that has one; all that was asked for before has to be taken.
+
+        Args:
+          urgent: which streams are given new ids; None for all.
+        """
         if self._pool is None:
-            return []
+            return
         for talk, stream in self._streams.items():
             if self._due(stream) and (urgent is None or urgent(talk)):
                 self._feed(self._pool, talk, stream)
-        began = time.perf_counter()
-        found = [self._said(one.place, one.wave, one.last) for one in self._pool.speak()]
+        self._asked_at = time.perf_counter()
+        self._asked = self._pool.speak()
+        self._more = bool(self._asked)
+
+    def take(self) -> list[Said[T]]:
+        """Returns what was asked for, and waits until the device has made it."""
+        found = [self._said(one.place, one.wave, one.last) for one in self._asked]
         if found:
-            self._observe(time.perf_counter() - began)
-        self._more = bool(found and self._streams)
+            self._observe(time.perf_counter() - self._asked_at)
+        self._asked = []
         return found
+
+    def speak(self) -> list[Said[T]]:
+        """Speaks the next chunk of every stream that has one."""
+        self.ask()
+        return self.take()
 
     def warm_up(self) -> None:
         """Compiles what speaks any number of replies together, in all places of the pool."""

@@ -182,7 +182,10 @@ class Worker:
 
 def _hand_out(events: list[tuple[Handle, Event]]) -> None:
     for handle, event in events:
-        handle.loop.call_soon(handle.hand_out, event)  # apart, so that one that raises keeps none from the others
+        try:
+            handle.hand_out(event)
+        except Exception as error:  # one that raises keeps none from the others
+            handle.loop.call_exception_handler({"message": "an event could not be delivered", "exception": error})
 
 
 def _line(error: Exception) -> str:

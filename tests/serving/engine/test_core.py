@@ -132,15 +132,12 @@ def test_speech_that_nobody_needs_yet_waits_for_prompts_and_text_for_no_speech(b
     while talk.said_s < URGENT_S:
         bench.core.turn()
     _, other = bench.ask(request(WORDY))
-    spoken, steps = len(told.of(Audio)), len(told.text_ids)
+    steps = len(told.text_ids)
     bench.core.turn()
-    assert len(told.of(Audio)) == spoken and len(told.text_ids) == steps + 1
-    talk.played = talk.said_s
-    before = len(told.events)
-    bench.core.turn(lambda: told.events.append(Ended("stop", None)))
-    kinds = [type(event) for event in told.events[before:]]
-    assert not other.of(Began) and kinds.index(Ended) < kinds.index(Audio)
-    del told.events[before + kinds.index(Ended)]
+    assert not bench.voices.asked and len(told.text_ids) == steps + 1
+    talk.played, asked = talk.said_s, []
+    bench.core.turn(lambda: asked.append(bench.voices.asked))
+    assert not other.of(Began) and asked == [[]] and bench.voices.asked == [talk]
     bench.rest()
     for one in (told, other):
         one.check(talks)
@@ -190,13 +187,19 @@ def test_a_reply_in_text_waits_for_no_other_prompt(bench: Bench) -> None:
 
 def test_speech_waits_for_a_request_that_came_within_the_turn(bench: Bench) -> None:
     talk, told = bench.ask(request(said(asks(WAVES[0]))))
-    while talk.said_s < URGENT_S:
+    while not talk.said_s:
         bench.core.turn()
-    talk.played, spoken = 0.0, len(told.of(Audio))
-    bench.core.turn()
-    assert len(told.of(Audio)) == spoken + 1
-    bench.core.turn(lambda: bench.ask(request(WORDY)) and None)
-    assert len(told.of(Audio)) == spoken + 1
+        assert not bench.voices.asked, "a first sound does not wait for the next turn"
+    while talk.said_s < URGENT_S or not bench.voices.asked:
+        bench.core.turn()
+    talk.played, spoken, due = 0.0, len(told.of(Audio)), []
+
+    def another() -> None:
+        due.append(bench.voices.waiting)
+        bench.ask(request(WORDY))
+
+    bench.core.turn(another)
+    assert due == [True] and not bench.voices.asked and len(told.of(Audio)) == spoken + 1
 
 
 def test_what_leaves_its_slot_is_kept_within_the_memory_for_it(talks: Model) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from talking import asks, request, said
 
+from fac_jax.api import Model
 from fac_jax.codec.cosyvoice import flow, vocoder_windows
 from fac_jax.codec.cosyvoice.codec import CosyVoice3
 from fac_jax.serving.engine.config import EngineConfig, kept_sizes
@@ -103,6 +104,24 @@ def test_voices_speak_side_by_side_and_compile_nothing(
     other = voiced(voices, {talk(voice=names[0]): ids[1]}).popitem()[1]
     assert np.abs(other - together[talks[1]]).max() > 1e-2  # each has the voice that it asked for
     assert [program._cache_size() for program in programs] == sizes
+
+
+@pytest.mark.parametrize("ids", [4, 9])
+def test_what_was_asked_of_a_stream_that_is_stopped_is_not_taken(talks: Model, ids: int) -> None:
+    voices = Voices(talks.codec, 1, nothing)
+    first, second = talk(), talk()
+    for one in (first, second):
+        voices.push(one, np.zeros(ids, np.int32))
+        voices.end(one)
+    voices.ask()
+    assert voices.asked == [first] and voices.waiting
+    voices.stop(first)
+    assert not voices.asked and not voices.take() and voices.waiting
+    heard = []
+    while voices.waiting:
+        heard += voices.speak()
+    assert {one.talk for one in heard} == {second} and [one.last for one in heard][-1:] == [True]
+    assert sum(one.wave.size for one in heard) == ids * 640
 
 
 @pytest.mark.parametrize("steps", [2, 3])

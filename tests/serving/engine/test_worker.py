@@ -11,7 +11,7 @@ from talking import SETTINGS, TEXTS, Asked, answer, asks, request, said
 from fac_jax.api import Model
 from fac_jax.serving.engine import TalkEngine, make_engine, programs
 from fac_jax.serving.engine import engine as engine_module
-from fac_jax.serving.engine.core import Core
+from fac_jax.serving.engine.core import PROMPTS_FIRST, Core
 from fac_jax.serving.engine.worker import Worker
 
 WANTED = request(said(asks(TEXTS[1])))
@@ -72,7 +72,7 @@ def test_a_fault_ends_what_runs_and_a_second_one_ends_all(
     failing(1, monkeypatch)
     first = asyncio.run(several())
     reasons = [one.end.reason for one in first]
-    assert reasons.count("failed") == 1 and fresh.alive and fresh.ready
+    assert 1 <= reasons.count("failed") <= PROMPTS_FIRST and fresh.alive and fresh.ready
     for one in first:
         one.check(talks)
     failing(1, monkeypatch)

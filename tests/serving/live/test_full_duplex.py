@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -68,7 +69,8 @@ class Hum:
             waves = [0.3 * np.sin(2 * np.pi * (200 + 50 * one) * time) for one in ids]
             self._waiting[place] = []
             if waves or last:
-                found.append(Spoken(place, np.concatenate([*waves, np.zeros(0)]).astype(np.float32), last))
+                wave = np.concatenate([*waves, np.zeros(0)]).astype(np.float32)
+                found.append(Spoken(place, functools.partial(np.asarray, wave), last))
             if last:
                 self._ended.discard(place)
                 self.stop(place)
