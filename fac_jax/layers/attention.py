@@ -24,6 +24,8 @@ from fac_jax.layers.rope import Rope, rotate
 from fac_jax.layers.stack import ATTENTION, PROJECTIONS
 from fac_jax.types import Array, KVCache
 
+HIDDEN: Final = -1e30  # score of a key that a query does not see; finite, so that a row of them has no NaN
+
 
 class Limits(NamedTuple):
     """What positions tell about which key a query sees; the fields are those of `Visibility`."""
@@ -109,7 +111,7 @@ Attend: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, Visibility], jax.
 
 def masked_softmax(scores: Float[jax.Array, "*dims S"], mask: Bool[Array, "..."]) -> Float[jax.Array, "*dims S"]:
     """Softmax over the last axis in float32, with weight 0 where the mask is False; a row without True stays finite."""
-    return jax.nn.softmax(jnp.where(mask, scores.astype(jnp.float32), -1e30), axis=-1)
+    return jax.nn.softmax(jnp.where(mask, scores.astype(jnp.float32), HIDDEN), axis=-1)
 
 
 def einsum_attend(

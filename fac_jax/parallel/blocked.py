@@ -16,13 +16,12 @@ from einops import rearrange, repeat
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Bool, Float, Int
 
-from fac_jax.layers.attention import Limits, Visibility
+from fac_jax.layers.attention import HIDDEN, Limits, Visibility
 from fac_jax.layers.stack import ATTENTION
 from fac_jax.types import Array
 
 QUERIES: Final = 128  # least queries of a block
 BLOCKS: Final = 8  # most blocks of a row: every one is compiled by itself
-HIDDEN: Final = -1e30
 
 Gradients: TypeAlias = tuple[jax.Array, jax.Array, jax.Array]
 
