@@ -1,71 +1,22 @@
 """`fac_jax.load(..).respond(..)`: every kind of folder, of question and of mode, and what is refused."""
 
-import copy
-import dataclasses
 import importlib.metadata
-import json
-import re
-import shutil
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-import soundfile
-from initial import initial_params
+from small_speaker import STEPS, UNITS, WAVE
 
 import fac_jax
 from fac_jax.api import Model
-from fac_jax.audio.remarks import Heard
-from fac_jax.checkpoint.export import export_model
 from fac_jax.checkpoint.release.convert import export_release
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
-from fac_jax.generation import turns
-from fac_jax.models.presets import preset
 from fac_jax.text.prompts import SYSTEM_JOINT
-from fac_jax.text.tokenizer import train_tokenizer
 from fac_jax.types import InputError
-
-ROOT = Path(__file__).parents[1]
-UNITS = 16
-STEPS = 4
-WAVE = np.sin(np.arange(16000, dtype=np.float32) / 20) * 0.3
-
-
-@pytest.fixture(scope="module")
-def workdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with one finished stage: an untrained model that the release's layout can hold."""
-    folder = tmp_path_factory.mktemp("api")
-    tokenizer = train_tokenizer(["what is two plus three"], 300, folder / "tokenizer.json")
-    noise = np.random.default_rng(0).normal(size=16000).astype(np.float32) * 0.1
-    UnitCodec.fit([noise], UnitCodecConfig(units=UNITS, iterations=2)).save(folder / "codec")
-    small = {"width": 16, "depth": 1, "mlp_width": 32, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8}
-    config = preset(
-        "tiny",
-        text=small,
-        head=small,
-        audio={"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32},
-        fusion="average",
-        grouping="mean",
-        context=64,
-        vocab_size=tokenizer.vocab_size,
-        codebook_size=UNITS + 4,
-        special=tokenizer.special_ids(UNITS),
-    )
-    params = initial_params(config, 3)
-    Heard(2.0).save(folder / "heard.json")
-    assets = {name: folder / name for name in ("tokenizer.json", "codec", "heard.json")}
-    export_model(folder / "run" / "speak" / "model", params, config, {"order": 0}, assets)
-    return folder / "run"
-
-
-@pytest.fixture(scope="module")
-def model(workdir: Path) -> Model:
-    return fac_jax.load(workdir)
 
 
 def test_a_wave_is_answered_in_text_and_speech(model: Model) -> None:
@@ -91,94 +42,6 @@ def test_pieces_are_the_reply_as_it_is_made(model: Model, question: Any, mode: A
 def test_a_stream_refuses_before_its_first_piece(model: Model) -> None:
     with pytest.raises(InputError, match="mode t2s reads a text, not a wave"):
         model.stream(WAVE, mode="t2s")
-
-
-@pytest.fixture
-def patient(model: Model) -> Model:
-    """The model with room for several turns."""
-    patient = copy.copy(model)
-    patient.config = dataclasses.replace(model.config, context=512)
-    return patient
-
-
-def test_a_chat_remembers_and_continues_what_it_has_computed(patient: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = [WAVE, "what is two", WAVE[:9000]]
-    chat = patient.chat(max_steps=STEPS)
-    hot = [chat.ask(question) for question in asked]
-    alone = patient.respond(WAVE, max_steps=STEPS)
-    assert hot[0].text == alone.text and hot[0].wave.tolist() == alone.wave.tolist()
-    assert len({reply.units.tobytes() for reply in hot}) > 1
-    streamed = patient.chat(max_steps=STEPS)
-    for question, reply in zip(asked, hot, strict=True):
-        pieces = list(streamed.stream(question))
-        assert "".join(piece.text for piece in pieces) == reply.text
-        assert np.concatenate([piece.units for piece in pieces]).tolist() == reply.units.tolist()
-    heard = patient.chat(max_steps=STEPS)
-    for question, reply in zip(asked, hot, strict=True):
-        if not isinstance(question, str):
-            ear = heard.listen()
-            for piece in np.array_split(question, 5):
-                ear.push(piece)
-            question = ear
-        again = heard.ask(question)
-        assert again.text == reply.text and again.units.tolist() == reply.units.tolist()
-    monkeypatch.setattr(turns, "kept_positions", lambda *_: 0)
-    assert heard.ask(WAVE[:9000]).units.size  # what was heard on the way and a wave, in one prompt
-    cold = patient.chat(max_steps=STEPS)
-    for question, reply in zip(asked, hot, strict=True):
-        again = cold.ask(question)
-        assert again.text == reply.text and again.units.tolist() == reply.units.tolist()
-
-
-def test_a_chat_forgets_what_was_not_heard(patient: Model) -> None:
-    chats = [patient.chat(max_steps=STEPS) for _ in range(3)]
-    for chat in chats[:2]:
-        chat.ask(WAVE)
-    chats[0].cut(0.21)  # the second group had begun
-    heard = 0
-    for piece in chats[2].stream(WAVE):
-        heard += len(piece.units)
-        if heard > 5:
-            break
-    said = [chat.ask(WAVE[:9000]) for chat in chats]
-    assert said[0].text == said[2].text and said[0].units.tolist() == said[2].units.tolist()
-    assert (said[0].text, said[0].units.tolist()) != (said[1].text, said[1].units.tolist())
-    with pytest.raises(InputError, match="no reply to cut"):
-        patient.chat().cut(1)
-    for seconds in (-1, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=f"seconds={seconds}"):
-            chats[0].cut(seconds)
-    written = patient.chat(spoken=False, max_steps=STEPS)
-    written.ask("what is two")
-    with pytest.raises(InputError, match="in text alone"):
-        written.cut(1)
-
-
-def test_a_chat_says_one_thing_at_a_time(patient: Model) -> None:
-    chat = patient.chat(max_steps=STEPS)
-    asked, late = chat.stream(WAVE), chat.stream("what is two")
-    next(asked)
-    for say in (lambda: chat.ask("what"), lambda: chat.stream("what"), lambda: chat.cut(1), lambda: next(late)):
-        with pytest.raises(InputError, match="a reply is being streamed"):
-            say()
-    list(asked)
-    late = chat.stream("what is two")
-    chat.ask("what is three")
-    with pytest.raises(InputError, match="something else was said"):
-        next(late)
-    assert len(chat) == 2
-
-
-def test_a_full_chat_forgets_its_oldest_turns(model: Model) -> None:
-    chat = model.chat(max_steps=STEPS)
-    with pytest.raises(InputError, match=r"the question and the \d turns before it do not fit; call forget\(\)"):
-        for _ in range(9):
-            chat.ask("what")
-    before = len(chat)
-    with pytest.raises(InputError, match=f"forget {before + 1} turns; there are {before}"):
-        chat.forget(before + 1)
-    chat.forget()
-    assert isinstance(chat.ask("what").text, str) and len(chat) == before
 
 
 def test_a_list_is_answered_in_its_order_each_as_if_it_were_alone(model: Model) -> None:
@@ -301,33 +164,3 @@ def test_the_version_is_that_of_the_installation() -> None:
 def test_quantised_weights_answer(workdir: Path) -> None:
     reply = fac_jax.load(workdir, quantize="int8", quantize_tables=True).respond(WAVE, max_steps=STEPS)
     assert reply.units.size
-
-
-def test_the_python_that_the_pages_show_runs(workdir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = tmp_path / "runs" / "quickstart"
-    shutil.copytree(workdir, run)
-    (run / "sounds").mkdir()
-    soundfile.write(run / "sounds" / "0-asked.flac", WAVE, 16000)
-    stage = run / "speak" / "model" / "config.json"
-    values = json.loads(stage.read_text())
-    stage.write_text(json.dumps(values | {"context": 512}))
-    monkeypatch.chdir(tmp_path)
-    names: dict[str, Any] = {"play": lambda wave: None}
-    for shown in (*_here_documents(ROOT / "README.md"), *_python_blocks(ROOT / "docs" / "generation.md")):
-        exec(compile(shown, "the page", "exec"), names)
-    assert names["reply"].wave.size and Path("reply.wav").stat().st_size > 1000
-
-
-def _here_documents(page: Path) -> list[str]:
-    found = re.findall(r"python - <<'END'\n(.*?)^END$", page.read_text(), re.MULTILINE | re.DOTALL)
-    assert found
-    return found
-
-
-def _python_blocks(page: Path) -> list[str]:
-    """The indented blocks of the section "From Python", in which each goes on where the one before ends."""
-    section = page.read_text().split("## From Python")[1]
-    blocks = re.findall(r"(?:^(?:    .*)?\n)+", section, re.MULTILINE)
-    found = [textwrap.dedent(block) for block in blocks if block.strip()]
-    assert len(found) >= 3
-    return found
