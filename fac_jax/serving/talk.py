@@ -159,7 +159,7 @@ class Engine(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Returns whether everything is compiled and a slot, or a place in the queue, is free."""
+        """Returns whether everything is compiled, and more talks may come."""
         ...
 
     @property

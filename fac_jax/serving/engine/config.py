@@ -19,7 +19,9 @@ class EngineConfig:
         which the other replies go on.
       places: replies that are spoken side by side; None for twice as many as slots: a reply leaves its slot before it
         is spoken to its end.
-      queue: requests that may wait, for each slot.
+      queue: requests that may wait, for each slot; further ones are refused at once. With 8 slots, one of each of 64
+        sessions may wait.
+      queue_ready: requests that may wait, for each slot, while `/ready` still asks for more talks.
       queue_s: seconds that a request may wait.
       host_bytes: of host memory for conversations that had to leave their slots.
       heard_bytes: of host memory for waves of users and what was encoded of them.
@@ -31,7 +33,8 @@ class EngineConfig:
     context: int | None = None
     prompts: tuple[int, ...] = PROMPTS
     places: int | None = None
-    queue: int = 2
+    queue: int = 7
+    queue_ready: int = 2
     queue_s: float = 5.0
     host_bytes: int = 4 << 30
     heard_bytes: int = 256 << 20

@@ -87,8 +87,12 @@ class Core:
 
     @property
     def room(self) -> bool:
-        """Returns whether a slot, or a place in the queue, is free for another request."""
-        return len(self.waiting) < self.sessions.free + self._config.queue * self._device.slots
+        """Returns whether so few requests wait that more talks may come."""
+        return self._fits(self._config.queue_ready)
+
+    def _fits(self, queue: int) -> bool:
+        """Returns whether a slot is free for another request, or a place in a queue of so many for each slot."""
+        return len(self.waiting) < self.sessions.free + queue * self._device.slots
 
     @property
     def _begins(self) -> bool:
@@ -109,7 +113,7 @@ class Core:
 
     def submit(self, talk: Talk) -> None:
         """Takes a request."""
-        if self.room:
+        if self._fits(self._config.queue):
             self.waiting.add(talk)
         else:
             talk.end("full", self._special)

@@ -83,7 +83,7 @@ class Worker:
 
     @property
     def ready(self) -> bool:
-        """Returns whether everything is compiled, and another request would be taken."""
+        """Returns whether everything is compiled, and more talks may come."""
         return self._core is not None and self._core.room
 
     @property

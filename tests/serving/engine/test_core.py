@@ -49,14 +49,18 @@ def bench(talks: Model) -> Bench:
 
 
 def test_who_finds_no_slot_waits_and_then_is_told(bench: Bench, talks: Model) -> None:
-    found = [bench.ask(request(said(asks(TEXTS[0])), limit=3)) for _ in range(4 + 2 * 4 + 1)]
-    assert [told.end.reason for _, told in found if told.events] == ["full"]  # at once: the last
+    wanted, most = request(said(asks(TEXTS[0])), limit=3), 4 + 7 * 4
+    found = [bench.ask(wanted) for _ in range(4 + 2 * 4 - 1)]
+    assert bench.core.room  # for one more talk
+    found += [bench.ask(wanted)]
     assert not bench.core.room
+    found += [bench.ask(wanted) for _ in range(most + 1 - len(found))]
+    assert [told.end.reason for _, told in found if told.events] == ["full"]  # at once: the last
     bench.core.turn()
     bench.now = 5.1
     bench.core.turn()
     late = [told for _, told in found[:-1] if told.of(Ended) and told.end.reason == "full"]
-    assert len(late) == 4 + 2 * 4 - 1  # one had begun
+    assert len(late) == most - 1  # one had begun
     assert all(told.events == [told.end] and told.end.reply is None for told in late)
     bench.rest()
     found[0][1].check(talks)
