@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from initial import initial_params
 from launchers import called, imported, launched
+from small_speaker import small_config
 
 from fac_jax.api import Model
 from fac_jax.audio import io
@@ -22,7 +23,6 @@ from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
 from fac_jax.config import from_tree
 from fac_jax.generation.slots import Decoding
 from fac_jax.models.config import ModelConfig, replace
-from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import train_tokenizer
 from fac_jax.types import InputError
 
@@ -37,16 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     noise = np.random.default_rng(0).normal(size=16000 * 6).astype(np.float32) * 0.1
     codec = UnitCodec.fit([noise], UnitCodecConfig(units=UNITS, iterations=2))
     codec.save(folder / "codec")
-    small = {"width": 16, "depth": 1, "mlp_width": 32, "num_heads": 2, "num_kv_heads": 1, "head_dim": 8}
-    config = preset(
-        "tiny",
-        text=small,
-        head=small,
-        audio={"width": 16, "depth": 1, "num_heads": 2, "mlp_width": 32},
-        vocab_size=tokenizer.vocab_size,
-        codebook_size=UNITS + 4,
-        special=tokenizer.special_ids(UNITS),
-    )
+    config = small_config(tokenizer, UNITS)
     params = initial_params(config)
     assets = {"tokenizer.json": folder / "tokenizer.json", "codec": folder / "codec"}
     export_model(folder / "model", params, config, {"stage": "none", "order": 0, "steps": 0}, assets)

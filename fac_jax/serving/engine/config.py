@@ -19,8 +19,8 @@ class EngineConfig:
         which the other replies go on.
       places: replies that are spoken side by side; None for twice as many as slots: a reply leaves its slot before it
         is spoken to its end.
-      queue: requests that may wait, for each slot; further ones are refused at once. With 8 slots, one of each of 64
-        sessions may wait.
+      queue: requests that may wait, for each slot; further ones are refused at once. With 8 slots there is room for one
+        of each of 64 sessions.
       queue_ready: requests that may wait, for each slot, while `/ready` still asks for more talks.
       queue_s: seconds that a request may wait.
       host_bytes: of host memory for conversations that had to leave their slots.
