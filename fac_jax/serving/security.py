@@ -94,12 +94,13 @@ class Gate:
         self._count(client)
         return client
 
-    def admit(self, websocket: WebSocket, model: str | None = None) -> Access:
+    def admit(self, websocket: WebSocket, model: str | None = None, session_id: str | None = None) -> Access:
         """Returns the access of a WebSocket handshake; the client secret that it carries is used up.
 
         Args:
           websocket: that is not accepted yet.
           model: that the client asks for; None for the server's.
+          session_id: of the session that the client wants to resume; None for a new one.
 
         Raises:
           ApiError: 401, 404, 429 or 503.
@@ -121,23 +122,33 @@ class Gate:
         models = self._server.engine.models
         if model is not None and model not in models:
             raise model_not_found(model)
-        self.check_room(access.client)
+        self.check_room(access.client, session_id)
         if access.session is not None and not self._secrets.use(key or ""):
             raise _unauthorized(_NO_SECRET)
         return dataclasses.replace(access, model=model)
 
-    def check_room(self, client: str) -> None:
-        """Checks that a client may begin another session.
+    def check_room(self, client: str, session_id: str | None = None) -> None:
+        """Checks that a client may begin a session, or resume one.
+
+        A session that is here already is no further load: where requests wait, it may go on. If its older connection
+        is still open, the new one takes its place, and no limit is nearer than before.
+
+        Args:
+          client: who comes.
+          session_id: of the session to resume; None for a new one.
 
         Raises:
           ApiError: 429 or 503.
         """
-        limits = self._server.config.limits
+        limits, resumable = self._server.config.limits, self._server.resumable
         if self.draining:
             raise full("The server is about to stop.")
+        if session_id is not None and resumable.runs(session_id, client):
+            return
         if self._open[client] >= limits.sessions_per_key:
             raise rate_limited(f"This key has {limits.sessions_per_key} sessions, the most at once.")
-        if self.sessions >= limits.sessions or not self._server.engine.ready:
+        here = session_id is not None and resumable.keeps(session_id, client)
+        if self.sessions >= limits.sessions or not (here or self._server.engine.ready):
             raise full()
 
     @contextlib.contextmanager

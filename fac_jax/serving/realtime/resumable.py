@@ -49,10 +49,19 @@ class Resumable:
         if files is not None:
             files.sweep(limits.resume_s)
 
+    def runs(self, session_id: str, client: str) -> bool:
+        """Returns whether a session of this client has a connection here."""
+        running = self._open.get(session_id)
+        return running is not None and running.client == client
+
+    def keeps(self, session_id: str, client: str) -> bool:
+        """Returns whether a session of this client, whose connection was lost, is kept in the memory of this server."""
+        return session_id in self._parked and self._parked[session_id][0].client == client
+
     async def take(self, session_id: str, client: str) -> State | None:
         """Returns a session to go on with; None if there is none that this client can resume."""
-        running = self._open.get(session_id)
-        if running is not None and running.client == client:
+        if self.runs(session_id, client):
+            running = self._open[session_id]
             running.hand_over()
             await running.left.wait()
         state = self._parked[session_id][0] if session_id in self._parked else None

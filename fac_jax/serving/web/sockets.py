@@ -29,10 +29,12 @@ class Sockets:
         self._server, self._gate = server, gate
         self._talks: dict[asyncio.Task[Any], asyncio.Future[None]] = {}  # by the task of the connection
 
-    async def run(self, websocket: WebSocket, talk: Talk, model: str | None = None) -> None:
-        """Lets a connection in and talks to it, or refuses it."""
+    async def run(
+        self, websocket: WebSocket, talk: Talk, model: str | None = None, session_id: str | None = None
+    ) -> None:
+        """Lets a connection in and talks to it, or refuses it (see `Gate.admit`)."""
         try:
-            access = self._gate.admit(websocket, model)
+            access = self._gate.admit(websocket, model, session_id)
         except ApiError as error:
             self._server.metrics.errors.labels(error.code).inc()
             return await deny(websocket, error)
@@ -75,7 +77,8 @@ def sockets_router(sockets: Sockets) -> APIRouter:
 
     @router.websocket("/v1/realtime")
     async def realtime_socket(websocket: WebSocket) -> None:
-        await sockets.run(websocket, realtime, websocket.query_params.get("model"))
+        query = websocket.query_params
+        await sockets.run(websocket, realtime, query.get("model"), query.get("session_id"))
 
     @router.websocket("/v1/live/sessions")
     async def live_socket(websocket: WebSocket) -> None:

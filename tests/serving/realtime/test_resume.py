@@ -1,6 +1,8 @@
 """A client that has lost its connection goes on with its session."""
 
 import asyncio
+import contextlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +12,13 @@ from fake_engine import FakeEngine
 from openai.types.websocket_reconnection import ReconnectingEvent, ReconnectingOverrides
 from realtime_talk import Talk, append, manual, run, speech, user
 from resumed_talk import again, id_of, server_of
-from served import app_of, running
+from served import app_of, running, until
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.sync.client import ClientConnection, connect
 
 from fac_jax.serving.config import Limits
 from fac_jax.serving.realtime import resumable
-from fac_jax.serving.security import Access
+from fac_jax.serving.security import ANYONE, Access
 
 CREATE = {"type": "response.create"}
 COMMIT = {"type": "input_audio_buffer.commit"}
@@ -129,6 +133,46 @@ def test_a_session_is_kept_for_its_time_and_not_with_too_many(monkeypatch: pytes
             assert id_of(late) != id_of(talks[2])
 
     run(test)
+
+
+def test_who_comes_back_to_a_full_server_is_let_in() -> None:
+    engine = FakeEngine()
+    app = app_of(engine, Limits(sessions=1))
+    server = app.server
+
+    with running(app) as served, contextlib.ExitStack() as talks:
+
+        def opened(wanted: str = "") -> ClientConnection:
+            url = f"ws://127.0.0.1:{served.port}/v1/realtime?session_id={wanted}"
+            return talks.enter_context(connect(url, open_timeout=20))
+
+        def id_from(talk: ClientConnection) -> str:
+            return json.loads(talk.recv(timeout=20))["session"]["id"]
+
+        def refused(wanted: str = "") -> int:
+            with pytest.raises(InvalidStatus) as denial:
+                opened(wanted)
+            return denial.value.response.status_code
+
+        first = opened()
+        known = id_from(first)
+        engine.ready = False
+        assert refused() == refused("sess_0123") == 503
+        second = opened(known)  # nobody knows yet that the first one is dead
+        assert id_from(second) == known
+        with pytest.raises(ConnectionClosed) as closing:
+            first.recv(timeout=20)
+        assert closing.value.rcvd is not None and closing.value.rcvd.code == 1008
+        second.close(1001)
+        until(lambda: server.resumable.keeps(known, ANYONE) and not app.gate.sessions)
+        assert refused() == 503
+        third = opened(known)
+        assert id_from(third) == known
+        third.close(1001)
+        until(lambda: server.resumable.keeps(known, ANYONE) and not app.gate.sessions)
+        engine.ready = True
+        opened()
+        assert refused(known) == 503, "somebody else has the only place"
 
 
 def test_a_slow_reader_may_come_back() -> None:
