@@ -40,7 +40,7 @@ class Load:
       sessions: talks at once, at most 1000.
       seconds: after which no question is asked any more, at most 3600.
       cancelling: share of the sessions that cancel every reply at its first audio.
-      vanishing: share of the sessions whose connection breaks at the first audio of every reply; they come again.
+      vanishing: share of the sessions whose connection breaks at the first audio of every reply; they resume at once.
       speed: of speech and pauses, in times of real time; replies are played in real time.
       wait_s: seconds from the end of a question to the end of its reply; more is an error.
       buffer_s: audio that a client gathers before it plays a reply.
@@ -125,7 +125,6 @@ class Client:
         try:
             async with connect(self._url(), additional_headers=key, **options) as server:
                 await self._talk(server)
-                self._session = None
                 return 0.0
         except InvalidStatus as error:
             self._error(f"refused_{error.response.status_code}")

@@ -142,9 +142,10 @@ def test_some_cancel_and_some_vanish_and_the_others_go_on() -> None:
     assert all("cancelled" in outcomes[number] for number in (0, 1)) and "vanished" in outcomes[2]
     assert all(outcomes[number] == {"completed"} for number in range(3, 10))
     assert report.interrupt.count == report.turns["cancelled"]
-    # Who vanished comes again; its last connection may end in peace.
+    # Who vanished resumes; its last connection may end in peace.
     assert 9 <= stub.connections - report.turns["vanished"] <= 10
     assert stub.lost == report.turns["vanished"]
+    assert len(set(stub.sessions)) == 10 and report.resumed == stub.connections - 10
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,7 @@ def test_replies_among_fifty_talks_are_those_alone_and_nothing_grows(server: Ser
     report, turns = talked(server.url, 50, 180, cancelling=0.1, vanishing=0.1, watch_s=3)
     assert report.errors == {}
     assert {"completed", "cancelled", "vanished"} == set(report.turns)
+    assert report.resumed >= report.turns["vanished"] - 5, "of the five that vanish, each may be over after its last"
     together = replies([turn for turn in turns if turn.session >= 10])  # the others cancel or vanish
     for number in (1, 2, 3):
         assert sum(len(ids) for heard, ids in together.items() if heard in alone and len(heard) == number) >= 10
