@@ -46,7 +46,7 @@ class Driver:
 
     def __init__(self, session: Session, engine: Engine, outbox: Outbox, clock: Clock, rounds: Rounds) -> None:
         self._session, self._engine, self._outbox, self._clock = session, engine, outbox, clock
-        self._rounds, self._unheard = rounds, asyncio.Event()
+        self._rounds, self._waiting = rounds, asyncio.Event()
         self._handles: dict[str, Handle] = {}
         self._takes: set[asyncio.Task[None]] = set()
         self._resting = False
@@ -117,18 +117,21 @@ class Driver:
             for outs in self._session.receive(message):
                 self._do(outs)
                 if self._session.full:
-                    await self._rounds.wait()
-                    self._do(self._session.hear())
+                    await self._round()
                 await asyncio.sleep(0)  # a long message lets the others of the loop have their turn
-            if self._session.unheard:
-                self._unheard.set()
+            if self._session.waiting:
+                self._waiting.set()
 
     async def _hear(self) -> None:
         while True:
-            await self._unheard.wait()
-            await self._rounds.wait()
-            self._unheard.clear()
-            self._do(self._session.hear())
+            await self._waiting.wait()
+            await self._round()
+            if not self._session.waiting:
+                self._waiting.clear()
+
+    async def _round(self) -> None:
+        await self._rounds.wait(self._session.offer)
+        self._do(self._session.hear())
 
     async def _tick(self) -> None:
         while True:

@@ -26,7 +26,7 @@ class Hearing:
     """What a session hears, and what follows from it.
 
     Attributes:
-      unheard_s: seconds of audio that were taken and wait for `hear`.
+      waiting_s: seconds of audio that were taken and wait for `offer`.
     """
 
     def __init__(self, desk: Desk, items: Items, responses: Responses) -> None:
@@ -34,7 +34,9 @@ class Hearing:
         engine, given = desk.server.engine, desk.settings.audio.input
         turns = None if given.turn_detection is None else given.turn_detection.turns
         self.ear = Ear(engine.listen, engine.heard_rate, desk.server.detector, given.format, turns)
-        self.unheard_s = 0.0
+        self.waiting_s = 0.0
+        self._waiting: list[Float32[np.ndarray, " N"]] = []  # pieces that wait for `offer`
+        self._offered = False  # whether the ear has audio that `hear` has not followed
         self._item_id: str | None = None  # of the turn that a detector began
         self._idle_from: int | None = None  # ms of all audio since when nobody speaks; None before a first response
         self._told_ms = 0  # of the last `fac.vad`
@@ -52,26 +54,34 @@ class Hearing:
         return [samples[begin : begin + size] for begin in range(0, len(samples), size)]
 
     def take(self, samples: Float32[np.ndarray, " N"]) -> None:
-        """Takes audio at the rate of the session's format; it waits for `hear` if a detector listens.
+        """Takes audio at the rate of the session's format; it waits for `offer` and `hear` if a detector listens.
 
         Raises:
           RefusedError: the buffer is full; what exceeds it is dropped.
         """
         limit_s, rate = self._desk.server.config.limits.turn_s, rate_of(self._desk.settings.audio.input.format)
         room = len(samples) if self.ear.detects else round(max(limit_s - self.ear.buffered_s, 0) * rate)
-        self.ear.take(samples[:room])
-        self.unheard_s += room / rate
+        self._waiting.append(samples[:room])
+        self.waiting_s += room / rate
         if not self.ear.detects:
+            self.offer()
             self.hear()
         if room < len(samples):
             message = f"The buffer has at most {limit_s:g} s; the rest is dropped."
             raise RefusedError(message, "input_audio_buffer_too_long")
 
+    def offer(self) -> None:
+        """Gives the ear the audio that waits, so that the detector can hear it together with that of other sessions."""
+        for samples in self._waiting:
+            self.ear.take(samples)
+            self._offered = True
+        self._waiting, self.waiting_s = [], 0.0
+
     def hear(self) -> None:
-        """Hears what was taken, if anything was; a detector hears together with it what other sessions have taken."""
-        if not self.unheard_s:
+        """Follows what the detector says to what the ear was given, if anything was; it hears what it has not yet."""
+        if not self._offered:
             return
-        self.unheard_s = 0.0
+        self._offered = False
         limit_s = self._desk.server.config.limits.turn_s
         if not self.ear.detects and not self.ear.turn:
             self.ear.begin()

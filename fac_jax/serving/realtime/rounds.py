@@ -13,7 +13,7 @@ class Rounds:
 
     With fifty talks, a call of the network for each of them takes twice as long as one for a dozen of them, and every
     call lets another thread have Python, which gives it back late. The network hears in a thread of its own, so that
-    the loop serves the sockets meanwhile.
+    the loop serves the sockets meanwhile; audio that comes while it does is of the next round.
     """
 
     def __init__(self, hear: Callable[[], None] | None = None, seconds: float = ROUND_S) -> None:
@@ -26,17 +26,26 @@ class Rounds:
         self._hear, self._seconds = hear, seconds
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="detector")
         self._end: asyncio.Future[None] | None = None  # of the round that runs
+        self._offers: list[Callable[[], None]] = []  # of those who wait for it
 
-    async def wait(self) -> None:
-        """Waits for the end of the round; who comes first begins one."""
+    async def wait(self, offer: Callable[[], None]) -> None:
+        """Waits for the end of the round; who comes first begins one.
+
+        Args:
+          offer: gives the detector what a session has, when the round's time is over and before all of it is heard.
+        """
         loop = asyncio.get_running_loop()
         if self._end is None:
             self._end = loop.create_future()
             loop.call_later(self._seconds, self._over, self._end)
+        self._offers.append(offer)
         await asyncio.shield(self._end)
 
     def _over(self, end: asyncio.Future[None]) -> None:
         self._end = None
+        offers, self._offers = self._offers, []
+        for offer in offers:
+            offer()
         if self._hear is None:
             end.set_result(None)
             return

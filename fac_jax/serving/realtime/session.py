@@ -142,7 +142,8 @@ class Session:
                     self._hearing.take(piece)
                     yield self._desk.take()
             else:
-                self._hearing.hear()  # before the event, as it came
+                self._hearing.offer()  # before the event, as it came
+                self._hearing.hear()
                 self._handlers[type(event)](event)
                 self._responses.release()  # a deletion may be what it waited for
         except RefusedError as refused:
@@ -150,17 +151,22 @@ class Session:
         yield self._desk.take()
 
     @property
-    def unheard(self) -> bool:
-        """Returns whether the detector has not heard everything yet; `hear` lets it, best together with others."""
-        return self._hearing.unheard_s > 0
+    def waiting(self) -> bool:
+        """Returns whether audio waits for `offer`."""
+        return self._hearing.waiting_s > 0
 
     @property
     def full(self) -> bool:
-        """Returns whether so much waits for `hear` that nothing more is to be received before it."""
-        return self._hearing.unheard_s >= PIECE_S
+        """Returns whether so much waits for `offer` that nothing more is to be received before it."""
+        return self._hearing.waiting_s >= PIECE_S
+
+    def offer(self) -> None:
+        """Gives the detector what has come, which it hears together with what other sessions give it."""
+        if not self._closing:
+            self._hearing.offer()
 
     def hear(self) -> list[Out]:
-        """Lets the detector hear what has come."""
+        """Follows what the detector says to what it was given; what it has not heard yet, it hears now."""
         if not self._closing:
             self._hearing.hear()
         return self._desk.take()
