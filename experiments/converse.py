@@ -19,7 +19,7 @@ from absl import flags
 import fac_jax
 from data_pipelines.paths import check_output_file
 from fac_jax import cli
-from fac_jax.api import Model, sampling
+from fac_jax.api import Model
 from fac_jax.audio.io import RATE, load, resampled, save_wav
 from fac_jax.duplex.call import SLOT, SLOT_SECONDS, Turn
 from fac_jax.evaluation.benchmarks.duplex.voice_activity import energy
@@ -28,6 +28,7 @@ from fac_jax.generation.duplex.calls import Calls
 from fac_jax.generation.duplex.finished import Asked, Finished, run_calls, spoken_channel
 from fac_jax.generation.duplex.live_call import CallOptions
 from fac_jax.generation.duplex.record import spoken_ids
+from fac_jax.generation.sampling import Sampling
 from fac_jax.io import replacing, write_text
 from fac_jax.progress import bar
 from fac_jax.text.prompts import GREET, SYSTEM_DUPLEX
@@ -68,7 +69,7 @@ def asked(model: Model) -> Asked:
     duplex = model.config.duplex
     assert duplex is not None
     system = f"{SYSTEM.value} {GREET}" if GREETS.value and SYSTEM.value == SYSTEM_DUPLEX else SYSTEM.value
-    speech = sampling(TEMPERATURE.value, TOP_P.value, PENALTY.value)
+    speech = Sampling(temperature=TEMPERATURE.value, top_p=TOP_P.value, repetition_penalty=PENALTY.value)
     options = CallOptions(SEED.value, GREETS.value, START_BIAS.value, STOP_BIAS.value, speech=speech)
     user = np.concatenate([wave, np.zeros(round(AFTER.value * RATE), np.float32)])
     return Asked(system, np.pad(user, (0, -len(user) % SLOT)), options)

@@ -32,13 +32,13 @@ from experiments.scoring.evaluation import Source, answer_all, find, score_all
 from experiments.scoring.page import printed
 from experiments.scoring.scoring import check_models
 from fac_jax import cli
-from fac_jax.api import sampling
 from fac_jax.checkpoint.adapters.load import adapted
 from fac_jax.checkpoint.export import load_params, resolve
 from fac_jax.checkpoint.release.load import is_release
 from fac_jax.config import from_tree
 from fac_jax.evaluation.benchmarks.assets import Assets
 from fac_jax.evaluation.benchmarks.base import RULES, Rules
+from fac_jax.generation.sampling import Sampling
 from fac_jax.parallel.hosts import is_first
 from fac_jax.parallel.kernels import QUANTIZED, Quantized
 from fac_jax.types import InputError
@@ -99,7 +99,7 @@ def benchmarks(names: list[str]) -> None:
     checkpoint = epath.Path(model) if is_release(Path(model)) else resolve(model)
     forms = cast(Quantized | None, QUANTIZE.value), TABLES.value
     source = Source(model, checkpoint, CODEC.value, *forms, ADAPTER.value, ANY_BASE.value)
-    speech = sampling(TEMPERATURE.value, TOP_P.value, PENALTY.value)
+    speech = Sampling(temperature=TEMPERATURE.value, top_p=TOP_P.value, repetition_penalty=PENALTY.value)
     how = Answering(ROWS.value, MAX_STEPS.value, SEED.value, PERSONA.value, speech)
     answer_all(tasks, source, how, folder)
     if is_first():

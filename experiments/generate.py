@@ -20,11 +20,12 @@ from data_pipelines.importers.rows import json_rows
 from data_pipelines.paths import check_output, check_output_file
 from data_pipelines.records.reject import Rejected, formatted
 from fac_jax import cli
-from fac_jax.api import Model, sampling
+from fac_jax.api import Model
 from fac_jax.audio import io
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.question import MODES, Mode, single_turn
 from fac_jax.codec.base import TOKEN_RATE
+from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding
 from fac_jax.io import write_text
 from fac_jax.parallel.kernels import QUANTIZED, Quantized
@@ -113,7 +114,7 @@ def main() -> None:
     elif OUT.value is not None:
         check_output_file("--out", OUT.value, ".wav")
     out = Path(OUT.value) if joint and OUT.value is not None else None
-    speech = sampling(TEMPERATURE.value, TOP_P.value, PENALTY.value)
+    speech = Sampling(temperature=TEMPERATURE.value, top_p=TOP_P.value, repetition_penalty=PENALTY.value)
     decoding = Decoding("joint" if joint else "text", MAX_STEPS.value, speech=speech)
     if several:
         asked = questions(Path(PROMPTS.value or ""), mode, SYSTEM.value)

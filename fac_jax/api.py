@@ -1,11 +1,8 @@
 """A trained model to talk with from Python: waves or texts in, text and speech out."""
 
-import atexit
 import copy
 import functools
 import os
-import shutil
-import tempfile
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -19,20 +16,20 @@ from fac_jax.audio.remarks import FILE as HEARD
 from fac_jax.audio.remarks import Heard, faults
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import add_features
-from fac_jax.batching.grid import Example, encode
+from fac_jax.batching.grid import Example
+from fac_jax.batching.prompt import prompt_of
 from fac_jax.batching.question import Mode, Question, check_mode, mode_of, single_turn
 from fac_jax.chat import Chat, Piece, Reply
 from fac_jax.checkpoint.adapters.adapter import put_adapter
 from fac_jax.checkpoint.adapters.base import base_digest
 from fac_jax.checkpoint.adapters.load import read_adapter
-from fac_jax.checkpoint.export import CODEC, assets, copy_assets
+from fac_jax.checkpoint.export import CODEC, local_assets
 from fac_jax.checkpoint.opened import find_model, open_model
-from fac_jax.codec.base import FILE, TOKEN_RATE, Codec, load_codec
+from fac_jax.codec.base import FILE, Codec, load_codec
 from fac_jax.generation.prepared import prepare, with_adapter
 from fac_jax.generation.respond import Response, respond
 from fac_jax.generation.sampling import Sampling
 from fac_jax.generation.slots import Decoding
-from fac_jax.io import is_local
 from fac_jax.models.config import ModelConfig
 from fac_jax.parallel.kernels import Quantized
 from fac_jax.text.tokenizer import Tokenizer
@@ -100,7 +97,7 @@ class Model:
         """Reads a model from disk; see `fac_jax.load`."""
         found = find_model(folder)
         params, config = open_model(found)
-        path = _local_assets(found)
+        path = local_assets(found)
         digest = functools.partial(base_digest, params, config)
         put_on = None if adapter is None else read_adapter(adapter, config, digest, any_base)
         if put_on is not None:
@@ -213,7 +210,7 @@ class Model:
           InputError: a question does not suit the mode, is too short or does not fit the context; an option is out of
             its range; speech is wanted or heard as ids and there is no codec.
         """
-        speech = sampling(temperature, top_p, repetition_penalty)
+        speech = Sampling(temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
         single = isinstance(question, np.ndarray | str)
         questions: list[Question] = [question] if single else list(question)
         if not questions:
@@ -278,7 +275,7 @@ class Model:
         Raises:
           InputError: an option is out of its range.
         """
-        speech = sampling(temperature, top_p, repetition_penalty)
+        speech = Sampling(temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
         return Chat(self, Decoding("joint" if spoken else "text", max_steps, speech=speech), system, seed)
 
     def respond_to(
@@ -326,46 +323,4 @@ class Model:
         heard = self.config.user_audio == "tokens" and any(t.wave is not None for c in conversations for t in c.turns)
         codec = self.codec if joint or heard else None
         filled = add_features(conversations, codec, self.config)
-        return [self.prompt(conversation, decoding.max_steps) for conversation in filled], codec
-
-    def prompt(self, conversation: Conversation, max_steps: int) -> Example:
-        """Lays a conversation out for generation.
-
-        Raises:
-          InputError: it leaves no room for the reply in the context; names the row.
-        """
-        room = self.config.context - max_steps
-        if max_steps < 1:
-            raise InputError(f"max_steps={max_steps}: give at least 1")
-        if room < 1:
-            raise InputError(f"max_steps={max_steps} leaves no room in the context of {self.config.context} positions")
-        example = encode(conversation, self.tokenizer, self.config, add_generation_prompt=True)
-        over = len(example) - room
-        if over > 0:
-            seconds = example.audio_seconds
-            most = max(0.0, seconds - over * self.config.group_size / TOKEN_RATE)
-            shorten = f": {seconds:.1f} s of audio, at most {most:.1f} s fit" if seconds else ""
-            raise InputError(
-                f"row {conversation.id}: takes {len(example)} LLM positions, the context has {room} for it with "
-                f"max_steps={max_steps}{shorten}"
-            )
-        return example
-
-
-def sampling(temperature: float, top_p: float, repetition_penalty: float) -> Sampling:
-    """Returns how speech ids are picked: the likeliest, or drawn if `temperature` is above 0.
-
-    Raises:
-      InputError: a value is out of its range.
-    """
-    return Sampling(temperature=temperature, top_p=top_p, repetition_penalty=repetition_penalty)
-
-
-def _local_assets(model: epath.Path) -> Path:
-    """Returns a folder on a disk with a model's tokenizer and codec: a temporary copy for a model in a cloud store."""
-    if is_local(model):
-        return Path(model)
-    folder = Path(tempfile.mkdtemp(prefix="fac_jax_"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    copy_assets(assets(model), folder)
-    return folder
+        return [prompt_of(one, self.tokenizer, self.config, decoding.max_steps) for one in filled], codec

@@ -14,6 +14,7 @@ from fac_jax.batching.conversation import Conversation, GeneratedReply, Turn
 from fac_jax.batching.features import add_features
 from fac_jax.batching.generated import closed, cut
 from fac_jax.batching.grid import Example, encode
+from fac_jax.batching.prompt import prompt_of
 from fac_jax.batching.question import Question, mode_of, single_turn
 from fac_jax.codec.base import TOKEN_RATE, Codec, SpeechStream
 from fac_jax.generation.engine import advance
@@ -40,7 +41,6 @@ class ChatModel(Protocol):
     @functools.cached_property
     def codec(self) -> Codec: ...
     def remarks_on(self, conversations: Iterable[Conversation]) -> Iterable[str]: ...
-    def prompt(self, conversation: Conversation, max_steps: int) -> Example: ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -200,7 +200,7 @@ class Chat:
         (one,) = add_features([one], codec, model.config)
         asked = dataclasses.replace(one, turns=(*self._said.turns, *one.turns))
         try:
-            prompt = model.prompt(asked, self._decoding.max_steps)
+            prompt = prompt_of(asked, model.tokenizer, model.config, self._decoding.max_steps)
         except InputError as error:
             if not len(self):
                 raise

@@ -6,8 +6,12 @@ MODEL/params/        parameters, orbax
 MODEL/...            assets by name
 """
 
+import atexit
 import dataclasses
+import shutil
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final
 
 import jax
@@ -207,6 +211,16 @@ def assets(folder: epath.PathLike) -> dict[str, epath.Path]:
             "AutoTokenizer.from_pretrained(..).save_pretrained(..) of transformers"
         )
     return found
+
+
+def local_assets(folder: epath.Path) -> Path:
+    """Returns a folder on a disk with the `assets` of a model: a temporary copy for a model in a cloud store."""
+    if is_local(folder):
+        return Path(folder)
+    here = Path(tempfile.mkdtemp(prefix="fac_jax_"))
+    atexit.register(shutil.rmtree, here, ignore_errors=True)
+    copy_assets(assets(folder), here)
+    return here
 
 
 def check_tokenizer(folder: epath.PathLike, config: ModelConfig) -> None:
