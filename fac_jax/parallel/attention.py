@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, TypeAlias
 
 import jax
@@ -21,8 +21,9 @@ from fac_jax.types import InputError
 Operand: TypeAlias = jax.Array | jax.ShapeDtypeStruct  # queries or keys; the choice of a kernel needs no values
 
 
-# Shares of a cache that a step may read in place of all of it. A part is copied first: half of it gains nothing.
-PREFIXES: Final = (8, 4)
+# Shares of a cache that may be read in place of all of it. A part is copied first: for a step half of it gains nothing.
+STEP_PREFIXES: Final = (8, 4)
+PROMPT_PREFIXES: Final = (4, 2)
 LEAST_PREFIX: Final = 128  # places: each prefix is compiled by itself
 
 
@@ -37,15 +38,24 @@ def check(refusal: str | None) -> None:
 
 
 def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibility) -> jax.Array:
-    """A single new position (a step of decoding) by matrix-vector products alone; more than one as `blocked_attend`.
+    """Attention to a cache, of which a short prefix is read if that holds all that the positions of any sample see.
 
-    XLA's CPU backend transposes a copy of the whole cache for the einsums of the reference. A batch of products of
-    one (sample, kv head)'s `[T', H]` with one vector it runs in place, if the cache stores them so (`KVCache`). Of a
-    long cache it reads a short prefix, if that holds all that the position of any sample sees.
+    A single new position (a step of decoding) attends by matrix-vector products alone, more of them (a prompt) as
+    `blocked_attend`. XLA's CPU backend transposes a copy of the whole cache for the einsums of the reference. A batch
+    of products of one (sample, kv head)'s `[T', H]` with one vector it runs in place, if the cache stores them so
+    (`KVCache`).
     """
-    if q.shape[1] > 1:
-        return blocked_attend(q, k, v, visibility)
     heads = k.shape[2]
+    if q.shape[1] > 1:
+
+        def some(places: int) -> jax.Array:
+            there = {name: getattr(visibility, name)[:, :places] for name in ("k_segments", "k_positions")}
+            return blocked_attend(q, k[:, :places], v[:, :places], dataclasses.replace(visibility, **there))
+
+        if q.shape[1] == k.shape[1]:
+            return some(k.shape[1])
+        return _of_prefix(some, visibility.k_segments > 0, PROMPT_PREFIXES)
+
     keys, values = rearrange(k, "b s k h -> (b k) s h"), rearrange(v, "b s k h -> (b k) s h")
     mask = visibility.mask()[:, 0]
     grouped = rearrange(q, "b 1 (k g) h -> g (b k) h", k=heads)
@@ -60,12 +70,17 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
 
         return jnp.stack([one(q) for q in grouped])
 
-    total = keys.shape[1]
-    shorter = np.array([total // share for share in PREFIXES if total // share >= LEAST_PREFIX], np.int32)
-    filled = jnp.max(jnp.where(jnp.any(mask, axis=0), jnp.arange(1, total + 1), 0))
-    branches = [functools.partial(within, int(size)) for size in (*shorter, total)]
-    out = jax.lax.switch(jnp.sum(filled > shorter), branches)
+    out = _of_prefix(within, mask, STEP_PREFIXES)
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
+
+
+def _of_prefix(attend: Callable[[int], jax.Array], seen: jax.Array, shares: Sequence[int]) -> jax.Array:
+    """Attends to the shortest prefix that holds all places that are `seen` `[B, T']`: one of the shares, or all."""
+    total = seen.shape[1]
+    shorter = np.array([total // share for share in shares if total // share >= LEAST_PREFIX], np.int32)
+    filled = jnp.max(jnp.where(jnp.any(seen, axis=0), jnp.arange(1, total + 1), 0))
+    branches = [functools.partial(attend, int(size)) for size in (*shorter, total)]
+    return jax.lax.switch(jnp.sum(filled > shorter), branches)
 
 
 def places_refusal(limits: Limits, keys: int) -> str | None:

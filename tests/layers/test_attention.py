@@ -35,19 +35,20 @@ def test_equals_the_reference(attend, new, figures):
     figures(f"{attend.__name__}, {new} new positions, max abs diff", worst, 1e-6)
 
 
-@pytest.mark.parametrize("filled", [1, 128, 129, 256, 257, 1024])
-def test_a_step_of_a_long_cache_equals_the_reference_and_reads_nothing_behind_what_it_sees(filled):
-    """Rows of different lengths; what no row sees may be anything, since the step does not read so far."""
+@pytest.mark.parametrize("new, prefixes", [(1, (128, 257)), (5, (257, 515))], ids=["step", "prompt"])
+@pytest.mark.parametrize("filled", [5, 128, 129, 256, 257, 515, 516, 1024])
+def test_of_a_long_cache_nothing_is_read_behind_what_is_seen(filled, new, prefixes):
+    """Rows of different lengths; what no row sees may be anything, since attention does not read so far."""
     places, rng = 1030, np.random.default_rng(filled)
-    q = rng.standard_normal((ROWS, 1, HEADS, HEAD_DIM), dtype=np.float32)
+    q = rng.standard_normal((ROWS, new, HEADS, HEAD_DIM), dtype=np.float32)
     k, v = rng.standard_normal((2, ROWS, places, KV_HEADS, HEAD_DIM), dtype=np.float32)
-    at = np.maximum(filled - 1 - np.arange(ROWS, dtype=np.int32) * 300, 0)[:, None]
-    ones = np.ones((ROWS, places), np.int32)
-    positions = np.broadcast_to(np.arange(places, dtype=np.int32), ones.shape)
-    visibility = Visibility(ones[:, :1], ones, at, positions)
+    lengths = np.maximum(filled - np.arange(ROWS, dtype=np.int32) * 300, new)[:, None]
+    there = np.broadcast_to(np.arange(places, dtype=np.int32), (ROWS, places))
+    own = lengths - new + np.arange(new, dtype=np.int32)
+    visibility = Visibility(np.ones_like(own), (there < lengths).astype(np.int32), own, there)
     inputs = jax.tree.map(jnp.asarray, (q, k, v, visibility))
     expected = einsum_attend(*inputs)
-    behind = next((size for size in (128, 257) if filled <= size), places)
+    behind = next((size for size in prefixes if filled <= size), places)
     for array in (k, v):
         array[:, behind:] = np.nan
     found = jax.jit(stepwise_attend)(*jax.tree.map(jnp.asarray, (q, k, v, visibility)))

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Final
 
-PROMPTS: Final = (64, 128, 256, 512)
+PROMPTS: Final = (32, 64, 128, 256, 512)
 LEAST_KEPT: Final = 64  # LLM positions of the shortest program that copies a conversation out of a slot
 
 

@@ -45,7 +45,7 @@ def test_pieces_cover_a_prompt_and_fit_their_programs() -> None:
 
 
 def test_sizes_are_few() -> None:
-    assert EngineConfig().sizes(2048) == (64, 128, 256, 512) and EngineConfig().sizes(100) == (64, 100)
+    assert EngineConfig().sizes(2048) == (32, 64, 128, 256, 512) and EngineConfig().sizes(100) == (32, 64, 100)
     assert kept_sizes(256) == (64, 128, 256) and kept_sizes(200) == (64, 128, 200) and kept_sizes(40) == (40,)
 
 
