@@ -1,22 +1,18 @@
 """What the engine's thread does in every turn of its loop, without the thread (docs/serving.md)."""
 
-import dataclasses
 import time
-from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
-import jax
 import numpy as np
 
 from fac_jax.api import Model
-from fac_jax.batching.conversation import Turn
-from fac_jax.batching.grid import encode
 from fac_jax.serving.engine.config import EngineConfig
 from fac_jax.serving.engine.device import Device
 from fac_jax.serving.engine.ears import Ears
-from fac_jax.serving.engine.programs import TOLD, asked
-from fac_jax.serving.engine.prompts import continued, pieces
-from fac_jax.serving.engine.sessions import Record, Sessions, record_of
+from fac_jax.serving.engine.outputs import Outputs
+from fac_jax.serving.engine.programs import TOLD
+from fac_jax.serving.engine.prompting import Prompting
+from fac_jax.serving.engine.sessions import Sessions
 from fac_jax.serving.engine.talks import Talk
 from fac_jax.serving.engine.voices import Voices
 from fac_jax.serving.engine.waiting import Waiting
@@ -27,23 +23,6 @@ from fac_jax.types import InputError, Kind
 NAP_S = 0.02  # between turns in which nothing can go on, while requests wait or replies pause
 REST_S = 1.0  # between turns without any request
 PROMPTS_FIRST = 4  # that begin before one step, at most
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Output:
-    """What the device tells of some slots when it has done what was asked of it.
-
-    Attributes:
-      told: see `programs.told`.
-      talks: the replies by slot of which it tells something new.
-      begins: whether they have just begun.
-      asked_at: when the device was asked.
-    """
-
-    told: jax.Array
-    talks: Mapping[int, Talk]
-    begins: bool
-    asked_at: float
 
 
 class Core:
@@ -68,16 +47,16 @@ class Core:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Begins with empty slots."""
-        self._model, self._ears, self._voices, self._device = model, ears, voices, device
+        self._model, self._voices, self._device = model, voices, device
         self._config, self._metrics, self._clock = config, metrics, clock
-        self._special, self._sizes = model.config.special, config.sizes(device.length)
+        self._special = model.config.special
         self.sessions = Sessions(device, model.config, config.host_bytes)
+        self._prompts = Prompting(model, ears, device, self.sessions, config, clock)
         self.waiting = Waiting(config.queue_s)
         self._prompt: Talk | None = None  # whose prompt is run
         self._begun = 0  # prompts since the last step
         self._made: dict[int, Talk] = {}  # by slot
-        self._outputs: deque[_Output] = deque()  # that are not read yet
-        self._read_at = 0.0
+        self._outputs = Outputs(metrics, clock)
         metrics.kv_bytes_reserved.set(device.reserved_bytes)
 
     @property
@@ -185,37 +164,16 @@ class Core:
             if talk is None:
                 return
             try:
-                self._lay_out(talk)
+                self._prompts.lay_out(talk)
             except InputError as error:
                 return talk.end("failed", self._special, str(error))
             self._prompt, talk.stage, self._begun = talk, "prompt", self._begun + 1
         talk = self._prompt
-        assert talk.prompt is not None
-        piece, request = talk.pieces.popleft(), talk.request
-        limit = 0 if talk.pieces else talk.limit
-        how = asked(request.seed, limit, request.spoken, talk.adapter, request.text, request.speech)
-        told = self._device.take_up(talk.slot, talk.prompt, piece, how)
-        talk.filled = piece.end
+        told = self._prompts.run(talk)
         if not talk.pieces:
             self._prompt, talk.stage, talk.steps = None, "made", 1
             self._made[talk.slot] = talk
-            self._outputs.append(_Output(told, {talk.slot: talk}, True, self._clock()))
-
-    def _lay_out(self, talk: Talk) -> None:
-        """Lays a prompt out and gives it a slot.
-
-        Raises:
-          InputError: the conversation has no prompt; no slot is taken then.
-        """
-        talk.began_at = self._clock()
-        talk.conversation = self._ears.encode(talk.heard)
-        prompt = encode(talk.conversation, self._model.tokenizer, self._model.config, add_generation_prompt=True)
-        talk.prompt = continued(prompt, talk.made.forced)
-        if len(talk.prompt) + talk.limit > self._device.length:  # a codec may hear one id more than is expected
-            raise InputError(f"the conversation takes {len(talk.prompt)} LLM positions, too many for its reply")
-        talk.slot, kept = self.sessions.claim(talk.session, talk.prompt, talk.adapter)
-        talk.pieces = deque(pieces(len(talk.prompt), kept, self._sizes, self._device.length))
-        talk.reused = talk.pieces[0].start
+            self._outputs.add(told, {talk.slot: talk}, begins=True)
 
     def _going(self) -> dict[int, Talk]:
         """The replies that the next step goes on with."""
@@ -242,24 +200,15 @@ class Core:
         told = self._device.advance(mask, any(talk.draws for talk in going.values()))
         for talk in going.values():
             talk.steps += 1
-        self._outputs.append(_Output(told, going, False, self._clock()))
+        self._outputs.add(told, going, begins=False)
         return True
 
     def _read(self, leave: int) -> None:
-        """Reads what the device has made, but for the last `leave` outputs."""
-        while len(self._outputs) > leave:
-            output = self._outputs.popleft()
-            rows = np.asarray(output.told)
-            now = self._clock()
-            if not output.begins:
-                self._metrics.step.observe(now - max(output.asked_at, self._read_at))
-            self._read_at = now
-            for slot, talk in output.talks.items():
-                if talk.stage != "made":
-                    continue
-                if output.begins:
-                    self._tell_beginning(talk, now)
-                self._note(talk, rows[slot])
+        """Takes what the device has made, but for the last `leave` outputs."""
+        for told in self._outputs.read(leave):
+            if told.begins:
+                self._tell_beginning(told.talk, told.at)
+            self._note(told.talk, told.row)
 
     def _tell_beginning(self, talk: Talk, now: float) -> None:
         assert talk.prompt is not None
@@ -291,23 +240,12 @@ class Core:
         """Gives the slot of a reply back, if it has one."""
         if talk.stage not in ("prompt", "made"):
             return
-        record = None if talk.session is None else self._record(talk)
+        record = None if talk.session is None else self._prompts.record(talk)
         if talk.stage == "prompt":
             self._prompt = None
         else:
             del self._made[talk.slot]
         self.sessions.rest(talk.slot, talk.session, record)
-
-    def _record(self, talk: Talk) -> Record:
-        """What the slot of a reply holds."""
-        assert talk.prompt is not None and talk.conversation is not None
-        config, reply = self._model.config, talk.made.reply(self._special)
-        if reply is None:
-            return Record(talk.prompt, talk.filled - 1, talk.adapter)
-        turns = (*talk.conversation.turns, Turn("assistant", generated=reply))
-        said = dataclasses.replace(talk.conversation, turns=turns)
-        example = encode(said, self._model.tokenizer, config)
-        return record_of(example, len(talk.prompt), len(talk.made.text_ids), talk.adapter, config)
 
     def _speak(self) -> None:
         """Asks for the speech of what can be spoken, or what is urgent.
