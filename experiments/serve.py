@@ -11,7 +11,6 @@ Others than this machine reach it by --host, which needs keys (the environment v
 docs/serving.md has the protocols, the limits and what was measured.
 """
 
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -142,7 +141,7 @@ def main() -> None:
         asked = config()
         from fac_jax.serving import logs
         from fac_jax.serving.run import Serving, check_keys, check_port, uvicorn_config
-        from fac_jax.serving.start import start
+        from fac_jax.serving.start import leave_a_core, start
     except ImportError as error:
         raise InputError(f"{error}: pip install -e '.[serve]'") from error
     check_keys(HOST.value, asked.server)
@@ -173,14 +172,6 @@ def main() -> None:
         started.stop()
     if serving.failed:
         sys.exit(FAILED)
-
-
-def leave_a_core() -> None:
-    """Has XLA's CPU backend, which is still to be started, compute with one thread less than there are cores.
-
-    A product that is shared out waits for its slowest thread, which is the one whose core serves the sockets.
-    """
-    os.environ.setdefault("PJRT_NPROC", str(max(1, len(os.sched_getaffinity(0)) - 1)))
 
 
 def on_ray(asked: "StartConfig", replicas: int, tell: Callable[[int], None]) -> None:

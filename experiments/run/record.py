@@ -27,7 +27,7 @@ from flax.traverse_util import flatten_dict
 from experiments.run.data import Run
 from experiments.run.model_card import CARD, model_card
 from fac_jax.io import write_text
-from fac_jax.parallel.hosts import is_first
+from fac_jax.parallel.hosts import cores, is_first
 from fac_jax.training.metrics import read_curve
 
 RECORD = "record.json"
@@ -130,7 +130,7 @@ def environment_state() -> dict[str, Any]:
         "packages": dict(sorted({one.metadata["Name"]: one.version for one in distributions()}.items())),
         "platform": platform.platform(),
         "machine": platform.machine(),
-        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cores": cores(),
         "device": {"platform": devices[0].platform, "kind": devices[0].device_kind, "count": len(devices)},
         "processes": jax.process_count(),
         "variables": {name: value for name, value in sorted(os.environ.items()) if name.startswith(VARIABLES)},

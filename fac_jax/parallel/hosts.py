@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import logging
+import os
 from collections.abc import Iterator
 from typing import Any, Final, Literal, TypeAlias
 
@@ -17,6 +18,11 @@ LOGGER = logging.getLogger("fac_jax")  # launchers show it (`fac_jax.cli`), what
 WAIT: Final = 24 * 60 * 60  # seconds; speaking or preparing a large data set takes hours
 _CALLS: Final = itertools.count()  # a barrier's name is used once
 Cluster: TypeAlias = Literal["none", "tpu", "slurm", "flags"]
+
+
+def cores() -> int:
+    """Returns how many cores of its machine this process may use; macOS does not tell, and all of them count."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def join(

@@ -19,7 +19,7 @@ from fac_jax.config import from_tree, to_tree
 from fac_jax.serving import logs
 from fac_jax.serving.config import ServerConfig, keys
 from fac_jax.serving.run import check_keys, is_loopback
-from fac_jax.serving.start import StartConfig, start
+from fac_jax.serving.start import StartConfig, leave_a_core, start
 from fac_jax.serving.web.errors import ApiError
 from fac_jax.types import InputError
 
@@ -35,6 +35,7 @@ class Replica:
     def __init__(self, config: StartConfig) -> None:
         """Reads the model and compiles everything; Ray sends nobody here before."""
         cache_compilations()
+        leave_a_core()
         logs.set_up(log_content=config.server.log_content)
         self._started = start(config)
         self._started.warm_up()

@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import soundfile
 from fac_jax.api import Model
 from fac_jax.audio.io import read
 from fac_jax.checkpoint.adapters.load import find_adapter
+from fac_jax.parallel.hosts import cores
 from fac_jax.parallel.kernels import Quantized
 from fac_jax.serving.app import App, make_app
 from fac_jax.serving.config import ServerConfig
@@ -109,6 +111,14 @@ class Started:
         if self.calls is not None:
             self.calls.stop()
         self.engine.stop()
+
+
+def leave_a_core() -> None:
+    """Has XLA's CPU backend, which is still to be started, compute with one thread less than there are cores.
+
+    A product that is shared out waits for its slowest thread, which is the one whose core serves the sockets.
+    """
+    os.environ.setdefault("PJRT_NPROC", str(max(1, cores() - 1)))
 
 
 def start(config: StartConfig) -> Started:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -108,29 +107,37 @@ async def asks(talk: AsyncRealtimeConnection, text: str) -> str:
     return item.content[0].transcript
 
 
-def test_sockets_spread_over_the_replicas_and_stay_there(served: Started) -> None:
-    async def one() -> tuple[str, list[str]]:
-        async with served.client().realtime.connect(model="demo") as talk:
-            (created,) = await until(talk, "session.created")
-            return created.session.id, [await asks(talk, "what is two plus three") for _ in range(2)]
-
-    async def all_of_them() -> list[tuple[str, list[str]]]:
-        return await asyncio.gather(*(one() for _ in range(6)))
-
-    found = asyncio.run(asyncio.wait_for(all_of_them(), PATIENCE_S))
-    assert len({first for _, (first, _) in found}) == 1 and found[0][1][0], "every replica says the same"
-    deadline = time.monotonic() + 20
-    while len(served.events("session.closed")) < 6:
-        assert time.monotonic() < deadline, served.lines[-40:]
-        time.sleep(0.1)
-    places = {}
-    for line in served.lines:
+def places(served: Started) -> dict[str, list[str]]:
+    """The replicas, by process, that say something of each session."""
+    found: dict[str, list[str]] = {}
+    for line in list(served.lines):
         if '"session.opened"' in line or '"session.closed"' in line:
             pid, session = re.search(r"pid=(\d+)", line), re.search(r"sess_\w+", line)
             assert pid is not None and session is not None
-            places.setdefault(session[0], []).append(pid[1])
-    assert all(len(set(pids)) == 1 for pids in places.values()), "no talk has changed its replica"
-    assert len(Counter(pids[0] for pids in places.values())) == 2, "both have some"
+            found.setdefault(session[0], []).append(pid[1])
+    return found
+
+
+def test_sockets_spread_over_the_replicas_and_stay_there(served: Started) -> None:
+    async def one() -> list[str]:
+        async with served.client().realtime.connect(model="demo") as talk:
+            return [await asks(talk, "what is two plus three") for _ in range(2)]
+
+    async def six() -> list[list[str]]:
+        return await asyncio.gather(*(one() for _ in range(6)))
+
+    said: set[str] = set()
+    for number in range(1, 6):  # Ray takes a replica that answers soon: on a busy machine it may be the same six times
+        said |= {text for texts in asyncio.run(asyncio.wait_for(six(), PATIENCE_S)) for text in texts[:1]}
+        deadline = time.monotonic() + 20
+        while len(served.events("session.closed")) < 6 * number:
+            assert time.monotonic() < deadline, served.lines[-40:]
+            time.sleep(0.1)
+        if len({pids[0] for pids in places(served).values()}) == 2:
+            break
+    assert len(said) == 1 and said != {""}, "every replica says the same"
+    assert all(len(set(pids)) == 1 for pids in places(served).values()), "no talk has changed its replica"
+    assert len({pids[0] for pids in places(served).values()}) == 2, "both have some"
 
 
 def test_a_session_and_a_secret_are_known_to_both_replicas(served: Started) -> None:
