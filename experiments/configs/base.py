@@ -50,8 +50,8 @@ def stage(
     return StageConfig("", steps, schedule, batches, loss or Sft(), **changes)
 
 
-def merge_stage(start: str, alphas: Mapping[str, float], **changes: Any) -> StageConfig:
-    """Returns a stage without steps that merges with the model of an earlier one."""
+def merge_stage(start: str | None, alphas: Mapping[str, float], **changes: Any) -> StageConfig:
+    """Returns a stage without steps that merges with the model of an earlier one, None for `model.init_from`."""
     return StageConfig("", 0, merge=MergeConfig(start, dict(alphas)), **changes)
 
 

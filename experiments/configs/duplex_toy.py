@@ -33,7 +33,10 @@ SINKS = 64  # the longest prompt has 30 positions; the rest is for what was said
 
 
 def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
-    """Returns a config of one stage on the calls in a folder and on the quickstart's rows."""
+    """Returns a config of one stage on the calls in a folder and on the quickstart's rows.
+
+    `recipe=("duplex", "merge")` merges half of what the Shared LLM was before into it afterwards.
+    """
     world, waves, stream = HEARD[quickstart_config(QUICKSTART)]
     calls = base.rows(str(Path(folder) / "train"), eval_path=str(Path(folder) / "dev"))
     data = dataclasses.replace(DATA, world=world, waves=waves, unit_codec=None, sets={"calls": calls})
@@ -54,4 +57,5 @@ def get_config(folder: str = "runs/duplex/data") -> ConfigDict:
         "delay_groups": 1,
         "duplex": {"sinks": SINKS, "loudest_floor": FLOOR, "stream": stream, "stop_bias": STOP_BIAS},
     }
-    return base.config(model, {"duplex": duplex}, data=data)
+    stages = {"duplex": duplex, "merge": base.merge_stage(None, {"backbone/": 0.5})}
+    return base.config(model, stages, data=data, recipe=("duplex",))

@@ -1,13 +1,15 @@
-"""What a full-duplex model needs: to hear while it talks, turns before calls, text beside calls, weights of idle slots.
+"""What a full-duplex model needs: to hear while it talks, turns before calls, text beside calls, how it hears a call.
 
 python -m experiments.sweep --config experiments/configs/ablations/duplex.py --workdir runs/ablations/duplex
 
-Thirty runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 800 steps in place of
-2,100, and 100 calls of each scenario. Expected: without text, answers that are heard collapse; a model that is deaf
+Thirty-six runs from a finished runs/quickstart, on the calls of `make duplex` in runs/duplex/data; 800 steps in place
+of 2,100, and 100 calls of each scenario. Expected: without text, answers that are heard collapse; a model that is deaf
 while it talks is not interrupted, and does the rest; without the half-duplex stage fewer answers are right; without
 rows in turns these are forgotten; the weight of idle slots decides nothing, since a call undoes it; a model that never
 heard its own echo stops at it. Every group of delay makes answers 0.2 s later; without one, what is said first is
-guessed before its text is there, and heard right less often.
+guessed before its text is there, and heard right less often. An encoder that hears a window for every slot, in place of
+every slot once, hears at least as well, at many times the cost; a merge with the model before calls costs skills in
+calls for skills in turns.
 
 Other delays and a channel without echo need other calls:
 
@@ -43,6 +45,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "idle weight 0.1": {"model.duplex.idle_weight": 0.1},
     **{f"delay {groups}": {"model.delay_groups": groups, **_calls(f"delay_{groups}")} for groups in (0, 2)},
     "without echo": _calls("no_echo"),
+    "a window for every slot": {"model.duplex.stream": "slide"},
+    "merged": {"recipe": ("duplex", "merge")},
 }
 
 
