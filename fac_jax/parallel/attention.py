@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from jax.sharding import PartitionSpec
+from jaxtyping import Bool, Float
 
 from fac_jax import axes
 from fac_jax.layers.attention import CAUSAL, Attend, Limits, Visibility, masked_softmax
 from fac_jax.parallel.blocked import blocked_attend
 from fac_jax.parallel.mesh import Layout
 from fac_jax.parallel.rules import spec_of
-from fac_jax.types import InputError
+from fac_jax.types import Array, InputError
 
 Operand: TypeAlias = jax.Array | jax.ShapeDtypeStruct  # queries or keys; the choice of a kernel needs no values
 
@@ -74,8 +75,10 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
     return rearrange(out, "g (b k) h -> b 1 (k g) h", k=heads)
 
 
-def _of_prefix(attend: Callable[[int], jax.Array], seen: jax.Array, shares: Sequence[int]) -> jax.Array:
-    """Attends to the shortest prefix that holds all places that are `seen` `[B, T']`: one of the shares, or all."""
+def _of_prefix(
+    attend: Callable[[int], jax.Array], seen: Bool[Array, "B S"], shares: Sequence[int]
+) -> Float[jax.Array, "..."]:
+    """Attends to the shortest prefix that holds all places that are `seen`: one of the shares, or all."""
     total = seen.shape[1]
     shorter = np.array([total // share for share in shares if total // share >= LEAST_PREFIX], np.int32)
     filled = jnp.max(jnp.where(jnp.any(seen, axis=0), jnp.arange(1, total + 1), 0))
