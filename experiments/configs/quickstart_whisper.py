@@ -36,7 +36,8 @@ def stages() -> dict[str, StageConfig]:
     # Features are only projected, so that a second window for those who speak slowly costs nothing.
     two_windows = {**stored, "windows_per_row": 2}
     return {
-        "text": stage(270, 3e-3, text(34, 14, 12), loss=written, data=packed(24, 112)),
+        # Weight decay changes also what text gives no gradient.
+        "text": stage(270, 3e-3, text(34, 14, 12), loss=written, trainable=FROZEN, data=packed(24, 112)),
         "ears": stage(300, 4e-3, {"asr": 1}, **heard, data={**single(32, 52), **two_windows}),
         "listen": stage(
             350,

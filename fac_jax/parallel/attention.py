@@ -47,14 +47,14 @@ def stepwise_attend(q: jax.Array, k: jax.Array, v: jax.Array, visibility: Visibi
     (`KVCache`).
     """
     heads = k.shape[2]
+    if q.shape[1] == k.shape[1] > 1:  # no cache, or a prompt that fills it
+        return blocked_attend(q, k, v, visibility)
     if q.shape[1] > 1:
 
         def some(places: int) -> jax.Array:
             there = {name: getattr(visibility, name)[:, :places] for name in ("k_segments", "k_positions")}
             return blocked_attend(q, k[:, :places], v[:, :places], dataclasses.replace(visibility, **there))
 
-        if q.shape[1] == k.shape[1]:
-            return some(k.shape[1])
         return _of_prefix(some, visibility.k_segments > 0, PROMPT_PREFIXES)
 
     keys, values = rearrange(k, "b s k h -> (b k) s h"), rearrange(v, "b s k h -> (b k) s h")

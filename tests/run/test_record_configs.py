@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from record_run import STAGE, begin, run, write_initial
+from record_run import STAGE, begin, run
 from user_rows import preference_row, save, write_jsonl
 
 from data_pipelines.prepare.reading import read_prepared
@@ -17,11 +17,6 @@ from fac_jax.checkpoint.export import load_params
 from fac_jax.types import InputError
 
 HEADER = "client_id\tpath\tsentence_id\tsentence\tsentence_domain\tup_votes\tdown_votes\tage\tgender\taccents\tvariant"
-
-
-@pytest.fixture(scope="module")
-def initial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_initial(tmp_path_factory.mktemp("initial"))
 
 
 def tiny(config: ConfigDict, initial: Path, **data: Any) -> ConfigDict:

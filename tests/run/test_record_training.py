@@ -3,33 +3,25 @@
 import itertools
 import json
 import math
-import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-import psutil
 import pytest
 from etils import epath
 from ml_collections import ConfigDict
 from poison import GOOD, POISON, write_poisoned
-from record_run import begin, make_config, run, write_initial
-from toy_world import UNITS
-from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, spoken, write_jsonl
+from record_run import begin, dialogues, lines, make_config, run
+from user_rows import PLACEHOLDER, heard, preference_row, release_row, save, write_jsonl
 
 from data_pipelines.loading.encode import Encode
 from experiments.run.data import Run
 from experiments.run.model_card import model_card
 from experiments.run.scores import losses
 from fac_jax.audio.remarks import Heard
-from fac_jax.checkpoint.export import CODEC, load_config, load_params
-from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
-from fac_jax.codec.unit_pool import BINS, STACK
+from fac_jax.checkpoint.export import load_config, load_params
 from fac_jax.types import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -37,29 +29,9 @@ ROOMY = {"seq_len": 512}
 DPO: dict[str, Any] = {"loss": {"kind": "preference"}, "data": {"segments": 2}}
 
 
-@pytest.fixture(scope="module")
-def initial(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_initial(tmp_path_factory.mktemp("initial"))
-
-
-def lines(file: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
-
-
 def ids(found: Run, name: str, pairs: bool = False) -> list[str]:
     one = found.sets[name].train
     return [one.records[int(i)].id for i in np.flatnonzero(one.wanted(pairs))]
-
-
-def dialogues(folder: Path, count: int, name: str = "rows", words: str = "one plus two is three") -> Path:
-    """Spoken questions of different lengths with spoken replies."""
-    rows = []
-    for i in range(count):
-        seconds = 0.4 + 0.1 * (i % 5)
-        save(folder / f"{i % 5}.wav", seconds)
-        audio = [heard(f"{i % 5}.wav", seconds), spoken(words, [i % 16] * (3 + i % 7))]
-        rows.append({"id": f"{name}{i}", **release_row(PLACEHOLDER, PLACEHOLDER, audio=audio)})
-    return write_jsonl(folder / f"{name}.jsonl", rows)
 
 
 def test_a_poisoned_set_trains_to_the_end(initial: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -193,41 +165,6 @@ def test_prepared_folders_are_taken_as_they_are(initial: Path, tmp_path: Path) -
         begin(make_config(initial, sets), tmp_path)
 
 
-@pytest.mark.slow
-def test_rows_that_change_under_a_run_are_noticed_and_other_runs_share_what_was_prepared(
-    initial: Path, tmp_path: Path
-) -> None:
-    rows = dialogues(tmp_path, 4)
-    config = make_config(initial, {"mine": {"path": str(rows)}})
-    run(config, tmp_path)
-    (made,) = (tmp_path / "data" / "prepared").glob("mine-*/dataset_info.json")
-    before = made.stat().st_ino
-    run(config, tmp_path, "second")
-    assert made.stat().st_ino == before
-    dialogues(tmp_path, 5)
-    with pytest.raises(InputError, match=r"data\.sets\.mine: its rows changed since the run in .*run started: restore"):
-        begin(config, tmp_path)
-    run(config, tmp_path, "third")
-    assert len(list((tmp_path / "data" / "prepared").glob("mine-*/dataset_info.json"))) == 2
-
-
-def test_a_codec_with_fewer_ids_than_the_model_is_refused(tmp_path: Path) -> None:
-    initial = write_initial(tmp_path, codec=True)
-    UnitCodec(np.ones((8, STACK * BINS), np.float32), UnitCodecConfig(units=8)).save(initial / CODEC)
-    with pytest.raises(InputError, match=f"the codec has 8 units, the model {UNITS}; take another codec"):
-        begin(make_config(initial, {"mine": {"path": str(dialogues(tmp_path, 2))}}), tmp_path)
-
-
-def test_rows_are_known_again_where_they_are_moved_to(initial: Path, tmp_path: Path) -> None:
-    folders = [tmp_path / "here", tmp_path / "there"]
-    for folder in folders:
-        folder.mkdir()
-    here, there = (begin(make_config(initial, {"mine": {"path": str(dialogues(one, 4))}}), one) for one in folders)
-    assert here.checksum() == there.checksum()
-    more = begin(make_config(initial, {"mine": {"path": str(dialogues(folders[1], 5))}}), folders[1], "more")
-    assert more.checksum() != here.checksum()
-
-
 # A frozen reference is trained with in the test of a poisoned set, a stored one in tests/batching/test_pairs.py.
 @pytest.mark.slow
 @pytest.mark.parametrize("reference", ["stored", "frozen"])
@@ -252,68 +189,3 @@ def test_pairs_are_preferred_with_either_reference(initial: Path, tmp_path: Path
     last = lines(stage / "evals.jsonl")[-1]
     again = losses(made, load_params(stage)[0])
     assert again == pytest.approx({name: last[name] for name in again}, rel=1e-5) and last["spoken/loss"] != math.log(2)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"data": {"mixture": {"yours": 1.0}}}, r"finetune\.data\.mixture names 'yours'; known: mine"),
-        ({"data": {"mixture": {"mine": -1.0}}}, r"finetune\.data: mixture\.mine is -1\.0; a weight is a finite number"),
-        ({"trainable": ("heaad/",)}, r'stages\.finetune: trainable pattern "heaad/" matches no parameter'),
-        ({"trainable": ("[",)}, r"stages\.finetune\.trainable: '\[' is no regular expression"),
-        ({"loss": {"kind": "ctc"}}, r"finetune\.data\.segments is None: CTC needs 1"),
-        ({"loss": {"kind": "preference"}}, r"finetune\.data\.segments is missing: preferences need"),
-        (DPO, r'data\.sets\.mine\.waves changes what is heard .* set loss\.reference = "frozen"'),
-        ({"set": {"path": "gone.jsonl"}}, r"data\.sets\.mine: gone\.jsonl: no such file or folder"),
-        ({"set": {"path": ""}}, r"config key data\.sets\.mine\.path is not set: --config\.data\.sets\.mine\.path="),
-        ({"set": {"view": "tts"}}, r"data\.sets\.mine: view 'tts' is for recordings with transcripts .*, not release"),
-        ({"set": {"split": "dev"}}, r"data\.sets\.mine: split 'dev': the format release has no splits"),
-    ],
-)
-def test_what_cannot_be_is_told_before_anything_is_made(
-    initial: Path, tmp_path: Path, change: dict[str, Any], message: str
-) -> None:
-    rows = dialogues(tmp_path, 1)
-    changed = change.get("set", {})
-    mine = {"path": str(rows), "waves": {"gain": {}}, **changed}
-    config = make_config(initial, {"mine": mine}, **{key: value for key, value in change.items() if key != "set"})
-    with pytest.raises(InputError, match=message):
-        begin(config, tmp_path)
-    assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.slow  # tests/training/test_loop.py and tests/launchers/test_several_hosts.py kill runs too
-def test_a_killed_run_resumes_as_if_nothing_had_happened(initial: Path, tmp_path: Path) -> None:
-    rows = dialogues(tmp_path, 11)
-    sets = {"mine": {"path": str(rows), "waves": {"noise": {"probability": 1.0}, "speed": {}}}}
-    # A process of its own, to be killed, whose rows another process makes; the run goes on without that.
-    program = (
-        "import sys, pathlib; sys.path[:0] = sys.argv[1:3]; from record_run import *; "
-        "run(make_config(pathlib.Path(sys.argv[3]), eval(sys.argv[4]), steps=14, checkpoint_every=2, "
-        "data={'workers': 1}), pathlib.Path(sys.argv[5]), 'killed')"
-    )
-    command = [
-        sys.executable,
-        "-c",
-        program,
-        str(ROOT),
-        str(ROOT / "tests" / "support"),
-        str(initial),
-        repr(sets),
-        str(tmp_path),
-    ]
-    with subprocess.Popen(command, cwd=ROOT, env=dict(os.environ), stderr=subprocess.PIPE, text=True) as running:
-        while not (tmp_path / "killed" / "finetune" / "checkpoints" / "4").exists():
-            assert running.poll() is None, running.stderr and running.stderr.read()
-            time.sleep(0.02)
-        workers = psutil.Process(running.pid).children(recursive=True)
-        os.kill(running.pid, signal.SIGKILL)
-    _, alive = psutil.wait_procs(workers, timeout=10)
-    assert workers and not alive, "no process outlives the one that was killed"
-    assert not (tmp_path / "killed" / "finetune" / "model").exists()
-    config = make_config(initial, sets, steps=14, checkpoint_every=2)
-    _, resumed = run(config, tmp_path, "killed")
-    _, whole = run(config, tmp_path, "whole")
-    assert resumed == whole and len(whole) == 14
-    ours, theirs = (load_params(tmp_path / name)[0] for name in ("killed", "whole"))
-    jax.tree.map(np.testing.assert_array_equal, ours, theirs)

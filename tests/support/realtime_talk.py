@@ -243,24 +243,39 @@ def silence(seconds: float, rate: int = RATE) -> np.ndarray:
     return np.zeros(round(seconds * rate), np.float32)
 
 
+def item(**fields: Any) -> Event:
+    """Returns the event that creates an item."""
+    return {"type": "conversation.item.create", "item": fields}
+
+
+def message(role: str, *content: Any) -> Event:
+    """Returns the event that creates a message."""
+    return item(type="message", role=role, content=list(content))
+
+
+def update(**fields: Any) -> Event:
+    """Returns the event that changes settings of the session."""
+    return {"type": "session.update", "session": {"type": "realtime", **fields}}
+
+
+def audio_in(**fields: Any) -> Event:
+    """Returns the event that changes settings of the audio that comes in."""
+    return update(audio={"input": fields})
+
+
 def user(text: str, **fields: Any) -> Event:
     """Returns the event that creates a user's message."""
-    content = [{"type": "input_text", "text": text}]
-    return {
-        "type": "conversation.item.create",
-        "item": {"type": "message", "role": "user", "content": content, **fields},
-    }
+    return item(type="message", role="user", content=[{"type": "input_text", "text": text}], **fields)
 
 
 def manual() -> Event:
     """Returns the event that turns the detector off."""
-    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": {"turn_detection": None}}}}
+    return audio_in(turn_detection=None)
 
 
 def detection(**fields: Any) -> Event:
     """Returns the event that turns the server's detector on."""
-    turns = {"turn_detection": {"type": "server_vad", **fields}}
-    return {"type": "session.update", "session": {"type": "realtime", "audio": {"input": turns}}}
+    return audio_in(turn_detection={"type": "server_vad", **fields})
 
 
 def run(test: Callable[[], Any]) -> None:

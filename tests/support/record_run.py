@@ -1,5 +1,6 @@
 """A tiny model to start from, and configs that train it on rows of one's own."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from etils import epath
 from initial import initial_params
 from ml_collections import ConfigDict
 from toy_world import UNITS, make_model, make_tokenizer
+from user_rows import PLACEHOLDER, heard, release_row, save, spoken, write_jsonl
 
 from experiments.configs import finetune
 from experiments.run.data import Run
@@ -69,3 +71,19 @@ def run(config: ConfigDict, folder: Path, name: str = "run") -> tuple[Run, list[
     recipe = recipe_of(found)
     run_recipe(recipe, found.workdir, found, assets(found))
     return found, read_curve(folder / name / recipe.stages[-1].name)
+
+
+def lines(file: Path) -> list[dict[str, Any]]:
+    """The rows of a JSONL file."""
+    return [json.loads(line) for line in file.read_text().splitlines()]
+
+
+def dialogues(folder: Path, count: int, name: str = "rows", words: str = "one plus two is three") -> Path:
+    """Spoken questions of different lengths with spoken replies."""
+    rows = []
+    for i in range(count):
+        seconds = 0.4 + 0.1 * (i % 5)
+        save(folder / f"{i % 5}.wav", seconds)
+        audio = [heard(f"{i % 5}.wav", seconds), spoken(words, [i % 16] * (3 + i % 7))]
+        rows.append({"id": f"{name}{i}", **release_row(PLACEHOLDER, PLACEHOLDER, audio=audio)})
+    return write_jsonl(folder / f"{name}.jsonl", rows)

@@ -8,7 +8,7 @@ while it talks is not interrupted, and does the rest; without the half-duplex st
 rows in turns these are forgotten; the weight of idle slots decides nothing, since a call undoes it; a model that never
 heard its own echo stops at it. Every group of delay makes answers 0.2 s later; without one, what is said first is
 guessed before its text is there, and heard right less often. An encoder that hears a window for every slot, in place of
-every slot once, hears at least as well, at many times the cost; a merge with the model before calls costs skills in
+every slot once, hears at least as well, and costs more; a merge with the model before calls costs skills in
 calls for skills in turns.
 
 Other delays and a channel without echo need other calls:

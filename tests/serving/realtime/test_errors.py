@@ -1,33 +1,14 @@
 """Every refusal of docs/serving.md: its code and its param; the session goes on after each of them."""
 
-import base64
 import json
 from typing import Any
 
 import pytest
 from fake_engine import FakeEngine
-from realtime_talk import Talk, append, manual, run, silence, speech, user
-
-from fac_jax.serving.config import Limits
+from realtime_talk import Talk, audio_in, item, message, run, update, user
 
 APPEND = "input_audio_buffer.append"
 CREATE_ITEM = "conversation.item.create"
-
-
-def item(**fields: Any) -> dict[str, Any]:
-    return {"type": CREATE_ITEM, "item": fields}
-
-
-def message(role: str, *content: Any) -> dict[str, Any]:
-    return item(type="message", role=role, content=list(content))
-
-
-def update(**fields: Any) -> dict[str, Any]:
-    return {"type": "session.update", "session": {"type": "realtime", **fields}}
-
-
-def audio_in(**fields: Any) -> dict[str, Any]:
-    return update(audio={"input": fields})
 
 
 MISSING, TYPE, VALUE = "missing_required_parameter", "invalid_type", "invalid_value"
@@ -205,113 +186,6 @@ def test_a_second_response_is_refused() -> None:
             assert error["code"] == "conversation_already_has_active_response" and error["event_id"] == "again"
             talk.engine.finish()
             await talk.until("response.done")
-
-    run(test)
-
-
-def test_the_voice_is_fixed_once_the_model_has_spoken() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            await talk.send(update(audio={"output": {"voice": "other"}}), {"type": "response.create"})
-            await talk.until("response.done")
-            await talk.send(update(audio={"output": {"voice": "other"}}))
-            error = await talk.error(update(audio={"output": {"voice": "default"}}))
-            assert error["param"] == "session.audio.output.voice"
-
-    run(test)
-
-
-def test_the_tail_of_a_buffer_that_is_too_long_is_dropped() -> None:
-    async def test() -> None:
-        async with Talk(limits=Limits(turn_s=1.0)) as talk:
-            await talk.send(manual(), append(speech(0.7)))
-            error = await talk.error(append(speech(0.7)))
-            assert error["code"] == "input_audio_buffer_too_long"
-            await talk.send({"type": "input_audio_buffer.commit"})
-            assert len(talk.engine.heard[0].wave) == pytest.approx(16_000, abs=800)
-
-    run(test)
-
-
-def test_a_turn_that_is_too_long_is_cut_without_an_error_where_a_detector_listens() -> None:
-    async def test() -> None:
-        async with Talk(limits=Limits(turn_s=1.0), engine=FakeEngine(by_hand=True)) as talk:
-            await talk.send(append(speech(1.5)), append(silence(0.6)))
-            assert not talk.of("error") and len(talk.of("input_audio_buffer.committed")) == 2
-            waves = [len(heard.wave) / 16_000 for heard in talk.engine.heard]
-            assert waves == pytest.approx([1.0, 1.0], abs=0.25)
-
-    run(test)
-
-
-def test_too_many_items_are_refused() -> None:
-    async def test() -> None:
-        async with Talk(limits=Limits(items=2)) as talk:
-            await talk.send(user("one"), user("two"))
-            assert (await talk.error(user("three")))["code"] == "item_create_limit_exceeded"
-            await talk.send({"type": "response.create"})  # what is said in the talk itself drops the oldest
-            done = (await talk.until("response.done"))[-1]["response"]
-            assert done["status"] == "completed"
-
-    run(test)
-
-
-def test_user_audio_of_an_item_has_the_limit_of_a_turn() -> None:
-    async def test() -> None:
-        async with Talk(limits=Limits(turn_s=1.0)) as talk:
-            part = {"type": "input_audio", "audio": base64.b64encode(bytes(2 * 24_001)).decode()}
-            assert (await talk.error(message("user", part)))["param"] == "item.content[0].audio"
-
-    run(test)
-
-
-def test_what_a_server_does_not_know_is_no_error() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            extra = {
-                "temperature": 0.8,
-                "prompt": {"id": "x"},
-                "tracing": "auto",
-                "include": [],
-                "parallel_tool_calls": True,
-            }
-            await talk.send(
-                update(**extra, model="another", audio={"input": {"noise_reduction": {"type": "near_field"}}})
-            )
-            session = talk.of("session.updated")[-1]["session"]
-            assert session["model"] == "fac-fake" and session["audio"]["input"]["noise_reduction"] is None
-            assert not talk.of("error")
-
-    run(test)
-
-
-def test_nulls_clear_what_can_be_null_and_are_nothing_elsewhere() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            await talk.send(update(instructions="Be kind.", tools=[{"type": "function", "name": "f"}]))
-            await talk.send(
-                update(instructions=None, tools=None, tracing=None, audio={"input": {"turn_detection": None}})
-            )
-            session = talk.of("session.updated")[-1]["session"]
-            assert session["instructions"] == "Be kind." and len(session["tools"]) == 1
-            assert session["audio"]["input"]["turn_detection"] is None
-            await talk.send(update(instructions="", tools=[]))
-            session = talk.of("session.updated")[-1]["session"]
-            assert session["instructions"] == "" and session["tools"] == []
-
-    run(test)
-
-
-def test_a_detection_of_another_kind_begins_with_its_own_defaults() -> None:
-    async def test() -> None:
-        async with Talk() as talk:
-            await talk.send(audio_in(turn_detection={"threshold": 0.3}))
-            detection = talk.of("session.updated")[-1]["session"]["audio"]["input"]["turn_detection"]
-            assert detection["threshold"] == 0.3 and detection["silence_duration_ms"] == 500
-            await talk.send(audio_in(turn_detection={"type": "semantic_vad", "eagerness": "high"}))
-            detection = talk.of("session.updated")[-1]["session"]["audio"]["input"]["turn_detection"]
-            kept = {"type": "semantic_vad", "eagerness": "high", "create_response": True, "interrupt_response": True}
-            assert detection == kept
 
     run(test)
 
