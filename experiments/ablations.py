@@ -233,4 +233,4 @@ def main(*names: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, cli.RESUMES)

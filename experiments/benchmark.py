@@ -202,4 +202,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main, interrupted="--json holds the rows that were printed")
+    cli.run(main, interrupted="rows that were printed are complete; a file of --json holds them")

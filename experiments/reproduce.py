@@ -134,4 +134,4 @@ def main(run: str) -> None:
 
 
 if __name__ == "__main__":
-    cli.run(main)
+    cli.run(main, cli.RESUMES)

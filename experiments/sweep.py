@@ -111,4 +111,4 @@ def main() -> None:
 
 if __name__ == "__main__":
     flags.mark_flag_as_required("config")
-    cli.run(main)
+    cli.run(main, cli.RESUMES)

@@ -22,7 +22,8 @@ from fac_jax.types import InputError, Terminated
 
 BAD_INPUT = 2
 INTERRUPTED = 130
-RESUMES: Final = "the same command resumes from the last checkpoint"
+AGAIN: Final = "the same command begins again"
+RESUMES: Final = "the same command resumes from the last checkpoint, if there is one"
 CACHE_VARIABLE: Final = "JAX_COMPILATION_CACHE_DIR"
 CACHE_LEAST_VARIABLE: Final = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 
@@ -33,7 +34,7 @@ CACHE = flags.DEFINE_string(
 )
 
 
-def run(main: Callable[..., None], interrupted: str = RESUMES) -> None:
+def run(main: Callable[..., None], interrupted: str = AGAIN) -> None:
     """Parses absl flags, calls `main` with the words that are no flags, its parameters, and exits.
 
     `interrupted` says what is left after Ctrl-C.
@@ -54,7 +55,7 @@ def run_commands(commands: Mapping[str, Callable[..., None]]) -> None:
         name, *given = words
         commands[name](*_taken(commands[name], given, f"{name} "))
 
-    _run(main, RESUMES, next(iter(commands.values())))
+    _run(main, AGAIN, next(iter(commands.values())))
 
 
 def cache_compilations(folder: str | None = None) -> None:

@@ -61,11 +61,14 @@ def _in_order(make: Callable[[Dialogue], T], dialogues: Iterable[Dialogue], thre
     """Yields what is made of dialogues in their order, a few of them made ahead."""
     with ThreadPoolExecutor(threads) as pool:
         waiting: collections.deque[Future[T]] = collections.deque()
-        for dialogue in dialogues:
-            waiting.append(pool.submit(make, dialogue))
-            if len(waiting) > threads * AHEAD:
-                yield waiting.popleft().result()
-        yield from (future.result() for future in waiting)
+        try:
+            for dialogue in dialogues:
+                waiting.append(pool.submit(make, dialogue))
+                if len(waiting) > threads * AHEAD:
+                    yield waiting.popleft().result()
+            yield from (future.result() for future in waiting)
+        finally:  # after an error or an interrupt, those that wait are not made
+            pool.shutdown(cancel_futures=True)
 
 
 def _write(folder: Path, made: MadeCall, kind: str, written: set[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import soundfile
 
-from fac_jax.audio.io import RATE
+from fac_jax.audio.io import RATE, interrupt_after
 
 FULL_SCALE: Final = 32768
 
@@ -24,15 +24,19 @@ def as_stored(wave: np.ndarray) -> np.ndarray:
 def encode(wave: np.ndarray) -> bytes:
     """Encodes float `[N]` in [-1, 1] at 16 kHz as the bytes of a FLAC file."""
     file = io.BytesIO()
-    soundfile.write(file, quantised(wave), RATE, format="FLAC", subtype="PCM_16")
+    with interrupt_after():
+        soundfile.write(file, quantised(wave), RATE, format="FLAC", subtype="PCM_16")
     return file.getvalue()
 
 
 def decode(data: bytes) -> np.ndarray:
     """Decodes the bytes of `encode` to float32 `[N]` at 16 kHz."""
-    return soundfile.read(io.BytesIO(data), dtype="float32")[0]
+    with interrupt_after():
+        return soundfile.read(io.BytesIO(data), dtype="float32")[0]
 
 
 def silence(data: bytes) -> np.ndarray:
     """Zeros float32 `[N]` as long as a FLAC file. Only the header is read, and the zeros take no memory."""
-    return np.broadcast_to(np.float32(0), soundfile.info(io.BytesIO(data)).frames)
+    with interrupt_after():
+        frames = soundfile.info(io.BytesIO(data)).frames
+    return np.broadcast_to(np.float32(0), frames)

@@ -1,11 +1,15 @@
 """Reads and writes audio files. Any file that librosa can read becomes a mono float32 wave at one sampling rate."""
 
+import contextlib
 import dataclasses
 import io
 import os
+import signal
+import threading
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import librosa
 import numpy as np
@@ -107,10 +111,31 @@ def decode(data: bytes, name: str, rate: int = RATE, channel: int | None = None)
     if not data:
         raise AudioError("empty", f"audio file is empty (0 bytes): {name}")
     try:
-        samples, stored_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
+        with interrupt_after():
+            samples, stored_rate = soundfile.read(io.BytesIO(data), dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, MemoryError) as error:  # a damaged header may ask for any size
         raise _undecodable(name, str(error).rpartition(": ")[2]) from error
     return _sound(samples, stored_rate, rate, name, channel)
+
+
+@contextlib.contextmanager
+def interrupt_after() -> Iterator[None]:
+    """Lets Ctrl-C act at the end of a block that reads or writes a sound in memory.
+
+    libsndfile calls back into Python for every piece, and what is raised there is lost.
+    """
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[Any] = []
+    signal.signal(signal.SIGINT, lambda *interrupt: came.append(interrupt))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for interrupt in came[:1]:
+            before(*interrupt)
 
 
 def recordings(folder: Path) -> list[Path]:

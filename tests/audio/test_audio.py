@@ -1,5 +1,6 @@
 """Front end of audio: files, Whisper log-mel, encoder windows."""
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,18 @@ def test_bad_files_are_named(tmp_path):
         with pytest.raises(InputError, match=cause) as error:
             io.load(tmp_path / name)
         assert str(tmp_path / name) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_interrupt_while_a_sound_is_decoded_in_memory_is_raised_after_it(tmp_path, monkeypatch):
+    io.save_wav(tmp_path / "a.wav", np.zeros(100))
+
+    class Interrupted(io.io.BytesIO):
+        def readinto(self, into):  # libsndfile calls it
+            signal.raise_signal(signal.SIGINT)
+            return super().readinto(into)
+
+    monkeypatch.setattr(io.io, "BytesIO", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        io.decode((tmp_path / "a.wav").read_bytes(), "a.wav")
+    monkeypatch.undo()
+    assert len(io.decode((tmp_path / "a.wav").read_bytes(), "a.wav").wave) == 100  # an interrupt acts once

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from clusters import clusters
 
+from fac_jax import cli
 from fac_jax.parallel.hosts import join
 from fac_jax.training.metrics import read_curve
 from fac_jax.types import InputError
@@ -88,7 +89,7 @@ def test_a_sigterm_to_one_host_saves_and_ends_both_with_0(tmp_path: Path, alone:
     running[1].send_signal(signal.SIGTERM)
     told = [one.communicate()[1] for one in running]
     assert [one.returncode for one in running] == [0, 0], told
-    assert all("terminated; the same command resumes from the last checkpoint" in text for text in told)
+    assert all(f"terminated; {cli.RESUMES}" in text for text in told)
     done = len(curve(tmp_path))
     assert 3 < done < hosts_run.STEPS
     assert (tmp_path / "text" / "checkpoints" / str(done)).is_dir()

@@ -133,7 +133,7 @@ def test_a_terminated_program_saves_and_says_how_to_go_on(workdir: epath.Path, u
     wait_for(workdir / "joint" / "checkpoints" / "7", process)
     process.send_signal(signal.SIGTERM)
     told = process.communicate()[1]
-    assert told.endswith("\nterminated; the same command resumes from the last checkpoint\n")
+    assert told.endswith(f"\nterminated; {cli.RESUMES}\n")
     assert process.returncode == 0
     run(workdir)
     assert curves(workdir) == curves(uninterrupted)
