@@ -5,15 +5,21 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
-NOTEBOOK = "tutorial.ipynb"
+NOTEBOOK, PAGE = "tutorial.ipynb", "tutorial.md"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Adds the page `tutorial.md`, made from the notebook."""
     text = as_markdown((Path(config.docs_dir) / NOTEBOOK).read_text(encoding="utf-8"))
-    files.append(File.generated(config, Path(NOTEBOOK).with_suffix(".md").as_posix(), content=text))
+    files.append(File.generated(config, PAGE, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
+    """Makes links of other pages to the notebook, which the repository has, links to the page that is made from it."""
+    return markdown if page.file.src_uri == PAGE else markdown.replace(f"]({NOTEBOOK})", f"]({PAGE})")
 
 
 def as_markdown(notebook: str) -> str:

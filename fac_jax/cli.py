@@ -172,7 +172,8 @@ def _flag_error(error: flags.Error) -> str:
         first = error.flagname.split(".")[0]
         if first in flags.FLAGS and config_flags.is_config_flag(flags.FLAGS[first]):
             return f"--{first} is missing: --{first}=NAME comes before --{error.flagname}"
-        near = difflib.get_close_matches(error.flagname, list(flags.FLAGS), n=1)
+        own = [name for name in flags.FLAGS if not name.startswith("help")]
+        near = difflib.get_close_matches(error.flagname, own, n=1)
         return f"unknown option --{error.flagname}" + (f"; did you mean --{near[0]}?" if near else "")
     return str(error).removeprefix("flag ")
 

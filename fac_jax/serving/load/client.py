@@ -39,8 +39,9 @@ class Load:
       wave: a spoken question at 24 kHz.
       sessions: talks at once, at most 1000.
       seconds: after which no question is asked any more, at most 3600.
-      cancelling: share of the sessions that cancel every reply at its first audio.
-      vanishing: share of the sessions whose connection breaks at the first audio of every reply; they resume at once.
+      cancelling: share of the sessions, rounded up, that cancel every reply at its first audio.
+      vanishing: share of the sessions, rounded up, whose connection breaks at the first audio of every reply; they
+        resume at once.
       speed: of speech and pauses, in times of real time; replies are played in real time.
       wait_s: seconds from the end of a question to the end of its reply; more is an error.
       buffer_s: audio that a client gathers before it plays a reply.

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import ipaddress
+import math
 import socket
 import time
 import urllib.parse
@@ -62,7 +63,8 @@ def endpoint(url: str, anywhere: bool = False) -> str:
 async def _run(load: Load, url: str) -> tuple[LoadReport, list[Turn]]:
     began, processor = time.perf_counter(), time.process_time()
     shared = Shared(load, url, began + load.seconds)
-    cancelling, vanishing = round(load.cancelling * load.sessions), round(load.vanishing * load.sessions)
+    # A small share of a few sessions is one of them, not none.
+    cancelling, vanishing = (math.ceil(share * load.sessions - 1e-6) for share in (load.cancelling, load.vanishing))
     watch = Watch(url, load.watch_s)
     watching = asyncio.create_task(watch.run()) if load.watch_s else None
     async with asyncio.TaskGroup() as group:
