@@ -35,7 +35,7 @@ GPU_STAMP := .venv-gpu/.installed
 install: $(STAMP)
 
 $(STAMP): requirements.txt pyproject.toml
-	@echo "Installing into .venv (about two minutes)"
+	@echo "Installing into .venv (two to four minutes)"
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(DETECTOR)

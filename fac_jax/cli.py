@@ -4,13 +4,18 @@
 kept between runs (`cache_compilations`).
 """
 
+import _thread
+import contextlib
 import difflib
 import inspect
 import logging as python_logging
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, NoReturn
 
@@ -110,7 +115,8 @@ def _run(main: Callable[[Sequence[str]], None], interrupted: str, launcher: Call
             logging.set_verbosity(logging.WARNING)  # orbax and tensorflow-datasets report every step they take
         cache_compilations(CACHE.value)
         try:
-            main(arguments[1:])
+            with _interrupts_kept():
+                main(arguments[1:])
             sys.stdout.flush()
         except InputError as error:
             _refuse(str(error))
@@ -126,6 +132,28 @@ def _run(main: Callable[[Sequence[str]], None], interrupted: str, launcher: Call
             _refuse(_system_error(error))
 
     app.run(guarded, flags_parser=parse)
+
+
+@contextlib.contextmanager
+def _interrupts_kept() -> Iterator[None]:
+    """Raises Ctrl-C again that came where Python ignores errors, as in jax's callback of the garbage collector."""
+    before = sys.unraisablehook
+
+    def again() -> None:
+        time.sleep(0.01)  # until that callback is over
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)  # which wakes what waits there
+
+    def seen(ignored: "sys.UnraisableHookArgs") -> None:
+        if issubclass(ignored.exc_type, KeyboardInterrupt):
+            _thread.start_new_thread(again, ())  # not a Thread, whose locks may be held
+        else:
+            before(ignored)
+
+    sys.unraisablehook = seen
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _show_log() -> None:

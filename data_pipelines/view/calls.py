@@ -19,6 +19,7 @@ from fac_jax.duplex.call import SLOT, SLOT_FRAMES, SLOT_SECONDS, Event
 from fac_jax.duplex.layout import lay_out, prompt_ids
 from fac_jax.evaluation.reports.pages.page import Sound, render_page
 from fac_jax.losses.duplex_weights import text_weights
+from fac_jax.models.config import replace
 from fac_jax.models.duplex import DuplexConfig
 from fac_jax.types import IGNORE, InputError, Kind
 
@@ -97,12 +98,18 @@ def _turn(message: Message) -> Turn:
 
 
 def call_blocks(calls: Sequence[Record], reader: Reader) -> list[CallBlock]:
-    """Lays calls out as training does.
+    """Lays calls out as training does; where the model takes no part in calls, with the delay that each was made with.
 
     Raises:
       InputError: training would refuse a row; names it.
     """
-    return [_block(_with_tokens(record, reader), reader) for record in calls]
+    return [_block(_with_tokens(record, reader), _delayed(reader, record)) for record in calls]
+
+
+def _delayed(reader: Reader, record: Record) -> Reader:
+    if reader.grid.duplex is not None or record.timing is None:
+        return reader
+    return dataclasses.replace(reader, grid=replace(reader.grid, delay_groups=record.timing.delay_groups))
 
 
 def _with_tokens(record: Record, reader: Reader) -> Record:
@@ -147,7 +154,7 @@ def _block(record: Record, reader: Reader) -> CallBlock:
 
 
 def _slots(example: Example, before: int, reader: Reader) -> tuple[Slot, ...]:
-    special, config = reader.grid.special, getattr(reader.grid, "duplex", None) or WEIGHTS
+    special, config = reader.grid.special, reader.grid.duplex or WEIGHTS
     assert example.beside is not None
     fields = (example.labels[None], example.kind[None], example.beside[None])
     weights = np.asarray(text_weights(*fields, special, config))[0]

@@ -15,11 +15,11 @@ from data_pipelines.records.validate import Limits, validate
 from fac_jax.audio.io import RATE
 from fac_jax.batching.conversation import Conversation
 from fac_jax.batching.features import speech_tokens
-from fac_jax.batching.grid import ModelGrid
 from fac_jax.checkpoint.export import load_config, resolve
 from fac_jax.codec.base import FILE as CODEC_FILE
 from fac_jax.codec.base import TOKEN_RATE, Codec, load_codec
 from fac_jax.codec.unit_codec import UnitCodec, UnitCodecConfig
+from fac_jax.models.config import ModelConfig
 from fac_jax.models.presets import preset
 from fac_jax.text.tokenizer import FILE as TOKENIZER_FILE
 from fac_jax.text.tokenizer import Tokenizer, train_tokenizer
@@ -45,7 +45,7 @@ class Reader:
 
     tokenizer: Tokenizer
     codec: Codec | None
-    grid: ModelGrid
+    grid: ModelConfig
     words: str
 
 

@@ -179,3 +179,29 @@ def test_claim_names_the_first_keys_that_differ(tmp_path: Path) -> None:
         f"{run}: holds another config: b.c.1 is 2 there, 3 here; "
         'b.d is "x" there, absent here; b.c.2 is absent there, 4 here and 1 more; take another --workdir'
     )
+
+
+PROGRAM = """
+import gc, signal, time
+from fac_jax import cli
+
+def interrupt(*_):
+    gc.callbacks.remove(interrupt)
+    signal.raise_signal(signal.SIGINT)
+
+def main():
+    gc.callbacks.append(interrupt)
+    gc.collect()
+    time.sleep(50)
+
+cli.run(main)
+"""
+
+
+def test_an_interrupt_in_a_callback_of_the_garbage_collector_ends_the_program(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    command = [sys.executable, str(tmp_path / "program.py"), "--compilation_cache="]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=40, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    assert (done.returncode, done.stderr) == (cli.INTERRUPTED, f"interrupted; {cli.AGAIN}\n")

@@ -69,4 +69,4 @@ if __name__ == "__main__":
     flags.DEFINE_integer("processes", None, "See experiments.train.")
     flags.DEFINE_integer("process", None, "See experiments.train.")
     flags.DEFINE_float("pause", 0.0, "Seconds that a batch takes.")
-    cli.run(main)
+    cli.run(main, cli.RESUMES)

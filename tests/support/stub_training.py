@@ -151,4 +151,4 @@ if __name__ == "__main__":
     flags.DEFINE_string("workdir", None, "Folder of the run.", required=True)
     flags.DEFINE_integer("poisoned", -1, "Batch of the second stage that holds a NaN.")
     flags.DEFINE_float("pause", 0.0, "Seconds that a batch of the second stage takes.")
-    cli.run(main)
+    cli.run(main, cli.RESUMES)

@@ -16,8 +16,9 @@ from data_pipelines.duplex.make import CallsConfig
 from data_pipelines.importers.registry import read
 from data_pipelines.records.record import Record
 from data_pipelines.records.validate import Limits, validate
-from data_pipelines.view.calls import LINE, call_blocks, first_calls, reader_for
+from data_pipelines.view.calls import LINE, WEIGHTS, call_blocks, first_calls, reader_for
 from fac_jax.duplex.call import SLOT, SLOT_FRAMES
+from fac_jax.models.config import replace
 from fac_jax.types import InputError
 
 
@@ -69,6 +70,15 @@ def test_events_lie_where_they_happen(folder: Path) -> None:
         assert min(abs(start - event.onset) for start in starts) < 1
 
 
+def test_calls_of_another_delay_are_shown_by_a_model_that_takes_no_part_in_calls(tmp_path: Path) -> None:
+    config = CallsConfig(slots=(44, 50), delay_groups=1, events=EventsConfig(quiet=Quiet(0.0)))
+    write_calls(tmp_path, [Dialogue("a", (exchange(answered=3.0),))], 1, config, "flac", 1)
+    records = calls_of(tmp_path)
+    (block,) = call_blocks(records, reader_for(records))
+    states = [slot.state for line in block.lines for slot in line.slots]
+    assert states.count("opening") == states.count("closing") == 1
+
+
 def test_the_command_writes_a_page_with_players(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -84,5 +94,7 @@ def test_a_row_that_training_refuses_is_named(folder: Path) -> None:
     record = calls_of(folder)[0]
     assert record.timing is not None
     bad = dataclasses.replace(record, timing=dataclasses.replace(record.timing, delay_groups=1))
+    reader = reader_for([record])
+    trained = dataclasses.replace(reader, grid=replace(reader.grid, duplex=WEIGHTS))  # for calls, with another delay
     with pytest.raises(InputError, match="row a<b: turn 0 has"):
-        call_blocks([bad], reader_for([record]))
+        call_blocks([bad], trained)
