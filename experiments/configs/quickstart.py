@@ -63,7 +63,7 @@ def single(rows: int, seq_len: int) -> Mapping[str, int | bool | None]:
     """Returns the shapes of batches with one conversation in a row and one encoder window, 2 seconds, for its audio.
 
     The cost of the refined head's attention grows with the square of a row's length, so short rows are faster on a CPU.
-    The rows that do not fit, are left out of the stage; `quarantine.jsonl` in the workdir names them.
+    The rows that do not fit are left out of the stage; `quarantine.jsonl` in the workdir names them.
     """
     return {**packed(rows, seq_len, segments=1), "windows_per_row": 1}
 
