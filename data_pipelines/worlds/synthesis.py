@@ -60,7 +60,6 @@ def speak_all(jobs: Sequence[Job], processes: int = 2, chunk: int = CHUNK) -> li
                 for i, wave in zip(futures[future], future.result(), strict=True):
                     waves[i] = wave
                 advance(len(futures[future]))
-        except BaseException:  # an interrupt too: what waits is not spoken
+        finally:  # after an error or an interrupt, what waits is not spoken
             pool.shutdown(cancel_futures=True)
-            raise
     return waves
